@@ -1,0 +1,15 @@
+"""The one error type users see: what was found, what was expected, what to change."""
+
+
+class SeaAnchorError(Exception):
+    """A problem the user can act on.
+
+    Args:
+        found: what is wrong, with the offending value or path.
+        expected: what would have been right.
+        change: what to do about it.
+    """
+
+    def __init__(self, found: str, expected: str, change: str) -> None:
+        super().__init__(f"{found}\n  expected: {expected}\n  change:   {change}")
+        self.found, self.expected, self.change = found, expected, change

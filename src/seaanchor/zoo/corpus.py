@@ -1,0 +1,239 @@
+"""What the embedded model is pre-trained on: photos, emoji art and drawn words as uint8 arrays, and batches made of them.
+
+Everything is decoded once into arrays under the cache folder. A batch is a pure function of (seed, step), so resuming needs no
+random state. Legend: N images, B batch, U distinct concepts of a batch, H W pixels, C channels.
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from seaanchor.zoo.caltech import class_name, split_files
+from seaanchor.zoo.words import ROOT, common_words, draw_word, fonts
+
+SIZE = 64
+MIX = {"tiny-imagenet": 0.44, "caltech101": 0.12, "cifar10": 0.08, "emoji": 0.08, "words": 0.28}
+MATCHING_WORD_RATE = 0.25  # photos that carry their own name, as on the web
+CLASS_WORD_RATE = 0.7  # drawn words that are a concept's name; the others are common words
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Decoded images with the concept each shows: pixels (N, H, W, C) uint8 with C = 3, or 4 with transparency."""
+
+    pixels: np.ndarray
+    concept: np.ndarray
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All banks, the word masks (N, 2, H, W), the names that concept numbers stand for, and which of them are class words."""
+
+    names: tuple[str, ...]
+    banks: dict[str, Bank]
+    masks: Bank
+    class_words: Tensor
+
+
+@dataclass(frozen=True)
+class CaptionedBatch:
+    """pixels (B, 3, H, W) in [0, 1]; concepts (U,) of the batch; target (B,), each image's index into them."""
+
+    pixels: Tensor
+    concepts: Tensor
+    target: Tensor
+
+
+def load_corpus(sources: dict[str, Path], cache: Path) -> Corpus:
+    """Read `sources` (`tiny-imagenet`, `cifar10`, `caltech101`, `emoji` → folder) or what was cached of them."""
+    listings = {name: _LISTINGS[name](path) for name, path in sources.items()}
+    class_names = sorted({concept for rows in listings.values() for _, concept in rows})
+    names = tuple(dict.fromkeys([*class_names, *common_words()]))
+    index = {name: i for i, name in enumerate(names)}
+    banks = {name: _decode(name, rows, index, cache) for name, rows in listings.items()}
+    class_words = {c for name, rows in listings.items() for f, c in rows if name != "emoji" or c in _emoji_classes()}
+    return Corpus(names, banks, _word_masks(class_names, index, cache), torch.tensor(sorted(index[c] for c in class_words)))
+
+
+def _emoji_classes() -> set[str]:
+    return {folder.name for folder in (ROOT / "data" / "emoji" / "train").iterdir()}
+
+
+def _tiny_imagenet(root: Path) -> list[tuple[Path, str]]:
+    words = dict(line.split("\t") for line in (root / "words.txt").read_text().splitlines())
+    folders = sorted((root / "train").iterdir())
+    return [(f, words[d.name].split(",")[0].lower()) for d in folders for f in sorted((d / "images").glob("*.JPEG"))]
+
+
+def _class_folders(root: Path) -> list[tuple[Path, str]]:
+    return [(f, d.name.lower()) for d in sorted((root / "train").iterdir()) for f in sorted(d.iterdir())]
+
+
+def _caltech(root: Path) -> list[tuple[Path, str]]:
+    folders = [d for d in sorted(root.iterdir()) if d.is_dir() and not d.name.startswith(("BACKGROUND", "Faces_easy"))]
+    return [(f, class_name(d.name)) for d in folders for f in split_files(d)[0]]
+
+
+def _emoji(root: Path) -> list[tuple[Path, str]]:
+    return [(f, f.stem.split("=")[1]) for f in sorted(root.glob("*.png"))]
+
+
+_LISTINGS: dict[str, Callable[[Path], list[tuple[Path, str]]]] = {
+    "tiny-imagenet": _tiny_imagenet, "cifar10": _class_folders, "caltech101": _caltech, "emoji": _emoji,
+}  # fmt: skip
+
+
+def _decode(name: str, rows: Sequence[tuple[Path, str]], index: dict[str, int], cache: Path) -> Bank:
+    key = hashlib.sha256(json.dumps([[str(f), c] for f, c in rows]).encode()).hexdigest()[:16]
+    file = cache / f"{name}-{key}.npy"
+    if not file.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        mode = "RGBA" if name == "emoji" else "RGB"
+        with ThreadPoolExecutor() as pool:
+            np.save(file, np.stack(list(pool.map(lambda row: read_square(row[0], mode), rows))))
+    return Bank(np.load(file, mmap_mode="r"), np.array([index[concept] for _, concept in rows]))
+
+
+def read_square(path: Path, mode: str = "RGB", size: int = SIZE) -> np.ndarray:
+    """Shorter side to `size`, centre crop, as uint8 (H, W, C)."""
+    image = Image.open(path).convert(mode)
+    scale = size / min(image.size)
+    image = image.resize([max(size, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def _word_masks(class_names: Sequence[str], index: dict[str, int], cache: Path) -> Bank:
+    key = hashlib.sha256(json.dumps([list(class_names), list(common_words())]).encode()).hexdigest()[:16]
+    file = cache / f"words-{key}.npy"
+    jobs = [(name, i) for name in class_names for i in range(24)] + [(word, i) for word in common_words() for i in range(5)]
+    if not file.exists():
+        rng = random.Random(0)
+        faces = fonts("train")
+        np.save(file, np.stack([draw_word(w, rng.choice(faces), rng.randint(11, 26), SIZE, rng)[0] for w, _ in jobs]))
+    return Bank(np.load(file, mmap_mode="r"), np.array([index[word] for word, _ in jobs]))
+
+
+def make_batch(corpus: Corpus, seed: int, step: int, batch_size: int, size: int) -> CaptionedBatch:
+    """The batch of one step at `size` pixels: photos, emoji and drawn words, augmented."""
+    rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    present = {name: share for name, share in MIX.items() if name in corpus.banks or name == "words"}
+    total = sum(present.values())
+    pixels, concepts = [], []
+    for name, share in present.items():
+        count = round(batch_size * share / total)
+        make = _words if name == "words" else _emoji_images if name == "emoji" else _photos
+        images, concept = make(corpus, name, count, rng)
+        pixels.append(_resize(images, size))
+        concepts.append(concept)
+    unique, target = torch.unique(torch.cat(concepts), return_inverse=True)
+    return CaptionedBatch(torch.cat(pixels), unique, target)
+
+
+def _resize(pixels: Tensor, size: int) -> Tensor:
+    if pixels.shape[-1] == size:
+        return pixels
+    return F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+def _draw(bank: Bank, count: int, rng: torch.Generator, limit: int | None = None) -> tuple[Tensor, Tensor]:
+    rows = torch.randint(limit or len(bank.pixels), (count,), generator=rng).sort().values.numpy()
+    images = torch.from_numpy(np.array(bank.pixels[rows]))
+    return images.float().div_(255), torch.from_numpy(bank.concept[rows])
+
+
+def _warp(pixels: Tensor, rng: torch.Generator, zoom: tuple[float, float], turn: float, flip: bool) -> Tensor:
+    """Random scale, aspect, rotation (radians), shift and mirror, in one resampling."""
+    count = len(pixels)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(count, generator=rng) * (high - low) + low
+
+    scale, aspect, angle = uniform(*zoom), uniform(-0.12, 0.12).exp(), uniform(-turn, turn)
+    mirror = torch.where(torch.rand(count, generator=rng) < 0.5, -1.0, 1.0) if flip else torch.ones(count)
+    slack = (1 - scale).abs().clamp(min=0.06)
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0], theta[:, 0, 1] = scale * aspect * angle.cos() * mirror, -scale * angle.sin()
+    theta[:, 1, 0], theta[:, 1, 1] = scale * angle.sin() * mirror, scale / aspect * angle.cos()
+    theta[:, 0, 2], theta[:, 1, 2] = uniform(-1, 1) * slack, uniform(-1, 1) * slack
+    grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+
+
+def _jitter(pixels: Tensor, rng: torch.Generator, strength: float) -> Tensor:
+    """Brightness, contrast, saturation and, where strong, channel mixing; result in [0, 1]."""
+    count = len(pixels)
+
+    def around_one(amount: float) -> Tensor:
+        return 1 + (torch.rand(count, 1, 1, 1, generator=rng) * 2 - 1) * amount
+
+    grey = pixels.mean(1, keepdim=True)
+    pixels = grey + (pixels - grey) * around_one(2 * strength)
+    mean = pixels.mean((1, 2, 3), keepdim=True)
+    return ((pixels - mean) * around_one(strength) + mean * around_one(strength)).clamp_(0, 1)
+
+
+def _photos(corpus: Corpus, name: str, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    images, concept = _draw(corpus.banks[name], count, rng)
+    pixels = _jitter(_warp(images.permute(0, 3, 1, 2), rng, (0.6, 1.05), 0.15, flip=True), rng, 0.25)
+    lettered = torch.rand(count, generator=rng) < MATCHING_WORD_RATE
+    if lettered.any():
+        rows = _mask_rows(concept[lettered], rng)
+        pixels[lettered] = _overlay(pixels[lettered], torch.from_numpy(np.array(corpus.masks.pixels[rows.numpy()])), rng)
+    return pixels, concept
+
+
+def _mask_rows(concept: Tensor, rng: torch.Generator) -> Tensor:
+    """A random mask row for each concept (class names stand first in the bank, 24 rows each, in the order of their numbers)."""
+    return concept * 24 + torch.randint(24, (len(concept),), generator=rng)
+
+
+def _emoji_images(corpus: Corpus, name: str, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    images, concept = _draw(corpus.banks[name], count, rng)
+    warped = _warp(images.permute(0, 3, 1, 2), rng, (0.8, 1.25), 0.35, flip=True)
+    ground = torch.where(
+        torch.rand(count, 1, 1, 1, generator=rng) < 0.5, torch.ones(1), torch.rand(count, 3, 1, 1, generator=rng)
+    )
+    art = _jitter(warped[:, :3], rng, 0.4)
+    shuffled = art[:, torch.randperm(3, generator=rng)]  # colours differ between art styles, shapes less
+    art = torch.where(torch.rand(count, 1, 1, 1, generator=rng) < 0.2, shuffled, art)
+    return art * warped[:, 3:] + ground * (1 - warped[:, 3:]), concept
+
+
+def _words(corpus: Corpus, name: str, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    of_class = round(count * CLASS_WORD_RATE)
+    rows = torch.cat([
+        _mask_rows(corpus.class_words[torch.randint(len(corpus.class_words), (of_class,), generator=rng)], rng),
+        torch.randint(len(corpus.masks.pixels), (count - of_class,), generator=rng),
+    ]).sort().values  # fmt: skip
+    masks = torch.from_numpy(np.array(corpus.masks.pixels[rows.numpy()]))
+    flat = torch.rand(count, 3, 1, 1, generator=rng).expand(-1, -1, SIZE, SIZE)
+    ramp = torch.linspace(-0.25, 0.25, SIZE)[None, None, None] * torch.rand(count, 3, 1, 1, generator=rng)
+    photo = _draw(corpus.banks["tiny-imagenet"], count, rng)[0].permute(0, 3, 1, 2)[torch.randperm(count, generator=rng)]
+    kind = torch.rand(count, 1, 1, 1, generator=rng)
+    ground = torch.where(kind < 0.4, flat, torch.where(kind < 0.7, (flat + ramp).clamp(0, 1), 0.3 + 0.4 * photo))
+    return _overlay(ground, masks, rng), torch.from_numpy(corpus.masks.concept[rows.numpy()])
+
+
+def _overlay(pixels: Tensor, masks_N2HW: Tensor, rng: torch.Generator) -> Tensor:
+    """Draw masks with a random fill and outline; glyphs are shifted, scaled a little, and always stand out from the ground."""
+    count = len(pixels)
+    masks = _warp(F.pad(masks_N2HW.float() / 255, (4, 4, 4, 4)), rng, (0.95, 1.15), 0.08, flip=False)[..., 4:-4, 4:-4]
+    inner, outer = masks[:, :1], masks[:, 1:]
+    mean = (pixels * outer).sum((2, 3), keepdim=True) / outer.sum((2, 3), keepdim=True).clamp(min=1)
+    fill = torch.rand(count, 3, 1, 1, generator=rng)
+    fill = torch.where((fill.mean(1, keepdim=True) - mean.mean(1, keepdim=True)).abs() < 0.3, (mean < 0.5).float(), fill)
+    edge = torch.where(fill.mean(1, keepdim=True) < 0.5, 1.0, 0.0)
+    outlined = torch.rand(count, 1, 1, 1, generator=rng) < 0.6
+    pixels = torch.where(outlined, pixels * (1 - outer) + edge * outer, pixels)
+    return pixels * (1 - inner) + fill * inner
