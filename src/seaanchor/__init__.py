@@ -1,0 +1,31 @@
+"""Sea Anchor: pre-trained visual encoders made trustworthy, always against a frozen copy of themselves.
+
+Public names are imported on first use, so that `import seaanchor` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "Batch": "parts", "Embeddings": "parts", "Head": "parts", "Targets": "parts", "Constraint": "parts", "input_grad": "parts",
+    "Method": "method", "RunConfig": "config", "RECIPES": "recipes", "assemble": "recipes", "train": "train",
+    "Encoder": "encoders.encoder", "Reference": "encoders.encoder", "LoadedModel": "encoders.encoder",
+    "load_model": "encoders.load", "build_head": "encoders.head",
+    "Ball": "perturbations.ball", "PGD": "perturbations.pgd", "APGD": "perturbations.apgd", "apgd_ce": "perturbations.apgd",
+    "apgd_targeted": "perturbations.apgd", "AttackResult": "perturbations.apgd",
+    "evaluate": "evaluation.run", "export_model": "export.folder", "SeaAnchorError": "errors",
+}  # fmt: skip
+
+__all__ = ["__version__", *sorted(_NAMES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(import_module(f"seaanchor.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'seaanchor' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -22,9 +22,23 @@ from seaanchor.zoo.caltech import class_name, split_files
 from seaanchor.zoo.words import ROOT, common_words, draw_word, fonts
 
 SIZE = 64
-MIX = {"tiny-imagenet": 0.44, "caltech101": 0.12, "cifar10": 0.08, "emoji": 0.08, "words": 0.28}
-MATCHING_WORD_RATE = 0.25  # photos that carry their own name, as on the web
-CLASS_WORD_RATE = 0.7  # drawn words that are a concept's name; the others are common words
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a batch is made of.
+
+    Attributes:
+        shares: source → share of the batch; sources that are not there are left out.
+        matching_word_rate: share of photos that carry their own name, as on the web.
+        class_word_rate: share of drawn words that are a class name of the photos or of the 100 emoji; the others are common words.
+        emoji_class_rate: share of emoji art taken from those 100.
+    """
+
+    shares: tuple[tuple[str, float], ...]
+    matching_word_rate: float
+    class_word_rate: float
+    emoji_class_rate: float
 
 
 @dataclass(frozen=True)
@@ -37,12 +51,14 @@ class Bank:
 
 @dataclass(frozen=True)
 class Corpus:
-    """All banks, the word masks (N, 2, H, W), the names that concept numbers stand for, and which of them are class words."""
+    """All banks, the word masks (N, 2, H, W), the names that concept numbers stand for, which of them are
+    class words, and which rows of the emoji bank show one of the 100 classes."""
 
     names: tuple[str, ...]
     banks: dict[str, Bank]
     masks: Bank
     class_words: Tensor
+    emoji_rows: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -62,7 +78,8 @@ def load_corpus(sources: dict[str, Path], cache: Path) -> Corpus:
     index = {name: i for i, name in enumerate(names)}
     banks = {name: _decode(name, rows, index, cache) for name, rows in listings.items()}
     class_words = {c for name, rows in listings.items() for f, c in rows if name != "emoji" or c in _emoji_classes()}
-    return Corpus(names, banks, _word_masks(class_names, index, cache), torch.tensor(sorted(index[c] for c in class_words)))
+    emoji_rows = np.array([i for i, (_, c) in enumerate(listings.get("emoji", [])) if c in _emoji_classes()])
+    return Corpus(names, banks, _word_masks(class_names, index, cache), torch.tensor(sorted(index[c] for c in class_words)), emoji_rows)
 
 
 def _emoji_classes() -> set[str]:
@@ -124,16 +141,16 @@ def _word_masks(class_names: Sequence[str], index: dict[str, int], cache: Path) 
     return Bank(np.load(file, mmap_mode="r"), np.array([index[word] for word, _ in jobs]))
 
 
-def make_batch(corpus: Corpus, seed: int, step: int, batch_size: int, size: int) -> CaptionedBatch:
+def make_batch(corpus: Corpus, seed: int, step: int, batch_size: int, size: int, mix: Mix) -> CaptionedBatch:
     """The batch of one step at `size` pixels: photos, emoji and drawn words, augmented."""
     rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    present = {name: share for name, share in MIX.items() if name in corpus.banks or name == "words"}
+    present = {name: share for name, share in mix.shares if name in corpus.banks or name == "words"}
     total = sum(present.values())
     pixels, concepts = [], []
     for name, share in present.items():
         count = round(batch_size * share / total)
         make = _words if name == "words" else _emoji_images if name == "emoji" else _photos
-        images, concept = make(corpus, name, count, rng)
+        images, concept = make(corpus, name, count, mix, rng)
         pixels.append(_resize(images, size))
         concepts.append(concept)
     unique, target = torch.unique(torch.cat(concepts), return_inverse=True)
@@ -146,8 +163,9 @@ def _resize(pixels: Tensor, size: int) -> Tensor:
     return F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
-def _draw(bank: Bank, count: int, rng: torch.Generator, limit: int | None = None) -> tuple[Tensor, Tensor]:
-    rows = torch.randint(limit or len(bank.pixels), (count,), generator=rng).sort().values.numpy()
+def _draw(bank: Bank, count: int, rng: torch.Generator, among: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
+    rows = torch.randint(len(bank.pixels) if among is None else len(among), (count,), generator=rng).sort().values.numpy()
+    rows = rows if among is None else among[rows]
     images = torch.from_numpy(np.array(bank.pixels[rows]))
     return images.float().div_(255), torch.from_numpy(bank.concept[rows])
 
@@ -183,10 +201,10 @@ def _jitter(pixels: Tensor, rng: torch.Generator, strength: float) -> Tensor:
     return ((pixels - mean) * around_one(strength) + mean * around_one(strength)).clamp_(0, 1)
 
 
-def _photos(corpus: Corpus, name: str, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def _photos(corpus: Corpus, name: str, count: int, mix: Mix, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     images, concept = _draw(corpus.banks[name], count, rng)
     pixels = _jitter(_warp(images.permute(0, 3, 1, 2), rng, (0.6, 1.05), 0.15, flip=True), rng, 0.25)
-    lettered = torch.rand(count, generator=rng) < MATCHING_WORD_RATE
+    lettered = torch.rand(count, generator=rng) < mix.matching_word_rate
     if lettered.any():
         rows = _mask_rows(concept[lettered], rng)
         pixels[lettered] = _overlay(pixels[lettered], torch.from_numpy(np.array(corpus.masks.pixels[rows.numpy()])), rng)
@@ -198,8 +216,11 @@ def _mask_rows(concept: Tensor, rng: torch.Generator) -> Tensor:
     return concept * 24 + torch.randint(24, (len(concept),), generator=rng)
 
 
-def _emoji_images(corpus: Corpus, name: str, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    images, concept = _draw(corpus.banks[name], count, rng)
+def _emoji_images(corpus: Corpus, name: str, count: int, mix: Mix, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    of_class = round(count * mix.emoji_class_rate)
+    some, some_concept = _draw(corpus.banks[name], of_class, rng, corpus.emoji_rows)
+    others, others_concept = _draw(corpus.banks[name], count - of_class, rng)
+    images, concept = torch.cat([some, others]), torch.cat([some_concept, others_concept])
     warped = _warp(images.permute(0, 3, 1, 2), rng, (0.8, 1.25), 0.35, flip=True)
     ground = torch.where(
         torch.rand(count, 1, 1, 1, generator=rng) < 0.5, torch.ones(1), torch.rand(count, 3, 1, 1, generator=rng)
@@ -210,8 +231,8 @@ def _emoji_images(corpus: Corpus, name: str, count: int, rng: torch.Generator) -
     return art * warped[:, 3:] + ground * (1 - warped[:, 3:]), concept
 
 
-def _words(corpus: Corpus, name: str, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    of_class = round(count * CLASS_WORD_RATE)
+def _words(corpus: Corpus, name: str, count: int, mix: Mix, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    of_class = round(count * mix.class_word_rate)
     rows = torch.cat([
         _mask_rows(corpus.class_words[torch.randint(len(corpus.class_words), (of_class,), generator=rng)], rng),
         torch.randint(len(corpus.masks.pixels), (count - of_class,), generator=rng),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from seaanchor.checkpoint import load_state, save_state
 from seaanchor.encoders.text import encode_text
 from seaanchor.errors import SeaAnchorError
-from seaanchor.zoo.corpus import Corpus, load_corpus, make_batch
+from seaanchor.zoo.corpus import Corpus, Mix, load_corpus, make_batch
 
 MEAN = torch.tensor((0.48145466, 0.4578275, 0.40821073)).view(3, 1, 1)  # OpenAI CLIP's
 STD = torch.tensor((0.26862954, 0.26130258, 0.27577711)).view(3, 1, 1)
@@ -27,11 +27,12 @@ TEMPLATES = ("{}", "a photo of a {}.", "a picture of a {}.", "a {}.")
 
 @dataclass(frozen=True)
 class Stage:
-    """Train on `num_samples` images of `image_size` pixels, learning rate from a warm-up to `lr` and by cosine to `final_lr`."""
+    """Train on `num_samples` images of `image_size` pixels drawn as `mix` says, learning rate from a warm-up to `lr` and by cosine to `final_lr`."""
 
     image_size: int
     num_samples: int
     lr: float
+    mix: Mix
     final_lr: float = 0.0
     batch_size: int = 256
 
@@ -84,7 +85,7 @@ def pretrain(config: PretrainConfig, model: nn.Module, tokenizer) -> Path:
     decay = [p for p in model.parameters() if p.ndim > 1]
     other = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": config.weight_decay}, {"params": other, "weight_decay": 0.0}], betas=(0.9, 0.98)
+        [{"params": decay, "weight_decay": config.weight_decay}, {"params": other, "weight_decay": 0.0}], betas=(0.9, 0.98), fused=True
     )
     step, seconds = _resume(config, model, optimizer)
     total = sum(stage.num_samples // stage.batch_size for stage in config.stages)
@@ -134,7 +135,7 @@ def _lr(stage: Stage, step: int, length: int, warmup: int) -> float:
 
 
 def _step(model, optimizer, corpus: Corpus, tokens_TUL: Tensor, seed: int, step: int, stage: Stage) -> tuple[Tensor, Tensor]:
-    batch = make_batch(corpus, seed, step, stage.batch_size, stage.image_size)
+    batch = make_batch(corpus, seed, step, stage.batch_size, stage.image_size, stage.mix)
     rng = torch.Generator().manual_seed(seed * 7_000_003 + step)
     template = torch.randint(len(tokens_TUL), (len(batch.concepts),), generator=rng)
     model.train()

@@ -1,0 +1,1 @@
+"""Adapters: which parameters move."""

@@ -1,0 +1,1 @@
+"""Anchors: how the policy is kept near the reference."""

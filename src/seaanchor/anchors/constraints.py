@@ -1,0 +1,36 @@
+"""Per-sample constraints on how far a clean image may move from the reference.
+
+Legend: B batch, C classes, D embedding dimension.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from seaanchor.distances import entropy, kl_divergence, squared_distance
+from seaanchor.parts import Constraint, Embeddings, Targets
+
+ConstraintOf = Callable[[Embeddings, Targets, float, bool], Constraint]
+
+
+def embedding_constraint(embeddings: Embeddings, targets: Targets, rho: float, adaptive: bool = True) -> Constraint:
+    """‖φ_θ(x) − φ_0(x)‖² ≤ ρ·m(x), with m(x) = ‖φ_0(x)‖² if adaptive, else 1 (LORE eq. 4 and its ablation of the margin)."""
+    distance_B = squared_distance(_clean(embeddings), targets.reference_BD)
+    margin_B = targets.reference_BD.square().sum(-1) if adaptive else distance_B.new_ones(distance_B.shape)
+    return Constraint(distance_B, rho * margin_B)
+
+
+def distribution_constraint(embeddings: Embeddings, targets: Targets, rho: float, adaptive: bool = True) -> Constraint:
+    """KL(π_ref(·|x) ‖ π_θ(·|x)) ≤ ρ·m(x), with m(x) = H(π_ref(·|x)) if adaptive, else 1: confident predictions are held tighter."""
+    if targets.head is None:
+        raise ValueError("the constraint on class distributions needs targets.head")
+    reference_BC = targets.head(targets.reference_BD)
+    distance_B = kl_divergence(reference_BC, targets.head(_clean(embeddings)))
+    margin_B = entropy(reference_BC) if adaptive else distance_B.new_ones(distance_B.shape)
+    return Constraint(distance_B, rho * margin_B)
+
+
+def _clean(embeddings: Embeddings) -> Tensor:
+    if embeddings.clean_BD is None:
+        raise ValueError("an anchor needs the clean embeddings")
+    return embeddings.clean_BD

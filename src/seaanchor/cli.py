@@ -1,0 +1,289 @@
+"""The command line: thin subcommands over the library. Nothing heavy is imported before a command needs it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+from cyclopts.config import Dict
+
+from seaanchor import __version__
+from seaanchor.config import RunConfig, check, from_dict, parse_epsilon, read_yaml, to_dict
+from seaanchor.errors import SeaAnchorError
+
+app = App(name="seaanchor", help="Make pre-trained visual encoders trustworthy, always against a frozen copy of themselves.", version=__version__)
+train_app = App(name="train", help="Train any recipe, a shipped name or a YAML file, with overrides.")
+recipes_app = App(name="recipes", help="Shipped recipes.")
+app.command(train_app)
+app.command(recipes_app)
+
+Suite = Literal["clean", "pgd", "apgd-ce", "apgd"]
+
+
+@train_app.default
+def train(
+    recipe: str,
+    /,
+    *,
+    dry_run: bool = False,
+    config: Annotated[RunConfig, Parameter(name="*")] = RunConfig(),  # noqa: B008 (frozen)
+) -> None:
+    """Train, then export to OUTPUT/export.
+
+    Parameters
+    ----------
+    recipe
+        A shipped recipe (`seaanchor recipes ls`) or a YAML file.
+    dry_run
+        One batch: check everything, count FLOPs, estimate time and memory; writes nothing.
+    config
+        Any setting of the recipe.
+    """
+    if dry_run:
+        from seaanchor.dry_run import dry_run as rehearse
+
+        rehearse(check(config))
+        return
+    from seaanchor.train import train as run
+
+    folder = run(check(config))
+    print(f"done: {folder}\nevaluate it beside its reference: seaanchor evaluate --model {folder / 'export'} --data photos-mini")
+
+
+@train_app.command
+def pretrain(
+    *, tiny_imagenet: Path, cifar10: Path, caltech101: Path, emoji: Path, output: Path = Path("runs/pretrain"), image_size: Literal[32, 64] = 64,
+    seed: int = 0, scale: float = 1.0,
+) -> None:  # fmt: skip
+    """Pre-train the embedded model from scratch; killed, it goes on where it was.
+
+    Parameters
+    ----------
+    tiny_imagenet
+        Folder with `train/`, `words.txt`.
+    cifar10
+        Folder with `train/CLASS/`.
+    caltech101
+        Folder `101_ObjectCategories`.
+    emoji
+        Folder made by `tools/build_data.py pretraining-art`.
+    output
+        Run folder; the model lands in OUTPUT/export.
+    image_size
+        64, or 32 for the sibling alone.
+    seed
+        Of weights, data and augmentation.
+    scale
+        Multiplies the number of images.
+    """
+    from seaanchor.zoo.tiny import train_tiny
+
+    sources = {"tiny-imagenet": tiny_imagenet, "cifar10": cifar10, "caltech101": caltech101, "emoji": emoji}
+    print(f"done: {train_tiny(sources, output, image_size, seed=seed, scale=scale)}")
+
+
+@app.command
+def evaluate(
+    *,
+    model: str,
+    data: Annotated[list[str], Parameter(consume_multiple=True)],
+    pretrained: str | None = None,
+    reference: str | None = None,
+    suite: str = "clean,pgd,apgd-ce,apgd",
+    epsilon: str = "1/255,2/255,4/255",
+    norm: Literal["linf", "l2"] = "linf",
+    num_steps: int = 10,
+    samples: int | None = None,
+    class_names: Path | None = None,
+    templates: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ("a photo of a {}.",),
+    output: Path = Path("runs/evaluation"),
+    batch_size: int = 100,
+    workers: int = 0,
+    device: str | None = None,
+    seed: int = 0,
+    skip_existing: bool = False,
+) -> None:
+    """Zero-shot accuracy, clean and under attack, beside the untouched reference.
+
+    Parameters
+    ----------
+    model
+        A run's `export` folder, an embedded model, or any name that `train` takes.
+    data
+        Class folders, or the embedded sets photos-mini and emoji.
+    pretrained
+        Tag or weights file for bare names.
+    reference
+        The untouched model; a run's export and the embedded variants know theirs.
+    suite
+        Any of clean, pgd, apgd-ce, apgd (APGD-CE, then targeted APGD-DLR), joined by commas.
+    epsilon
+        Radii, joined by commas, such as 1/255,2/255.
+    norm
+        Norm of the ball.
+    num_steps
+        Gradient steps of each attack.
+    samples
+        At most this many images of each set, balanced over the classes.
+    class_names
+        File that names the classes.
+    templates
+        Prompts with `{}`.
+    output
+        Folder of the result files.
+    batch_size
+        Images at a time; changes no result.
+    workers
+        Data-loading processes.
+    device
+        cpu, cuda, ...
+    seed
+        Of subsets and random starts.
+    skip_existing
+        Read results that are already there instead of computing them again.
+    """
+    from seaanchor.evaluation.run import Protocol
+    from seaanchor.evaluation.run import evaluate as run
+    from seaanchor.evaluation.zeroshot import AttackPlan
+    from seaanchor.report.table import print_results
+
+    wanted = [name.strip() for name in suite.split(",") if name.strip()]
+    legal = ("clean", "pgd", "apgd-ce", "apgd")
+    if unknown := [name for name in wanted if name not in legal]:
+        raise SeaAnchorError(f"unknown suite {', '.join(unknown)}", f"any of {', '.join(legal)}", "correct --suite")
+    epsilons = tuple(sorted(parse_epsilon(e.strip(), norm) for e in epsilon.split(",")))
+    plans = tuple(AttackPlan(name, norm, epsilons, num_steps, seed) for name in wanted if name != "clean")  # type: ignore[arg-type]
+    protocol = Protocol(plans, tuple(templates), samples, seed)
+    results = run(
+        model, data, protocol, output, pretrained=pretrained, reference=reference, class_names=class_names,
+        batch_size=batch_size, workers=workers, device=device, skip_existing=skip_existing,
+    )  # fmt: skip
+    print_results(results)
+    print(f"results: {output}")
+
+
+@app.command
+def export(*, model: str, output: Path, pretrained: str | None = None, half: bool = False) -> None:
+    """Write a model as a folder that its own library loads, and verify it by reloading.
+
+    Parameters
+    ----------
+    model
+        Anything `train` takes as a model.
+    output
+        Folder to write.
+    pretrained
+        Tag or weights file for bare names.
+    half
+        Store fp16 weights.
+    """
+    from seaanchor.encoders.load import load_model
+    from seaanchor.export.folder import export_model
+
+    folder = export_model(load_model(model, pretrained), output, half=half)
+    print(f"written and verified: {folder}")
+
+
+@app.command
+def quickstart(*, output: Path = Path("runs/quickstart"), seed: int = 0) -> None:
+    """Offline, a few minutes on two cores: harden the embedded model with FARE and LORE, and see both beside their long runs.
+
+    Parameters
+    ----------
+    output
+        Where the table, the picture and the runs go; what is there from an earlier quickstart is replaced.
+    seed
+        Of both runs.
+    """
+    from seaanchor.quickstart import quickstart as run
+
+    run(output, seed)
+
+
+@recipes_app.command
+def ls() -> None:
+    """List the shipped recipes."""
+    from seaanchor.recipes import RECIPES
+
+    for name, recipe in RECIPES.items():
+        print(f"{name:<12} {(recipe.__doc__ or '').splitlines()[0]}")
+
+
+@recipes_app.command
+def cat(name: str, /) -> None:
+    """Print a recipe as YAML."""
+    print(_recipe_yaml(name), end="")
+
+
+@recipes_app.command
+def cp(name: str, target: Path | None = None, /) -> None:
+    """Copy a recipe to a file of your own, to be edited and given to `seaanchor train`."""
+    target = target or Path(f"{name}.yaml")
+    if target.exists():
+        raise SeaAnchorError(f"{target} exists", "a new file", "name another target")
+    target.write_text(_recipe_yaml(name))
+    print(target)
+
+
+@recipes_app.command
+def validate(file: Path, /) -> None:
+    """Check a recipe file without loading anything."""
+    check(from_dict(RunConfig, read_yaml(file)))
+    print(f"{file}: valid")
+
+
+@app.command
+def env() -> None:
+    """Versions and hardware, for a bug report."""
+    import json
+
+    from seaanchor.runs import environment
+
+    print(json.dumps(environment(), indent=2))
+
+
+def _recipe_yaml(name: str) -> str:
+    import yaml
+
+    from seaanchor.recipes import RECIPES
+
+    recipe = _recipe(name)
+    doc = (RECIPES[name].__doc__ or "").splitlines()[0] if name in RECIPES else name
+    return f"# {doc}\n{yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)}"
+
+
+def _recipe(name: str) -> dict:
+    """A recipe's settings, by shipped name or file."""
+    from difflib import get_close_matches
+
+    from seaanchor.recipes import RECIPES
+
+    if name in RECIPES:
+        return to_dict(RECIPES[name]())
+    if name.endswith((".yaml", ".yml")):
+        return to_dict(from_dict(RunConfig, read_yaml(Path(name))))
+    near = get_close_matches(name, RECIPES, n=1, cutoff=0.4)
+    raise SeaAnchorError(f"no recipe is called {name!r}", f"one of {', '.join(RECIPES)}, or a .yaml file", f"did you mean {near[0]}?" if near else "see `seaanchor recipes ls`")
+
+
+def main() -> None:
+    """Entry point: the recipe named on the command line becomes the defaults of the flags."""
+    arguments = sys.argv[1:]
+    try:
+        if len(arguments) > 1 and arguments[0] == "train" and not arguments[1].startswith("-") and arguments[1] != "pretrain":
+            settings = {k: v for k, v in _recipe(arguments[1]).items() if v is not None}
+            app.config = [Dict({"train": _drop_none(settings)}, source=arguments[1])]
+        app(arguments)
+    except SeaAnchorError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _drop_none(settings: dict) -> dict:
+    return {k: _drop_none(v) if isinstance(v, dict) else v for k, v in settings.items() if v is not None}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Reference embeddings of a whole data set, computed once.
+
+Legend: N images, D embedding dimension.
+"""
+
+import torch
+from torch import Tensor
+
+from seaanchor.encoders.encoder import Reference
+
+
+def embed_all(reference: Reference, stream, count: int, device: torch.device) -> Tensor:
+    """Embeddings (N, D) in data set order; rows of unreadable images stay 0 (they never enter a batch).
+
+    Args:
+        reference: the frozen encoder.
+        stream: batches covering the data set once.
+        count: N.
+        device: where the forward runs and the result lies.
+    """
+    table_ND = torch.zeros(count, reference.encoder.dim, device=device)
+    for batch in stream:
+        table_ND[batch.index_B.to(device)] = reference(batch.pixels_BCHW.to(device))
+    return table_ND

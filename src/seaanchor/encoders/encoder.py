@@ -1,0 +1,97 @@
+"""An image tower with its normalisation inside, and its frozen reference copy.
+
+Legend: B batch, C channels, H W pixels, D embedding dimension.
+"""
+
+import copy
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Family = Literal["open_clip", "timm", "hf"]
+
+
+class Encoder(nn.Module):
+    """Pixels (B, C, H, W) in [0, 1] at `image_size` → raw embeddings (B, D).
+
+    Args:
+        tower: maps normalised pixels to embeddings.
+        image_size: side of the square input in pixels.
+        dim: D.
+        mean, std: normalisation of each channel. It lives here and nowhere else, so that attacks act on pixels.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, tower: nn.Module, image_size: int, dim: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.tower, self.image_size, self.dim = tower, image_size, dim
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        """Raw embeddings (B, D)."""
+        return self.tower((pixels_BCHW - self.mean) / self.std)
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """Train mode, except that batch normalisation keeps the pre-trained statistics: a batch of attacked images would replace them."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+
+class Reference(nn.Module):
+    """A frozen copy of an encoder: eval mode for good, no gradients, the anchor of every method."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = copy.deepcopy(encoder).requires_grad_(False)
+        self.encoder.eval()
+
+    @torch.no_grad()
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        """Raw embeddings (B, D) of the encoder before training, in fp32."""
+        return self.encoder(pixels_BCHW).float()
+
+    def train(self, mode: bool = True) -> "Reference":
+        """Stays in eval mode whatever is asked."""
+        return self
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """An encoder with what belongs to it.
+
+    Attributes:
+        name: as the user gave it.
+        family: which library it came from and exports to.
+        encoder: the image tower.
+        module: the whole model of that library, sharing the encoder's weights.
+        logit_scale: multiplies cosines; 1 for towers without text.
+        encode_texts: list of N texts → raw text embeddings (N, D), frozen; None for towers without text.
+        export_config: what an export has to write beside the weights.
+    """
+
+    name: str
+    family: Family
+    encoder: Encoder
+    module: nn.Module
+    logit_scale: float
+    encode_texts: Callable[[Sequence[str]], Tensor] | None
+    export_config: dict = field(default_factory=dict)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """A short hash of all weights and buffers: two models of one name are never taken for each other."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,48 @@
+"""The zero-shot classifier: class names and prompt templates to unit text embeddings.
+
+Legend: N texts, C classes, T templates, D embedding dimension.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.errors import SeaAnchorError
+from seaanchor.parts import Head
+
+DEFAULT_TEMPLATES = ("a photo of a {}.",)
+
+
+@torch.no_grad()
+def build_head(model: LoadedModel, class_names: Sequence[str], templates: Sequence[str] = DEFAULT_TEMPLATES, batch_size: int = 512) -> Head:
+    """Average the unit embeddings of each class over the templates, and normalise again (Radford et al. 2021, §3.1.4).
+
+    Args:
+        class_names: C distinct names.
+        templates: prompts with one `{}` each.
+        batch_size: texts encoded at a time.
+
+    Raises:
+        SeaAnchorError: the model has no text tower, fewer than two classes, a name given twice, or a template without `{}`.
+    """
+    if model.encode_texts is None:
+        raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model for zero-shot classification", "choose an OpenCLIP or HF CLIP model")
+    _check(class_names, templates)
+    texts = [template.format(name) for name in class_names for template in templates]
+    chunks = [model.encode_texts(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)]
+    unit_ND = F.normalize(torch.cat(chunks).float(), dim=-1)
+    mean_CD = unit_ND.view(len(class_names), len(templates), -1).mean(1)
+    return Head(F.normalize(mean_CD, dim=-1), model.logit_scale)
+
+
+def _check(class_names: Sequence[str], templates: Sequence[str]) -> None:
+    if len(class_names) < 2:
+        raise SeaAnchorError(f"a class list of {len(class_names)}", "at least two classes: with one, every answer is right", "name more classes")
+    repeated = sorted({name for name in class_names if list(class_names).count(name) > 1})
+    if repeated:
+        raise SeaAnchorError(f"class names given twice: {', '.join(repeated[:5])}", "distinct names", "rename or merge these classes")
+    for template in templates:
+        if "{}" not in template:
+            raise SeaAnchorError(f"the template {template!r} has no {{}}", "a place for the class name, as in 'a photo of a {}.'", "add {}")

@@ -1,0 +1,1 @@
+"""Evaluation: what was gained and what it cost, always beside the reference."""

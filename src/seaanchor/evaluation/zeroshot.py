@@ -1,0 +1,160 @@
+"""Zero-shot accuracy, clean and under attack, image by image and streaming.
+
+Legend: B batch, N images, C channels or classes, H W pixels.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seaanchor.config import RunConfig
+from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.sources import open_images
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.head import build_head
+from seaanchor.errors import SeaAnchorError
+from seaanchor.parts import Batch, Head, frozen
+from seaanchor.perturbations.apgd import apgd_ce, apgd_targeted
+from seaanchor.perturbations.ball import Ball
+from seaanchor.perturbations.pgd import pgd_attack
+
+AttackName = Literal["pgd", "apgd-ce", "apgd"]
+Logits = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class AttackPlan:
+    """Which attack at which radii.
+
+    Attributes:
+        name: `pgd`, `apgd-ce`, or `apgd` (APGD-CE, then targeted APGD-DLR on the survivors).
+        norm: `linf` or `l2`.
+        epsilons: radii in pixel units, ascending.
+        num_steps: gradient steps of each attack.
+        seed: of the random starts, which depend on the image and not on its batch.
+    """
+
+    name: AttackName
+    norm: Literal["linf", "l2"]
+    epsilons: tuple[float, ...]
+    num_steps: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Which images were classified correctly: clean (N,), and per attack and radius (N,), with each image's number and label."""
+
+    index_N: Tensor
+    label_N: Tensor
+    clean_N: Tensor
+    attacked: dict[tuple[AttackName, float], Tensor]
+
+
+def evaluate_stream(logits: Logits, stream: Iterable[Batch], plans: tuple[AttackPlan, ...]) -> Outcomes:
+    """Classify and attack a stream of labelled batches; only one batch is in memory at a time.
+
+    An image fooled at a smaller radius stays fooled at a larger one: the smaller perturbation lies in the larger ball.
+
+    Raises:
+        SeaAnchorError: no image could be read.
+    """
+    index, label, clean = [], [], []
+    attacked: dict[tuple[AttackName, float], list[Tensor]] = {(p.name, e): [] for p in plans for e in p.epsilons}
+    for batch in stream:
+        if len(batch.index_B) == 0 or batch.label_B is None:
+            continue
+        with torch.no_grad():
+            correct_B = logits(batch.pixels_BCHW).argmax(-1) == batch.label_B
+        index.append(batch.index_B)
+        label.append(batch.label_B)
+        clean.append(correct_B)
+        for plan in plans:
+            standing_B = correct_B.clone()
+            for epsilon in plan.epsilons:
+                standing_B = attack_survivors(logits, batch, standing_B, plan, epsilon)
+                attacked[plan.name, epsilon].append(standing_B.clone())
+    if not index:
+        raise SeaAnchorError("no labelled image could be read", "at least one readable image in a class folder", "check the folder")
+    return Outcomes(torch.cat(index), torch.cat(label), torch.cat(clean), {k: torch.cat(v) for k, v in attacked.items()})
+
+
+def attack_survivors(logits: Logits, batch: Batch, standing_B: Tensor, plan: AttackPlan, epsilon: float) -> Tensor:
+    """Which of the images still standing are correct after the attack at `epsilon` (B,)."""
+    standing_B = standing_B.clone()
+    ball = Ball(plan.norm, epsilon)
+    for stage in _stages(plan, logits, batch):
+        rows = standing_B.nonzero().squeeze(1)
+        if len(rows) == 0:
+            break
+        label_B = batch.label_B[rows]  # type: ignore[index]
+        result = stage(logits, batch.pixels_BCHW[rows], label_B, ball, num_steps=plan.num_steps, index_B=batch.index_B[rows], seed=plan.seed)
+        standing_B[rows] = ~result.fooled_B
+    return standing_B
+
+
+def _stages(plan: AttackPlan, logits: Logits, batch: Batch) -> list[Callable]:
+    """Targeted DLR compares the third and fourth largest logits, so it needs four classes; with fewer, CE alone."""
+    if plan.name == "pgd":
+        return [pgd_attack]
+    if plan.name == "apgd-ce":
+        return [apgd_ce]
+    with torch.no_grad():
+        enough = logits(batch.pixels_BCHW[:1]).shape[-1] >= 4
+    return [apgd_ce, apgd_targeted] if enough else [apgd_ce]
+
+
+def self_checks(logits: Logits, batch: Batch, plans: tuple[AttackPlan, ...]) -> dict[str, bool]:
+    """Two things that must hold whatever the model: radius 0 changes nothing, and an image's outcome does not depend on its batch."""
+    with torch.no_grad():
+        clean_B = logits(batch.pixels_BCHW).argmax(-1) == batch.label_B
+    checks = {}
+    for plan in plans:
+        at_zero_B = attack_survivors(logits, batch, clean_B, plan, 0.0)
+        checks[f"{plan.name}: epsilon 0 equals clean"] = bool((at_zero_B == clean_B).all())
+        whole_B = attack_survivors(logits, batch, clean_B, plan, plan.epsilons[0])
+        half = len(batch.index_B) // 2
+        parts = [attack_survivors(logits, _rows(batch, part), clean_B[part], plan, plan.epsilons[0]) for part in (slice(0, half), slice(half, None))]
+        differing = int((torch.cat(parts) != whole_B).sum())
+        checks[f"{plan.name}: batch size changes nothing"] = differing <= max(1, len(whole_B) // 500)
+    return checks
+
+
+def _rows(batch: Batch, rows: slice) -> Batch:
+    return Batch(batch.pixels_BCHW[rows], None if batch.label_B is None else batch.label_B[rows], batch.index_B[rows])
+
+
+def classifier(model: LoadedModel, head: Head, device: torch.device) -> Logits:
+    """Pixels → logits of the zero-shot classifier, in fp32."""
+    encoder = model.encoder.to(device).eval()
+    on_device = Head(head.weight_CD.to(device), head.logit_scale)
+    return lambda pixels_BCHW: on_device(encoder(pixels_BCHW).float())
+
+
+def quick_accuracy(model: LoadedModel, config: RunConfig) -> dict[str, dict[str, float]]:
+    """Clean and PGD-10 accuracy on a few images of each validation set, while training goes on."""
+    from seaanchor.config import parse_epsilon
+
+    device = model.encoder.mean.device
+    was_training = model.encoder.training
+    epsilon = parse_epsilon(config.perturbation.epsilon, config.perturbation.norm)
+    plan = AttackPlan("pgd", config.perturbation.norm, (epsilon,), 10, config.seed)
+    report = {}
+    for source in config.val_data:
+        images = subset(open_images(source, split="test"), config.eval_samples, config.seed)
+        logits = classifier(model, build_head(model, images.class_names or (), config.templates), device)
+        stream = batches(FolderDataset(images, model.encoder.image_size), config.batch_size, workers=0, order=None, skip_log=SkipLog(images))
+        with frozen(model.encoder):
+            outcomes = evaluate_stream(logits, (_to(batch, device) for batch in stream), (plan,))
+        robust_N = outcomes.attacked["pgd", epsilon]
+        report[source] = {"clean": outcomes.clean_N.float().mean().item(), "pgd": robust_N.float().mean().item(), "n": len(robust_N)}
+    model.encoder.train(was_training)
+    return report
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    label_B = None if batch.label_B is None else batch.label_B.to(device)
+    return Batch(batch.pixels_BCHW.to(device), label_B, batch.index_B.to(device))

@@ -1,0 +1,1 @@
+"""Exports: to the formats people load, each verified by reloading."""

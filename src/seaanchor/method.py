@@ -1,0 +1,60 @@
+"""A method: objective + anchor + perturbation + adapter, assembled into the steps of training.
+
+Legend: B batch, D embedding dimension.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from seaanchor.parts import Adapter, Anchor, Batch, Constraint, Embeddings, LossTerms, Needs, Objective, Perturbation, Targets, frozen
+
+Encode = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Method:
+    """Four parts and nothing else; recipes give the usual combinations their names."""
+
+    objective: Objective
+    anchor: Anchor
+    perturbation: Perturbation
+    adapter: Adapter
+
+    @property
+    def needs(self) -> Needs:
+        """What a step must compute for this method."""
+        return self.objective.needs | self.anchor.needs
+
+    def perturb(self, policy: nn.Module, batch: Batch, targets: Targets, rng: torch.Generator) -> Batch:
+        """Step 1: the hard inputs. The policy is attacked in eval mode on a frozen view, so neither batch statistics nor weights
+        see the attack's passes."""
+        was_training = policy.training
+        policy.eval()
+
+        def loss(pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+            embedding_BD = policy(pixels_BCHW)
+            return self.objective.attack_loss(embedding_BD.float(), targets), embedding_BD
+
+        with frozen(policy):
+            perturbed = self.perturbation(batch, loss, rng)
+        policy.train(was_training)
+        return perturbed
+
+    def primal_terms(self, encode: Encode, clean: Batch, perturbed: Batch, targets: Targets) -> LossTerms:
+        """Step 2: the loss the policy minimises, from one forward over perturbed and clean images together."""
+        embeddings = self._embed(encode, clean, perturbed)
+        return LossTerms(self.objective(embeddings, targets), self.anchor(embeddings, targets))
+
+    def dual_loss(self, constraint: Constraint | None, targets: Targets) -> Tensor | None:
+        """Step 3: what the dual variables minimise, of the distances the last primal step saw; None if there are none."""
+        return None if constraint is None else self.anchor.dual_loss(constraint, targets)
+
+    def _embed(self, encode: Encode, clean: Batch, perturbed: Batch) -> Embeddings:
+        if not self.needs.clean:
+            return Embeddings(encode(perturbed.pixels_BCHW).float())
+        both = encode(torch.cat([perturbed.pixels_BCHW, clean.pixels_BCHW])).float()
+        perturbed_BD, clean_BD = both.chunk(2)
+        return Embeddings(perturbed_BD, clean_BD)

@@ -1,0 +1,29 @@
+"""Squared distance of embeddings: the objective of FARE and LORE.
+
+Legend: B batch, D embedding dimension.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from seaanchor.distances import squared_distance
+from seaanchor.parts import Embeddings, Needs, Targets
+
+
+@dataclass(frozen=True)
+class EmbeddingDistance:
+    """‖φ_θ(x+δ) − φ_0(x)‖²: the perturbed image's embedding returns to where the reference puts the clean image.
+
+    Source: FARE (Schlarmann et al. 2024) eq. 3; LORE eq. 3.
+    """
+
+    needs: Needs = Needs()
+
+    def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
+        """Distance (B,) of the perturbed embedding to the clean reference."""
+        return squared_distance(embedding_BD, targets.reference_BD)
+
+    def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
+        """The same distance (B,), to be minimised."""
+        return self.attack_loss(embeddings.perturbed_BD, targets)

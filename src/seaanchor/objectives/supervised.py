@@ -1,0 +1,54 @@
+"""Cross-entropy against the zero-shot head: TeCoA, and the supervised baseline of preference optimization.
+
+Legend: B batch, C classes, D embedding dimension.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from seaanchor.parts import Embeddings, Head, Needs, Targets
+
+
+def class_cross_entropy(embedding_BD: Tensor, head: Head, label_B: Tensor) -> Tensor:
+    """Cross-entropy (B,) of softmax(scale · cos(embedding, class texts)) against the true class."""
+    return F.cross_entropy(head(embedding_BD), label_B, reduction="none")
+
+
+def _required(targets: Targets) -> tuple[Head, Tensor]:
+    if targets.head is None or targets.label_B is None:
+        raise ValueError("a supervised objective needs targets with head and label_B")
+    return targets.head, targets.label_B
+
+
+@dataclass(frozen=True)
+class TeCoA:
+    """Text-guided contrastive adversarial training: cross-entropy of the perturbed image (Mao et al. 2023, eq. 4)."""
+
+    needs: Needs = Needs(head=True, labels=True)
+
+    def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
+        """Cross-entropy (B,) of the perturbed image."""
+        return class_cross_entropy(embedding_BD, *_required(targets))
+
+    def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
+        """The same cross-entropy (B,), to be minimised."""
+        return self.attack_loss(embeddings.perturbed_BD, targets)
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy of the perturbed and of the clean image, averaged: ordinary supervised fine-tuning."""
+
+    needs: Needs = Needs(clean=True, head=True, labels=True)
+
+    def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
+        """Cross-entropy (B,) of the perturbed image."""
+        return class_cross_entropy(embedding_BD, *_required(targets))
+
+    def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
+        """Mean of both cross-entropies (B,)."""
+        if embeddings.clean_BD is None:
+            raise ValueError("cross_entropy needs the clean embeddings")
+        return (self.attack_loss(embeddings.perturbed_BD, targets) + self.attack_loss(embeddings.clean_BD, targets)) / 2

@@ -1,0 +1,181 @@
+"""The records that steps hand each other, and the protocols of the four parts.
+
+Legend: B batch, C channels or classes, H W pixels, D embedding dimension.
+
+A method is *objective + anchor + perturbation + adapter*. Each part says what it needs, so that a step computes every quantity
+once and nothing that nobody asked for.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images as they come from the data: pixels (B, C, H, W) in [0, 1], labels (B,) or None, index (B,) in the data set."""
+
+    pixels_BCHW: Tensor
+    label_B: Tensor | None
+    index_B: Tensor
+
+
+@dataclass(frozen=True)
+class Head:
+    """A zero-shot classifier: unit class embeddings (C, D) and the logit scale that multiplies cosines."""
+
+    weight_CD: Tensor
+    logit_scale: float
+
+    def __call__(self, embedding_BD: Tensor) -> Tensor:
+        """Logits (B, C) of raw embeddings (B, D)."""
+        unit_BD = nn.functional.normalize(embedding_BD, dim=-1)
+        return self.logit_scale * unit_BD @ self.weight_CD.T
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a step holds fixed: reference embeddings of the clean images (B, D), class head and labels where asked for."""
+
+    reference_BD: Tensor
+    label_B: Tensor | None = None
+    head: Head | None = None
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The policy's raw embeddings (B, D) of the perturbed and, where asked for, of the clean images."""
+
+    perturbed_BD: Tensor
+    clean_BD: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A per-sample inequality `distance <= bound`; both (B,) and non-negative."""
+
+    distance_B: Tensor
+    bound_B: Tensor
+
+    @property
+    def violation_B(self) -> Tensor:
+        """Positive where the constraint is broken."""
+        return self.distance_B - self.bound_B
+
+
+@dataclass(frozen=True)
+class AnchorTerms:
+    """What an anchor adds to the loss (B,), with the constraint and the detached multipliers (B,) behind it if it has them."""
+
+    loss_B: Tensor
+    constraint: Constraint | None = None
+    multiplier_B: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The two halves of the primal loss, per sample (B,); the mean is taken where the step calls backward."""
+
+    objective_B: Tensor
+    anchor: AnchorTerms
+
+    @property
+    def total_B(self) -> Tensor:
+        """What the primal step minimises."""
+        return self.objective_B + self.anchor.loss_B
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a part asks the step to compute beyond the perturbed embedding and the reference."""
+
+    clean: bool = False
+    head: bool = False
+    labels: bool = False
+
+    def __or__(self, other: "Needs") -> "Needs":
+        return Needs(self.clean or other.clean, self.head or other.head, self.labels or other.labels)
+
+
+class Objective(Protocol):
+    """What should become better."""
+
+    @property
+    def needs(self) -> Needs: ...
+
+    def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
+        """The per-sample loss (B,) that an attack maximises, of the policy's embeddings of the perturbed images."""
+        ...
+
+    def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
+        """The per-sample loss (B,) that training minimises."""
+        ...
+
+
+class Anchor(Protocol):
+    """How the policy is kept near the reference. Owns the dual variables, if any."""
+
+    @property
+    def needs(self) -> Needs: ...
+
+    def __call__(self, embeddings: Embeddings, targets: Targets) -> AnchorTerms:
+        """The anchor's terms of the primal loss; no gradient reaches the dual variables."""
+        ...
+
+    def dual_loss(self, constraint: Constraint, targets: Targets) -> Tensor | None:
+        """Scalar to minimise over the dual variables; no gradient reaches the policy. None if there are no dual variables."""
+        ...
+
+    def dual_module(self) -> nn.Module | None:
+        """The dual variables as a module, or None."""
+        ...
+
+
+class Perturbation(Protocol):
+    """On which hard inputs: maps a batch to a batch."""
+
+    def __call__(self, batch: Batch, loss: "AttackLoss", rng: torch.Generator) -> Batch:
+        """Perturb the batch, raising `loss` if the perturbation is an attack."""
+        ...
+
+
+class Adapter(Protocol):
+    """Which parameters move."""
+
+    def trainable(self, encoder: nn.Module) -> Iterable[nn.Parameter]:
+        """Freeze what stays and return what moves."""
+        ...
+
+
+AttackLoss = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Maps pixels (B, C, H, W) to a per-sample loss (B,) that an attack raises, and the output (B, ...) it was computed from."""
+
+
+def input_grad(loss: AttackLoss, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Per-sample loss (B,), its gradient to the pixels, and the output behind it: the one gradient primitive of every attack.
+
+    Samples are independent, so the gradient of the sum is each sample's own. Weights collect nothing: `torch.autograd.grad` asks
+    for the pixels alone, where `.backward()` would fill every parameter's `.grad`.
+    """
+    with torch.enable_grad():
+        leaf_BCHW = pixels_BCHW.detach().requires_grad_()
+        loss_B, output = loss(leaf_BCHW)
+        (grad_BCHW,) = torch.autograd.grad(loss_B.sum(), leaf_BCHW)
+    return loss_B.detach(), grad_BCHW, output.detach()
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[nn.Module]:
+    """The module with no parameter asking for gradients, so that a forward saves nothing for the weights; restored on leaving."""
+    asking = [p for p in module.parameters() if p.requires_grad]
+    try:
+        for parameter in asking:
+            parameter.requires_grad_(False)
+        yield module
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_(True)
