@@ -14,7 +14,7 @@ _NAMES = {
     "Encoder": "encoders.encoder", "Reference": "encoders.encoder", "LoadedModel": "encoders.encoder",
     "load_model": "encoders.load", "build_head": "encoders.head",
     "Ball": "perturbations.ball", "PGD": "perturbations.pgd", "APGD": "perturbations.apgd", "apgd_ce": "perturbations.apgd",
-    "apgd_targeted": "perturbations.apgd", "AttackResult": "perturbations.apgd",
+    "apgd_targeted": "perturbations.apgd", "AttackResult": "perturbations.classification",
     "evaluate": "evaluation.run", "export_model": "export.folder", "SeaAnchorError": "errors",
 }  # fmt: skip
 

@@ -82,6 +82,7 @@ def pretrain(config: PretrainConfig, model: nn.Module, tokenizer) -> Path:
     tokens_TUL = torch.stack([tokenizer([t.format(name) for name in corpus.names]) for t in TEMPLATES])
     if config.init:
         model.load_state_dict(load_state(config.init)["model"])
+    model.visual.to(memory_format=torch.channels_last)
     decay = [p for p in model.parameters() if p.ndim > 1]
     other = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -139,8 +140,10 @@ def _step(model, optimizer, corpus: Corpus, tokens_TUL: Tensor, seed: int, step:
     rng = torch.Generator().manual_seed(seed * 7_000_003 + step)
     template = torch.randint(len(tokens_TUL), (len(batch.concepts),), generator=rng)
     model.train()
-    image_BD = F.normalize(model.encode_image((batch.pixels - MEAN) / STD), dim=-1)
-    text_UD = F.normalize(encode_text(model, tokens_TUL[template, batch.concepts]), dim=-1)
+    pixels = ((batch.pixels - MEAN) / STD).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        image_BD, text_UD = model.encode_image(pixels), encode_text(model, tokens_TUL[template, batch.concepts])
+    image_BD, text_UD = F.normalize(image_BD.float(), dim=-1), F.normalize(text_UD.float(), dim=-1)
     loss = contrastive_loss(image_BD, text_UD, batch.target, model.logit_scale.exp())
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

@@ -19,8 +19,8 @@ from seaanchor.zoo.pretrain import MEAN, STD, PretrainConfig, Stage, pretrain
 NUM_MERGES = 2000
 BPE = f"bpe_{NUM_MERGES}.txt.gz"
 FIRST_MIX = Mix((("tiny-imagenet", 0.44), ("caltech101", 0.12), ("cifar10", 0.08), ("emoji", 0.08), ("words", 0.28)), 0.25, 0.7, 0.0)
-SECOND_MIX = Mix((("tiny-imagenet", 0.46), ("caltech101", 0.12), ("cifar10", 0.08), ("emoji", 0.08), ("words", 0.26)), 0.15, 0.8, 0.6)
-STAGES = {32: (Stage(32, 512_000, 2e-3, FIRST_MIX, 2e-5),), 64: (Stage(64, 600_000, 1.2e-3, SECOND_MIX),)}
+SECOND_MIX = Mix((("tiny-imagenet", 0.46), ("caltech101", 0.12), ("cifar10", 0.08), ("emoji", 0.10), ("words", 0.24)), 0.15, 0.8, 0.6)
+STAGES = {32: (Stage(32, 1_280_000, 2e-3, FIRST_MIX, 2e-5),), 64: (Stage(64, 1_536_000, 1.2e-3, SECOND_MIX),)}
 
 
 def model_cfg(image_size: int) -> dict:

@@ -1,0 +1,1 @@
+"""Data: folders of images, read without ever crashing on one."""

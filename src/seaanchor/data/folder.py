@@ -1,0 +1,217 @@
+"""Folders of images: listing, class names, and batches that leave out what cannot be read.
+
+Legend: B batch, C channels, H W pixels.
+"""
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from seaanchor.data.images import EXTENSIONS, UnreadableImage, read_image
+from seaanchor.errors import SeaAnchorError
+from seaanchor.parts import Batch
+
+SPLITS = frozenset({"train", "val", "valid", "validation", "test"})
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Files of a data set, with a label and a name for each class where there are class folders."""
+
+    root: Path
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+
+
+def list_images(root: Path, class_names: Path | None = None) -> ImageList:
+    """List a folder of images (unlabelled), of class folders (labelled), or Tiny-ImageNet's `train` and `val`.
+
+    Args:
+        root: the folder.
+        class_names: file with names, as `read_class_names` takes it; by default the folders' own names, `_` read as a space.
+
+    Raises:
+        SeaAnchorError: no such folder, nothing in it, a class folder without images, or a folder of splits.
+    """
+    if not root.is_dir():
+        raise SeaAnchorError(f"{root} is {'a file' if root.exists() else 'missing'}", "a folder of images or of class folders", "correct the path")
+    if (root / "val_annotations.txt").is_file():
+        return _tiny_imagenet_val(root, class_names)
+    folders = sorted(d for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
+    if folders and {d.name for d in folders} <= SPLITS:
+        raise SeaAnchorError(f"{root} holds the splits {', '.join(d.name for d in folders)}", "one split", f"name one, such as {folders[0]}")
+    loose = _image_files(root, deep=False)
+    if not folders or (loose and all(not _image_files(d) for d in folders)):
+        if not loose:
+            raise SeaAnchorError(f"no image in {root}", f"files ending in {', '.join(sorted(EXTENSIONS))}", "name another folder")
+        return ImageList(root, tuple(loose))
+    paths, labels, empty = [], [], []
+    for label, folder in enumerate(folders):
+        files = _image_files(folder)
+        paths += files
+        labels += [label] * len(files)
+        empty += [] if files else [folder.name]
+    if empty:
+        raise SeaAnchorError(
+            f"{len(empty)} class folder(s) of {root} without images: {', '.join(empty[:5])}", "at least one image in every class folder", "fill or remove them"
+        )
+    return ImageList(root, tuple(paths), tuple(labels), _names([d.name for d in folders], class_names, root.parent))
+
+
+def _image_files(folder: Path, deep: bool = True) -> list[Path]:
+    files = folder.rglob("*") if deep else folder.iterdir()
+    return sorted(f for f in files if f.suffix.lower() in EXTENSIONS and not f.name.startswith(".") and f.is_file())
+
+
+def _tiny_imagenet_val(root: Path, class_names: Path | None) -> ImageList:
+    rows = [line.split("\t")[:2] for line in (root / "val_annotations.txt").read_text().splitlines()]
+    folders = sorted({folder for _, folder in rows})
+    number = {folder: i for i, folder in enumerate(folders)}
+    paths = tuple(root / "images" / file for file, _ in rows)
+    return ImageList(root, paths, tuple(number[folder] for _, folder in rows), _names(folders, class_names, root.parent))
+
+
+def _names(folders: Sequence[str], class_names: Path | None, parent: Path) -> tuple[str, ...]:
+    if class_names is not None:
+        return read_class_names(class_names, folders)
+    words = parent / "words.txt"
+    if words.is_file() and all(len(f) == 9 and f.startswith("n") and f[1:].isdigit() for f in folders):
+        synonyms = dict(line.split("\t", 1) for line in words.read_text().splitlines() if "\t" in line)
+        return tuple(synonyms[f].split(",")[0].strip().lower() if f in synonyms else f for f in folders)
+    return tuple(f.replace("_", " ") for f in folders)
+
+
+def read_class_names(file: Path, folders: Sequence[str]) -> tuple[str, ...]:
+    """Names for class folders.
+
+    Args:
+        file: JSON mapping folder → name or list of names, or text with one name a line; lists are in the folders' sorted order.
+        folders: the sorted class folders.
+
+    Raises:
+        SeaAnchorError: the file is missing or malformed, or does not name every folder.
+    """
+    try:
+        text = file.read_text()
+        data = json.loads(text) if file.suffix == ".json" else [line.strip() for line in text.splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise SeaAnchorError(f"{file} could not be read ({error})", "a JSON or text file of class names", "correct --class-names") from error
+    if isinstance(data, dict):
+        missing = [f for f in folders if f not in data]
+        if missing:
+            raise SeaAnchorError(f"{file} does not name {', '.join(missing[:5])}", "a name for every class folder", "add them")
+        return tuple(str(data[f]) for f in folders)
+    if len(data) != len(folders):
+        raise SeaAnchorError(f"{file} holds {len(data)} names", f"{len(folders)}, one for each class folder", "correct the list or write a JSON mapping")
+    return tuple(str(name) for name in data)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One file read: pixels uint8 (C, H, W), or None and the reason."""
+
+    index: int
+    pixels_CHW: Tensor | None
+    label: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A batch read, with what had to be left out: (index, reason) each."""
+
+    batch: Batch
+    left_out: tuple[tuple[int, str], ...]
+
+
+class FolderDataset(Dataset):
+    """The images of a list at S pixels; reading a bad file gives a sample without pixels, never an exception."""
+
+    def __init__(self, images: ImageList, image_size: int) -> None:
+        self.images, self.image_size = images, image_size
+
+    def __len__(self) -> int:
+        return len(self.images.paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        label = -1 if self.images.labels is None else self.images.labels[index]
+        try:
+            return Sample(index, read_image(self.images.paths[index], self.image_size), label)
+        except UnreadableImage as error:
+            return Sample(index, None, label, str(error))
+
+
+def collate(samples: Sequence[Sample]) -> Samples:
+    """Stack what could be read; pixels stay uint8 so that little crosses between processes. A batch may come out empty."""
+    read = [s for s in samples if s.pixels_CHW is not None]
+    pixels = torch.stack([s.pixels_CHW for s in read]) if read else torch.empty(0, 3, 0, 0, dtype=torch.uint8)  # type: ignore[misc]
+    labels = torch.tensor([s.label for s in read], dtype=torch.long)
+    batch = Batch(pixels, labels, torch.tensor([s.index for s in read], dtype=torch.long))
+    return Samples(batch, tuple((s.index, s.reason) for s in samples if s.pixels_CHW is None))
+
+
+@dataclass
+class SkipLog:
+    """Which images could not be read; each counts once however often it was tried."""
+
+    images: ImageList
+    reasons: dict[int, str] = field(default_factory=dict)
+
+    def add(self, left_out: Sequence[tuple[int, str]]) -> None:
+        """Note what a batch left out."""
+        self.reasons.update(left_out)
+
+    def summary(self) -> str:
+        """One line for the user, empty if every image could be read."""
+        if not self.reasons:
+            return ""
+        shown = "; ".join(list(self.reasons.values())[:3])
+        return f"{len(self.reasons)} of {len(self.images.paths)} images in {self.images.root} could not be read and were skipped ({shown})"
+
+
+def batches(dataset: FolderDataset, batch_size: int, *, workers: int, order: Sequence[int] | None, skip_log: SkipLog) -> Iterator[Batch]:
+    """Batches in the given order (the list's own if None): pixels (B, C, H, W) float in [0, 1], labels or None, indices.
+
+    Every `batch_size` indices give one batch, which is smaller, or empty, where images could not be read.
+    """
+    order = range(len(dataset)) if order is None else order
+    chunks = [list(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
+    own_rng = torch.Generator()  # or the loader would draw its seed from the global state, which training must be able to restore
+    loader = DataLoader(dataset, batch_sampler=chunks, num_workers=workers, collate_fn=collate, generator=own_rng)
+    for samples in loader:
+        skip_log.add(samples.left_out)
+        batch = samples.batch
+        yield Batch(batch.pixels_BCHW.float().div_(255), None if dataset.images.labels is None else batch.label_B, batch.index_B)
+
+
+def training_order(count: int, epoch: int, seed: int) -> list[int]:
+    """A permutation that depends on seed and epoch alone."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch)).tolist()
+
+
+def subset(images: ImageList, limit: int, seed: int) -> ImageList:
+    """At most `limit` images in list order, as many of each class as it allows; drawn with `seed`."""
+    if limit >= len(images.paths):
+        return images
+    rng = random.Random(seed)
+    by_class: dict[int, list[int]] = defaultdict(list)
+    for i in range(len(images.paths)):
+        by_class[images.labels[i] if images.labels is not None else 0].append(i)
+    ranked = []
+    for members in by_class.values():
+        rng.shuffle(members)
+        ranked += [(rank, rng.random(), i) for rank, i in enumerate(members)]
+    chosen = sorted(i for _, _, i in sorted(ranked)[:limit])
+    labels = None if images.labels is None else tuple(images.labels[i] for i in chosen)
+    return ImageList(images.root, tuple(images.paths[i] for i in chosen), labels, images.class_names)
+
+
+__all__ = ["FolderDataset", "ImageList", "SkipLog", "batches", "collate", "list_images", "read_class_names", "subset", "training_order"]

@@ -1,0 +1,1 @@
+"""Perturbations: on which hard inputs."""

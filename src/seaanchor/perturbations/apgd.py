@@ -1,0 +1,259 @@
+"""Auto-PGD (Croce & Hein 2020, algorithm 1): a step size that halves by itself, and restarts from the best point.
+
+The attack is a state and a pure step. All of an image's tensors lie in one record, so retiring fooled images is one `select`.
+Legend: B batch, C channels or classes, H W pixels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seaanchor.errors import SeaAnchorError
+from seaanchor.parts import AttackLoss, Batch, input_grad
+from seaanchor.perturbations.ball import Ball
+from seaanchor.perturbations.classification import AttackResult, Logits, noise_per_image
+
+MOMENTUM = 0.75  # alpha of algorithm 1
+OSCILLATION = 0.75  # rho: fewer improving steps than this share halves the step
+FIRST_STEP = 2.0  # of epsilon
+
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(pixels of the images still attacked, their rows in the batch) → (loss of each, output)."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything an image carries through the attack; each tensor's first dimension runs over the images still attacked."""
+
+    row: Tensor
+    clean: Tensor
+    pixels: Tensor
+    previous: Tensor
+    grad: Tensor
+    loss: Tensor
+    best: Tensor
+    best_grad: Tensor
+    best_loss: Tensor
+    step_size: Tensor
+    increases: Tensor
+    best_loss_at_check: Tensor
+    halved_at_check: Tensor
+
+    def select(self, keep: Tensor) -> "State":
+        """The state of some of the images."""
+        return State(*(getattr(self, f.name)[keep] for f in fields(self)))
+
+
+def checkpoints(num_steps: int) -> tuple[int, ...]:
+    """Steps after which the step size is reconsidered: p_0 = 0, p_1 = .22, p_{j+1} = p_j + max(p_j − p_{j−1} − .03, .06), in whole
+    steps as the public code rounds them.
+
+    >>> checkpoints(100)
+    (22, 41, 57, 70, 80, 87, 93, 99)
+    """
+    gap, smallest, shrink = (max(int(share * num_steps), 1) for share in (0.22, 0.06, 0.03))
+    steps, at = [], gap
+    while at <= num_steps:
+        steps.append(at)
+        gap = max(gap - shrink, smallest)
+        at += gap
+    return tuple(steps)
+
+
+def begin(loss: Loss, clean_BCHW: Tensor, start_BCHW: Tensor, ball: Ball) -> tuple[State, Tensor]:
+    """The state at the start, and the output there."""
+    row = torch.arange(len(clean_BCHW), device=clean_BCHW.device)
+    start = start_BCHW.clamp(0.0, 1.0)
+    loss_B, grad, output = input_grad(lambda p: loss(p, row), start)
+    step = clean_BCHW.new_full((len(row), 1, 1, 1), FIRST_STEP * ball.epsilon)
+    nothing = torch.zeros_like(loss_B)
+    state = State(row, clean_BCHW, start, start, grad, nothing, start, grad, loss_B, step, nothing, loss_B, torch.ones_like(row, dtype=torch.bool))
+    return state, output
+
+
+def move(state: State, ball: Ball, momentum: float) -> State:
+    """One ascent step with momentum, projected (algorithm 1, lines 7-8)."""
+    ahead = ball.project(state.pixels + state.step_size * ball.ascent_direction(state.grad), state.clean)
+    inertia = state.pixels - state.previous
+    pixels = ball.project(state.pixels + (ahead - state.pixels) * momentum + inertia * (1 - momentum), state.clean)
+    return replace(state, pixels=pixels, previous=state.pixels)
+
+
+def look(state: State, loss_B: Tensor, grad: Tensor | None) -> State:
+    """Note what the new point brought. Without a gradient (the last step), only the best point is updated."""
+    better = loss_B > state.best_loss
+    wide = better.view(-1, 1, 1, 1)
+    return replace(
+        state, loss=loss_B, best=torch.where(wide, state.pixels, state.best), best_loss=torch.where(better, loss_B, state.best_loss),
+        grad=state.grad if grad is None else grad, best_grad=state.best_grad if grad is None else torch.where(wide, grad, state.best_grad),
+        increases=state.increases + (loss_B > state.loss),
+    )  # fmt: skip
+
+
+def halve(state: State, gap: int) -> State:
+    """At a checkpoint: halve the step and go back to the best point where too few steps improved, or where nothing improved since
+    the last checkpoint although the step was kept (conditions 1 and 2 of section 3.2)."""
+    oscillating = state.increases <= gap * OSCILLATION
+    stuck = ~state.halved_at_check & (state.best_loss_at_check >= state.best_loss)
+    halved = oscillating | stuck
+    wide = halved.view(-1, 1, 1, 1)
+    return replace(
+        state, step_size=torch.where(wide, state.step_size / 2, state.step_size), pixels=torch.where(wide, state.best, state.pixels),
+        grad=torch.where(wide, state.best_grad, state.grad), increases=torch.zeros_like(state.increases),
+        best_loss_at_check=state.best_loss, halved_at_check=halved,
+    )  # fmt: skip
+
+
+def apgd(loss: Loss, clean_BCHW: Tensor, start_BCHW: Tensor, ball: Ball, num_steps: int, fooled: Callable[[Tensor, Tensor], Tensor] | None = None) -> AttackResult:
+    """Raise a per-sample loss.
+
+    Args:
+        loss: of the images still attacked.
+        clean_BCHW: centres of the balls.
+        start_BCHW: where to start.
+        ball: norm and radius.
+        num_steps: gradient steps; an image that is never fooled costs num_steps + 1 forwards and num_steps gradients.
+        fooled: (output, rows) → which images are done; they are retired at once. None: nothing is, and the best point is returned.
+
+    Returns:
+        Where fooled: the first fooling image; else the image of the highest loss.
+    """
+    result_BCHW, fooled_B = clean_BCHW.clone(), torch.zeros(len(clean_BCHW), dtype=torch.bool, device=clean_BCHW.device)
+
+    def retire(state: State, output: Tensor) -> State:
+        if fooled is None:
+            return state
+        done = fooled(output, state.row)
+        fooled_B[state.row[done]] = True
+        result_BCHW[state.row[done]] = state.pixels[done]
+        return state.select(~done) if bool(done.any()) else state
+
+    if len(clean_BCHW) == 0:
+        return AttackResult(result_BCHW, fooled_B)
+    state, output = begin(loss, clean_BCHW, start_BCHW, ball)
+    state = retire(state, output)
+    checks = checkpoints(num_steps)
+    last_check = 0
+    for step in range(1, num_steps + 1):
+        if len(state.row) == 0:
+            break
+        state = move(state, ball, MOMENTUM if step > 1 else 1.0)
+        row = state.row
+        if step < num_steps:
+            loss_B, grad, output = input_grad(lambda p, row=row: loss(p, row), state.pixels)
+        else:
+            with torch.no_grad():
+                (loss_B, output), grad = loss(state.pixels, row), None
+        state = retire(look(state, loss_B, grad), output)
+        if step in checks:
+            state = halve(state, step - last_check)
+            last_check = step
+    result_BCHW[state.row] = state.best
+    return AttackResult(result_BCHW, fooled_B)
+
+
+def apgd_ce(
+    logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *,
+    num_steps: int = 100, index_B: Tensor, seed: int = 0, start_BCHW: Tensor | None = None, retire: bool = True,
+) -> AttackResult:  # fmt: skip
+    """APGD on the cross-entropy.
+
+    Args:
+        logits: pixels → (B, C) in fp32.
+        pixels_BCHW: clean images in [0, 1].
+        label_B: their classes.
+        ball: norm and radius.
+        num_steps: gradient steps.
+        index_B: each image's number in its data set, which its random start depends on.
+        seed: of the random starts.
+        start_BCHW: start here instead.
+        retire: stop at the first fooling image instead of looking for the highest loss.
+    """
+    start_BCHW = _start(pixels_BCHW, ball, index_B, seed) if start_BCHW is None else start_BCHW
+
+    def loss(p: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        output = logits(p)
+        return F.cross_entropy(output, label_B[row], reduction="none"), output
+
+    result = apgd(loss, pixels_BCHW, start_BCHW, ball, num_steps, _wrong(label_B) if retire else None)
+    return result if retire else _judge(result, logits, label_B)
+
+
+def apgd_targeted(
+    logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *,
+    num_steps: int = 100, index_B: Tensor, seed: int = 0, num_targets: int = 9, starts: Callable[[int, Tensor], Tensor] | None = None,
+) -> AttackResult:  # fmt: skip
+    """APGD on the targeted difference-of-logits ratio, towards each of the `num_targets` likeliest wrong classes in turn.
+
+    Args:
+        logits, pixels_BCHW, label_B, ball, num_steps, index_B, seed: as for `apgd_ce`.
+        num_targets: at most C − 1 are used.
+        starts: (target number from 0, rows) → start images; random by default.
+
+    Raises:
+        SeaAnchorError: fewer than four classes, where the ratio is not defined.
+    """
+    with torch.no_grad():
+        clean_BC = logits(pixels_BCHW)
+    num_classes = clean_BC.shape[-1]
+    if num_classes < 4:
+        raise SeaAnchorError(f"{num_classes} classes", "at least 4 for the targeted DLR loss", "use apgd_ce")
+    likeliest_BC = clean_BC.argsort(dim=1, descending=True)
+    result_BCHW, fooled_B = pixels_BCHW.clone(), clean_BC.argmax(-1) != label_B
+    for target in range(min(num_targets, num_classes - 1)):
+        rows = (~fooled_B).nonzero().squeeze(1)
+        if len(rows) == 0:
+            break
+        label, aim = label_B[rows], likeliest_BC[rows, target + 1]
+        start = starts(target, rows) if starts else _start(pixels_BCHW[rows], ball, index_B[rows], seed + 7919 * (target + 1))
+
+        def loss(p: Tensor, row: Tensor, label: Tensor = label, aim: Tensor = aim) -> tuple[Tensor, Tensor]:
+            output = logits(p)
+            return dlr_targeted(output, label[row], aim[row]), output
+
+        result = apgd(loss, pixels_BCHW[rows], start, ball, num_steps, _wrong(label))
+        result_BCHW[rows], fooled_B[rows] = result.pixels_BCHW, result.fooled_B
+    return AttackResult(result_BCHW, fooled_B)
+
+
+def dlr_targeted(logits_BC: Tensor, label_B: Tensor, target_B: Tensor) -> Tensor:
+    """−(z_y − z_t) / (z_π1 − (z_π3 + z_π4)/2), (B,): invariant to shift and scale of the logits (Croce & Hein 2020, eq. 7)."""
+    rows = torch.arange(len(label_B), device=label_B.device)
+    top_B4 = logits_BC.topk(4, dim=-1).values
+    scale_B = top_B4[:, 0] - (top_B4[:, 2] + top_B4[:, 3]) / 2
+    return -(logits_BC[rows, label_B] - logits_BC[rows, target_B]) / (scale_B + 1e-12)
+
+
+def _start(pixels_BCHW: Tensor, ball: Ball, index_B: Tensor, seed: int) -> Tensor:
+    return pixels_BCHW + ball.spread(noise_per_image(index_B, seed, ball, pixels_BCHW))
+
+
+def _wrong(label_B: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda output, row: output.argmax(-1) != label_B[row]
+
+
+@torch.no_grad()
+def _judge(result: AttackResult, logits: Logits, label_B: Tensor) -> AttackResult:
+    return AttackResult(result.pixels_BCHW, logits(result.pixels_BCHW).argmax(-1) != label_B)
+
+
+@dataclass(frozen=True)
+class APGD:
+    """APGD as a training perturbation: raises the objective's attack loss and returns its best point.
+
+    Args:
+        ball: norm and radius.
+        num_steps: gradient steps.
+    """
+
+    ball: Ball
+    num_steps: int = 10
+
+    def __call__(self, batch: Batch, loss: AttackLoss, rng: torch.Generator) -> Batch:
+        """The batch with perturbed pixels."""
+        start_BCHW = self.ball.random_start(batch.pixels_BCHW, rng)
+        result = apgd(lambda pixels, row: loss(pixels), batch.pixels_BCHW, start_BCHW, self.ball, self.num_steps)
+        return replace(batch, pixels_BCHW=result.pixels_BCHW)

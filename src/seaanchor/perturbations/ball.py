@@ -1,0 +1,80 @@
+"""The geometry of a perturbation: what is allowed and which way is steepest. Attacks hold the loop, the ball holds the norm.
+
+Legend: B batch, C channels, H W pixels.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seaanchor.errors import SeaAnchorError
+
+Norm = Literal["linf", "l2"]
+
+
+@dataclass(frozen=True)
+class Ball:
+    """All images within `epsilon` of a clean one, in [0, 1].
+
+    Args:
+        norm: `linf` or `l2`, over all pixels and channels of an image.
+        epsilon: radius in pixel units.
+
+    Raises:
+        SeaAnchorError: another norm, a negative radius, or an l-inf radius above 1.
+
+    >>> Ball("linf", 4 / 255).project(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)).max().item() * 255
+    4.0
+    """
+
+    norm: Norm
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in ("linf", "l2"):
+            raise SeaAnchorError(f"norm {self.norm!r}", "linf or l2", "choose one of them")
+        if self.norm == "linf" and self.epsilon > 1:
+            raise SeaAnchorError(
+                f"epsilon {self.epsilon:g}", "an l-inf radius in [0, 1], pixels being in [0, 1]", f"did you mean {self.epsilon:g}/255?"
+            )
+        if not 0 <= self.epsilon < float("inf"):
+            raise SeaAnchorError(f"epsilon {self.epsilon}", "a finite radius of at least 0", "give another value")
+
+    def project(self, pixels_BCHW: Tensor, clean_BCHW: Tensor) -> Tensor:
+        """The nearest point of the ball, then of [0, 1]; clipping to [0, 1] moves towards the clean image, so it stays in the ball."""
+        if self.norm == "linf":
+            inside = torch.min(torch.max(pixels_BCHW, clean_BCHW - self.epsilon), clean_BCHW + self.epsilon)
+        else:
+            delta = pixels_BCHW - clean_BCHW
+            length_B111 = _l2(delta)
+            inside = clean_BCHW + delta / (length_B111 + 1e-12) * length_B111.clamp(max=self.epsilon)
+        return inside.clamp(0.0, 1.0)
+
+    def random_start(self, clean_BCHW: Tensor, rng: torch.Generator) -> Tensor:
+        """A point drawn uniformly from the ball, clipped to [0, 1]."""
+        shape, device = clean_BCHW.shape, clean_BCHW.device
+        if self.norm == "linf":
+            return self.project(clean_BCHW + self.epsilon * (2 * torch.rand(shape, generator=rng, device=device) - 1), clean_BCHW)
+        direction = torch.randn(shape, generator=rng, device=device)
+        share = torch.rand(shape[0], 1, 1, 1, generator=rng, device=device) ** (1 / clean_BCHW[0].numel())
+        return self.project(clean_BCHW + self.epsilon * share * direction / _l2(direction), clean_BCHW)
+
+    def spread(self, noise_BCHW: Tensor) -> Tensor:
+        """Noise scaled so that it reaches the ball's surface: APGD's start."""
+        size_B111 = noise_BCHW.abs().amax((1, 2, 3), keepdim=True) if self.norm == "linf" else _l2(noise_BCHW)
+        return self.epsilon * (noise_BCHW / (size_B111 + 1e-12))
+
+    def ascent_direction(self, grad_BCHW: Tensor) -> Tensor:
+        """Steepest direction of unit size: the sign for l-inf, the unit vector for l2."""
+        return grad_BCHW.sign() if self.norm == "linf" else grad_BCHW / (_l2(grad_BCHW) + 1e-12)
+
+    def distance(self, a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
+        """Distance (B,) of two images in this norm."""
+        delta = a_BCHW - b_BCHW
+        return delta.abs().amax((1, 2, 3)) if self.norm == "linf" else _l2(delta).flatten()
+
+
+def _l2(delta_BCHW: Tensor) -> Tensor:
+    return delta_BCHW.square().sum((1, 2, 3), keepdim=True).sqrt()

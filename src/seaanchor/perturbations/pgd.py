@@ -1,0 +1,97 @@
+"""Projected gradient descent (Madry et al. 2018).
+
+Legend: B batch, C channels or classes, H W pixels.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seaanchor.parts import AttackLoss, Batch, input_grad
+from seaanchor.perturbations.ball import Ball
+from seaanchor.perturbations.classification import AttackResult, Logits, noise_per_image
+
+DEFAULT_STEP = 0.25  # of epsilon (LORE, App. B; with 10 steps Madry's 2.5 epsilon / steps)
+
+
+@dataclass(frozen=True)
+class PGD:
+    """Ascend any per-sample loss from a random start; exactly `num_steps` gradients, the last iterate is the result.
+
+    Args:
+        ball: norm and radius.
+        num_steps: gradient steps.
+        step_size: in pixel units; a quarter of epsilon by default.
+        random_start: start anywhere in the ball instead of at the clean image, where the gradient of an embedding distance is 0.
+        momentum: of the steps' directions (FARE's public code: 0.9; 0 is plain PGD).
+    """
+
+    ball: Ball
+    num_steps: int = 10
+    step_size: float | None = None
+    random_start: bool = True
+    momentum: float = 0.0
+
+    def __call__(self, batch: Batch, loss: AttackLoss, rng: torch.Generator) -> Batch:
+        """The batch with perturbed pixels."""
+        clean_BCHW = batch.pixels_BCHW
+        pixels_BCHW = self.ball.random_start(clean_BCHW, rng) if self.random_start else clean_BCHW
+        step_size = DEFAULT_STEP * self.ball.epsilon if self.step_size is None else self.step_size
+        velocity_BCHW = torch.zeros_like(clean_BCHW)
+        for _ in range(self.num_steps):
+            _, grad_BCHW, _ = input_grad(loss, pixels_BCHW)
+            velocity_BCHW = self.momentum * velocity_BCHW + self.ball.ascent_direction(grad_BCHW)
+            pixels_BCHW = self.ball.project(pixels_BCHW + step_size * self.ball.ascent_direction(velocity_BCHW), clean_BCHW)
+        return replace(batch, pixels_BCHW=pixels_BCHW)
+
+
+def pgd_attack(
+    logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *,
+    num_steps: int = 10, step_size: float | None = None, index_B: Tensor, seed: int = 0,
+) -> AttackResult:  # fmt: skip
+    """Attack a classifier by PGD on its cross-entropy; an image is retired as soon as it is fooled.
+
+    Args:
+        logits: pixels → (B, C) in fp32.
+        pixels_BCHW: clean images in [0, 1].
+        label_B: their classes.
+        ball: norm and radius.
+        num_steps, step_size: as for `PGD`.
+        index_B: each image's number in its data set, which its random start depends on.
+        seed: of the random starts.
+    """
+    step_size = DEFAULT_STEP * ball.epsilon if step_size is None else step_size
+    result_BCHW = ball.project(pixels_BCHW + ball.epsilon * _unit_noise(index_B, seed, ball, pixels_BCHW), pixels_BCHW)
+    fooled_B = torch.zeros_like(label_B, dtype=torch.bool)
+    rows = torch.arange(len(label_B), device=label_B.device)
+    for step in range(num_steps + 1):
+        if len(rows) == 0:
+            break
+        label, current = label_B[rows], result_BCHW[rows]
+        if step == num_steps:  # the last iterate is only looked at
+            with torch.no_grad():
+                output = logits(current)
+        else:
+            _, grad, output = input_grad(_cross_entropy(logits, label), current)
+        wrong = output.argmax(-1) != label
+        fooled_B[rows[wrong]] = True
+        if step < num_steps:
+            clean = pixels_BCHW[rows]
+            result_BCHW[rows[~wrong]] = ball.project(current + step_size * ball.ascent_direction(grad), clean)[~wrong]
+        rows = rows[~wrong]
+    return AttackResult(result_BCHW, fooled_B)
+
+
+def _unit_noise(index_B: Tensor, seed: int, ball: Ball, like_BCHW: Tensor) -> Tensor:
+    noise_BCHW = noise_per_image(index_B, seed, ball, like_BCHW)
+    return noise_BCHW if ball.norm == "linf" else ball.ascent_direction(noise_BCHW)
+
+
+def _cross_entropy(logits: Logits, label_B: Tensor) -> AttackLoss:
+    def loss(pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        output_BC = logits(pixels_BCHW)
+        return F.cross_entropy(output_BC, label_B, reduction="none"), output_BC
+
+    return loss

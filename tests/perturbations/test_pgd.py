@@ -1,0 +1,105 @@
+"""PGD: closed form on a linear model, agreement with AutoAttack's APGD, and what an attack must never do."""
+
+import pytest
+import torch
+from pyautoattack.autopgd_base import APGDAttack
+
+from seaanchor.errors import SeaAnchorError
+from seaanchor.parts import Batch, input_grad
+from seaanchor.perturbations.ball import Ball
+from seaanchor.perturbations.pgd import PGD, pgd_attack
+
+
+def linear_loss(weight):
+    return lambda pixels: ((pixels * weight).sum((1, 2, 3)), pixels)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_linf_optimum_of_a_linear_loss(momentum):
+    weight = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))
+    batch = Batch(torch.full((2, 3, 4, 4), 0.5), None, torch.arange(2))
+    attacked = PGD(Ball("linf", 0.1), num_steps=10, momentum=momentum)(batch, linear_loss(weight), torch.Generator().manual_seed(0))
+    assert torch.allclose(attacked.pixels_BCHW, 0.5 + 0.1 * weight.sign().expand(2, -1, -1, -1))
+
+
+def test_l2_optimum_of_a_linear_loss():
+    weight = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))
+    batch = Batch(torch.full((2, 3, 4, 4), 0.5), None, torch.arange(2))
+    attacked = PGD(Ball("l2", 0.3), num_steps=200)(batch, linear_loss(weight), torch.Generator().manual_seed(0))
+    assert torch.allclose(attacked.pixels_BCHW, (0.5 + 0.3 * weight / weight.norm()).expand(2, -1, -1, -1), atol=2e-2)
+
+
+@pytest.mark.parametrize("num_steps", [0, 1, 7])
+def test_exactly_num_steps_gradients(num_steps):
+    passes = []
+
+    def loss(pixels):
+        passes.append(1)
+        return pixels.sum((1, 2, 3)), pixels
+
+    PGD(Ball("linf", 0.1), num_steps=num_steps)(Batch(torch.rand(2, 3, 4, 4), None, torch.arange(2)), loss, torch.Generator())
+    assert len(passes) == num_steps
+
+
+def test_one_step_by_hand():
+    batch = Batch(torch.tensor([0.5, 0.01, 0.99]).view(1, 3, 1, 1), None, torch.arange(1))
+    weight = torch.tensor([1.0, -2.0, 0.5]).view(3, 1, 1)
+    attacked = PGD(Ball("linf", 0.1), num_steps=1, step_size=0.06, random_start=False)(batch, linear_loss(weight), torch.Generator())
+    assert torch.allclose(attacked.pixels_BCHW.flatten(), torch.tensor([0.56, 0.0, 1.0]))
+
+
+def test_long_pgd_and_autoattacks_apgd_agree_on_robust_accuracy(small_classifier, photos):
+    rows = (small_classifier(photos.pixels_BCHW).argmax(-1) == photos.label_B).nonzero().squeeze(1)
+    pixels, labels = photos.pixels_BCHW[rows], photos.label_B[rows]
+    for epsilon in (1 / 255, 2 / 255, 4 / 255):
+        peer = APGDAttack(small_classifier, n_iter=50, norm="Linf", eps=epsilon, seed=0, loss="ce", device="cpu")
+        theirs = small_classifier(peer.perturb(pixels, labels)).argmax(-1) != labels
+        ours = pgd_attack(small_classifier, pixels, labels, Ball("linf", epsilon), num_steps=50, step_size=epsilon / 10, index_B=rows)
+        assert (ours.fooled_B != theirs).sum() <= 2
+        assert torch.equal(ours.fooled_B, small_classifier(ours.pixels_BCHW).argmax(-1) != labels)
+
+
+def test_more_steps_are_never_weaker(small_classifier, photos):
+    fooled = [
+        pgd_attack(small_classifier, photos.pixels_BCHW, photos.label_B, Ball("linf", 3 / 255), num_steps=n, index_B=photos.index_B).fooled_B
+        for n in (0, 1, 3, 10)
+    ]
+    for fewer, more in zip(fooled, fooled[1:], strict=False):
+        assert not (fewer & ~more).any()  # the steps taken are the same, so whoever was fooled stays fooled
+
+
+def test_an_attack_leaves_no_gradient_on_the_weights(small_classifier, photos):
+    small_classifier.requires_grad_(True)
+    input_grad(lambda p: (small_classifier(p).sum(-1), p), photos.pixels_BCHW)
+    pgd_attack(small_classifier, photos.pixels_BCHW, photos.label_B, Ball("linf", 0.01), num_steps=2, index_B=photos.index_B)
+    assert all(p.grad is None for p in small_classifier.parameters())
+    small_classifier.requires_grad_(False)
+
+
+def test_input_grad_is_each_samples_own_gradient():
+    pixels = torch.rand(3, 1, 2, 2, dtype=torch.float64)
+    loss_B, grad, output = input_grad(lambda p: (p.pow(3).sum((1, 2, 3)), p * 2), pixels)
+    assert torch.allclose(grad, 3 * pixels**2)
+    assert torch.allclose(loss_B, pixels.pow(3).sum((1, 2, 3)))
+    assert not grad.requires_grad and not output.requires_grad and not pixels.requires_grad
+
+
+def test_random_start_fills_the_ball():
+    rng = torch.Generator().manual_seed(0)
+    clean = torch.full((400, 3, 4, 4), 0.5)
+    linf = Ball("linf", 0.1).random_start(clean, rng) - clean
+    assert linf.abs().max() <= 0.1 + 1e-6 and abs(linf.abs().mean().item() - 0.05) < 2e-3
+    l2 = Ball("l2", 0.1).random_start(clean, rng) - clean
+    radii = l2.flatten(1).norm(dim=1)
+    assert radii.max() <= 0.1 + 1e-6 and abs(radii.mean().item() - 0.1 * 48 / 49) < 1e-3
+
+
+def test_radius_given_in_255ths_is_asked_about_not_guessed():
+    with pytest.raises(SeaAnchorError, match="did you mean 4/255"):
+        Ball("linf", 4)
+    Ball("l2", 4)  # in l2 a radius above 1 is ordinary
+    for bad in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(SeaAnchorError):
+            Ball("l2", bad)
+    with pytest.raises(SeaAnchorError, match="linf or l2"):
+        Ball("l1", 0.1)
