@@ -8,7 +8,7 @@ once and nothing that nobody asked for.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
@@ -16,12 +16,22 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
+class Preference:
+    """Which text should win over which, as rows of the text table: chosen (B,) and rejected (B,); −1 where an unpaired row has none."""
+
+    chosen_B: Tensor
+    rejected_B: Tensor
+
+
+@dataclass(frozen=True)
 class Batch:
-    """Images as they come from the data: pixels (B, C, H, W) in [0, 1], labels (B,) or None, index (B,) in the data set."""
+    """Images as they come from the data: pixels (B, C, H, W) in [0, 1], labels (B,) or None, index (B,) in the data set; preferences
+    where the data or the perturbation gives them."""
 
     pixels_BCHW: Tensor
     label_B: Tensor | None
     index_B: Tensor
+    preference: Preference | None = None
 
 
 @dataclass(frozen=True)
@@ -39,19 +49,24 @@ class Head:
 
 @dataclass(frozen=True)
 class Targets:
-    """What a step holds fixed: reference embeddings of the clean images (B, D), class head and labels where asked for."""
+    """What a step holds fixed: reference embeddings of the clean images (B, D); class head, labels, preferences and the reference's
+    embeddings of the perturbed images (B, D) where asked for."""
 
     reference_BD: Tensor
     label_B: Tensor | None = None
     head: Head | None = None
+    preference: Preference | None = None
+    reference_perturbed_BD: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The policy's raw embeddings (B, D) of the perturbed and, where asked for, of the clean images."""
+    """The policy's raw embeddings (B, D) of the perturbed and, where asked for, of the clean images; its own text side where the
+    adapter moves texts too."""
 
     perturbed_BD: Tensor
     clean_BD: Tensor | None = None
+    head: Head | None = None
 
 
 @dataclass(frozen=True)
@@ -96,9 +111,11 @@ class Needs:
     clean: bool = False
     head: bool = False
     labels: bool = False
+    pairs: bool = False
+    reference_perturbed: bool = False
 
     def __or__(self, other: "Needs") -> "Needs":
-        return Needs(self.clean or other.clean, self.head or other.head, self.labels or other.labels)
+        return Needs(*(getattr(self, f.name) or getattr(other, f.name) for f in fields(self)))
 
 
 class Objective(Protocol):

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from seaanchor.lettering import draw_word, fonts
 from seaanchor.zoo.caltech import class_name, split_files
-from seaanchor.zoo.words import ROOT, common_words, draw_word, fonts
+from seaanchor.zoo.words import ROOT, common_words
 
 SIZE = 64
 

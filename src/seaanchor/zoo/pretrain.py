@@ -115,6 +115,9 @@ def _resume(config: PretrainConfig, model: nn.Module, optimizer: torch.optim.Opt
     state = load_state(last)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
+    for parameter, moments in optimizer.state.items():  # the fused update walks memory, so moments must lie as their weights do
+        for name in ("exp_avg", "exp_avg_sq"):
+            moments[name] = torch.empty_like(parameter).copy_(moments[name])
     return state["step"], state["seconds"]
 
 

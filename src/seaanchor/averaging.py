@@ -1,0 +1,71 @@
+"""Averages of the weights over training: the beta moving average and the exponential one.
+
+The average takes θ_0 (the pre-trained weights) to θ_T, one after every batch.
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+BETA = 0.7  # both parameters of the Beta distribution (arXiv 2411.08923, appendix)
+
+
+def beta_weight(index: int, total: int, beta: float = BETA) -> float:
+    """Weight of θ_i: density of Beta(β, β) at (i + 0.5)/(T + 1), for i = 0 … T; largest at both ends for β < 1.
+
+    >>> beta_weight(0, 10) == beta_weight(10, 10) > beta_weight(5, 10)
+    True
+    """
+    x = (index + 0.5) / (total + 1)
+    log_norm = 2 * math.lgamma(beta) - math.lgamma(2 * beta)
+    return math.exp((beta - 1) * (math.log(x) + math.log1p(-x)) - log_norm)
+
+
+class WeightAverage:
+    """A running weighted mean of parameters, in fp32.
+
+    Args:
+        parameters: what is averaged; their present values are θ_0.
+        total: T, the number of batches to come.
+        kind: `beta`, or `ema` with `decay`.
+        decay: of the exponential average, in (0, 1).
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], total: int, kind: str = "beta", decay: float = 0.999) -> None:
+        self.parameters = list(parameters)
+        self.total, self.kind, self.decay, self.index = total, kind, decay, 0
+        self.mean = [p.detach().float().clone() for p in self.parameters]
+        self.mass = beta_weight(0, total) if kind == "beta" else 1.0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the parameters as they are after a batch."""
+        self.index += 1
+        if self.kind == "beta":
+            weight = beta_weight(min(self.index, self.total), self.total)
+            self.mass += weight
+            share = weight / self.mass
+        else:
+            share = 1 - self.decay
+        for mean, parameter in zip(self.mean, self.parameters, strict=True):
+            mean.lerp_(parameter.detach().float(), share)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange parameters and averages; a second call restores both."""
+        for i, parameter in enumerate(self.parameters):
+            raw = parameter.detach().float().clone()
+            parameter.copy_(self.mean[i])
+            self.mean[i] = raw
+
+    def state_dict(self) -> dict[str, Tensor | list[Tensor] | int | float]:
+        """What resuming needs."""
+        return {"mean": self.mean, "mass": self.mass, "index": self.index}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from `state_dict`."""
+        for mean, saved in zip(self.mean, state["mean"], strict=True):
+            mean.copy_(saved)
+        self.mass, self.index = state["mass"], state["index"]

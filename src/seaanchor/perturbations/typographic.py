@@ -1,0 +1,90 @@
+"""Typographic attack: a wrong class word drawn on the image (Goh et al. 2021; recipe of Azuma & Matsui 2023, Defense-Prefix).
+
+Legend: B batch, C channels, H W pixels.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seaanchor.errors import SeaAnchorError
+from seaanchor.lettering import Lettering, lay_on, letter, scramble
+from seaanchor.parts import AttackLoss, Batch, Preference
+
+WordHalf = Literal["all", "even", "odd"]
+
+
+@dataclass(frozen=True)
+class Typographic:
+    """Draws a wrong class's name on each image: the drawn word is the rejected text, the true class the chosen one.
+
+    Args:
+        class_names: the C classes, in the order of the labels.
+        half: which class names may be drawn: all, or those of even or odd number, so that training and test can share none.
+        split: which shipped fonts, `train` or `unseen`.
+        sizes: smallest and largest glyph height as a share of the image's side (Defense-Prefix: 20 to 40 px at 224).
+        variants: how many different drawings an image can get; 0: a new one each time.
+        seed: with the image's number and the variant, decides word, font, size, place and colours.
+
+    Raises:
+        SeaAnchorError: fewer than two words to draw.
+    """
+
+    class_names: Sequence[str]
+    half: WordHalf = "all"
+    split: str = "train"
+    sizes: tuple[float, float] = (20 / 224, 40 / 224)
+    variants: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.words) < 2:
+            raise SeaAnchorError(
+                f"{len(self.words)} class name(s) to draw", "at least two, so that every image has a wrong one", "give more classes or words 'all'"
+            )
+
+    @property
+    def words(self) -> tuple[int, ...]:
+        """Numbers of the classes whose names may be drawn."""
+        every = range(len(self.class_names))
+        return tuple({"all": every, "even": every[::2], "odd": every[1::2]}[self.half])
+
+    def __call__(self, batch: Batch, loss: AttackLoss, rng: torch.Generator) -> Batch:
+        """The batch with words drawn on, and the preference of the true class over the drawn word.
+
+        Raises:
+            SeaAnchorError: the images have no labels.
+        """
+        if batch.label_B is None:
+            raise SeaAnchorError("images without labels", "class folders, so that it is known which word is wrong", "sort the images into class folders")
+        count = len(batch.index_B)
+        if self.variants:
+            draws = torch.randint(self.variants, (count,), generator=rng, device=rng.device).tolist()
+        else:
+            draws = torch.randint(2**62, (count,), generator=rng, device=rng.device).tolist()
+        drawn = [self.draw(i, y, d, batch.pixels_BCHW.shape[-1]) for i, y, d in zip(batch.index_B.tolist(), batch.label_B.tolist(), draws, strict=True)]
+        pixels_BCHW = self.overlay(batch.pixels_BCHW, [lettering for _, lettering in drawn])
+        rejected_B = torch.tensor([word for word, _ in drawn], device=batch.label_B.device)
+        return replace(batch, pixels_BCHW=pixels_BCHW, preference=Preference(batch.label_B, rejected_B))
+
+    def draw(self, index: int, label: int, variant: int, image_size: int) -> tuple[int, Lettering]:
+        """Number of the drawn class and the drawing, a function of (seed, index, variant) alone."""
+        rng = random.Random(f"{self.seed} {index} {variant}")
+        word = rng.choice([w for w in self.words if w != label])
+        return word, letter(self.class_names[word], image_size, rng, split=self.split, sizes=self.sizes)
+
+    def unreadable(self, index: int, variant: int, lettering: Lettering) -> Lettering:
+        """The same drawing with glyphs nobody can read: what the cover alone costs."""
+        return scramble(lettering, random.Random(f"{self.seed} {index} {variant} scrambled"))
+
+    @staticmethod
+    def overlay(pixels_BCHW: Tensor, letterings: Sequence[Lettering]) -> Tensor:
+        """Lay one drawing on each image; pixels in [0, 1], rounded to 8 bits as a saved picture would be."""
+        images_BHWC = (pixels_BCHW.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
+        lettered = np.stack([lay_on(image, lettering) for image, lettering in zip(images_BHWC, letterings, strict=True)])
+        return torch.from_numpy(lettered).permute(0, 3, 1, 2).to(pixels_BCHW) / 255

@@ -1,0 +1,125 @@
+"""`seaanchor quickstart`: harden the embedded model by FARE and by LORE, short runs beside long ones, offline."""
+
+import json
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from seaanchor.config import RunConfig
+from seaanchor.errors import SeaAnchorError
+from seaanchor.recipes import fare_quick, lore_quick
+from seaanchor.runs import RunFolder
+
+BASE = "seaanchor-tiny"
+DATA = "photos-mini"
+EPSILON = 1 / 255
+MARK = ".seaanchor-quickstart"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the table: what it is called, what to evaluate, its family and whether it is a full-length run."""
+
+    label: str
+    model: str
+    family: str
+    long: bool
+
+
+def quickstart(output: Path, seed: int = 0) -> Path:
+    """Train both quick recipes, evaluate them beside the shipped long runs, and write a table and a picture.
+
+    Args:
+        output: folder for everything; an earlier quickstart in it is replaced.
+        seed: of both runs.
+
+    Returns:
+        The picture.
+
+    Raises:
+        SeaAnchorError: the folder holds something else.
+    """
+    import torch
+
+    started = time.monotonic()
+    torch.set_float32_matmul_precision("high")
+    _fresh(output)
+    recipes = {"fare": fare_quick(), "lore": lore_quick()}
+    for name, recipe in recipes.items():
+        print(f"\n{name.upper()}: {recipe.max_steps} batches of {recipe.batch_size} photos, ε = {recipe.perturbation.epsilon}", flush=True)
+        _train(replace(recipe, model=BASE, train_data=f"{DATA}/train", output=output / name, seed=seed))
+    entries = (
+        Entry("untouched", BASE, "base", True),
+        *(Entry(f"{name.upper()}, this run", str(output / name / "export"), name, False) for name in recipes),
+        *(Entry(f"{name.upper()}, long run", f"{BASE}-{name}", name, True) for name in recipes),
+    )
+    results = [_evaluate(entry, output, seed) for entry in entries]
+    _table(entries, results, output)
+    picture = _picture(entries, results, recipes, output)
+    print(f"\ntable: {output / 'results.md'}\npicture: {picture}\ntook {time.monotonic() - started:.0f} s\n")
+    print(
+        "Next, on your own model and images (labels are not needed):\n"
+        "  seaanchor train lore --model ViT-B-32 --pretrained openai --train-data FOLDER --output runs/mine --dry-run"
+    )
+    return picture
+
+
+def _fresh(output: Path) -> None:
+    if output.exists() and any(output.iterdir()):
+        if not (output / MARK).exists():
+            raise SeaAnchorError(f"{output} holds something that is no quickstart", "a new or empty folder", "name another --output")
+        shutil.rmtree(output)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / MARK).touch()
+
+
+def _train(config: RunConfig) -> None:
+    from seaanchor.train import train
+
+    train(config)
+
+
+def _evaluate(entry: Entry, output: Path, seed: int) -> dict[str, Any]:
+    from seaanchor.evaluation.run import Protocol, evaluate
+    from seaanchor.evaluation.zeroshot import AttackPlan
+
+    print(f"evaluating: {entry.label}", flush=True)
+    protocol = Protocol((AttackPlan("apgd-ce", "linf", (EPSILON,), 10, seed),), seed=seed)
+    (result,) = evaluate(entry.model, [f"{DATA}/test"], protocol, output / "evaluation", skip_existing=True)
+    return result
+
+
+def _table(entries: tuple[Entry, ...], results: list[dict[str, Any]], output: Path) -> None:
+    n, constant = results[0]["clean"]["n"], results[0]["constant_predictor"]
+    title = f"{DATA} test, {n} photos of 40 classes; a constant answer gets {constant:.1%}"
+    table = Table(title=title)
+    header = ("", "clean", "95 % interval", "APGD-CE, ε = 1/255", "95 % interval")
+    lines = [f"{title}; APGD-CE with 10 steps.\n", f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
+    for column in header:
+        table.add_column(column, justify="right" if column else "left")
+    for entry, result in zip(entries, results, strict=True):
+        cells = [entry.label]
+        for row in (result["clean"], result["robust"][0]):
+            cells += [f"{row['accuracy']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}"]
+        table.add_row(*cells)
+        lines.append(f"| {' | '.join(cells)} |")
+    Console().print(table)
+    (output / "results.md").write_text("\n".join(lines) + "\n")
+    (output / "results.json").write_text(json.dumps([{"label": e.label} | r for e, r in zip(entries, results, strict=True)], indent=1))
+
+
+def _picture(entries: tuple[Entry, ...], results: list[dict[str, Any]], recipes: dict[str, RunConfig], output: Path) -> Path:
+    from seaanchor.report.figures import Point, quickstart_picture
+
+    points = [
+        Point(e.label, e.family, r["clean"]["accuracy"], r["robust"][0]["accuracy"], e.long) for e, r in zip(entries, results, strict=True)
+    ]
+    runs = {name: RunFolder(output / name).rows() for name in recipes}
+    picture = output / "quickstart.png"
+    quickstart_picture(points, runs, "1/255", recipes["lore"].anchor.rho, picture)
+    return picture

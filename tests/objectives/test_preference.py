@@ -1,0 +1,157 @@
+"""Preference losses against values worked out by hand, closed-form gradients, and finite differences."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from seaanchor.objectives.preference import DPO, IPO, KTO, dpo_loss, ipo_loss, kto_loss, preference_margin
+from seaanchor.parts import Embeddings, Head, Preference, Targets
+
+SCALE = 20.0
+
+
+def case(batch=5, texts=7, dim=6, dtype=torch.float64):
+    rng = torch.Generator().manual_seed(3)
+    draw = lambda *shape: torch.randn(*shape, dtype=dtype, generator=rng)  # noqa: E731
+    head = Head(F.normalize(draw(texts, dim), dim=-1), SCALE)
+    chosen = torch.randint(texts, (batch,), generator=rng)
+    rejected = (chosen + 1 + torch.randint(texts - 1, (batch,), generator=rng)) % texts
+    targets = Targets(draw(batch, dim), None, head, Preference(chosen, rejected), draw(batch, dim))
+    return Embeddings(draw(batch, dim).requires_grad_(), draw(batch, dim).requires_grad_()), targets
+
+
+def cosine(a, b):
+    return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
+
+
+def margin_by_hand(embeddings, targets):
+    chosen, rejected = targets.head.weight_CD[targets.preference.chosen_B], targets.head.weight_CD[targets.preference.rejected_B]
+    policy, reference = embeddings.perturbed_BD, targets.reference_perturbed_BD
+    return SCALE * ((cosine(policy, chosen) - cosine(policy, rejected)) - (cosine(reference, chosen) - cosine(reference, rejected)))
+
+
+def test_the_softmax_normaliser_cancels():
+    embeddings, targets = case()
+    log_policy = targets.head(embeddings.perturbed_BD).log_softmax(-1)
+    log_reference = targets.head(targets.reference_perturbed_BD).log_softmax(-1)
+    rows = torch.arange(5)
+    pair = targets.preference
+    h = preference_margin(log_policy[rows, pair.chosen_B], log_policy[rows, pair.rejected_B], log_reference[rows, pair.chosen_B], log_reference[rows, pair.rejected_B])
+    assert torch.allclose(h, margin_by_hand(embeddings, targets))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_dpo_value(smoothing):
+    embeddings, targets = case()
+    h = margin_by_hand(embeddings, targets)
+    sigma = 1 / (1 + (-0.5 * h).exp())
+    expected = -(1 - smoothing) * sigma.log() - smoothing * (1 - sigma).log()
+    assert torch.allclose(DPO(0.5, smoothing)(embeddings, targets), expected)
+
+
+def test_dpo_at_a_margin_of_zero_is_log_2_and_falls_with_the_margin():
+    loss = dpo_loss(torch.tensor([0.0, 1.0, -1.0]), beta=2.0)
+    assert loss[0].item() == pytest.approx(math.log(2))
+    assert loss[1] < loss[0] < loss[2]
+
+
+def test_dpo_gradient_is_the_closed_form():
+    """−βs·σ(−βh)·(T(y_w) − T(y_l)) on the unit embedding; the raw one adds (1 − ÎÎᵀ)/‖I‖."""
+    embeddings, targets = case()
+    beta = 0.7
+    (grad,) = torch.autograd.grad(DPO(beta)(embeddings, targets).sum(), embeddings.perturbed_BD)
+    direction = targets.head.weight_CD[targets.preference.chosen_B] - targets.head.weight_CD[targets.preference.rejected_B]
+    h = margin_by_hand(embeddings, targets)
+    assert torch.allclose(grad, through_normalisation(-beta * SCALE * torch.sigmoid(-beta * h)[:, None] * direction, embeddings.perturbed_BD))
+
+
+def test_ipo_gradient_is_the_closed_form():
+    embeddings, targets = case()
+    beta = 0.05
+    (grad,) = torch.autograd.grad(IPO(beta)(embeddings, targets).sum(), embeddings.perturbed_BD)
+    direction = targets.head.weight_CD[targets.preference.chosen_B] - targets.head.weight_CD[targets.preference.rejected_B]
+    h = margin_by_hand(embeddings, targets)
+    assert torch.allclose(grad, through_normalisation(2 * SCALE * (h - 1 / (2 * beta))[:, None] * direction, embeddings.perturbed_BD))
+
+
+def through_normalisation(grad, raw):
+    unit = raw / raw.norm(dim=-1, keepdim=True)
+    return ((grad - unit * (unit * grad).sum(-1, keepdim=True)) / raw.norm(dim=-1, keepdim=True)).detach()
+
+
+def test_ipo_is_zero_at_its_goal_only():
+    assert ipo_loss(torch.tensor([5.0]), beta=0.1).item() == 0
+    assert ipo_loss(torch.tensor([4.0]), beta=0.1).item() == pytest.approx(1.0)
+    assert ipo_loss(torch.tensor([6.0]), beta=0.1).item() == pytest.approx(1.0)
+
+
+def test_kto_by_hand():
+    ratio, desirable = torch.tensor([0.3, 0.3]), torch.tensor([True, False])
+    loss = kto_loss(ratio, desirable, 0.1, beta=2.0, desirable_weight=1.5, undesirable_weight=0.5)
+    assert loss[0].item() == pytest.approx(1.5 * (1 - 1 / (1 + math.exp(-2 * 0.2))))
+    assert loss[1].item() == pytest.approx(0.5 * (1 - 1 / (1 + math.exp(2 * 0.2))))
+
+
+def test_kto_baseline_is_detached_and_is_the_clean_kl():
+    embeddings, targets = case()
+    loss = KTO(1.0)(embeddings, targets)
+    clean = targets.head(embeddings.clean_BD).log_softmax(-1)
+    reference = targets.head(targets.reference_BD).log_softmax(-1)
+    z0 = (reference.exp() * (reference - clean)).sum(-1).mean()
+    policy = targets.head(embeddings.perturbed_BD).log_softmax(-1)
+    ratio = policy - targets.head(targets.reference_perturbed_BD).log_softmax(-1)
+    rows = torch.arange(5)
+    wanted = 1 - torch.sigmoid(ratio[rows, targets.preference.chosen_B] - z0)
+    unwanted = 1 - torch.sigmoid(z0 - ratio[rows, targets.preference.rejected_B])
+    assert torch.allclose(loss, (wanted + unwanted) / 2)
+    gradients = torch.autograd.grad(loss.sum(), [embeddings.perturbed_BD, embeddings.clean_BD], allow_unused=True)
+    assert gradients[0].abs().sum() > 0 and gradients[1] is None
+
+
+def test_kto_rows_with_one_text_only():
+    embeddings, targets = case()
+    none = torch.full((5,), -1)
+    good = Targets(targets.reference_BD, None, targets.head, Preference(targets.preference.chosen_B, none), targets.reference_perturbed_BD)
+    bad = Targets(targets.reference_BD, None, targets.head, Preference(none, targets.preference.rejected_B), targets.reference_perturbed_BD)
+    both = KTO(1.0)(embeddings, targets)
+    assert torch.allclose((KTO(1.0)(embeddings, good) + KTO(1.0)(embeddings, bad)) / 2, both)
+
+
+@pytest.mark.parametrize("objective", [DPO(0.5, 0.1), IPO(0.1), KTO(1.5, 2.0, 0.5)])
+def test_gradients_by_finite_differences(objective):
+    embeddings, targets = case()
+    clean = embeddings.clean_BD.detach()
+    assert torch.autograd.gradcheck(lambda p: objective(Embeddings(p, clean), targets), embeddings.perturbed_BD)
+
+
+def test_reference_free_needs_no_reference_and_is_the_policys_own_margin():
+    embeddings, targets = case()
+    free = Targets(targets.reference_BD, None, targets.head, targets.preference)
+    chosen, rejected = targets.head.weight_CD[targets.preference.chosen_B], targets.head.weight_CD[targets.preference.rejected_B]
+    h = SCALE * (cosine(embeddings.perturbed_BD, chosen) - cosine(embeddings.perturbed_BD, rejected))
+    assert torch.allclose(DPO(1.0, reference_free=True)(embeddings, free), -F.logsigmoid(h))
+    assert not DPO(reference_free=True).needs.reference_perturbed and DPO().needs.reference_perturbed
+    with pytest.raises(ValueError, match="perturbed images"):
+        DPO()(embeddings, free)
+
+
+def test_every_loss_is_per_sample():
+    embeddings, targets = case(batch=4)
+    for objective in (DPO(), IPO(), KTO()):
+        assert objective(embeddings, targets).shape == (4,)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan")])
+def test_beta_must_be_positive(bad):
+    for loss in (lambda: dpo_loss(torch.zeros(1), beta=bad), lambda: ipo_loss(torch.zeros(1), beta=bad), lambda: kto_loss(torch.zeros(1), torch.tensor([True]), 0.0, beta=bad)):
+        with pytest.raises(ValueError, match="beta"):
+            loss()
+
+
+def test_smoothing_and_weights_in_range():
+    with pytest.raises(ValueError, match="label_smoothing"):
+        dpo_loss(torch.zeros(1), beta=1.0, label_smoothing=0.5)
+    with pytest.raises(ValueError, match="weights"):
+        kto_loss(torch.zeros(1), torch.tensor([True]), 0.0, beta=1.0, desirable_weight=-1)
