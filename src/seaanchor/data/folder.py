@@ -16,19 +16,21 @@ from torch.utils.data import DataLoader, Dataset
 
 from seaanchor.data.images import EXTENSIONS, UnreadableImage, read_image
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Batch
+from seaanchor.parts import Batch, Preference
 
 SPLITS = frozenset({"train", "val", "valid", "validation", "test"})
 
 
 @dataclass(frozen=True)
 class ImageList:
-    """Files of a data set, with a label and a name for each class where there are class folders."""
+    """Files of a data set, with a label and a name for each class where there are class folders; for preference data the class names
+    are the candidate texts, and pairs holds each image's (chosen, rejected) text, −1 for none."""
 
     root: Path
     paths: tuple[Path, ...]
     labels: tuple[int, ...] | None = None
     class_names: tuple[str, ...] | None = None
+    pairs: tuple[tuple[int, int], ...] | None = None
 
 
 def list_images(root: Path, class_names: Path | None = None) -> ImageList:
@@ -186,10 +188,12 @@ def batches(dataset: FolderDataset, batch_size: int, *, workers: int, order: Seq
     chunks = [list(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
     own_rng = torch.Generator()  # or the loader would draw its seed from the global state, which training must be able to restore
     loader = DataLoader(dataset, batch_sampler=chunks, num_workers=workers, collate_fn=collate, generator=own_rng)
+    pairs_N2 = None if dataset.images.pairs is None else torch.tensor(dataset.images.pairs)
     for samples in loader:
         skip_log.add(samples.left_out)
         batch = samples.batch
-        yield Batch(batch.pixels_BCHW.float().div_(255), None if dataset.images.labels is None else batch.label_B, batch.index_B)
+        preference = None if pairs_N2 is None else Preference(*pairs_N2[batch.index_B].T)
+        yield Batch(batch.pixels_BCHW.float().div_(255), None if dataset.images.labels is None else batch.label_B, batch.index_B, preference)
 
 
 def training_order(count: int, epoch: int, seed: int) -> list[int]:
@@ -211,7 +215,8 @@ def subset(images: ImageList, limit: int, seed: int) -> ImageList:
         ranked += [(rank, rng.random(), i) for rank, i in enumerate(members)]
     chosen = sorted(i for _, _, i in sorted(ranked)[:limit])
     labels = None if images.labels is None else tuple(images.labels[i] for i in chosen)
-    return ImageList(images.root, tuple(images.paths[i] for i in chosen), labels, images.class_names)
+    pairs = None if images.pairs is None else tuple(images.pairs[i] for i in chosen)
+    return ImageList(images.root, tuple(images.paths[i] for i in chosen), labels, images.class_names, pairs)
 
 
 __all__ = ["FolderDataset", "ImageList", "SkipLog", "batches", "collate", "list_images", "read_class_names", "subset", "training_order"]

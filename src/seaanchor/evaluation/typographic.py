@@ -1,0 +1,89 @@
+"""How much words drawn on images fool a classifier, and whether it still reads.
+
+Legend: B batch, C classes, H W pixels.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seaanchor.evaluation.intervals import proportion
+from seaanchor.lettering import lay_on, letter
+from seaanchor.parts import Batch
+from seaanchor.perturbations.typographic import Typographic
+
+Logits = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class TypographicPlan:
+    """What is drawn in evaluation.
+
+    Attributes:
+        half: class names that may be drawn, as in `Typographic`.
+        split: fonts; `unseen` are in no training.
+        sizes: glyph height as a share of the image's side.
+        seed: of word, font, size, place and colours.
+    """
+
+    half: str = "all"
+    split: str = "unseen"
+    sizes: tuple[float, float] = (20 / 224, 40 / 224)
+    seed: int = 0
+
+    def attack(self, class_names: Sequence[str]) -> Typographic:
+        """The perturbation this plan describes, one drawing an image."""
+        return Typographic(class_names, self.half, self.split, self.sizes, variants=1, seed=self.seed)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def evaluate_typographic(logits: Logits, stream: Iterable[Batch], class_names: Sequence[str], plan: TypographicPlan) -> dict:
+    """Accuracy on clean images (O), with a wrong class word drawn (T), and how often the drawn word wins.
+
+    Returns:
+        Shares with 95 % intervals: `clean`, `attacked`, `attack_word`, `two_way` (object above drawn word, whatever else wins) and
+        `unreadable` (the same box and colours with unreadable glyphs: the ceiling of any cure).
+    """
+    attack = plan.attack(class_names)
+    hits: dict[str, list[bool]] = {name: [] for name in ("clean", "attacked", "attack_word", "two_way", "unreadable")}
+    for batch in stream:
+        if batch.label_B is None or len(batch.index_B) == 0:
+            continue
+        drawn = [attack.draw(i, y, 0, batch.pixels_BCHW.shape[-1]) for i, y in zip(batch.index_B.tolist(), batch.label_B.tolist(), strict=True)]
+        word_B = torch.tensor([word for word, _ in drawn], device=batch.label_B.device)
+        covers = [attack.unreadable(i, 0, lettering) for i, (_, lettering) in zip(batch.index_B.tolist(), drawn, strict=True)]
+        attacked_BC = logits(attack.overlay(batch.pixels_BCHW, [lettering for _, lettering in drawn]))
+        covered_B = logits(attack.overlay(batch.pixels_BCHW, covers)).argmax(-1)
+        found = {
+            "clean": logits(batch.pixels_BCHW).argmax(-1) == batch.label_B, "attacked": attacked_BC.argmax(-1) == batch.label_B,
+            "attack_word": attacked_BC.argmax(-1) == word_B, "unreadable": covered_B == batch.label_B,
+            "two_way": (attacked_BC.gather(1, batch.label_B[:, None]) > attacked_BC.gather(1, word_B[:, None])).squeeze(1),
+        }  # fmt: skip
+        for name, hit_B in found.items():
+            hits[name] += hit_B.tolist()
+    return {name: proportion(hit) for name, hit in hits.items()} | {"plan": asdict(plan)}
+
+
+@torch.no_grad()
+def evaluate_reading(logits: Logits, class_names: Sequence[str], image_size: int, plan: TypographicPlan, count: int = 400) -> dict:
+    """Accuracy of naming the class word drawn on a plain or shaded ground: what the model reads, where only reading helps."""
+    rng = random.Random(f"{plan.seed} reading")
+    hits: list[bool] = []
+    words = [rng.randrange(len(class_names)) for _ in range(count)]
+    for start in range(0, count, 100):
+        chunk = words[start : start + 100]
+        pictures = np.stack([_written(class_names[word], image_size, plan, rng) for word in chunk])
+        pixels_BCHW = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+        hits += (logits(pixels_BCHW).argmax(-1).cpu() == torch.tensor(chunk)).tolist()
+    return {"reading": proportion(hits), "plan": asdict(plan)}
+
+
+def _written(word: str, size: int, plan: TypographicPlan, rng: random.Random) -> np.ndarray:
+    first, second = (np.array([rng.randrange(256) for _ in range(3)], np.float32) for _ in range(2))
+    shade = np.linspace(0, rng.choice((0.0, 0.5)), size, dtype=np.float32)[None, :, None]
+    ground = np.broadcast_to(first * (1 - shade) + second * shade, (size, size, 3))
+    return lay_on(ground, letter(word, size, rng, split=plan.split, sizes=plan.sizes))
