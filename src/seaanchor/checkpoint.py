@@ -4,8 +4,10 @@ A state is a nested dict or list whose leaves are tensors or JSON values. Tensor
 its header, so that one rename commits both.
 """
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor
@@ -17,6 +19,8 @@ _TENSOR = "__tensor__"
 
 def _flatten(node: object, path: str, tensors: dict[str, Tensor]) -> object:
     if isinstance(node, Tensor):
+        while path in tensors:  # {"a.b": ..., "a": {"b": ...}}
+            path += "'"
         tensors[path] = node.detach().contiguous().cpu().clone()
         return {_TENSOR: path}
     if isinstance(node, dict):
@@ -34,6 +38,15 @@ def _unflatten(node: dict, tensors: dict[str, Tensor]) -> object:
     if "l" in node:
         return [_unflatten(v, tensors) for v in node["l"]]
     return node["v"]
+
+
+def tensors_in(node: object) -> Iterator[Tensor]:
+    """All tensors of a state, in order."""
+    if isinstance(node, Tensor):
+        yield node
+    elif isinstance(node, dict | list | tuple):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from tensors_in(child)
 
 
 def save_state(path: Path, state: dict) -> None:
@@ -85,8 +98,11 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise SeaAnchorError(
             found=f"{path} could not be written: {error.strerror or error}",
             expected=f"{len(raw) / 1e6:.1f} MB of free space in a folder that can be written",

@@ -4,7 +4,7 @@ Nothing here imports torch, so that a mistake in a recipe is found before anythi
 """
 
 import types
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -151,10 +151,10 @@ def parse_epsilon(text: str | float, norm: str = "linf") -> float:
         value = float(top) / float(bottom or 1)
     except (ValueError, ZeroDivisionError):
         raise SeaAnchorError(f"epsilon {text!r}", "a number in [0, 1] or a fraction such as 4/255", "write it so") from None
-    if norm == "linf" and not 0 <= value <= 1:
-        raise SeaAnchorError(f"epsilon {text}", "an l-inf radius in [0, 1], pixels being in [0, 1]", f"did you mean {str(text).removesuffix('.0')}/255?")
     if not 0 <= value < float("inf"):
         raise SeaAnchorError(f"epsilon {text}", "a finite radius of at least 0", "give another value")
+    if norm == "linf" and value > 1:
+        raise SeaAnchorError(f"epsilon {text}", "an l-inf radius in [0, 1], pixels being in [0, 1]", f"did you mean {value:g}/255?")
     return value
 
 
@@ -168,10 +168,18 @@ def from_dict(cls: type[T], data: dict[str, Any], where: str = "") -> T:
     values = {}
     for key, value in data.items():
         if key not in hints:
-            near = get_close_matches(str(key), hints, n=1, cutoff=0.5)
-            raise SeaAnchorError(f"unknown setting {where}{key}", f"one of {', '.join(sorted(hints))}", f"did you mean {near[0]}?" if near else "remove it")
+            near = _near(cls, str(key), where)
+            raise SeaAnchorError(f"unknown setting {where}{key}", f"one of {', '.join(sorted(hints))}", f"did you mean {near}?" if near else "remove it")
         values[key] = _cast(hints[key], value, f"{where}{key}")
     return cls(**values)
+
+
+def _near(cls: type, key: str, where: str) -> str | None:
+    """The setting most likely meant: one of this name in a section of `cls`, or of a similar name in `cls` itself."""
+    hints = get_type_hints(cls)
+    sections = [name for name, hint in hints.items() if is_dataclass(hint) and key in get_type_hints(hint)]
+    near = get_close_matches(key, hints, n=1, cutoff=0.5)
+    return f"{where}{sections[0]}.{key}" if sections else f"{where}{near[0]}" if near else None
 
 
 def _cast(hint: Any, value: Any, name: str) -> Any:
@@ -188,7 +196,7 @@ def _cast(hint: Any, value: Any, name: str) -> Any:
             raise SeaAnchorError(f"{name} is {value!r}", f"one of {', '.join(map(str, args))}", f"did you mean {near[0]}?" if near else "choose one of them")
         return value
     if origin is tuple:
-        items = [value] if isinstance(value, str) else list(value)
+        items = value if isinstance(value, list | tuple) else [value]
         return tuple(_cast(args[0], item, name) for item in items)
     return _cast_plain(hint, value, name)
 
@@ -202,7 +210,7 @@ def _cast_plain(hint: type, value: Any, name: str) -> Any:
         if hint is not bool and (value is None or isinstance(value, bool | dict | list)):
             raise ValueError
         return hint(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise SeaAnchorError(f"{name} is {value!r}", f"a value of type {hint.__name__}", "correct it") from None
 
 
@@ -228,12 +236,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        data = yaml.safe_load(path.read_text())
+        data = _strings_for_keys(yaml.safe_load(path.read_text()))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SeaAnchorError(f"{path} could not be read as a recipe ({error})", "a YAML file of settings", "see `seaanchor recipes ls` and `cp`") from error
     if not isinstance(data, dict):
         raise SeaAnchorError(f"{path} holds {type(data).__name__}", "a YAML mapping of settings", "start from `seaanchor recipes cp lore`")
     return data
+
+
+def _strings_for_keys(node: Any) -> Any:
+    """YAML 1.1 reads a bare `on` as true, also where it is an anchor's setting."""
+    return {"on" if key is True else key: _strings_for_keys(value) for key, value in node.items()} if isinstance(node, dict) else node
 
 
 def check(config: RunConfig) -> RunConfig:
@@ -249,13 +262,20 @@ def check(config: RunConfig) -> RunConfig:
     for name, value, low in (
         ("batch_size", config.batch_size, 1), ("epochs", config.epochs, 1), ("primal_steps", config.primal_steps, 1),
         ("lr", config.lr, 0), ("wd", config.wd, 0), ("anchor.rho", anchor.rho, 0), ("anchor.weight", anchor.weight, 0),
-        ("anchor.dual_lr", anchor.dual_lr, 0), ("perturbation.num_steps", perturbation.num_steps, 0), ("save_every", config.save_every, 1),
-        ("log_every", config.log_every, 1), ("warmup", config.warmup, 0), ("max_steps", config.max_steps or 1, 1),
+        ("anchor.dual_lr", anchor.dual_lr, 0), ("anchor.dual_hidden", anchor.dual_hidden, 1), ("perturbation.num_steps", perturbation.num_steps, 0),
+        ("perturbation.momentum", perturbation.momentum, 0), ("save_every", config.save_every, 1), ("log_every", config.log_every, 1),
+        ("warmup", config.warmup, 0), ("workers", config.workers, 0), ("max_steps", config.max_steps, 1), ("image_size", config.image_size, 1),
+        ("eval_every", config.eval_every, 1), ("eval_samples", config.eval_samples, 1),
     ):  # fmt: skip
-        if not value >= low:
-            raise SeaAnchorError(f"{name} is {value}", f"at least {low}", "correct it")
-    if anchor.initial_multiplier <= 0:
-        raise SeaAnchorError(f"anchor.initial_multiplier is {anchor.initial_multiplier}", "a positive number", "try 1.0")
+        if value is not None and not low <= value < float("inf"):
+            raise SeaAnchorError(f"{name} is {value}", f"a finite number of at least {low}", "correct it")
+    positive = {"anchor.initial_multiplier": anchor.initial_multiplier, "anchor.max_multiplier": anchor.max_multiplier, "grad_clip": config.grad_clip}
+    for name, value in positive.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise SeaAnchorError(f"{name} is {value}", "a positive finite number", "try 1.0")
+    if bool(config.eval_every) != bool(config.val_data):
+        missing = "val_data" if config.eval_every else "eval_every"
+        raise SeaAnchorError(f"evaluation while training without {missing}", "eval_every and val_data, or neither", f"set {missing}")
     if config.objective.kind == "embedding_distance" and perturbation.kind == "none":
         raise SeaAnchorError(
             "objective embedding_distance with perturbation none is 0 from the start: the policy already is the reference",

@@ -38,10 +38,11 @@ class Method:
             embedding_BD = policy(pixels_BCHW)
             return self.objective.attack_loss(embedding_BD.float(), targets), embedding_BD
 
-        with frozen(policy):
-            perturbed = self.perturbation(batch, loss, rng)
-        policy.train(was_training)
-        return perturbed
+        try:
+            with frozen(policy):
+                return self.perturbation(batch, loss, rng)
+        finally:
+            policy.train(was_training)
 
     def primal_terms(self, encode: Encode, clean: Batch, perturbed: Batch, targets: Targets) -> LossTerms:
         """Step 2: the loss the policy minimises, from one forward over perturbed and clean images together."""

@@ -1,12 +1,17 @@
-"""Progress with the time left: a live line on a terminal, plain lines elsewhere."""
+"""What the person at the terminal sees and does: progress with the time left, and Ctrl-C."""
 
+import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
 class Progress:
-    """Shows log rows.
+    """Shows log rows: a live line on a terminal, plain lines elsewhere.
 
     Args:
         total: batches in all.
@@ -24,11 +29,73 @@ class Progress:
             return
         done = row["step"] - self.first
         left = (time.monotonic() - self.started) / done * (self.total - row["step"])
-        text = f"{row['step']:>6}/{self.total}  adv {row['adversarial_loss']:.3f}  clean {row['clean_distance']:.3f} (ρ {row['rho']:g}, {row['violation_rate']:.0%} above)"
+        text = f"{row['step']:>6}/{self.total}  adv {row['adversarial_loss']:.3f}  clean {row['clean_distance']:.3f}"
+        text += f" (ρ {row['rho']:g}, {row['violation_rate']:.0%} above)"
         if "multiplier" in row:
             text += f"  λ {row['multiplier']:.2f}"
-        text += f"  {row['images_per_s']:.0f} img/s  {int(left // 60)}:{int(left % 60):02d} left"
+        text += f"  {row['images_per_s']:.0f} img/s  {duration(left)} left"
         if sys.stdout.isatty():
             print(f"\r\033[K{text}", end="\n" if row["step"] == self.total else "", flush=True)
         else:
             print(text, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds, or hours and minutes where it takes that long.
+
+    >>> duration(65), duration(3 * 3600 + 61)
+    ('1:05', '3 h 01')
+    """
+    if seconds >= 3600:
+        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d}"
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
+
+
+class Clock:
+    """Images per second of training itself, between two log lines: what happens under `paused` does not count."""
+
+    def __init__(self) -> None:
+        self.images, self.since = 0, time.monotonic()
+
+    def read(self, processes: int) -> dict[str, float]:
+        """Speed of all processes together and training seconds since the last reading; starts anew."""
+        seconds = max(time.monotonic() - self.since, 1e-9)
+        row = {"images_per_s": self.images * processes / seconds, "seconds": seconds}
+        self.images, self.since = 0, time.monotonic()
+        return row
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stands still inside."""
+        started = time.monotonic()
+        yield
+        self.since += time.monotonic() - started
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[list[bool]]:
+    """Ctrl-C, or a scheduler's SIGTERM, ends the run after the current batch, saved; a second one ends it at once.
+
+    Yields a list of one bool, true once asked to stop. Outside the main thread, where Python delivers no signals, it stays false.
+    """
+    interrupted, owner = [False], os.getpid()
+
+    def handler(signum: int, frame: object) -> None:
+        if os.getpid() != owner:  # a data-loading process that inherited this: Ctrl-C is the trainer's business, SIGTERM is for it
+            if signum == signal.SIGTERM:
+                os._exit(0)
+            return
+        if interrupted[0]:
+            raise KeyboardInterrupt
+        interrupted[0] = True
+        print("\nstopping after this batch and saving; Ctrl-C again to stop at once", flush=True)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    previous = {signum: signal.signal(signum, handler) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        for signum, old in previous.items():
+            signal.signal(signum, old)

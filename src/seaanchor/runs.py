@@ -1,6 +1,7 @@
 """The run folder: what is in it, and what may be written over.
 
-config.yaml (resolved), env.json, metrics.jsonl, checkpoints/step-*.safetensors (the last two), export/, report files.
+config.yaml (resolved), env.json, metrics.jsonl, checkpoints/step-*.safetensors (the last two), export/, tensorboard/ if
+asked for.
 """
 
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from seaanchor.checkpoint import load_state, save_state, write_atomic
-from seaanchor.config import RunConfig, differences, read_yaml, to_dict
+from seaanchor.config import RunConfig, differences, from_dict, read_yaml, to_dict
 from seaanchor.errors import SeaAnchorError
 
 
@@ -43,11 +44,23 @@ class RunFolder:
 
     def save(self, step: int, state: dict, keep: int = 2) -> Path:
         """Write a checkpoint and drop all but the last `keep`."""
-        path = self.root / "checkpoints" / f"step-{step:08d}.safetensors"
+        path = self.checkpoint(step)
         save_state(path, state)
         for old in self.checkpoints()[:-keep]:
             old.unlink()
         return path
+
+    def checkpoint(self, step: int) -> Path:
+        """Where the checkpoint of one step lies."""
+        return self.root / "checkpoints" / f"step-{step:08d}.safetensors"
+
+    def load(self, step: int) -> dict:
+        """The checkpoint of one step.
+
+        Raises:
+            SeaAnchorError: it is missing or not whole.
+        """
+        return load_state(self.checkpoint(step))
 
     def latest(self) -> dict | None:
         """The newest checkpoint that is whole; a torn one is passed over for the one before."""
@@ -77,39 +90,56 @@ class RunFolder:
         return rows
 
 
-def open_run(config: RunConfig) -> tuple[RunFolder, dict | None]:
-    """The run folder, ready to be written, and the checkpoint to go on from, if any.
+def check_output(config: RunConfig) -> None:
+    """See, without writing anything, that the run may go to its output folder.
 
     Raises:
-        SeaAnchorError: the folder holds another run, or the same one with other settings.
+        SeaAnchorError: it holds another run, the same one with other settings, or something else.
     """
-    import yaml
-
-    folder = RunFolder(config.output)
-    new = to_dict(config)
+    folder, output = RunFolder(config.output), config.output
+    if output.exists() and not output.is_dir():
+        raise SeaAnchorError(f"{output} is a file", "a folder", "name another --output")
     if folder.config.exists():
         if config.resume != "auto":
-            raise SeaAnchorError(f"{config.output} already holds a run", "an empty output folder", "use --resume auto to go on with it, or name another --output")
-        if changed := differences(read_yaml(folder.config), new):
+            raise SeaAnchorError(f"{output} already holds a run", "an empty output folder", "use --resume auto to go on with it, or name another --output")
+        before = to_dict(from_dict(RunConfig, read_yaml(folder.config)))
+        if changed := differences(before, to_dict(config)):
             raise SeaAnchorError(
-                f"the run in {config.output} was started with other settings ({'; '.join(changed[:6])})",
+                f"the run in {output} was started with other settings ({'; '.join(changed[:6])})",
                 "the same settings when resuming",
                 "undo the change, or start anew in another --output",
             )
-    elif config.output.exists() and any(config.output.iterdir()):
-        raise SeaAnchorError(f"{config.output} is not empty and holds no run", "an empty or new folder", "name another --output")
+    elif output.exists() and any(not path.name.endswith(".partial") for path in output.iterdir()):
+        raise SeaAnchorError(f"{output} is not empty and holds no run", "an empty or new folder", "name another --output")
+
+
+def open_run(config: RunConfig) -> tuple[RunFolder, dict | None]:
+    """The run folder, ready to be written, and the checkpoint to go on from, if any.
+
+    What a killed run left half written is cleared away, and so are log lines from after the checkpoint: those batches are run again.
+
+    Raises:
+        SeaAnchorError: as `check_output`.
+    """
+    import yaml
+
+    check_output(config)
+    folder = RunFolder(config.output)
     state = folder.latest() if config.resume == "auto" else None
-    write_atomic(folder.config, yaml.safe_dump(new, sort_keys=False))
+    write_atomic(folder.config, yaml.safe_dump(to_dict(config), sort_keys=False))
     write_atomic(config.output / "env.json", json.dumps(environment(), indent=2))
-    done = state["step"] if state else 0
-    kept = [row for row in folder.rows() if row["step"] <= done]
+    kept = [row for row in folder.rows() if row["step"] <= state["step"]] if state else []
     write_atomic(folder.metrics, "".join(json.dumps(row) + "\n" for row in kept))
+    for torn in (path for path in folder.checkpoints() if state is None or path > folder.checkpoint(state["step"])):
+        torn.rename(torn.with_suffix(".torn"))
+    for partial in config.output.rglob(".*.partial"):
+        partial.unlink()
     return folder, state
 
 
 def environment() -> dict[str, Any]:
     """Versions and hardware, for a bug report."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in ("seaanchor", "torch", "torchvision", "open_clip_torch", "timm", "accelerate", "transformers", "pyautoattack", "numpy", "pillow"):
         try:
             versions[package] = version(package)

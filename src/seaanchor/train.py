@@ -1,40 +1,41 @@
-"""The training loop: perturb, K primal steps, one dual step.
+"""The training loop: what it is given, its batches, its checkpoints. A single step is in `step`.
 
-Legend: B batch, D embedding dimension.
+Legend: B batch, N images of the data set, D embedding dimension.
 """
 
+import hashlib
 import math
-import signal
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from seaanchor.checkpoint import tensors_in
 from seaanchor.config import RunConfig, check, needs_classes
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, training_order
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.cache import embed_all
-from seaanchor.encoders.encoder import LoadedModel, Reference
+from seaanchor.encoders.encoder import LoadedModel, Reference, fingerprint
 from seaanchor.encoders.head import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.method import Method
-from seaanchor.parts import Batch, Constraint, Embeddings, Head, Targets
-from seaanchor.progress import Progress
+from seaanchor.parts import Batch, Head, Targets
+from seaanchor.progress import Clock, Progress, stop_on_interrupt
 from seaanchor.recipes import assemble
-from seaanchor.runs import RunFolder, open_run
+from seaanchor.runs import RunFolder, check_output, open_run
+from seaanchor.step import Moving, set_learning_rate, train_step
+from seaanchor.tracking import Report, measure, reporting, tracker_package
 
 CACHE_LIMIT = 2e9  # bytes of reference embeddings kept in memory
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything the loop reads and does not change."""
+    """Everything the loop reads and does not change. `identity` is what a resumed run must share besides its settings."""
 
     config: RunConfig
     model: LoadedModel
@@ -43,25 +44,7 @@ class Setup:
     images: ImageList
     head: Head | None
     total_steps: int
-
-
-@dataclass(frozen=True)
-class Moving:
-    """Everything the loop changes: the wrapped policy and dual with their optimizers."""
-
-    policy: nn.Module
-    optimizer: torch.optim.Optimizer
-    dual: nn.Module | None
-    dual_optimizer: torch.optim.Optimizer | None
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """What a step leaves for the log, still on the device: per-sample loss, and the constraint and multipliers where there are any."""
-
-    objective_B: Tensor
-    constraint: Constraint | None
-    multiplier_B: Tensor | None
+    identity: dict[str, Any]
 
 
 def train(config: RunConfig) -> Path:
@@ -70,23 +53,45 @@ def train(config: RunConfig) -> Path:
     Raises:
         SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not finite.
     """
-    from accelerate import Accelerator
-
-    accelerator = Accelerator(mixed_precision="bf16" if config.precision == "bf16" else "no", cpu=config.device == "cpu")
+    check(config)
+    accelerator = start_accelerator(config.device)
+    if accelerator.is_main_process:
+        check_output(config)
+        tracker_package(config.report_to)
     setup = prepare(config, accelerator.num_processes)
-    folder, state = open_run(config)
-    moving = _moving(setup, accelerator, state)
+    folder, state = _open(setup, accelerator)
+    moving = make_moving(setup, accelerator, state)
     step = state["step"] if state else 0
-    with stop_on_interrupt() as interrupted:
-        step = _loop(setup, moving, accelerator, folder, step, interrupted)
-    _save(folder, moving, accelerator, step)
+    with stop_on_interrupt() as interrupted, reporting(config, accelerator.is_main_process) as report:
+        step = _loop(setup, moving, accelerator, folder, report, step, interrupted)
     if step < setup.total_steps:
-        raise SeaAnchorError(f"stopped at batch {step} of {setup.total_steps}", "an uninterrupted run", f"the state is saved; go on with --resume auto --output {config.output}")
+        change = f"the state is saved; go on with --resume auto --output {config.output}"
+        raise SeaAnchorError(f"stopped at batch {step} of {setup.total_steps}", "an uninterrupted run", change)
     if accelerator.is_main_process:
         from seaanchor.export.folder import export_model
 
         export_model(setup.model, folder.export)
     return config.output
+
+
+def start_accelerator(device: str | None):
+    """The processes and the device of this run.
+
+    Mixed precision is not left to the library: it wraps the encoder's own forward, and then attacks, evaluation and export would run
+    in bf16 too. What an earlier run of this process chose is forgotten first, or a CPU run would fix the device for good.
+
+    Raises:
+        SeaAnchorError: the machine has no such device.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    if not torch.distributed.is_initialized():
+        AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu")
+    if device is not None and torch.device(device).type != accelerator.device.type:
+        raise SeaAnchorError(f"--device {device}, but there is only {accelerator.device.type} here", "a device of this machine", "leave --device out")
+    return accelerator
 
 
 def prepare(config: RunConfig, world: int = 1) -> Setup:
@@ -95,86 +100,126 @@ def prepare(config: RunConfig, world: int = 1) -> Setup:
     torch.manual_seed(config.seed)
     model = load_model(config.model, config.pretrained, config.image_size)
     images = open_images(config.train_data, config.class_names)
+    if len(images.paths) < world:
+        raise SeaAnchorError(f"{len(images.paths)} images in {config.train_data}", f"at least one for each of {world} processes", "use fewer processes")
     head = None
     if needs_classes(config):
         if images.class_names is None:
-            raise SeaAnchorError(f"{config.train_data} has no class folders", f"labelled images for objective {config.objective.kind}", "sort the images into class folders")
+            wanted = f"labelled images for objective {config.objective.kind} with an anchor on {config.anchor.on}"
+            raise SeaAnchorError(f"{config.train_data} has no class folders", wanted, "sort the images into class folders")
         head = build_head(model, images.class_names, config.templates)
     method = assemble(config, model.encoder.dim)
     longest = config.epochs * steps_per_epoch(len(images.paths), config.batch_size, world)
     total = min(config.max_steps or longest, longest)
-    return Setup(config, model, Reference(model.encoder), method, images, head, total)
+    names = "\n".join(str(path)[len(str(images.root)) :] for path in images.paths)
+    identity = {"reference": fingerprint(model.encoder), "images": hashlib.sha256(names.encode()).hexdigest()[:16], "processes": world}
+    return Setup(config, model, Reference(model.encoder), method, images, head, total, identity)
 
 
-def _moving(setup: Setup, accelerator, state: dict | None) -> Moving:
-    config, encoder = setup.config, setup.model.encoder
-    parameters = list(setup.method.adapter.trainable(encoder))
-    optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.wd)
+def _open(setup: Setup, accelerator) -> tuple[RunFolder, dict | None]:
+    """The main process opens the run folder, and the others read the checkpoint that it chose.
+
+    Raises:
+        SeaAnchorError: as `open_run`; or model weights, images or the number of processes are not those the run started with.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    folder, state = open_run(setup.config) if accelerator.is_main_process else (RunFolder(setup.config.output), None)
+    (chosen,) = broadcast_object_list([state["step"] if state else None])
+    if not accelerator.is_main_process and chosen is not None:
+        state = folder.load(chosen)
+    before = setup.identity if state is None else state["identity"]
+    if changed := [name for name, value in setup.identity.items() if before.get(name) != value]:
+        found = f"the run in {folder.root} was started with other {' and '.join(changed)}"
+        raise SeaAnchorError(found, "the same weights, image files and number of processes when resuming", "undo the change, or start anew in another --output")
+    return folder, state
+
+
+def make_moving(setup: Setup, accelerator, state: dict | None) -> Moving:
+    """Policy, dual and optimizers on the device, as the checkpoint left them. They move first: an optimizer puts its state where its
+    parameters are when it loads."""
+    config, encoder = setup.config, setup.model.encoder.to(accelerator.device)
+    setup.reference.to(accelerator.device)
+    optimizer = torch.optim.AdamW(list(setup.method.adapter.trainable(encoder)), lr=config.lr, weight_decay=config.wd)
     dual = setup.method.anchor.dual_module()
-    dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=config.anchor.dual_lr, weight_decay=0.0) if dual is not None else None
+    dual_optimizer = None
+    if dual is not None:
+        dual_optimizer = torch.optim.AdamW(dual.to(accelerator.device).parameters(), lr=config.anchor.dual_lr, weight_decay=0.0)
     if state is not None:
         encoder.load_state_dict(state["policy"])
         optimizer.load_state_dict(state["optimizer"])
         if dual is not None and dual_optimizer is not None:
             dual.load_state_dict(state["dual"])
             dual_optimizer.load_state_dict(state["dual_optimizer"])
-        torch.set_rng_state(state["torch_rng"])
     encoder.train()
-    setup.reference.to(accelerator.device)
-    if dual is not None:
-        dual.to(accelerator.device)
     policy, optimizer = accelerator.prepare(encoder, optimizer)
     return Moving(policy, optimizer, dual, dual_optimizer)
 
 
-def _save(folder: RunFolder, moving: Moving, accelerator, step: int) -> None:
-    if not accelerator.is_main_process:
-        return
-    state = {
-        "step": step,
-        "policy": accelerator.unwrap_model(moving.policy).state_dict(),
-        "optimizer": moving.optimizer.state_dict(),
-        "torch_rng": torch.get_rng_state(),
-    }
-    if moving.dual is not None and moving.dual_optimizer is not None:
-        state |= {"dual": moving.dual.state_dict(), "dual_optimizer": moving.dual_optimizer.state_dict()}
-    folder.save(step, state)
-
-
-def _loop(setup: Setup, moving: Moving, accelerator, folder: RunFolder, step: int, interrupted: list[bool]) -> int:
-    config = setup.config
-    cache_ND = _reference_cache(setup, accelerator.device)
-    skip_log = SkipLog(setup.images)
-    progress = Progress(setup.total_steps, step, accelerator.is_main_process)
-    seen, since = 0, time.monotonic()
-    for batch in batch_stream(setup, step, accelerator.process_index, accelerator.num_processes, skip_log):
-        if step >= setup.total_steps or interrupted[0]:
-            break
-        clean = to_device(batch, accelerator.device)
+def _loop(setup: Setup, moving: Moving, accelerator, folder: RunFolder, report: Report, step: int, interrupted: list[bool]) -> int:
+    config, encoder, total, main = setup.config, setup.model.encoder, setup.total_steps, accelerator.is_main_process
+    skip_log, progress = SkipLog(setup.images), Progress(total, step, main)
+    cache_ND = reference_cache(setup, accelerator)
+    stream = batch_stream(setup, step, accelerator.process_index, accelerator.num_processes, skip_log)
+    if step == 0 and config.eval_every and main:
+        _evaluate(setup, folder, report, step)  # where training starts from, and whatever is wrong with val_data
+    stop, clock = False, Clock()
+    while step < total and not stop:
+        clean = to_device(next(stream), accelerator.device)
+        step += 1
+        if skipped(clean, accelerator.num_processes):
+            continue
         targets = make_targets(setup, clean, cache_ND)
-        lr = learning_rate(config, step, setup.total_steps)
-        for group in moving.optimizer.param_groups:
-            group["lr"] = lr
-        record = train_step(setup.method, moving, accelerator, clean, targets, config, step)
-        step, seen = step + 1, seen + len(clean.pixels_BCHW)
-        log_now = step % config.log_every == 0 or step == setup.total_steps
-        if log_now or accelerator.device.type == "cpu":
-            stop_if_not_finite(record, step, folder)
-        if log_now and accelerator.is_main_process:
-            row = {"step": step, "lr": lr} | measure(setup, moving, accelerator, clean, targets, record)
-            row |= {"images_per_s": seen * accelerator.num_processes / (time.monotonic() - since), "seconds": time.monotonic() - since}
-            folder.log(row)
-            progress.show(row)
-            seen, since = 0, time.monotonic()
-        if config.eval_every and step % config.eval_every == 0 and accelerator.is_main_process:
-            from seaanchor.evaluation.zeroshot import quick_accuracy
-
-            folder.log({"step": step, "eval": quick_accuracy(setup.model, config)})
-        if step % config.save_every == 0 and step < setup.total_steps:
-            _save(folder, moving, accelerator, step)
+        lr = set_learning_rate(moving.optimizer, config, step - 1, total)
+        record = train_step(setup.method, moving, accelerator, clean, targets, config, step - 1)
+        clock.images += len(clean.index_B)
+        stop = _asked_to_stop(interrupted, accelerator, step, config.log_every)
+        log_now, save_now = step % config.log_every == 0 or step == total, step % config.save_every == 0 or step == total or stop
+        if log_now or save_now:
+            with torch.no_grad():
+                now_BD = encoder(clean.pixels_BCHW).float()
+            stop_if_not_finite([record.objective_B, now_BD], step, folder, accelerator)
+        elif accelerator.device.type == "cpu":  # elsewhere a look would make the device wait
+            stop_if_not_finite([record.objective_B], step, folder, accelerator)
+        if log_now and main:
+            row = {"step": step, "lr": lr} | measure(record, now_BD, targets, config.anchor.rho) | clock.read(accelerator.num_processes)
+            for show in (folder.log, progress.show, report):
+                show(row)
+        with clock.paused():
+            if config.eval_every and step % config.eval_every == 0 and main:
+                _evaluate(setup, folder, report, step)
+            if save_now:
+                _save(setup, moving, accelerator, folder, step)
     if summary := skip_log.summary():
         print(summary, flush=True)
     return step
+
+
+def _evaluate(setup: Setup, folder: RunFolder, report: Report, step: int) -> None:
+    from seaanchor.evaluation.zeroshot import quick_accuracy
+
+    row = {"step": step, "eval": quick_accuracy(setup.model, setup.config)}
+    folder.log(row)
+    report(row)
+
+
+def _asked_to_stop(interrupted: list[bool], accelerator, step: int, log_every: int) -> bool:
+    """Whether to stop after this batch. Several processes must agree, or the others wait for ever: they ask each other when they log."""
+    if accelerator.num_processes == 1:
+        return interrupted[0]
+    if step % log_every:
+        return False
+    return accelerator.reduce(torch.tensor(float(interrupted[0]), device=accelerator.device), "sum").item() > 0
+
+
+def _save(setup: Setup, moving: Moving, accelerator, folder: RunFolder, step: int) -> None:
+    """Write a checkpoint, unless it is none to go on from: the loss was computed before the last update and does not vouch for it."""
+    state = {"step": step, "identity": setup.identity, "policy": setup.model.encoder.state_dict(), "optimizer": moving.optimizer.state_dict()}
+    if moving.dual is not None and moving.dual_optimizer is not None:
+        state |= {"dual": moving.dual.state_dict(), "dual_optimizer": moving.dual_optimizer.state_dict()}
+    stop_if_not_finite(tensors_in(state), step, folder, accelerator)
+    if accelerator.is_main_process:
+        folder.save(step, state)
 
 
 def batch_stream(setup: Setup, step: int, rank: int, world: int, skip_log: SkipLog) -> Iterator[Batch]:
@@ -194,51 +239,15 @@ def steps_per_epoch(count: int, batch_size: int, world: int) -> int:
     return math.ceil(count / batch_size) if world == 1 else max(1, count // (batch_size * world))
 
 
-def train_step(method: Method, moving: Moving, accelerator, clean: Batch, targets: Targets, config: RunConfig, step: int) -> StepRecord:
-    """One batch: perturb once, K primal steps with the multipliers detached, one dual step with the violation detached."""
-    encoder = accelerator.unwrap_model(moving.policy)
-    rng = torch.Generator(clean.pixels_BCHW.device).manual_seed(step_seed(config.seed, step, accelerator.process_index))
-    perturbed = method.perturb(encoder, clean, targets, rng)
-    for _ in range(config.primal_steps):
-        terms = method.primal_terms(moving.policy, clean, perturbed, targets)
-        moving.optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(terms.total_B.mean())
-        if config.grad_clip is not None:
-            accelerator.clip_grad_norm_(moving.policy.parameters(), config.grad_clip)
-        moving.optimizer.step()
-    constraint = terms.anchor.constraint
-    if config.anchor.exact_dual and constraint is not None:
-        with torch.no_grad():
-            clean_BD = encoder(clean.pixels_BCHW).float()
-            constraint = method.anchor(Embeddings(clean_BD, clean_BD), targets).constraint
-    dual_loss = method.dual_loss(constraint, targets)
-    if dual_loss is not None and moving.dual_optimizer is not None and config.anchor.dual_lr > 0:
-        moving.dual_optimizer.zero_grad(set_to_none=True)
-        dual_loss.backward()
-        _average_gradients(moving.dual, accelerator)
-        moving.dual_optimizer.step()
-    return StepRecord(terms.objective_B.detach(), constraint, terms.anchor.multiplier_B)
+def skipped(batch: Batch, world: int) -> bool:
+    """Whether no image of the batch could be read.
 
-
-def _average_gradients(module: nn.Module | None, accelerator) -> None:
-    """The dual is not wrapped for data parallelism (it has its own step), so its gradients are averaged by hand."""
-    if module is None or accelerator.num_processes == 1:
-        return
-    for parameter in module.parameters():
-        if parameter.grad is not None:
-            parameter.grad = accelerator.reduce(parameter.grad, "mean")
-
-
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """Seed of one step's attack on one process."""
-    return (seed * 1_000_003 + step) * 4_099 + rank
-
-
-def learning_rate(config: RunConfig, step: int, total: int) -> float:
-    """Linear warm-up, then cosine to 0."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    return config.lr * (1 + math.cos(math.pi * (step - config.warmup) / max(1, total - config.warmup))) / 2
+    Raises:
+        SeaAnchorError: so it is, and other processes wait for this one's gradients.
+    """
+    if len(batch.index_B) == 0 and world > 1:
+        raise SeaAnchorError("not one image of a batch could be read", "readable images in several processes", "remove broken files, or use larger batches")
+    return len(batch.index_B) == 0
 
 
 def make_targets(setup: Setup, batch: Batch, cache_ND: Tensor | None) -> Targets:
@@ -250,15 +259,20 @@ def make_targets(setup: Setup, batch: Batch, cache_ND: Tensor | None) -> Targets
     return Targets(reference_BD, batch.label_B, head)
 
 
-def _reference_cache(setup: Setup, device: torch.device) -> Tensor | None:
-    """All reference embeddings at once where each is used more than once and they fit in memory; else None."""
-    count, dim = len(setup.images.paths), setup.model.encoder.dim
-    visits = setup.total_steps * setup.config.batch_size / count
-    if visits <= 1.5 or 4 * count * dim > CACHE_LIMIT:
+def caches_reference(setup: Setup, world: int) -> bool:
+    """Whether all reference embeddings are computed beforehand: each is used more than once, and they fit in memory."""
+    count = len(setup.images.paths)
+    visits = setup.total_steps * setup.config.batch_size * world / count
+    return visits > 1.5 and 4 * count * setup.model.encoder.dim <= CACHE_LIMIT
+
+
+def reference_cache(setup: Setup, accelerator) -> Tensor | None:
+    """All reference embeddings (N, D), or None where `caches_reference` says that they do not pay."""
+    if not caches_reference(setup, accelerator.num_processes):
         return None
     dataset = FolderDataset(setup.images, setup.model.encoder.image_size)
     stream = batches(dataset, setup.config.batch_size, workers=setup.config.workers, order=None, skip_log=SkipLog(setup.images))
-    return embed_all(setup.reference, stream, count, device)
+    return embed_all(setup.reference, stream, len(setup.images.paths), accelerator.device)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -267,47 +281,16 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     return Batch(batch.pixels_BCHW.to(device), label_B, batch.index_B.to(device))
 
 
-@torch.no_grad()
-def measure(setup: Setup, moving: Moving, accelerator, clean: Batch, targets: Targets, record: StepRecord) -> dict[str, float]:
-    """The numbers of one log line. Clean distances are those the step saw; where the method computes none, one extra forward here."""
-    row = {"adversarial_loss": record.objective_B.mean().item()}
-    clean_BD = accelerator.unwrap_model(moving.policy)(clean.pixels_BCHW).float()
-    relative_B = (clean_BD - targets.reference_BD).square().sum(-1) / targets.reference_BD.square().sum(-1)
-    rho = setup.config.anchor.rho
-    row |= {"clean_distance": relative_B.mean().item(), "cosine": F.cosine_similarity(clean_BD, targets.reference_BD).mean().item()}
-    violated_B = relative_B > rho if record.constraint is None else record.constraint.violation_B > 0
-    row |= {"rho": rho, "violation_rate": violated_B.float().mean().item()}
-    if record.multiplier_B is not None:
-        low, middle, high = record.multiplier_B.quantile(torch.tensor([0.1, 0.5, 0.9], device=record.multiplier_B.device)).tolist()
-        row |= {"multiplier": record.multiplier_B.mean().item(), "multiplier_p10": low, "multiplier_p50": middle, "multiplier_p90": high}
-    return row
-
-
-def stop_if_not_finite(record: StepRecord, step: int, folder: RunFolder) -> None:
-    """Raise at the first loss that is not finite; the last checkpoint is from before it."""
-    if bool(record.objective_B.isfinite().all()):
+def stop_if_not_finite(tensors: Iterable[Tensor], step: int, folder: RunFolder, accelerator) -> None:
+    """Raise, in all processes, if any tensor of any of them is not finite; whatever was saved before is from before it."""
+    finite = all(bool(tensor.isfinite().all()) for tensor in tensors)
+    if accelerator.num_processes > 1:
+        finite = accelerator.reduce(torch.tensor(float(finite), device=accelerator.device), "sum").item() == accelerator.num_processes
+    if finite:
         return
     last = folder.checkpoints()
     raise SeaAnchorError(
-        f"the loss is not finite at batch {step}",
-        "finite losses",
+        f"the loss or the weights are not finite at batch {step}",
+        "finite numbers",
         f"lower --lr or set --grad-clip; the last good state is {last[-1] if last else 'the untrained model: no checkpoint was due yet'}",
     )
-
-
-@contextmanager
-def stop_on_interrupt() -> Iterator[list[bool]]:
-    """Ctrl-C ends the run after the current batch, saved; a second one ends it at once."""
-    interrupted = [False]
-
-    def handler(signum: int, frame: object) -> None:
-        if interrupted[0]:
-            raise KeyboardInterrupt
-        interrupted[0] = True
-        print("\nstopping after this batch and saving; Ctrl-C again to stop at once", flush=True)
-
-    previous = signal.signal(signal.SIGINT, handler)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, previous)

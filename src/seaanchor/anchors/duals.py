@@ -13,6 +13,21 @@ from torch import Tensor, nn
 DualKind = Literal["network", "linear", "scalar"]
 
 
+class _AtMost(torch.autograd.Function):
+    """min(value, maximum), a bound in the sense of projected ascent: above it, a gradient that would raise the value further is
+    dropped, and one that lowers it passes. Plain clamping drops both, and a multiplier that once reached its maximum stays there."""
+
+    @staticmethod
+    def forward(ctx, value_B: Tensor, maximum: float) -> Tensor:
+        ctx.save_for_backward(value_B > maximum)
+        return value_B.clamp(max=maximum)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (above_B,), (grad_B,) = ctx.saved_tensors, grad_outputs
+        return grad_B.masked_fill(above_B & (grad_B < 0), 0.0), None  # descent raises where the gradient is negative
+
+
 class Dual(nn.Module):
     """λ_ω(x) = Softplus(f_ω(φ_0(x))), with f a two-layer network, a linear map, or one number.
 
@@ -29,7 +44,7 @@ class Dual(nn.Module):
         self.maximum = maximum
         self.hidden = nn.Linear(dim, hidden) if kind == "network" else None
         self.weight = nn.Parameter(torch.zeros(hidden if kind == "network" else dim)) if kind != "scalar" else None
-        self.bias = nn.Parameter(torch.tensor(math.log(math.expm1(initial))))
+        self.bias = nn.Parameter(torch.tensor(initial + math.log(-math.expm1(-initial))))  # inverse softplus that cannot overflow
 
     def forward(self, reference_BD: Tensor) -> Tensor:
         """Multipliers (B,) in [0, maximum]; inputs are scaled to unit norm so that the dual's step does not depend on the tower."""
@@ -39,4 +54,4 @@ class Dual(nn.Module):
             features = F.relu(self.hidden(unit_BD)) if self.hidden is not None else unit_BD
             score_B = score_B + features @ self.weight
         multiplier_B = F.softplus(score_B)
-        return multiplier_B if self.maximum is None else multiplier_B.clamp(max=self.maximum)
+        return multiplier_B if self.maximum is None else _AtMost.apply(multiplier_B, self.maximum)
