@@ -1,0 +1,154 @@
+"""The multipliers: their start, their range, and that dual ascent finds the point the optimality conditions name."""
+
+import math
+
+import cooper
+import pytest
+import torch
+
+from seaanchor.anchors.duals import Dual
+from seaanchor.anchors.lagrangian import Lagrangian
+from seaanchor.parts import Constraint, Embeddings, Targets
+
+KINDS = ["network", "linear", "scalar"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("initial", [1e-3, 1.0, 7.5, 800.0])
+def test_every_sample_starts_at_the_initial_multiplier(kind, initial):
+    dual = Dual(kind, 6, hidden=4, initial=initial)
+    multiplier_B = dual(100 * torch.randn(50, 6))
+    assert torch.allclose(multiplier_B, torch.full((50,), initial), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_multipliers_are_never_negative_and_never_above_the_maximum(kind):
+    torch.manual_seed(0)
+    dual = Dual(kind, 6, hidden=4, maximum=3.0)
+    for parameter in dual.parameters():
+        torch.nn.init.normal_(parameter, std=3.0)
+    multiplier_B = dual(torch.randn(500, 6))
+    assert (multiplier_B >= 0).all() and (multiplier_B <= 3).all()
+    if kind != "scalar":
+        assert multiplier_B.min() < 0.1 and multiplier_B.max() == 3  # both ends are reached, so the two bounds are at work
+
+
+def test_multiplier_network_by_hand():
+    """Softplus(w · relu(W u + c) + b) with u the reference scaled to norm √D."""
+    torch.manual_seed(0)
+    dual, reference = Dual("network", 3, hidden=4), torch.tensor([[3.0, 0.0, 4.0]])
+    torch.nn.init.normal_(dual.weight)
+    unit = reference / 5 * math.sqrt(3)
+    score = torch.relu(unit @ dual.hidden.weight.T + dual.hidden.bias) @ dual.weight + dual.bias
+    assert torch.allclose(dual(reference), torch.log(1 + torch.exp(score)))
+
+
+def test_a_multiplier_at_its_maximum_comes_down_again():
+    dual = Dual("scalar", 2, initial=5.0, maximum=2.0)
+    optimizer = torch.optim.SGD(dual.parameters(), lr=0.5)
+    anchor, targets = Lagrangian(dual, 0.1), Targets(torch.ones(1, 2))
+
+    def ascend(violation: float) -> float:
+        optimizer.zero_grad()
+        anchor.dual_loss(Constraint(torch.tensor([violation + 1]), torch.ones(1)), targets).backward()
+        optimizer.step()
+        return dual(targets.reference_BD).item()
+
+    hidden = dual.bias.item()
+    assert ascend(1.0) == 2.0 and dual.bias.item() == hidden  # a broken constraint does not wind it up further
+    assert [ascend(-1.0) for _ in range(20)][-1] < 0.5
+
+
+def test_lagrangian_by_hand():
+    anchor = Lagrangian(Dual("scalar", 2, initial=3.0), rho=0.2)
+    embeddings, targets = Embeddings(torch.zeros(1, 2), torch.tensor([[3.0, 1.0]])), Targets(torch.tensor([[3.0, 4.0]]))
+    terms = anchor(embeddings, targets)
+    assert terms.loss_B.item() == pytest.approx(3 * (9 - 0.2 * 25))
+    assert anchor.dual_loss(terms.constraint, targets).item() == pytest.approx(-3 * (9 - 0.2 * 25))
+
+
+def test_dual_loss_is_a_mean():
+    """Twice the same samples give the same gradient: the dual's step does not depend on the batch size."""
+    grads = []
+    for repeats in (1, 4):
+        anchor = Lagrangian(Dual("scalar", 2), rho=0.2)
+        reference = torch.tensor([[3.0, 4.0], [1.0, 0.0]]).repeat(repeats, 1)
+        embeddings = Embeddings(reference, reference + 1)
+        anchor.dual_loss(anchor(embeddings, Targets(reference)).constraint, Targets(reference)).backward()
+        grads.append(anchor.dual.bias.grad.item())
+    assert grads[0] == pytest.approx(grads[1])
+
+
+def test_gradient_boundaries():
+    """The primal loss does not reach the dual variables, the dual loss does not reach the policy."""
+    anchor = Lagrangian(Dual("network", 2, hidden=4), rho=0.1)
+    torch.nn.init.normal_(anchor.dual.weight)
+    clean, targets = torch.randn(3, 2, requires_grad=True), Targets(torch.randn(3, 2))
+    terms = anchor(Embeddings(clean, clean), targets)
+    terms.loss_B.sum().backward()
+    assert clean.grad.abs().sum() > 0 and all(p.grad is None for p in anchor.dual.parameters())
+    assert not terms.multiplier_B.requires_grad
+    clean.grad = None
+    anchor.dual_loss(terms.constraint, targets).backward()
+    assert clean.grad is None and all(p.grad.abs().sum() > 0 for p in anchor.dual.parameters())
+
+
+# min ‖x_i − a_i‖² subject to ‖x_i − r_i‖² ≤ ρ‖r_i‖²; the conditions 2(x − a) + 2λ(x − r) = 0 and complementary slackness give, with
+# d = ‖a − r‖ and s = √ρ‖r‖: if d > s, x = r + (a − r)·s/d and λ = d/s − 1; else x = a and λ = 0.
+REFERENCE = torch.tensor([[2.0, 0.0], [0.0, 2.0], [-2.0, 0.0]])
+AIM = REFERENCE + torch.tensor([[3.0, 4.0], [0.0, 3.0], [0.0, 0.2]])
+RHO = 0.25  # s = 1
+SOLUTION = REFERENCE + torch.tensor([[0.6, 0.8], [0.0, 1.0], [0.0, 0.2]])
+MULTIPLIER = torch.tensor([4.0, 2.0, 0.0])
+
+
+def solve(kind: str, rows: slice, steps: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    targets, aim = Targets(REFERENCE[rows]), AIM[rows]
+    anchor = Lagrangian(Dual(kind, 2, hidden=16), RHO)
+    x = REFERENCE[rows].clone().requires_grad_()
+    primal, dual = torch.optim.SGD([x], lr=0.03), torch.optim.SGD(anchor.dual.parameters(), lr=0.05)
+    for _ in range(steps):
+        terms = anchor(Embeddings(x, x), targets)
+        primal.zero_grad()
+        ((x - aim).square().sum(-1) + terms.loss_B).sum().backward()
+        primal.step()
+        dual.zero_grad()
+        anchor.dual_loss(terms.constraint, targets).backward()
+        dual.step()
+    return x.detach(), anchor.dual(targets.reference_BD).detach()
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_dual_ascent_finds_the_optimum_of_one_problem(row):
+    x, multiplier = solve("scalar", slice(row, row + 1))
+    assert torch.allclose(x, SOLUTION[row : row + 1], atol=2e-3)
+    assert torch.allclose(multiplier, MULTIPLIER[row : row + 1], atol=2e-2)  # Softplus comes near 0 without ever being it
+
+
+def test_a_multiplier_network_solves_all_problems_at_once():
+    x, multiplier = solve("network", slice(None))
+    assert torch.allclose(x, SOLUTION, atol=5e-3) and torch.allclose(multiplier, MULTIPLIER, atol=5e-2)
+
+
+def test_cooper_finds_the_same_point():
+    class Problem(cooper.ConstrainedMinimizationProblem):
+        def __init__(self):
+            super().__init__()
+            multiplier = cooper.multipliers.DenseMultiplier(num_constraints=3)
+            self.near = cooper.Constraint(cooper.ConstraintType.INEQUALITY, cooper.formulations.Lagrangian, multiplier)
+
+        def compute_cmp_state(self, x):
+            violation = (x - REFERENCE).square().sum(-1) - RHO * REFERENCE.square().sum(-1)
+            state = cooper.ConstraintState(violation=violation)
+            return cooper.CMPState(loss=(x - AIM).square().sum(), observed_constraints={self.near: state})
+
+    problem, x = Problem(), torch.nn.Parameter(REFERENCE.clone())
+    primal = torch.optim.SGD([x], lr=0.03)
+    dual = torch.optim.SGD(problem.dual_parameters(), lr=0.05, maximize=True)
+    optimizer = cooper.optim.SimultaneousOptimizer(problem, primal, dual)
+    for _ in range(2000):
+        optimizer.roll(compute_cmp_state_kwargs={"x": x})
+    ours, multiplier = solve("network", slice(None))
+    assert torch.allclose(ours, x.detach(), atol=5e-3)
+    assert torch.allclose(multiplier, problem.near.multiplier().detach(), atol=5e-2)
