@@ -3,13 +3,16 @@
 Legend: N images, D embedding dimension.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from seaanchor.encoders.encoder import Reference
+from seaanchor.parts import Batch
 
 
-def embed_all(reference: Reference, stream, count: int, device: torch.device) -> Tensor:
+def embed_all(reference: Reference, stream: Iterable[Batch], count: int, device: torch.device) -> Tensor:
     """Embeddings (N, D) in data set order; rows of unreadable images stay 0 (they never enter a batch).
 
     Args:
@@ -20,5 +23,7 @@ def embed_all(reference: Reference, stream, count: int, device: torch.device) ->
     """
     table_ND = torch.zeros(count, reference.encoder.dim, device=device)
     for batch in stream:
+        if len(batch.index_B) == 0:  # nothing in it could be read
+            continue
         table_ND[batch.index_B.to(device)] = reference(batch.pixels_BCHW.to(device))
     return table_ND

@@ -3,6 +3,7 @@
 Legend: N texts, C classes, T templates, D embedding dimension.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -25,12 +26,12 @@ def build_head(model: LoadedModel, class_names: Sequence[str], templates: Sequen
         batch_size: texts encoded at a time.
 
     Raises:
-        SeaAnchorError: the model has no text tower, fewer than two classes, a name given twice, or a template without `{}`.
+        SeaAnchorError: the model has no text tower, fewer than two classes, a name given twice, no template, or one without `{}`.
     """
     if model.encode_texts is None:
         raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model for zero-shot classification", "choose an OpenCLIP or HF CLIP model")
     _check(class_names, templates)
-    texts = [template.format(name) for name in class_names for template in templates]
+    texts = [template.replace("{}", name) for name in class_names for template in templates]
     chunks = [model.encode_texts(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)]
     unit_ND = F.normalize(torch.cat(chunks).float(), dim=-1)
     mean_CD = unit_ND.view(len(class_names), len(templates), -1).mean(1)
@@ -40,9 +41,11 @@ def build_head(model: LoadedModel, class_names: Sequence[str], templates: Sequen
 def _check(class_names: Sequence[str], templates: Sequence[str]) -> None:
     if len(class_names) < 2:
         raise SeaAnchorError(f"a class list of {len(class_names)}", "at least two classes: with one, every answer is right", "name more classes")
-    repeated = sorted({name for name in class_names if list(class_names).count(name) > 1})
+    repeated = sorted({name for name, count in Counter(class_names).items() if count > 1})
     if repeated:
         raise SeaAnchorError(f"class names given twice: {', '.join(repeated[:5])}", "distinct names", "rename or merge these classes")
+    if not templates:
+        raise SeaAnchorError("there is no template", "at least one prompt with {}", "leave --templates out for 'a photo of a {}.'")
     for template in templates:
         if "{}" not in template:
             raise SeaAnchorError(f"the template {template!r} has no {{}}", "a place for the class name, as in 'a photo of a {}.'", "add {}")

@@ -1,13 +1,13 @@
 """Hugging Face `CLIPModel` (extra `hf`): vision model and projection as the tower."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
+from seaanchor.encoders.load import hub_error
 from seaanchor.errors import SeaAnchorError
 
 OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -24,40 +24,45 @@ class _VisionTower(nn.Module):
         return self.projection(self.vision_model(pixel_values=pixels_BCHW).pooler_output)
 
 
-def load_hf(name: str) -> LoadedModel:
+def load_hf(name: str, image_size: int | None = None) -> LoadedModel:
     """Load `hf:NAME_OR_PATH`; errors as in `load_model`."""
+    source = name.removeprefix("hf:")
+    model, tokenizer = _load(name, source)
+    model.eval().requires_grad_(False)
+    vision = model.config.vision_config
+    if image_size not in (None, vision.image_size):
+        raise SeaAnchorError(f"image size {image_size} for {name}", f"{vision.image_size}, its own", "leave --image-size out")
+    mean, std = _normalisation(source)
+    longest = model.config.text_config.max_position_embeddings
+
+    @torch.no_grad()
+    def encode_texts(texts: Sequence[str]) -> Tensor:
+        tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt").to(model.device)
+        pooled_ND = model.text_model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).pooler_output
+        return model.text_projection(pooled_ND)
+
+    tower = _VisionTower(model.vision_model, model.visual_projection)
+    encoder = Encoder(tower, vision.image_size, model.config.projection_dim, mean, std).eval()
+    return LoadedModel(name, "hf", encoder, model, model.logit_scale.exp().item(), encode_texts, {"tokenizer": tokenizer, "mean": mean, "std": std})
+
+
+def _load(name: str, source: str) -> tuple[Any, Any]:
     try:
         from transformers import AutoTokenizer, CLIPModel
     except ImportError as error:
         raise SeaAnchorError("transformers is not installed", "the extra `hf`", "pip install 'seaanchor[hf]'") from error
-    source = name.removeprefix("hf:")
     try:
-        model = CLIPModel.from_pretrained(source)
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except Exception as error:
-        raise SeaAnchorError(
-            f"{name} could not be loaded: {str(error)[:300]}",
-            "a folder or Hub repository with a CLIPModel and its tokenizer",
-            "check the name and the connection to the Hub",
-        ) from error
-    model.eval().requires_grad_(False)
-    mean, std = _normalisation(source)
-
-    @torch.no_grad()
-    def encode_texts(texts: Sequence[str]) -> Tensor:
-        tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=model.config.text_config.max_position_embeddings, return_tensors="pt")
-        pooled = model.text_model(**tokens.to(model.device)).pooler_output
-        return model.text_projection(pooled)
-
-    vision = model.config.vision_config
-    encoder = Encoder(_VisionTower(model.vision_model, model.visual_projection), vision.image_size, model.config.projection_dim, mean, std).eval()
-    return LoadedModel(name, "hf", encoder, model, model.logit_scale.exp().item(), encode_texts, {"tokenizer": tokenizer, "mean": mean, "std": std})
+        return CLIPModel.from_pretrained(source, dtype=torch.float32), AutoTokenizer.from_pretrained(source)
+    except Exception as error:  # the Hub, the configuration and the weights each fail in their own way
+        raise hub_error(name, error, "name a folder with a CLIPModel and its tokenizer") from error
 
 
 def _normalisation(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of the folder's own preprocessor, OpenAI's where it has none."""
-    file = Path(source) / "preprocessor_config.json"
-    if not file.is_file():
+    """Mean and std of the model's own preprocessor, OpenAI's where it has none."""
+    from transformers import CLIPImageProcessor
+
+    try:
+        processor = CLIPImageProcessor.from_pretrained(source)
+    except OSError:
         return OPENAI_MEAN, OPENAI_STD
-    config = json.loads(file.read_text())
-    return tuple(config.get("image_mean", OPENAI_MEAN)), tuple(config.get("image_std", OPENAI_STD))
+    return tuple(processor.image_mean), tuple(processor.image_std)

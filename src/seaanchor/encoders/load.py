@@ -2,11 +2,17 @@
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.errors import SeaAnchorError
 
 ZOO = Path(str(files("seaanchor"))) / "zoo" / "models"
+
+
+def embedded_models() -> list[str]:
+    """Names of the models that ship inside the package."""
+    return sorted(p.name for p in ZOO.iterdir() if p.is_dir()) if ZOO.is_dir() else []
 
 
 def load_model(name: str, pretrained: str | None = None, image_size: int | None = None) -> LoadedModel:
@@ -25,12 +31,6 @@ def load_model(name: str, pretrained: str | None = None, image_size: int | None 
     Raises:
         SeaAnchorError: unknown name or tag (with the nearest ones), unreachable hub, weights that do not fit, missing extra.
     """
-    if (ZOO / name).is_dir():
-        name_or_dir = f"local-dir:{ZOO / name}"
-    elif (Path(name) / "open_clip_config.json").is_file():
-        name_or_dir = f"local-dir:{Path(name).absolute()}"
-    else:
-        name_or_dir = name
     if name.startswith("timm:"):
         from seaanchor.encoders.timm import load_timm
 
@@ -38,10 +38,16 @@ def load_model(name: str, pretrained: str | None = None, image_size: int | None 
     if name.startswith("hf:"):
         from seaanchor.encoders.huggingface import load_hf
 
-        return load_hf(name)
+        return load_hf(name, image_size)
     from seaanchor.encoders.openclip import load_open_clip
 
-    return load_open_clip(name, name_or_dir, pretrained, image_size)
+    if name in embedded_models():
+        source = f"local-dir:{ZOO / name}"
+    elif (Path(name) / "open_clip_config.json").is_file():
+        source = f"local-dir:{Path(name).absolute()}"
+    else:
+        source = name
+    return load_open_clip(name, source, pretrained, image_size)
 
 
 def weights_error(name: str, weights: str, error: Exception) -> SeaAnchorError:
@@ -54,7 +60,17 @@ def weights_error(name: str, weights: str, error: Exception) -> SeaAnchorError:
     )
 
 
-def state_dict_of(path: Path) -> dict:
+def hub_error(name: str, error: Exception, instead: str) -> SeaAnchorError:
+    """The one message for a model that could not be fetched."""
+    first = " ".join(str(error).split())
+    return SeaAnchorError(
+        found=f"{name} could not be loaded; the Hub may be unreachable: {first[:300]}",
+        expected="files that can be downloaded, or are on this disk",
+        change=f"check the name and the connection to the Hub, or {instead}",
+    )
+
+
+def state_dict_of(path: Path) -> dict[str, Any]:
     """Weights of a .safetensors or .pt file; pickled code is never run (`weights_only`).
 
     Raises:
@@ -68,6 +84,9 @@ def state_dict_of(path: Path) -> dict:
 
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise SeaAnchorError(f"{path} could not be read as weights ({error})"[:400], "safetensors, or a .pt with tensors only", "convert it") from error
+    except Exception as error:  # every format fails in its own way
+        reason = " ".join(str(error).split())[:300]
+        raise SeaAnchorError(f"{path} could not be read as weights ({reason})", "safetensors, or a .pt with tensors only", "convert it") from error
+    if not isinstance(state, dict):
+        raise SeaAnchorError(f"{path} holds {type(state).__name__}", "a dictionary of tensors", "save the model's state_dict")
     return state.get("state_dict", state)

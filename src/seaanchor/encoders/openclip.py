@@ -3,18 +3,21 @@
 import json
 import logging
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
-from seaanchor.encoders.load import state_dict_of, weights_error
+from seaanchor.encoders.load import embedded_models, hub_error, state_dict_of, weights_error
 from seaanchor.encoders.text import encode_text
 from seaanchor.errors import SeaAnchorError
+
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def load_open_clip(name: str, source: str, pretrained: str | None, image_size: int | None) -> LoadedModel:
@@ -22,24 +25,48 @@ def load_open_clip(name: str, source: str, pretrained: str | None, image_size: i
     import open_clip
 
     folder = Path(source.removeprefix("local-dir:")) if source.startswith("local-dir:") else None
-    if folder is None and not source.startswith("hf-hub:"):
-        _check_name(source, pretrained)
-    model = _create(name, source, folder, pretrained, image_size)
+    if folder is not None:
+        model = _create_from_folder(name, folder, image_size)
+    else:
+        if not source.startswith("hf-hub:"):
+            _check_name(source, pretrained)
+        model = _create(name, source, pretrained, image_size)
     model.eval().requires_grad_(False)
     preprocess = dict(open_clip.get_model_preprocess_cfg(model))
-    size = preprocess["size"]
-    side = max(size) if isinstance(size, tuple | list) else size
-    model_cfg = _model_cfg(source, folder, model, side)
-    tokenizer = _tokenizer(source, folder, model_cfg)
-    dim = model.text_projection.shape[-1] if isinstance(getattr(model, "text_projection", None), Tensor) else model_cfg["embed_dim"]
+    side = _side(name, preprocess["size"])
+    model_cfg = _model_cfg(source, model, side)
+    bpe = _bpe_file(folder, model_cfg["text_cfg"])
+    tokenizer = _tokenizer(name, source, model_cfg["text_cfg"], bpe)
 
     @torch.no_grad()
     def encode_texts(texts: Sequence[str]) -> Tensor:
-        return encode_text(model, tokenizer(list(texts)).to(next(model.parameters()).device))
+        return encode_text(model, tokenizer(list(texts)).to(model.logit_scale.device))
 
-    encoder = Encoder(model.visual, side, dim, preprocess["mean"], preprocess["std"]).eval()
-    config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess, "tokenizer_folder": str(folder) if folder else None}
-    return LoadedModel(name, "open_clip", encoder, model, model.logit_scale.exp().item(), encode_texts, config)
+    encoder = Encoder(_image_tower(model), side, model_cfg["embed_dim"], preprocess["mean"], preprocess["std"]).eval()
+    export = {"model_cfg": model_cfg, "preprocess_cfg": preprocess, "tokenizer": tokenizer, "bpe_file": bpe}
+    return LoadedModel(name, "open_clip", encoder, model, model.logit_scale.exp().item(), encode_texts, export)
+
+
+class _Pooled(nn.Module):
+    """The pooled output of a tower that also returns its tokens (CoCa's)."""
+
+    def __init__(self, tower: nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        return self.tower(pixels_BCHW)[0]
+
+
+def _image_tower(model: Any) -> nn.Module:
+    return _Pooled(model.visual) if getattr(model.visual, "output_tokens", False) else model.visual
+
+
+def _side(name: str, size: int | Sequence[int]) -> int:
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1:
+        raise SeaAnchorError(f"{name} takes images of {' x '.join(map(str, sorted(sides)))} pixels", "a square input", "set --image-size")
+    return sides.pop()
 
 
 def _check_name(name: str, pretrained: str | None) -> None:
@@ -47,12 +74,12 @@ def _check_name(name: str, pretrained: str | None) -> None:
 
     models = open_clip.list_models()
     if name not in models:
-        embedded = [p.name for p in sorted((Path(__file__).parents[1] / "zoo" / "models").iterdir()) if p.is_dir()]
-        near = get_close_matches(name, models + embedded, n=3, cutoff=0.4)
+        near = get_close_matches(name, models + embedded_models(), n=3, cutoff=0.4)
+        prefix = "timm:local-dir" if "architecture" in _peek(Path(name)) else "hf"
         raise SeaAnchorError(
             f"no model is called {name!r}",
             "an OpenCLIP name, an embedded model, or one of local-dir: hf-hub: timm: hf:",
-            f"nearest names: {', '.join(near) or ', '.join(embedded)}",
+            f"for this folder write {prefix}:{name}" if _peek(Path(name)) else f"nearest names: {', '.join(near or embedded_models() or models[:3])}",
         )
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained is None or (pretrained != "none" and pretrained not in tags and not Path(pretrained).is_file()):
@@ -64,64 +91,81 @@ def _check_name(name: str, pretrained: str | None) -> None:
         )
 
 
-def _create(name: str, source: str, folder: Path | None, pretrained: str | None, image_size: int | None) -> nn.Module:
-    import open_clip
+def _peek(folder: Path) -> dict[str, Any]:
+    """The folder's config.json, as timm and transformers write it; empty if there is none."""
+    try:
+        return json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return {}
 
-    if folder is not None:
-        return _create_from_folder(name, folder)
-    tag = None if pretrained == "none" else pretrained
-    quick_gelu = bool(tag and open_clip.get_pretrained_cfg(source, tag).get("quick_gelu"))
-    logging.getLogger().setLevel(max(logging.getLogger().level, logging.ERROR))
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip narrates its loading through the root logger; what matters is raised."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return open_clip.create_model(
-                source, pretrained=tag, force_quick_gelu=quick_gelu, force_image_size=image_size, require_pretrained=source.startswith("hf-hub:")
-            )
-    except (RuntimeError, OSError, ValueError) as error:
-        if "state_dict" in str(error) or "size mismatch" in str(error):
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _create(name: str, source: str, pretrained: str | None, image_size: int | None) -> Any:
+    import open_clip
+
+    tag = None if pretrained == "none" else pretrained
+    quick_gelu = bool(tag and open_clip.get_pretrained_cfg(source, tag).get("quick_gelu"))
+    on_hub = source.startswith("hf-hub:")
+    try:
+        with _quiet():
+            return open_clip.create_model(source, pretrained=tag, force_quick_gelu=quick_gelu, force_image_size=image_size, require_pretrained=on_hub)
+    except Exception as error:  # the Hub, the configuration and the weights each fail in their own way
+        if Path(pretrained or "").is_file() or "state_dict" in str(error):
             raise weights_error(name, pretrained or source, error) from error
-        raise SeaAnchorError(
-            f"{name} ({pretrained}) could not be loaded: {str(error)[:300]}",
-            "weights that can be downloaded, or are on this disk",
-            "check the name and the connection to the Hub, or give --pretrained a weights file",
-        ) from error
+        raise hub_error(f"{name} ({pretrained})" if pretrained else name, error, "give --pretrained a weights file") from error
 
 
-def _create_from_folder(name: str, folder: Path) -> nn.Module:
+def _create_from_folder(name: str, folder: Path, image_size: int | None) -> Any:
     """Build from the folder's own config; a variant without a text tower borrows it from the sibling its config names."""
     import open_clip
-    from open_clip.factory import PreprocessCfg, merge_preprocess_dict, set_model_preprocess_cfg
+    from open_clip.model import resize_pos_embed, set_model_preprocess_cfg
 
     config = _read_config(folder)
-    weights = folder / "open_clip_model.safetensors"
-    if not weights.is_file():
-        found = sorted(p.name for p in folder.iterdir())[:5]
-        raise SeaAnchorError(f"{folder} has no open_clip_model.safetensors (it holds {', '.join(found) or 'nothing'})", "an OpenCLIP folder", "export it again")
-    state = state_dict_of(weights)
+    file = _weights_file(folder)
+    state = state_dict_of(file)
     if base := config.get("seaanchor", {}).get("text_tower_of"):
-        towers = state_dict_of(folder.parent / base / "open_clip_model.safetensors")
+        towers = state_dict_of(_weights_file(folder.parent / base))
         state = {k: v for k, v in towers.items() if not k.startswith("visual.")} | state
-    model_cfg = json.loads(json.dumps(config["model_cfg"]))
-    custom_text = model_cfg.pop("custom_text", False) or "hf_model_name" in model_cfg.get("text_cfg", {})
-    if "timm_model_name" in model_cfg["vision_cfg"]:
-        model_cfg["vision_cfg"]["timm_model_pretrained"] = False
-    model_class = open_clip.CoCa if "multimodal_cfg" in model_cfg else open_clip.CustomTextCLIP if custom_text else open_clip.CLIP
-    model = model_class(**model_cfg)
+    own_size = image_size is None or "timm_model_name" in config["model_cfg"]["vision_cfg"]
     try:
+        with _quiet():
+            size = None if own_size else image_size
+            model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False, force_image_size=size)
+            resize_pos_embed(state, model)
         model.load_state_dict(state)
-    except RuntimeError as error:
-        raise weights_error(name, str(weights), error) from error
-    preprocess = merge_preprocess_dict(asdict(PreprocessCfg()), config.get("preprocess_cfg", {}))
-    set_model_preprocess_cfg(model, preprocess | {"size": getattr(model.visual, "image_size", preprocess["size"])})
+        if image_size is not None and own_size:  # timm towers load at the size they were saved at and are resized afterwards
+            model.visual.set_input_size(image_size)
+            set_model_preprocess_cfg(model, dict(open_clip.get_model_preprocess_cfg(model)) | {"size": image_size})
+    except Exception as error:  # unknown keys, missing files and wrong shapes each fail in their own way
+        raise weights_error(name, str(file), error) from error
     return model
 
 
-def _read_config(folder: Path) -> dict:
+def _weights_file(folder: Path) -> Path:
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    found = sorted(p.name for p in folder.iterdir())[:5] if folder.is_dir() else []
+    raise SeaAnchorError(f"{folder} has no {WEIGHTS[0]} (it holds {', '.join(found) or 'nothing'})", "an OpenCLIP folder", "export it again")
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / "open_clip_config.json"
     try:
         config = json.loads(file.read_text())
-        config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"]
+        config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"], config["model_cfg"]["embed_dim"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SeaAnchorError(
             f"{file} is missing or no OpenCLIP configuration ({error!r})", "model_cfg with vision_cfg and text_cfg", "name the folder of an export"
@@ -129,19 +173,11 @@ def _read_config(folder: Path) -> dict:
     return config
 
 
-def _model_cfg(source: str, folder: Path | None, model: nn.Module, side: int) -> dict:
+def _model_cfg(source: str, model: nn.Module, side: int) -> dict[str, Any]:
     """The effective configuration: what an export must write for the same numbers to come out."""
     import open_clip
 
-    if folder is not None:
-        config = _read_config(folder)["model_cfg"]
-    elif source.startswith("hf-hub:"):
-        from open_clip.factory import _get_hf_config
-
-        config = _get_hf_config(source.removeprefix("hf-hub:"))["model_cfg"]
-    else:
-        config = open_clip.get_model_config(source)
-    config = json.loads(json.dumps(config))
+    config = json.loads(json.dumps(open_clip.get_model_config(source)))
     config["vision_cfg"]["image_size"] = side
     if any(type(module).__name__ == "QuickGELU" for module in model.modules()):
         config["quick_gelu"] = True
@@ -150,20 +186,33 @@ def _model_cfg(source: str, folder: Path | None, model: nn.Module, side: int) ->
     return config
 
 
-def _tokenizer(source: str, folder: Path | None, model_cfg: dict):
+def _bpe_file(folder: Path | None, text_cfg: dict[str, Any]) -> Path | None:
+    """The merges of a cut vocabulary, if there is one: beside the weights, wherever the folder has been moved to, or beside those
+    whose text tower is borrowed.
+
+    Raises:
+        SeaAnchorError: the configuration names such a file, and it is nowhere.
+    """
+    extra = _read_config(folder).get("seaanchor", {}) if folder else {}
+    name = extra.get("bpe") or (text_cfg.get("tokenizer_kwargs") or {}).get("bpe_path")
+    if not name:
+        return None
+    around = [folder, folder.parent / extra["text_tower_of"]] if folder and "text_tower_of" in extra else [folder] if folder else []
+    for candidate in (*(place / Path(name).name for place in around), Path(name)):
+        if candidate.is_file():
+            return candidate
+    raise SeaAnchorError(f"{name} is missing", "the tokenizer's merges beside the weights", "copy the whole folder of the model")
+
+
+def _tokenizer(name: str, source: str, text_cfg: dict[str, Any], bpe: Path | None) -> Any:
     import open_clip
+    from open_clip.tokenizer import SimpleTokenizer
 
-    text_cfg = model_cfg["text_cfg"]
-    bpe = text_cfg.get("tokenizer_kwargs", {}).get("bpe_path")
-    if folder is not None and bpe:
-        from open_clip.tokenizer import SimpleTokenizer
-
-        here = folder / Path(bpe).name  # the copy beside the weights, wherever the folder has been moved to
-        if not here.is_file() and (sibling := _read_config(folder).get("seaanchor", {}).get("text_tower_of")):
-            here = folder.parent / sibling / Path(bpe).name
-        return SimpleTokenizer(bpe_path=str(here if here.is_file() else bpe), context_length=text_cfg["context_length"])
-    if folder is not None and not text_cfg.get("hf_tokenizer_name"):
-        from open_clip.tokenizer import SimpleTokenizer
-
-        return SimpleTokenizer(context_length=text_cfg.get("context_length", 77))
-    return open_clip.get_tokenizer(source)
+    try:
+        with _quiet():
+            if bpe is None:
+                return open_clip.get_tokenizer(source)
+            others = {k: v for k, v in text_cfg.get("tokenizer_kwargs", {}).items() if k != "bpe_path"}
+            return SimpleTokenizer(bpe_path=str(bpe), context_length=text_cfg.get("context_length", 77), **others)
+    except Exception as error:  # transformers is missing, the Hub is, or the file is broken
+        raise hub_error(f"the tokenizer of {name}", error, "install the extra `hf` if transformers is missing") from error

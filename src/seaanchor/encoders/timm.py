@@ -1,60 +1,105 @@
 """timm image towers, such as DINOv2: no text side, raw pooled features as embeddings."""
 
+import json
+import sys
 from difflib import get_close_matches
 from pathlib import Path
-
-from torch import nn
+from typing import Any
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
-from seaanchor.encoders.load import state_dict_of, weights_error
+from seaanchor.encoders.load import hub_error, state_dict_of, weights_error
 from seaanchor.errors import SeaAnchorError
 
 
 def load_timm(name: str, pretrained: str | None, image_size: int | None) -> LoadedModel:
-    """Load `timm:NAME` (with a weights file, the default weights, or `none`) or `timm:local-dir:PATH`; errors as in `load_model`."""
+    """Load `timm:NAME` (with a tag, a weights file, the default weights, or `none`) or `timm:local-dir:PATH`; errors as in `load_model`."""
     import timm
 
     source = name.removeprefix("timm:")
-    size = {"img_size": image_size} if image_size else {}
     file = Path(pretrained) if pretrained and Path(pretrained).is_file() else None
-    download = not source.startswith("local-dir:") and file is None and pretrained != "none"
-    if not source.startswith("local-dir:"):
-        _check_name(source)
+    if not source.startswith(("local-dir:", "hf-hub:")):
+        source = _check_name(source, None if file else pretrained)
+    fetch = source.startswith("local-dir:") or (file is None and pretrained != "none")
     try:
-        model = timm.create_model(source, pretrained=download or source.startswith("local-dir:"), num_classes=0, **size)
-    except Exception as error:
-        raise SeaAnchorError(
-            f"{name} could not be loaded: {str(error)[:300]}",
-            "weights that can be downloaded, or are on this disk",
-            "check the connection to the Hub, give --pretrained a weights file, or 'none' for random weights",
-        ) from error
+        model, size_args = _create(source, fetch, image_size)
+    except Exception as error:  # timm, the Hub and the weights each fail in their own way
+        if "state_dict" in str(error):
+            raise weights_error(name, pretrained or source, error) from error
+        raise hub_error(name, error, "give --pretrained a weights file, or 'none' for random weights") from error
     if file is not None:
         _load_weights(model, name, file)
     model.eval().requires_grad_(False)
     config = timm.data.resolve_data_config(model=model, use_test_size=False)
-    side = image_size or config["input_size"][-1]
-    encoder = Encoder(model, side, model.num_features, config["mean"], config["std"]).eval()
+    side = image_size or size_args.get("img_size") or config["input_size"][-1]
+    encoder = Encoder(model, side, getattr(model, "head_hidden_size", model.num_features), config["mean"], config["std"]).eval()
     export = {
-        "architecture": model.pretrained_cfg.get("architecture", source.split(".")[0]),
-        "input_size": [3, side, side], "mean": list(config["mean"]), "std": list(config["std"]), "model_args": size,
+        "architecture": model.pretrained_cfg.get("architecture", source.split(".")[0]), "model_args": size_args,
+        "pretrained_cfg": {
+            **{key: config[key] for key in ("interpolation", "crop_pct", "crop_mode")}, "input_size": [3, side, side],
+            "mean": list(config["mean"]), "std": list(config["std"]), "num_classes": 0, "custom_load": False,
+            "fixed_input_size": bool(model.pretrained_cfg.get("fixed_input_size")),
+        },
     }  # fmt: skip
     return LoadedModel(name, "timm", encoder, model, 1.0, None, export)
 
 
-def _check_name(source: str) -> None:
+def _create(source: str, fetch: bool, image_size: int | None) -> tuple[Any, dict[str, int]]:
+    """The model without its classifier, and the size arguments it was built with; convolutional models take any size and no argument."""
     import timm
 
-    architecture = source.split("/")[-1].split(".")[0]
-    if not source.startswith("hf-hub:") and not timm.is_model(architecture):
+    wanted = {"img_size": image_size} if image_size else _size_of_folder(source)
+    try:
+        return timm.create_model(source, pretrained=fetch, num_classes=0, **wanted), wanted
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+        return timm.create_model(source, pretrained=fetch, num_classes=0), {}
+
+
+def _size_of_folder(source: str) -> dict[str, int]:
+    file = Path(source.removeprefix("local-dir:")) / "config.json"
+    if not source.startswith("local-dir:") or not file.is_file():
+        return {}
+    size = json.loads(file.read_text()).get("model_args", {}).get("img_size")
+    return {"img_size": size if isinstance(size, int) else size[0]} if size else {}
+
+
+def _check_name(source: str, tag: str | None) -> str:
+    """The timm name with its tag.
+
+    Raises:
+        SeaAnchorError: timm has no such model, or it has no such tag.
+    """
+    import timm
+
+    architecture, _, own_tag = source.partition(".")
+    if not timm.is_model(architecture):
         near = get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
         raise SeaAnchorError(f"timm has no model {architecture!r}", "a timm name", f"nearest names: {', '.join(near) or 'none'}")
+    tag = tag if tag not in (None, "none") else own_tag
+    if not tag:
+        return source
+    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
+    if tag not in tags:
+        near = get_close_matches(tag, tags, n=3, cutoff=0.3) or tags[:6]
+        raise SeaAnchorError(
+            f"{architecture} has no weights {tag!r}, and there is no such file",
+            f"one of its tags ({', '.join(near) or 'it has none'}), a weights file, or 'none' for random weights",
+            "correct the tag",
+        )
+    return f"{architecture}.{tag}"
 
 
-def _load_weights(model: nn.Module, name: str, file: Path) -> None:
+def _load_weights(model: Any, name: str, file: Path) -> None:
+    """Weights as timm or as the model's authors saved them: timm's own filter renames them, and resamples position embeddings."""
     from timm.models import clean_state_dict
 
-    state = {k: v for k, v in clean_state_dict(state_dict_of(file)).items() if not k.startswith(("head.", "fc.", "classifier."))}
+    state = clean_state_dict(state_dict_of(file))
+    rename = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    classifier = model.pretrained_cfg.get("classifier") or ()
+    unused = {f"{layer}.{kind}" for layer in ([classifier] if isinstance(classifier, str) else classifier) for kind in ("weight", "bias")}
     try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
+        state = rename(state, model) if rename else state
+        model.load_state_dict({k: v for k, v in state.items() if k not in unused})
+    except Exception as error:  # the filters index what they expect to find
         raise weights_error(name, str(file), error) from error
