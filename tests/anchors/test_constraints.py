@@ -71,7 +71,9 @@ def test_distribution_constraint_weighs_by_the_reference():
     p = torch.softmax(math.log(9) * half, -1)[0]
     embeddings, targets = both(half, torch.tensor([[1.0, 0.0]]), head)
     q = torch.tensor([0.9, 0.1])
-    assert distribution_constraint(embeddings, targets, 1.0, True).distance_B.item() == pytest.approx((p * (p / q).log()).sum().item(), rel=1e-5)
+    constraint = distribution_constraint(embeddings, targets, 1.0, True)
+    assert constraint.distance_B.item() == pytest.approx((p * (p / q).log()).sum().item(), rel=1e-5)
+    assert constraint.bound_B.item() == pytest.approx(-(p * p.log()).sum().item(), rel=1e-5)  # the reference's entropy, not the policy's
 
 
 def test_confident_predictions_are_held_tighter():

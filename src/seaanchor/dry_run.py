@@ -1,0 +1,150 @@
+"""`seaanchor train RECIPE --dry-run`: one real batch, nothing written; what training would cost."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from seaanchor.config import RunConfig, check
+from seaanchor.data.folder import SkipLog
+from seaanchor.errors import SeaAnchorError
+from seaanchor.flops import count_flops, forward_flops, least_passes
+from seaanchor.parts import Batch, Targets
+from seaanchor.progress import duration
+from seaanchor.runs import check_output
+from seaanchor.step import Moving, train_step
+from seaanchor.tracking import StepRecord, tracker_package
+from seaanchor.train import Setup, batch_stream, caches_reference, make_moving, make_targets, prepare, start_accelerator, to_device
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What one batch showed.
+
+    Attributes:
+        images: in the data set.
+        total_steps: batches of the whole run.
+        parameters: how many numbers are trained, the dual's included.
+        forward_flops: F, one image once through the tower.
+        passes: what a step costs by count, per image, in units of F.
+        least_passes: the same by formula.
+        batch_seconds: of loading and one step.
+        total_seconds: of the whole run, evaluations not included.
+        peak_bytes: of device memory; on a CPU, of the process.
+    """
+
+    images: int
+    total_steps: int
+    parameters: int
+    forward_flops: int
+    passes: float
+    least_passes: int
+    batch_seconds: float
+    total_seconds: float
+    peak_bytes: int
+
+
+def dry_run(config: RunConfig) -> Rehearsal:
+    """Load everything, take one batch through attack, primal and dual steps, and print what it showed.
+
+    Raises:
+        SeaAnchorError: whatever `train` would raise before its first batch; no readable image; a loss that is not finite.
+    """
+    check(config)
+    accelerator = start_accelerator(config.device)
+    if accelerator.is_main_process:
+        check_output(config)
+        tracker_package(config.report_to)
+    setup = prepare(config, accelerator.num_processes)
+    seen = rehearse(setup, make_moving(setup, accelerator, None), accelerator)
+    if accelerator.is_main_process:
+        print("\n".join(lines(setup, seen, str(accelerator.device), accelerator.num_processes)), flush=True)
+    return seen
+
+
+def rehearse(setup: Setup, moving: Moving, accelerator) -> Rehearsal:
+    """Take one image of the first readable batch through a step while operations are counted, then the whole batch for time and memory."""
+    config, device, world = setup.config, accelerator.device, accelerator.num_processes
+    batch, load_seconds = _first_batch(setup, accelerator)
+    cached = caches_reference(setup, world)
+
+    def step(batch: Batch, targets: Targets) -> StepRecord:
+        return train_step(setup.method, moving, accelerator, batch, targets if cached else make_targets(setup, batch, None), config, 0)
+
+    one = _first_row(batch)
+    targets = make_targets(setup, one, None)
+    flops, _ = count_flops(lambda: step(one, targets))
+    forward = forward_flops(setup.reference, setup.model.encoder.image_size, device)
+    embed_seconds, targets = _timed(lambda: make_targets(setup, batch, None), device)
+    if device.type != "cpu":
+        step(batch, targets)  # kernels are chosen the first time they meet a shape
+    step_seconds, record = _timed(lambda: step(batch, targets), device)
+    if not bool(record.objective_B.isfinite().all()):
+        raise SeaAnchorError("the loss of the first batch is not finite", "finite numbers", "lower --lr, or check the weights")
+    load_seconds /= max(1, config.workers)
+    batch_seconds = step_seconds + load_seconds if config.workers == 0 else max(step_seconds, load_seconds)
+    beforehand = cached * len(setup.images.paths) / config.batch_size * (load_seconds + embed_seconds)
+    trained = [*moving.policy.parameters(), *(moving.dual.parameters() if moving.dual is not None else [])]
+    return Rehearsal(
+        images=len(setup.images.paths), total_steps=setup.total_steps, parameters=sum(p.numel() for p in trained if p.requires_grad),
+        forward_flops=forward, passes=flops / forward, least_passes=least_passes(config, setup.method.needs, cached),
+        batch_seconds=batch_seconds, total_seconds=setup.total_steps * batch_seconds + beforehand, peak_bytes=_peak_bytes(device),
+    )  # fmt: skip
+
+
+def lines(setup: Setup, seen: Rehearsal, device: str, world: int) -> list[str]:
+    """The rehearsal in plain text."""
+    config = setup.config
+    classes = "" if setup.images.class_names is None else f" of {len(setup.images.class_names)} classes"
+    attack = "" if config.perturbation.kind == "none" else f" (ε = {config.perturbation.epsilon}, {config.perturbation.num_steps} steps)"
+    return [
+        f"model        {setup.model.name}: {setup.model.encoder.image_size} px, D = {setup.model.encoder.dim}, on {world} x {device}",
+        f"method       {config.objective.kind} + {config.anchor.kind} + {config.perturbation.kind}{attack} + {config.adapter.kind}",
+        f"data         {config.train_data}: {seen.images:,} images{classes}",
+        f"run          {seen.total_steps:,} batches of {config.batch_size} x {world}, {config.primal_steps} updates each",
+        f"trained      {seen.parameters:,} parameters",
+        f"cost         {seen.passes:.1f} F an image counted, {seen.least_passes} F by formula (F = {seen.forward_flops / 1e9:.3g} GFLOP)",
+        f"time         {seen.batch_seconds:.3g} s a batch, about {duration(seen.total_seconds)} in all, evaluations not included",
+        f"peak memory  {seen.peak_bytes / 2**30:.2f} GiB",
+        "nothing was written",
+    ]
+
+
+def _first_batch(setup: Setup, accelerator) -> tuple[Batch, float]:
+    """The first batch with a readable image, and the seconds that loading one takes a single process."""
+    single = replace(setup, config=replace(setup.config, workers=0))
+    started = time.monotonic()
+    stream = batch_stream(single, 0, accelerator.process_index, accelerator.num_processes, SkipLog(setup.images))
+    for tried, batch in enumerate(stream, 1):
+        if len(batch.index_B) > 0:
+            return to_device(batch, accelerator.device), (time.monotonic() - started) / tried
+    raise SeaAnchorError(f"no image in {setup.config.train_data} could be read", "readable images", "check the folder")
+
+
+def _first_row(record: Any) -> Any:
+    """A record of tensors (B, ...) cut down to its first row."""
+    if isinstance(record, Tensor):
+        return record[:1]
+    return replace(record, **{f.name: _first_row(getattr(record, f.name)) for f in fields(record)}) if is_dataclass(record) else record  # type: ignore
+
+
+def _timed(run: Callable[[], T], device: torch.device) -> tuple[float, T]:
+    started = time.monotonic()
+    result = run()
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return time.monotonic() - started, result
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
