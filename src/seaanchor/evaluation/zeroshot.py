@@ -4,14 +4,15 @@ Legend: B batch, N images, C channels or classes, H W pixels.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from seaanchor.config import RunConfig
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.head import build_head
@@ -23,6 +24,7 @@ from seaanchor.perturbations.pgd import pgd_attack
 
 AttackName = Literal["pgd", "apgd-ce", "apgd"]
 Logits = Callable[[Tensor], Tensor]
+FEWEST_TARGETED = 4  # classes; the targeted DLR loss compares the third and fourth largest logits
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class AttackPlan:
     Attributes:
         name: `pgd`, `apgd-ce`, or `apgd` (APGD-CE, then targeted APGD-DLR on the survivors).
         norm: `linf` or `l2`.
-        epsilons: radii in pixel units, ascending.
+        epsilons: radii in pixel units, in any order; they are attacked from the smallest up.
         num_steps: gradient steps of each attack.
         seed: of the random starts, which depend on the image and not on its batch.
     """
@@ -46,11 +48,13 @@ class AttackPlan:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Which images were classified correctly: clean (N,), and per attack and radius (N,), with each image's number and label."""
+    """Which images were classified correctly: clean (N,), among the five likeliest classes (N,), and per attack and radius (N,), with
+    each image's number and label."""
 
     index_N: Tensor
     label_N: Tensor
     clean_N: Tensor
+    top5_N: Tensor
     attacked: dict[tuple[AttackName, float], Tensor]
 
 
@@ -62,24 +66,27 @@ def evaluate_stream(logits: Logits, stream: Iterable[Batch], plans: tuple[Attack
     Raises:
         SeaAnchorError: no image could be read.
     """
-    index, label, clean = [], [], []
-    attacked: dict[tuple[AttackName, float], list[Tensor]] = {(p.name, e): [] for p in plans for e in p.epsilons}
+    index, label, clean, top5 = [], [], [], []
+    attacked: dict[tuple[AttackName, float], list[Tensor]] = {(p.name, e): [] for p in plans for e in sorted(p.epsilons)}
     for batch in stream:
         if len(batch.index_B) == 0 or batch.label_B is None:
             continue
         with torch.no_grad():
-            correct_B = logits(batch.pixels_BCHW).argmax(-1) == batch.label_B
+            logits_BC = logits(batch.pixels_BCHW)
+        correct_B = logits_BC.argmax(-1) == batch.label_B
         index.append(batch.index_B)
         label.append(batch.label_B)
         clean.append(correct_B)
+        top5.append((logits_BC.topk(min(5, logits_BC.shape[-1])).indices == batch.label_B[:, None]).any(-1))
         for plan in plans:
             standing_B = correct_B.clone()
-            for epsilon in plan.epsilons:
+            for epsilon in sorted(plan.epsilons):
                 standing_B = attack_survivors(logits, batch, standing_B, plan, epsilon)
                 attacked[plan.name, epsilon].append(standing_B.clone())
     if not index:
         raise SeaAnchorError("no labelled image could be read", "at least one readable image in a class folder", "check the folder")
-    return Outcomes(torch.cat(index), torch.cat(label), torch.cat(clean), {k: torch.cat(v) for k, v in attacked.items()})
+    whole = {key: torch.cat(parts) for key, parts in attacked.items()}
+    return Outcomes(torch.cat(index), torch.cat(label), torch.cat(clean), torch.cat(top5), whole)
 
 
 def attack_survivors(logits: Logits, batch: Batch, standing_B: Tensor, plan: AttackPlan, epsilon: float) -> Tensor:
@@ -97,30 +104,48 @@ def attack_survivors(logits: Logits, batch: Batch, standing_B: Tensor, plan: Att
 
 
 def _stages(plan: AttackPlan, logits: Logits, batch: Batch) -> list[Callable]:
-    """Targeted DLR compares the third and fourth largest logits, so it needs four classes; with fewer, CE alone."""
     if plan.name == "pgd":
         return [pgd_attack]
     if plan.name == "apgd-ce":
         return [apgd_ce]
     with torch.no_grad():
-        enough = logits(batch.pixels_BCHW[:1]).shape[-1] >= 4
-    return [apgd_ce, apgd_targeted] if enough else [apgd_ce]
+        num_classes = logits(batch.pixels_BCHW[:1]).shape[-1]
+    return [apgd_ce] if fallback(plan, num_classes) else [apgd_ce, apgd_targeted]
+
+
+def fallback(plan: AttackPlan, num_classes: int) -> str | None:
+    """What is left out of the attack for want of classes, in words for the result file; None if nothing is."""
+    if plan.name != "apgd" or num_classes >= FEWEST_TARGETED:
+        return None
+    return f"APGD-CE alone: targeted DLR needs {FEWEST_TARGETED} classes, here are {num_classes}"
 
 
 def self_checks(logits: Logits, batch: Batch, plans: tuple[AttackPlan, ...]) -> dict[str, bool]:
-    """Two things that must hold whatever the model: radius 0 changes nothing, and an image's outcome does not depend on its batch."""
-    with torch.no_grad():
-        clean_B = logits(batch.pixels_BCHW).argmax(-1) == batch.label_B
-    checks = {}
+    """What must hold whatever the model: radius 0 changes nothing, an image's outcome does not depend on its batch, and an attack
+    of more steps is not weaker. One image in 500, and at least one, may differ by rounding."""
+    slack = max(1, len(batch.index_B) // 500)
+    half = len(batch.index_B) // 2
+    halves = [_rows(batch, part) for part in (slice(0, half), slice(half, None)) if len(batch.index_B[part])]
+
+    clean_B = _correct(logits, batch)
+    checks = {"clean: batch size changes nothing": int((torch.cat([_correct(logits, rows) for rows in halves]) != clean_B).sum()) <= slack}
     for plan in plans:
+        least = min(plan.epsilons)
+        whole_B = attack_survivors(logits, batch, clean_B, plan, least)
+        apart_B = torch.cat([attack_survivors(logits, rows, _correct(logits, rows), plan, least) for rows in halves])
+        one_step_B = attack_survivors(logits, batch, clean_B, replace(plan, num_steps=min(1, plan.num_steps)), least)
         at_zero_B = attack_survivors(logits, batch, clean_B, plan, 0.0)
         checks[f"{plan.name}: epsilon 0 equals clean"] = bool((at_zero_B == clean_B).all())
-        whole_B = attack_survivors(logits, batch, clean_B, plan, plan.epsilons[0])
-        half = len(batch.index_B) // 2
-        parts = [attack_survivors(logits, _rows(batch, part), clean_B[part], plan, plan.epsilons[0]) for part in (slice(0, half), slice(half, None))]
-        differing = int((torch.cat(parts) != whole_B).sum())
-        checks[f"{plan.name}: batch size changes nothing"] = differing <= max(1, len(whole_B) // 500)
+        checks[f"{plan.name}: batch size changes nothing"] = int((apart_B != whole_B).sum()) <= slack
+        checks[f"{plan.name}: more steps are not weaker"] = int(whole_B.sum() - one_step_B.sum()) <= slack
     return checks
+
+
+@torch.no_grad()
+def _correct(logits: Logits, batch: Batch) -> Tensor:
+    if batch.label_B is None:
+        raise SeaAnchorError("images without labels", "labelled images: one folder a class", "sort the images into class folders")
+    return logits(batch.pixels_BCHW).argmax(-1) == batch.label_B
 
 
 def _rows(batch: Batch, rows: slice) -> Batch:
@@ -134,6 +159,20 @@ def classifier(model: LoadedModel, head: Head, device: torch.device) -> Logits:
     return lambda pixels_BCHW: on_device(encoder(pixels_BCHW).float())
 
 
+def labelled(source: str, class_names: Path | None, samples: int | None, seed: int) -> ImageList:
+    """The labelled images of a source, at most `samples` of them.
+
+    Raises:
+        SeaAnchorError: there are no class folders, or fewer than one sample is asked for.
+    """
+    images = open_images(source, class_names, split="test")
+    if images.labels is None:
+        raise SeaAnchorError(f"{source} has no class folders", "labelled images: one folder a class", "sort the images into class folders")
+    if samples is not None and samples < 1:
+        raise SeaAnchorError(f"{samples} samples", "at least one image", "correct --samples")
+    return images if samples is None else subset(images, samples, seed)
+
+
 def quick_accuracy(model: LoadedModel, config: RunConfig) -> dict[str, dict[str, float]]:
     """Clean and PGD-10 accuracy on a few images of each validation set, while training goes on."""
     from seaanchor.config import parse_epsilon
@@ -144,7 +183,7 @@ def quick_accuracy(model: LoadedModel, config: RunConfig) -> dict[str, dict[str,
     plan = AttackPlan("pgd", config.perturbation.norm, (epsilon,), 10, config.seed)
     report = {}
     for source in config.val_data:
-        images = subset(open_images(source, split="test"), config.eval_samples, config.seed)
+        images = labelled(source, None, config.eval_samples, config.seed)
         logits = classifier(model, build_head(model, images.class_names or (), config.templates), device)
         stream = batches(FolderDataset(images, model.encoder.image_size), config.batch_size, workers=0, order=None, skip_log=SkipLog(images))
         with frozen(model.encoder):

@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -19,7 +20,8 @@ def print_results(results: Sequence[dict[str, Any]]) -> None:
     console = Console()
     for result in results:
         reference = result.get("reference")
-        table = Table(title=f"{result['dataset']}: top-1 of {result['model']}, n = {result['clean']['n']}, constant predictor {result['constant_predictor']:.1%}")
+        constant = f"constant predictor {result['constant_predictor']:.1%}"
+        table = Table(title=escape(f"{result['dataset']}: top-1 of {result['model']}, n = {result['clean']['n']}, {constant}"))
         for column in ("", "accuracy", "95 % interval", *(("reference", "change") if reference else ())):
             table.add_column(column, justify="left" if not column else "right")
         for label, row, beside in _rows(result, reference):
@@ -28,8 +30,8 @@ def print_results(results: Sequence[dict[str, Any]]) -> None:
                 cells += [f"{beside['accuracy']:.1%}", f"{100 * (row['accuracy'] - beside['accuracy']):+.1f}"]
             table.add_row(*cells)
         console.print(table)
-        if result["skipped"]:
-            console.print(result["skipped"])
+        for line in filter(None, (result["skipped"], *result["notes"])):
+            console.print(escape(line))
 
 
 def _rows(result: dict[str, Any], reference: dict[str, Any] | None) -> list[tuple[str, dict, dict | None]]:

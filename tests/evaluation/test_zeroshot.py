@@ -1,0 +1,181 @@
+"""Accuracies against hand counts, and independence of everything that must not matter."""
+
+import itertools
+import weakref
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation import zeroshot
+from seaanchor.evaluation.zeroshot import AttackPlan, attack_survivors, evaluate_stream, fallback, self_checks
+from seaanchor.parts import Batch
+from seaanchor.perturbations.ball import Ball
+from seaanchor.perturbations.classification import AttackResult, noise_per_image
+
+EPSILONS = (1 / 255, 4 / 255, 8 / 255)
+PLANS = tuple(AttackPlan(name, "linf", EPSILONS, 5) for name in ("pgd", "apgd-ce", "apgd"))
+
+
+def cut(batch: Batch, size: int) -> list[Batch]:
+    """The batch in pieces."""
+    return [Batch(batch.pixels_BCHW[i : i + size], batch.label_B[i : i + size], batch.index_B[i : i + size]) for i in range(0, len(batch.index_B), size)]
+
+
+@pytest.fixture(scope="module")
+def some(photos) -> Batch:
+    return Batch(photos.pixels_BCHW[::3], photos.label_B[::3], photos.index_B[::3])
+
+
+@pytest.fixture(scope="module")
+def outcomes(small_classifier, some):
+    return evaluate_stream(small_classifier, cut(some, 67), PLANS)
+
+
+def test_accuracy_by_hand():
+    """Four images whose logits are written down: the first, third and fourth are right; the second's class is third likeliest of six."""
+    table = torch.tensor([[9, 1, 2, 3, 4, 5], [0, 1, 7, 9, 8, 2], [0, 0, 9, 1, 1, 1], [0, 9, 1, 2, 3, 4]], dtype=torch.float)
+    label = torch.tensor([0, 2, 2, 1])
+    batch = Batch(torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 2, 2) / 4, label, torch.arange(4))
+    result = evaluate_stream(lambda pixels: table[(4 * pixels[:, 0, 0, 0]).long()], cut(batch, 3), ())
+    assert result.clean_N.tolist() == [True, False, True, True]
+    assert result.top5_N.tolist() == [True, True, True, True]
+    assert result.index_N.tolist() == [0, 1, 2, 3]
+    worst = evaluate_stream(lambda pixels: -table[(4 * pixels[:, 0, 0, 0]).long()], cut(batch, 3), ())
+    assert worst.top5_N.tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("size", [1, 7, 30])
+def test_batch_size_changes_no_outcome(small_classifier, some, outcomes, size):
+    other = evaluate_stream(small_classifier, cut(some, size), PLANS)
+    assert torch.equal(other.clean_N, outcomes.clean_N)
+    for key, correct in outcomes.attacked.items():
+        assert torch.equal(other.attacked[key], correct), key
+
+
+def test_attacks_bite_and_leave_something_standing(outcomes):
+    clean = int(outcomes.clean_N.sum())
+    for plan in PLANS:
+        counts = [int(outcomes.attacked[plan.name, e].sum()) for e in EPSILONS]
+        assert clean >= counts[0] > counts[1] > counts[2]
+
+
+def test_survivors_are_cumulative_over_epsilon_in_any_order(small_classifier, some, outcomes):
+    for plan in PLANS:
+        standing = [outcomes.clean_N, *(outcomes.attacked[plan.name, e] for e in EPSILONS)]
+        for smaller, larger in itertools.pairwise(standing):
+            assert not (larger & ~smaller).any()
+    backwards = evaluate_stream(small_classifier, cut(some, 67), (replace(PLANS[0], epsilons=EPSILONS[::-1]),))
+    for epsilon in EPSILONS:
+        assert torch.equal(backwards.attacked["pgd", epsilon], outcomes.attacked["pgd", epsilon])
+
+
+def test_the_targeted_stage_only_takes_from_apgd_ce(outcomes):
+    for epsilon in EPSILONS:
+        assert not (outcomes.attacked["apgd", epsilon] & ~outcomes.attacked["apgd-ce", epsilon]).any()
+
+
+def test_fooled_images_are_not_attacked_again(small_classifier, some):
+    """What an attack leaves standing is all that the next radius looks at."""
+    standing = torch.zeros(len(some.index_B), dtype=torch.bool)
+    standing[3] = True
+    seen = []
+
+    def logits(pixels):
+        seen.append(len(pixels))
+        return small_classifier(pixels)
+
+    attack_survivors(logits, some, standing, PLANS[0], 4 / 255)
+    assert set(seen) == {1}
+
+
+def test_only_one_batch_is_held_at_a_time(small_classifier, some):
+    alive = weakref.WeakSet()
+    most = 0
+
+    class Pixels(torch.Tensor):
+        """A tensor that can be counted."""
+
+    def stream():
+        nonlocal most
+        for batch in cut(some, 20):
+            pixels = batch.pixels_BCHW.clone().as_subclass(Pixels)
+            alive.add(pixels)
+            yield Batch(pixels, batch.label_B, batch.index_B)
+            del pixels
+            most = max(most, len(alive))
+
+    evaluate_stream(lambda p: small_classifier(p.as_subclass(torch.Tensor)), stream(), ())
+    assert most == 1
+
+
+def test_empty_and_unlabelled_batches_are_left_out(small_classifier, some):
+    nothing = Batch(torch.empty(0, 3, 16, 16), torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long))
+    result = evaluate_stream(small_classifier, [nothing, *cut(some, 40), nothing], PLANS[:1])
+    assert len(result.clean_N) == len(some.index_B)
+    with pytest.raises(SeaAnchorError, match="no labelled image could be read"):
+        evaluate_stream(small_classifier, [nothing, replace(some, label_B=None)], ())
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 4])
+def test_few_classes_fall_back_to_cross_entropy(small_classifier, some, num_classes, monkeypatch):
+    rows = some.label_B < num_classes
+    few = Batch(some.pixels_BCHW[rows], some.label_B[rows], some.index_B[rows])
+    called = []
+    monkeypatch.setattr(zeroshot, "apgd_targeted", lambda *a, **k: called.append(1) or AttackResult(a[1], torch.zeros(len(a[1]), dtype=torch.bool)))
+    evaluate_stream(lambda pixels: small_classifier(pixels)[:, :num_classes], [few], (AttackPlan("apgd", "linf", (0.5 / 255,), 2),))
+    assert bool(called) == (num_classes >= 4)
+    note = fallback(PLANS[2], num_classes)
+    assert note is None if num_classes >= 4 else f"here are {num_classes}" in note
+    assert fallback(PLANS[0], num_classes) is None
+
+
+def test_self_checks_pass_on_an_honest_model(small_classifier, some):
+    checks = self_checks(small_classifier, some, PLANS)
+    assert len(checks) == 1 + 3 * len(PLANS)
+    assert all(checks.values())
+
+
+def test_self_checks_catch_batch_norm_in_train_mode(some):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8, momentum=0.0), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 49, 10)).requires_grad_(False)
+    ordered = some.pixels_BCHW.mean((1, 2, 3)).argsort()  # dark and bright halves have other statistics than the whole
+    batch = Batch(some.pixels_BCHW[ordered], model.eval()(some.pixels_BCHW[ordered]).argmax(-1), some.index_B[ordered])
+    assert all(self_checks(model, batch, PLANS[:1]).values())
+    checks = self_checks(model.train(), batch, PLANS[:1])
+    assert not checks["clean: batch size changes nothing"]
+
+
+def fooling(fooled):
+    """An attack that changes nothing and claims to have fooled `fooled(pixels, ball, num_steps, index)`."""
+    return lambda logits, pixels, label, ball, *, num_steps, index_B, seed: AttackResult(pixels, fooled(pixels, ball, num_steps, index_B))
+
+
+@pytest.mark.parametrize(
+    ("fooled", "check"),
+    [
+        (lambda pixels, ball, steps, index: torch.ones(len(pixels), dtype=torch.bool), "epsilon 0 equals clean"),
+        (lambda pixels, ball, steps, index: (torch.arange(len(pixels)) < len(pixels) // 2) & (ball.epsilon > 0), "batch size changes nothing"),
+        (lambda pixels, ball, steps, index: torch.full((len(pixels),), ball.epsilon > 0 and steps == 1), "more steps are not weaker"),
+    ],
+)
+def test_self_checks_catch_a_broken_attack(small_classifier, some, monkeypatch, fooled, check):
+    monkeypatch.setattr(zeroshot, "pgd_attack", fooling(fooled))
+    checks = self_checks(small_classifier, some, PLANS[:1])
+    assert not checks[f"pgd: {check}"]
+
+
+def test_starts_belong_to_the_image():
+    pixels = torch.rand(4, 3, 8, 8)
+    for norm in ("linf", "l2"):
+        ball = Ball(norm, 0.1)
+        index = torch.tensor([5, 2, 9, 2])
+        noise = noise_per_image(index, 0, ball, pixels)
+        assert torch.equal(noise[1], noise[3])
+        assert not torch.equal(noise[0], noise[1])
+        assert torch.equal(noise_per_image(index[[2, 0]], 0, ball, pixels[:2]), noise[[2, 0]])
+        assert not torch.equal(noise_per_image(index, 1, ball, pixels), noise)
+        assert noise.mean().abs() < 0.1
+    assert noise_per_image(index, 0, Ball("linf", 0.1), pixels).abs().max() <= 1
