@@ -1,0 +1,89 @@
+"""Steps cost what the formula says: counted on a small ViT."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from seaanchor.config import AnchorConfig, ObjectiveConfig, PerturbationConfig
+from seaanchor.encoders.encoder import Reference
+from seaanchor.encoders.load import load_model
+from seaanchor.flops import count_flops, forward_flops, least_passes
+from seaanchor.parts import Batch, Head, Needs, Targets
+from seaanchor.recipes import assemble, fare, lore, penalty, tecoa
+from seaanchor.step import Moving, train_step
+
+ONE_PROCESS = SimpleNamespace(num_processes=1, process_index=0, unwrap_model=lambda m: m, backward=lambda loss: loss.backward())
+
+
+@pytest.fixture(scope="module")
+def vit():
+    torch.manual_seed(0)
+    return load_model("timm:vit_tiny_patch16_224", "none", 32).encoder
+
+
+def test_counts_by_hand():
+    a, b = torch.randn(3, 5), torch.randn(5, 7)
+    assert count_flops(lambda: a @ b)[0] == 2 * 3 * 5 * 7
+    image, kernel = torch.randn(2, 3, 8, 8), torch.randn(4, 3, 2, 2)
+    assert count_flops(lambda: F.conv2d(image, kernel, stride=2))[0] == 2 * 2 * (4 * 4 * 4) * (3 * 2 * 2)
+    q = torch.randn(1, 2, 5, 8)
+    flops, out = count_flops(lambda: F.scaled_dot_product_attention(q, q, q))
+    assert flops == 2 * (2 * 2 * 5 * 5 * 8) and torch.allclose(out, F.scaled_dot_product_attention(q, q, q), atol=1e-5)
+
+
+def test_counts_as_torch_does():
+    model, x = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 5)), torch.randn(2, 3, 8, 8)
+    with FlopCounterMode(display=False) as counter:
+        model(x).sum().backward()
+    assert count_flops(lambda: model(x).sum().backward())[0] == counter.get_total_flops()
+
+
+def test_forward_of_a_vit_by_formula(vit):
+    """F ≈ 24·L·T·w² + 4·L·T²·w + patch embedding, with 12 layers, 4 + 1 tokens, width 192."""
+    layers, tokens, width = 12, 5, 192
+    formula = 24 * layers * tokens * width**2 + 4 * layers * tokens**2 * width + 2 * 4 * 3 * 16 * 16 * width
+    assert forward_flops(vit, 32) == formula
+
+
+def test_fused_attention_of_a_text_style_transformer_is_not_overlooked(clip_folder):
+    """open_clip's towers use nn.MultiheadAttention, whose fast path is one opaque kernel."""
+    encoder = load_model(str(clip_folder)).encoder
+    layers, tokens, width = 2, 5, 32
+    formula = 24 * layers * tokens * width**2 + 4 * layers * tokens**2 * width + 2 * 4 * 3 * 16 * 16 * width + 2 * width * 16
+    assert forward_flops(encoder, 32) == formula
+
+
+@pytest.mark.parametrize(
+    ("recipe", "formula"),
+    [
+        (fare(), 23),
+        (lore(), 50),
+        (penalty(), 26),
+        (tecoa(), 23),
+        (replace(fare(), perturbation=PerturbationConfig("apgd")), 24),
+        (replace(lore(), anchor=AnchorConfig("lagrangian", exact_dual=True)), 51),
+    ],
+)
+def test_a_step_costs_what_the_formula_says(vit, recipe, formula):
+    method, reference = assemble(recipe, vit.dim), Reference(vit)
+    batch = Batch(torch.rand(2, 3, 32, 32), torch.tensor([0, 1]), torch.arange(2))
+    targets = Targets(reference(batch.pixels_BCHW), batch.label_B, Head(F.normalize(torch.randn(5, vit.dim), dim=-1), 100.0))
+    dual = method.anchor.dual_module()
+    dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=1e-3) if dual else None
+    moving = Moving(vit, torch.optim.AdamW(list(method.adapter.trainable(vit)), lr=1e-5), dual, dual_optimizer)
+    flops, _ = count_flops(lambda: train_step(method, moving, ONE_PROCESS, batch, targets, recipe, 0))
+    ratio = flops / len(batch.index_B) / forward_flops(reference, 32) / formula
+    assert 0.97 <= ratio <= 1.03
+    assert least_passes(recipe, method.needs, cached=True) == formula
+    vit.zero_grad(set_to_none=True)
+
+
+def test_formula_counts_what_is_asked_for():
+    assert least_passes(fare(), Needs(), cached=False) == 24
+    clean = replace(tecoa(), objective=ObjectiveConfig("cross_entropy"), perturbation=PerturbationConfig("none"))
+    assert least_passes(clean, Needs(clean=True), cached=True) == 6
+    assert least_passes(replace(lore(), primal_steps=2), Needs(clean=True), cached=True) == 32

@@ -1,0 +1,228 @@
+"""The three steps: what each computes and how often, and which gradients may go where."""
+
+import copy
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from seaanchor.config import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
+from seaanchor.encoders.encoder import Encoder, Reference
+from seaanchor.encoders.head import build_head
+from seaanchor.encoders.load import load_model
+from seaanchor.parts import Batch, Head, Targets
+from seaanchor.recipes import assemble, fare, lore, penalty, tecoa
+from seaanchor.step import Moving, train_step, training_forward
+
+ONE_PROCESS = SimpleNamespace(num_processes=1, process_index=0, unwrap_model=lambda m: m, backward=lambda loss: loss.backward())
+PIXELS = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+BATCH = Batch(PIXELS, torch.tensor([0, 1, 2, 0]), torch.arange(4))
+
+
+def batch_norm_model() -> nn.Module:
+    """Not an `Encoder`, which keeps batch normalisation in eval mode by itself: here train mode would move the statistics."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(72, 6))
+
+
+def tower() -> nn.Module:
+    torch.manual_seed(0)
+    return Encoder(nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.GELU(), nn.Linear(16, 6)), 8, 6, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def run_step(config: RunConfig, encoder: nn.Module, batch: Batch = BATCH, head: Head | None = None, lr: float = 1e-2, junk: int = 0, reference=None):
+    """One `train_step`; returns method, moving parts, record, and the batch size of every forward of the policy."""
+    torch.manual_seed(1)
+    method = assemble(config, 6)
+    with torch.no_grad():
+        reference_BD = (reference or encoder).eval()(batch.pixels_BCHW)
+    targets = Targets(reference_BD, batch.label_B, head)
+    encoder.train()
+    dual = method.anchor.dual_module()
+    dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=1e-2) if dual is not None else None
+    moving = Moving(encoder, torch.optim.AdamW(list(method.adapter.trainable(encoder)), lr=lr), dual, dual_optimizer)
+    sizes: list[int] = []
+    handle = encoder.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    torch.randn(junk)  # moves the global generator
+    record = train_step(method, moving, ONE_PROCESS, batch, targets, config, 0)
+    handle.remove()
+    return method, moving, record, sizes
+
+
+# --- the attack ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["pgd", "apgd"])
+def test_an_attack_leaves_the_policy_as_it_was(kind):
+    model = batch_norm_model().train()
+    model[0].bias.requires_grad_(False)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    method = assemble(replace(fare(), perturbation=PerturbationConfig(kind, num_steps=3)), 6)
+    perturbed = method.perturb(model, BATCH, Targets(torch.randn(4, 6)), torch.Generator().manual_seed(0))
+    assert not torch.equal(perturbed.pixels_BCHW, PIXELS)
+    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())  # running statistics and their count included
+    assert model.training and [p.requires_grad for p in model.parameters()] == [True, False, True, True, True, True]
+    assert not perturbed.pixels_BCHW.requires_grad
+
+
+def test_the_attack_sees_the_policy_frozen_and_in_eval_mode():
+    """Frozen, so that nothing is kept for gradients of the weights."""
+    modes = []
+    model = batch_norm_model().train()
+    model.register_forward_pre_hook(lambda module, args: modes.append((module.training, any(p.requires_grad for p in module.parameters()))))
+    assemble(fare(), 6).perturb(model, BATCH, Targets(torch.randn(4, 6)), torch.Generator())
+    assert modes == [(False, False)] * 10
+
+
+def test_a_failing_attack_restores_the_policy():
+    model = batch_norm_model().train()
+    with pytest.raises(RuntimeError):
+        assemble(fare(), 6).perturb(model, replace(BATCH, pixels_BCHW=PIXELS[:, :1]), Targets(torch.randn(4, 6)), torch.Generator())
+    assert model.training and all(p.requires_grad for p in model.parameters())
+
+
+def test_an_attack_does_not_depend_on_what_else_is_in_the_batch():
+    """Per-sample gradients of a summed loss, in eval mode: each image is attacked as if it were alone."""
+    encoder = tower()
+    method, reference = assemble(replace(fare(), perturbation=PerturbationConfig(random_start=False)), 6), torch.randn(4, 6)
+    whole = method.perturb(encoder, BATCH, Targets(reference), torch.Generator()).pixels_BCHW
+    for i in range(4):
+        alone = method.perturb(encoder, Batch(PIXELS[i : i + 1], None, BATCH.index_B[i : i + 1]), Targets(reference[i : i + 1]), torch.Generator())
+        assert torch.allclose(alone.pixels_BCHW, whole[i : i + 1], atol=1e-6)
+
+
+# --- how much is computed -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("recipe", "forwards"),
+    [
+        (fare(), [4] * 10 + [4]),  # no clean forward: nobody asked for one
+        (tecoa(), [4] * 10 + [4]),
+        (penalty(), [4] * 10 + [8]),  # clean and perturbed in one
+        (lore(), [4] * 10 + [8] * 5),
+        (replace(lore(), anchor=AnchorConfig("lagrangian", exact_dual=True)), [4] * 10 + [8] * 5 + [4]),
+        (replace(tecoa(), objective=ObjectiveConfig("cross_entropy"), perturbation=PerturbationConfig("none")), [8]),
+        (replace(fare(), perturbation=PerturbationConfig("apgd")), [4] * 11 + [4]),
+    ],
+)
+def test_forwards_of_the_policy(recipe, forwards):
+    head = Head(nn.functional.normalize(torch.randn(3, 6), dim=-1), 10.0)
+    *_, sizes = run_step(recipe, tower(), head=head)
+    assert sizes == forwards
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_k_primal_updates_and_one_dual_update(k):
+    _, moving, _, _ = run_step(replace(lore(), primal_steps=k), tower())
+    assert {int(s["step"]) for s in moving.optimizer.state.values()} == {k}
+    assert {int(s["step"]) for s in moving.dual_optimizer.state.values()} == {1}
+
+
+def test_dual_lr_zero_freezes_the_multipliers():
+    config = replace(lore(), anchor=AnchorConfig("lagrangian", dual_lr=0.0))
+    method, moving, _, _ = run_step(config, tower())
+    assert not moving.dual_optimizer.state
+    assert torch.allclose(method.anchor.dual(torch.randn(3, 6)), torch.ones(3))
+
+
+# --- where gradients go ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_dual_step_does_not_touch_the_policy():
+    """Weights and gradients of the policy are those of a step whose multipliers are frozen."""
+    learning, frozen = tower(), tower()
+    _, moving, _, _ = run_step(lore(), learning)
+    run_step(replace(lore(), anchor=AnchorConfig("lagrangian", dual_lr=0.0)), frozen)
+    assert (moving.dual.weight != 0).any()
+    for a, b in zip(learning.parameters(), frozen.parameters(), strict=True):
+        assert torch.equal(a, b) and torch.equal(a.grad, b.grad)
+
+
+def test_the_primal_step_leaves_no_gradient_on_the_dual():
+    encoder, method = tower(), assemble(lore(), 6)
+    torch.nn.init.normal_(method.anchor.dual.weight)
+    method.primal_terms(encoder, BATCH, BATCH, Targets(torch.randn(4, 6))).total_B.mean().backward()
+    assert all(p.grad is None for p in method.anchor.dual.parameters())
+    assert all(p.grad is not None for p in encoder.parameters())
+
+
+def test_reference_text_tower_and_head_get_no_gradient(clip_folder):
+    model = load_model(str(clip_folder))
+    reference, head = Reference(model.encoder), build_head(model, ("apple", "zebra", "red fox"))
+    before = {k: v.clone() for k, v in model.module.state_dict().items()}
+    config = replace(tecoa(), anchor=AnchorConfig("lagrangian", on="distribution"))
+    method = assemble(config, 16)
+    batch = Batch(torch.rand(4, 3, 32, 32), BATCH.label_B, BATCH.index_B)
+    targets = Targets(reference(batch.pixels_BCHW), batch.label_B, head)
+    moving = Moving(model.encoder, torch.optim.AdamW(list(method.adapter.trainable(model.encoder)), lr=1e-3), method.anchor.dual, None)
+    train_step(method, moving, ONE_PROCESS, batch, targets, config, 0)
+    assert all(p.grad is None and not p.requires_grad for p in reference.parameters())
+    assert not reference.training and not targets.reference_BD.requires_grad and not head.weight_CD.requires_grad
+    after = model.module.state_dict()
+    moved = {k for k in after if not torch.equal(after[k], before[k])}
+    assert moved and all(k.startswith("visual.") for k in moved)
+    assert all(p.grad is None and not p.requires_grad for n, p in model.module.named_parameters() if not n.startswith("visual."))
+    assert torch.equal(reference(batch.pixels_BCHW), targets.reference_BD)
+
+
+def test_gradient_does_not_depend_on_the_batch_size():
+    """The mean is taken once: the same images three times over give the same gradient."""
+    config = replace(penalty(weight=0.3), perturbation=PerturbationConfig(random_start=False, epsilon="8/255"))
+
+    def gradient(repeats: int) -> torch.Tensor:
+        encoder = tower()
+        batch = Batch(PIXELS.repeat(repeats, 1, 1, 1), None, torch.arange(4 * repeats))
+        away = copy.deepcopy(encoder)
+        away.tower[3].bias.data += 1  # the attack's gradient is 0 where policy and reference agree
+        run_step(config, encoder, batch, reference=away)
+        return torch.cat([p.grad.flatten() for p in encoder.parameters()])
+
+    assert gradient(1).norm() > 0.1
+    assert torch.allclose(gradient(1), gradient(3), rtol=1e-4, atol=1e-6)
+
+
+def test_primal_loss_by_hand():
+    """adv + λ(clean − ρ‖φ0‖²), with clean and perturbed images in their places."""
+    encoder, method = tower(), assemble(lore(rho=0.3), 6)
+    reference, shifted = torch.randn(4, 6), replace(BATCH, pixels_BCHW=PIXELS.flip(-1))
+    terms = method.primal_terms(encoder, BATCH, shifted, Targets(reference))
+    with torch.no_grad():
+        adversarial = (encoder(PIXELS.flip(-1)) - reference).pow(2).sum(1)
+        violation = (encoder(PIXELS) - reference).pow(2).sum(1) - 0.3 * reference.pow(2).sum(1)
+    assert torch.allclose(terms.objective_B, adversarial, rtol=1e-4)
+    assert torch.allclose(terms.total_B, adversarial + violation, rtol=1e-4)  # λ starts at 1
+
+
+def test_the_step_is_a_function_of_seed_step_and_process():
+    """Two runs agree although the global generator was elsewhere in between; dropout included."""
+    results = []
+    for junk in (0, 17):
+        model = batch_norm_model()
+        run_step(fare(), model, junk=junk)
+        results.append(torch.cat([p.flatten() for p in model.parameters()]))
+    assert torch.equal(*results)
+
+
+# --- precision ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_bf16_is_for_primal_passes_alone():
+    encoder = tower()
+    kinds = []
+    encoder.tower[1].register_forward_hook(lambda module, args, output: kinds.append(output.dtype))
+    run_step(replace(lore(), precision="bf16", primal_steps=2), encoder)
+    assert kinds == [torch.float32] + [torch.float32] * 10 + [torch.bfloat16] * 2
+    assert all(p.dtype == torch.float32 for p in encoder.parameters())
+    encoder(PIXELS)
+    assert kinds[-1] == torch.float32
+
+
+def test_bf16_is_close_to_fp32():
+    encoder = tower()
+    full, low = training_forward(encoder, "fp32")(PIXELS), training_forward(encoder, "bf16")(PIXELS)
+    assert low.dtype == torch.bfloat16 and full.dtype == torch.float32
+    assert 0 < (full - low.float()).norm() / full.norm() < 0.02
