@@ -6,11 +6,12 @@ Source: Li, Andreeto, Ranzato, Perona, *Caltech 101*, DOI 10.22002/D1.20086, CC 
 import random
 from pathlib import Path
 
+# The most populous object classes with 20 different test photos: most leopards are mirrored copies of one another, two stop signs are one.
 EMBEDDED_CLASSES = (
-    "airplanes", "Motorbikes", "watch", "Leopards", "bonsai", "car_side", "ketch", "chandelier", "hawksbill", "grand_piano",
+    "airplanes", "Motorbikes", "watch", "elephant", "bonsai", "car_side", "ketch", "chandelier", "hawksbill", "grand_piano",
     "brain", "butterfly", "helicopter", "menorah", "trilobite", "starfish", "kangaroo", "sunflower", "ewer", "buddha",
     "scorpion", "revolver", "laptop", "ibis", "llama", "minaret", "umbrella", "electric_guitar", "crab", "crayfish",
-    "cougar_face", "dragonfly", "flamingo", "ferry", "dalmatian", "lotus", "dolphin", "stop_sign", "soccer_ball", "joshua_tree",
+    "cougar_face", "dragonfly", "flamingo", "ferry", "dalmatian", "lotus", "dolphin", "euphonium", "soccer_ball", "joshua_tree",
 )  # fmt: skip
 
 _NAMES = {"airplanes": "airplane", "Motorbikes": "motorbike", "Leopards": "leopard", "car_side": "car", "cougar_face": "cougar"}
