@@ -45,7 +45,7 @@ def test_cross_entropy_averages_both_images(pair):
 
 
 def test_only_the_perturbed_image_is_attacked(pair):
-    perturbed, clean = pair
+    perturbed, _ = pair
     for objective in (TeCoA(), CrossEntropy()):
         attack = objective.attack_loss(perturbed, TARGETS)
         assert attack.tolist() == pytest.approx([by_hand(e, label) for e, label in zip(perturbed, (0, 3, 1), strict=True)])

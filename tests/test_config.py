@@ -1,0 +1,156 @@
+"""Settings: round trip, helpful refusals, and no refusal of what is legal."""
+
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from seaanchor.config import (
+    AnchorConfig,
+    ObjectiveConfig,
+    PerturbationConfig,
+    RunConfig,
+    check,
+    differences,
+    from_dict,
+    needs_classes,
+    parse_epsilon,
+    read_yaml,
+    to_dict,
+)  # fmt: skip
+from seaanchor.errors import SeaAnchorError
+from seaanchor.recipes import RECIPES
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_legal_and_survives_yaml(name, tmp_path):
+    config = check(RECIPES[name]())
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(to_dict(config)))
+    assert from_dict(RunConfig, read_yaml(tmp_path / "recipe.yaml")) == config
+
+
+def test_settings_of_every_type_survive_yaml(tmp_path):
+    config = replace(
+        RECIPES["lore"](), val_data=("emoji", "photos-mini"), class_names=Path("names.json"), templates=("a {}", "the {}"), output=Path("a/b"),
+        max_steps=7, grad_clip=0.5, lr=1e-7, eval_every=5, precision="bf16", image_size=64, pretrained="no",
+        anchor=AnchorConfig("lagrangian", on="distribution", max_multiplier=3.0, exact_dual=True),
+        perturbation=PerturbationConfig(epsilon="0.5", norm="l2", step_size="0.1", random_start=False),
+    )  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(to_dict(config)))
+    assert from_dict(RunConfig, read_yaml(tmp_path / "recipe.yaml")) == check(config)
+
+
+def test_yaml_as_people_write_it(tmp_path):
+    """`on` is a boolean, `1e-5` a string and `4/255` a string in YAML 1.1; a single template needs no list."""
+    text = "lr: 1e-5\nanchor:\n  kind: penalty\n  on: distribution\nperturbation:\n  epsilon: 4/255\n  random_start: no\ntemplates: a {}\n"
+    (tmp_path / "r.yaml").write_text(text)
+    config = from_dict(RunConfig, read_yaml(tmp_path / "r.yaml"))
+    assert config.lr == 1e-5 and config.anchor.on == "distribution" and config.templates == ("a {}",)
+    assert config.perturbation == PerturbationConfig(epsilon="4/255", random_start=False)
+
+
+@pytest.mark.parametrize(("text", "value"), [("4/255", 4 / 255), ("0.1", 0.1), (0, 0.0), ("1", 1.0), (" 8 / 255 ", 8 / 255)])
+def test_epsilon(text, value):
+    assert parse_epsilon(text) == value
+
+
+@pytest.mark.parametrize("text", [4, "4", "4.0", 4.0])
+def test_epsilon_in_255ths_is_asked_about(text):
+    with pytest.raises(SeaAnchorError, match=r"did you mean 4/255\?"):
+        parse_epsilon(text)
+    assert parse_epsilon(text, "l2") == 4.0  # in l2 it is ordinary
+    with pytest.raises(SeaAnchorError, match=r"did you mean 4/255\?"):
+        check(replace(RunConfig(), perturbation=PerturbationConfig(epsilon=str(text))))
+
+
+@pytest.mark.parametrize("text", ["four", "", "1/0", "-0.1", "nan", "inf", "1/2/3"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_no_epsilon(text, norm):
+    with pytest.raises(SeaAnchorError) as error:
+        parse_epsilon(text, norm)
+    assert "did you mean" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"batchsize": 3}, r"unknown setting batchsize[\s\S]*did you mean batch_size\?"),
+        ({"anchor": {"kid": "lagrangian"}}, r"unknown setting anchor\.kid[\s\S]*did you mean anchor\.kind\?"),
+        ({"epsilon": "2/255"}, r"unknown setting epsilon[\s\S]*did you mean perturbation\.epsilon\?"),
+        ({"zzzzzz": 1}, r"unknown setting zzzzzz[\s\S]*remove it"),
+        ({"batch_size": "many"}, "batch_size is 'many'[\\s\\S]*type int"),
+        ({"batch_size": 2.5}, "batch_size is 2.5"),
+        ({"batch_size": None}, "batch_size is None"),
+        ({"epochs": float("inf")}, "epochs is inf"),
+        ({"lr": [1]}, "lr is"),
+        ({"lr": True}, "lr is True"),
+        ({"perturbation": {"random_start": "maybe"}}, r"perturbation\.random_start is 'maybe'"),
+        ({"anchor": {"kind": "lagrange"}}, r"anchor\.kind is 'lagrange'[\s\S]*did you mean lagrangian\?"),
+        ({"anchor": "lagrangian"}, "anchor is 'lagrangian'[\\s\\S]*section"),
+        ({"templates": {"a": 1}}, r"templates is \{'a': 1\}"),
+    ],
+)
+def test_mistakes_are_named(data, message):
+    with pytest.raises(SeaAnchorError, match=message):
+        from_dict(RunConfig, data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0"), ({"epochs": 0}, "epochs"), ({"primal_steps": 0}, "primal_steps"), ({"lr": -1.0}, "lr"),
+        ({"lr": float("nan")}, "lr is nan"), ({"max_steps": 0}, "max_steps"), ({"save_every": 0}, "save_every"), ({"log_every": 0}, "log_every"),
+        ({"grad_clip": 0.0}, "grad_clip"), ({"workers": -1}, "workers"), ({"eval_every": 0, "val_data": ("emoji",)}, "eval_every"),
+        ({"eval_every": 5}, "without val_data"), ({"val_data": ("emoji",)}, "without eval_every"), ({"templates": ("a photo",)}, "has no {}"),
+        ({"anchor": AnchorConfig(rho=-0.1)}, "anchor.rho"), ({"anchor": AnchorConfig(initial_multiplier=0.0)}, "initial_multiplier"),
+        ({"anchor": AnchorConfig(max_multiplier=-1.0)}, "max_multiplier"), ({"perturbation": PerturbationConfig("none")}, "0 from the start"),
+        ({"perturbation": PerturbationConfig(num_steps=-1)}, "num_steps"), ({"perturbation": PerturbationConfig(step_size="2")}, "did you mean 2/255"),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_go_together(changes, message):
+    with pytest.raises(SeaAnchorError, match=message):
+        check(replace(RunConfig(), **changes))
+
+
+def test_legal_settings_at_the_edge():
+    check(replace(RunConfig(), lr=0.0, wd=0.0, batch_size=1, max_steps=1, eval_every=1, val_data=("emoji",), anchor=AnchorConfig("lagrangian", rho=0.0)))
+    check(replace(RunConfig(), objective=ObjectiveConfig("tecoa"), perturbation=PerturbationConfig("none")))
+    check(replace(RunConfig(), perturbation=PerturbationConfig(epsilon="0")))
+
+
+def test_needs_classes():
+    assert not needs_classes(RECIPES["fare"]()) and not needs_classes(RECIPES["lore"]())
+    assert needs_classes(RECIPES["tecoa"]()) and needs_classes(RECIPES["tecoa-kl"]())
+    assert needs_classes(replace(RECIPES["lore"](), anchor=AnchorConfig("lagrangian", on="distribution")))
+    assert not needs_classes(replace(RECIPES["fare"](), anchor=AnchorConfig("none", on="distribution")))
+
+
+def test_differences_name_what_changed_and_leave_out_what_may():
+    old = RunConfig()
+    new = replace(old, lr=3e-5, perturbation=PerturbationConfig(epsilon="4/255"), output=Path("elsewhere"), log_every=1, resume="auto")
+    assert differences(to_dict(old), to_dict(new)) == ["lr: 1e-05 → 3e-05", "perturbation.epsilon: 2/255 → 4/255"]
+    assert differences(to_dict(old), to_dict(old)) == []
+
+
+def test_every_setting_is_documented():
+    """A string follows each field: it is the help text of the flag."""
+    import ast
+    import inspect
+
+    import seaanchor.config
+
+    for node in ast.parse(inspect.getsource(seaanchor.config)).body:
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Config"):
+            documented = [a.target.id for a, b in zip(node.body, node.body[1:], strict=False) if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr)]
+            nested = {f.name for f in fields(getattr(seaanchor.config, node.name)) if is_dataclass(f.default_factory)}
+            assert set(documented) | nested == {f.name for f in fields(getattr(seaanchor.config, node.name))}, node.name
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", ""])
+def test_files_that_are_no_recipe(text, tmp_path):
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(SeaAnchorError):
+        read_yaml(tmp_path / "r.yaml")
+    with pytest.raises(SeaAnchorError, match=r"missing\.yaml"):
+        read_yaml(tmp_path / "missing.yaml")
