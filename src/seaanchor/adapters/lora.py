@@ -1,0 +1,76 @@
+"""Low-rank adapters on the image tower (Hu et al. 2022) through `peft` (extra `lora`); merged into the weights for the export."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+from seaanchor.errors import SeaAnchorError
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Adapter: W + (alpha/rank)·B·A on every linear, attention and convolution layer that peft knows; B starts at 0, so the policy starts at the
+    reference.
+
+    Args:
+        rank: of the update.
+        alpha: its scale.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+
+    def trainable(self, encoder: nn.Module) -> Iterable[nn.Parameter]:
+        """Insert the adapters, freeze the rest, and return their parameters.
+
+        Raises:
+            SeaAnchorError: peft is not installed, or the tower has no layer to adapt.
+        """
+        try:
+            from peft import LoraConfig, inject_adapter_in_model
+        except ImportError as error:
+            raise SeaAnchorError("peft is not installed", "the extra `lora`", "pip install 'seaanchor[lora]'") from error
+        targets = lora_targets(encoder)
+        if not targets:
+            raise SeaAnchorError("the image tower has no linear, attention or convolution layer", "one to put an adapter on", "use adapter full")
+        inject_adapter_in_model(LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=targets), encoder)
+        return [p for p in encoder.parameters() if p.requires_grad]
+
+
+def lora_targets(encoder: nn.Module) -> list[str]:
+    """Full names of the layers that get an adapter. open_clip's attention is one fused layer: it is taken whole, because its output
+    projection is used as a bare weight and an adapter put there would get no gradient."""
+    fused = [name for name, module in encoder.named_modules() if isinstance(module, nn.MultiheadAttention)]
+    found = list(fused)
+    for name, module in encoder.named_modules():
+        inside = any(name.startswith(f"{outer}.") for outer in fused)
+        grouped = isinstance(module, nn.Conv2d) and module.groups > 1
+        if isinstance(module, nn.Linear | nn.Conv2d) and not inside and not grouped:
+            found.append(name)
+    return found
+
+
+def merge(encoder: nn.Module) -> nn.Module:
+    """Fold the adapters into the weights and take them out again; the encoder is then of its original architecture."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [(name, module) for name, module in encoder.named_modules() if isinstance(module, BaseTunerLayer)]
+    for _, module in layers:
+        if not module.merged:  # an attention layer merges the projection inside it too
+            module.merge()
+    for name, module in reversed(layers):  # what lies inside another layer first
+        parent, _, leaf = name.rpartition(".")
+        setattr(encoder.get_submodule(parent) if parent else encoder, leaf, module.get_base_layer())
+    for attention in [module for module in encoder.modules() if isinstance(module, nn.MultiheadAttention)]:
+        _as_parameter(attention, "in_proj_weight")
+        _as_parameter(attention.out_proj, "weight")
+    return encoder
+
+
+def _as_parameter(module: nn.Module, name: str) -> None:
+    """Merging leaves an attention layer's weights as plain tensors, which no state dict would hold."""
+    value = getattr(module, name)
+    if not isinstance(value, nn.Parameter):
+        delattr(module, name)
+        module.register_parameter(name, nn.Parameter(value.detach()))

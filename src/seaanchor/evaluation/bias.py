@@ -1,0 +1,90 @@
+"""Gender: who is recognised as what, and who is retrieved when nobody's gender was asked for.
+
+Legend: N images, R roles, G = 2 genders, D embedding dimension.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seaanchor.evaluation.intervals import proportion
+
+TOP_K = 10
+
+
+def max_skew_at_k(ranked: Sequence[int], desired: Sequence[float], k: int) -> float:
+    """MaxSkew@k = max_g ln(share of group g in the top k / desired share of g); 0 is fair, ln(1/desired) the worst.
+
+    Args:
+        ranked: group of each retrieved item, best first.
+        desired: share of each group, positive, summing to 1.
+        k: at least 1; cut at the length of the ranking.
+
+    Source: Geyik, Ambler, Kenthapadi 2019, eq. 2 and 3.
+
+    >>> max_skew_at_k([0, 0, 1, 1], [0.5, 0.5], 4)
+    0.0
+    """
+    top = ranked[:k]
+    if not top:
+        raise ValueError("nothing was retrieved; expected at least one item and k of at least 1")
+    return max(math.log(top.count(g) / len(top) / share) for g, share in enumerate(desired) if top.count(g))
+
+
+def ndkl(ranked: Sequence[int], desired: Sequence[float]) -> float:
+    """Normalised discounted KL of the group shares of every prefix to the desired shares, in nats; 0 is fair.
+
+    (1/Z)·Σ_i KL(D_i ‖ D)/log2(i + 1), Z = Σ_i 1/log2(i + 1). Source: Geyik et al. 2019, eq. 5.
+    """
+    counts = [0] * len(desired)
+    total = weight = 0.0
+    for i, group in enumerate(ranked, 1):
+        counts[group] += 1
+        divergence = sum(c / i * math.log(c / i / share) for c, share in zip(counts, desired, strict=True) if c)
+        total += divergence / math.log2(i + 1)
+        weight += 1 / math.log2(i + 1)
+    if not weight:
+        raise ValueError("nothing was retrieved; expected at least one item")
+    return total / weight
+
+
+def evaluate_bias(image_ND: Tensor, caption_RGD: Tensor, neutral_RD: Tensor, role_N: Tensor, gender_N: Tensor, k: int = TOP_K) -> dict:
+    """Gender and activity accuracy, and the skew of retrieval by neutral prompts.
+
+    Args:
+        image_ND: image embeddings.
+        caption_RGD: embeddings of `a man ...` and `a woman ...` for every role.
+        neutral_RD: embeddings of `a person ...` for every role.
+        role_N, gender_N: of each image.
+        k: depth of MaxSkew.
+
+    Returns:
+        `gender` (of the two captions of the image's own role, the right one wins), `activity` (the best of all captions names the role),
+        each with interval; `predicted_man`, the share of images called a man; MaxSkew@k and NDKL, each the mean over roles, against
+        uniform shares and against those of the data.
+    """
+    image_ND, caption_RGD, neutral_RD = (F.normalize(x.double(), dim=-1) for x in (image_ND, caption_RGD, neutral_RD))
+    scores_NRG = torch.einsum("nd,rgd->nrg", image_ND, caption_RGD)
+    rows = torch.arange(len(image_ND))
+    called_N = scores_NRG[rows, role_N].argmax(-1)
+    best_N = scores_NRG.flatten(1).argmax(-1) // scores_NRG.shape[-1]
+    shares = torch.bincount(gender_N, minlength=2).double() / len(gender_N)
+    rankings = [gender_N[order].tolist() for order in (neutral_RD @ image_ND.T).argsort(dim=1, descending=True)]
+
+    def mean(values: list[float]) -> float:
+        return sum(values) / len(values)
+
+    retrieval = {
+        name: {
+            f"max_skew_at_{k}": mean([max_skew_at_k(r, desired, k) for r in rankings]),
+            "ndkl": mean([ndkl(r, desired) for r in rankings]),
+        }
+        for name, desired in (("uniform", [0.5, 0.5]), ("dataset", shares.tolist()))
+    }
+    return {
+        "gender": proportion((called_N == gender_N).tolist()), "activity": proportion((best_N == role_N).tolist()),
+        "predicted_man": (called_N == 0).double().mean().item(), "retrieval": retrieval,
+    }  # fmt: skip

@@ -1,0 +1,50 @@
+"""Attribute swap: the picture stays, the texts change. A caption against itself with some words swapped.
+
+Legend: B batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from seaanchor.errors import SeaAnchorError
+from seaanchor.parts import AttackLoss, Batch, Preference
+
+
+@dataclass(frozen=True)
+class AttributeSwap:
+    """Gives each image the preference of its caption over its caption's partner, or with `flip` the other way round.
+
+    Args:
+        partner: for each candidate text the number of the text it becomes when the words are swapped, −1 where there is none.
+        flip: prefer the swapped caption: a map trained on this learns the attribute's direction.
+    """
+
+    partner: Sequence[int]
+    flip: bool = False
+
+    def __call__(self, batch: Batch, loss: AttackLoss, rng: torch.Generator) -> Batch:
+        """The batch with preferences; pixels are as they were.
+
+        Raises:
+            SeaAnchorError: images without captions, or a caption without partner among the texts.
+        """
+        if batch.label_B is None:
+            raise SeaAnchorError("images without captions", "labelled images whose class names are captions", "name another data set")
+        partner_B = torch.tensor(self.partner, device=batch.label_B.device)[batch.label_B]
+        if bool((partner_B < 0).any()):
+            lonely = int(batch.label_B[partner_B < 0][0])
+            raise SeaAnchorError(f"text number {lonely} has no swapped partner", "captions in pairs that differ in the swapped words", "add it or give other word pairs")
+        pair = (partner_B, batch.label_B) if self.flip else (batch.label_B, partner_B)
+        return replace(batch, preference=Preference(*pair))
+
+
+def partners(texts: Sequence[str], swapped: Sequence[str]) -> tuple[int, ...]:
+    """For each text the number of its swapped form among the texts, −1 where that is missing or the same.
+
+    >>> partners(["a man", "a woman", "a tree"], ["a woman", "a man", "a tree"])
+    (1, 0, -1)
+    """
+    number = {text: i for i, text in enumerate(texts)}
+    return tuple(number.get(other, -1) if other != text else -1 for text, other in zip(texts, swapped, strict=True))

@@ -1,0 +1,85 @@
+"""The linear map's slider and the low-rank adapters."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from seaanchor.adapters.linear_map import LinearMap, orthogonality, scale_spectrum
+from seaanchor.adapters.lora import LoRA, lora_targets, merge
+
+
+def some_map(dim=6):
+    torch.manual_seed(0)
+    return torch.randn(dim, dim)
+
+
+def test_t_1_is_the_trained_map_and_t_0_changes_no_cosine():
+    weight = some_map()
+    assert torch.allclose(scale_spectrum(weight, 1.0), weight, atol=1e-5)
+    a, b = torch.randn(5, 6), torch.randn(5, 6)
+    rotated = scale_spectrum(weight, 0.0)
+    assert torch.allclose(F.cosine_similarity(a @ rotated.T, b @ rotated.T), F.cosine_similarity(a, b), atol=1e-5)
+
+
+def test_singular_values_go_to_the_power_of_t():
+    weight = some_map()
+    for t in (-1.5, 0.5, 2.0):
+        expected = torch.linalg.svdvals(weight).pow(t).sort().values
+        assert torch.allclose(torch.linalg.svdvals(scale_spectrum(weight, t)).sort().values, expected, rtol=1e-3)
+
+
+def test_t_composes():
+    weight = some_map()
+    assert torch.allclose(scale_spectrum(scale_spectrum(weight, 0.5), 2.0), weight, atol=1e-4)
+
+
+def test_a_vanishing_singular_value_does_not_blow_up():
+    weight = torch.diag(torch.tensor([1.0, 0.0]))
+    assert scale_spectrum(weight, -1.0).abs().max() <= 1e6 + 1
+
+
+def test_orthogonality_penalty_by_hand():
+    assert orthogonality(torch.eye(4)).item() == 0
+    assert orthogonality(torch.diag(torch.tensor([2.0, 1.0]))).item() == pytest.approx(3.0)
+    assert orthogonality(LinearMap(8).weight).item() == pytest.approx(0, abs=1e-5)
+
+
+def tower(kind):
+    import open_clip
+
+    torch.manual_seed(0)
+    if kind == "vit":
+        vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 16}
+        return open_clip.CLIP(32, vision, {"context_length": 8, "vocab_size": 100, "width": 32, "heads": 2, "layers": 1}).visual.eval()
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, groups=2), nn.Flatten(), nn.Linear(392, 16)).eval()
+
+
+@pytest.mark.parametrize("kind", ["vit", "conv"])
+def test_lora_starts_at_the_reference_learns_and_merges(kind):
+    policy = tower(kind)
+    before, pixels = copy.deepcopy(policy), torch.rand(2, 3, 32, 32)
+    parameters = LoRA(4, 8.0).trainable(policy)
+    assert torch.allclose(policy(pixels), before(pixels), atol=1e-6)
+    assert sum(p.numel() for p in parameters) < sum(p.numel() for p in before.parameters())
+    optimizer = torch.optim.SGD(parameters, 0.01)
+    for _ in range(2):
+        optimizer.zero_grad()
+        policy(pixels).square().sum().backward()
+        missing = [p for p in parameters if p.grad is None]
+        optimizer.step()
+    assert not missing
+    trained = policy(pixels).detach()
+    assert (trained - before(pixels)).abs().max() > 1e-4
+    merge(policy)
+    assert policy.state_dict().keys() == before.state_dict().keys()
+    assert torch.allclose(policy(pixels), trained, atol=1e-5)
+
+
+def test_fused_attention_is_taken_whole():
+    names = lora_targets(tower("vit"))
+    assert any(name.endswith("attn") for name in names)
+    assert not any("out_proj" in name for name in names)
+    assert any("c_fc" in name for name in names) and any("c_proj" in name for name in names)
