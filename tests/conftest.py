@@ -128,15 +128,16 @@ def architectures(tmp_path_factory) -> list[str]:
 @pytest.fixture(scope="session")
 def cut_vocabulary_folder(tmp_path_factory) -> Path:
     """A CLIP with a ResNet-10-t tower, random running statistics and a cut vocabulary, as the embedded model is."""
-    from seaanchor.zoo.tiny import model_cfg, write_folder
-
     import open_clip
+
+    from seaanchor.zoo.tiny import model_cfg, write_folder
 
     torch.manual_seed(0)
     model = open_clip.CLIP(**model_cfg(32))
-    for name, buffer in model.named_buffers():
-        if name.endswith(("running_mean", "running_var")):
-            buffer.copy_(torch.rand(buffer.shape) + 0.5)
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.weight.data.uniform_(0.5, 1.5)  # the last of each block starts at 0
+        norm.running_mean.normal_(0, 0.1)
+        norm.running_var.uniform_(0.5, 1.5)
     return write_folder(model.state_dict(), 32, tmp_path_factory.mktemp("zoo") / "tiny")
 
 

@@ -1,11 +1,13 @@
-"""Export to an OpenCLIP folder that plain `open_clip` loads, and to timm; the export is reloaded and compared before it counts.
+"""Export to a folder that the model's own library loads; it is reloaded by that library alone and compared before it counts.
 
-Legend: B batch, D embedding dimension.
+Legend: B batch, N texts, D embedding dimension.
 """
 
 import json
-import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +15,11 @@ from torch import Tensor
 from seaanchor.checkpoint import write_atomic
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.errors import SeaAnchorError
+from seaanchor.export.tokenizer import write_tokenizer
 
 TOLERANCE = 1e-5  # relative difference of embeddings that rounding may leave
+HALF_TOLERANCE = 2e-2
+TEXTS = ("a photo of a cat.", "Two grand pianos, 3 dogs & a zebra!!!")
 
 
 def export_model(model: LoadedModel, folder: Path, *, half: bool = False) -> Path:
@@ -26,12 +31,17 @@ def export_model(model: LoadedModel, folder: Path, *, half: bool = False) -> Pat
         half: store fp16 weights (the check then allows for their rounding).
 
     Raises:
-        SeaAnchorError: the disk is full, or the reloaded model gives other embeddings.
+        SeaAnchorError: the disk is full or the folder cannot be written, or the reloaded model gives other embeddings.
     """
     writers = {"open_clip": _write_open_clip, "timm": _write_timm, "hf": _write_hf}
-    folder.mkdir(parents=True, exist_ok=True)
-    writers[model.family](model, folder, half)
-    verify(model, folder, TOLERANCE if not half else 2e-2)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writers[model.family](model, folder, half)
+    except SeaAnchorError:
+        raise
+    except Exception as error:  # transformers and safetensors raise their own kinds of a full disk
+        raise SeaAnchorError(f"{folder} could not be written: {error}", "a folder with free space", "free some or name another, and export again") from error
+    verify(model, folder, HALF_TOLERANCE if half else TOLERANCE)
     return folder
 
 
@@ -43,49 +53,26 @@ def _weights(module: torch.nn.Module, half: bool) -> dict[str, Tensor]:
 def _write_open_clip(model: LoadedModel, folder: Path, half: bool) -> None:
     from safetensors.torch import save
 
-    config = json.loads(json.dumps(model.export_config["model_cfg"]))
-    kwargs = config["text_cfg"].get("tokenizer_kwargs", {})
-    if kwargs.get("bpe_path"):
-        source = _bpe_file(model)
-        target = folder / Path(kwargs["bpe_path"]).name
-        if source.resolve() != target.resolve():
-            shutil.copyfile(source, target)
-        kwargs["bpe_path"] = str(target.absolute())
+    export = model.export_config
+    config = {"model_cfg": json.loads(json.dumps(export["model_cfg"])), "preprocess_cfg": export["preprocess_cfg"]}
+    if ours := write_tokenizer(export["tokenizer"], export["bpe_file"], config["model_cfg"]["text_cfg"], folder):
+        config["seaanchor"] = ours
     write_atomic(folder / "open_clip_model.safetensors", save(_weights(model.module, half), metadata={"format": "pt"}))
-    preprocess = model.export_config["preprocess_cfg"]
-    write_atomic(folder / "open_clip_config.json", json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}, indent=2))
-
-
-def _bpe_file(model: LoadedModel) -> Path:
-    """The tokenizer's merges: beside the weights the model came from, or beside those whose text tower it shares."""
-    name = Path(model.export_config["model_cfg"]["text_cfg"]["tokenizer_kwargs"]["bpe_path"])
-    folder = Path(model.export_config["tokenizer_folder"])
-    for candidate in (folder / name.name, *folder.parent.glob(f"*/{name.name}"), name):
-        if candidate.is_file():
-            return candidate
-    raise SeaAnchorError(f"{name} is missing", "the tokenizer's merges beside the weights", "copy the whole folder of the model")
+    write_atomic(folder / "open_clip_config.json", json.dumps(config, indent=2))
 
 
 def _write_timm(model: LoadedModel, folder: Path, half: bool) -> None:
     from safetensors.torch import save
 
-    export = model.export_config
-    config = {
-        "architecture": export["architecture"], "num_classes": 0, "num_features": model.encoder.dim,
-        "model_args": export["model_args"],
-        "pretrained_cfg": {"input_size": export["input_size"], "mean": export["mean"], "std": export["std"], "num_classes": 0, "custom_load": False},
-    }  # fmt: skip
+    config = model.export_config | {"num_classes": 0, "num_features": model.encoder.dim}
     write_atomic(folder / "model.safetensors", save(_weights(model.module, half), metadata={"format": "pt"}))
     write_atomic(folder / "config.json", json.dumps(config, indent=2))
 
 
 def _write_hf(model: LoadedModel, folder: Path, half: bool) -> None:
-    module = model.module.half() if half else model.module
-    try:
-        module.save_pretrained(folder, safe_serialization=True)
-        model.export_config["tokenizer"].save_pretrained(folder)
-    except OSError as error:
-        raise SeaAnchorError(f"{folder} could not be written: {error}", "free disk space", "free some and export again") from error
+    module: Any = model.module
+    module.save_pretrained(folder, state_dict=_weights(module, half))
+    model.export_config["tokenizer"].save_pretrained(folder)
     size = model.encoder.image_size
     processor = {
         "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"shortest_edge": size}, "resample": 3,
@@ -95,22 +82,31 @@ def _write_hf(model: LoadedModel, folder: Path, half: bool) -> None:
     write_atomic(folder / "preprocessor_config.json", json.dumps(processor, indent=2))
 
 
+@dataclass(frozen=True)
+class _Reloaded:
+    """The export as its library sees it: normalised pixels → embeddings (B, D), its normalisation, texts → embeddings (N, D)."""
+
+    encode_image: Callable[[Tensor], Tensor]
+    mean: Sequence[float]
+    std: Sequence[float]
+    encode_texts: Callable[[Sequence[str]], Tensor] | None
+
+
 @torch.no_grad()
 def verify(model: LoadedModel, folder: Path, tolerance: float = TOLERANCE) -> float:
-    """Reload the export with its own library alone and compare image embeddings; returns the largest relative difference.
+    """Reload the export with its own library alone, and compare embeddings of images, normalised as the export says, and of texts;
+    returns the largest relative difference.
 
     Raises:
-        SeaAnchorError: they differ by more than `tolerance`.
+        SeaAnchorError: the export does not load, or they differ by more than `tolerance`.
     """
-    encoder = model.encoder
-    was_training, device = encoder.training, encoder.mean.device
-    encoder.eval()
-    size = encoder.image_size
-    pixels_BCHW = torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
-    ours_BD = encoder(pixels_BCHW).float().cpu()
-    theirs_BD = _reload(model, folder)(((pixels_BCHW - encoder.mean) / encoder.std).cpu()).float()
-    encoder.train(was_training)
-    difference = ((ours_BD - theirs_BD).norm() / ours_BD.norm()).item()
+    try:
+        theirs = {"open_clip": _reload_open_clip, "timm": _reload_timm, "hf": _reload_hf}[model.family](folder.absolute())
+        difference = _image_difference(model, theirs)
+        if model.encode_texts is not None and theirs.encode_texts is not None:
+            difference = max(difference, _relative(model.encode_texts(TEXTS).cpu(), theirs.encode_texts(TEXTS)))
+    except Exception as error:  # whatever the library makes of a broken folder
+        raise SeaAnchorError(f"the export in {folder} does not load again: {error}", "a folder that its library loads", "export it again") from error
     if not difference <= tolerance:
         raise SeaAnchorError(
             f"the export in {folder} gives embeddings that differ by {difference:.2g}",
@@ -120,15 +116,55 @@ def verify(model: LoadedModel, folder: Path, tolerance: float = TOLERANCE) -> fl
     return difference
 
 
-def _reload(model: LoadedModel, folder: Path):
-    if model.family == "open_clip":
-        import open_clip
+def _image_difference(model: LoadedModel, theirs: _Reloaded) -> float:
+    encoder = model.encoder
+    was_training, size = encoder.training, encoder.image_size
+    pixels_BCHW = torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(0))
+    encoder.eval()
+    ours_BD = encoder(pixels_BCHW.to(encoder.mean.device)).float().cpu()
+    encoder.train(was_training)
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (theirs.mean, theirs.std))
+    return _relative(ours_BD, theirs.encode_image((pixels_BCHW - mean) / std).float())
 
-        return open_clip.create_model(f"local-dir:{folder.absolute()}").eval().encode_image
-    if model.family == "timm":
-        import timm
 
-        return timm.create_model(f"local-dir:{folder.absolute()}", pretrained=True, num_classes=0).eval()
-    from seaanchor.encoders.huggingface import load_hf
+def _relative(ours: Tensor, theirs: Tensor) -> float:
+    """Largest distance of a row's two embeddings, as a share of its length; infinite where that is no number."""
+    share = (ours - theirs).norm(dim=-1) / ours.norm(dim=-1)
+    return float(share.nan_to_num(nan=torch.inf).max())
 
-    return load_hf(f"hf:{folder}").encoder.tower
+
+def _reload_open_clip(folder: Path) -> _Reloaded:
+    import open_clip
+
+    name = f"local-dir:{folder}"
+    model = open_clip.create_model(name).eval()
+    preprocess = open_clip.get_model_preprocess_cfg(model)
+    tokenizer = open_clip.get_tokenizer(name)
+    return _Reloaded(
+        lambda pixels_BCHW: model.encode_image(pixels_BCHW, normalize=False), preprocess["mean"], preprocess["std"],
+        lambda texts: model.encode_text(tokenizer(list(texts)), normalize=False),
+    )  # fmt: skip
+
+
+def _reload_timm(folder: Path) -> _Reloaded:
+    import timm
+
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
+    config = timm.data.resolve_data_config(model=model)
+    return _Reloaded(model, config["mean"], config["std"], None)
+
+
+def _reload_hf(folder: Path) -> _Reloaded:
+    from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
+
+    model = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
+    processor, tokenizer = CLIPImageProcessor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+
+    def plain(features: Any) -> Tensor:
+        return getattr(features, "pooler_output", features)  # transformers 5 wraps the embedding
+
+    def encode_texts(texts: Sequence[str]) -> Tensor:
+        tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=model.config.text_config.max_position_embeddings, return_tensors="pt")
+        return plain(model.get_text_features(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]))
+
+    return _Reloaded(lambda pixels_BCHW: plain(model.get_image_features(pixel_values=pixels_BCHW)), processor.image_mean, processor.image_std, encode_texts)
