@@ -4,14 +4,17 @@ Legend: B batch, D embedding dimension.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from seaanchor.config import RunConfig
+from seaanchor.errors import SeaAnchorError
 from seaanchor.method import Encode, Method
 from seaanchor.parts import Batch, Embeddings, Targets
+from seaanchor.runs import RunFolder
 from seaanchor.tracking import StepRecord
 
 
@@ -93,3 +96,18 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: RunConfig, step:
     for group in optimizer.param_groups:
         group["lr"] = lr
     return lr
+
+
+def stop_if_not_finite(tensors: Iterable[Tensor], step: int, folder: RunFolder, accelerator) -> None:
+    """Raise, in all processes, if any tensor of any of them is not finite; whatever was saved before is from before it."""
+    finite = all(bool(tensor.isfinite().all()) for tensor in tensors)
+    if accelerator.num_processes > 1:
+        finite = accelerator.reduce(torch.tensor(float(finite), device=accelerator.device), "sum").item() == accelerator.num_processes
+    if finite:
+        return
+    last = folder.checkpoints()
+    raise SeaAnchorError(
+        f"the loss or the weights are not finite at batch {step}",
+        "finite numbers",
+        f"lower --lr or set --grad-clip; the last good state is {last[-1] if last else 'the untrained model: no checkpoint was due yet'}",
+    )

@@ -5,13 +5,13 @@ Legend: B batch, N images of the data set, D embedding dimension.
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seaanchor.checkpoint import tensors_in
 from seaanchor.config import RunConfig, check, needs_classes
@@ -27,7 +27,7 @@ from seaanchor.parts import Batch, Head, Targets
 from seaanchor.progress import Clock, Progress, stop_on_interrupt
 from seaanchor.recipes import assemble
 from seaanchor.runs import RunFolder, check_output, open_run
-from seaanchor.step import Moving, set_learning_rate, train_step
+from seaanchor.step import Moving, set_learning_rate, stop_if_not_finite, train_step
 from seaanchor.tracking import Report, measure, reporting, tracker_package
 
 CACHE_LIMIT = 2e9  # bytes of reference embeddings kept in memory
@@ -89,8 +89,9 @@ def start_accelerator(device: str | None):
     if not torch.distributed.is_initialized():
         AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu")
-    if device is not None and torch.device(device).type != accelerator.device.type:
-        raise SeaAnchorError(f"--device {device}, but there is only {accelerator.device.type} here", "a device of this machine", "leave --device out")
+    if device not in (None, accelerator.device.type):
+        change = "leave --device out; choose among several GPUs by CUDA_VISIBLE_DEVICES"
+        raise SeaAnchorError(f"--device {device}, but training here runs on {accelerator.device.type}", f"cpu or {accelerator.device.type}", change)
     return accelerator
 
 
@@ -163,7 +164,7 @@ def _loop(setup: Setup, moving: Moving, accelerator, folder: RunFolder, report: 
     stream = batch_stream(setup, step, accelerator.process_index, accelerator.num_processes, skip_log)
     if step == 0 and config.eval_every and main:
         _evaluate(setup, folder, report, step)  # where training starts from, and whatever is wrong with val_data
-    stop, clock = False, Clock()
+    stop, saved, clock = False, step, Clock()
     while step < total and not stop:
         clean = to_device(next(stream), accelerator.device)
         step += 1
@@ -176,8 +177,7 @@ def _loop(setup: Setup, moving: Moving, accelerator, folder: RunFolder, report: 
         stop = _asked_to_stop(interrupted, accelerator, step, config.log_every)
         log_now, save_now = step % config.log_every == 0 or step == total, step % config.save_every == 0 or step == total or stop
         if log_now or save_now:
-            with torch.no_grad():
-                now_BD = encoder(clean.pixels_BCHW).float()
+            now_BD = _embed_in_eval_mode(encoder, clean)
             stop_if_not_finite([record.objective_B, now_BD], step, folder, accelerator)
         elif accelerator.device.type == "cpu":  # elsewhere a look would make the device wait
             stop_if_not_finite([record.objective_B], step, folder, accelerator)
@@ -190,9 +190,22 @@ def _loop(setup: Setup, moving: Moving, accelerator, folder: RunFolder, report: 
                 _evaluate(setup, folder, report, step)
             if save_now:
                 _save(setup, moving, accelerator, folder, step)
+                saved = step
     if summary := skip_log.summary():
         print(summary, flush=True)
+    if len(skip_log.reasons) == len(setup.images.paths):
+        raise SeaAnchorError(f"no image in {config.train_data} could be read", "readable images", "see the reasons above")
+    if saved < step:  # the last batch was skipped
+        _save(setup, moving, accelerator, folder, step)
     return step
+
+
+@torch.no_grad()
+def _embed_in_eval_mode(encoder: nn.Module, batch: Batch) -> Tensor:
+    encoder.eval()
+    embedding_BD = encoder(batch.pixels_BCHW).float()
+    encoder.train()
+    return embedding_BD
 
 
 def _evaluate(setup: Setup, folder: RunFolder, report: Report, step: int) -> None:
@@ -279,18 +292,3 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     """The batch on the device."""
     label_B = None if batch.label_B is None else batch.label_B.to(device)
     return Batch(batch.pixels_BCHW.to(device), label_B, batch.index_B.to(device))
-
-
-def stop_if_not_finite(tensors: Iterable[Tensor], step: int, folder: RunFolder, accelerator) -> None:
-    """Raise, in all processes, if any tensor of any of them is not finite; whatever was saved before is from before it."""
-    finite = all(bool(tensor.isfinite().all()) for tensor in tensors)
-    if accelerator.num_processes > 1:
-        finite = accelerator.reduce(torch.tensor(float(finite), device=accelerator.device), "sum").item() == accelerator.num_processes
-    if finite:
-        return
-    last = folder.checkpoints()
-    raise SeaAnchorError(
-        f"the loss or the weights are not finite at batch {step}",
-        "finite numbers",
-        f"lower --lr or set --grad-clip; the last good state is {last[-1] if last else 'the untrained model: no checkpoint was due yet'}",
-    )
