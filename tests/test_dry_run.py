@@ -1,0 +1,81 @@
+"""The rehearsal: real numbers, and nothing written."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from seaanchor.config import PerturbationConfig
+from seaanchor.dry_run import dry_run, lines
+from seaanchor.errors import SeaAnchorError
+from seaanchor.recipes import fare, lore, tecoa_kl
+
+
+def test_numbers_of_a_lore_run(tiny_run, capsys):
+    config = tiny_run(lore(), epochs=2, perturbation=PerturbationConfig(num_steps=10))
+    seen = dry_run(config)
+    assert not config.output.exists()
+    assert (seen.images, seen.total_steps, seen.least_passes) == (12, 8, 50)
+    assert 0.9 <= seen.passes / 50 <= 1.1  # the multiplier network is not small beside a tower of 32 channels
+    width, dim = 32, 16
+    block = 2 * 2 * width + 4 * width**2 + 4 * width + 8 * width**2 + 5 * width
+    tower = 3 * 16 * 16 * width + width + 5 * width + 4 * width + 2 * block + width * dim
+    dual = dim * 512 + 512 + 512 + 1
+    assert seen.parameters == tower + dual
+    assert 0 < seen.batch_seconds < 20 and seen.total_seconds >= 8 * seen.batch_seconds
+    assert 50e6 < seen.peak_bytes < 20e9
+    printed = capsys.readouterr().out
+    for part in ("12 images of 3 classes", "8 batches of 3 x 1", "embedding_distance + lagrangian + pgd", "50 F by formula", "nothing was written"):
+        assert part in printed
+
+
+def test_one_pass_over_the_data_pays_for_its_reference(tiny_run):
+    """With two epochs reference embeddings are computed beforehand; in a single one each costs its forward within the step."""
+    attack = PerturbationConfig(num_steps=10)
+    once, twice = (dry_run(tiny_run(fare(), epochs=n, perturbation=attack)) for n in (1, 2))
+    assert (once.least_passes, twice.least_passes) == (24, 23)
+    assert once.passes - twice.passes == pytest.approx(1, abs=0.05)
+
+
+def test_recipes_that_need_classes(tiny_run):
+    seen = dry_run(tiny_run(tecoa_kl(), precision="bf16"))
+    assert seen.least_passes == 2 * 2 + 6 * 5 + 1
+
+
+def test_finds_what_training_would_stumble_over(tiny_run, tmp_path, image_folder):
+    config = tiny_run(fare())
+    config.output.mkdir()
+    (config.output / "thesis.tex").write_text("mine")
+    with pytest.raises(SeaAnchorError, match="holds no run"):
+        dry_run(config)
+    for image in image_folder.rglob("*.jpg"):
+        image.write_bytes(b"no image")
+    with pytest.raises(SeaAnchorError, match="could be read"):
+        dry_run(replace(config, output=tmp_path / "other"))
+    with pytest.raises(SeaAnchorError, match="epsilon"):
+        dry_run(replace(config, perturbation=PerturbationConfig(epsilon="4")))
+
+
+def test_a_loss_that_is_not_finite_is_reported(tiny_run, clip_folder, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    poisoned = tmp_path / "poisoned"
+    shutil.copytree(clip_folder, poisoned)
+    weights = load_file(poisoned / "open_clip_model.safetensors")
+    weights["visual.proj"] = weights["visual.proj"].clone().fill_(float("nan"))
+    save_file(weights, poisoned / "open_clip_model.safetensors")
+    with pytest.raises(SeaAnchorError, match="not finite"):
+        dry_run(replace(tiny_run(fare()), model=str(poisoned)))
+
+
+def test_the_printed_numbers_are_the_returned_ones():
+    from seaanchor.dry_run import Rehearsal
+
+    setup = SimpleNamespace(
+        config=fare(), model=SimpleNamespace(name="m", encoder=SimpleNamespace(image_size=64, dim=8)), images=SimpleNamespace(class_names=None)
+    )  # fmt: skip
+    text = "\n".join(lines(setup, Rehearsal(1234, 5678, 9_000_000, 370_000_000, 23.04, 23, 0.5, 7260.0, 2**31), "cuda", 4))
+    for part in ("1,234 images", "5,678 batches of 128 x 4", "9,000,000", "23.0 F", "F = 0.37 GFLOP", "0.5 s a batch, about 2 h 01", "2.00 GiB", "4 x cuda"):
+        assert part in text
