@@ -74,7 +74,9 @@ def _image_files(folder: Path, deep: bool = True) -> list[Path]:
 
 
 def _tiny_imagenet_val(root: Path, class_names: Path | None) -> ImageList:
-    rows = [line.split("\t")[:2] for line in (root / "val_annotations.txt").read_text().splitlines()]
+    rows = [line.split("\t")[:2] for line in (root / "val_annotations.txt").read_text().splitlines() if line.strip()]
+    if not rows or any(len(row) < 2 for row in rows):
+        raise SeaAnchorError(f"{root / 'val_annotations.txt'} is no annotation table", "rows of file, tab, class folder", "unpack the data set again")
     folders = sorted({folder for _, folder in rows})
     number = {folder: i for i, folder in enumerate(folders)}
     paths = tuple(root / "images" / file for file, _ in rows)
@@ -95,25 +97,27 @@ def read_class_names(file: Path, folders: Sequence[str]) -> tuple[str, ...]:
     """Names for class folders.
 
     Args:
-        file: JSON mapping folder → name or list of names, or text with one name a line; lists are in the folders' sorted order.
+        file: JSON, a mapping folder → name or a list of names; or text with one name a line. Lists are in the folders' sorted order.
         folders: the sorted class folders.
 
     Raises:
         SeaAnchorError: the file is missing or malformed, or does not name every folder.
     """
     try:
-        text = file.read_text()
-        data = json.loads(text) if file.suffix == ".json" else [line.strip() for line in text.splitlines() if line.strip()]
+        text = file.read_text(encoding="utf-8-sig")
+        data = json.loads(text) if file.suffix.lower() == ".json" else [line.strip() for line in text.splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise SeaAnchorError(f"{file} could not be read ({error})", "a JSON or text file of class names", "correct --class-names") from error
     if isinstance(data, dict):
         missing = [f for f in folders if f not in data]
         if missing:
             raise SeaAnchorError(f"{file} does not name {', '.join(missing[:5])}", "a name for every class folder", "add them")
-        return tuple(str(data[f]) for f in folders)
+        data = [data[f] for f in folders]
+    if not isinstance(data, list) or not all(isinstance(name, str) and name.strip() for name in data):
+        raise SeaAnchorError(f"{file} holds something other than names", "a list of names, or a mapping folder → name", "correct it")
     if len(data) != len(folders):
         raise SeaAnchorError(f"{file} holds {len(data)} names", f"{len(folders)}, one for each class folder", "correct the list or write a JSON mapping")
-    return tuple(str(name) for name in data)
+    return tuple(name.strip() for name in data)
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ class FolderDataset(Dataset):
 def collate(samples: Sequence[Sample]) -> Samples:
     """Stack what could be read; pixels stay uint8 so that little crosses between processes. A batch may come out empty."""
     read = [s for s in samples if s.pixels_CHW is not None]
-    pixels = torch.stack([s.pixels_CHW for s in read]) if read else torch.empty(0, 3, 0, 0, dtype=torch.uint8)  # type: ignore[misc]
+    pixels = torch.stack([s.pixels_CHW for s in read]) if read else torch.empty(0, dtype=torch.uint8)  # type: ignore[misc] # None is left out
     labels = torch.tensor([s.label for s in read], dtype=torch.long)
     batch = Batch(pixels, labels, torch.tensor([s.index for s in read], dtype=torch.long))
     return Samples(batch, tuple((s.index, s.reason) for s in samples if s.pixels_CHW is None))
@@ -192,8 +196,9 @@ def batches(dataset: FolderDataset, batch_size: int, *, workers: int, order: Seq
     for samples in loader:
         skip_log.add(samples.left_out)
         batch = samples.batch
+        pixels_BCHW = batch.pixels_BCHW.float().div_(255).view(len(batch.index_B), 3, dataset.image_size, dataset.image_size)  # even if B is 0
         preference = None if pairs_N2 is None else Preference(*pairs_N2[batch.index_B].T)
-        yield Batch(batch.pixels_BCHW.float().div_(255), None if dataset.images.labels is None else batch.label_B, batch.index_B, preference)
+        yield Batch(pixels_BCHW, None if dataset.images.labels is None else batch.label_B, batch.index_B, preference)
 
 
 def training_order(count: int, epoch: int, seed: int) -> list[int]:

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # by content, whatever the suffix; Pillow knows some that start programs
 MAX_ASPECT = 8  # beyond it the long side is cropped before resizing, or a 20,000 x 1 picture would become gigabytes
 
 
@@ -23,7 +24,7 @@ def read_image(path: Path, image_size: int) -> Tensor:
     """Shorter side to S by bicubic resampling, centre crop: OpenCLIP's preprocessing.
 
     Grey, palette, CMYK, 16-bit and float pixels become 8-bit RGB, transparency is laid on white, the EXIF rotation is applied, and
-    of an animation the first frame is taken.
+    of an animation the first frame is taken. The suffix may be wrong.
 
     Args:
         path: an image file.
@@ -38,19 +39,28 @@ def read_image(path: Path, image_size: int) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large pictures and odd metadata are not worth a line each
-            with Image.open(path) as image:
-                rgb = to_rgb(ImageOps.exif_transpose(image))
+            with Image.open(path, formats=FORMATS) as image:
+                rgb = to_rgb(_upright(image))
             square = fit(rgb, image_size)
     except Exception as error:  # decoders raise whatever they like on broken bytes
         raise UnreadableImage(f"{path.name}: {type(error).__name__}: {str(error)[:120]}") from error
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF block says; one that cannot be read says nothing, and the picture may still be good."""
+    try:
+        image.getexif()
+    except Exception:  # as `Image.open`, it raises whatever it likes
+        return image
+    return ImageOps.exif_transpose(image)
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """8-bit RGB of any Pillow mode."""
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_to_8_bit(np.asarray(image)))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")

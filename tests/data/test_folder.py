@@ -1,0 +1,253 @@
+"""Folders as users have them: listings, names, order, and batches that leave out what cannot be read."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, list_images, read_class_names, subset, training_order
+from seaanchor.data.images import read_image
+from seaanchor.data.sources import open_images
+from seaanchor.errors import SeaAnchorError
+
+
+def write(path: Path, colour: int = 100) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (12, 12), (colour, 0, 0)).save(path, "JPEG")
+
+
+def read(images: ImageList, batch_size: int = 3, workers: int = 0, order=None):
+    """All batches and the skip log."""
+    log = SkipLog(images)
+    return list(batches(FolderDataset(images, 8), batch_size, workers=workers, order=order, skip_log=log)), log
+
+
+def test_class_folders(image_folder):
+    images = list_images(image_folder)
+    assert images.class_names == ("apple", "red fox", "zebra")
+    assert images.labels == (0,) * 4 + (1,) * 4 + (2,) * 4
+    assert [str(p.relative_to(image_folder)) for p in images.paths[3:6]] == ["apple/3.jpg", "red_fox/0.jpg", "red_fox/1.jpg"]
+
+
+def test_what_is_no_image_is_left_out_of_the_listing(image_folder):
+    (image_folder / "notes.txt").write_text("")
+    (image_folder / "apple" / "notes.txt").write_text("")
+    (image_folder / "apple" / ".hidden.jpg").write_bytes(b"")
+    (image_folder / "apple" / "folder.jpg").mkdir()
+    (image_folder / ".cache").mkdir()
+    (image_folder / "apple" / "4.JPEG").write_bytes((image_folder / "apple" / "0.jpg").read_bytes())
+    write(image_folder / "apple" / "deeper" / "5.jpg")
+    images = list_images(image_folder)
+    assert len(images.paths) == 14
+    assert sum(label == 0 for label in images.labels) == 6
+
+
+def test_loose_images_are_unlabelled(tmp_path):
+    write(tmp_path / "b.jpg")
+    write(tmp_path / "a.png")
+    (tmp_path / "x.jpg").mkdir()
+    images = list_images(tmp_path)
+    assert [p.name for p in images.paths] == ["a.png", "b.jpg"]
+    assert images.labels is None
+    assert images.class_names is None
+    assert read(images)[0][0].label_B is None
+
+
+def test_missing_empty_and_split_folders(tmp_path, image_folder):
+    def found(root: Path) -> str:
+        with pytest.raises(SeaAnchorError) as caught:
+            list_images(root)
+        return str(caught.value)
+
+    assert "is missing" in found(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    assert "is a file" in found(tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    assert "no image in" in found(tmp_path / "empty")
+    (image_folder / "yak").mkdir()
+    assert "1 class folder(s)" in found(image_folder)
+    assert "yak" in found(image_folder)
+    for split in ("train", "val"):
+        write(tmp_path / "splits" / split / "apple" / "0.jpg")
+    assert f"name one, such as {tmp_path / 'splits' / 'train'}" in found(tmp_path / "splits")
+
+
+def test_tiny_imagenet(tmp_path):
+    (tmp_path / "words.txt").write_text("n00000001\tTench, Tinca tinca\nn00000002\tgoldfish\n")
+    for folder, file in (("n00000001", "a"), ("n00000002", "b")):
+        write(tmp_path / "train" / folder / "images" / f"{file}.JPEG")
+        (tmp_path / "train" / folder / "boxes.txt").write_text("")
+    write(tmp_path / "val" / "images" / "v1.JPEG")
+    (tmp_path / "val" / "val_annotations.txt").write_text("v1.JPEG\tn00000002\t0\t0\t9\t9\nv2.JPEG\tn00000001\t0\t0\t9\t9\n")
+    train, val = list_images(tmp_path / "train"), list_images(tmp_path / "val")
+    assert train.class_names == val.class_names == ("tench", "goldfish")
+    assert val.labels == (1, 0)
+    got, log = read(val)
+    assert [b.label_B.tolist() for b in got] == [[1]]
+    assert "1 of 2 images" in log.summary()  # v2 is named and not there
+    (tmp_path / "val" / "val_annotations.txt").write_text("v1.JPEG n00000002\n")
+    with pytest.raises(SeaAnchorError, match="no annotation table"):
+        list_images(tmp_path / "val")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("names.json", json.dumps({"zebra": "z", "apple": "a", "red_fox": "r", "unused": "u"})),
+        ("names.json", json.dumps(["a", "r", "z"])),
+        ("names.JSON", json.dumps(["a", "r", "z"])),
+        ("names.txt", "a\nr\n\n z \n"),
+        ("names.txt", "\ufeffa\r\nr\r\nz"),
+    ],
+)
+def test_class_names_files(image_folder, tmp_path, file, content):
+    (tmp_path / file).write_bytes(content.encode())
+    assert list_images(image_folder, tmp_path / file).class_names == ("a", "r", "z")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "found"),
+    [
+        ("names.json", b'{"zebra": "z"}', "does not name apple, red_fox"),
+        ("names.json", b'["a", "b"]', "holds 2 names"),
+        ("names.json", b'"abc"', "something other than names"),
+        ("names.json", b"3", "something other than names"),
+        ("names.json", b'["a", "b", 3]', "something other than names"),
+        ("names.json", b'{"apple": ["a"], "red_fox": "r", "zebra": "z"}', "something other than names"),
+        ("names.json", b'["a", "b", " "]', "something other than names"),
+        ("names.json", b"[", "could not be read"),
+        ("names.txt", b"\xff\xfe\x00", "could not be read"),
+        ("names.txt", b"a\nb\nc\nd", "holds 4 names"),
+    ],
+)
+def test_class_names_files_that_are_wrong(image_folder, tmp_path, file, content, found):
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(SeaAnchorError, match=found):
+        list_images(image_folder, tmp_path / file)
+    with pytest.raises(SeaAnchorError, match="could not be read"):
+        read_class_names(tmp_path / "missing.json", ["a"])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bad_files_are_counted_and_never_crash(image_folder, workers):
+    whole = (image_folder / "apple" / "0.jpg").read_bytes()
+    (image_folder / "apple" / "1.jpg").write_bytes(whole[: len(whole) // 2])
+    (image_folder / "red_fox" / "0.jpg").write_bytes(b"")
+    (image_folder / "zebra" / "text.png").write_text("hello")
+    (image_folder / "zebra" / "folder.jpg").mkdir()
+    Image.new("RGB", (9, 9), "red").convert("CMYK").save(image_folder / "zebra" / "cmyk.jpg")
+    images = list_images(image_folder)
+    got, log = read(images, workers=workers)
+    assert len(images.paths) == 14
+    assert sum(len(b.index_B) for b in got) == 11
+    assert len(log.reasons) == 3
+    assert log.summary().startswith("3 of 14 images in")
+    for batch in got:
+        assert batch.pixels_BCHW.shape == (len(batch.index_B), 3, 8, 8)
+        for pixels, label, index in zip(batch.pixels_BCHW, batch.label_B, batch.index_B, strict=True):
+            assert label == images.labels[index]
+            assert torch.equal(pixels, read_image(images.paths[index], 8).float() / 255)
+    assert min(b.pixels_BCHW.min() for b in got) >= 0
+    assert max(b.pixels_BCHW.max() for b in got) <= 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_of_nothing_but_bad_files_is_empty_and_keeps_its_place(image_folder, workers):
+    """Training counts batches to know where it is in the data, so one that comes out empty must still come out."""
+    for i in range(4):
+        (image_folder / "red_fox" / f"{i}.jpg").write_bytes(b"")
+    got, log = read(list_images(image_folder), batch_size=4, workers=workers)
+    assert [len(b.index_B) for b in got] == [4, 0, 4]
+    assert got[1].pixels_BCHW.shape == (0, 3, 8, 8)
+    assert got[1].label_B.shape == (0,)
+    assert len(log.reasons) == 4
+
+
+def test_a_bad_file_counts_once_however_often_it_is_tried(image_folder):
+    (image_folder / "apple" / "0.jpg").write_bytes(b"")
+    images = list_images(image_folder)
+    log = SkipLog(images)
+    assert log.summary() == ""
+    for _ in range(3):
+        list(batches(FolderDataset(images, 8), 4, workers=0, order=None, skip_log=log))
+    assert log.summary().startswith("1 of 12")
+
+
+def test_order_is_what_was_asked_for_in_any_number_of_processes(image_folder):
+    images = list_images(image_folder)
+    order = training_order(12, 0, 0)
+    for workers in (0, 2):
+        got, _ = read(images, batch_size=5, workers=workers, order=order)
+        assert torch.cat([b.index_B for b in got]).tolist() == order
+        assert [len(b.index_B) for b in got] == [5, 5, 2]
+    assert torch.cat([b.index_B for b in read(images)[0]]).tolist() == list(range(12))
+
+
+def test_reading_leaves_the_global_random_state_alone(image_folder):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    for workers in (0, 2):
+        read(list_images(image_folder), workers=workers)
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_training_order_depends_on_seed_and_epoch_alone():
+    first = training_order(50, 0, 0)
+    assert sorted(first) == list(range(50))
+    assert first != list(range(50))
+    torch.manual_seed(9)
+    assert training_order(50, 0, 0) == first
+    assert training_order(50, 1, 0) != first
+    assert training_order(50, 0, 1) not in (first, training_order(50, 1, 0))
+
+
+def uneven() -> ImageList:
+    """20, 3 and 7 images of three classes."""
+    labels = (0,) * 20 + (1,) * 3 + (2,) * 7
+    return ImageList(Path("x"), tuple(Path(f"x/{i}.jpg") for i in range(30)), labels, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("limit", [1, 3, 9, 12, 17, 29, 30, 99])
+def test_a_subset_is_balanced(limit):
+    images = subset(uneven(), limit, 0)
+    got = [images.labels.count(c) for c in range(3)]
+    assert sum(got) == min(limit, 30)
+    for c, size in enumerate((20, 3, 7)):  # nobody gets more than another class that still had some to give
+        assert got[c] == size or got[c] >= max(got) - 1
+    assert list(images.paths) == sorted(images.paths, key=lambda p: int(p.stem))
+    assert images.class_names == ("a", "b", "c")
+    assert all(images.labels[i] == uneven().labels[int(p.stem)] for i, p in enumerate(images.paths))
+
+
+def test_a_subset_depends_on_the_seed_alone():
+    assert subset(uneven(), 9, 0).paths == subset(uneven(), 9, 0).paths
+    assert subset(uneven(), 9, 0).paths != subset(uneven(), 9, 1).paths
+    unlabelled = ImageList(Path("x"), uneven().paths)
+    assert len(subset(unlabelled, 9, 0).paths) == 9
+    assert subset(unlabelled, 9, 0).labels is None
+
+
+def test_embedded_sets_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train, test = open_images("photos-mini"), open_images("photos-mini", split="test")
+    assert train.root.name == "train"
+    assert test.root.name == "test"
+    assert open_images("photos-mini/test", split="train").root == test.root
+    assert train.class_names == test.class_names
+    with pytest.raises(SeaAnchorError, match="missing"):
+        open_images("photos-mini/val")
+    with pytest.raises(SeaAnchorError, match="missing"):
+        open_images("photos-maxi")
+    write(tmp_path / "emoji" / "0.jpg")
+    assert open_images("emoji").root == Path("emoji")  # a folder of that name comes first
+
+
+def test_a_folder_that_is_moved_reads_the_same(image_folder, tmp_path):
+    first, _ = read(list_images(image_folder))
+    moved = tmp_path / "moved"
+    shutil.move(image_folder, moved)
+    second, _ = read(list_images(moved))
+    assert all(torch.equal(a.pixels_BCHW, b.pixels_BCHW) for a, b in zip(first, second, strict=True))
