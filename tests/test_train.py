@@ -1,0 +1,505 @@
+"""Training end to end on a tiny CLIP: what a run leaves, and that it survives everything a machine does to it."""
+
+import errno
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+import yaml
+
+import seaanchor.train as loop
+from seaanchor.checkpoint import load_state
+from seaanchor.config import AnchorConfig, PerturbationConfig, RunConfig, to_dict
+from seaanchor.data.folder import SkipLog
+from seaanchor.errors import SeaAnchorError
+from seaanchor.recipes import fare, lore, tecoa_kl
+from seaanchor.runs import RunFolder
+from seaanchor.step import learning_rate
+from seaanchor.tracking import flatten
+from seaanchor.train import batch_stream, caches_reference, prepare, reference_cache, start_accelerator, train
+
+TIMINGS = {"images_per_s", "seconds"}
+
+
+def final(config: RunConfig) -> dict:
+    """What a run ended with: state, log without timings, exported weights."""
+    from safetensors.torch import load_file
+
+    folder = RunFolder(config.output)
+    rows = [{k: v for k, v in row.items() if k not in TIMINGS} for row in folder.rows()]
+    return {"state": load_state(folder.checkpoints()[-1]), "rows": rows, "export": load_file(folder.export / "open_clip_model.safetensors")}
+
+
+def assert_same(a, b, path: str = "") -> None:
+    """Equal to the last bit."""
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            assert_same(a[key], b[key], f"{path}.{key}")
+    elif isinstance(a, list):
+        assert len(a) == len(b), path
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{path}[{i}]")
+    else:
+        assert a == b, path
+
+
+def at_step(monkeypatch, number: int, act):
+    """Call `act(moving)` right after the given batch's step, counted from 1 over all runs of the test."""
+    original, count = loop.train_step, [0]
+
+    def step(method, moving, *args):
+        record = original(method, moving, *args)
+        count[0] += 1
+        if count[0] == number:
+            act(moving)
+        return record
+
+    monkeypatch.setattr(loop, "train_step", step)
+
+
+def killed(moving) -> None:
+    raise InterruptedError("the machine died")
+
+
+# --- what a run leaves -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_run_folder(tiny_run, precision):
+    config = tiny_run(lore(), precision=precision)
+    assert train(config) == config.output
+    assert {p.name for p in config.output.iterdir()} == {"config.yaml", "env.json", "metrics.jsonl", "checkpoints", "export"}
+    assert yaml.safe_load((config.output / "config.yaml").read_text()) == to_dict(config)
+    rows = [json.loads(line) for line in (config.output / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    wanted = "lr adversarial_loss clean_distance cosine rho violation_rate multiplier multiplier_p10 multiplier_p50 multiplier_p90 images_per_s seconds"
+    for row in rows:
+        assert row.keys() == {"step", *wanted.split()} and all(math.isfinite(v) for v in row.values())
+        assert row["multiplier_p10"] <= row["multiplier_p50"] <= row["multiplier_p90"]
+    assert [row["lr"] for row in rows] == pytest.approx([1e-3 * (1 + math.cos(math.pi * i / 4)) / 2 for i in range(4)])
+    import open_clip
+
+    state, exported = load_state(RunFolder(config.output).checkpoints()[-1]), open_clip.create_model(f"local-dir:{config.output / 'export'}")
+    assert state["step"] == 4
+    for key, value in exported.visual.state_dict().items():
+        assert torch.equal(value, state["policy"][f"tower.{key}"])
+
+
+def test_logged_numbers_are_those_of_the_model(tiny_run):
+    """Recomputed from checkpoint, images and reference alone."""
+    config = tiny_run(lore(), batch_size=12, epochs=3, save_every=1, anchor=AnchorConfig("lagrangian", rho=0.005))
+    train(config)
+    setup = prepare(config)
+    images = next(batch_stream(setup, 0, 0, 1, SkipLog(setup.images))).pixels_BCHW
+    row, state = RunFolder(config.output).rows()[-1], load_state(RunFolder(config.output).checkpoints()[-1])
+    reference = setup.reference(images)
+    setup.model.encoder.load_state_dict(state["policy"])
+    with torch.no_grad():
+        now = setup.model.encoder(images)
+    assert row["clean_distance"] == pytest.approx(((now - reference).norm(dim=1) / reference.norm(dim=1)).square().mean().item(), rel=1e-4)
+    assert row["cosine"] == pytest.approx(((now * reference).sum(1) / now.norm(dim=1) / reference.norm(dim=1)).mean().item(), rel=1e-4)
+    assert row["violation_rate"] * 12 == pytest.approx(round(row["violation_rate"] * 12)) and row["rho"] == 0.005
+
+
+def test_evaluation_while_training(tiny_run, image_folder):
+    config = tiny_run(fare(), val_data=(str(image_folder),), eval_every=2, eval_samples=6)
+    train(config)
+    rows = RunFolder(config.output).rows()
+    evaluated = {row["step"]: row["eval"][str(image_folder)] for row in rows if "eval" in row}
+    assert list(evaluated) == [0, 2, 4]  # and the model as it was before training
+    assert all(e["n"] == 6 and 0 <= e["pgd"] <= e["clean"] <= 1 for e in evaluated.values())
+    plain = replace(config, eval_every=None, val_data=(), output=config.output.with_name("plain"))
+    train(plain)
+    assert_same(final(config)["state"], final(plain)["state"])  # looking changes nothing
+
+
+def test_evaluation_that_cannot_work_fails_before_the_first_batch(tiny_run, tmp_path, monkeypatch):
+    at_step(monkeypatch, 1, killed)
+    (tmp_path / "val").mkdir()
+    with pytest.raises(SeaAnchorError):
+        train(tiny_run(fare(), val_data=(str(tmp_path / "val"),), eval_every=100))
+
+
+def test_two_runs_of_one_process_may_differ_in_precision(tiny_run, tmp_path, monkeypatch):
+    """And nothing that accelerate reads from the environment changes a run."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    configs = [tiny_run(fare(), precision=p) for p in ("fp32", "bf16", "fp32")]
+    configs = [replace(config, output=tmp_path / str(i)) for i, config in enumerate(configs)]
+    for config in configs:
+        train(config)
+    first, low, again = (final(config) for config in configs)
+    assert_same(first, again)
+    assert not torch.equal(first["state"]["policy"]["tower.proj"], low["state"]["policy"]["tower.proj"])
+
+
+def test_what_may_change_on_resuming_changes_nothing(tiny_run, tmp_path):
+    plain, other = tiny_run(lore(), epochs=2), tiny_run(lore(), epochs=2, log_every=3, save_every=100, workers=1)
+    other = replace(other, output=tmp_path / "other")
+    train(plain)
+    train(other)
+    assert_same(final(plain)["state"], final(other)["state"])
+
+
+# --- interrupted runs ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", [fare(), lore(), tecoa_kl()], ids=["fare", "lore", "tecoa-kl"])
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_killed_run_goes_on_to_the_same_bits(tiny_run, tmp_path, monkeypatch, recipe, epochs):
+    whole = tiny_run(recipe, epochs=epochs)
+    train(whole)
+    broken = replace(whole, output=tmp_path / "broken", resume="auto")
+    with monkeypatch.context() as patch:
+        at_step(patch, 4 * epochs - 1, killed)  # between two checkpoints
+        with pytest.raises(InterruptedError):
+            train(broken)
+    train(broken)
+    assert_same(final(whole), final(broken))
+    train(broken)  # a finished run is exported again and otherwise left alone
+    assert_same(final(whole), final(broken))
+
+
+def start(config: RunConfig, path: Path, **kwargs) -> subprocess.Popen:
+    path.write_text(yaml.safe_dump(to_dict(config)))
+    code = (
+        "import sys, torch; torch.set_num_threads(1); from pathlib import Path; from seaanchor.config import RunConfig, from_dict, read_yaml\n"
+        "from seaanchor.train import train; train(from_dict(RunConfig, read_yaml(Path(sys.argv[1]))))"
+    )
+    (path.with_suffix(".py")).write_text(code)
+    launch = kwargs.pop("launch", [])
+    return subprocess.Popen([sys.executable, *launch, str(path.with_suffix(".py")), str(path)], **kwargs)
+
+
+def test_sigkill_at_a_random_moment(tiny_run, tmp_path):
+    whole = tiny_run(lore(), epochs=12, save_every=3, primal_steps=2)
+    train(whole)
+    broken = replace(whole, output=tmp_path / "broken", resume="auto")
+    metrics, moment = broken.output / "metrics.jsonl", random.Random(os.getpid()).uniform(0, 0.3)
+    process = start(broken, tmp_path / "recipe.yaml", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (metrics.exists() and metrics.stat().st_size > 0):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(moment)
+    process.kill()
+    process.wait()
+    train(broken)
+    assert_same(final(whole), final(broken))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_saves_and_says_how_to_go_on(tiny_run, tmp_path, monkeypatch, capsys, signum):
+    whole = tiny_run(lore())
+    train(whole)
+    broken = replace(whole, output=tmp_path / "broken", save_every=100)
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, lambda moving: os.kill(os.getpid(), signum))
+        with pytest.raises(SeaAnchorError, match=r"stopped at batch 3 of 4[\s\S]*--resume auto --output .*broken"):
+            train(broken)
+    assert capsys.readouterr().out.count("stopping after this batch") == 1
+    assert load_state(RunFolder(broken.output).checkpoints()[-1])["step"] == 3
+    assert not (broken.output / "export").exists()
+    train(replace(broken, resume="auto"))
+    assert_same(final(whole), final(broken))
+
+
+def test_a_second_interrupt_stops_at_once(tiny_run, monkeypatch):
+    def twice(moving):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    at_step(monkeypatch, 2, twice)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_run(fare()))
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_ctrl_c_reaches_loading_processes_too_and_they_leave_it_to_the_trainer(tiny_run, monkeypatch, capfd):
+    """A terminal sends SIGINT to all of them."""
+    import psutil
+
+    def interrupt(moving):
+        for process in (*psutil.Process().children(recursive=True), psutil.Process()):
+            process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+
+    at_step(monkeypatch, 2, interrupt)
+    with pytest.raises(SeaAnchorError, match="stopped at batch 2 of 4"):
+        train(tiny_run(fare(), workers=1))
+    output = capfd.readouterr()
+    assert output.out.count("stopping after this batch") == 1 and "Traceback" not in output.err
+
+
+def test_trains_outside_the_main_thread(tiny_run):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(train, tiny_run(fare())).result().exists()
+
+
+def test_a_torn_checkpoint_is_passed_over(tiny_run, tmp_path, monkeypatch):
+    whole = tiny_run(lore(), epochs=2)
+    train(whole)
+    broken = replace(whole, output=tmp_path / "broken", resume="auto")
+    with monkeypatch.context() as patch:
+        at_step(patch, 5, killed)
+        with pytest.raises(InterruptedError):
+            train(broken)
+    newest = RunFolder(broken.output).checkpoints()[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    train(broken)
+    assert_same(final(whole), final(broken))
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tiny_run, tmp_path, monkeypatch):
+    whole = tiny_run(lore())
+    train(whole)
+    broken = replace(whole, output=tmp_path / "broken", resume="auto")
+
+    def fill_disk(moving):
+        def full(*args):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        patch.setattr(os, "fsync", full)
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, fill_disk)
+        with pytest.raises(SeaAnchorError, match="No space left on device"):
+            train(broken)
+    assert [p.name for p in (broken.output / "checkpoints").iterdir()] == ["step-00000002.safetensors"]
+    train(broken)
+    assert_same(final(whole), final(broken))
+
+
+# --- numbers that are none -------------------------------------------------------------------------------------------------------------
+
+
+def sound(folder: RunFolder) -> list[int]:
+    """Steps of the checkpoints, each of which must be finite."""
+    states = [load_state(path) for path in folder.checkpoints()]
+    for state in states:
+        assert all(v.isfinite().all() for v in state["policy"].values())
+    return [state["step"] for state in states]
+
+
+@pytest.mark.parametrize("save_every", [1, 2, 3])
+def test_weights_poisoned_by_a_step_are_not_saved(tiny_run, monkeypatch, save_every):
+    """The loss of step 3 is finite, its update is not, and a checkpoint is due at step 3."""
+
+    def poison(moving):
+        with torch.no_grad():
+            moving.policy.tower.proj.view(-1)[0] = float("nan")
+
+    at_step(monkeypatch, 3, poison)
+    config = tiny_run(fare(), save_every=save_every, log_every=100)
+    with pytest.raises(SeaAnchorError, match=r"not finite at batch [34]") as error:
+        train(config)
+    steps = sound(RunFolder(config.output))
+    assert steps == {1: [1, 2], 2: [2], 3: []}[save_every]
+    assert ("step-00000002" if steps else "no checkpoint was due yet") in str(error.value)
+    assert not (config.output / "export").exists()
+
+
+@pytest.mark.parametrize("what", ["optimizer", "dual", "dual_optimizer"])
+def test_other_poison_is_not_saved_either(tiny_run, monkeypatch, what):
+    def poison(moving):
+        tensor = moving.dual.weight.data if what == "dual" else next(iter(getattr(moving, what).state.values()))["exp_avg"]
+        tensor.view(-1)[0] = float("inf")
+
+    at_step(monkeypatch, 2, poison)
+    config = tiny_run(lore())
+    with pytest.raises(SeaAnchorError, match="not finite at batch 2"):
+        train(config)
+    assert sound(RunFolder(config.output)) == []
+
+
+def test_a_learning_rate_far_too_large(tiny_run):
+    config = tiny_run(fare(), lr=1e30, save_every=1, epochs=5)
+    with pytest.raises(SeaAnchorError, match=r"not finite[\s\S]*lower --lr"):
+        train(config)
+    assert sound(RunFolder(config.output)) == []
+    assert all(math.isfinite(v) for row in RunFolder(config.output).rows() for v in row.values())
+
+
+# --- runs that are not the same --------------------------------------------------------------------------------------------------------
+
+
+def test_an_output_in_use_is_refused_before_the_model_loads(tiny_run, monkeypatch):
+    config = tiny_run(fare())
+    train(config)
+    monkeypatch.setattr(loop, "load_model", lambda *args: pytest.fail("the model was loaded"))
+    with pytest.raises(SeaAnchorError, match="already holds a run"):
+        train(config)
+    with pytest.raises(SeaAnchorError, match=r"seed: 0 → 1"):
+        train(replace(config, seed=1, resume="auto"))
+
+
+def test_other_weights_or_images_under_the_same_names_are_noticed(tiny_run, tmp_path, clip_folder, image_folder):
+    folder = tmp_path / "model"
+    shutil.copytree(clip_folder, folder)
+    config = replace(tiny_run(fare()), model=str(folder), resume="auto")
+    train(config)
+    moved = image_folder / "apple" / "0.jpg"
+    moved.rename(moved.with_name("9.jpg"))
+    with pytest.raises(SeaAnchorError, match="started with other images"):
+        train(config)
+    moved.with_name("9.jpg").rename(moved)
+    shutil.copy(config.output / "export" / "open_clip_model.safetensors", folder)
+    with pytest.raises(SeaAnchorError, match="started with other reference"):
+        train(config)
+
+
+def test_a_device_that_is_not_there(tiny_run):
+    with pytest.raises(SeaAnchorError, match="--device tpu"):
+        train(tiny_run(fare(), device="tpu"))
+
+
+# --- data ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_each_epoch_sees_every_image_once_in_a_new_order(tiny_run):
+    setup = prepare(tiny_run(fare(), batch_size=5, epochs=2))
+    batches = [b.index_B.tolist() for b in batch_stream(setup, 0, 0, 1, SkipLog(setup.images))]
+    assert [len(b) for b in batches] == [5, 5, 2] * 2
+    epochs = [[i for batch in part for i in batch] for part in (batches[:3], batches[3:])]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(12)) and epochs[0] != epochs[1]
+    for step in range(6):
+        assert [b.index_B.tolist() for b in batch_stream(setup, step, 0, 1, SkipLog(setup.images))] == batches[step:]
+
+
+def test_processes_share_an_epoch(tiny_run):
+    setup = prepare(tiny_run(fare(), batch_size=2, epochs=2), world=3)
+    shares = [[b.index_B.tolist() for b in batch_stream(setup, 0, rank, 3, SkipLog(setup.images))] for rank in range(3)]
+    assert setup.total_steps == 4 and all([len(b) for b in share] == [2] * 4 for share in shares)
+    for epoch in (0, 1):
+        assert sorted(i for share in shares for b in share[2 * epoch : 2 * epoch + 2] for i in b) == list(range(12))
+    with pytest.raises(SeaAnchorError, match="at least one for each of 13 processes"):
+        prepare(tiny_run(fare()), world=13)
+
+
+def test_the_reference_is_computed_beforehand_where_that_pays(tiny_run):
+    accelerator = start_accelerator("cpu")
+    once, twice = prepare(tiny_run(fare())), prepare(tiny_run(fare(), epochs=2))
+    assert not caches_reference(once, 1) and caches_reference(twice, 1)
+    assert caches_reference(prepare(tiny_run(fare(), epochs=2), world=2), 2)
+    assert reference_cache(once, accelerator) is None
+    table = reference_cache(twice, accelerator)
+    for batch in batch_stream(twice, 0, 0, 1, SkipLog(twice.images)):
+        assert torch.allclose(table[batch.index_B], twice.reference(batch.pixels_BCHW), atol=1e-6)
+
+
+def test_broken_images_are_left_out_and_a_batch_of_them_is_skipped(tiny_run, image_folder, capsys):
+    for image in sorted(image_folder.rglob("*.jpg"))[:7]:
+        image.write_bytes(b"no image")
+    config = tiny_run(lore(), batch_size=1, save_every=5)
+    train(config)
+    folder = RunFolder(config.output)
+    assert len(folder.rows()) == 5 and load_state(folder.checkpoints()[-1])["step"] == 12
+    assert "7 of 12 images" in capsys.readouterr().out
+
+
+def test_nothing_but_broken_images(tiny_run, image_folder):
+    for image in image_folder.rglob("*.jpg"):
+        image.write_bytes(b"no image")
+    config = tiny_run(fare())
+    with pytest.raises(SeaAnchorError, match=r"no image in .* could be read"):
+        train(config)
+    assert not (config.output / "export").exists()
+
+
+def test_learning_rate():
+    config = SimpleNamespace(lr=2.0, warmup=4)
+    rates = [learning_rate(config, step, 12) for step in range(12)]
+    assert rates[:4] == [0.5, 1.0, 1.5, 2.0] and rates[4] == 2.0
+    assert rates[8] == pytest.approx(1.0) and rates[4:] == sorted(rates[4:], reverse=True) and 0 < rates[-1] < 0.1
+    assert learning_rate(SimpleNamespace(lr=2.0, warmup=0), 0, 1) == 2.0
+
+
+# --- the constraint, processes, trackers -----------------------------------------------------------------------------------------------
+
+
+def test_multipliers_reduce_violations(tiny_run, tmp_path):
+    """Same weak initial multiplier, free to rise or frozen."""
+    rates = {}
+    for dual_lr in (0.0, 0.05):
+        anchor = AnchorConfig("lagrangian", rho=0.01, dual_lr=dual_lr, dual_hidden=32, initial_multiplier=0.1)
+        attack = PerturbationConfig(epsilon="16/255", num_steps=3)
+        config = tiny_run(lore(), batch_size=12, epochs=20, primal_steps=2, log_every=20, save_every=100, perturbation=attack, anchor=anchor)
+        train(replace(config, output=tmp_path / str(dual_lr)))
+        (row,) = RunFolder(tmp_path / str(dual_lr)).rows()
+        rates[dual_lr] = row
+    assert rates[0.0]["violation_rate"] > 0.7 and rates[0.0]["multiplier"] == pytest.approx(0.1)
+    assert rates[0.05]["violation_rate"] < 0.2 and rates[0.05]["multiplier"] > 1
+    assert rates[0.05]["clean_distance"] < rates[0.0]["clean_distance"] / 4
+
+
+def test_two_processes(tiny_run, tmp_path):
+    """Both take part, the first alone writes, and the run can be taken up again."""
+    config = tiny_run(lore(), epochs=2, max_steps=3, resume="auto")
+    port = random.Random(os.getpid()).randrange(20_000, 60_000)
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    process = start(config, tmp_path / "recipe.yaml", launch=launch, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert output.count("/3  adv") == 3  # one line a batch, not two
+    rows = RunFolder(config.output).rows()
+    assert [row["step"] for row in rows] == [1, 2, 3] and all(math.isfinite(v) for row in rows for v in row.values())
+    assert sound(RunFolder(config.output))[-1] == 3 and (config.output / "export" / "open_clip_config.json").exists()
+    with pytest.raises(SeaAnchorError, match="other processes"):
+        train(config)
+
+
+@pytest.mark.parametrize("kind", ["wandb", "trackio", "tensorboard"])
+def test_trackers_get_every_line(tiny_run, monkeypatch, kind):
+    seen: list = []
+    package = ModuleType(kind)
+    if kind == "tensorboard":
+
+        class SummaryWriter:
+            def __init__(self, log_dir):
+                seen.append(("init", log_dir))
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *args):
+                seen.append(("finish",))
+
+            def add_scalar(self, name, value, step):
+                seen.append((name, value, step))
+
+        package.SummaryWriter = SummaryWriter
+    else:
+        package.init = lambda **kwargs: seen.append(("init", kwargs["name"]))
+        package.log = lambda row, step: seen.extend((name, value, step) for name, value in row.items())
+        package.finish = lambda: seen.append(("finish",))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard" if kind == "tensorboard" else kind, package)
+    config = tiny_run(fare(), report_to=kind)
+    train(config)
+    assert seen[0][0] == "init" and seen[-1] == ("finish",)
+    expected = [(name, value, row["step"]) for row in RunFolder(config.output).rows() for name, value in flatten(row).items()]
+    assert seen[1:-1] == expected
+
+
+@pytest.mark.parametrize("kind", ["wandb", "trackio", "tensorboard"])
+def test_a_tracker_that_is_not_installed_is_named_at_once(tiny_run, monkeypatch, kind):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard" if kind == "tensorboard" else kind, None)
+    config = tiny_run(fare(), report_to=kind)
+    with pytest.raises(SeaAnchorError, match=rf"{kind} is not installed[\s\S]*seaanchor\[tracking\]"):
+        train(config)
+    assert not config.output.exists()
