@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 
 from seaanchor import __version__
@@ -17,7 +17,7 @@ recipes_app = App(name="recipes", help="Shipped recipes.")
 app.command(train_app)
 app.command(recipes_app)
 
-Suite = Literal["clean", "pgd", "apgd-ce", "apgd"]
+SUITES = ("clean", "pgd", "apgd-ce", "apgd")
 
 
 @train_app.default
@@ -147,12 +147,12 @@ def evaluate(
     from seaanchor.evaluation.zeroshot import AttackPlan
     from seaanchor.report.table import print_results
 
-    wanted = [name.strip() for name in suite.split(",") if name.strip()]
-    legal = ("clean", "pgd", "apgd-ce", "apgd")
-    if unknown := [name for name in wanted if name not in legal]:
-        raise SeaAnchorError(f"unknown suite {', '.join(unknown)}", f"any of {', '.join(legal)}", "correct --suite")
+    wanted = _suites(suite)
+    for flag, value, least in (("--batch-size", batch_size, 1), ("--num-steps", num_steps, 0), ("--workers", workers, 0), ("--samples", samples or 1, 1)):
+        if value < least:
+            raise SeaAnchorError(f"{flag} {value}", f"at least {least}", "correct it")
     epsilons = tuple(sorted(parse_epsilon(e.strip(), norm) for e in epsilon.split(",")))
-    plans = tuple(AttackPlan(name, norm, epsilons, num_steps, seed) for name in wanted if name != "clean")  # type: ignore[arg-type]
+    plans = tuple(AttackPlan(name, norm, epsilons, num_steps, seed) for name in wanted if name != "clean")  # type: ignore[arg-type] # checked above
     protocol = Protocol(plans, tuple(templates), samples, seed)
     results = run(
         model, data, protocol, output, pretrained=pretrained, reference=reference, class_names=class_names,
@@ -219,9 +219,14 @@ def cat(name: str, /) -> None:
 def cp(name: str, target: Path | None = None, /) -> None:
     """Copy a recipe to a file of your own, to be edited and given to `seaanchor train`."""
     target = target or Path(f"{name}.yaml")
-    if target.exists():
-        raise SeaAnchorError(f"{target} exists", "a new file", "name another target")
-    target.write_text(_recipe_yaml(name))
+    text = _recipe_yaml(name)
+    try:
+        with target.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        raise SeaAnchorError(f"{target} exists", "a new file", "name another target") from None
+    except OSError as error:
+        raise SeaAnchorError(f"{target} could not be written: {error.strerror}", "a file in a folder that is there", "name another target") from error
     print(target)
 
 
@@ -240,6 +245,18 @@ def env() -> None:
     from seaanchor.runs import environment
 
     print(json.dumps(environment(), indent=2))
+
+
+def _suites(joined: str) -> list[str]:
+    from difflib import get_close_matches
+
+    wanted = [name.strip() for name in joined.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in SUITES]
+    if unknown or not wanted:
+        near = get_close_matches(unknown[0], SUITES, n=1, cutoff=0.4) if unknown else []
+        change = f"did you mean {near[0]}?" if near else "correct --suite"
+        raise SeaAnchorError(f"unknown suite {', '.join(unknown) or repr(joined)}", f"any of {', '.join(SUITES)}", change)
+    return list(dict.fromkeys(wanted))
 
 
 def _recipe_yaml(name: str) -> str:
@@ -263,22 +280,26 @@ def _recipe(name: str) -> dict:
     if name.endswith((".yaml", ".yml")):
         return to_dict(from_dict(RunConfig, read_yaml(Path(name))))
     near = get_close_matches(name, RECIPES, n=1, cutoff=0.4)
-    raise SeaAnchorError(f"no recipe is called {name!r}", f"one of {', '.join(RECIPES)}, or a .yaml file", f"did you mean {near[0]}?" if near else "see `seaanchor recipes ls`")
+    change = f"did you mean {near[0]}?" if near else "see `seaanchor recipes ls`"
+    raise SeaAnchorError(f"no recipe is called {name!r}", f"one of {', '.join(RECIPES)}, or a .yaml file", change)
 
 
 def main() -> None:
-    """Entry point: the recipe named on the command line becomes the defaults of the flags."""
+    """Entry point: the recipe named on the command line becomes the defaults of the flags. Mistakes end with one `error:` and code 2."""
     arguments = sys.argv[1:]
     try:
-        if len(arguments) > 1 and arguments[0] == "train" and not arguments[1].startswith("-") and arguments[1] != "pretrain":
-            settings = {k: v for k, v in _recipe(arguments[1]).items() if v is not None}
-            app.config = [Dict({"train": _drop_none(settings)}, source=arguments[1])]
-        app(arguments)
-    except SeaAnchorError as error:
+        command, bound, *_ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+        if command is train:
+            recipe = bound.arguments["recipe"]
+            app.config = (Dict({"train": _drop_none(_recipe(recipe))}, source=recipe),)
+        app(arguments, exit_on_error=False, print_error=False)
+    except (SeaAnchorError, CycloptsError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        app.config = ()
 
 
 def _drop_none(settings: dict) -> dict:

@@ -69,7 +69,7 @@ def evaluate(
         SeaAnchorError: an unknown model, a folder without labelled images, a class list that is too short, or a model that fails
             its self-checks (its result file is written and says so).
     """
-    run = _Run(output, batch_size, workers, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")), skip_existing)
+    run = _Run(output, batch_size, workers, _device(device), skip_existing)
     model = load_model(name, pretrained, protocol.image_size)
     anchor_name, anchor_pretrained = (reference, pretrained) if reference else reference_of(name)
     anchor = load_model(anchor_name, anchor_pretrained, model.encoder.image_size) if anchor_name else None
@@ -79,6 +79,14 @@ def evaluate(
         beside = _one(anchor, source, images, protocol, run, None) if anchor else None
         results.append(_one(model, source, images, protocol, run, beside))
     return results
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        return torch.empty(0, device=name or ("cuda" if torch.cuda.is_available() else "cpu")).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        reason = str(error).splitlines()[0][:200]
+        raise SeaAnchorError(f"device {name!r} cannot be used: {reason}", "cpu, cuda, cuda:1, mps ...", "correct --device") from error
 
 
 def reference_of(name: str) -> tuple[str | None, str | None]:

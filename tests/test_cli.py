@@ -1,0 +1,274 @@
+"""The command line: quick, forgiving, and one clear error for each mistake."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from seaanchor import cli
+from seaanchor.config import RunConfig
+from seaanchor.recipes import RECIPES
+
+COMMANDS = [[], ["train"], ["train", "pretrain"], ["evaluate"], ["export"], ["quickstart"], ["recipes"], ["env"]]
+COMMANDS += [["recipes", name] for name in ("ls", "cat", "cp", "validate")]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a command in this process: (exit code, output, errors)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["seaanchor", *arguments])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def train(run, monkeypatch):
+    """Runs `seaanchor train ...` up to the configuration it would train with."""
+    import seaanchor.train as module
+
+    def call(*arguments: str) -> RunConfig:
+        got = []
+        monkeypatch.setattr(module, "train", lambda config: got.append(config) or Path("runs/x"))
+        code, _, errors = run("train", *arguments)
+        assert code == 0, errors
+        (config,) = got
+        return config
+
+    return call
+
+
+def program(*arguments: str, **settings) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "seaanchor.cli", *arguments], capture_output=True, text=True, timeout=60, check=False, **settings)
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    def seconds() -> float:
+        started = time.perf_counter()
+        assert program("--help").returncode == 0
+        return time.perf_counter() - started
+
+    assert min(seconds() for _ in range(5)) <= 0.3
+    code = "import sys, seaanchor, seaanchor.cli; print([m for m in ('torch', 'open_clip', 'timm', 'transformers', 'matplotlib', 'numpy') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_import_is_quick():
+    code = "import time; t = time.perf_counter(); import seaanchor; print(time.perf_counter() - t)"
+    assert min(float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) for _ in range(3)) <= 0.1
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(run, command):
+    code, out, _ = run(*command, "--help")
+    assert code == 0
+    assert out.startswith("Usage: seaanchor")
+    name = command[-1] if command else "seaanchor"
+    assert name in out
+    assert len(out.splitlines()) > 3
+
+
+def test_help_names_every_setting_with_its_meaning(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, out, _ = run("train", "--help")
+    for flag in ("--model", "--pretrained", "--train-data", "--batch-size", "--epochs", "--lr", "--wd", "--warmup", "--precision", "--workers", "--seed",
+                 "--resume", "--report-to", "--device", "--perturbation.epsilon", "--anchor.rho"):  # fmt: skip
+        assert flag in out, flag
+    _, out, _ = run("evaluate", "--help")
+    assert "--skip-existing" in out
+
+
+def test_version(run):
+    from seaanchor import __version__
+
+    assert run("--version")[1].strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "fare", "--lrr", "3"], ["--lrr", "Did you mean --lr?"]),
+        (["train", "fare", "--perturbatoin.epsilon", "4/255"], ["Did you mean --perturbation.epsilon?"]),
+        (["train", "far"], ["no recipe is called 'far'", "did you mean fare?"]),
+        (["train", "zzz"], ["no recipe is called 'zzz'", "recipes ls"]),
+        (["train", "missing.yaml"], ["missing.yaml could not be read"]),
+        (["train"], ["RECIPE"]),
+        (["train", "fare", "lore"], ["lore"]),
+        (["train", "fare", "--perturbation.epsilon", "4"], ["epsilon 4", "did you mean 4/255?"]),
+        (["train", "fare", "--perturbation.epsilon", "x"], ["epsilon 'x'"]),
+        (["train", "fare", "--objective.kind", "tekoa"], ["tecoa"]),
+        (["train", "fare", "--batch-size", "abc"], ["--batch-size", "abc"]),
+        (["train", "fare", "--batch-size", "0"], ["batch_size is 0"]),
+        (["train", "fare", "--perturbation.kind", "none"], ["the policy already is the reference"]),
+        (["evalute"], ['"evalute"', '"evaluate"']),
+        (["evaluate", "--data", "x"], ["--model"]),
+        (["evaluate", "--model", "x", "--data", "x", "--suite", "clen"], ["unknown suite clen", "did you mean clean?"]),
+        (["evaluate", "--model", "x", "--data", "x", "--suite", ","], ["unknown suite ','"]),
+        (["evaluate", "--model", "x", "--data", "x", "--epsilon", "2"], ["epsilon 2", "did you mean 2/255?"]),
+        (["evaluate", "--model", "x", "--data", "x", "--batch-size", "0"], ["--batch-size 0"]),
+        (["evaluate", "--model", "x", "--data", "x", "--num-steps", "-1"], ["--num-steps -1"]),
+        (["evaluate", "--model", "x", "--data", "x", "--device", "gpu"], ["device 'gpu'"]),
+        (["evaluate", "--model", "ViT-B-33", "--data", "x"], ["no model is called 'ViT-B-33'", "nearest names"]),
+        (["export", "--model", "ViT-B-33", "--output", "x"], ["no model is called 'ViT-B-33'"]),
+        (["recipes", "cat", "lor"], ["did you mean lore?"]),
+        (["recipes", "validate", "missing.yaml"], ["missing.yaml could not be read"]),
+    ],
+    ids=lambda value: " ".join(value)[:50] if value and value[0] in ("train", "evalute", "evaluate", "export", "recipes") else "",
+)  # fmt: skip
+def test_mistakes(run, arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, errors = run(*arguments)
+    assert code == 2
+    assert out == ""
+    assert errors.startswith("error: ")
+    assert errors.count("error: ") == 1
+    assert "Traceback" not in errors
+    for word in words:
+        assert word in errors
+    assert not list(tmp_path.iterdir())  # nothing was written
+
+
+def test_mistakes_end_the_program_with_code_2():
+    for arguments in (["train", "far"], ["train", "fare", "--lrr", "3"]):
+        result = program(*arguments)
+        assert result.returncode == 2
+        assert result.stderr.startswith("error: ")
+        assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_by_name_is_that_recipe(train, name):
+    assert train(name) == RECIPES[name]()
+
+
+def test_flags_override_the_recipe_wherever_it_stands(train):
+    expected = replace(RECIPES["lore"](), lr=3e-4, batch_size=7)
+    assert train("lore", "--lr", "3e-4", "--batch-size", "7") == expected
+    assert train("--lr", "3e-4", "lore", "--batch-size", "7") == expected
+    assert train("--lr", "3e-4", "--batch-size", "7", "lore") == expected
+    nested = train("lore", "--anchor.rho", "0.3", "--perturbation.epsilon", "8/255")
+    assert nested.anchor == replace(RECIPES["lore"]().anchor, rho=0.3)
+    assert nested.perturbation == replace(RECIPES["lore"]().perturbation, epsilon="8/255")
+
+
+def test_a_recipe_leaves_nothing_behind_for_the_next_one(train):
+    assert train("lore").anchor.kind == "lagrangian"
+    assert train("fare") == RECIPES["fare"]()
+
+
+def test_lists_and_paths_from_the_command_line_and_from_yaml(train, tmp_path):
+    flags = ["--val-data", "a", "--val-data", "b", "--eval-every", "9", "--templates", "a {}", "--class-names", "names.txt"]
+    config = train("fare", *flags, "--output", str(tmp_path / "o"))
+    assert config.val_data == ("a", "b")
+    assert config.templates == ("a {}",)
+    assert config.output == tmp_path / "o"
+    assert config.class_names == Path("names.txt")
+    recipe = tmp_path / "mine.yaml"
+    settings = {"val_data": ["a", "b"], "eval_every": 9, "output": "o", "class_names": "n.txt", "templates": ["{}", "a {}"], "anchor": {"kind": "penalty"}}
+    recipe.write_text(yaml.safe_dump(settings))
+    expected = RunConfig(val_data=("a", "b"), eval_every=9, output=Path("o"), class_names=Path("n.txt"), templates=("{}", "a {}"))
+    assert train(str(recipe)) == replace(expected, anchor=replace(expected.anchor, kind="penalty"))
+    assert train(str(recipe), "--val-data", "c").val_data == ("c",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("lr: fast", ["lr is 'fast'"]),
+        ("lrr: 3", ["unknown setting lrr", "did you mean lr?"]),
+        ("anchor:\n  roh: 1", ["unknown setting anchor.roh", "rho?"]),
+        ("anchor: lagrangian", ["anchor is 'lagrangian'"]),
+        ("- a", ["holds list"]),
+        ("a: [", ["could not be read as a recipe"]),
+    ],
+)  # fmt: skip
+def test_a_recipe_file_with_a_mistake(run, tmp_path, text, words):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    for command in (["train"], ["recipes", "validate"]):
+        code, _, errors = run(*command, str(file))
+        assert code == 2
+        for word in words:
+            assert word in errors
+
+
+def test_recipes_ls_cat_cp_and_validate(run, train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    listed = run("recipes", "ls")[1]
+    assert [line.split()[0] for line in listed.splitlines()] == list(RECIPES)
+    assert all(len(line.split()) > 3 for line in listed.splitlines())
+    for name in RECIPES:
+        code, out, _ = run("recipes", "cp", name)
+        assert (code, out.strip()) == (0, f"{name}.yaml")
+        assert Path(f"{name}.yaml").read_text() == run("recipes", "cat", name)[1]
+        code, out, _ = run("recipes", "validate", f"{name}.yaml")
+        assert (code, out.strip()) == (0, f"{name}.yaml: valid")
+        assert train(f"{name}.yaml") == RECIPES[name]()
+    first = next(iter(RECIPES))
+    assert run("recipes", "cp", first)[0] == 2  # never written over
+    assert run("recipes", "cp", first, "other.yaml")[0] == 0
+    code, _, errors = run("recipes", "cp", first, "no/such/folder.yaml")
+    assert code == 2
+    assert "could not be written" in errors
+
+
+def test_env_is_json(run):
+    code, out, _ = run("env")
+    assert code == 0
+    assert json.loads(out)["versions"]["torch"]
+
+
+def test_evaluate_and_export_end_to_end(run, clip_folder, image_folder, tmp_path):
+    output = tmp_path / "results"
+    arguments = ["evaluate", "--model", str(clip_folder), "--data", str(image_folder), "--output", str(output), "--batch-size", "6"]
+    attack = ["--suite", "clean, pgd", "--epsilon", "4/255,1/255", "--num-steps", "2"]
+    code, out, errors = run(*arguments, *attack, "--samples", "9", "--seed", "5", "--templates", "{}", "a {}")
+    assert code == 0, errors
+    assert "pgd, 2 steps, ε = 1/255" in out
+    (file,) = output.iterdir()
+    result = json.loads(file.read_text())
+    protocol = result["protocol"]
+    assert protocol["plans"] == [{"name": "pgd", "norm": "linf", "epsilons": [1 / 255, 4 / 255], "num_steps": 2, "seed": 5}]
+    assert (protocol["samples"], protocol["seed"], protocol["templates"]) == (9, 5, ["{}", "a {}"])
+    assert result["clean"]["n"] == 9
+    code, out, errors = run("export", "--model", str(clip_folder), "--output", str(tmp_path / "export"), "--half")
+    assert code == 0, errors
+    assert "written and verified" in out
+    code, _, errors = run("evaluate", "--model", str(tmp_path / "export"), "--data", str(image_folder / "apple"), "--output", str(output))
+    assert code == 2
+    assert "no class folders" in errors
+
+
+def test_dry_run_rehearses_and_writes_nothing(run, monkeypatch, tmp_path):
+    import seaanchor.dry_run as module
+
+    got = []
+    monkeypatch.setattr(module, "dry_run", got.append)
+    assert run("train", "tecoa", "--dry-run", "--output", str(tmp_path / "run"))[0] == 0
+    assert got == [replace(RECIPES["tecoa"](), output=tmp_path / "run")]
+    assert not (tmp_path / "run").exists()
+
+
+def test_interrupting_is_no_error(run, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    import seaanchor.runs as module
+
+    monkeypatch.setattr(module, "environment", interrupted)
+    code, _, errors = run("env")
+    assert code == 130
+    assert errors == ""
