@@ -14,7 +14,7 @@ from seaanchor.encoders.head import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.parts import Batch, Head, Targets
 from seaanchor.recipes import assemble, fare, lore, penalty, tecoa
-from seaanchor.step import Moving, train_step, training_forward
+from seaanchor.step import Moving, step_seed, train_step, training_forward
 
 ONE_PROCESS = SimpleNamespace(num_processes=1, process_index=0, unwrap_model=lambda m: m, backward=lambda loss: loss.backward())
 PIXELS = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -205,6 +205,20 @@ def test_the_step_is_a_function_of_seed_step_and_process():
         run_step(fare(), model, junk=junk)
         results.append(torch.cat([p.flatten() for p in model.parameters()]))
     assert torch.equal(*results)
+
+
+def test_every_step_and_process_has_its_own_random_start():
+    seeds = {step_seed(seed, step, rank) for seed in range(3) for step in range(50) for rank in range(8)}
+    assert len(seeds) == 3 * 50 * 8
+    starts = []
+    for step in (0, 1):
+        method = assemble(replace(fare(), perturbation=PerturbationConfig(num_steps=0)), 6)
+        encoder, seen = tower(), []
+        encoder.register_forward_pre_hook(lambda module, args, seen=seen: seen.append(args[0]))
+        moving = Moving(encoder, torch.optim.SGD(encoder.parameters(), lr=0.0), None, None)
+        train_step(method, moving, ONE_PROCESS, BATCH, Targets(torch.randn(4, 6)), fare(), step)
+        starts.append(seen[0])
+    assert 0 < (starts[0] - starts[1]).abs().max() <= 2 * 2 / 255 + 1e-6
 
 
 # --- precision ------------------------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from seaanchor.checkpoint import load_state
 from seaanchor.config import AnchorConfig, PerturbationConfig, RunConfig, to_dict
 from seaanchor.data.folder import SkipLog
 from seaanchor.errors import SeaAnchorError
-from seaanchor.recipes import fare, lore, tecoa_kl
+from seaanchor.recipes import fare, lore, tecoa_kl, tecoa_lore
 from seaanchor.runs import RunFolder
 from seaanchor.step import learning_rate
 from seaanchor.tracking import flatten
@@ -144,6 +144,45 @@ def test_two_runs_of_one_process_may_differ_in_precision(tiny_run, tmp_path, mon
     first, low, again = (final(config) for config in configs)
     assert_same(first, again)
     assert not torch.equal(first["state"]["policy"]["tower.proj"], low["state"]["policy"]["tower.proj"])
+
+
+def test_what_else_uses_accelerate_in_this_process_changes_nothing(tiny_run):
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    Accelerator(mixed_precision="bf16", cpu=True)
+    train(tiny_run(fare()))
+
+
+def test_the_encoder_is_in_train_mode_whatever_happens_in_between(tiny_run, image_folder, monkeypatch):
+    """After logging, evaluating and saving too, so that dropout and the like stay on."""
+    modes = []
+    original = loop.train_step
+    monkeypatch.setattr(loop, "train_step", lambda method, moving, *args: modes.append(moving.policy.training) or original(method, moving, *args))
+    train(tiny_run(fare(), save_every=1, eval_every=1, eval_samples=3, val_data=(str(image_folder),)))
+    assert modes == [True] * 4
+
+
+def test_random_layers_do_not_keep_a_run_from_going_on_to_the_same_bits(tiny_run, tmp_path, monkeypatch, clip_folder):
+    """Patches dropped at random, in a run logged at other times than the one it is compared with."""
+    shutil.copytree(clip_folder, tmp_path / "model")
+    file = tmp_path / "model" / "open_clip_config.json"
+    settings = json.loads(file.read_text())
+    settings["model_cfg"]["vision_cfg"]["patch_dropout"] = 0.5
+    file.write_text(json.dumps(settings))
+    whole = replace(tiny_run(fare(), epochs=2), model=str(tmp_path / "model"), resume="auto")
+    train(whole)
+    broken = replace(whole, output=tmp_path / "broken", log_every=3)
+    with monkeypatch.context() as patch:
+        at_step(patch, 5, killed)
+        with pytest.raises(InterruptedError):
+            train(broken)
+    train(broken)
+    assert_same(final(whole)["state"], final(broken)["state"])
+    plain = replace(whole, model=str(clip_folder), output=tmp_path / "plain")
+    train(plain)
+    assert not torch.equal(final(whole)["state"]["policy"]["tower.proj"], final(plain)["state"]["policy"]["tower.proj"])  # some were dropped
 
 
 def test_what_may_change_on_resuming_changes_nothing(tiny_run, tmp_path):
@@ -447,21 +486,29 @@ def test_multipliers_reduce_violations(tiny_run, tmp_path):
     assert rates[0.05]["clean_distance"] < rates[0.0]["clean_distance"] / 4
 
 
-def test_two_processes(tiny_run, tmp_path):
-    """Both take part, the first alone writes, and the run can be taken up again."""
-    config = tiny_run(lore(), epochs=2, max_steps=3, resume="auto")
+def test_two_processes_train_as_one_with_twice_the_batch(tiny_run, tmp_path, clip_folder):
+    """Without random starts nothing else differs; the first process alone writes."""
+    recipe = tecoa_lore()
+    recipe = replace(recipe, anchor=replace(recipe.anchor, rho=1e-3, dual_lr=0.01), primal_steps=2)
+    one = tiny_run(recipe, batch_size=6, epochs=2, perturbation=PerturbationConfig(num_steps=2, random_start=False))
+    two = replace(one, batch_size=3, output=tmp_path / "two")
+    train(one)
     port = random.Random(os.getpid()).randrange(20_000, 60_000)
     launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    process = start(config, tmp_path / "recipe.yaml", launch=launch, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start(two, tmp_path / "recipe.yaml", launch=launch, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert output.count("/3  adv") == 3  # one line a batch, not two
-    rows = RunFolder(config.output).rows()
-    assert [row["step"] for row in rows] == [1, 2, 3] and all(math.isfinite(v) for row in rows for v in row.values())
-    assert sound(RunFolder(config.output))[-1] == 3 and (config.output / "export" / "open_clip_config.json").exists()
+    assert output.count("/4  adv") == 4  # one line a batch, not two
+    rows = RunFolder(two.output).rows()
+    assert [row["step"] for row in rows] == [1, 2, 3, 4] and all(math.isfinite(v) for row in rows for v in row.values())
+    ours, theirs, start_from = final(one)["state"], final(two)["state"], prepare(one)
+    for part, before in (("policy", start_from.model.encoder.state_dict()), ("dual", start_from.method.anchor.dual.state_dict())):
+        moved = sum((ours[part][k] - v).square().sum() for k, v in before.items()).sqrt()
+        apart = sum((ours[part][k] - theirs[part][k]).square().sum() for k in before).sqrt()
+        assert moved > 0 and apart / moved < 0.02, part
     with pytest.raises(SeaAnchorError, match="other processes"):
-        train(config)
+        train(replace(two, resume="auto"))
 
 
 @pytest.mark.parametrize("kind", ["wandb", "trackio", "tensorboard"])
