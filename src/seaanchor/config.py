@@ -1,41 +1,48 @@
-"""Configuration: frozen dataclasses, YAML in and out, and the checks that need more than one field.
+"""Configuration: frozen dataclasses, and the checks that need more than one field.
 
 Nothing here imports torch, so that a mistake in a recipe is found before anything slow happens.
 """
 
-import types
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
-from difflib import get_close_matches
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from seaanchor.errors import SeaAnchorError
-
-T = TypeVar("T")
+from seaanchor.settings import from_dict, read_yaml, to_dict
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
     """What should become better."""
 
-    kind: Literal["embedding_distance", "tecoa", "cross_entropy"] = "embedding_distance"
-    """embedding_distance needs no labels; tecoa and cross_entropy do."""
+    kind: Literal["embedding_distance", "tecoa", "cross_entropy", "dpo", "ipo", "kto"] = "embedding_distance"
+    """embedding_distance needs no labels; tecoa and cross_entropy do; dpo, ipo and kto need preferences."""
+    beta: float = 1.0
+    """Sharpness of dpo, ipo and kto."""
+    label_smoothing: float = 0.0
+    """dpo: share of pairs thought to be labelled the wrong way round."""
+    reference_free: bool = False
+    """dpo: take the reference's margin as 0."""
+    desirable_weight: float = 1.0
+    """kto: weight of desirable rows."""
+    undesirable_weight: float = 1.0
+    """kto: weight of undesirable rows."""
 
 
 @dataclass(frozen=True)
 class AnchorConfig:
     """How the encoder is kept near its frozen reference."""
 
-    kind: Literal["none", "penalty", "lagrangian"] = "none"
-    """none, a fixed penalty weight, or a per-sample constraint with learned multipliers."""
+    kind: Literal["none", "penalty", "kl", "lagrangian"] = "none"
+    """none, a fixed weight on the distance, a fixed weight on the KL of class distributions, or a per-sample constraint with learned multipliers."""
     on: Literal["embedding", "distribution"] = "embedding"
-    """What is held: raw embeddings, or class distributions (KL; needs class names)."""
+    """What penalty and lagrangian hold: raw embeddings, or class distributions (KL; needs class names)."""
     margin: Literal["adaptive", "fixed"] = "adaptive"
     """Whether the allowed distance follows each sample's own norm (or entropy)."""
     rho: float = 0.1
     """Allowed distance of a clean image, as a share of its margin; for other anchors, what violations are reported against."""
     weight: float = 1.0
-    """Weight of the penalty."""
+    """Weight of penalty and kl."""
     dual: Literal["network", "linear", "scalar"] = "network"
     """What the multiplier is a function of."""
     dual_lr: float = 5e-4
@@ -54,8 +61,8 @@ class AnchorConfig:
 class PerturbationConfig:
     """On which hard inputs."""
 
-    kind: Literal["none", "pgd", "apgd"] = "pgd"
-    """The attack training images go through."""
+    kind: Literal["none", "pgd", "apgd", "typographic", "attribute"] = "pgd"
+    """What training images go through: nothing, a gradient attack, a wrong class word drawn on, or swapped words in their captions."""
     norm: Literal["linf", "l2"] = "linf"
     """The ball's norm."""
     epsilon: str = "2/255"
@@ -68,14 +75,32 @@ class PerturbationConfig:
     """Start from a random point of the ball."""
     momentum: float = 0.0
     """Momentum of the gradient."""
+    words: Literal["all", "even", "odd"] = "all"
+    """typographic: class names that may be drawn, by their number."""
+    fonts: Literal["train", "unseen"] = "train"
+    """typographic: which shipped fonts."""
+    sizes: tuple[float, ...] = (20 / 224, 40 / 224)
+    """typographic: smallest and largest glyph height as a share of the image's side."""
+    variants: int = 0
+    """typographic: different drawings of each image; 0 draws anew each time."""
+    swap: str = "gender"
+    """attribute: the shipped word pairs gender, or a file with two words a line."""
+    flip: bool = False
+    """attribute: prefer the swapped caption."""
 
 
 @dataclass(frozen=True)
 class AdapterConfig:
     """Which parameters move."""
 
-    kind: Literal["full"] = "full"
-    """The whole image tower."""
+    kind: Literal["full", "linear", "lora"] = "full"
+    """The whole image tower, one linear map on both embeddings, or low-rank updates of the tower."""
+    orthogonality: float = 1.0
+    """linear: weight of the penalty that keeps the map near an orthogonal one."""
+    rank: int = 8
+    """lora: rank of the updates."""
+    alpha: float = 16.0
+    """lora: scale of the updates."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +141,12 @@ class RunConfig:
     """Weight decay."""
     warmup: int = 0
     """Batches of linear warm-up, before the cosine."""
+    optimizer: Literal["adamw", "adamax"] = "adamw"
+    """Optimizer of the encoder."""
+    average: Literal["none", "beta", "ema"] = "none"
+    """Average of the weights over training, exported beside the last ones."""
+    ema_decay: float = 0.99
+    """Decay of the exponential average."""
     grad_clip: float | None = None
     """Largest gradient norm; free by default."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -158,97 +189,6 @@ def parse_epsilon(text: str | float, norm: str = "linf") -> float:
     return value
 
 
-def from_dict(cls: type[T], data: dict[str, Any], where: str = "") -> T:
-    """Build a configuration dataclass from plain data; unknown keys and wrong types are errors.
-
-    Raises:
-        SeaAnchorError: names the key, the nearest legal one, and the expected type.
-    """
-    hints = get_type_hints(cls)
-    values = {}
-    for key, value in data.items():
-        if key not in hints:
-            near = _near(cls, str(key), where)
-            raise SeaAnchorError(f"unknown setting {where}{key}", f"one of {', '.join(sorted(hints))}", f"did you mean {near}?" if near else "remove it")
-        values[key] = _cast(hints[key], value, f"{where}{key}")
-    return cls(**values)
-
-
-def _near(cls: type, key: str, where: str) -> str | None:
-    """The setting most likely meant: one of this name in a section of `cls`, or of a similar name in `cls` itself."""
-    hints = get_type_hints(cls)
-    sections = [name for name, hint in hints.items() if is_dataclass(hint) and key in get_type_hints(hint)]
-    near = get_close_matches(key, hints, n=1, cutoff=0.5)
-    return f"{where}{sections[0]}.{key}" if sections else f"{where}{near[0]}" if near else None
-
-
-def _cast(hint: Any, value: Any, name: str) -> Any:
-    if is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise SeaAnchorError(f"{name} is {value!r}", "a section with settings of its own", f"write {name}: on one line and its settings indented below")
-        return from_dict(hint, value, f"{name}.")  # type: ignore[arg-type]
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return None if value is None else _cast(next(a for a in args if a is not type(None)), value, name)
-    if origin is Literal:
-        if value not in args:
-            near = get_close_matches(str(value), [str(a) for a in args], n=1, cutoff=0.4)
-            raise SeaAnchorError(f"{name} is {value!r}", f"one of {', '.join(map(str, args))}", f"did you mean {near[0]}?" if near else "choose one of them")
-        return value
-    if origin is tuple:
-        items = value if isinstance(value, list | tuple) else [value]
-        return tuple(_cast(args[0], item, name) for item in items)
-    return _cast_plain(hint, value, name)
-
-
-def _cast_plain(hint: type, value: Any, name: str) -> Any:
-    try:
-        if hint is bool and not isinstance(value, bool):
-            raise ValueError
-        if hint is int and float(value) != int(value):
-            raise ValueError
-        if hint is not bool and (value is None or isinstance(value, bool | dict | list)):
-            raise ValueError
-        return hint(value)
-    except (TypeError, ValueError, OverflowError):
-        raise SeaAnchorError(f"{name} is {value!r}", f"a value of type {hint.__name__}", "correct it") from None
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Plain data that YAML and JSON can hold; `from_dict` gives the same configuration back."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: plain(v) for k, v in value.items()}
-        if isinstance(value, tuple | list):
-            return [plain(v) for v in value]
-        return str(value) if isinstance(value, Path) else value
-
-    return plain(asdict(config))
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The settings of a recipe file.
-
-    Raises:
-        SeaAnchorError: the file is missing or is no YAML mapping.
-    """
-    import yaml
-
-    try:
-        data = _strings_for_keys(yaml.safe_load(path.read_text()))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SeaAnchorError(f"{path} could not be read as a recipe ({error})", "a YAML file of settings", "see `seaanchor recipes ls` and `cp`") from error
-    if not isinstance(data, dict):
-        raise SeaAnchorError(f"{path} holds {type(data).__name__}", "a YAML mapping of settings", "start from `seaanchor recipes cp lore`")
-    return data
-
-
-def _strings_for_keys(node: Any) -> Any:
-    """YAML 1.1 reads a bare `on` as true, also where it is an anchor's setting."""
-    return {"on" if key is True else key: _strings_for_keys(value) for key, value in node.items()} if isinstance(node, dict) else node
-
-
 def check(config: RunConfig) -> RunConfig:
     """The configuration itself, if its parts go together.
 
@@ -263,7 +203,8 @@ def check(config: RunConfig) -> RunConfig:
         ("batch_size", config.batch_size, 1), ("epochs", config.epochs, 1), ("primal_steps", config.primal_steps, 1),
         ("lr", config.lr, 0), ("wd", config.wd, 0), ("anchor.rho", anchor.rho, 0), ("anchor.weight", anchor.weight, 0),
         ("anchor.dual_lr", anchor.dual_lr, 0), ("anchor.dual_hidden", anchor.dual_hidden, 1), ("perturbation.num_steps", perturbation.num_steps, 0),
-        ("perturbation.momentum", perturbation.momentum, 0), ("save_every", config.save_every, 1), ("log_every", config.log_every, 1),
+        ("perturbation.momentum", perturbation.momentum, 0), ("perturbation.variants", perturbation.variants, 0), ("adapter.rank", config.adapter.rank, 1),
+        ("adapter.orthogonality", config.adapter.orthogonality, 0), ("save_every", config.save_every, 1), ("log_every", config.log_every, 1),
         ("warmup", config.warmup, 0), ("workers", config.workers, 0), ("max_steps", config.max_steps, 1), ("image_size", config.image_size, 1),
         ("eval_every", config.eval_every, 1), ("eval_samples", config.eval_samples, 1),
     ):  # fmt: skip
@@ -276,21 +217,57 @@ def check(config: RunConfig) -> RunConfig:
     if bool(config.eval_every) != bool(config.val_data):
         missing = "val_data" if config.eval_every else "eval_every"
         raise SeaAnchorError(f"evaluation while training without {missing}", "eval_every and val_data, or neither", f"set {missing}")
-    if config.objective.kind == "embedding_distance" and perturbation.kind == "none":
-        raise SeaAnchorError(
-            "objective embedding_distance with perturbation none is 0 from the start: the policy already is the reference",
-            "embedding_distance with pgd or apgd; tecoa or cross_entropy with any perturbation",
-            "choose a perturbation",
-        )
+    _check_composition(config)
     for template in config.templates:
         if "{}" not in template:
             raise SeaAnchorError(f"the template {template!r} has no {{}}", "a place for the class name, as in 'a photo of a {}.'", "add {}")
     return config
 
 
+PREFERENCE = ("dpo", "ipo", "kto")
+GRADIENT = ("pgd", "apgd")
+
+
+def _check_composition(config: RunConfig) -> None:
+    """Objective, anchor, perturbation and adapter against each other, before any weights load."""
+    objective, anchor, perturbation, adapter = (part.kind for part in (config.objective, config.anchor, config.perturbation, config.adapter))
+    illegal = {
+        "objective embedding_distance with perturbation none is 0 from the start: the policy already is the reference": (
+            objective == "embedding_distance" and perturbation == "none", "a perturbation that changes the image: pgd, apgd, typographic"
+        ),
+        "perturbation attribute changes texts, which only preferences look at": (
+            perturbation == "attribute" and objective not in PREFERENCE, "objective dpo, ipo or kto"
+        ),
+        f"adapter linear with perturbation {perturbation} would attack pixels, but it trains on embeddings computed once": (
+            adapter == "linear" and perturbation in GRADIENT, "perturbation typographic, attribute or none"
+        ),
+        f"adapter linear with objective {objective}: a map of both sides has no reference embedding to return to": (
+            adapter == "linear" and objective == "embedding_distance", "objective dpo, ipo, kto, cross_entropy or tecoa"
+        ),
+        f"adapter linear with anchor {anchor} on embeddings, which a map of both sides may turn freely": (
+            adapter == "linear" and anchor in ("penalty", "lagrangian") and config.anchor.on == "embedding", "anchor.on distribution, or anchor kl"
+        ),
+        "adapter linear draws words anew at every step, but it trains on embeddings computed once": (
+            adapter == "linear" and perturbation == "typographic" and config.perturbation.variants == 0, "perturbation.variants of at least 1"
+        ),
+        "adapter linear with evaluation while training, which looks at the tower": (adapter == "linear" and bool(config.eval_every), "no eval_every"),
+    }  # fmt: skip
+    for found, (applies, legal) in illegal.items():
+        if applies:
+            raise SeaAnchorError(found, legal, "change one of the two")
+    if objective in PREFERENCE and not 0 < config.objective.beta < float("inf"):
+        raise SeaAnchorError(f"objective.beta is {config.objective.beta}", "a positive number", "try 1.0")
+    if not 0 <= config.objective.label_smoothing < 0.5:
+        raise SeaAnchorError(f"objective.label_smoothing is {config.objective.label_smoothing}", "a share in [0, 0.5)", "correct it")
+    sizes = config.perturbation.sizes
+    if len(sizes) != 2 or not 0 < sizes[0] <= sizes[1] <= 1:
+        raise SeaAnchorError(f"perturbation.sizes is {sizes}", "smallest and largest share of the image's side, such as 0.09 0.18", "correct it")
+
+
 def needs_classes(config: RunConfig) -> bool:
     """Whether training needs class names and a text tower."""
-    return config.objective.kind != "embedding_distance" or (config.anchor.kind != "none" and config.anchor.on == "distribution")
+    distribution = config.anchor.kind == "kl" or (config.anchor.kind != "none" and config.anchor.on == "distribution")
+    return config.objective.kind != "embedding_distance" or distribution or config.perturbation.kind in ("typographic", "attribute")
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -4,7 +4,7 @@ Legend: B batch, D embedding dimension.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +34,12 @@ class Method:
         was_training = policy.training
         policy.eval()
 
+        # The reference's margin does not depend on the pixels that an attack moves, so its clean embedding will do.
+        fixed = replace(targets, preference=batch.preference, reference_perturbed_BD=targets.reference_BD)
+
         def loss(pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
             embedding_BD = policy(pixels_BCHW)
-            return self.objective.attack_loss(embedding_BD.float(), targets), embedding_BD
+            return self.objective.attack_loss(embedding_BD.float(), fixed), embedding_BD
 
         try:
             with frozen(policy):
@@ -44,10 +47,24 @@ class Method:
         finally:
             policy.train(was_training)
 
-    def primal_terms(self, encode: Encode, clean: Batch, perturbed: Batch, targets: Targets) -> LossTerms:
-        """Step 2: the loss the policy minimises, from one forward over perturbed and clean images together."""
+    def complete(self, targets: Targets, perturbed: Batch, reference: Encode | None) -> Targets:
+        """The targets with what only the perturbed batch can tell: its preferences and, where asked for, how the reference sees it."""
+        if not self.needs.reference_perturbed:
+            return replace(targets, preference=perturbed.preference)
+        if reference is None:
+            raise ValueError(f"{type(self.objective).__name__} needs the reference encoder")
+        return replace(targets, preference=perturbed.preference, reference_perturbed_BD=reference(perturbed.pixels_BCHW))
+
+    def primal_terms(self, encode: Encode, clean: Batch, perturbed: Batch, targets: Targets, policy: nn.Module | None = None) -> LossTerms:
+        """Step 2: the loss the policy minimises, from one forward over perturbed and clean images together.
+
+        `policy` is the module behind `encode`; an adapter that moves texts or has a penalty of its own reads it.
+        """
         embeddings = self._embed(encode, clean, perturbed)
-        return LossTerms(self.objective(embeddings, targets), self.anchor(embeddings, targets))
+        if policy is None:
+            return LossTerms(self.objective(embeddings, targets), self.anchor(embeddings, targets))
+        embeddings = replace(embeddings, head=self.adapter.head(policy, targets.head))
+        return LossTerms(self.objective(embeddings, targets), self.anchor(embeddings, targets), self.adapter.penalty(policy))
 
     def dual_loss(self, constraint: Constraint | None, targets: Targets) -> Tensor | None:
         """Step 3: what the dual variables minimise, of the distances the last primal step saw; None if there are none."""

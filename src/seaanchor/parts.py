@@ -93,15 +93,18 @@ class AnchorTerms:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The two halves of the primal loss, per sample (B,); the mean is taken where the step calls backward."""
+    """The primal loss: objective and anchor per sample (B,), and the adapter's own scalar if it has one; the mean is taken where the step
+    calls backward."""
 
     objective_B: Tensor
     anchor: AnchorTerms
+    adapter: Tensor | None = None
 
     @property
     def total_B(self) -> Tensor:
         """What the primal step minimises."""
-        return self.objective_B + self.anchor.loss_B
+        total_B = self.objective_B + self.anchor.loss_B
+        return total_B if self.adapter is None else total_B + self.adapter
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,14 @@ class Adapter(Protocol):
 
     def trainable(self, encoder: nn.Module) -> Iterable[nn.Parameter]:
         """Freeze what stays and return what moves."""
+        ...
+
+    def head(self, policy: nn.Module, head: Head | None) -> Head | None:
+        """The policy's own text side, or None where texts stay as the reference has them."""
+        ...
+
+    def penalty(self, policy: nn.Module) -> Tensor | None:
+        """A scalar that the adapter adds to the primal loss, or None."""
         ...
 
 

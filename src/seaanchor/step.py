@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from seaanchor.averaging import WeightAverage
 from seaanchor.config import RunConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.method import Encode, Method
@@ -26,9 +27,12 @@ class Moving:
     optimizer: torch.optim.Optimizer
     dual: nn.Module | None
     dual_optimizer: torch.optim.Optimizer | None
+    average: WeightAverage | None = None
 
 
-def train_step(method: Method, moving: Moving, accelerator, clean: Batch, targets: Targets, config: RunConfig, step: int) -> StepRecord:
+def train_step(
+    method: Method, moving: Moving, accelerator, clean: Batch, targets: Targets, config: RunConfig, step: int, reference: Encode | None = None
+) -> StepRecord:
     """One batch: perturb once, K primal steps with the multipliers detached, one dual step with the violation detached.
 
     All randomness, the attack's and that of layers such as dropout, is a function of seed, step and process: resuming needs no state.
@@ -37,9 +41,10 @@ def train_step(method: Method, moving: Moving, accelerator, clean: Batch, target
     seed = step_seed(config.seed, step, accelerator.process_index)
     torch.manual_seed(seed)
     perturbed = method.perturb(encoder, clean, targets, torch.Generator(clean.pixels_BCHW.device).manual_seed(seed))
+    targets = method.complete(targets, perturbed, reference)
     encode = training_forward(moving.policy, config.precision)
     for _ in range(config.primal_steps):
-        terms = method.primal_terms(encode, clean, perturbed, targets)
+        terms = method.primal_terms(encode, clean, perturbed, targets, encoder)
         moving.optimizer.zero_grad(set_to_none=True)
         accelerator.backward(terms.total_B.mean())
         if config.grad_clip is not None:
@@ -56,6 +61,8 @@ def train_step(method: Method, moving: Moving, accelerator, clean: Batch, target
         dual_loss.backward()
         _average_gradients(moving.dual, accelerator)
         moving.dual_optimizer.step()
+    if moving.average is not None:
+        moving.average.update()
     return StepRecord(terms.objective_B.detach(), constraint, terms.anchor.multiplier_B)
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
+
+from seaanchor.parts import Head
 
 
 @dataclass(frozen=True)
@@ -14,3 +16,11 @@ class Full:
         """All parameters of the encoder, asking for gradients."""
         encoder.requires_grad_(True)
         return list(encoder.parameters())
+
+    def head(self, policy: nn.Module, head: Head | None) -> Head | None:
+        """None: the text tower stays frozen."""
+        return None
+
+    def penalty(self, policy: nn.Module) -> Tensor | None:
+        """None: the anchor alone holds the tower."""
+        return None

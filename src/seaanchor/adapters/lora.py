@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from seaanchor.errors import SeaAnchorError
+from seaanchor.parts import Head
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,14 @@ class LoRA:
             raise SeaAnchorError("the image tower has no linear, attention or convolution layer", "one to put an adapter on", "use adapter full")
         inject_adapter_in_model(LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=targets), encoder)
         return [p for p in encoder.parameters() if p.requires_grad]
+
+    def head(self, policy: nn.Module, head: Head | None) -> Head | None:
+        """None: the text tower stays frozen."""
+        return None
+
+    def penalty(self, policy: nn.Module) -> Tensor | None:
+        """None: the anchor alone holds the tower."""
+        return None
 
 
 def lora_targets(encoder: nn.Module) -> list[str]:

@@ -25,7 +25,8 @@ def distribution_constraint(embeddings: Embeddings, targets: Targets, rho: float
     if targets.head is None:
         raise ValueError("the constraint on class distributions needs targets.head")
     reference_BC = targets.head(targets.reference_BD)
-    distance_B = kl_divergence(reference_BC, targets.head(_clean(embeddings)))
+    policy_head = embeddings.head or targets.head  # an adapter may move the texts too
+    distance_B = kl_divergence(reference_BC, policy_head(_clean(embeddings)))
     margin_B = entropy(reference_BC) if adaptive else distance_B.new_ones(distance_B.shape)
     return Constraint(distance_B, rho * margin_B)
 

@@ -5,6 +5,7 @@ Legend: B batch, C classes, D embedding dimension.
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,10 +17,11 @@ def class_cross_entropy(embedding_BD: Tensor, head: Head, label_B: Tensor) -> Te
     return F.cross_entropy(head(embedding_BD), label_B, reduction="none")
 
 
-def _required(targets: Targets) -> tuple[Head, Tensor]:
-    if targets.head is None or targets.label_B is None:
+def _required(targets: Targets, embeddings: Embeddings | None = None) -> tuple[Head, Tensor]:
+    head = (embeddings and embeddings.head) or targets.head  # an adapter may move the texts too
+    if head is None or targets.label_B is None:
         raise ValueError("a supervised objective needs targets with head and label_B")
-    return targets.head, targets.label_B
+    return head, targets.label_B
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class TeCoA:
 
     def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
         """The same cross-entropy (B,), to be minimised."""
-        return self.attack_loss(embeddings.perturbed_BD, targets)
+        return class_cross_entropy(embeddings.perturbed_BD, *_required(targets, embeddings))
 
 
 @dataclass(frozen=True)
@@ -51,4 +53,5 @@ class CrossEntropy:
         """Mean of both cross-entropies (B,)."""
         if embeddings.clean_BD is None:
             raise ValueError("cross_entropy needs the clean embeddings")
-        return (self.attack_loss(embeddings.perturbed_BD, targets) + self.attack_loss(embeddings.clean_BD, targets)) / 2
+        both = (class_cross_entropy(x_BD, *_required(targets, embeddings)) for x_BD in (embeddings.perturbed_BD, embeddings.clean_BD))
+        return sum(both, torch.zeros(())) / 2

@@ -1,0 +1,102 @@
+"""Plain data to frozen dataclasses and back: YAML in and out, with the key, the type and the nearest legal name in every error."""
+
+import types
+from dataclasses import asdict, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from seaanchor.errors import SeaAnchorError
+
+T = TypeVar("T")
+
+
+def from_dict(cls: type[T], data: dict[str, Any], where: str = "") -> T:
+    """Build a configuration dataclass from plain data; unknown keys and wrong types are errors.
+
+    Raises:
+        SeaAnchorError: names the key, the nearest legal one, and the expected type.
+    """
+    hints = get_type_hints(cls)
+    values = {}
+    for key, value in data.items():
+        if key not in hints:
+            near = _near(cls, str(key), where)
+            raise SeaAnchorError(f"unknown setting {where}{key}", f"one of {', '.join(sorted(hints))}", f"did you mean {near}?" if near else "remove it")
+        values[key] = _cast(hints[key], value, f"{where}{key}")
+    return cls(**values)
+
+
+def _near(cls: type, key: str, where: str) -> str | None:
+    """The setting most likely meant: one of this name in a section of `cls`, or of a similar name in `cls` itself."""
+    hints = get_type_hints(cls)
+    sections = [name for name, hint in hints.items() if is_dataclass(hint) and key in get_type_hints(hint)]
+    near = get_close_matches(key, hints, n=1, cutoff=0.5)
+    return f"{where}{sections[0]}.{key}" if sections else f"{where}{near[0]}" if near else None
+
+
+def _cast(hint: Any, value: Any, name: str) -> Any:
+    if is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise SeaAnchorError(f"{name} is {value!r}", "a section with settings of its own", f"write {name}: on one line and its settings indented below")
+        return from_dict(hint, value, f"{name}.")  # type: ignore[arg-type]
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return None if value is None else _cast(next(a for a in args if a is not type(None)), value, name)
+    if origin is Literal:
+        if value not in args:
+            near = get_close_matches(str(value), [str(a) for a in args], n=1, cutoff=0.4)
+            raise SeaAnchorError(f"{name} is {value!r}", f"one of {', '.join(map(str, args))}", f"did you mean {near[0]}?" if near else "choose one of them")
+        return value
+    if origin is tuple:
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(_cast(args[0], item, name) for item in items)
+    return _cast_plain(hint, value, name)
+
+
+def _cast_plain(hint: type, value: Any, name: str) -> Any:
+    try:
+        if hint is bool and not isinstance(value, bool):
+            raise ValueError
+        if hint is int and float(value) != int(value):
+            raise ValueError
+        if hint is not bool and (value is None or isinstance(value, bool | dict | list)):
+            raise ValueError
+        return hint(value)
+    except (TypeError, ValueError, OverflowError):
+        raise SeaAnchorError(f"{name} is {value!r}", f"a value of type {hint.__name__}", "correct it") from None
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain data that YAML and JSON can hold; `from_dict` gives the same configuration back."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        if isinstance(value, tuple | list):
+            return [plain(v) for v in value]
+        return str(value) if isinstance(value, Path) else value
+
+    return plain(asdict(config))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The settings of a recipe file.
+
+    Raises:
+        SeaAnchorError: the file is missing or is no YAML mapping.
+    """
+    import yaml
+
+    try:
+        data = _strings_for_keys(yaml.safe_load(path.read_text()))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SeaAnchorError(f"{path} could not be read as a recipe ({error})", "a YAML file of settings", "see `seaanchor recipes ls` and `cp`") from error
+    if not isinstance(data, dict):
+        raise SeaAnchorError(f"{path} holds {type(data).__name__}", "a YAML mapping of settings", "start from `seaanchor recipes cp lore`")
+    return data
+
+
+def _strings_for_keys(node: Any) -> Any:
+    """YAML 1.1 reads a bare `on` as true, also where it is an anchor's setting."""
+    return {"on" if key is True else key: _strings_for_keys(value) for key, value in node.items()} if isinstance(node, dict) else node
