@@ -75,7 +75,8 @@ def rehearse(setup: Setup, moving: Moving, accelerator) -> Rehearsal:
     cached = caches_reference(setup, world)
 
     def step(batch: Batch, targets: Targets) -> StepRecord:
-        return train_step(setup.method, moving, accelerator, batch, targets if cached else make_targets(setup, batch, None), config, 0)
+        targets = targets if cached else make_targets(setup, batch, None)
+        return train_step(setup.method, moving, accelerator, batch, targets, config, 0, setup.reference)
 
     one = _first_row(batch)
     targets = make_targets(setup, one, None)
