@@ -30,7 +30,7 @@ rabbit scorpion shark sheep snail snake spider squid tiger turtle whale wolf zeb
 cherries corn grapes hamburger lemon mushroom pear pineapple pizza strawberry tomato watermelon airplane bicycle bus car
 helicopter motorcycle rocket sailboat ship tractor train truck bed bell camera chair clock crown door glasses guitar hammer key
 laptop piano scissors telephone umbrella violin
-""".split()
+""".split()  # noqa: SIM905
 ICON_OF = {
     "apple": "red-apple", "corn": "ear-of-corn", "sheep": "ewe", "whale": "spouting-whale", "car": "automobile",
     "truck": "delivery-truck", "train": "locomotive", "clock": "mantelpiece-clock", "piano": "musical-keyboard", "camel": "two-hump-camel",

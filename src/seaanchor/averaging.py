@@ -4,7 +4,8 @@ The average takes θ_0 (the pre-trained weights) to θ_T, one after every batch.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,15 @@ class WeightAverage:
             raw = parameter.detach().float().clone()
             parameter.copy_(self.mean[i])
             self.mean[i] = raw
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """The parameters hold the average inside."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()
 
     def state_dict(self) -> dict[str, Tensor | list[Tensor] | int | float]:
         """What resuming needs."""

@@ -1,9 +1,9 @@
 """Named methods: each is a configuration and nothing else; `assemble` turns a configuration into its four parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from seaanchor.config import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig, parse_epsilon
+from seaanchor.config import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig, parse_epsilon
 
 
 def fare(epsilon: str = "2/255") -> RunConfig:
@@ -34,6 +34,51 @@ def tecoa_lore(epsilon: str = "2/255", rho: float = 0.1) -> RunConfig:
 def tecoa_kl(epsilon: str = "2/255", rho: float = 0.1) -> RunConfig:
     """TeCoA under the constraint on class distributions."""
     return replace(tecoa_lore(epsilon, rho), anchor=AnchorConfig("lagrangian", on="distribution", rho=rho))
+
+
+def typographic(kind: str = "dpo") -> RunConfig:
+    """Preference of the true class over the word drawn on the image, held by KL to the reference on clean images (arXiv 2411.08923)."""
+    beta, weight = {"dpo": (1.0, 1.0), "ipo": (0.01, 0.01), "kto": (1.5, 0.01), "cross_entropy": (1.0, 0.0)}[kind]
+    anchor = AnchorConfig("kl", weight=weight) if weight else AnchorConfig()
+    return RunConfig(
+        objective=ObjectiveConfig(kind, beta=beta), anchor=anchor, perturbation=PerturbationConfig("typographic", variants=10),  # type: ignore[arg-type]
+        epochs=3, batch_size=512, lr=2e-5, wd=0.0, optimizer="adamax", average="beta",
+    )  # fmt: skip
+
+
+def dpo() -> RunConfig:
+    """DPO against typographic attacks, held by KL to the reference (arXiv 2411.08923)."""
+    return typographic("dpo")
+
+
+def ipo() -> RunConfig:
+    """IPO against typographic attacks, held by KL to the reference (arXiv 2411.08923)."""
+    return typographic("ipo")
+
+
+def kto() -> RunConfig:
+    """KTO against typographic attacks, held by KL to the reference (arXiv 2411.08923)."""
+    return typographic("kto")
+
+
+def typographic_ce() -> RunConfig:
+    """Cross-entropy on clean and lettered images, held by nothing: the supervised baseline of arXiv 2411.08923."""
+    return typographic("cross_entropy")
+
+
+def dpo_lore(rho: float = 0.1) -> RunConfig:
+    """Constrained preference optimization: DPO under LORE's per-sample constraint."""
+    return replace(dpo(), anchor=AnchorConfig("lagrangian", rho=rho))
+
+
+def dpo_linear() -> RunConfig:
+    """DPO against typographic attacks on one linear map of both embeddings, whose spectrum is the slider t (arXiv 2411.08923)."""
+    return replace(dpo(), adapter=AdapterConfig("linear"), lr=1e-3, epochs=30, optimizer="adamw", average="none")
+
+
+def gender_flip() -> RunConfig:
+    """Prefer the caption of the opposite gender, on one linear map: t then scales gender from reversed (1) to as it was (0) (arXiv 2411.08923)."""
+    return replace(dpo_linear(), train_data="emoji-people/train", perturbation=PerturbationConfig("attribute", flip=True))
 
 
 def _tiny(recipe: RunConfig) -> RunConfig:
@@ -68,51 +113,67 @@ def lore_quick() -> RunConfig:
 
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "fare": fare, "lore": lore, "penalty": penalty, "tecoa": tecoa, "tecoa-lore": tecoa_lore, "tecoa-kl": tecoa_kl,
+    "dpo": dpo, "ipo": ipo, "kto": kto, "typographic-ce": typographic_ce, "dpo-lore": dpo_lore, "dpo-linear": dpo_linear, "gender-flip": gender_flip,
     "fare-tiny": fare_tiny, "lore-tiny": lore_tiny, "fare-quick": fare_quick, "lore-quick": lore_quick,
 }  # fmt: skip
 
 
-def assemble(config: RunConfig, dim: int):
+def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()):
     """The method a configuration describes.
 
     Args:
         config: a checked configuration.
         dim: D of the reference embeddings, which the multiplier network reads.
+        texts: class names or candidate texts, which typographic and attribute perturbations draw from.
 
     Returns:
         `seaanchor.method.Method`.
     """
     from seaanchor.adapters.full import Full
+    from seaanchor.adapters.linear_map import Linear
+    from seaanchor.adapters.lora import LoRA
     from seaanchor.anchors.constraints import distribution_constraint, embedding_constraint
     from seaanchor.anchors.duals import Dual
     from seaanchor.anchors.lagrangian import Lagrangian
     from seaanchor.anchors.penalty import NoAnchor, Penalty
     from seaanchor.method import Method
     from seaanchor.objectives.embedding import EmbeddingDistance
+    from seaanchor.objectives.preference import DPO, IPO, KTO
     from seaanchor.objectives.supervised import CrossEntropy, TeCoA
     from seaanchor.parts import Needs
 
-    a = config.anchor
+    a, o = config.anchor, config.objective
     constraint_of = {"embedding": embedding_constraint, "distribution": distribution_constraint}[a.on]
     needs = Needs(clean=True, head=a.on == "distribution")
     adaptive = a.margin == "adaptive"
     anchors = {
         "none": NoAnchor,
         "penalty": lambda: Penalty(a.weight, a.rho, constraint_of, adaptive, needs),
+        "kl": lambda: Penalty(a.weight, a.rho, distribution_constraint, adaptive, Needs(clean=True, head=True)),
         "lagrangian": lambda: Lagrangian(
             Dual(a.dual, dim, hidden=a.dual_hidden, initial=a.initial_multiplier, maximum=a.max_multiplier), a.rho, constraint_of, adaptive, needs
         ),
     }
-    objectives = {"embedding_distance": EmbeddingDistance, "tecoa": TeCoA, "cross_entropy": CrossEntropy}
-    return Method(objectives[config.objective.kind](), anchors[a.kind](), perturbation_of(config.perturbation), {"full": Full}[config.adapter.kind]())
+    objectives = {
+        "embedding_distance": EmbeddingDistance, "tecoa": TeCoA, "cross_entropy": CrossEntropy, "ipo": lambda: IPO(o.beta),
+        "dpo": lambda: DPO(o.beta, o.label_smoothing, o.reference_free), "kto": lambda: KTO(o.beta, o.desirable_weight, o.undesirable_weight),
+    }  # fmt: skip
+    adapters = {
+        "full": Full, "linear": lambda: Linear(config.adapter.orthogonality), "lora": lambda: LoRA(config.adapter.rank, config.adapter.alpha),
+    }  # fmt: skip
+    perturbation = perturbation_of(config.perturbation, texts, config.seed)
+    return Method(objectives[o.kind](), anchors[a.kind](), perturbation, adapters[config.adapter.kind]())
 
 
-def perturbation_of(config: PerturbationConfig):
-    """The perturbation a configuration describes."""
+def perturbation_of(config: PerturbationConfig, texts: Sequence[str] = (), seed: int = 0):
+    """The perturbation a configuration describes, over the given class names or candidate texts."""
+    from seaanchor.data.preferences import swap_words, word_pairs
     from seaanchor.perturbations.apgd import APGD
+    from seaanchor.perturbations.attribute import AttributeSwap, partners
     from seaanchor.perturbations.ball import Ball
     from seaanchor.perturbations.none import NoPerturbation
     from seaanchor.perturbations.pgd import PGD
+    from seaanchor.perturbations.typographic import Typographic
 
     ball = Ball(config.norm, parse_epsilon(config.epsilon, config.norm))
     step = None if config.step_size is None else parse_epsilon(config.step_size, config.norm)
@@ -120,6 +181,8 @@ def perturbation_of(config: PerturbationConfig):
         "none": NoPerturbation,
         "pgd": lambda: PGD(ball, num_steps=config.num_steps, step_size=step, random_start=config.random_start, momentum=config.momentum),
         "apgd": lambda: APGD(ball, num_steps=config.num_steps),
+        "typographic": lambda: Typographic(texts, config.words, config.fonts, (config.sizes[0], config.sizes[1]), config.variants, seed),
+        "attribute": lambda: AttributeSwap(partners(texts, [swap_words(text, word_pairs(config.swap)) for text in texts]), config.flip),
     }
     return kinds[config.kind]()
 

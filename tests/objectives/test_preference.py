@@ -38,7 +38,8 @@ def test_the_softmax_normaliser_cancels():
     log_reference = targets.head(targets.reference_perturbed_BD).log_softmax(-1)
     rows = torch.arange(5)
     pair = targets.preference
-    h = preference_margin(log_policy[rows, pair.chosen_B], log_policy[rows, pair.rejected_B], log_reference[rows, pair.chosen_B], log_reference[rows, pair.rejected_B])
+    chosen, rejected = (rows, pair.chosen_B), (rows, pair.rejected_B)
+    h = preference_margin(log_policy[chosen], log_policy[rejected], log_reference[chosen], log_reference[rejected])
     assert torch.allclose(h, margin_by_hand(embeddings, targets))
 
 
@@ -145,7 +146,8 @@ def test_every_loss_is_per_sample():
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan")])
 def test_beta_must_be_positive(bad):
-    for loss in (lambda: dpo_loss(torch.zeros(1), beta=bad), lambda: ipo_loss(torch.zeros(1), beta=bad), lambda: kto_loss(torch.zeros(1), torch.tensor([True]), 0.0, beta=bad)):
+    zero, desirable = torch.zeros(1), torch.tensor([True])
+    for loss in (lambda: dpo_loss(zero, beta=bad), lambda: ipo_loss(zero, beta=bad), lambda: kto_loss(zero, desirable, 0.0, beta=bad)):
         with pytest.raises(ValueError, match="beta"):
             loss()
 

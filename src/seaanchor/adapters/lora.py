@@ -60,6 +60,11 @@ def lora_targets(encoder: nn.Module) -> list[str]:
     return found
 
 
+def has_updates(encoder: nn.Module) -> bool:
+    """Whether the encoder carries low-rank updates."""
+    return any("lora_" in name for name, _ in encoder.named_parameters())
+
+
 def merge(encoder: nn.Module) -> nn.Module:
     """Fold the adapters into the weights and take them out again; the encoder is then of its original architecture."""
     from peft.tuners.tuners_utils import BaseTunerLayer

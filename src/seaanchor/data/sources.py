@@ -4,16 +4,19 @@ from importlib.resources import files
 from pathlib import Path
 
 from seaanchor.data.folder import ImageList, list_images
+from seaanchor.data.people import open_people
+from seaanchor.data.preferences import read_preferences
 
 EMBEDDED = Path(str(files("seaanchor"))) / "zoo" / "data"
-NAMES = ("photos-mini", "emoji")
+NAMES = ("photos-mini", "emoji", "emoji-people")
 
 
 def open_images(source: str, class_names: Path | None = None, split: str = "train") -> ImageList:
     """List the images of a folder or an embedded set.
 
     Args:
-        source: a path; or `photos-mini`, `emoji`, with `/train` or `/test` to name the split.
+        source: a path, or a JSON lines file of preferences; or `photos-mini`, `emoji`, `emoji-people` (captions as classes), with `/train` or
+            `/test` to name the split.
         class_names: file that renames the class folders.
         split: which part of an embedded set is meant where the name does not say.
 
@@ -21,5 +24,9 @@ def open_images(source: str, class_names: Path | None = None, split: str = "trai
         SeaAnchorError: no such folder, or nothing to read in it.
     """
     name, _, part = source.partition("/")
+    if name == "emoji-people" and not Path(source).exists():
+        return open_people(EMBEDDED / name, part or split).images
+    if source.endswith(".jsonl"):
+        return read_preferences(Path(source))
     root = EMBEDDED / name / (part or split) if name in NAMES and not Path(source).exists() else Path(source)
     return list_images(root, class_names)

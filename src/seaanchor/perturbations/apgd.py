@@ -107,7 +107,9 @@ def halve(state: State, gap: int) -> State:
     )  # fmt: skip
 
 
-def apgd(loss: Loss, clean_BCHW: Tensor, start_BCHW: Tensor, ball: Ball, num_steps: int, fooled: Callable[[Tensor, Tensor], Tensor] | None = None) -> AttackResult:
+def apgd(
+    loss: Loss, clean_BCHW: Tensor, start_BCHW: Tensor, ball: Ball, num_steps: int, fooled: Callable[[Tensor, Tensor], Tensor] | None = None
+) -> AttackResult:
     """Raise a per-sample loss.
 
     Args:

@@ -35,7 +35,8 @@ class AttributeSwap:
         partner_B = torch.tensor(self.partner, device=batch.label_B.device)[batch.label_B]
         if bool((partner_B < 0).any()):
             lonely = int(batch.label_B[partner_B < 0][0])
-            raise SeaAnchorError(f"text number {lonely} has no swapped partner", "captions in pairs that differ in the swapped words", "add it or give other word pairs")
+            wanted = "captions in pairs that differ in the swapped words"
+            raise SeaAnchorError(f"text number {lonely} has no swapped partner", wanted, "add it or give other word pairs")
         pair = (partner_B, batch.label_B) if self.flip else (batch.label_B, partner_B)
         return replace(batch, preference=Preference(*pair))
 

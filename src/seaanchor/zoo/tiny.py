@@ -41,7 +41,7 @@ def tokenizer_file(folder: Path) -> Path:
     from open_clip.tokenizer import default_bpe
 
     file = folder / BPE
-    lines = gzip.open(default_bpe()).read().decode().split("\n")[: NUM_MERGES + 1]
+    lines = gzip.decompress(Path(default_bpe()).read_bytes()).decode().split("\n")[: NUM_MERGES + 1]
     write_atomic(file, gzip.compress("\n".join(lines).encode(), mtime=0))
     return file
 

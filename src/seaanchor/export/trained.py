@@ -1,0 +1,107 @@
+"""What a finished run exports: the trained weights in the model's own format, whatever adapter trained them.
+
+Legend: D embedding dimension, E mapped dimension, W width before a projection.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from seaanchor.adapters.linear_map import LinearMap
+from seaanchor.adapters.lora import has_updates, merge
+from seaanchor.checkpoint import load_state, save_state
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.errors import SeaAnchorError
+from seaanchor.export.folder import export_model
+
+MAP = "linear_map.safetensors"
+
+
+def export_trained(model: LoadedModel, policy: nn.Module, folder: Path) -> Path:
+    """Export a trained policy: low-rank updates are merged into a copy of the weights, a linear map is folded into both projections (the map itself is
+    kept beside the export's weights for `seaanchor steer`).
+
+    Raises:
+        SeaAnchorError: as `export_model`, or a model whose projections cannot take a map.
+    """
+    if isinstance(policy, LinearMap):
+        weight_ED = policy.weight.detach().cpu()
+        save_state(folder.parent / MAP, {"weight": weight_ED})
+        with folded(model, weight_ED):
+            return export_model(model, folder)
+    return export_model(merged(model) if has_updates(policy) else model, folder)
+
+
+def read_map(run: Path) -> Tensor:
+    """The trained map W (E, D) of a run.
+
+    Raises:
+        SeaAnchorError: the run trained none.
+    """
+    file = run / MAP
+    if not file.is_file():
+        raise SeaAnchorError(f"{run} has no {MAP}", "the folder of a run with adapter linear, such as recipe dpo-linear", "name another run")
+    return load_state(file)["weight"]
+
+
+def merged(model: LoadedModel) -> LoadedModel:
+    """A copy of the model with low-rank updates folded into the weights; the model itself trains on."""
+    module, encoder = copy.deepcopy((model.module, model.encoder))  # together, so that they go on sharing weights
+    merge(encoder)
+    return replace(model, module=module, encoder=encoder)
+
+
+@contextmanager
+def folded(model: LoadedModel, weight_ED: Tensor) -> Iterator[LoadedModel]:
+    """Inside, both projections of the model carry the map, so that its embeddings are W·I(x) and W·T(y); outside they are as before.
+
+    Raises:
+        SeaAnchorError: the model has no projection on one of its sides, or E differs from D.
+    """
+    out, dim = weight_ED.shape
+    if out != dim:
+        raise SeaAnchorError(f"a map from {dim} to {out} dimensions", "as many out as in", "train it with the default dimension")
+    slots = projections(model)
+    before = [parameter.detach().clone() for parameter, _ in slots]
+    try:
+        with torch.no_grad():
+            for parameter, rows_are_inputs in slots:
+                map_ED, value = weight_ED.to(parameter).double(), parameter.double()
+                parameter.copy_((value @ map_ED.T if rows_are_inputs else map_ED @ value).to(parameter))
+        yield model
+    finally:
+        with torch.no_grad():
+            for (parameter, _), value in zip(slots, before, strict=True):
+                parameter.copy_(value)
+
+
+def projections(model: LoadedModel) -> list[tuple[nn.Parameter, bool]]:
+    """The last linear maps of image and text side: (parameter, whether its rows are the inputs). A bias is one more output-first parameter.
+
+    Raises:
+        SeaAnchorError: a side has none.
+    """
+    module = model.module
+    if model.family == "hf":
+        found = [getattr(module, "visual_projection", None), getattr(module, "text_projection", None)]
+    else:
+        visual, text = module.visual, module if hasattr(module, "text_projection") else getattr(module, "text", None)
+        head = getattr(visual, "head", None)
+        image_side = getattr(visual, "proj", None) if head is None else getattr(head, "proj", None)
+        found = [image_side, getattr(text, "text_projection", None)]
+    slots: list[tuple[nn.Parameter, bool]] = []
+    for side, projection in zip(("image", "text"), found, strict=True):
+        if isinstance(projection, nn.Parameter):
+            slots.append((projection, True))
+        elif isinstance(projection, nn.Linear):
+            slots.append((projection.weight, False))
+            slots += [(projection.bias, False)] if projection.bias is not None else []
+        else:
+            found_instead = f"the {side} side of {model.name} does not end in a linear projection"
+            raise SeaAnchorError(found_instead, "one that a map can be folded into", "train adapter full or lora")
+    return slots

@@ -1,0 +1,188 @@
+"""What a run is made of before its first step: processes and device, model, data, method, and the stream of batches.
+
+Legend: B batch, N images of the data set, D embedding dimension.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seaanchor.adapters.linear_map import LinearMap
+from seaanchor.config import PREFERENCE, RunConfig, check, needs_classes
+from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, training_order
+from seaanchor.data.sources import open_images
+from seaanchor.embedded import EmbeddingTable, Identity, StoredDrawings, embed_drawings
+from seaanchor.encoders.cache import embed_all
+from seaanchor.encoders.encoder import LoadedModel, Reference, fingerprint
+from seaanchor.encoders.head import build_head
+from seaanchor.encoders.load import load_model
+from seaanchor.errors import SeaAnchorError
+from seaanchor.method import Method
+from seaanchor.parts import Batch, Head, Preference, Targets
+from seaanchor.recipes import assemble
+
+CACHE_LIMIT = 2e9  # bytes of reference embeddings kept in memory
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything the loop reads and does not change.
+
+    Attributes:
+        policy: what is trained: the model's encoder, or the linear map of its embeddings.
+        reference: pixels (or stored embeddings) → the reference's embeddings.
+        table: stored embeddings, where training reads those instead of images.
+        identity: what a resumed run must share besides its settings.
+    """
+
+    config: RunConfig
+    model: LoadedModel
+    policy: nn.Module
+    reference: nn.Module
+    method: Method
+    images: ImageList
+    head: Head | None
+    total_steps: int
+    identity: dict[str, Any]
+    table: EmbeddingTable | None = None
+
+
+def start_accelerator(device: str | None):
+    """The processes and the device of this run.
+
+    Mixed precision is not left to the library: it wraps the encoder's own forward, and then attacks, evaluation and export would run
+    in bf16 too. What an earlier run of this process chose is forgotten first, or a CPU run would fix the device for good.
+
+    Raises:
+        SeaAnchorError: the machine has no such device.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    if not torch.distributed.is_initialized():
+        AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu")
+    if device not in (None, accelerator.device.type):
+        change = "leave --device out; choose among several GPUs by CUDA_VISIBLE_DEVICES"
+        raise SeaAnchorError(f"--device {device}, but training here runs on {accelerator.device.type}", f"cpu or {accelerator.device.type}", change)
+    return accelerator
+
+
+def prepare(config: RunConfig, world: int = 1, device: torch.device | None = None) -> Setup:
+    """Load model, data and head, and assemble the method; for a linear map, embed the data on `device`.
+
+    Raises:
+        SeaAnchorError: settings that do not go together, bad data or weights, data without what the method needs.
+    """
+    check(config)
+    torch.manual_seed(config.seed)
+    model = load_model(config.model, config.pretrained, config.image_size)
+    images = open_images(config.train_data, config.class_names)
+    if len(images.paths) < world:
+        raise SeaAnchorError(f"{len(images.paths)} images in {config.train_data}", f"at least one for each of {world} processes", "use fewer processes")
+    head = None
+    if needs_classes(config):
+        _check_labels(config, images)
+        head = build_head(model, images.class_names or (), config.templates if images.pairs is None else ("{}",))
+    method = assemble(config, model.encoder.dim, images.class_names or ())
+    longest = config.epochs * steps_per_epoch(len(images.paths), config.batch_size, world)
+    total = min(config.max_steps or longest, longest)
+    names = "\n".join(str(path)[len(str(images.root)) :] for path in images.paths)
+    identity = {"reference": fingerprint(model.encoder), "images": hashlib.sha256(names.encode()).hexdigest()[:16], "processes": world}
+    setup = Setup(config, model, model.encoder, Reference(model.encoder), method, images, head, total, identity)
+    return setup if config.adapter.kind != "linear" else _on_embeddings(setup, device or torch.device("cpu"))
+
+
+def _check_labels(config: RunConfig, images: ImageList) -> None:
+    """Objective and perturbation get the labels or preferences they ask for."""
+    preference, kind = config.objective.kind in PREFERENCE, config.perturbation.kind
+    if images.pairs is not None:
+        holds = f"{config.train_data} holds preferences"
+        if not preference:
+            raise SeaAnchorError(holds, "objective dpo, ipo or kto for them", "name class folders, or another recipe")
+        if kind in ("typographic", "attribute"):
+            raise SeaAnchorError(holds, f"class folders for perturbation {kind}", "choose perturbation none")
+        if config.objective.kind != "kto" and any(min(pair) < 0 for pair in images.pairs):
+            raise SeaAnchorError(f"{holds}, some unpaired", f"a chosen and a rejected text in every row for {config.objective.kind}", "use kto")
+    elif images.class_names is None:
+        wanted = f"labelled images for objective {config.objective.kind} with an anchor on {config.anchor.on}"
+        raise SeaAnchorError(f"{config.train_data} has no class folders", wanted, "sort the images into class folders")
+    elif preference and kind not in ("typographic", "attribute"):
+        found = f"objective {config.objective.kind} on class folders with perturbation {kind}"
+        raise SeaAnchorError(found, "preferences: a JSON lines file, or perturbation typographic or attribute", "change one of the two")
+
+
+def _on_embeddings(setup: Setup, device: torch.device) -> Setup:
+    """The same run on embeddings computed once: the map as policy, and the perturbation looked up."""
+    config, count, dim = setup.config, len(setup.images.paths), setup.model.encoder.dim
+    dataset = FolderDataset(setup.images, setup.model.encoder.image_size)
+    skip_log = SkipLog(setup.images)
+    stream = batches(dataset, config.batch_size, workers=config.workers, order=None, skip_log=skip_log)
+    table = embed_drawings(setup.reference.to(device), stream, count, dim, setup.method.perturbation, device)
+    if summary := skip_log.summary():
+        print(summary, flush=True)
+    method = setup.method
+    if config.perturbation.kind == "typographic":
+        method = replace(method, perturbation=StoredDrawings(table))
+    torch.manual_seed(config.seed)
+    return replace(setup, policy=LinearMap(dim), reference=Identity(), method=method, table=table)
+
+
+def batch_stream(setup: Setup, step: int, rank: int, world: int, skip_log: SkipLog) -> Iterator[Batch]:
+    """This process's batches from `step` on; the order is a pure function of seed and epoch, so resuming needs no state."""
+    config, count = setup.config, len(setup.images.paths)
+    per_epoch, together = steps_per_epoch(count, config.batch_size, world), config.batch_size * world
+    for epoch in range(step // per_epoch, config.epochs):
+        order = training_order(count, epoch, config.seed)
+        local = [i for s in range(step % per_epoch, per_epoch) for i in order[s * together : (s + 1) * together][rank::world]]
+        if setup.table is not None:
+            yield from setup.table.batches(local, config.batch_size)
+        else:
+            dataset = FolderDataset(setup.images, setup.model.encoder.image_size)
+            yield from batches(dataset, config.batch_size, workers=config.workers, order=local, skip_log=skip_log)
+        step = (epoch + 1) * per_epoch
+
+
+def steps_per_epoch(count: int, batch_size: int, world: int) -> int:
+    """Batches per pass: the last, smaller one counts, unless several processes would get unequal shares of it."""
+    return math.ceil(count / batch_size) if world == 1 else max(1, count // (batch_size * world))
+
+
+def make_targets(setup: Setup, batch: Batch, cache_ND: Tensor | None) -> Targets:
+    """The reference's embeddings of the batch, from the cache or in one forward, with labels and head."""
+    reference_BD = setup.reference(batch.pixels_BCHW) if cache_ND is None else cache_ND[batch.index_B]
+    head = setup.head
+    if head is not None:
+        head = replace(head, weight_CD=head.weight_CD.to(reference_BD.device))
+    return Targets(reference_BD, batch.label_B, head)
+
+
+def caches_reference(setup: Setup, world: int) -> bool:
+    """Whether all reference embeddings are computed beforehand: each is used more than once, and they fit in memory."""
+    if setup.table is not None:
+        return False
+    count = len(setup.images.paths)
+    visits = setup.total_steps * setup.config.batch_size * world / count
+    return visits > 1.5 and 4 * count * setup.model.encoder.dim <= CACHE_LIMIT
+
+
+def reference_cache(setup: Setup, accelerator) -> Tensor | None:
+    """All reference embeddings (N, D), or None where `caches_reference` says that they do not pay."""
+    if not caches_reference(setup, accelerator.num_processes):
+        return None
+    dataset = FolderDataset(setup.images, setup.model.encoder.image_size)
+    stream = batches(dataset, setup.config.batch_size, workers=setup.config.workers, order=None, skip_log=SkipLog(setup.images))
+    return embed_all(setup.reference, stream, len(setup.images.paths), accelerator.device)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch on the device."""
+    label_B = None if batch.label_B is None else batch.label_B.to(device)
+    pair = batch.preference
+    preference = None if pair is None else Preference(pair.chosen_B.to(device), pair.rejected_B.to(device))
+    return Batch(batch.pixels_BCHW.to(device), label_B, batch.index_B.to(device), preference)
