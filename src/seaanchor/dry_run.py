@@ -14,11 +14,12 @@ from seaanchor.data.folder import SkipLog
 from seaanchor.errors import SeaAnchorError
 from seaanchor.flops import count_flops, forward_flops, least_passes
 from seaanchor.parts import Batch, Targets
+from seaanchor.prepare import Setup, batch_stream, caches_reference, make_targets, prepare, start_accelerator, to_device
 from seaanchor.progress import duration
 from seaanchor.runs import check_output
 from seaanchor.step import Moving, train_step
 from seaanchor.tracking import StepRecord, tracker_package
-from seaanchor.train import Setup, batch_stream, caches_reference, make_moving, make_targets, prepare, start_accelerator, to_device
+from seaanchor.train import make_moving
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ def dry_run(config: RunConfig) -> Rehearsal:
     if accelerator.is_main_process:
         check_output(config)
         tracker_package(config.report_to)
-    setup = prepare(config, accelerator.num_processes)
+    setup = prepare(config, accelerator.num_processes, accelerator.device)
     seen = rehearse(setup, make_moving(setup, accelerator, None), accelerator)
     if accelerator.is_main_process:
         print("\n".join(lines(setup, seen, str(accelerator.device), accelerator.num_processes)), flush=True)
@@ -81,7 +82,8 @@ def rehearse(setup: Setup, moving: Moving, accelerator) -> Rehearsal:
     one = _first_row(batch)
     targets = make_targets(setup, one, None)
     flops, _ = count_flops(lambda: step(one, targets))
-    forward = forward_flops(setup.reference, setup.model.encoder.image_size, device)
+    tower = setup.model.encoder if setup.table is not None else setup.reference  # a copy from before low-rank updates went in
+    forward = forward_flops(tower, setup.model.encoder.image_size, setup.model.encoder.mean.device)
     embed_seconds, targets = _timed(lambda: make_targets(setup, batch, None), device)
     if device.type != "cpu":
         step(batch, targets)  # kernels are chosen the first time they meet a shape

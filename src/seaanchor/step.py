@@ -54,7 +54,8 @@ def train_step(
     if config.anchor.exact_dual and constraint is not None:
         with torch.no_grad():
             clean_BD = encoder(clean.pixels_BCHW).float()
-            constraint = method.anchor(Embeddings(clean_BD, clean_BD), targets).constraint
+            head = method.adapter.head(encoder, targets.head)
+            constraint = method.anchor(Embeddings(clean_BD, clean_BD, head), targets).constraint
     dual_loss = method.dual_loss(constraint, targets)
     if dual_loss is not None and moving.dual_optimizer is not None and config.anchor.dual_lr > 0:
         moving.dual_optimizer.zero_grad(set_to_none=True)
