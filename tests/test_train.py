@@ -17,25 +17,26 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
+import seaanchor.prepare
 import seaanchor.train as loop
 from seaanchor.checkpoint import load_state
-from seaanchor.config import AnchorConfig, PerturbationConfig, RunConfig, to_dict
+from seaanchor.config import AdapterConfig, AnchorConfig, PerturbationConfig, RunConfig, to_dict
 from seaanchor.data.folder import SkipLog
 from seaanchor.errors import SeaAnchorError
-from seaanchor.recipes import fare, lore, tecoa_kl, tecoa_lore
+from seaanchor.prepare import batch_stream, caches_reference, prepare, reference_cache, start_accelerator
+from seaanchor.recipes import dpo, dpo_linear, dpo_lore, fare, kto, lore, tecoa_kl, tecoa_lore
 from seaanchor.runs import RunFolder
 from seaanchor.step import learning_rate
 from seaanchor.tracking import flatten
-from seaanchor.train import batch_stream, caches_reference, prepare, reference_cache, start_accelerator, train
+from seaanchor.train import train
 
 TIMINGS = {"images_per_s", "seconds"}
 
 
 def final(config: RunConfig) -> dict:
     """What a run ended with: state, log without timings, exported weights."""
-    from safetensors.torch import load_file
-
     folder = RunFolder(config.output)
     rows = [{k: v for k, v in row.items() if k not in TIMINGS} for row in folder.rows()]
     return {"state": load_state(folder.checkpoints()[-1]), "rows": rows, "export": load_file(folder.export / "open_clip_model.safetensors")}
@@ -212,6 +213,26 @@ def test_a_killed_run_goes_on_to_the_same_bits(tiny_run, tmp_path, monkeypatch, 
     assert_same(final(whole), final(broken))
 
 
+@pytest.mark.parametrize("adapter", ["full", "linear", "lora"])
+@pytest.mark.parametrize("recipe", [dpo(), kto(), dpo_lore(), dpo_linear()], ids=["dpo", "kto", "dpo-lore", "dpo-linear"])
+def test_preference_runs_go_on_to_the_same_bits(tiny_run, tmp_path, monkeypatch, recipe, adapter):
+    """With Adamax, averaged weights, drawn words, low-rank updates and stored embeddings."""
+    if adapter == "linear" and recipe.anchor.kind == "lagrangian":
+        recipe = replace(recipe, anchor=replace(recipe.anchor, on="distribution"))
+    recipe = replace(recipe, adapter=AdapterConfig(adapter), perturbation=replace(recipe.perturbation, variants=2), average="beta")
+    whole = tiny_run(recipe, epochs=2, perturbation=recipe.perturbation)
+    train(whole)
+    broken = replace(whole, output=tmp_path / "broken", resume="auto")
+    with monkeypatch.context() as patch:
+        at_step(patch, 7, killed)
+        with pytest.raises(InterruptedError):
+            train(broken)
+    train(broken)
+    assert_same(final(whole), final(broken))
+    average, last = (load_file(whole.output / name / "open_clip_model.safetensors") for name in ("export-averaged", "export"))
+    assert any(not torch.equal(average[key], last[key]) for key in last)
+
+
 def start(config: RunConfig, path: Path, **kwargs) -> subprocess.Popen:
     path.write_text(yaml.safe_dump(to_dict(config)))
     code = (
@@ -380,7 +401,7 @@ def test_a_learning_rate_far_too_large(tiny_run):
 def test_an_output_in_use_is_refused_before_the_model_loads(tiny_run, monkeypatch):
     config = tiny_run(fare())
     train(config)
-    monkeypatch.setattr(loop, "load_model", lambda *args: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(seaanchor.prepare, "load_model", lambda *args: pytest.fail("the model was loaded"))
     with pytest.raises(SeaAnchorError, match="already holds a run"):
         train(config)
     with pytest.raises(SeaAnchorError, match=r"seed: 0 → 1"):

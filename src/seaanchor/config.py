@@ -99,7 +99,7 @@ class AdapterConfig:
     """linear: weight of the penalty that keeps the map near an orthogonal one."""
     rank: int = 8
     """lora: rank of the updates."""
-    alpha: float = 16.0
+    alpha: int = 16
     """lora: scale of the updates."""
 
 

@@ -140,13 +140,13 @@ def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()):
     from seaanchor.objectives.embedding import EmbeddingDistance
     from seaanchor.objectives.preference import DPO, IPO, KTO
     from seaanchor.objectives.supervised import CrossEntropy, TeCoA
-    from seaanchor.parts import Needs
+    from seaanchor.parts import Adapter, Anchor, Needs, Objective
 
     a, o = config.anchor, config.objective
     constraint_of = {"embedding": embedding_constraint, "distribution": distribution_constraint}[a.on]
     needs = Needs(clean=True, head=a.on == "distribution")
     adaptive = a.margin == "adaptive"
-    anchors = {
+    anchors: dict[str, Callable[[], Anchor]] = {
         "none": NoAnchor,
         "penalty": lambda: Penalty(a.weight, a.rho, constraint_of, adaptive, needs),
         "kl": lambda: Penalty(a.weight, a.rho, distribution_constraint, adaptive, Needs(clean=True, head=True)),
@@ -154,11 +154,11 @@ def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()):
             Dual(a.dual, dim, hidden=a.dual_hidden, initial=a.initial_multiplier, maximum=a.max_multiplier), a.rho, constraint_of, adaptive, needs
         ),
     }
-    objectives = {
+    objectives: dict[str, Callable[[], Objective]] = {
         "embedding_distance": EmbeddingDistance, "tecoa": TeCoA, "cross_entropy": CrossEntropy, "ipo": lambda: IPO(o.beta),
         "dpo": lambda: DPO(o.beta, o.label_smoothing, o.reference_free), "kto": lambda: KTO(o.beta, o.desirable_weight, o.undesirable_weight),
     }  # fmt: skip
-    adapters = {
+    adapters: dict[str, Callable[[], Adapter]] = {
         "full": Full, "linear": lambda: Linear(config.adapter.orthogonality), "lora": lambda: LoRA(config.adapter.rank, config.adapter.alpha),
     }  # fmt: skip
     perturbation = perturbation_of(config.perturbation, texts, config.seed)

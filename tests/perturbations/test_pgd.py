@@ -1,5 +1,7 @@
 """PGD: closed form on a linear model, agreement with AutoAttack's APGD, and what an attack must never do."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from pyautoattack.autopgd_base import APGDAttack
@@ -64,7 +66,7 @@ def test_more_steps_are_never_weaker(small_classifier, photos):
         pgd_attack(small_classifier, photos.pixels_BCHW, photos.label_B, Ball("linf", 3 / 255), num_steps=n, index_B=photos.index_B).fooled_B
         for n in (0, 1, 3, 10)
     ]
-    for fewer, more in zip(fooled, fooled[1:], strict=False):
+    for fewer, more in pairwise(fooled):
         assert not (fewer & ~more).any()  # the steps taken are the same, so whoever was fooled stays fooled
 
 

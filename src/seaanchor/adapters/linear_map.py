@@ -77,4 +77,4 @@ class Linear:
 
     def penalty(self, policy: nn.Module) -> Tensor | None:
         """The weighted orthogonality penalty, a scalar."""
-        return self.orthogonality * orthogonality(policy.weight)
+        return self.orthogonality * orthogonality(policy.get_parameter("weight"))

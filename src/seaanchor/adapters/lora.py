@@ -20,7 +20,7 @@ class LoRA:
     """
 
     rank: int = 8
-    alpha: float = 16.0
+    alpha: int = 16
 
     def trainable(self, encoder: nn.Module) -> Iterable[nn.Parameter]:
         """Insert the adapters, freeze the rest, and return their parameters.

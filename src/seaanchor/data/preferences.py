@@ -95,7 +95,7 @@ def from_columns(rows: Iterable[Mapping[str, Any]], folder: Path) -> list[Prefer
     """
     found = []
     for number, data in enumerate(rows):
-        image = data.get("image")
+        image: Any = data.get("image")
         if hasattr(image, "save"):
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{number:08d}.png"
@@ -175,7 +175,7 @@ def write_preferences(images: ImageList, file: Path) -> None:
     """Write `images` with their pairs as JSON lines, paths relative to the file where they lie below it."""
     from seaanchor.checkpoint import write_atomic
 
-    lines = []
+    lines: list[dict[str, Any]] = []
     for path, (chosen, rejected) in zip(images.paths, images.pairs or (), strict=True):
         name = str(path.relative_to(file.parent)) if path.is_relative_to(file.parent) else str(path.absolute())
         names = images.class_names or ()

@@ -80,7 +80,7 @@ def folded(model: LoadedModel, weight_ED: Tensor) -> Iterator[LoadedModel]:
                 parameter.copy_(value)
 
 
-def projections(model: LoadedModel) -> list[tuple[nn.Parameter, bool]]:
+def projections(model: LoadedModel) -> list[tuple[Tensor, bool]]:
     """The last linear maps of image and text side: (parameter, whether its rows are the inputs). A bias is one more output-first parameter.
 
     Raises:
@@ -94,7 +94,7 @@ def projections(model: LoadedModel) -> list[tuple[nn.Parameter, bool]]:
         head = getattr(visual, "head", None)
         image_side = getattr(visual, "proj", None) if head is None else getattr(head, "proj", None)
         found = [image_side, getattr(text, "text_projection", None)]
-    slots: list[tuple[nn.Parameter, bool]] = []
+    slots: list[tuple[Tensor, bool]] = []
     for side, projection in zip(("image", "text"), found, strict=True):
         if isinstance(projection, nn.Parameter):
             slots.append((projection, True))

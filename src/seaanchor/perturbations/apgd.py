@@ -6,6 +6,7 @@ Legend: B batch, C channels or classes, H W pixels.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -107,6 +108,10 @@ def halve(state: State, gap: int) -> State:
     )  # fmt: skip
 
 
+def _swapped(loss: Loss, row: Tensor, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    return loss(pixels_BCHW, row)
+
+
 def apgd(
     loss: Loss, clean_BCHW: Tensor, start_BCHW: Tensor, ball: Ball, num_steps: int, fooled: Callable[[Tensor, Tensor], Tensor] | None = None
 ) -> AttackResult:
@@ -145,7 +150,7 @@ def apgd(
         state = move(state, ball, MOMENTUM if step > 1 else 1.0)
         row = state.row
         if step < num_steps:
-            loss_B, grad, output = input_grad(lambda p, row=row: loss(p, row), state.pixels)
+            loss_B, grad, output = input_grad(partial(_swapped, loss, row), state.pixels)
         else:
             with torch.no_grad():
                 (loss_B, output), grad = loss(state.pixels, row), None
