@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from seaanchor.config import PerturbationConfig
+from seaanchor.config import AdapterConfig, PerturbationConfig
 from seaanchor.dry_run import dry_run, lines
 from seaanchor.errors import SeaAnchorError
-from seaanchor.recipes import fare, lore, tecoa_kl
+from seaanchor.recipes import dpo, fare, lore, tecoa_kl
 
 
 def test_numbers_of_a_lore_run(tiny_run, capsys):
@@ -40,6 +40,19 @@ def test_one_pass_over_the_data_pays_for_its_reference(tiny_run):
 def test_recipes_that_need_classes(tiny_run):
     seen = dry_run(tiny_run(tecoa_kl(), precision="bf16"))
     assert seen.least_passes == 2 * 2 + 6 * 5 + 1
+
+
+def test_preferences_and_other_adapters(tiny_run):
+    """Drawn words: 6 F for clean and lettered image, 1 F for the reference on the lettered one, 1 F on the clean one; low-rank updates
+    leave out the weights' own gradients; a linear map never enters the tower."""
+    recipe = replace(dpo(), perturbation=replace(dpo().perturbation, variants=2))
+    config = tiny_run(recipe, perturbation=recipe.perturbation)
+    seen = {kind: dry_run(replace(config, adapter=AdapterConfig(kind, rank=1))) for kind in ("full", "lora", "linear")}
+    assert {kind: run.least_passes for kind, run in seen.items()} == {"full": 8, "lora": 6, "linear": 0}
+    patches = 2 * 4 * 3 * 16 * 16 * 32 / seen["full"].forward_flops  # pixels need no gradient where nothing attacks them
+    assert seen["full"].passes == pytest.approx(8 - 2 * patches, rel=0.01)
+    assert 5 < seen["lora"].passes < 7 and seen["linear"].passes < 0.2
+    assert seen["linear"].parameters == 16 * 16 and seen["lora"].parameters < seen["full"].parameters / 5
 
 
 def test_finds_what_training_would_stumble_over(tiny_run, tmp_path, image_folder):

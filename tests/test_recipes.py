@@ -3,32 +3,51 @@
 import inspect
 import itertools
 from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from seaanchor.adapters.full import Full
+from seaanchor.adapters.linear_map import Linear, LinearMap
 from seaanchor.anchors.constraints import distribution_constraint, embedding_constraint
 from seaanchor.anchors.lagrangian import Lagrangian
 from seaanchor.anchors.penalty import NoAnchor, Penalty
-from seaanchor.config import AnchorConfig, ObjectiveConfig, PerturbationConfig, check, needs_classes
+from seaanchor.config import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig, check, needs_classes
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.errors import SeaAnchorError
 from seaanchor.objectives.embedding import EmbeddingDistance
-from seaanchor.objectives.supervised import TeCoA
-from seaanchor.parts import Batch, Head, Targets
+from seaanchor.objectives.preference import DPO, IPO, KTO
+from seaanchor.objectives.supervised import CrossEntropy, TeCoA
+from seaanchor.parts import Batch, Head, Preference, Targets
+from seaanchor.perturbations.attribute import AttributeSwap
+from seaanchor.perturbations.none import NoPerturbation
 from seaanchor.perturbations.pgd import PGD
-from seaanchor.recipes import RECIPES, assemble, fare, lore, penalty, tecoa, tecoa_kl, tecoa_lore
+from seaanchor.perturbations.typographic import Typographic
+from seaanchor.recipes import RECIPES, assemble, dpo, fare, ipo, kto, lore, penalty, tecoa, tecoa_kl, tecoa_lore
 from seaanchor.step import Moving, train_step
 
 PARTS = {
-    "fare": (EmbeddingDistance, NoAnchor, None), "lore": (EmbeddingDistance, Lagrangian, embedding_constraint),
-    "penalty": (EmbeddingDistance, Penalty, embedding_constraint), "tecoa": (TeCoA, NoAnchor, None),
-    "tecoa-lore": (TeCoA, Lagrangian, embedding_constraint), "tecoa-kl": (TeCoA, Lagrangian, distribution_constraint),
-    "fare-tiny": (EmbeddingDistance, NoAnchor, None), "lore-tiny": (EmbeddingDistance, Lagrangian, embedding_constraint),
-    "fare-quick": (EmbeddingDistance, NoAnchor, None), "lore-quick": (EmbeddingDistance, Lagrangian, embedding_constraint),
-}  # fmt: skip
+    "fare": (EmbeddingDistance, NoAnchor, None, PGD, Full),
+    "lore": (EmbeddingDistance, Lagrangian, embedding_constraint, PGD, Full),
+    "penalty": (EmbeddingDistance, Penalty, embedding_constraint, PGD, Full),
+    "tecoa": (TeCoA, NoAnchor, None, PGD, Full),
+    "tecoa-lore": (TeCoA, Lagrangian, embedding_constraint, PGD, Full),
+    "tecoa-kl": (TeCoA, Lagrangian, distribution_constraint, PGD, Full),
+    "dpo": (DPO, Penalty, distribution_constraint, Typographic, Full),
+    "ipo": (IPO, Penalty, distribution_constraint, Typographic, Full),
+    "kto": (KTO, Penalty, distribution_constraint, Typographic, Full),
+    "typographic-ce": (CrossEntropy, NoAnchor, None, Typographic, Full),
+    "dpo-lore": (DPO, Lagrangian, embedding_constraint, Typographic, Full),
+    "dpo-linear": (DPO, Penalty, distribution_constraint, Typographic, Linear),
+    "gender-flip": (DPO, Penalty, distribution_constraint, AttributeSwap, Linear),
+    "fare-tiny": (EmbeddingDistance, NoAnchor, None, PGD, Full),
+    "lore-tiny": (EmbeddingDistance, Lagrangian, embedding_constraint, PGD, Full),
+    "fare-quick": (EmbeddingDistance, NoAnchor, None, PGD, Full),
+    "lore-quick": (EmbeddingDistance, Lagrangian, embedding_constraint, PGD, Full),
+}
+TEXTS = ("a man is running", "a woman is running", "a man is cooking", "a woman is cooking")
 
 
 class OneProcess:
@@ -46,11 +65,15 @@ class OneProcess:
 
 @pytest.mark.parametrize("name", PARTS)
 def test_a_recipe_is_the_composition_its_name_promises(name):
-    method = assemble(check(RECIPES[name]()), dim=6)
-    objective, anchor, constraint = PARTS[name]
+    method = assemble(check(RECIPES[name]()), 6, TEXTS)
+    objective, anchor, constraint, perturbation, adapter = PARTS[name]
     assert type(method.objective) is objective and type(method.anchor) is anchor
-    assert type(method.perturbation) is PGD and type(method.adapter) is Full
+    assert type(method.perturbation) is perturbation and type(method.adapter) is adapter
     assert constraint is None or method.anchor.constraint_of is constraint
+
+
+def test_every_recipe_is_looked_at():
+    assert PARTS.keys() == RECIPES.keys()
 
 
 def test_settings_reach_the_parts():
@@ -76,6 +99,9 @@ def test_settings_of_the_papers():
     assert (lore().primal_steps, lore().anchor.rho, lore().lr, lore().wd, lore().anchor.dual_lr) == (5, 0.1, 1e-5, 1e-4, 5e-4)
     for recipe in (fare(), lore(), penalty(), tecoa(), tecoa_lore(), tecoa_kl()):
         assert (recipe.perturbation.num_steps, recipe.perturbation.epsilon, recipe.perturbation.random_start) == (10, "2/255", True)
+    for recipe, beta, weight in ((dpo(), 1.0, 1.0), (ipo(), 0.01, 0.01), (kto(), 1.5, 0.01)):
+        assert (recipe.objective.beta, recipe.anchor.weight, recipe.lr, recipe.batch_size, recipe.epochs) == (beta, weight, 2e-5, 512, 3)
+        assert (recipe.optimizer, recipe.average, recipe.warmup) == ("adamax", "beta", 0)
     assert fare(epsilon="4/255").perturbation.epsilon == "4/255" and lore(rho=0.2).anchor.rho == 0.2
     assert {fare().primal_steps, tecoa().primal_steps, penalty().primal_steps} == {1}
 
@@ -89,43 +115,86 @@ def test_recipes_have_no_branches():
         assert "\n    if " not in source and len(source.splitlines()) <= 45, recipe
 
 
-OBJECTIVES = ["embedding_distance", "tecoa", "cross_entropy"]
-ANCHORS = [("none", "embedding"), *itertools.product(["penalty", "lagrangian"], ["embedding", "distribution"])]
-PERTURBATIONS = ["none", "pgd", "apgd"]
+OBJECTIVES = get_args(get_type_hints(ObjectiveConfig)["kind"])
+ANCHORS = [("none", "embedding"), ("kl", "embedding"), *itertools.product(["penalty", "lagrangian"], ["embedding", "distribution"])]
+PERTURBATIONS = get_args(get_type_hints(PerturbationConfig)["kind"])
 
 
-@pytest.mark.parametrize("perturbation", PERTURBATIONS)
-@pytest.mark.parametrize("anchor", ANCHORS, ids="-".join)
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_legal_composition_trains(objective, anchor, perturbation):
-    kind, on = anchor
-    config = replace(
-        fare(), objective=ObjectiveConfig(objective), anchor=AnchorConfig(kind, on=on, dual_hidden=8),
-        perturbation=PerturbationConfig(perturbation, epsilon="8/255", num_steps=2), primal_steps=2, grad_clip=1.0,
+def composition(objective: str, anchor: tuple[str, str], perturbation: str, adapter: str = "full") -> RunConfig:
+    attack = PerturbationConfig(perturbation, epsilon="8/255", num_steps=2, variants=2)
+    return replace(
+        fare(), objective=ObjectiveConfig(objective), anchor=AnchorConfig(anchor[0], on=anchor[1], dual_hidden=8, exact_dual=True),
+        perturbation=attack, adapter=AdapterConfig(adapter, rank=2), primal_steps=2, grad_clip=1.0,
     )  # fmt: skip
-    if objective == "embedding_distance" and perturbation == "none":
-        with pytest.raises(SeaAnchorError, match="0 from the start"):
-            check(config)
-        return
+
+
+def legal(config: RunConfig) -> bool:
+    try:
+        check(config)
+    except SeaAnchorError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("adapter", ["full", "lora"])  # a linear map trains on stored embeddings: with whole runs
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_legal_composition_trains(objective, adapter):
+    trained = 0
+    for anchor, perturbation in itertools.product(ANCHORS, PERTURBATIONS):
+        config = composition(objective, anchor, perturbation, adapter)
+        if legal(config):
+            one_step(config)
+            trained += 1
+    assert trained == {"embedding_distance": 3, "tecoa": 4, "cross_entropy": 4}.get(objective, 5) * len(ANCHORS)
+
+
+def one_step(config: RunConfig) -> None:
     torch.manual_seed(0)
-    encoder = Encoder(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 6)), 4, 6, (0.5,) * 3, (0.5,) * 3)
-    reference, method = Reference(encoder), assemble(check(config), 6)
-    batch = Batch(torch.rand(5, 3, 4, 4), torch.tensor([0, 1, 2, 3, 0]), torch.arange(5))
+    encoder = Encoder(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 6)), 16, 6, (0.5,) * 3, (0.5,) * 3)
+    reference, method = Reference(encoder), assemble(config, 6, TEXTS)
+    label_B = torch.tensor([0, 1, 2, 3, 0])
+    batch = Batch(torch.rand(5, 3, 16, 16), label_B, torch.arange(5), Preference(label_B, label_B.flip(0) ^ 1))
+    assert needs_classes(config) or not (method.needs.head or method.needs.labels or method.needs.pairs)
     head = Head(F.normalize(torch.randn(4, 6), dim=-1), 10.0) if needs_classes(config) else None
-    assert needs_classes(config) == (method.needs.head or method.needs.labels)
     targets = Targets(reference(batch.pixels_BCHW), batch.label_B, head)
-    before = [p.clone() for p in encoder.parameters()]
-    dual = method.anchor.dual_module()
+    dual, parameters = method.anchor.dual_module(), list(method.adapter.trainable(encoder))
+    before = [p.clone() for p in parameters]
     dual_optimizer = torch.optim.AdamW(dual.parameters()) if dual is not None else None
-    moving = Moving(encoder, torch.optim.AdamW(list(method.adapter.trainable(encoder)), lr=1e-2), dual, dual_optimizer)
-    record = train_step(method, moving, OneProcess(), batch, targets, config, 0)
+    moving = Moving(encoder, torch.optim.AdamW(parameters, lr=1e-2), dual, dual_optimizer)
+    record = train_step(method, moving, OneProcess(), batch, targets, config, 0, reference)
     assert record.objective_B.shape == (5,) and record.objective_B.isfinite().all()
-    assert any(not torch.equal(a, b) for a, b in zip(before, encoder.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(before, parameters, strict=True))
     assert all(p.isfinite().all() for p in encoder.parameters())
+    kind = config.anchor.kind
     assert (record.constraint is None) == (kind == "none") and (record.multiplier_B is None) == (kind != "lagrangian")
     if record.constraint is not None:
         assert record.constraint.distance_B.shape == record.constraint.bound_B.shape == (5,)
-        assert (record.constraint.distance_B >= 0).all() and (record.constraint.bound_B >= 0).all()
+        assert (record.constraint.distance_B >= -1e-6).all() and (record.constraint.bound_B >= 0).all()
+
+
+def test_illegal_compositions_are_told_what_would_be_legal():
+    refused = [
+        ("embedding_distance", ("none", "embedding"), "none", "full"), ("tecoa", ("none", "embedding"), "attribute", "full"),
+        ("dpo", ("kl", "embedding"), "pgd", "linear"), ("embedding_distance", ("none", "embedding"), "typographic", "linear"),
+        ("dpo", ("lagrangian", "embedding"), "typographic", "linear"),
+    ]  # fmt: skip
+    for objective, anchor, perturbation, adapter in refused:
+        with pytest.raises(SeaAnchorError) as error:
+            check(composition(objective, anchor, perturbation, adapter))
+        assert error.value.expected and error.value.change
+
+
+def test_the_exact_dual_step_sees_the_maps_own_texts():
+    """A linear map turns images and texts alike: at its orthogonal start no class distribution has moved."""
+    config = composition("dpo", ("lagrangian", "distribution"), "typographic", "linear")
+    method = replace(assemble(check(config), 6, TEXTS), perturbation=NoPerturbation())
+    torch.manual_seed(0)
+    policy, label_B = LinearMap(6), torch.tensor([0, 1, 2])
+    batch = Batch(torch.randn(3, 6), label_B, torch.arange(3), Preference(label_B, label_B + 1))
+    targets = Targets(batch.pixels_BCHW, label_B, Head(F.normalize(torch.randn(4, 6), dim=-1), 10.0))
+    moving = Moving(policy, torch.optim.SGD(method.adapter.trainable(policy), lr=0.0), method.anchor.dual, None)
+    record = train_step(method, moving, OneProcess(), batch, targets, config, 0, torch.nn.Identity())
+    assert record.constraint.distance_B.abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("recipe", [tecoa(), tecoa_kl()])

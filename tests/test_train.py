@@ -213,8 +213,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(tiny_run, tmp_path, monkeypatch, 
     assert_same(final(whole), final(broken))
 
 
-@pytest.mark.parametrize("adapter", ["full", "linear", "lora"])
-@pytest.mark.parametrize("recipe", [dpo(), kto(), dpo_lore(), dpo_linear()], ids=["dpo", "kto", "dpo-lore", "dpo-linear"])
+@pytest.mark.parametrize(
+    ("recipe", "adapter"),
+    [(dpo(), "full"), (dpo(), "lora"), (kto(), "full"), (dpo_lore(), "full"), (dpo_lore(), "linear"), (dpo_linear(), "linear")],
+    ids=["dpo", "dpo-lora", "kto", "dpo-lore", "dpo-lore-linear", "dpo-linear"],
+)
 def test_preference_runs_go_on_to_the_same_bits(tiny_run, tmp_path, monkeypatch, recipe, adapter):
     """With Adamax, averaged weights, drawn words, low-rank updates and stored embeddings."""
     if adapter == "linear" and recipe.anchor.kind == "lagrangian":
