@@ -13,7 +13,7 @@ ROOT = Path(seaanchor.__file__).parent
 HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "matplotlib", "accelerate", "numpy", "PIL")
 LIGHT_MODULES = ("__init__", "cli", "config", "settings", "recipes", "errors")
 
-PARTS = {"errors", "parts", "distances", "lettering"}
+PARTS = {"errors", "parts", "distances", "lettering"}  # what the four kinds of parts stand on
 MAY_IMPORT = {
     "errors": set(),
     "parts": set(),
@@ -22,25 +22,28 @@ MAY_IMPORT = {
     "config": {"errors", "settings"},
     "checkpoint": {"errors"},
     "lettering": {"errors"},
+    "wording": {"errors"},
     "objectives": PARTS,  # the four kinds of parts never import each other
     "anchors": PARTS,
     "perturbations": PARTS,
     "adapters": PARTS,
     "encoders": {"errors", "parts"},
-    "data": {"errors", "parts", "checkpoint"},
+    "data": {"errors", "parts", "checkpoint", "wording"},
     "averaging": {"errors", "config", "parts"},
     "method": {"errors", "parts"},
-    "recipes": {"errors", "config", "parts", "objectives", "anchors", "perturbations", "adapters", "method"},
+    "recipes": {"errors", "config", "parts", "wording", "objectives", "anchors", "perturbations", "adapters", "method"},
     "runs": {"errors", "config", "checkpoint"},
     "progress": {"errors", "config"},
     "tracking": {"errors", "config", "parts"},
     "flops": {"errors", "config", "parts"},
     "evaluation": {"errors", "config", "parts", "perturbations", "lettering", "encoders", "data", "checkpoint", "runs"},
-    "export": {"errors", "checkpoint", "encoders"},
+    "export": {"errors", "checkpoint", "encoders", "adapters"},
     "report": {"errors", "config", "runs"},
     "zoo": {"errors", "checkpoint", "encoders", "lettering"},
     "step": {"errors", "config", "parts", "method", "averaging", "runs", "tracking"},
 }
+MAY_IMPORT["embedded"] = {"parts", "perturbations"}
+MAY_IMPORT["prepare"] = {"errors", "config", "parts", "adapters", "data", "embedded", "encoders", "method", "recipes"}
 MAY_IMPORT["train"] = set(MAY_IMPORT) - {"report", "zoo", "flops"}
 """Packages and modules → what of ours they may import, inside functions too. Whatever is not named here, such as `cli`, stands in
 front: it may import everything, and nothing named here may import it."""

@@ -8,6 +8,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 
 from seaanchor import __version__
+from seaanchor.cli_data import attack_app, data_app, steer
 from seaanchor.config import RunConfig, check, from_dict, parse_epsilon, read_yaml, to_dict
 from seaanchor.errors import SeaAnchorError
 
@@ -16,8 +17,12 @@ train_app = App(name="train", help="Train any recipe, a shipped name or a YAML f
 recipes_app = App(name="recipes", help="Shipped recipes.")
 app.command(train_app)
 app.command(recipes_app)
+app.command(attack_app)
+app.command(data_app)
+app.command(steer)
 
-SUITES = ("clean", "pgd", "apgd-ce", "apgd")
+ATTACKS = ("pgd", "apgd-ce", "apgd")
+SUITES = ("clean", *ATTACKS, "typographic", "reading", "bias", "drift")
 
 
 @train_app.default
@@ -91,6 +96,9 @@ def evaluate(
     reference: str | None = None,
     suite: str = "clean,pgd,apgd-ce,apgd",
     epsilon: str = "1/255,2/255,4/255",
+    words: Literal["all", "even", "odd"] = "all",
+    fonts: Literal["train", "unseen"] = "unseen",
+    sizes: tuple[float, float] = (20 / 224, 40 / 224),
     norm: Literal["linf", "l2"] = "linf",
     num_steps: int = 10,
     samples: int | None = None,
@@ -116,9 +124,16 @@ def evaluate(
     reference
         The untouched model; a run's export and the embedded variants know theirs.
     suite
-        Any of clean, pgd, apgd-ce, apgd (APGD-CE, then targeted APGD-DLR), joined by commas.
+        Any of clean, pgd, apgd-ce, apgd (APGD-CE, then targeted APGD-DLR), typographic (a wrong class word drawn on), reading, bias (sets of people in
+        roles), drift (distance from the reference), joined by commas.
     epsilon
         Radii, joined by commas, such as 1/255,2/255.
+    words
+        Class names that may be drawn: all, or those of even or odd number.
+    fonts
+        Fonts of drawn words.
+    sizes
+        Smallest and largest glyph height of drawn words, as shares of the image's side.
     norm
         Norm of the ball.
     num_steps
@@ -144,6 +159,7 @@ def evaluate(
     """
     from seaanchor.evaluation.run import Protocol
     from seaanchor.evaluation.run import evaluate as run
+    from seaanchor.evaluation.typographic import TypographicPlan
     from seaanchor.evaluation.zeroshot import AttackPlan
     from seaanchor.report.table import print_results
 
@@ -152,8 +168,9 @@ def evaluate(
         if value < least:
             raise SeaAnchorError(f"{flag} {value}", f"at least {least}", "correct it")
     epsilons = tuple(sorted(parse_epsilon(e.strip(), norm) for e in epsilon.split(",")))
-    plans = tuple(AttackPlan(name, norm, epsilons, num_steps, seed) for name in wanted if name != "clean")  # type: ignore[arg-type] # checked above
-    protocol = Protocol(plans, tuple(templates), samples, seed)
+    plans = tuple(AttackPlan(name, norm, epsilons, num_steps, seed) for name in wanted if name in ATTACKS)  # type: ignore[arg-type] # checked above
+    others = tuple(name for name in wanted if name not in ("clean", *ATTACKS))
+    protocol = Protocol(plans, tuple(templates), samples, seed, suites=others, typographic=TypographicPlan(words, fonts, sizes, seed))
     results = run(
         model, data, protocol, output, pretrained=pretrained, reference=reference, class_names=class_names,
         batch_size=batch_size, workers=workers, device=device, skip_existing=skip_existing,

@@ -167,13 +167,13 @@ def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()):
 
 def perturbation_of(config: PerturbationConfig, texts: Sequence[str] = (), seed: int = 0):
     """The perturbation a configuration describes, over the given class names or candidate texts."""
-    from seaanchor.data.preferences import swap_words, word_pairs
     from seaanchor.perturbations.apgd import APGD
     from seaanchor.perturbations.attribute import AttributeSwap, partners
     from seaanchor.perturbations.ball import Ball
     from seaanchor.perturbations.none import NoPerturbation
     from seaanchor.perturbations.pgd import PGD
     from seaanchor.perturbations.typographic import Typographic
+    from seaanchor.wording import swap_words, word_pairs
 
     ball = Ball(config.norm, parse_epsilon(config.epsilon, config.norm))
     step = None if config.step_size is None else parse_epsilon(config.step_size, config.norm)

@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
-from seaanchor.data.preferences import as_images, from_columns, read_preferences, swap_words, swapped_captions, word_pairs, write_preferences
+from seaanchor.data.preferences import as_images, from_columns, read_preferences, swapped_captions, write_preferences
 from seaanchor.errors import SeaAnchorError
+from seaanchor.wording import swap_words, word_pairs
 
 
 @pytest.fixture

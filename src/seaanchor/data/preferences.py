@@ -5,17 +5,14 @@ A row names an image and either `chosen` and `rejected` texts, or one `text` (al
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from seaanchor.data.folder import ImageList
 from seaanchor.errors import SeaAnchorError
-
-GENDER = "gender"
+from seaanchor.wording import swap_words
 
 
 @dataclass(frozen=True)
@@ -106,44 +103,6 @@ def from_columns(rows: Iterable[Mapping[str, Any]], folder: Path) -> list[Prefer
         except (ValueError, KeyError) as error:
             raise SeaAnchorError(f"row {number}: {error}", "columns image, chosen, rejected; or image, text, label", "rename the columns") from error
     return found
-
-
-def word_pairs(source: str | Path = GENDER) -> tuple[tuple[str, str], ...]:
-    """Word pairs, one `left right` a line: the shipped list `gender`, or a file.
-
-    Raises:
-        SeaAnchorError: missing file, or a line that is no pair.
-    """
-    file = Path(str(files("seaanchor"))) / "zoo" / "data" / "gender_pairs.txt" if source == GENDER else Path(source)
-    if not file.is_file():
-        raise SeaAnchorError(f"{source} is missing", f"{GENDER}, or a file with two words a line", "correct the path")
-    pairs = []
-    for line in file.read_text().splitlines():
-        words = line.split("#")[0].split()
-        if len(words) not in (0, 2):
-            raise SeaAnchorError(f"{file}: {line!r}", "two words a line", "correct it")
-        if words:
-            pairs.append((words[0].lower(), words[1].lower()))
-    return tuple(pairs)
-
-
-def swap_words(text: str, pairs: Sequence[tuple[str, str]]) -> str:
-    """The text with every word of a pair replaced by its partner, capitals kept.
-
-    >>> swap_words("A man and his dog", [("man", "woman"), ("his", "her")])
-    'A woman and her dog'
-    """
-    partner: dict[str, str] = {}
-    for left, right in pairs:
-        partner.setdefault(left, right)
-        partner.setdefault(right, left)
-
-    def replacement(match: re.Match) -> str:
-        word = match.group()
-        other = partner.get(word.lower(), word)
-        return other.capitalize() if word[0].isupper() and word.lower() in partner else other
-
-    return re.sub(r"[A-Za-z]+", replacement, text)
 
 
 def swapped_captions(images: ImageList, pairs: Sequence[tuple[str, str]], *, flip: bool = False) -> ImageList:

@@ -6,6 +6,7 @@ from pathlib import Path
 from seaanchor.data.folder import ImageList, list_images
 from seaanchor.data.people import open_people
 from seaanchor.data.preferences import read_preferences
+from seaanchor.data.typographic import is_lettered, list_lettered
 
 EMBEDDED = Path(str(files("seaanchor"))) / "zoo" / "data"
 NAMES = ("photos-mini", "emoji", "emoji-people")
@@ -15,8 +16,8 @@ def open_images(source: str, class_names: Path | None = None, split: str = "trai
     """List the images of a folder or an embedded set.
 
     Args:
-        source: a path, or a JSON lines file of preferences; or `photos-mini`, `emoji`, `emoji-people` (captions as classes), with `/train` or
-            `/test` to name the split.
+        source: a folder (also of `label=X_text=Y` images), a JSON lines file of preferences; or `photos-mini`, `emoji`, `emoji-people`
+            (captions as classes), with `/train` or `/test` to name the split.
         class_names: file that renames the class folders.
         split: which part of an embedded set is meant where the name does not say.
 
@@ -29,4 +30,4 @@ def open_images(source: str, class_names: Path | None = None, split: str = "trai
     if source.endswith(".jsonl"):
         return read_preferences(Path(source))
     root = EMBEDDED / name / (part or split) if name in NAMES and not Path(source).exists() else Path(source)
-    return list_images(root, class_names)
+    return list_lettered(root) if is_lettered(root) else list_images(root, class_names)

@@ -18,6 +18,6 @@ def interval(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
 
 def proportion(hits: Tensor | Sequence[bool]) -> dict[str, float]:
     """Share of true values with its 95 % interval and n."""
-    hit, total = int(sum(hits)), len(hits)
+    hit, total = int(hits.sum() if isinstance(hits, Tensor) else sum(hits)), len(hits)
     low, high = interval(hit, total)
     return {"accuracy": hit / total if total else 0.0, "low": low, "high": high, "n": total}

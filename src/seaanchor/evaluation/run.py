@@ -16,7 +16,9 @@ from seaanchor.encoders.encoder import LoadedModel, fingerprint
 from seaanchor.encoders.head import DEFAULT_TEMPLATES, build_head
 from seaanchor.encoders.load import ZOO, embedded_models, load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.intervals import interval
+from seaanchor.evaluation.intervals import proportion
+from seaanchor.evaluation.suites import Bench, run_suite
+from seaanchor.evaluation.typographic import TypographicPlan
 from seaanchor.evaluation.zeroshot import AttackPlan, Outcomes, _to, classifier, evaluate_stream, fallback, labelled, self_checks
 from seaanchor.parts import Batch, frozen
 from seaanchor.runs import environment
@@ -34,6 +36,8 @@ class Protocol:
     samples: int | None = None
     seed: int = 0
     image_size: int | None = None
+    suites: tuple[str, ...] = ()
+    typographic: TypographicPlan = TypographicPlan()
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,8 @@ def evaluate(
     results = []
     for source in sources:
         images = labelled(source, class_names, protocol.samples, protocol.seed)
-        beside = _one(anchor, source, images, protocol, run, None) if anchor else None
-        results.append(_one(model, source, images, protocol, run, beside))
+        beside = _one(anchor, source, images, protocol, run, None, None) if anchor else None
+        results.append(_one(model, source, images, protocol, run, beside, anchor))
     return results
 
 
@@ -103,15 +107,19 @@ def reference_of(name: str) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _one(model: LoadedModel, source: str, images: ImageList, protocol: Protocol, run: _Run, reference: dict[str, Any] | None) -> dict[str, Any]:
+def _one(
+    model: LoadedModel, source: str, images: ImageList, protocol: Protocol, run: _Run, reference: dict[str, Any] | None, anchor: LoadedModel | None
+) -> dict[str, Any]:
     """The result of one model on one source, written to its file with the reference's inside it."""
     described = describe(model, source, images, protocol)
+    if anchor is not None and "drift" in protocol.suites:
+        described["reference"] = fingerprint(anchor.encoder)
     key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
     file = run.output / f"{_slug(model.name)}--{_slug(source)}--{key}.json"
     if run.skip_existing and file.is_file():
         result = json.loads(file.read_text())
     else:
-        result = _compute(model, source, images, protocol, run) | {"protocol": described, "environment": environment()}
+        result = _compute(model, source, images, protocol, run, anchor) | {"protocol": described, "environment": environment()}
     result["reference"] = reference
     write_atomic(file, json.dumps(result, indent=1))
     if failed := [name for name, passed in result["checks"].items() if not passed]:
@@ -119,7 +127,7 @@ def _one(model: LoadedModel, source: str, images: ImageList, protocol: Protocol,
     return result
 
 
-def _compute(model: LoadedModel, source: str, images: ImageList, protocol: Protocol, run: _Run) -> dict[str, Any]:
+def _compute(model: LoadedModel, source: str, images: ImageList, protocol: Protocol, run: _Run, anchor: LoadedModel | None) -> dict[str, Any]:
     logits = classifier(model, build_head(model, images.class_names or (), protocol.templates), run.device)
     skip_log = SkipLog(images)
     dataset = FolderDataset(images, model.encoder.image_size)
@@ -131,8 +139,10 @@ def _compute(model: LoadedModel, source: str, images: ImageList, protocol: Proto
         outcomes = evaluate_stream(logits, stream(None, run.batch_size, run.workers), protocol.plans)
         readable = outcomes.index_N[:CHECKED].tolist()
         checks = self_checks(logits, next(stream(readable, CHECKED, 0)), protocol.plans)
+        bench = Bench(model, anchor, logits, images, lambda: stream(None, run.batch_size, run.workers), protocol.typographic, protocol.templates, run.device)
+        suites = {name: run_suite(name, bench) for name in protocol.suites}
     notes = [note for plan in protocol.plans if (note := fallback(plan, len(images.class_names or ())))]
-    return {"format": FORMAT, **summarise(model, source, outcomes), "notes": notes, "checks": checks, "skipped": skip_log.summary()}
+    return {"format": FORMAT, **summarise(model, source, outcomes), "suites": suites, "notes": notes, "checks": checks, "skipped": skip_log.summary()}
 
 
 def describe(model: LoadedModel, source: str, images: ImageList, protocol: Protocol) -> dict[str, Any]:
@@ -150,20 +160,15 @@ def summarise(model: LoadedModel, source: str, outcomes: Outcomes) -> dict[str, 
     """Accuracies with n and a 95 % interval, and what a constant predictor would get on the same images; the first keys are those of
     CLIP_benchmark's result files."""
 
-    def accuracy(correct_N: torch.Tensor) -> dict[str, float]:
-        right, total = int(correct_N.sum()), len(correct_N)
-        low, high = interval(right, total)
-        return {"accuracy": right / total, "low": low, "high": high, "n": total}
-
     label_N = outcomes.label_N.cpu()
     count_C = label_N.bincount()
     recall_C = label_N.bincount(weights=outcomes.clean_N.cpu().double())[count_C > 0] / count_C[count_C > 0]
-    clean = accuracy(outcomes.clean_N)
+    clean = proportion(outcomes.clean_N)
     metrics = {"acc1": clean["accuracy"], "acc5": outcomes.top5_N.float().mean().item(), "mean_per_class_recall": recall_C.mean().item()}
     return {
         "dataset": source, "model": model.name, "pretrained": fingerprint(model.encoder), "task": "zeroshot_classification",
         "metrics": metrics, "language": "en", "clean": clean, "constant_predictor": count_C.max().item() / len(label_N),
-        "robust": [{"attack": name, "epsilon": epsilon} | accuracy(correct_N) for (name, epsilon), correct_N in outcomes.attacked.items()],
+        "robust": [{"attack": name, "epsilon": epsilon} | proportion(correct_N) for (name, epsilon), correct_N in outcomes.attacked.items()],
     }  # fmt: skip
 
 

@@ -71,15 +71,17 @@ def evaluate_typographic(logits: Logits, stream: Iterable[Batch], class_names: S
 @torch.no_grad()
 def evaluate_reading(logits: Logits, class_names: Sequence[str], image_size: int, plan: TypographicPlan, count: int = 400) -> dict:
     """Accuracy of naming the class word drawn on a plain or shaded ground: what the model reads, where only reading helps."""
+    pixels_NCHW, word_N = reading_pictures(class_names, image_size, plan, count)
+    answers_N = torch.cat([logits(chunk).argmax(-1).cpu() for chunk in pixels_NCHW.split(100)])
+    return {"reading": proportion(answers_N == word_N), "plan": asdict(plan)}
+
+
+def reading_pictures(class_names: Sequence[str], image_size: int, plan: TypographicPlan, count: int) -> tuple[Tensor, Tensor]:
+    """`count` pictures (N, 3, H, W) in [0, 1] of class words on plain or shaded grounds, and which word each shows (N,)."""
     rng = random.Random(f"{plan.seed} reading")
-    hits: list[bool] = []
     words = [rng.randrange(len(class_names)) for _ in range(count)]
-    for start in range(0, count, 100):
-        chunk = words[start : start + 100]
-        pictures = np.stack([_written(class_names[word], image_size, plan, rng) for word in chunk])
-        pixels_BCHW = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
-        hits += (logits(pixels_BCHW).argmax(-1).cpu() == torch.tensor(chunk)).tolist()
-    return {"reading": proportion(hits), "plan": asdict(plan)}
+    pictures = np.stack([_written(class_names[word], image_size, plan, rng) for word in words])
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255, torch.tensor(words)
 
 
 def _written(word: str, size: int, plan: TypographicPlan, rng: random.Random) -> np.ndarray:

@@ -8,6 +8,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+SUITE_ROWS = {
+    "attacked": "wrong word drawn (T)", "attack_word": "drawn word wins", "two_way": "object above drawn word", "unreadable": "unreadable cover",
+    "reading": "drawn class word", "gender": "gender", "activity": "activity",
+}  # fmt: skip
+
 
 def radius(epsilon: float) -> str:
     """`2/255` where it is one, else the number."""
@@ -30,7 +35,9 @@ def print_results(results: Sequence[dict[str, Any]]) -> None:
                 cells += [f"{beside['accuracy']:.1%}", f"{100 * (row['accuracy'] - beside['accuracy']):+.1f}"]
             table.add_row(*cells)
         console.print(table)
-        for line in filter(None, (result["skipped"], *result["notes"])):
+        drift = result.get("suites", {}).get("drift")
+        moved = f"drift: cosine to the reference {drift['cosine']:.4f}, relative squared distance {drift['distance']['mean']:.4f}" if drift else ""
+        for line in filter(None, (moved, result["skipped"], *result["notes"])):
             console.print(escape(line))
 
 
@@ -40,4 +47,7 @@ def _rows(result: dict[str, Any], reference: dict[str, Any] | None) -> list[tupl
     for i, row in enumerate(result["robust"]):
         label = f"{row['attack']}, {steps[row['attack']]} steps, ε = {radius(row['epsilon'])}"
         rows.append((label, row, reference and reference["robust"][i]))
+    for suite, found in result.get("suites", {}).items():
+        beside = reference and reference["suites"][suite]
+        rows += [(f"{suite}: {SUITE_ROWS[key]}", value, beside and beside[key]) for key, value in found.items() if key in SUITE_ROWS]
     return rows

@@ -1,0 +1,140 @@
+"""Subcommands that make or look at data, and the slider: `attack`, `data`, `steer`. Nothing heavy is imported before a command needs it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from seaanchor.errors import SeaAnchorError
+
+attack_app = App(name="attack", help="Write attacked images to a folder.")
+data_app = App(name="data", help="Look at data, and make preference data.")
+
+
+@attack_app.command
+def typographic(
+    *, data: str, output: Path, class_names: Path | None = None, words: Literal["all", "even", "odd"] = "all", fonts: Literal["train", "unseen"] = "train",
+    sizes: tuple[float, float] = (20 / 224, 40 / 224), image_size: int = 224, variants: int = 1, seed: int = 0,
+) -> None:  # fmt: skip
+    """Draw a wrong class word on every image: `label=X_text=Y` files, and a table with the text boxes.
+
+    Parameters
+    ----------
+    data
+        Class folders, or an embedded set.
+    output
+        New folder.
+    class_names
+        File that names the classes.
+    words
+        Class names that may be drawn: all, or those of even or odd number.
+    fonts
+        Which shipped fonts.
+    sizes
+        Smallest and largest glyph height as shares of the image's side.
+    image_size
+        Side of the written images in pixels.
+    variants
+        Drawings of each image.
+    seed
+        Of words, fonts, sizes, places and colours.
+    """
+    from seaanchor.attack import write_typographic
+    from seaanchor.data.sources import open_images
+    from seaanchor.perturbations.typographic import Typographic
+
+    images = open_images(data, class_names)
+    attack = Typographic(images.class_names or (), words, fonts, sizes, variants, seed)
+    written, skipped = write_typographic(images, attack, image_size, output)
+    print(f"{written} images written to {output}{'; ' + skipped if skipped else ''}")
+
+
+@data_app.command
+def inspect(source: str, /) -> None:
+    """Count images, classes and preferences of a source, and try to read every image.
+
+    Parameters
+    ----------
+    source
+        Folder, embedded set, or JSON lines file.
+    """
+    from collections import Counter
+
+    from seaanchor.data.folder import FolderDataset, SkipLog, batches
+    from seaanchor.data.sources import open_images
+
+    images = open_images(source)
+    skip_log = SkipLog(images)
+    read = sum(len(batch.index_B) for batch in batches(FolderDataset(images, 32), 256, workers=0, order=None, skip_log=skip_log))
+    print(f"{len(images.paths)} images in {images.root}, {read} readable")
+    if images.labels is not None and images.class_names is not None:
+        sizes = Counter(images.labels).values()
+        print(f"{len(images.class_names)} classes of {min(sizes)} to {max(sizes)} images: {', '.join(images.class_names[:8])} ...")
+    if images.pairs is not None:
+        print(f"{len(images.pairs)} preferences over {len(images.class_names or ())} texts")
+    if skip_log.reasons:
+        print(skip_log.summary())
+
+
+@data_app.command
+def pairs(*, data: str, output: Path, swap: str = "gender", flip: bool = False, class_names: Path | None = None) -> None:
+    """Preferences from captions with words swapped: class folders whose names are captions, to a JSON lines file.
+
+    Parameters
+    ----------
+    data
+        Class folders named by captions, or emoji-people.
+    output
+        JSON lines file to write.
+    swap
+        The shipped word pairs gender, or a file with two words a line.
+    flip
+        Prefer the swapped caption.
+    class_names
+        File that gives the captions.
+    """
+    from seaanchor.data.preferences import swapped_captions, write_preferences
+    from seaanchor.data.sources import open_images
+    from seaanchor.wording import word_pairs
+
+    images = swapped_captions(open_images(data, class_names), word_pairs(swap), flip=flip)
+    write_preferences(images, output)
+    print(f"{len(images.paths)} preferences written to {output}")
+
+
+def steer(
+    run: Path, /, *, t: float | None = None, output: Path | None = None, data: str | None = None,
+    ts: Annotated[tuple[float, ...], Parameter(consume_multiple=True)] = (), words: Literal["all", "even", "odd"] = "all",
+    sizes: tuple[float, float] = (20 / 224, 40 / 224), seed: int = 0,
+) -> None:  # fmt: skip
+    """Set t of a trained linear map and export, or see what every t does.
+
+    Parameters
+    ----------
+    run
+        Folder of a run with adapter linear.
+    t
+        Exponent of the map's singular values: 1 the trained map, 0 the model as it was, below 0 the opposite.
+    output
+        Folder of the export at t.
+    data
+        Labelled images, or emoji-people, to evaluate every t on; a table, steering.json and steering.png land in the run folder.
+    ts
+        Values of t for that; -1 to 2 by default.
+    words
+        Class names that may be drawn: all, or those of even or odd number.
+    sizes
+        Smallest and largest glyph height of drawn words, as shares of the image's side.
+    seed
+        Of drawn words.
+    """
+    from seaanchor.steering import export_at, steering_curve
+
+    if (t is None) == (data is None):
+        raise SeaAnchorError("steer with both or neither of --t and --data", "--t with --output to export, or --data to evaluate", "give one of them")
+    if data is not None:
+        steering_curve(run, data, ts, words, sizes, seed)
+    elif output is None or t is None:
+        raise SeaAnchorError("--t without --output", "where the export goes", "add --output")
+    else:
+        print(f"written and verified: {export_at(run, t, output)}")

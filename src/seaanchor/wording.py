@@ -1,0 +1,48 @@
+"""Words that take each other's place in captions."""
+
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from seaanchor.errors import SeaAnchorError
+
+GENDER = "gender"
+
+
+def word_pairs(source: str | Path = GENDER) -> tuple[tuple[str, str], ...]:
+    """Word pairs, one `left right` a line: the shipped list `gender`, or a file.
+
+    Raises:
+        SeaAnchorError: missing file, or a line that is no pair.
+    """
+    file = Path(str(files("seaanchor"))) / "zoo" / "data" / "gender_pairs.txt" if source == GENDER else Path(source)
+    if not file.is_file():
+        raise SeaAnchorError(f"{source} is missing", f"{GENDER}, or a file with two words a line", "correct the path")
+    pairs = []
+    for line in file.read_text().splitlines():
+        words = line.split("#")[0].split()
+        if len(words) not in (0, 2):
+            raise SeaAnchorError(f"{file}: {line!r}", "two words a line", "correct it")
+        if words:
+            pairs.append((words[0].lower(), words[1].lower()))
+    return tuple(pairs)
+
+
+def swap_words(text: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """The text with every word of a pair replaced by its partner, capitals kept.
+
+    >>> swap_words("A man and his dog", [("man", "woman"), ("his", "her")])
+    'A woman and her dog'
+    """
+    partner: dict[str, str] = {}
+    for left, right in pairs:
+        partner.setdefault(left, right)
+        partner.setdefault(right, left)
+
+    def replacement(match: re.Match) -> str:
+        word = match.group()
+        other = partner.get(word.lower(), word)
+        return other.capitalize() if word[0].isupper() and word.lower() in partner else other
+
+    return re.sub(r"[A-Za-z]+", replacement, text)
