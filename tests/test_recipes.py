@@ -197,6 +197,17 @@ def test_the_exact_dual_step_sees_the_maps_own_texts():
     assert record.constraint.distance_B.abs().max() < 1e-5
 
 
+def test_the_step_adds_the_adapters_penalty():
+    config = composition("dpo", ("none", "embedding"), "typographic", "linear")
+    method = assemble(check(config), 6, TEXTS)
+    policy, label_B = LinearMap(6), torch.tensor([0, 1, 2])
+    policy.weight.data = torch.diag(torch.tensor([2.0, 1.0, 1.0, 1.0, 1.0, 1.0]))
+    batch = Batch(torch.randn(3, 6), label_B, torch.arange(3))
+    targets = Targets(batch.pixels_BCHW, label_B, Head(torch.eye(4, 6), 10.0), Preference(label_B, label_B + 1), batch.pixels_BCHW)
+    terms = method.primal_terms(policy, batch, batch, targets, policy)
+    assert torch.allclose(terms.total_B, terms.objective_B + 3.0)  # ‖W Wᵀ − 1‖ = 4 − 1
+
+
 @pytest.mark.parametrize("recipe", [tecoa(), tecoa_kl()])
 def test_parts_that_need_classes_say_so(recipe):
     assert assemble(recipe, 6).needs.head and needs_classes(recipe)

@@ -232,6 +232,7 @@ def test_preference_runs_go_on_to_the_same_bits(tiny_run, tmp_path, monkeypatch,
             train(broken)
     train(broken)
     assert_same(final(whole), final(broken))
+    assert final(whole)["state"]["average"]["index"] == 8  # every batch went into it
     average, last = (load_file(whole.output / name / "open_clip_model.safetensors") for name in ("export-averaged", "export"))
     assert any(not torch.equal(average[key], last[key]) for key in last)
 

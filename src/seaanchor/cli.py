@@ -223,7 +223,7 @@ def ls() -> None:
     from seaanchor.recipes import RECIPES
 
     for name, recipe in RECIPES.items():
-        print(f"{name:<12} {(recipe.__doc__ or '').splitlines()[0]}")
+        print(f"{name:<19} {(recipe.__doc__ or '').splitlines()[0]}")
 
 
 @recipes_app.command

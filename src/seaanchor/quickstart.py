@@ -1,4 +1,4 @@
-"""`seaanchor quickstart`: harden the embedded model by FARE and by LORE, short runs beside long ones, offline."""
+"""`seaanchor quickstart`: harden the embedded model by FARE and by LORE, short runs beside long ones; align it against drawn words; steer. Offline."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from seaanchor.config import RunConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.recipes import fare_quick, lore_quick
+from seaanchor.recipes import dpo_linear_tiny, dpo_tiny, fare_quick, lore_quick
 from seaanchor.runs import RunFolder
 
 BASE = "seaanchor-tiny"
@@ -32,14 +32,15 @@ class Entry:
 
 
 def quickstart(output: Path, seed: int = 0) -> Path:
-    """Train both quick recipes, evaluate them beside the shipped long runs, and write a table and a picture.
+    """Harden, align and steer the embedded model, evaluate what came out beside the untouched model and the shipped long runs, and write tables and
+    pictures.
 
     Args:
         output: folder for everything; an earlier quickstart in it is replaced.
-        seed: of both runs.
+        seed: of every run.
 
     Returns:
-        The picture.
+        The picture of the hardened models.
 
     Raises:
         SeaAnchorError: the folder holds something else.
@@ -49,6 +50,18 @@ def quickstart(output: Path, seed: int = 0) -> Path:
     started = time.monotonic()
     torch.set_float32_matmul_precision("high")
     _fresh(output)
+    picture = _harden(output, seed)
+    _align(output, seed)
+    print(f"\ntook {time.monotonic() - started:.0f} s; everything is in {output}: results.md, {picture.name}, steer/steering.png\n")
+    print(
+        "Next, on your own model and images (labels are not needed):\n"
+        "  seaanchor train lore --model ViT-B-32 --pretrained openai --train-data FOLDER --output runs/mine --dry-run"
+    )
+    return picture
+
+
+def _harden(output: Path, seed: int) -> Path:
+    """FARE and LORE on the same photos and attack."""
     recipes = {"fare": fare_quick(), "lore": lore_quick()}
     for name, recipe in recipes.items():
         print(f"\n{name.upper()}: {recipe.max_steps} batches of {recipe.batch_size} photos, ε = {recipe.perturbation.epsilon}", flush=True)
@@ -60,13 +73,38 @@ def quickstart(output: Path, seed: int = 0) -> Path:
     )
     results = [_evaluate(entry, output, seed) for entry in entries]
     _table(entries, results, output)
-    picture = _picture(entries, results, recipes, output)
-    print(f"\ntable: {output / 'results.md'}\npicture: {picture}\ntook {time.monotonic() - started:.0f} s\n")
-    print(
-        "Next, on your own model and images (labels are not needed):\n"
-        "  seaanchor train lore --model ViT-B-32 --pretrained openai --train-data FOLDER --output runs/mine --dry-run"
-    )
-    return picture
+    return _picture(entries, results, recipes, output)
+
+
+def _align(output: Path, seed: int) -> None:
+    """DPO against drawn words, on the tower and on one linear map; tested with other words and other fonts."""
+    from seaanchor.evaluation.run import Protocol, evaluate
+    from seaanchor.evaluation.typographic import TypographicPlan
+    from seaanchor.report.table import print_results
+    from seaanchor.steering import steering_curve
+
+    recipe = replace(dpo_tiny(), epochs=4, average="none")
+    print(f"\nDPO: {recipe.epochs} passes over {DATA}, a wrong word drawn on each photo", flush=True)
+    _train(replace(recipe, model=BASE, output=output / "dpo", seed=seed))
+    plan = TypographicPlan("odd", "unseen", (recipe.perturbation.sizes[0], recipe.perturbation.sizes[1]), seed)
+    protocol = Protocol((), seed=seed, suites=("typographic",), typographic=plan)
+    results = evaluate(str(output / "dpo" / "export"), [f"{DATA}/test"], protocol, output / "evaluation")
+    print_results(results)
+    with (output / "results.md").open("a") as file:
+        file.write("\n" + typographic_markdown(results[0]))
+    print("DPO on one linear map, and what its slider t does", flush=True)
+    _train(replace(dpo_linear_tiny(), model=BASE, output=output / "steer", seed=seed, log_every=200))
+    steering_curve(output / "steer", f"{DATA}/test", words="odd", sizes=plan.sizes, seed=seed)
+
+
+def typographic_markdown(result: dict[str, Any]) -> str:
+    """A table of one model beside its reference under drawn words."""
+    from seaanchor.report.table import SUITE_ROWS
+
+    here, there = result["suites"]["typographic"], result["reference"]["suites"]["typographic"]
+    rows = [(name, there[key], here[key]) for key, name in {"clean": "clean", **SUITE_ROWS}.items() if key in here]
+    lines = ["Words and fonts that no training saw, drawn on the same photos:\n", "|  | untouched | DPO |", "| --- | --- | --- |"]
+    return "\n".join([*lines, *(f"| {name} | {a['accuracy']:.1%} | {b['accuracy']:.1%} |" for name, a, b in rows)]) + "\n"
 
 
 def _fresh(output: Path) -> None:

@@ -82,10 +82,10 @@ def gender_flip() -> RunConfig:
 
 
 def _tiny(recipe: RunConfig) -> RunConfig:
-    """The budget the embedded variants were trained with: shorter attack, fewer updates a batch, a step for a small tower."""
+    """The budget the embedded variants were trained with: two attack steps, few updates a batch, a learning rate for a small tower."""
+    attack = replace(recipe.perturbation, num_steps=2, step_size="1.5/255")
     return replace(
-        recipe, perturbation=replace(recipe.perturbation, num_steps=4, step_size=None), primal_steps=min(recipe.primal_steps, 2),
-        batch_size=32, lr=3e-4, warmup=50, save_every=100, log_every=10,
+        recipe, perturbation=attack, primal_steps=min(recipe.primal_steps, 2), batch_size=64, lr=1e-3, warmup=50, epochs=100, max_steps=1500, log_every=25,
     )  # fmt: skip
 
 
@@ -96,14 +96,12 @@ def fare_tiny() -> RunConfig:
 
 def lore_tiny() -> RunConfig:
     """LORE as it made `seaanchor-tiny-lore`."""
-    recipe = _tiny(lore())
-    return replace(recipe, anchor=replace(recipe.anchor, dual_lr=3e-3))
+    return _tiny(lore(rho=0.02))
 
 
 def fare_quick() -> RunConfig:
-    """FARE in a minute on a laptop, to see it work: two attack steps, a few dozen batches."""
-    recipe = fare_tiny()
-    return replace(recipe, perturbation=replace(recipe.perturbation, num_steps=2, step_size="1.5/255"), max_steps=60, warmup=5, epochs=10)
+    """FARE in a minute on a laptop, to see it work."""
+    return replace(fare_tiny(), max_steps=100, batch_size=32, warmup=10, log_every=5, precision="bf16")
 
 
 def lore_quick() -> RunConfig:
@@ -111,10 +109,48 @@ def lore_quick() -> RunConfig:
     return replace(fare_quick(), anchor=lore_tiny().anchor, primal_steps=lore_tiny().primal_steps)
 
 
+def _drawn(recipe: RunConfig) -> RunConfig:
+    """The embedded model's budget: letters large enough for 64 pixels, half of the class words, a learning rate for a small tower."""
+    drawings = replace(recipe.perturbation, sizes=(0.19, 0.38), words="even", variants=10)
+    return replace(recipe, train_data="photos-mini/train", perturbation=drawings, batch_size=64, epochs=8, lr=3e-4, warmup=10, optimizer="adamw", log_every=10)
+
+
+def dpo_tiny() -> RunConfig:
+    """DPO against typographic attacks at the embedded model's size."""
+    return _drawn(dpo())
+
+
+def ipo_tiny() -> RunConfig:
+    """IPO against typographic attacks at the embedded model's size."""
+    return _drawn(ipo())
+
+
+def kto_tiny() -> RunConfig:
+    """KTO against typographic attacks at the embedded model's size."""
+    return _drawn(kto())
+
+
+def typographic_ce_tiny() -> RunConfig:
+    """The supervised baseline of `dpo-tiny`."""
+    return _drawn(typographic_ce())
+
+
+def dpo_lore_tiny() -> RunConfig:
+    """Constrained preference optimization at the embedded model's size."""
+    return _drawn(dpo_lore(rho=0.02))
+
+
+def dpo_linear_tiny() -> RunConfig:
+    """The slider at the embedded model's size."""
+    recipe = _drawn(dpo_linear())
+    return replace(recipe, lr=3e-3, epochs=60, adapter=AdapterConfig("linear", orthogonality=0.1))
+
+
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "fare": fare, "lore": lore, "penalty": penalty, "tecoa": tecoa, "tecoa-lore": tecoa_lore, "tecoa-kl": tecoa_kl,
     "dpo": dpo, "ipo": ipo, "kto": kto, "typographic-ce": typographic_ce, "dpo-lore": dpo_lore, "dpo-linear": dpo_linear, "gender-flip": gender_flip,
-    "fare-tiny": fare_tiny, "lore-tiny": lore_tiny, "fare-quick": fare_quick, "lore-quick": lore_quick,
+    "fare-tiny": fare_tiny, "lore-tiny": lore_tiny, "fare-quick": fare_quick, "lore-quick": lore_quick, "dpo-tiny": dpo_tiny, "ipo-tiny": ipo_tiny,
+    "kto-tiny": kto_tiny, "typographic-ce-tiny": typographic_ce_tiny, "dpo-lore-tiny": dpo_lore_tiny, "dpo-linear-tiny": dpo_linear_tiny,
 }  # fmt: skip
 
 
