@@ -42,10 +42,6 @@ PARTS = {
     "dpo-lore": (DPO, Lagrangian, embedding_constraint, Typographic, Full),
     "dpo-linear": (DPO, Penalty, distribution_constraint, Typographic, Linear),
     "gender-flip": (DPO, Penalty, distribution_constraint, AttributeSwap, Linear),
-    "fare-tiny": (EmbeddingDistance, NoAnchor, None, PGD, Full),
-    "lore-tiny": (EmbeddingDistance, Lagrangian, embedding_constraint, PGD, Full),
-    "fare-quick": (EmbeddingDistance, NoAnchor, None, PGD, Full),
-    "lore-quick": (EmbeddingDistance, Lagrangian, embedding_constraint, PGD, Full),
 }
 TEXTS = ("a man is running", "a woman is running", "a man is cooking", "a woman is cooking")
 
@@ -63,17 +59,14 @@ class OneProcess:
         torch.nn.utils.clip_grad_norm_(parameters, norm)
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_the_composition_its_name_promises(name):
+    """`-tiny` and `-quick` are budgets of the method named before."""
     method = assemble(check(RECIPES[name]()), 6, TEXTS)
-    objective, anchor, constraint, perturbation, adapter = PARTS[name]
+    objective, anchor, constraint, perturbation, adapter = PARTS[name.removesuffix("-tiny").removesuffix("-quick")]
     assert type(method.objective) is objective and type(method.anchor) is anchor
     assert type(method.perturbation) is perturbation and type(method.adapter) is adapter
     assert constraint is None or method.anchor.constraint_of is constraint
-
-
-def test_every_recipe_is_looked_at():
-    assert PARTS.keys() == RECIPES.keys()
 
 
 def test_settings_reach_the_parts():
