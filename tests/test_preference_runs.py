@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seaanchor.adapters.linear_map import scale_spectrum
+from seaanchor.adapters.linear_map import scale_spectrum, without_rotation
 from seaanchor.checkpoint import load_state
 from seaanchor.config import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig, check
 from seaanchor.encoders.load import load_model
@@ -22,6 +22,10 @@ ANCHORS = {
     "none": AnchorConfig(), "penalty": AnchorConfig("penalty"), "kl": AnchorConfig("kl"),
     "lagrangian": AnchorConfig("lagrangian"), "lagrangian on distributions": AnchorConfig("lagrangian", on="distribution"),
 }  # fmt: skip
+
+
+def cosines(image, text):
+    return F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
 
 
 def metrics(folder):
@@ -80,12 +84,12 @@ def test_the_linear_map_is_folded_exactly(tiny_run, clip_folder):
     pixels, texts = torch.rand(3, 3, 32, 32), ["a photo of a zebra.", "an apple"]
     with torch.no_grad():
         image, text = base.encoder(pixels), base.encode_texts(texts)
-        assert torch.allclose(exported.encoder(pixels), image @ weight.T, atol=1e-5)
-        assert torch.allclose(exported.encode_texts(texts), text @ weight.T, atol=1e-5)
-        cosines = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
-        with folded(base, scale_spectrum(weight, 0.0)) as rotated:
-            turned = F.normalize(rotated.encoder(pixels), dim=-1) @ F.normalize(rotated.encode_texts(texts), dim=-1).T
-        assert torch.allclose(turned, cosines, atol=1e-5)
+        mapped = cosines(image @ weight.T, text @ weight.T)
+        assert torch.allclose(cosines(exported.encoder(pixels), exported.encode_texts(texts)), mapped, atol=1e-6)
+        with folded(base, without_rotation(scale_spectrum(weight, 0.0))) as untouched:
+            assert torch.allclose(untouched.encoder(pixels), image, atol=1e-6)
+            assert torch.allclose(untouched.encode_texts(texts), text, atol=1e-6)
+        assert (mapped - cosines(image, text)).abs().max() > 1e-3
         assert torch.allclose(base.encoder(pixels), image)  # outside, the model is what it was
     rows = metrics(folder)
     assert sum(r["adversarial_loss"] for r in rows[-8:]) < sum(r["adversarial_loss"] for r in rows[:8])

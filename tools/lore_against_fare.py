@@ -16,7 +16,7 @@ from pathlib import Path
 from seaanchor.config import RunConfig
 from seaanchor.recipes import fare_tiny, lore_tiny, penalty
 
-RHOS, WEIGHTS, RATES = (0.05, 0.1), (0.3, 1.0), (1e-4, 4e-4)
+RHOS, WEIGHTS, RATES = (0.015, 0.03), (1.0, 3.0), (5e-4, 1.5e-3)
 EPSILONS = (1 / 255, 2 / 255, 4 / 255)
 
 
@@ -32,7 +32,7 @@ def plan(args: argparse.Namespace) -> dict[str, RunConfig]:
         for weight in WEIGHTS:
             runs[f"penalty weight={weight:g} lr={lr:g}"] = replace(base, lr=lr, anchor=penalty(weight=weight).anchor)
     frozen = replace(lore.anchor, rho=RHOS[1], dual_lr=0.0)
-    runs["lore without dual step"] = replace(base, lr=RATES[0], anchor=frozen, primal_steps=lore.primal_steps)
+    runs["without dual step"] = replace(base, lr=RATES[1], anchor=frozen, primal_steps=lore.primal_steps)
     return {name: replace(config, output=args.output / name.replace(" ", "_")) for name, config in runs.items()}
 
 
@@ -85,13 +85,17 @@ def main() -> None:
     for name in ("--model", "--train-data", "--cifar10"):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--output", type=Path, default=Path("runs/lore-against-fare"))
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--only", help="run just the names that start with this")
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--only", help="run just the names that start with one of these, joined by commas")
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(args.threads)
     runs = plan(args)
     for name, config in runs.items():
-        if args.only is None or name.startswith(args.only):
+        if args.only is None or any(name.startswith(only) for only in args.only.split(",")):
             run(name, config, args)
     table(runs, args.output)
 

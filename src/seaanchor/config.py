@@ -204,7 +204,9 @@ def check(config: RunConfig) -> RunConfig:
         ("lr", config.lr, 0), ("wd", config.wd, 0), ("anchor.rho", anchor.rho, 0), ("anchor.weight", anchor.weight, 0),
         ("anchor.dual_lr", anchor.dual_lr, 0), ("anchor.dual_hidden", anchor.dual_hidden, 1), ("perturbation.num_steps", perturbation.num_steps, 0),
         ("perturbation.momentum", perturbation.momentum, 0), ("perturbation.variants", perturbation.variants, 0), ("adapter.rank", config.adapter.rank, 1),
-        ("adapter.orthogonality", config.adapter.orthogonality, 0), ("save_every", config.save_every, 1), ("log_every", config.log_every, 1),
+        ("adapter.orthogonality", config.adapter.orthogonality, 0), ("adapter.alpha", config.adapter.alpha, 1),
+        ("objective.desirable_weight", config.objective.desirable_weight, 0), ("objective.undesirable_weight", config.objective.undesirable_weight, 0),
+        ("save_every", config.save_every, 1), ("log_every", config.log_every, 1),
         ("warmup", config.warmup, 0), ("workers", config.workers, 0), ("max_steps", config.max_steps, 1), ("image_size", config.image_size, 1),
         ("eval_every", config.eval_every, 1), ("eval_samples", config.eval_samples, 1),
     ):  # fmt: skip
@@ -259,6 +261,8 @@ def _check_composition(config: RunConfig) -> None:
         raise SeaAnchorError(f"objective.beta is {config.objective.beta}", "a positive number", "try 1.0")
     if not 0 <= config.objective.label_smoothing < 0.5:
         raise SeaAnchorError(f"objective.label_smoothing is {config.objective.label_smoothing}", "a share in [0, 0.5)", "correct it")
+    if not 0 < config.ema_decay < 1:
+        raise SeaAnchorError(f"ema_decay is {config.ema_decay}", "a number between 0 and 1, such as 0.99", "correct it")
     sizes = config.perturbation.sizes
     if len(sizes) != 2 or not 0 < sizes[0] <= sizes[1] <= 1:
         raise SeaAnchorError(f"perturbation.sizes is {sizes}", "smallest and largest share of the image's side, such as 0.09 0.18", "correct it")

@@ -18,6 +18,8 @@ COLOURS = {
     "magenta": (255, 0, 255), "cyan": (0, 255, 255), "yellow": (255, 255, 0), "black": (0, 0, 0),
 }  # fmt: skip
 
+SMALLEST = 6  # pixels: below it nobody reads anything
+
 Box = tuple[int, int, int, int]
 
 
@@ -68,14 +70,8 @@ def draw_word(text: str, font: Path, size: int, image_size: int, rng: random.Ran
         Mask uint8 (2, H, W) and the text box.
     """
     lines = break_lines(text)
-    canvas = Image.new("L", (image_size, image_size))
-    draw = ImageDraw.Draw(canvas)
-    while True:
-        face = _font(font, size)
-        left, top, right, bottom = draw.multiline_textbbox((0, 0), lines, font=face, stroke_width=stroke, spacing=1)
-        if size <= 6 or (right - left <= image_size and bottom - top <= image_size):
-            break
-        size -= 1
+    face = _font(font, fitting_size(text, font, size, image_size, stroke))
+    left, top, right, bottom = _bounds(lines, face, stroke)
     x = rng.uniform(0, max(0, image_size - (right - left))) - left
     y = rng.uniform(0, max(0, image_size - (bottom - top))) - top
     masks = []
@@ -99,10 +95,24 @@ def letter(text: str, image_size: int, rng: random.Random, *, split: str, sizes:
         stroke: width of the outline in pixels.
     """
     font = rng.choice(fonts(split))
-    size = max(6, round(rng.uniform(*sizes) * image_size))
+    size = fitting_size(text, font, max(SMALLEST, round(rng.uniform(*sizes) * image_size)), image_size, stroke)
     mask, box = draw_word(text, font, size, image_size, rng, stroke)
     fill, edge = rng.sample(sorted(COLOURS), 2)
     return Lettering(text, mask, box, fill, edge, font.name, size)
+
+
+def fitting_size(text: str, font: Path, size: int, image_size: int, stroke: int = 1) -> int:
+    """The largest glyph height up to `size` at which the text fits the canvas, at least 6 pixels."""
+    while size > SMALLEST:
+        left, top, right, bottom = _bounds(break_lines(text), _font(font, size), stroke)
+        if right - left <= image_size and bottom - top <= image_size:
+            break
+        size -= 1
+    return size
+
+
+def _bounds(lines: str, face: ImageFont.FreeTypeFont, stroke: int) -> tuple[float, float, float, float]:
+    return ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), lines, font=face, stroke_width=stroke, spacing=1)
 
 
 def scramble(lettering: Lettering, rng: random.Random, width: int = 2) -> Lettering:

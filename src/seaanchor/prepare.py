@@ -67,6 +67,7 @@ def start_accelerator(device: str | None):
     if not torch.distributed.is_initialized():
         AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu")
+    torch.backends.cudnn.allow_tf32 = False  # attacks are fp32: a step of 1/255 is near what TF32 rounds away
     if device not in (None, accelerator.device.type):
         change = "leave --device out; choose among several GPUs by CUDA_VISIBLE_DEVICES"
         raise SeaAnchorError(f"--device {device}, but training here runs on {accelerator.device.type}", f"cpu or {accelerator.device.type}", change)
@@ -88,11 +89,11 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     head = None
     if needs_classes(config):
         _check_labels(config, images)
-        head = build_head(model, images.class_names or (), config.templates if images.pairs is None else ("{}",))
+        head = build_head(model, images.class_names or (), config.templates if images.labels is not None or images.pairs is None else ("{}",))
     method = assemble(config, model.encoder.dim, images.class_names or ())
     longest = config.epochs * steps_per_epoch(len(images.paths), config.batch_size, world)
     total = min(config.max_steps or longest, longest)
-    names = "\n".join(str(path)[len(str(images.root)) :] for path in images.paths)
+    names = "\n".join([*(str(path)[len(str(images.root)) :] for path in images.paths), str((images.labels, images.class_names, images.pairs))])
     identity = {"reference": fingerprint(model.encoder), "images": hashlib.sha256(names.encode()).hexdigest()[:16], "processes": world}
     setup = Setup(config, model, model.encoder, Reference(model.encoder), method, images, head, total, identity)
     return setup if config.adapter.kind != "linear" else _on_embeddings(setup, device or torch.device("cpu"))
@@ -101,7 +102,7 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
 def _check_labels(config: RunConfig, images: ImageList) -> None:
     """Objective and perturbation get the labels or preferences they ask for."""
     preference, kind = config.objective.kind in PREFERENCE, config.perturbation.kind
-    if images.pairs is not None:
+    if images.pairs is not None and images.labels is None:
         holds = f"{config.train_data} holds preferences"
         if not preference:
             raise SeaAnchorError(holds, "objective dpo, ipo or kto for them", "name class folders, or another recipe")
@@ -112,7 +113,7 @@ def _check_labels(config: RunConfig, images: ImageList) -> None:
     elif images.class_names is None:
         wanted = f"labelled images for objective {config.objective.kind} with an anchor on {config.anchor.on}"
         raise SeaAnchorError(f"{config.train_data} has no class folders", wanted, "sort the images into class folders")
-    elif preference and kind not in ("typographic", "attribute"):
+    elif preference and images.pairs is None and kind not in ("typographic", "attribute"):
         found = f"objective {config.objective.kind} on class folders with perturbation {kind}"
         raise SeaAnchorError(found, "preferences: a JSON lines file, or perturbation typographic or attribute", "change one of the two")
 
@@ -126,6 +127,8 @@ def _on_embeddings(setup: Setup, device: torch.device) -> Setup:
     table = embed_drawings(setup.reference.to(device), stream, count, dim, setup.method.perturbation, device)
     if summary := skip_log.summary():
         print(summary, flush=True)
+    if not bool(table.read_N.any()):
+        raise SeaAnchorError(f"no image in {config.train_data} could be read", "readable images", "see the reasons above")
     method = setup.method
     if config.perturbation.kind == "typographic":
         method = replace(method, perturbation=StoredDrawings(table))

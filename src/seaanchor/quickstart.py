@@ -45,10 +45,7 @@ def quickstart(output: Path, seed: int = 0) -> Path:
     Raises:
         SeaAnchorError: the folder holds something else.
     """
-    import torch
-
     started = time.monotonic()
-    torch.set_float32_matmul_precision("high")
     _fresh(output)
     picture = _harden(output, seed)
     _align(output, seed)

@@ -78,14 +78,16 @@ def dpo_linear() -> RunConfig:
 
 def gender_flip() -> RunConfig:
     """Prefer the caption of the opposite gender, on one linear map: t then scales gender from reversed (1) to as it was (0) (arXiv 2411.08923)."""
-    return replace(dpo_linear(), train_data="emoji-people/train", perturbation=PerturbationConfig("attribute", flip=True))
+    swapped = PerturbationConfig("attribute", flip=True)
+    return replace(dpo_linear(), train_data="emoji-people/train", anchor=AnchorConfig(), perturbation=swapped, batch_size=64, epochs=60)
 
 
 def _tiny(recipe: RunConfig) -> RunConfig:
     """The budget the embedded variants were trained with: two attack steps, few updates a batch, a learning rate for a small tower."""
     attack = replace(recipe.perturbation, num_steps=2, step_size="1.5/255")
     return replace(
-        recipe, perturbation=attack, primal_steps=min(recipe.primal_steps, 2), batch_size=64, lr=1e-3, warmup=50, epochs=100, max_steps=1500, log_every=25,
+        recipe, perturbation=attack, primal_steps=min(recipe.primal_steps, 2), batch_size=32, lr=1e-3, warmup=100, epochs=100, max_steps=3000,
+        precision="bf16", save_every=500, log_every=25,
     )  # fmt: skip
 
 
@@ -101,7 +103,7 @@ def lore_tiny() -> RunConfig:
 
 def fare_quick() -> RunConfig:
     """FARE in a minute on a laptop, to see it work."""
-    return replace(fare_tiny(), max_steps=100, batch_size=32, warmup=10, log_every=5, precision="bf16")
+    return replace(fare_tiny(), max_steps=120, warmup=10, save_every=200, log_every=5)
 
 
 def lore_quick() -> RunConfig:

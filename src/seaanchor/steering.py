@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seaanchor.adapters.linear_map import scale_spectrum
+from seaanchor.adapters.linear_map import scale_spectrum, without_rotation
 from seaanchor.config import read_yaml
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
 from seaanchor.data.sources import open_images
@@ -28,7 +28,7 @@ from seaanchor.export.folder import export_model
 from seaanchor.export.trained import folded, read_map
 from seaanchor.report.figures import steering_picture
 
-TS = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+TS = (-2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 
 
 def sweep_typographic(
@@ -110,7 +110,7 @@ def export_at(run: Path, t: float, output: Path) -> Path:
     """
     if output.exists() and any(output.iterdir()):
         raise SeaAnchorError(f"{output} is not empty", "a new or empty folder", "name another --output")
-    weight = scale_spectrum(read_map(run), t)
+    weight = without_rotation(scale_spectrum(read_map(run), t))
     with folded(base_model(run), weight) as model:
         return export_model(model, output)
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seaanchor.errors import SeaAnchorError
 from seaanchor.parts import Head
 
 
@@ -45,13 +46,25 @@ def scale_spectrum(weight_ED: Tensor, t: float) -> Tensor:
         weight_ED: the trained map.
         t: any number; singular values below 1e-6 of the largest are held there, or a negative t would blow them up.
 
+    Raises:
+        SeaAnchorError: t takes a singular value out of the range of the map's precision.
+
     >>> w = torch.diag(torch.tensor([2.0, 0.5]))
     >>> bool(torch.allclose(scale_spectrum(w, 2.0), torch.diag(torch.tensor([4.0, 0.25]))))
     True
     """
     u, s, vh = torch.linalg.svd(weight_ED.double(), full_matrices=False)
-    s = s.clamp(min=1e-6 * s.max())
-    return (u * s**t @ vh).to(weight_ED.dtype)
+    powers = s.clamp(min=1e-6 * s.max()) ** t
+    if not bool(powers.isfinite().all()) or powers.max() > torch.finfo(weight_ED.dtype).max:
+        raise SeaAnchorError(f"t = {t} takes singular values of {s.min():.3g} to {s.max():.3g} out of range", "a number near 0 to 2", "choose a smaller t")
+    return (u * powers @ vh).to(weight_ED.dtype)
+
+
+def without_rotation(weight_DD: Tensor) -> Tensor:
+    """V S Vᵀ (D, D) for W = U S Vᵀ: it gives every cosine that W gives, and is the identity where W is orthogonal, so that an export at t = 0 is the
+    pre-trained model itself."""
+    _, s, vh = torch.linalg.svd(weight_DD.double(), full_matrices=False)
+    return (vh.T * s @ vh).to(weight_DD.dtype)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def read_preferences(file: Path) -> ImageList:
         SeaAnchorError: missing or empty file, a line that is no row, an image that is not there.
     """
     try:
-        lines = file.read_text().splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SeaAnchorError(f"{file} could not be read ({error})", "a JSON lines file of preferences", "correct the path") from error
     rows = []
@@ -119,9 +119,11 @@ def swapped_captions(images: ImageList, pairs: Sequence[tuple[str, str]], *, fli
     Raises:
         SeaAnchorError: none does.
     """
+    if images.labels is None:
+        raise SeaAnchorError(f"{images.root} has no class folders", "class folders whose names are captions", "sort the images into them")
     names = images.class_names or ()
     rows = []
-    for path, label in zip(images.paths, images.labels or (), strict=True):
+    for path, label in zip(images.paths, images.labels, strict=True):
         caption, other = names[label], swap_words(names[label], pairs)
         if other != caption:
             rows.append(PreferenceRow(path, other, caption) if flip else PreferenceRow(path, caption, other))

@@ -37,6 +37,8 @@ def list_lettered(root: Path) -> ImageList:
     if strange := [f.name for f, names in zip(files, parsed, strict=True) if names is None]:
         raise SeaAnchorError(f"{root}: {', '.join(strange[:3])}", "files named label=X_text=Y.png", "rename or remove them")
     named = [names for names in parsed if names is not None]
+    if same := [f.name for f, (label, word) in zip(files, named, strict=True) if label == word]:
+        raise SeaAnchorError(f"{root}: {', '.join(same[:3])} carry their own label", "a wrong word on every image", "remove them")
     texts = tuple(sorted({name for names in named for name in names}))
     number = {text: i for i, text in enumerate(texts)}
     labels = tuple(number[label] for label, _ in named)

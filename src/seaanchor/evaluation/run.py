@@ -77,6 +77,8 @@ def evaluate(
     model = load_model(name, pretrained, protocol.image_size)
     anchor_name, anchor_pretrained = (reference, pretrained) if reference else reference_of(name)
     anchor = load_model(anchor_name, anchor_pretrained, model.encoder.image_size) if anchor_name else None
+    if anchor is None and "drift" in protocol.suites:
+        raise SeaAnchorError(f"the reference of {name} is not known", "the untouched model, to measure drift from", "name it with --reference")
     results = []
     for source in sources:
         images = labelled(source, class_names, protocol.samples, protocol.seed)
@@ -86,6 +88,7 @@ def evaluate(
 
 
 def _device(name: str | None) -> torch.device:
+    torch.backends.cudnn.allow_tf32 = False  # success is judged in fp32
     try:
         return torch.empty(0, device=name or ("cuda" if torch.cuda.is_available() else "cpu")).device
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA

@@ -46,26 +46,48 @@ def evaluate_typographic(logits: Logits, stream: Iterable[Batch], class_names: S
 
     Returns:
         Shares with 95 % intervals: `clean`, `attacked`, `attack_word`, `two_way` (object above drawn word, whatever else wins) and
-        `unreadable` (the same box and colours with unreadable glyphs: the ceiling of any cure).
+        `unreadable` (the same box and colours with unreadable glyphs: the ceiling of any cure). Images that carry their word already,
+        `label=X_text=Y` files, give the middle three.
     """
-    attack = plan.attack(class_names)
-    hits: dict[str, list[bool]] = {name: [] for name in ("clean", "attacked", "attack_word", "two_way", "unreadable")}
+    hits: dict[str, list[bool]] = {}
     for batch in stream:
         if batch.label_B is None or len(batch.index_B) == 0:
             continue
-        drawn = [attack.draw(i, y, 0, batch.pixels_BCHW.shape[-1]) for i, y in zip(batch.index_B.tolist(), batch.label_B.tolist(), strict=True)]
-        word_B = torch.tensor([word for word, _ in drawn], device=batch.label_B.device)
-        covers = [attack.unreadable(i, 0, lettering) for i, (_, lettering) in zip(batch.index_B.tolist(), drawn, strict=True)]
-        attacked_BC = logits(attack.overlay(batch.pixels_BCHW, [lettering for _, lettering in drawn]))
-        covered_B = logits(attack.overlay(batch.pixels_BCHW, covers)).argmax(-1)
-        found = {
-            "clean": logits(batch.pixels_BCHW).argmax(-1) == batch.label_B, "attacked": attacked_BC.argmax(-1) == batch.label_B,
-            "attack_word": attacked_BC.argmax(-1) == word_B, "unreadable": covered_B == batch.label_B,
-            "two_way": (attacked_BC.gather(1, batch.label_B[:, None]) > attacked_BC.gather(1, word_B[:, None])).squeeze(1),
-        }  # fmt: skip
+        found = _lettered(logits, batch) if batch.preference is not None else _drawn(logits, batch, plan.attack(class_names))
         for name, hit_B in found.items():
-            hits[name] += hit_B.tolist()
+            hits.setdefault(name, []).extend(hit_B.tolist())
     return {name: proportion(hit) for name, hit in hits.items()} | {"plan": asdict(plan)}
+
+
+def _drawn(logits: Logits, batch: Batch, attack: Typographic) -> dict[str, Tensor]:
+    """Clean images, a wrong word drawn on each, and an unreadable cover of the same box."""
+    label_B = _labels(batch)
+    drawn = [attack.draw(i, y, 0, batch.pixels_BCHW.shape[-1]) for i, y in zip(batch.index_B.tolist(), label_B.tolist(), strict=True)]
+    word_B = torch.tensor([word for word, _ in drawn], device=label_B.device)
+    covers = [attack.unreadable(i, 0, lettering) for i, (_, lettering) in zip(batch.index_B.tolist(), drawn, strict=True)]
+    attacked_BC = logits(attack.overlay(batch.pixels_BCHW, [lettering for _, lettering in drawn]))
+    covered_B = logits(attack.overlay(batch.pixels_BCHW, covers)).argmax(-1)
+    clean_B = logits(batch.pixels_BCHW).argmax(-1) == label_B
+    return {"clean": clean_B} | _against(attacked_BC, label_B, word_B) | {"unreadable": covered_B == label_B}
+
+
+def _lettered(logits: Logits, batch: Batch) -> dict[str, Tensor]:
+    """Images that carry their word already, as RTA-100, PAINT and SCAM do: there is no clean copy to look at."""
+    if batch.preference is None:
+        raise ValueError("lettered images come with the pair of label and drawn word")
+    return _against(logits(batch.pixels_BCHW), _labels(batch), batch.preference.rejected_B)
+
+
+def _against(attacked_BC: Tensor, label_B: Tensor, word_B: Tensor) -> dict[str, Tensor]:
+    answer_B = attacked_BC.argmax(-1)
+    wins_B = (attacked_BC.gather(1, label_B[:, None]) > attacked_BC.gather(1, word_B[:, None])).squeeze(1)
+    return {"attacked": answer_B == label_B, "attack_word": answer_B == word_B, "two_way": wins_B}
+
+
+def _labels(batch: Batch) -> Tensor:
+    if batch.label_B is None:
+        raise ValueError("typographic evaluation needs labels")
+    return batch.label_B
 
 
 @torch.no_grad()
@@ -79,7 +101,7 @@ def evaluate_reading(logits: Logits, class_names: Sequence[str], image_size: int
 def reading_pictures(class_names: Sequence[str], image_size: int, plan: TypographicPlan, count: int) -> tuple[Tensor, Tensor]:
     """`count` pictures (N, 3, H, W) in [0, 1] of class words on plain or shaded grounds, and which word each shows (N,)."""
     rng = random.Random(f"{plan.seed} reading")
-    words = [rng.randrange(len(class_names)) for _ in range(count)]
+    words = [rng.choice(plan.attack(class_names).words) for _ in range(count)]
     pictures = np.stack([_written(class_names[word], image_size, plan, rng) for word in words])
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255, torch.tensor(words)
 

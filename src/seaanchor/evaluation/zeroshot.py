@@ -17,7 +17,7 @@ from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.head import build_head
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Batch, Head, frozen
+from seaanchor.parts import Batch, Head, Preference, frozen
 from seaanchor.perturbations.apgd import apgd_ce, apgd_targeted
 from seaanchor.perturbations.ball import Ball
 from seaanchor.perturbations.pgd import pgd_attack
@@ -196,4 +196,6 @@ def quick_accuracy(model: LoadedModel, config: RunConfig) -> dict[str, dict[str,
 
 def _to(batch: Batch, device: torch.device) -> Batch:
     label_B = None if batch.label_B is None else batch.label_B.to(device)
-    return Batch(batch.pixels_BCHW.to(device), label_B, batch.index_B.to(device))
+    pair = batch.preference
+    preference = None if pair is None else Preference(pair.chosen_B.to(device), pair.rejected_B.to(device))
+    return Batch(batch.pixels_BCHW.to(device), label_B, batch.index_B.to(device), preference)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from seaanchor.adapters.linear_map import LinearMap
+from seaanchor.adapters.linear_map import LinearMap, without_rotation
 from seaanchor.adapters.lora import has_updates, merge
 from seaanchor.checkpoint import load_state, save_state
 from seaanchor.encoders.encoder import LoadedModel
@@ -31,8 +31,8 @@ def export_trained(model: LoadedModel, policy: nn.Module, folder: Path) -> Path:
     """
     if isinstance(policy, LinearMap):
         weight_ED = policy.weight.detach().cpu()
-        save_state(folder.parent / MAP, {"weight": weight_ED})
-        with folded(model, weight_ED):
+        save_state(folder.parent / (MAP if folder.name == "export" else f"{folder.name}-{MAP}"), {"weight": weight_ED})
+        with folded(model, without_rotation(weight_ED)):
             return export_model(model, folder)
     return export_model(merged(model) if has_updates(policy) else model, folder)
 
