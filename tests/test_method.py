@@ -12,8 +12,8 @@ from seaanchor.config import AnchorConfig, ObjectiveConfig, PerturbationConfig, 
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.head import build_head
 from seaanchor.encoders.load import load_model
-from seaanchor.parts import Batch, Head, Targets
-from seaanchor.recipes import assemble, fare, lore, penalty, tecoa
+from seaanchor.parts import Batch, Head, Preference, Targets
+from seaanchor.recipes import assemble, dpo, fare, lore, penalty, tecoa
 from seaanchor.step import Moving, step_seed, train_step, training_forward
 
 ONE_PROCESS = SimpleNamespace(num_processes=1, process_index=0, unwrap_model=lambda m: m, backward=lambda loss: loss.backward())
@@ -195,6 +195,25 @@ def test_primal_loss_by_hand():
         violation = (encoder(PIXELS) - reference).pow(2).sum(1) - 0.3 * reference.pow(2).sum(1)
     assert torch.allclose(terms.objective_B, adversarial, rtol=1e-4)
     assert torch.allclose(terms.total_B, adversarial + violation, rtol=1e-4)  # λ starts at 1
+
+
+def test_the_reference_looks_at_perturbed_images_only_where_asked():
+    seen = []
+
+    def reference(pixels_BCHW):
+        seen.append(pixels_BCHW)
+        return torch.full((4, 6), 7.0)
+
+    pair = Preference(torch.tensor([0, 1, 2, 0]), torch.tensor([1, 2, 0, 1]))
+    shifted, targets = replace(BATCH, pixels_BCHW=PIXELS.flip(-1), preference=pair), Targets(torch.zeros(4, 6))
+    plain = assemble(fare(), 6).complete(targets, shifted, reference)
+    assert not seen and plain.reference_perturbed_BD is None and plain.preference is pair
+    texts = ("a", "b", "c")
+    asked = assemble(dpo(), 6, texts).complete(targets, shifted, reference)
+    assert len(seen) == 1 and seen[0] is shifted.pixels_BCHW and asked.preference is pair
+    assert (asked.reference_perturbed_BD == 7).all() and asked.reference_BD is targets.reference_BD
+    with pytest.raises(ValueError, match="needs the reference"):
+        assemble(dpo(), 6, texts).complete(targets, shifted, None)
 
 
 def test_the_step_is_a_function_of_seed_step_and_process():

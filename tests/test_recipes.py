@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from seaanchor.adapters.full import Full
 from seaanchor.adapters.linear_map import Linear, LinearMap
+from seaanchor.adapters.lora import LoRA
 from seaanchor.anchors.constraints import distribution_constraint, embedding_constraint
 from seaanchor.anchors.lagrangian import Lagrangian
 from seaanchor.anchors.penalty import NoAnchor, Penalty
@@ -86,6 +87,21 @@ def test_settings_reach_the_parts():
     assert assemble(penalty(weight=3.0), 6).anchor.weight == 3.0
     apgd = assemble(replace(fare(), perturbation=PerturbationConfig("apgd", epsilon="3/255", num_steps=4)), 6).perturbation
     assert (apgd.ball.epsilon, apgd.num_steps) == (3 / 255, 4)
+
+
+def test_settings_of_preferences_and_adapters_reach_the_parts():
+    def method(**parts):
+        return assemble(replace(dpo(), seed=5, **parts), 6, TEXTS)
+
+    assert method(objective=ObjectiveConfig("dpo", beta=0.3, label_smoothing=0.1, reference_free=True)).objective == DPO(0.3, 0.1, True)
+    assert method(objective=ObjectiveConfig("ipo", beta=0.2)).objective == IPO(0.2)
+    assert method(objective=ObjectiveConfig("kto", beta=0.4, desirable_weight=2.0, undesirable_weight=3.0)).objective == KTO(0.4, 2.0, 3.0)
+    drawn = method(perturbation=PerturbationConfig("typographic", words="odd", fonts="unseen", sizes=(0.2, 0.3), variants=4)).perturbation
+    assert drawn == Typographic(TEXTS, "odd", "unseen", (0.2, 0.3), 4, 5)
+    swapped = method(perturbation=PerturbationConfig("attribute", flip=True)).perturbation
+    assert list(swapped.partner) == [1, 0, 3, 2] and swapped.flip  # man and woman of each activity
+    assert method(adapter=AdapterConfig("linear", orthogonality=0.7)).adapter == Linear(0.7)
+    assert method(adapter=AdapterConfig("lora", rank=3, alpha=6.0)).adapter == LoRA(3, 6.0)
 
 
 def test_settings_of_the_papers():
