@@ -315,8 +315,6 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    finally:
-        app.config = ()
 
 
 def _drop_none(settings: dict) -> dict:

@@ -85,6 +85,22 @@ def test_a_tag_of_quick_gelu_weights_turns_it_on(monkeypatch):
         assert asked["force_quick_gelu"] is quick
 
 
+def test_quick_gelu_that_came_with_a_tag_is_exported(architectures, monkeypatch, tmp_path):
+    """The architecture's own configuration does not have it: OpenAI's weights under a plain name."""
+    import open_clip
+
+    from seaanchor.export.folder import export_model
+
+    real = open_clip.create_model
+    monkeypatch.setattr(open_clip, "list_pretrained_tags_by_model", lambda name: ["tag"])
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: {"quick_gelu": True})
+    monkeypatch.setattr(open_clip, "create_model", lambda name, **settings: real(name, **settings | {"pretrained": None}))
+    model = load_model("tiny-vit", "tag")
+    assert model.export_config["model_cfg"]["quick_gelu"] is True
+    monkeypatch.undo()
+    export_model(model, tmp_path / "export")  # which compares
+
+
 def test_a_folder_by_path_and_by_prefix(clip_folder, picture, monkeypatch):
     import open_clip
 
@@ -110,11 +126,16 @@ def test_an_embedded_variant_borrows_the_text_tower(cut_vocabulary_folder, monke
     assert load.embedded_models() == ["tiny", "tiny-variant"]
 
 
-@pytest.mark.parametrize(("name", "size"), [("clip", 64), ("tiny", 64)])
-def test_another_image_size(clip_folder, cut_vocabulary_folder, name, size):
+@pytest.mark.parametrize(("name", "size"), [("clip", 64), ("tiny", 64), ("timm-vit", 80)])
+def test_another_image_size(clip_folder, cut_vocabulary_folder, tmp_path, name, size):
     import open_clip
 
-    folder = {"clip": clip_folder, "tiny": cut_vocabulary_folder}[name]
+    folder = {"clip": clip_folder, "tiny": cut_vocabulary_folder, "timm-vit": tmp_path}[name]
+    if name == "timm-vit":
+        text = {"context_length": 8, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+        config = {"embed_dim": 16, "vision_cfg": {"timm_model_name": "test_vit", "timm_pool": "", "image_size": 160}, "text_cfg": text}
+        save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
+        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
     model = load_model(str(folder), image_size=size)
     assert model.encoder.image_size == size
     assert model.export_config["model_cfg"]["vision_cfg"]["image_size"] == size
@@ -249,20 +270,24 @@ def test_weights_that_do_not_fit_or_are_none(architectures, tmp_path, name):
 
 
 class Evil:
-    """Runs when it is unpickled."""
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
 
     def __reduce__(self):
-        return (Path("/tmp/seaanchor-evil").touch, ())
+        return (self.file.touch, ())
 
 
 @pytest.mark.parametrize("name", ["tiny-vit", "timm:resnet10t"])
 def test_pickled_code_is_never_run(architectures, tmp_path, name):
-    torch.save({"state_dict": Evil()}, tmp_path / "evil.pt")
-    (tmp_path / "evil.bin").write_bytes(pickle.dumps(Evil()))
+    evil = Evil(tmp_path / "touched")
+    torch.save({"state_dict": evil}, tmp_path / "evil.pt")
+    (tmp_path / "evil.bin").write_bytes(pickle.dumps(evil))
     for file in ("evil.pt", "evil.bin"):
         with pytest.raises(SeaAnchorError):
             load_model(name, str(tmp_path / file))
-    assert not Path("/tmp/seaanchor-evil").exists()
+    assert not evil.file.exists()
 
 
 def test_a_broken_folder(clip_folder, tmp_path):

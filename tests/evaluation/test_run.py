@@ -102,12 +102,16 @@ def test_batch_size_and_workers_change_nothing(results, clip_folder, image_folde
     assert numbers(other) == numbers(results[0])
 
 
-def test_unreadable_images_are_left_out_and_counted(clip_folder, image_folder, tmp_path):
+def test_unreadable_images_are_left_out_and_counted(clip_folder, image_folder, tmp_path, monkeypatch):
+    checked = []
+    real = module.self_checks
+    monkeypatch.setattr(module, "self_checks", lambda logits, batch, plans: checked.append(len(batch.index_B)) or real(logits, batch, plans))
     for i in range(40):  # more than the self-checks look at, and all of the first batches
         (image_folder / "apple" / f"{i:02d}-broken.jpg").write_bytes(b"")
     (result,) = evaluate(str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "out", batch_size=5)
     assert result["clean"]["n"] == 12
     assert result["skipped"].startswith("40 of 52 images in")
+    assert checked == [12]  # the self-checks look for images that can be read
     for file in image_folder.rglob("*.jpg"):
         file.write_bytes(b"")
     with pytest.raises(SeaAnchorError, match="no labelled image could be read"):
@@ -179,8 +183,9 @@ def test_the_reference_sees_images_of_the_models_size(clip_folder, image_folder,
 
 def test_reference_of_a_name_ignores_strangers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("config.yaml").write_text("other: project\n")
+    Path("config.yaml").write_text("model: of another project\n")
     assert reference_of("ViT-B-32") == (None, None)
+    Path("config.yaml").write_text("nothing: here\n")
     Path("export").mkdir()
     assert reference_of("export") == (None, None)
 

@@ -35,9 +35,10 @@ def outcomes(small_classifier, some):
 
 
 def test_accuracy_by_hand():
-    """Four images whose logits are written down: the first, third and fourth are right; the second's class is third likeliest of six."""
+    """Four images whose logits are written down: the first, third and fourth are right; the second's class is second likeliest of six,
+    and fifth when all signs are turned."""
     table = torch.tensor([[9, 1, 2, 3, 4, 5], [0, 1, 7, 9, 8, 2], [0, 0, 9, 1, 1, 1], [0, 9, 1, 2, 3, 4]], dtype=torch.float)
-    label = torch.tensor([0, 2, 2, 1])
+    label = torch.tensor([0, 4, 2, 1])
     batch = Batch(torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 2, 2) / 4, label, torch.arange(4))
     result = evaluate_stream(lambda pixels: table[(4 * pixels[:, 0, 0, 0]).long()], cut(batch, 3), ())
     assert result.clean_N.tolist() == [True, False, True, True]
@@ -70,6 +71,13 @@ def test_survivors_are_cumulative_over_epsilon_in_any_order(small_classifier, so
     backwards = evaluate_stream(small_classifier, cut(some, 67), (replace(PLANS[0], epsilons=EPSILONS[::-1]),))
     for epsilon in EPSILONS:
         assert torch.equal(backwards.attacked["pgd", epsilon], outcomes.attacked["pgd", epsilon])
+
+
+def test_an_image_fooled_at_a_small_radius_stays_fooled(small_classifier, some, monkeypatch):
+    """Even by an attack that fails at the larger one."""
+    monkeypatch.setattr(zeroshot, "pgd_attack", fooling(lambda pixels, ball, steps, index: torch.full((len(pixels),), 0 < ball.epsilon < 2 / 255)))
+    result = evaluate_stream(small_classifier, [some], PLANS[:1])
+    assert not any(result.attacked["pgd", epsilon].any() for epsilon in EPSILONS)
 
 
 def test_the_targeted_stage_only_takes_from_apgd_ce(outcomes):

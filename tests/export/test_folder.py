@@ -260,6 +260,7 @@ def test_a_place_that_cannot_be_written(architectures, tmp_path):
 def test_batch_norm_statistics_and_training_mode_survive(trained, tmp_path):
     model = trained("tiny-resnet")
     model.encoder.train()
+    model.encoder.tower.register_forward_hook(lambda tower, pixels, embedding: embedding + tower.training)  # as dropout would, in training alone
     export_model(model, tmp_path / "export")
     assert model.encoder.training
     model.encoder.eval()

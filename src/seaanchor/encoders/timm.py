@@ -1,6 +1,5 @@
 """timm image towers, such as DINOv2: no text side, raw pooled features as embeddings."""
 
-import json
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -30,7 +29,7 @@ def load_timm(name: str, pretrained: str | None, image_size: int | None) -> Load
         _load_weights(model, name, file)
     model.eval().requires_grad_(False)
     config = timm.data.resolve_data_config(model=model, use_test_size=False)
-    side = image_size or size_args.get("img_size") or config["input_size"][-1]
+    side = image_size or config["input_size"][-1]
     encoder = Encoder(model, side, getattr(model, "head_hidden_size", model.num_features), config["mean"], config["std"]).eval()
     export = {
         "architecture": model.pretrained_cfg.get("architecture", source.split(".")[0]), "model_args": size_args,
@@ -47,21 +46,13 @@ def _create(source: str, fetch: bool, image_size: int | None) -> tuple[Any, dict
     """The model without its classifier, and the size arguments it was built with; convolutional models take any size and no argument."""
     import timm
 
-    wanted = {"img_size": image_size} if image_size else _size_of_folder(source)
+    wanted = {"img_size": image_size} if image_size else {}
     try:
         return timm.create_model(source, pretrained=fetch, num_classes=0, **wanted), wanted
     except TypeError as error:
         if "img_size" not in str(error):
             raise
         return timm.create_model(source, pretrained=fetch, num_classes=0), {}
-
-
-def _size_of_folder(source: str) -> dict[str, int]:
-    file = Path(source.removeprefix("local-dir:")) / "config.json"
-    if not source.startswith("local-dir:") or not file.is_file():
-        return {}
-    size = json.loads(file.read_text()).get("model_args", {}).get("img_size")
-    return {"img_size": size if isinstance(size, int) else size[0]} if size else {}
 
 
 def _check_name(source: str, tag: str | None) -> str:
