@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "evaluation": {"errors", "config", "parts", "perturbations", "lettering", "encoders", "data", "checkpoint", "runs"},
     "export": {"errors", "checkpoint", "encoders", "adapters"},
     "report": {"errors", "config", "runs"},
-    "zoo": {"errors", "checkpoint", "encoders", "lettering"},
+    "zoo": {"errors", "checkpoint", "encoders", "export", "lettering"},
     "step": {"errors", "config", "parts", "method", "averaging", "runs", "tracking"},
 }
 MAY_IMPORT["embedded"] = {"parts", "perturbations"}

@@ -98,7 +98,8 @@ def fare_tiny() -> RunConfig:
 
 def lore_tiny() -> RunConfig:
     """LORE as it made `seaanchor-tiny-lore`."""
-    return _tiny(lore(rho=0.02))
+    recipe = _tiny(lore(rho=0.04))
+    return replace(recipe, anchor=replace(recipe.anchor, dual_lr=1e-4, max_multiplier=20.0))
 
 
 def fare_quick() -> RunConfig:

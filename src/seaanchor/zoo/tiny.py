@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 
 from seaanchor.checkpoint import load_state, write_atomic
+from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
+from seaanchor.export.folder import export_model
 from seaanchor.zoo.corpus import Mix
 from seaanchor.zoo.pretrain import MEAN, STD, PretrainConfig, Stage, pretrain
 
@@ -47,7 +49,7 @@ def tokenizer_file(folder: Path) -> Path:
 
 
 def train_tiny(sources: dict[str, Path], output: Path, image_size: int = 64, *, seed: int = 0, scale: float = 1.0) -> Path:
-    """Pre-train the embedded model from scratch and write `output/export`, an OpenCLIP folder in fp16.
+    """Pre-train the embedded model from scratch and write `output/export`, a verified OpenCLIP folder in fp16.
 
     The 32-pixel sibling is trained first (`output/stage-32`); the 64-pixel model starts from it. Killed, it goes on where it was.
 
@@ -77,7 +79,8 @@ def train_tiny(sources: dict[str, Path], output: Path, image_size: int = 64, *, 
         init = pretrain(PretrainConfig(folder, sources, stages, init=init, seed=seed), model, tokenizer)
     if init is None:
         raise AssertionError("at least one size is trained")
-    return write_folder(load_state(init)["model"], image_size, output / "export")
+    weights = write_folder(load_state(init)["model"], image_size, output / "weights")
+    return export_model(load_model(str(weights)), output / "export", half=True)
 
 
 def write_folder(state: dict, image_size: int, folder: Path, *, text_tower_of: str | None = None) -> Path:
