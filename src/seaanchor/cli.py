@@ -52,7 +52,10 @@ def train(
     from seaanchor.train import train as run
 
     folder = run(check(config))
-    print(f"done: {folder}\nevaluate it beside its reference: seaanchor evaluate --model {folder / 'export'} --data photos-mini")
+    print(f"done: {folder}")
+    if not config.model.startswith("timm:"):
+        prefix = "hf:" if config.model.startswith("hf:") else ""
+        print(f"evaluate it beside its reference: seaanchor evaluate --model {prefix}{folder / 'export'} --data LABELLED_FOLDER")
 
 
 @train_app.command
@@ -203,14 +206,14 @@ def export(*, model: str, output: Path, pretrained: str | None = None, half: boo
 
 @app.command
 def quickstart(*, output: Path = Path("runs/quickstart"), seed: int = 0) -> None:
-    """Offline, a few minutes on two cores: harden the embedded model with FARE and LORE, and see both beside their long runs.
+    """Offline, a few minutes on two cores: harden the embedded model, align it against drawn words, steer it, and see what each step cost.
 
     Parameters
     ----------
     output
         Where the table, the picture and the runs go; what is there from an earlier quickstart is replaced.
     seed
-        Of both runs.
+        Of every run.
     """
     from seaanchor.quickstart import quickstart as run
 

@@ -18,6 +18,7 @@ from seaanchor.runs import RunFolder
 BASE = "seaanchor-tiny"
 DATA = "photos-mini"
 EPSILON = 1 / 255
+SAMPLES = None  # of the test photos: all
 MARK = ".seaanchor-quickstart"
 
 
@@ -84,7 +85,7 @@ def _align(output: Path, seed: int) -> None:
     print(f"\nDPO: {recipe.epochs} passes over {DATA}, a wrong word drawn on each photo", flush=True)
     _train(replace(recipe, model=BASE, output=output / "dpo", seed=seed))
     plan = TypographicPlan("odd", "unseen", (recipe.perturbation.sizes[0], recipe.perturbation.sizes[1]), seed)
-    protocol = Protocol((), seed=seed, suites=("typographic",), typographic=plan)
+    protocol = Protocol((), samples=SAMPLES, seed=seed, suites=("typographic",), typographic=plan)
     results = evaluate(str(output / "dpo" / "export"), [f"{DATA}/test"], protocol, output / "evaluation")
     print_results(results)
     with (output / "results.md").open("a") as file:
@@ -124,7 +125,7 @@ def _evaluate(entry: Entry, output: Path, seed: int) -> dict[str, Any]:
     from seaanchor.evaluation.zeroshot import AttackPlan
 
     print(f"evaluating: {entry.label}", flush=True)
-    protocol = Protocol((AttackPlan("apgd-ce", "linf", (EPSILON,), 10, seed),), seed=seed)
+    protocol = Protocol((AttackPlan("apgd-ce", "linf", (EPSILON,), 10, seed),), samples=SAMPLES, seed=seed)
     (result,) = evaluate(entry.model, [f"{DATA}/test"], protocol, output / "evaluation", skip_existing=True)
     return result
 

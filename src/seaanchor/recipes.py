@@ -114,7 +114,7 @@ def lore_quick() -> RunConfig:
 
 def _drawn(recipe: RunConfig) -> RunConfig:
     """The embedded model's budget: letters large enough for 64 pixels, half of the class words, a learning rate for a small tower."""
-    drawings = replace(recipe.perturbation, sizes=(0.19, 0.38), words="even", variants=10)
+    drawings = replace(recipe.perturbation, sizes=(0.14, 0.25), words="even", variants=10)
     return replace(recipe, train_data="photos-mini/train", perturbation=drawings, batch_size=64, epochs=8, lr=3e-4, warmup=10, optimizer="adamw", log_every=10)
 
 
@@ -146,7 +146,7 @@ def dpo_lore_tiny() -> RunConfig:
 def dpo_linear_tiny() -> RunConfig:
     """The slider at the embedded model's size."""
     recipe = _drawn(dpo_linear())
-    return replace(recipe, lr=3e-3, epochs=60, adapter=AdapterConfig("linear", orthogonality=0.1))
+    return replace(recipe, lr=3e-3, epochs=60, anchor=AnchorConfig("kl", weight=0.1), adapter=AdapterConfig("linear", orthogonality=0.03))
 
 
 RECIPES: dict[str, Callable[[], RunConfig]] = {

@@ -1,0 +1,50 @@
+"""The quickstart with a few batches and a few photos: every file it promises, and nothing of others is overwritten."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from seaanchor import quickstart
+from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.typographic import TypographicPlan
+from seaanchor.recipes import dpo_linear_tiny, dpo_tiny, fare_quick, lore_quick
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setattr(quickstart, "SAMPLES", 40)
+    for name, recipe in (("fare_quick", fare_quick), ("lore_quick", lore_quick), ("dpo_tiny", dpo_tiny), ("dpo_linear_tiny", dpo_linear_tiny)):
+        config = replace(recipe(), max_steps=3, batch_size=4, warmup=0, log_every=1)
+        drawn = replace(config.perturbation, variants=1) if config.perturbation.variants else config.perturbation
+        monkeypatch.setattr(quickstart, name, lambda config=replace(config, perturbation=drawn): config)
+
+
+def test_all_that_it_promises(short, tmp_path, capsys):
+    output = tmp_path / "quick"
+    picture = quickstart.quickstart(output)
+    assert picture.stat().st_size > 20_000 and (output / "steer" / "steering.png").stat().st_size > 20_000
+    table = (output / "results.md").read_text()
+    for line in ("untouched", "FARE, this run", "LORE, this run", "FARE, long run", "LORE, long run", "drawn word wins"):
+        assert line in table
+    results = json.loads((output / "results.json").read_text())
+    assert [row["clean"]["n"] for row in results] == [40] * 5
+    assert results[0]["clean"]["accuracy"] > 0.4  # the embedded model, untouched
+    assert "seaanchor train lore --model ViT-B-32" in capsys.readouterr().out
+    quickstart.quickstart(output)  # an earlier one is replaced
+
+
+def test_another_folder_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(SeaAnchorError, match="no quickstart"):
+        quickstart.quickstart(tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "keep"
+
+
+def test_training_and_testing_share_no_word_and_no_font():
+    training, testing = dpo_tiny().perturbation, TypographicPlan("odd", "unseen", (0.2, 0.3))
+    names = [str(i) for i in range(9)]
+    from seaanchor.recipes import perturbation_of
+
+    assert not set(perturbation_of(training, names).words) & set(testing.attack(names).words)
+    assert training.fonts != testing.split
