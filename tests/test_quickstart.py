@@ -15,9 +15,10 @@ from seaanchor.recipes import dpo_linear_tiny, dpo_tiny, fare_quick, lore_quick
 def short(monkeypatch):
     monkeypatch.setattr(quickstart, "SAMPLES", 40)
     for name, recipe in (("fare_quick", fare_quick), ("lore_quick", lore_quick), ("dpo_tiny", dpo_tiny), ("dpo_linear_tiny", dpo_linear_tiny)):
-        config = replace(recipe(), max_steps=3, batch_size=4, warmup=0, log_every=1)
-        drawn = replace(config.perturbation, variants=1) if config.perturbation.variants else config.perturbation
-        monkeypatch.setattr(quickstart, name, lambda config=replace(config, perturbation=drawn): config)
+        drawn = recipe().perturbation
+        drawn = replace(drawn, variants=1) if drawn.variants else drawn
+        config = replace(recipe(), max_steps=3, batch_size=4, warmup=0, log_every=1, perturbation=drawn)
+        monkeypatch.setattr(quickstart, name, lambda config=config: config)
 
 
 def test_all_that_it_promises(short, tmp_path, capsys):
