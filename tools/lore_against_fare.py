@@ -36,8 +36,8 @@ def run(name: str, recipe: RunConfig, args: argparse.Namespace) -> None:
     """Both pilots, then the better learning rate at full length."""
     common = replace(recipe, model=str(args.model), train_data=str(args.train_data), batch_size=args.batch_size, epochs=100, resume="auto")
     folder = args.output / name.replace(" ", "-")
-    scores = {}
-    for lr in RATES:
+    scores = {} if args.lr is None else {args.lr: 0.0}
+    for lr in RATES if args.lr is None else ():
         pilot = train_once(replace(common, lr=lr, max_steps=args.pilot_steps, output=folder / f"pilot-{lr:g}"))
         (result,) = accuracies(pilot, [PHOTOS], "apgd-ce", (2 / 255,), args)
         scores[lr] = result["clean"]["accuracy"] + result["robust"][0]["accuracy"]
@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--pilot-steps", type=int, default=500)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--only", help="run just the methods whose names start with one of these, joined by commas")
+    parser.add_argument("--lr", type=float, help="skip the pilots")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     import torch
