@@ -18,7 +18,7 @@ from typing import Any
 from seaanchor.config import RunConfig
 from seaanchor.recipes import fare_tiny, lore_tiny, penalty
 
-RHOS, WEIGHTS, RATES = (0.015, 0.03), (1.0, 3.0), (5e-4, 1.5e-3)
+RHOS, WEIGHTS, RATES = (0.03, 0.06), (1.0, 3.0), (5e-4, 1.5e-3)
 EPSILONS = (1 / 255, 2 / 255)
 PHOTOS = "photos-mini/test"
 
@@ -29,7 +29,7 @@ def methods() -> dict[str, RunConfig]:
     found = {"fare": fare}
     found |= {f"lore rho={rho:g}": replace(lore, anchor=replace(lore.anchor, rho=rho)) for rho in RHOS}
     found |= {f"penalty weight={weight:g}": replace(fare, anchor=penalty(weight=weight).anchor) for weight in WEIGHTS}
-    return found | {"multiplier held at 1": replace(lore, anchor=replace(lore.anchor, rho=RHOS[1], dual_lr=0.0))}
+    return found | {"multiplier held at 1": replace(lore, anchor=replace(lore.anchor, rho=RHOS[0], dual_lr=0.0))}
 
 
 def run(name: str, recipe: RunConfig, args: argparse.Namespace) -> None:

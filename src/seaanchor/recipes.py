@@ -86,8 +86,8 @@ def _tiny(recipe: RunConfig) -> RunConfig:
     """The budget the embedded variants were trained with: two attack steps, few updates a batch, a learning rate for a small tower."""
     attack = replace(recipe.perturbation, num_steps=2, step_size="1.5/255")
     return replace(
-        recipe, perturbation=attack, primal_steps=min(recipe.primal_steps, 2), batch_size=32, lr=5e-4, warmup=100, epochs=100, max_steps=1200,
-        precision="bf16", save_every=500, log_every=25,
+        recipe, train_data="photos-mini/train", perturbation=attack, primal_steps=min(recipe.primal_steps, 2), batch_size=32, lr=5e-4, warmup=100, epochs=100,
+        max_steps=1200, precision="bf16", save_every=500, log_every=25,
     )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def fare_tiny() -> RunConfig:
 
 def lore_tiny() -> RunConfig:
     """LORE as it made `seaanchor-tiny-lore`."""
-    recipe = _tiny(lore(rho=0.015))
+    recipe = _tiny(lore(rho=0.05))
     return replace(recipe, anchor=replace(recipe.anchor, dual_lr=1e-4, initial_multiplier=2.0, max_multiplier=20.0))
 
 
