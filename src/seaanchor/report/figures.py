@@ -66,12 +66,13 @@ def _plane(axes, points: Sequence[Point], radius: str) -> None:
         axes.scatter(
             100 * point.clean, 100 * point.robust, s=90, color=colour if point.long else "white", edgecolors=colour, linewidths=2, zorder=3, clip_on=False
         )
-    right = max(point.clean for point in points)
+    low, high = min(point.clean for point in points) - 0.06, max(point.clean for point in points) + 0.06
     for point, (x, y) in zip(points, _label_spots(points), strict=True):
-        side = "right" if point.clean > right - 0.08 else "left"
+        side = "right" if point.clean < (low + high) / 2 else "left"  # labels point outwards
         axes.annotate(point.label, (100 * x, 100 * y), xytext=(-9 if side == "right" else 9, 0), textcoords="offset points", ha=side, va="center")
     axes.set(title="What robustness costs", xlabel="clean top-1 accuracy, %", ylabel=f"top-1 under APGD-CE at ε = {radius}, %")
-    axes.margins(0.15)
+    axes.set_xlim(100 * low, 100 * high)
+    axes.margins(y=0.15)
 
 
 def _label_spots(points: Sequence[Point]) -> list[tuple[float, float]]:
