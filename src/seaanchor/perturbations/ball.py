@@ -25,7 +25,7 @@ class Ball:
     Raises:
         SeaAnchorError: another norm, a negative radius, or an l-inf radius above 1.
 
-    >>> Ball("linf", 4 / 255).project(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)).max().item() * 255
+    >>> Ball("linf", 4 / 255).project(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)).max().mul(255).round().item()
     4.0
     """
 
