@@ -27,6 +27,7 @@ def methods() -> dict[str, RunConfig]:
     """Name → configuration, but for length and learning rate."""
     fare, lore = fare_tiny(), lore_tiny()
     found = {"fare": fare}
+    lore = replace(lore, anchor=replace(lore.anchor, initial_multiplier=1.0))
     found |= {f"lore rho={rho:g}": replace(lore, anchor=replace(lore.anchor, rho=rho)) for rho in RHOS}
     found |= {f"penalty weight={weight:g}": replace(fare, anchor=penalty(weight=weight).anchor) for weight in WEIGHTS}
     return found | {"multiplier held at 1": replace(lore, anchor=replace(lore.anchor, rho=RHOS[0], dual_lr=0.0))}
