@@ -47,5 +47,5 @@ def test_training_and_testing_share_no_word_and_no_font():
     names = [str(i) for i in range(9)]
     from seaanchor.recipes import perturbation_of
 
-    assert not set(perturbation_of(training, names).words) & set(testing.attack(names).words)
-    assert training.fonts != testing.split
+    assert not set(perturbation_of(training, names).drawable) & set(testing.attack(names).drawable)
+    assert training.fonts != testing.fonts

@@ -37,9 +37,9 @@ class Lettering:
 
 
 @cache
-def fonts(split: str) -> tuple[Path, ...]:
-    """Font files of a split: `train` is what the embedded model and preference training saw, `unseen` is for tests."""
-    return tuple(sorted((FONTS / split).glob("*.?tf")))
+def font_files(kind: str) -> tuple[Path, ...]:
+    """Font files of one kind: `train` is what the embedded model and preference training saw, `unseen` is for tests."""
+    return tuple(sorted((FONTS / kind).glob("*.?tf")))
 
 
 @cache
@@ -83,18 +83,18 @@ def draw_word(text: str, font: Path, size: int, image_size: int, rng: random.Ran
     return np.stack(masks), box
 
 
-def letter(text: str, image_size: int, rng: random.Random, *, split: str, sizes: tuple[float, float], stroke: int = 1) -> Lettering:
+def letter(text: str, image_size: int, rng: random.Random, *, fonts: str, sizes: tuple[float, float], stroke: int = 1) -> Lettering:
     """Draw a word the way the field does: font, size, position and two different colours at random.
 
     Args:
         text: the word.
         image_size: side of the image in pixels.
         rng: decides everything.
-        split: which fonts, `train` or `unseen`.
+        fonts: which ones, `train` or `unseen`.
         sizes: smallest and largest glyph height as a share of the image's side.
         stroke: width of the outline in pixels.
     """
-    font = rng.choice(fonts(split))
+    font = rng.choice(font_files(fonts))
     size = fitting_size(text, font, max(SMALLEST, round(rng.uniform(*sizes) * image_size)), image_size, stroke)
     mask, box = draw_word(text, font, size, image_size, rng, stroke)
     fill, edge = rng.sample(sorted(COLOURS), 2)

@@ -8,7 +8,7 @@ import torch
 
 from seaanchor.data.typographic import is_lettered, list_lettered, parse_name
 from seaanchor.errors import SeaAnchorError
-from seaanchor.lettering import COLOURS, break_lines, draw_word, fonts, lay_on, letter, scramble
+from seaanchor.lettering import COLOURS, break_lines, draw_word, font_files, lay_on, letter, scramble
 from seaanchor.parts import Batch
 from seaanchor.perturbations.attribute import AttributeSwap, partners
 from seaanchor.perturbations.typographic import Typographic
@@ -34,18 +34,18 @@ def test_the_drawn_word_is_wrong_and_rejected_and_the_label_is_chosen():
     assert result.pixels_BCHW.min() >= 0 and result.pixels_BCHW.max() <= 1
 
 
-@pytest.mark.parametrize(("half", "numbers"), [("even", {0, 2, 4}), ("odd", {1, 3, 5})])
-def test_halves_share_no_word(half, numbers):
-    attack = Typographic(NAMES, half, sizes=SIZES)
-    assert set(attack.words) == numbers
+@pytest.mark.parametrize(("words", "numbers"), [("even", {0, 2, 4}), ("odd", {1, 3, 5})])
+def test_halves_share_no_word(words, numbers):
+    attack = Typographic(NAMES, words, sizes=SIZES)
+    assert set(attack.drawable) == numbers
     drawn = {attack.draw(i, 0, v, 64)[0] for i in range(20) for v in range(5)}
     assert drawn <= numbers and len(drawn) > 1
 
 
 def test_fonts_of_the_splits_are_disjoint():
-    drawn = {split: {letter("word", 64, random.Random(i), split=split, sizes=SIZES).font for i in range(60)} for split in ("train", "unseen")}
+    drawn = {kind: {letter("word", 64, random.Random(i), fonts=kind, sizes=SIZES).font for i in range(60)} for kind in ("train", "unseen")}
     assert not drawn["train"] & drawn["unseen"]
-    assert drawn["unseen"] == {f.name for f in fonts("unseen")}
+    assert drawn["unseen"] == {f.name for f in font_files("unseen")}
 
 
 def test_a_drawing_depends_on_seed_image_and_variant_alone():
@@ -66,7 +66,7 @@ def test_with_variants_an_image_gets_no_other_drawing():
 
 def test_ink_stays_in_its_box_and_long_words_shrink_until_they_fit():
     for text in ("key", "grand piano", "a very long class name indeed"):
-        mask, (left, top, right, bottom) = draw_word(text, fonts("train")[0], 40, 64, random.Random(0))
+        mask, (left, top, right, bottom) = draw_word(text, font_files("train")[0], 40, 64, random.Random(0))
         rows, columns = np.nonzero(mask[1] > 128)
         assert len(rows) > 20
         assert left - 1 <= columns.min() and columns.max() <= right + 1 and top - 1 <= rows.min() and rows.max() <= bottom + 1
@@ -80,7 +80,7 @@ def test_line_breaks(text, lines):
 
 def test_fill_and_stroke_differ_and_show_up_in_their_colours():
     for i in range(30):
-        lettering = letter("zebra", 64, random.Random(i), split="train", sizes=SIZES)
+        lettering = letter("zebra", 64, random.Random(i), fonts="train", sizes=SIZES)
         assert lettering.fill != lettering.stroke
         picture = lay_on(np.full((64, 64, 3), 127, np.uint8), lettering)
         solid = lettering.mask[0] == 255
@@ -91,7 +91,7 @@ def test_fill_and_stroke_differ_and_show_up_in_their_colours():
 
 def test_scrambled_letters_cover_the_same_box_with_the_same_ink():
     for i in range(10):
-        lettering = letter("zebra", 64, random.Random(i), split="train", sizes=SIZES)
+        lettering = letter("zebra", 64, random.Random(i), fonts="train", sizes=SIZES)
         other = scramble(lettering, random.Random(1))
         assert other.mask.sum() == lettering.mask.sum() and (other.fill, other.stroke, other.box) == (lettering.fill, lettering.stroke, lettering.box)
         assert not np.array_equal(other.mask, lettering.mask)

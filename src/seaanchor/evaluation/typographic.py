@@ -24,20 +24,20 @@ class TypographicPlan:
     """What is drawn in evaluation.
 
     Attributes:
-        half: class names that may be drawn, as in `Typographic`.
-        split: fonts; `unseen` are in no training.
+        words: class names that may be drawn, as in `Typographic`.
+        fonts: which shipped fonts; `unseen` are in no training.
         sizes: glyph height as a share of the image's side.
         seed: of word, font, size, place and colours.
     """
 
-    half: str = "all"
-    split: str = "unseen"
+    words: str = "all"
+    fonts: str = "unseen"
     sizes: tuple[float, float] = (20 / 224, 40 / 224)
     seed: int = 0
 
     def attack(self, class_names: Sequence[str]) -> Typographic:
         """The perturbation this plan describes, one drawing an image."""
-        return Typographic(class_names, self.half, self.split, self.sizes, variants=1, seed=self.seed)  # type: ignore[arg-type]
+        return Typographic(class_names, self.words, self.fonts, self.sizes, variants=1, seed=self.seed)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -101,7 +101,7 @@ def evaluate_reading(logits: Logits, class_names: Sequence[str], image_size: int
 def reading_pictures(class_names: Sequence[str], image_size: int, plan: TypographicPlan, count: int) -> tuple[Tensor, Tensor]:
     """`count` pictures (N, 3, H, W) in [0, 1] of class words on plain or shaded grounds, and which word each shows (N,)."""
     rng = random.Random(f"{plan.seed} reading")
-    words = [rng.choice(plan.attack(class_names).words) for _ in range(count)]
+    words = [rng.choice(plan.attack(class_names).drawable) for _ in range(count)]
     pictures = np.stack([_written(class_names[word], image_size, plan, rng) for word in words])
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255, torch.tensor(words)
 
@@ -110,4 +110,4 @@ def _written(word: str, size: int, plan: TypographicPlan, rng: random.Random) ->
     first, second = (np.array([rng.randrange(256) for _ in range(3)], np.float32) for _ in range(2))
     shade = np.linspace(0, rng.choice((0.0, 0.5)), size, dtype=np.float32)[None, :, None]
     ground = np.broadcast_to(first * (1 - shade) + second * shade, (size, size, 3))
-    return lay_on(ground, letter(word, size, rng, split=plan.split, sizes=plan.sizes))
+    return lay_on(ground, letter(word, size, rng, fonts=plan.fonts, sizes=plan.sizes))

@@ -16,7 +16,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.lettering import Lettering, lay_on, letter, scramble
 from seaanchor.parts import AttackLoss, Batch, Preference
 
-WordHalf = Literal["all", "even", "odd"]
+Words = Literal["all", "even", "odd"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Typographic:
 
     Args:
         class_names: the C classes, in the order of the labels.
-        half: which class names may be drawn: all, or those of even or odd number, so that training and test can share none.
-        split: which shipped fonts, `train` or `unseen`.
+        words: which class names may be drawn: all, or those of even or odd number, so that training and test can share none.
+        fonts: which shipped fonts, `train` or `unseen`.
         sizes: smallest and largest glyph height as a share of the image's side (Defense-Prefix: 20 to 40 px at 224).
         variants: how many different drawings an image can get; 0: a new one each time.
         seed: with the image's number and the variant, decides word, font, size, place and colours.
@@ -36,23 +36,23 @@ class Typographic:
     """
 
     class_names: Sequence[str]
-    half: WordHalf = "all"
-    split: str = "train"
+    words: Words = "all"
+    fonts: str = "train"
     sizes: tuple[float, float] = (20 / 224, 40 / 224)
     variants: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if len(self.words) < 2:
+        if len(self.drawable) < 2:
             raise SeaAnchorError(
-                f"{len(self.words)} class name(s) to draw", "at least two, so that every image has a wrong one", "give more classes or words 'all'"
+                f"{len(self.drawable)} class name(s) to draw", "at least two, so that every image has a wrong one", "give more classes or words 'all'"
             )
 
     @property
-    def words(self) -> tuple[int, ...]:
+    def drawable(self) -> tuple[int, ...]:
         """Numbers of the classes whose names may be drawn."""
         every = range(len(self.class_names))
-        return tuple({"all": every, "even": every[::2], "odd": every[1::2]}[self.half])
+        return tuple({"all": every, "even": every[::2], "odd": every[1::2]}[self.words])
 
     def __call__(self, batch: Batch, loss: AttackLoss, rng: torch.Generator) -> Batch:
         """The batch with words drawn on, and the preference of the true class over the drawn word.
@@ -75,8 +75,8 @@ class Typographic:
     def draw(self, index: int, label: int, variant: int, image_size: int) -> tuple[int, Lettering]:
         """Number of the drawn class and the drawing, a function of (seed, index, variant) alone."""
         rng = random.Random(f"{self.seed} {index} {variant}")
-        word = rng.choice([w for w in self.words if w != label])
-        return word, letter(self.class_names[word], image_size, rng, split=self.split, sizes=self.sizes)
+        word = rng.choice([w for w in self.drawable if w != label])
+        return word, letter(self.class_names[word], image_size, rng, fonts=self.fonts, sizes=self.sizes)
 
     def unreadable(self, index: int, variant: int, lettering: Lettering) -> Lettering:
         """The same drawing with glyphs nobody can read: what the cover alone costs."""

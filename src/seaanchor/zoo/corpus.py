@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from seaanchor.lettering import draw_word, fonts
+from seaanchor.lettering import draw_word, font_files
 from seaanchor.zoo.caltech import class_name, split_files
 from seaanchor.zoo.words import ROOT, common_words
 
@@ -137,7 +137,7 @@ def _word_masks(class_names: Sequence[str], index: dict[str, int], cache: Path) 
     jobs = [(name, i) for name in class_names for i in range(24)] + [(word, i) for word in common_words() for i in range(5)]
     if not file.exists():
         rng = random.Random(0)
-        faces = fonts("train")
+        faces = font_files("train")
         np.save(file, np.stack([draw_word(w, rng.choice(faces), rng.randint(11, 26), SIZE, rng)[0] for w, _ in jobs]))
     return Bank(np.load(file, mmap_mode="r"), np.array([index[word] for word, _ in jobs]))
 
