@@ -119,15 +119,21 @@ class _Logits:
     preference: Preference
 
 
-def _logits(embeddings: Embeddings, targets: Targets, reference_free: bool = False) -> _Logits:
+def _logits(embeddings: Embeddings, targets: Targets) -> _Logits:
+    head, preference = _pairs(targets)
+    return _Logits(policy_head(embeddings, targets)(embeddings.perturbed_BD), head(_reference(targets)), preference)
+
+
+def _pairs(targets: Targets) -> tuple[Head, Preference]:
     if targets.head is None or targets.preference is None:
         raise ValueError("a preference objective needs targets with head and preference")
-    policy_BY = policy_head(embeddings, targets)(embeddings.perturbed_BD)
-    if reference_free:
-        return _Logits(policy_BY, torch.zeros_like(policy_BY), targets.preference)
+    return targets.head, targets.preference
+
+
+def _reference(targets: Targets) -> Tensor:
     if targets.reference_perturbed_BD is None:
         raise ValueError("a preference objective needs the reference's embeddings of the perturbed images")
-    return _Logits(policy_BY, targets.head(targets.reference_perturbed_BD), targets.preference)
+    return targets.reference_perturbed_BD
 
 
 def policy_head(embeddings: Embeddings, targets: Targets) -> Head:
@@ -138,12 +144,20 @@ def policy_head(embeddings: Embeddings, targets: Targets) -> Head:
     return head
 
 
-def _margin(logits: _Logits) -> Tensor:
-    chosen_B1, rejected_B1 = logits.preference.chosen_B[:, None], logits.preference.rejected_B[:, None]
-    return preference_margin(
-        logits.policy_BY.gather(1, chosen_B1), logits.policy_BY.gather(1, rejected_B1),
-        logits.reference_BY.gather(1, chosen_B1), logits.reference_BY.gather(1, rejected_B1),
-    ).squeeze(1)  # fmt: skip
+def _margin(embeddings: Embeddings, targets: Targets, reference_free: bool = False) -> Tensor:
+    """h (B,) from the two texts of each pair alone: whatever else stands in Y, it costs nothing and changes nothing."""
+    head, preference = _pairs(targets)
+    chosen_B, rejected_B = _pair_logits(embeddings.perturbed_BD, policy_head(embeddings, targets), preference)
+    if reference_free:
+        return chosen_B - rejected_B
+    return preference_margin(chosen_B, rejected_B, *_pair_logits(_reference(targets), head, preference))
+
+
+def _pair_logits(embedding_BD: Tensor, head: Head, preference: Preference) -> tuple[Tensor, Tensor]:
+    """Scaled cosines (B,) of each image with its own chosen and its own rejected text."""
+    unit_BD = F.normalize(embedding_BD, dim=-1)
+    chosen_B, rejected_B = (head.logit_scale * (unit_BD * head.weight_CD[text_B]).sum(-1) for text_B in (preference.chosen_B, preference.rejected_B))
+    return chosen_B, rejected_B
 
 
 PAIRS = Needs(head=True, pairs=True, reference_perturbed=True)
@@ -173,7 +187,7 @@ class DPO:
 
     def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
         """DPO loss (B,)."""
-        return dpo_loss(_margin(_logits(embeddings, targets, self.reference_free)), beta=self.beta, label_smoothing=self.label_smoothing)
+        return dpo_loss(_margin(embeddings, targets, self.reference_free), beta=self.beta, label_smoothing=self.label_smoothing)
 
 
 @dataclass(frozen=True)
@@ -185,11 +199,11 @@ class IPO:
 
     def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
         """The negative margin (B,): IPO's own loss also rises when the margin passes its goal, which no attack should aim at."""
-        return -_margin(_logits(Embeddings(embedding_BD), targets))
+        return -_margin(Embeddings(embedding_BD), targets)
 
     def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
         """IPO loss (B,)."""
-        return ipo_loss(_margin(_logits(embeddings, targets)), beta=self.beta)
+        return ipo_loss(_margin(embeddings, targets), beta=self.beta)
 
 
 @dataclass(frozen=True)
