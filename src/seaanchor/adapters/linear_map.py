@@ -1,7 +1,9 @@
 """One linear map W on image and text embeddings, towers frozen; its singular values are the slider.
 
 With W = U S Vᵀ, W_t = U Sᵗ Vᵀ: t = 1 is the trained map, t = 0 the pre-trained model (an orthogonal map changes no cosine), t < 0 the
-opposite behaviour, t > 1 an exaggeration (arXiv 2411.08923, §4). Legend: D embedding dimension, E mapped dimension, B batch, C texts.
+opposite behaviour, t > 1 an exaggeration (arXiv 2411.08923, §4).
+
+Legend: D embedding dimension, E mapped dimension, R singular values, B batch, C texts.
 """
 
 from collections.abc import Iterable
@@ -39,32 +41,72 @@ def orthogonality(weight_ED: Tensor) -> Tensor:
     return torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=gram.device, dtype=gram.dtype))
 
 
+@dataclass(frozen=True)
+class Spectrum:
+    """W = U S Vᵀ in float64: decomposed once, any W_t is then a matter of powers of S.
+
+    Attributes:
+        u_ER, s_R, vh_RD: the thin singular value decomposition, R = min(E, D).
+        dtype: of the map it came from.
+    """
+
+    u_ER: Tensor
+    s_R: Tensor
+    vh_RD: Tensor
+    dtype: torch.dtype
+
+    def powers(self, t: float) -> Tensor:
+        """Sᵗ (R,). Singular values below 1e-6 of the largest are held there, or a negative t would blow them up.
+
+        Raises:
+            SeaAnchorError: t is no finite number, or takes a singular value out of the range of the map's precision.
+        """
+        powers_R = self.s_R.clamp(min=1e-6 * self.s_R.max()) ** t
+        kept = torch.finfo(self.dtype)
+        if not bool(powers_R.isfinite().all()) or powers_R.max() > kept.max or powers_R.max() < kept.tiny:
+            low, high = self.s_R.min(), self.s_R.max()
+            raise SeaAnchorError(f"t = {t} takes singular values of {low:.3g} to {high:.3g} out of range", "a number near 0 to 2", "choose a t nearer to 0")
+        return powers_R
+
+    def at(self, t: float) -> Tensor:
+        """W_t = U Sᵗ Vᵀ (E, D)."""
+        return (self.u_ER * self.powers(t) @ self.vh_RD).to(self.dtype)
+
+    def without_rotation(self, t: float = 1.0) -> Tensor:
+        """V Sᵗ Vᵀ (D, D): it gives every cosine that W_t gives, and is the identity at t = 0, so that an export there is the pre-trained model itself."""
+        return (self.vh_RD.T * self.powers(t) @ self.vh_RD).to(self.dtype)
+
+    def rotate(self, embedding_BD: Tensor) -> Tensor:
+        """Embeddings along the map's own axes, Vᵀ·I (B, R) in float64: times `powers(t)` they have the cosines of W_t·I, as U changes none."""
+        return embedding_BD.double() @ self.vh_RD.T
+
+
+def decompose(weight_ED: Tensor) -> Spectrum:
+    """The singular value decomposition of a map, on the CPU in float64."""
+    u_ER, s_R, vh_RD = torch.linalg.svd(weight_ED.detach().cpu().double(), full_matrices=False)
+    return Spectrum(u_ER, s_R, vh_RD, weight_ED.dtype)
+
+
 def scale_spectrum(weight_ED: Tensor, t: float) -> Tensor:
-    """W_t = U Sᵗ Vᵀ (E, D), in float64 and back.
+    """W_t = U Sᵗ Vᵀ (E, D); `decompose` once where several t are wanted.
 
     Args:
         weight_ED: the trained map.
-        t: any number; singular values below 1e-6 of the largest are held there, or a negative t would blow them up.
+        t: any number for which the singular values stay in range.
 
     Raises:
-        SeaAnchorError: t takes a singular value out of the range of the map's precision.
+        SeaAnchorError: as `Spectrum.powers`.
 
     >>> w = torch.diag(torch.tensor([2.0, 0.5]))
     >>> bool(torch.allclose(scale_spectrum(w, 2.0), torch.diag(torch.tensor([4.0, 0.25]))))
     True
     """
-    u, s, vh = torch.linalg.svd(weight_ED.double(), full_matrices=False)
-    powers = s.clamp(min=1e-6 * s.max()) ** t
-    if not bool(powers.isfinite().all()) or powers.max() > torch.finfo(weight_ED.dtype).max:
-        raise SeaAnchorError(f"t = {t} takes singular values of {s.min():.3g} to {s.max():.3g} out of range", "a number near 0 to 2", "choose a smaller t")
-    return (u * powers @ vh).to(weight_ED.dtype)
+    return decompose(weight_ED).at(t)
 
 
 def without_rotation(weight_DD: Tensor) -> Tensor:
-    """V S Vᵀ (D, D) for W = U S Vᵀ: it gives every cosine that W gives, and is the identity where W is orthogonal, so that an export at t = 0 is the
-    pre-trained model itself."""
-    _, s, vh = torch.linalg.svd(weight_DD.double(), full_matrices=False)
-    return (vh.T * s @ vh).to(weight_DD.dtype)
+    """V S Vᵀ (D, D) for W = U S Vᵀ: see `Spectrum.without_rotation`."""
+    return decompose(weight_DD).without_rotation()
 
 
 @dataclass(frozen=True)
