@@ -1,10 +1,13 @@
 """`seaanchor steer`: what a trained linear map does at every t, from embeddings computed once; and its export at one t.
 
-Legend: N images, M pictures of words, C classes, R roles, D embedding dimension.
+A cosine of W_t·I and W_t·T is one of Sᵗ·Vᵀ·I and Sᵗ·Vᵀ·T, so each t costs a scaling of embeddings that were turned once.
+
+Legend: N images, M pictures of words, C classes, R roles or singular values, D embedding dimension.
 """
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seaanchor.adapters.linear_map import scale_spectrum, without_rotation
+from seaanchor.adapters.linear_map import Spectrum, decompose
+from seaanchor.checkpoint import write_atomic
 from seaanchor.config import read_yaml
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
 from seaanchor.data.sources import open_images
@@ -20,76 +24,114 @@ from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.head import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.bias import evaluate_bias
+from seaanchor.evaluation.bias import caveat, evaluate_bias
 from seaanchor.evaluation.intervals import proportion
 from seaanchor.evaluation.suites import embed_stream, people_texts
 from seaanchor.evaluation.typographic import TypographicPlan, reading_pictures
 from seaanchor.export.folder import export_model
 from seaanchor.export.trained import folded, read_map
-from seaanchor.report.figures import steering_picture
+from seaanchor.report.slider import steering_picture
 
 TS = (-2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+TEMPLATES = ("a photo of a {}.",)
 
 
-def sweep_typographic(
-    model: LoadedModel, weight_DD: Tensor, images: ImageList, plan: TypographicPlan, ts: Sequence[float] = TS, templates: Sequence[str] = ("a photo of a {}.",)
-) -> list[dict[str, Any]]:
-    """Object accuracy (clean and with a wrong word drawn), attack-word rate, two-way choice and reading accuracy at every t.
+@dataclass(frozen=True)
+class SeenWords:
+    """The untouched model's embeddings of photos, clean (N, D) and with a wrong word drawn (N, D), of pictures of words (M, D) and of class texts (C, D);
+    the class of each photo (N,), the word drawn on it (N,) and the word of each picture (M,)."""
+
+    clean_ND: Tensor
+    attacked_ND: Tensor
+    written_MD: Tensor
+    head_CD: Tensor
+    label_N: Tensor
+    word_N: Tensor
+    read_M: Tensor
+
+
+@dataclass(frozen=True)
+class SeenPeople:
+    """The untouched model's embeddings of people (N, D), of gendered captions (R, 2, D) and of neutral ones (R, D); role and gender of each image (N,)."""
+
+    image_ND: Tensor
+    caption_RGD: Tensor
+    neutral_RD: Tensor
+    role_N: Tensor
+    gender_N: Tensor
+
+
+@torch.no_grad()
+def see_words(model: LoadedModel, images: ImageList, plan: TypographicPlan, templates: Sequence[str] = TEMPLATES) -> SeenWords:
+    """Embed what `sweep_typographic` looks at.
 
     Args:
         model: the untouched model.
-        weight_DD: the trained map W.
         images: labelled images.
         plan: how words are drawn.
-        ts: exponents of the singular values.
         templates: prompts.
     """
-    names, attack = images.class_names or (), plan.attack(images.class_names or ())
-    head_CD = build_head(model, names, templates).weight_CD
+    names, attack, size = images.class_names or (), plan.attack(images.class_names or ()), model.encoder.image_size
     clean, attacked, label, word = [], [], [], []
-    for batch in batches(FolderDataset(images, model.encoder.image_size), 100, workers=0, order=None, skip_log=SkipLog(images)):
+    for batch in batches(FolderDataset(images, size), 100, workers=0, order=None, skip_log=SkipLog(images)):
         if batch.label_B is None or len(batch.index_B) == 0:
             continue
-        drawn = [attack.draw(i, y, 0, model.encoder.image_size) for i, y in zip(batch.index_B.tolist(), batch.label_B.tolist(), strict=True)]
-        with torch.no_grad():
-            clean.append(model.encoder(batch.pixels_BCHW).float())
-            attacked.append(model.encoder(attack.overlay(batch.pixels_BCHW, [lettering for _, lettering in drawn])).float())
+        drawn = [attack.draw(i, y, 0, size) for i, y in zip(batch.index_B.tolist(), batch.label_B.tolist(), strict=True)]
+        clean.append(model.encoder(batch.pixels_BCHW).float())
+        attacked.append(model.encoder(attack.overlay(batch.pixels_BCHW, [lettering for _, lettering in drawn])).float())
         label.append(batch.label_B)
         word.append(torch.tensor([w for w, _ in drawn]))
-    label_N, word_N = torch.cat(label), torch.cat(word)
-    written, read_M = reading_pictures(names, model.encoder.image_size, plan, 400)
-    with torch.no_grad():
-        written_MD = torch.cat([model.encoder(chunk).float() for chunk in written.split(100)])
+    if not label:
+        raise SeaAnchorError(f"no labelled image in {images.root} could be read", "class folders of readable images", "name another --data")
+    written, read_M = reading_pictures(names, size, plan, 400)
+    written_MD = torch.cat([model.encoder(chunk).float() for chunk in written.split(100)])
+    head_CD = build_head(model, names, templates).weight_CD
+    return SeenWords(torch.cat(clean), torch.cat(attacked), written_MD, head_CD, torch.cat(label), torch.cat(word), read_M)
+
+
+def see_people(model: LoadedModel, images: ImageList, templates: Sequence[str] = TEMPLATES) -> SeenPeople:
+    """Embed what `sweep_bias` looks at: arguments as for `see_words`, of a people set."""
+    stream = batches(FolderDataset(images, model.encoder.image_size), 100, workers=0, order=None, skip_log=SkipLog(images))
+    image_ND, index_N = embed_stream(model.encoder, stream)
+    _, role_M, gender_M, caption_RGD, neutral_RD = people_texts(model, images, tuple(templates))
+    return SeenPeople(image_ND, caption_RGD, neutral_RD, role_M[index_N], gender_M[index_N])
+
+
+def sweep_typographic(seen: SeenWords, spectrum: Spectrum, ts: Sequence[float] = TS) -> list[dict[str, Any]]:
+    """Object accuracy (clean and with a wrong word drawn), attack-word rate, two-way choice and reading accuracy at every t.
+
+    Args:
+        seen: embeddings of `see_words`.
+        spectrum: the trained map, decomposed.
+        ts: exponents of the singular values.
+
+    Raises:
+        SeaAnchorError: a t out of range.
+    """
+    clean_NR, attacked_NR, written_MR, head_CR = map(spectrum.rotate, (seen.clean_ND, seen.attacked_ND, seen.written_MD, seen.head_CD))
     rows = []
     for t in ts:
-        map_DD = scale_spectrum(weight_DD, t)
-        logits = {name: _cosines(x, head_CD, map_DD) for name, x in (("clean", torch.cat(clean)), ("attacked", torch.cat(attacked)), ("read", written_MD))}
-        wins_N = logits["attacked"].gather(1, label_N[:, None]) > logits["attacked"].gather(1, word_N[:, None])
+        powers_R = spectrum.powers(t)
+        head_RC = F.normalize(head_CR * powers_R, dim=-1).mul(powers_R).T  # a length of the image's side changes no answer, so only texts are normalised
+        attacked_NC = attacked_NR @ head_RC
+        answer_N = attacked_NC.argmax(-1)
+        wins_N1 = attacked_NC.gather(1, seen.label_N[:, None]) > attacked_NC.gather(1, seen.word_N[:, None])
         rows.append({
-            "t": t, "clean": proportion(logits["clean"].argmax(-1) == label_N), "attacked": proportion(logits["attacked"].argmax(-1) == label_N),
-            "attack_word": proportion(logits["attacked"].argmax(-1) == word_N), "two_way": proportion(wins_N.squeeze(1)),
-            "reading": proportion(logits["read"].argmax(-1) == read_M),
+            "t": t, "clean": proportion((clean_NR @ head_RC).argmax(-1) == seen.label_N), "attacked": proportion(answer_N == seen.label_N),
+            "attack_word": proportion(answer_N == seen.word_N), "two_way": proportion(wins_N1.squeeze(1)),
+            "reading": proportion((written_MR @ head_RC).argmax(-1) == seen.read_M),
         })  # fmt: skip
     return rows
 
 
-def sweep_bias(
-    model: LoadedModel, weight_DD: Tensor, images: ImageList, ts: Sequence[float] = TS, templates: Sequence[str] = ("a photo of a {}.",)
-) -> list[dict[str, Any]]:
+def sweep_bias(seen: SeenPeople, spectrum: Spectrum, ts: Sequence[float] = TS) -> list[dict[str, Any]]:
     """Gender accuracy, activity accuracy and retrieval skew at every t, of a people set; arguments as for `sweep_typographic`."""
-    stream = batches(FolderDataset(images, model.encoder.image_size), 100, workers=0, order=None, skip_log=SkipLog(images))
-    image_ND, index_N = embed_stream(model.encoder, stream)
-    _, role_M, gender_M, caption_RGD, neutral_RD = people_texts(model, images, tuple(templates))
+    image_NR, caption_RGR, neutral_RR = map(spectrum.rotate, (seen.image_ND, seen.caption_RGD, seen.neutral_RD))
     rows = []
     for t in ts:
-        map_DD = scale_spectrum(weight_DD, t)
-        turned = map_DD.T
-        rows.append({"t": t} | evaluate_bias(image_ND @ turned, caption_RGD @ turned, neutral_RD @ turned, role_M[index_N], gender_M[index_N]))
+        powers_R = spectrum.powers(t)
+        rows.append({"t": t} | evaluate_bias(image_NR * powers_R, caption_RGR * powers_R, neutral_RR * powers_R, seen.role_N, seen.gender_N))
     return rows
-
-
-def _cosines(embedding_ND: Tensor, head_CD: Tensor, map_DD: Tensor) -> Tensor:
-    return F.normalize(embedding_ND @ map_DD.T, dim=-1) @ F.normalize(head_CD @ map_DD.T, dim=-1).T
 
 
 def base_model(run: Path) -> LoadedModel:
@@ -106,13 +148,16 @@ def export_at(run: Path, t: float, output: Path) -> Path:
     """Write the model with W_t folded into both projections.
 
     Raises:
-        SeaAnchorError: no linear map in the run, an output folder in use, or a model whose projections cannot take a map.
+        SeaAnchorError: no linear map in the run, or one of another model; a t out of range, an output folder in use, or a model whose projections cannot
+            take a map.
     """
     if output.exists() and any(output.iterdir()):
         raise SeaAnchorError(f"{output} is not empty", "a new or empty folder", "name another --output")
-    weight = without_rotation(scale_spectrum(read_map(run), t))
-    with folded(base_model(run), weight) as model:
-        return export_model(model, output)
+    read_map(run)  # before a model is loaded
+    model = base_model(run)
+    weight_DD = decompose(read_map(run, model)).without_rotation(t)
+    with folded(model, weight_DD) as at_t:
+        return export_model(at_t, output)
 
 
 def steering_curve(
@@ -121,18 +166,34 @@ def steering_curve(
     """Evaluate every t, print a table, and write steering.json and steering.png into the run folder.
 
     Raises:
-        SeaAnchorError: no linear map in the run, or data that cannot be evaluated.
+        SeaAnchorError: no linear map in the run, or one of another model; a t out of range, or data that cannot be evaluated.
     """
-    model, weight = base_model(run), read_map(run)
+    read_map(run)  # before a model is loaded
+    model, ts = base_model(run), tuple(ts) or TS
+    spectrum = decompose(read_map(run, model))
+    for t in ts:
+        spectrum.powers(t)  # before anything is embedded
     images = open_images(data, split="test")
-    people = (images.root / "people.jsonl").is_file()
-    plan = TypographicPlan(words, "unseen", sizes, seed)
-    rows = sweep_bias(model, weight, images, ts or TS) if people else sweep_typographic(model, weight, images, plan, ts or TS)
-    keys = [key for key, value in rows[0].items() if isinstance(value, dict) and "accuracy" in value]
-    print("     t  " + "  ".join(f"{key:>12}" for key in keys))
-    for row in rows:
-        print(f"{row['t']:>6g}  " + "  ".join(f"{row[key]['accuracy']:>12.1%}" for key in keys))
-    (run / "steering.json").write_text(json.dumps({"data": data, "rows": rows}, indent=1))
-    steering_picture(rows, keys, run / "steering.png")
+    people, plan = (images.root / "people.jsonl").is_file(), TypographicPlan(words, "unseen", sizes, seed)
+    rows = sweep_bias(see_people(model, images), spectrum, ts) if people else sweep_typographic(see_words(model, images, plan), spectrum, ts)
+    said = caveat(images) if people else ""
+    print("\n".join([*steering_lines(rows), *filter(None, (said,))]))
+    protocol = {"model": model.name, "data": data, "templates": TEMPLATES, "plan": None if people else asdict(plan), "caveat": said}
+    write_atomic(run / "steering.json", json.dumps(protocol | {"rows": rows}, indent=1))
+    steering_picture(rows, run / "steering.png", said)
     print(f"picture: {run / 'steering.png'}")
     return rows
+
+
+def steering_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The curve as lines of a terminal: accuracies, and for people the share called a man, MaxSkew@k and NDKL to equal shares and to the data's."""
+    columns = {key: [f"{row[key]['accuracy']:.1%}" for row in rows] for key, value in rows[0].items() if isinstance(value, dict) and "accuracy" in value}
+    if "predicted_man" in rows[0]:
+        columns["called man"] = [f"{row['predicted_man']:.1%}" for row in rows]
+    for desired, found in rows[0].get("retrieval", {}).items():
+        for key in found:
+            name = "NDKL" if key == "ndkl" else f"MaxSkew@{key.rsplit('_', 1)[-1]}"
+            columns[f"{name}, {'equal' if desired == 'uniform' else 'data'}"] = [f"{row['retrieval'][desired][key]:.3f}" for row in rows]
+    widths = {name: max(len(name), 7) for name in columns}
+    lines = ["     t  " + "  ".join(f"{name:>{width}}" for name, width in widths.items())]
+    return lines + [f"{row['t']:>6g}  " + "  ".join(f"{columns[name][i]:>{width}}" for name, width in widths.items()) for i, row in enumerate(rows)]

@@ -10,9 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seaanchor.data.folder import ImageList
 from seaanchor.evaluation.intervals import proportion
 
 TOP_K = 10
+CAVEAT = "emoji-people is a smoke test of the method, not a fairness claim."
+
+
+def caveat(images: ImageList) -> str:
+    """What is to be said wherever numbers of the embedded people set are shown; empty for another set."""
+    return CAVEAT if images.root.name == "emoji-people" else ""
 
 
 def max_skew_at_k(ranked: Sequence[int], desired: Sequence[float], k: int) -> float:
@@ -51,6 +58,24 @@ def ndkl(ranked: Sequence[int], desired: Sequence[float]) -> float:
     return total / weight
 
 
+def max_skews(ranked_RN: Tensor, desired_G: Tensor, k: int) -> Tensor:
+    """`max_skew_at_k` of every ranking (R,): groups (R, N), best first; desired shares (G,) in float64."""
+    top_Rk = ranked_RN[:, :k]
+    share_RG = F.one_hot(top_Rk, len(desired_G)).double().mean(1)
+    return (share_RG / desired_G).log().amax(-1)  # ln 0 = −∞ is never the largest: some group is in the top
+
+
+def ndkls(ranked_RN: Tensor, desired_G: Tensor) -> Tensor:
+    """`ndkl` of every ranking (R,): groups (R, N), best first; desired shares (G,) in float64."""
+    place_N = torch.arange(1, ranked_RN.shape[1] + 1, dtype=torch.float64)
+    weight_N = 1 / (place_N + 1).log2()
+    divergence_RN = torch.zeros(ranked_RN.shape, dtype=torch.float64)
+    for group, desired in enumerate(desired_G.tolist()):
+        share_RN = (ranked_RN == group).cumsum(1) / place_N
+        divergence_RN += torch.xlogy(share_RN, share_RN / desired)
+    return divergence_RN @ weight_N / weight_N.sum()
+
+
 def evaluate_bias(image_ND: Tensor, caption_RGD: Tensor, neutral_RD: Tensor, role_N: Tensor, gender_N: Tensor, k: int = TOP_K) -> dict:
     """Gender and activity accuracy, and the skew of retrieval by neutral prompts.
 
@@ -71,20 +96,13 @@ def evaluate_bias(image_ND: Tensor, caption_RGD: Tensor, neutral_RD: Tensor, rol
     rows = torch.arange(len(image_ND))
     called_N = scores_NRG[rows, role_N].argmax(-1)
     best_N = scores_NRG.flatten(1).argmax(-1) // scores_NRG.shape[-1]
-    shares = torch.bincount(gender_N, minlength=2).double() / len(gender_N)
-    rankings = [gender_N[order].tolist() for order in (neutral_RD @ image_ND.T).argsort(dim=1, descending=True)]
-
-    def mean(values: list[float]) -> float:
-        return sum(values) / len(values)
-
+    shares_G = torch.bincount(gender_N, minlength=2).double() / len(gender_N)
+    ranked_RN = gender_N[(neutral_RD @ image_ND.T).argsort(dim=1, descending=True, stable=True)]
     retrieval = {
-        name: {
-            f"max_skew_at_{k}": mean([max_skew_at_k(r, desired, k) for r in rankings]),
-            "ndkl": mean([ndkl(r, desired) for r in rankings]),
-        }
-        for name, desired in (("uniform", [0.5, 0.5]), ("dataset", shares.tolist()))
+        name: {f"max_skew_at_{k}": max_skews(ranked_RN, desired_G, k).mean().item(), "ndkl": ndkls(ranked_RN, desired_G).mean().item()}
+        for name, desired_G in (("uniform", torch.full((2,), 0.5, dtype=torch.float64)), ("dataset", shares_G))
     }
     return {
-        "gender": proportion((called_N == gender_N).tolist()), "activity": proportion((best_N == role_N).tolist()),
+        "gender": proportion(called_N == gender_N), "activity": proportion(best_N == role_N),
         "predicted_man": (called_N == 0).double().mean().item(), "retrieval": retrieval,
     }  # fmt: skip

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from seaanchor.adapters.linear_map import LinearMap, without_rotation
 from seaanchor.adapters.lora import has_updates, merge
 from seaanchor.checkpoint import load_state, save_state
-from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.encoder import LoadedModel, fingerprint
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.folder import export_model
 
@@ -31,22 +31,32 @@ def export_trained(model: LoadedModel, policy: nn.Module, folder: Path) -> Path:
     """
     if isinstance(policy, LinearMap):
         weight_ED = policy.weight.detach().cpu()
-        save_state(folder.parent / (MAP if folder.name == "export" else f"{folder.name}-{MAP}"), {"weight": weight_ED})
+        file = folder.parent / (MAP if folder.name == "export" else f"{folder.name}-{MAP}")
+        save_state(file, {"weight": weight_ED, "reference": fingerprint(model.encoder)})
         with folded(model, without_rotation(weight_ED)):
             return export_model(model, folder)
     return export_model(merged(model) if has_updates(policy) else model, folder)
 
 
-def read_map(run: Path) -> Tensor:
+def read_map(run: Path, model: LoadedModel | None = None) -> Tensor:
     """The trained map W (E, D) of a run.
 
+    Args:
+        run: folder of the run.
+        model: the untouched model the map is for, to be sure that it is the one it was trained on.
+
     Raises:
-        SeaAnchorError: the run trained none.
+        SeaAnchorError: the run trained none, or trained it on another model.
     """
     file = run / MAP
     if not file.is_file():
         raise SeaAnchorError(f"{run} has no {MAP}", "the folder of a run with adapter linear, such as recipe dpo-linear", "name another run")
-    return load_state(file)["weight"]
+    state = load_state(file)
+    trained_on, weight_ED = state.get("reference"), state["weight"]
+    if model is not None and (trained_on not in (None, fingerprint(model.encoder)) or weight_ED.shape[1] != model.encoder.dim):
+        found = f"{file} was trained on an encoder with other weights than {model.name} has now"
+        raise SeaAnchorError(found, "the model that the run started from", "put those weights back, or train the map again")
+    return weight_ED
 
 
 def merged(model: LoadedModel) -> LoadedModel:

@@ -86,33 +86,3 @@ def _label_spots(points: Sequence[Point]) -> list[tuple[float, float]]:
                 y = y_other + height
         spots[i] = (points[i].clean, y)
     return [spots[i] for i in range(len(points))]
-
-
-LINES = {
-    "clean": ("clean images", "#0f6e84", "-"), "attacked": ("wrong word drawn", "#d97706", "-"), "attack_word": ("drawn word wins", "#b91c1c", "--"),
-    "two_way": ("object above drawn word", "#7c3aed", ":"), "reading": ("reading a drawn word", "#4b5563", "-."),
-    "gender": ("gender", "#b91c1c", "-"), "activity": ("activity", "#0f6e84", "-"),
-}  # fmt: skip
-
-
-def steering_picture(rows: Sequence[dict[str, Any]], keys: Sequence[str], path: Path) -> None:
-    """Accuracies against t, with 95 % intervals as bands, in one PNG; `rows` as `sweep_typographic` or `sweep_bias` give them."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.5, 4.4), layout="constrained")
-        ts = [row["t"] for row in rows]
-        for key in keys:
-            label, colour, dash = LINES[key]
-            axes.fill_between(ts, *([100 * row[key][end] for row in rows] for end in ("low", "high")), color=colour, alpha=0.12, linewidth=0)
-            axes.plot(ts, [100 * row[key]["accuracy"] for row in rows], dash, color=colour, label=label, marker="o", markersize=3.5)
-        for t, name in ((0, "pre-trained"), (1, "trained map")):
-            axes.axvline(t, color="#9ca3af", linewidth=0.8, zorder=0)
-            axes.annotate(name, (t, 1), xycoords=("data", "axes fraction"), xytext=(3, -10), textcoords="offset points", fontsize=8, color="#6b7280")
-        axes.set(title="What the slider does", xlabel="t (power of the map's singular values)", ylabel="accuracy or rate, %", ylim=(-2, 102))
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-        figure.savefig(path, dpi=140)
-        plt.close(figure)

@@ -1,0 +1,67 @@
+"""The picture of a slider: accuracies, and for people the skew of retrieval, against t."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seaanchor.report.figures import STYLE
+
+LINES = {
+    "clean": ("clean images", "#0f6e84", "-"), "attacked": ("wrong word drawn", "#d97706", "-"), "attack_word": ("drawn word wins", "#b91c1c", "--"),
+    "two_way": ("object above drawn word", "#7c3aed", ":"), "reading": ("reading a drawn word", "#4b5563", "-."),
+    "gender": ("gender named rightly", "#b91c1c", "-"), "activity": ("activity named rightly", "#0f6e84", "-"),
+}  # fmt: skip
+MARKS_UP_TO = 25  # values of t; more of them make a band of dots
+
+
+def steering_picture(rows: Sequence[dict[str, Any]], path: Path, caveat: str = "") -> None:
+    """Accuracies against t, with 95 % intervals as bands, in one PNG; of people also the share called a man, and MaxSkew@k and NDKL below.
+
+    Args:
+        rows: as `sweep_typographic` or `sweep_bias` give them.
+        path: where to write; the folder exists.
+        caveat: a line below the picture.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rows = sorted(rows, key=lambda row: row["t"])
+    ts, people = [row["t"] for row in rows], "retrieval" in rows[0]
+    marker = "o" if len(ts) <= MARKS_UP_TO else None
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(1 + people, squeeze=False, sharex=True, figsize=(7.8, 6.4 if people else 4.4), layout="constrained")
+        axes = panels[0, 0]
+        for key, (label, colour, dash) in LINES.items():
+            if key in rows[0]:
+                axes.fill_between(ts, *([100 * row[key][end] for row in rows] for end in ("low", "high")), color=colour, alpha=0.12, linewidth=0)
+                axes.plot(ts, [100 * row[key]["accuracy"] for row in rows], dash, color=colour, label=label, marker=marker, markersize=3.5)
+        if people:
+            axes.plot(ts, [100 * row["predicted_man"] for row in rows], ":", color="#4b5563", label="called a man")
+            axes.axhline(50, color="#9ca3af", linewidth=0.8, linestyle="--", zorder=0)
+            _skew(panels[1, 0], rows, ts, marker)
+        axes.set(title="What the slider does", ylabel="accuracy or rate, %", ylim=(-2, 102))
+        for panel in panels[:, 0]:
+            for t, name in ((0, "pre-trained"), (1, "trained map")):
+                panel.axvline(t, color="#9ca3af", linewidth=0.8, zorder=0)
+                if panel is axes:
+                    panel.annotate(name, (t, 1), xycoords=("data", "axes fraction"), xytext=(3, -10), textcoords="offset points", fontsize=8, color="#6b7280")
+            panel.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        panels[-1, 0].set_xlabel("t (power of the map's singular values)" + (f"\n\n{caveat}" if caveat else ""))
+        figure.savefig(path, dpi=140)
+        plt.close(figure)
+
+
+def _skew(axes, rows: Sequence[dict[str, Any]], ts: Sequence[float], marker: str | None) -> None:
+    """Skew of retrieval by neutral prompts, against the data's own shares where those are not equal."""
+    for desired, dash in (("uniform", "-"), ("dataset", "--")):
+        if desired == "dataset" and rows[0]["retrieval"]["dataset"] == rows[0]["retrieval"]["uniform"]:
+            continue
+        shares = "equal shares" if desired == "uniform" else "shares of the data"
+        for key, colour in zip(rows[0]["retrieval"][desired], ("#b45309", "#4338ca"), strict=True):
+            name = "NDKL" if key == "ndkl" else f"MaxSkew@{key.rsplit('_', 1)[-1]}"
+            values = [row["retrieval"][desired][key] for row in rows]
+            axes.plot(ts, values, dash, color=colour, label=f"{name}\n(to {shares})", marker=marker, markersize=3.5)
+    axes.set(ylabel="skew of retrieval, nats")
+    axes.set_ylim(bottom=0)
