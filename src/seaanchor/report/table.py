@@ -1,53 +1,60 @@
-"""Results as a table: clean and robust accuracy, each beside the reference."""
+"""Results as tables on the terminal: every number beside the reference."""
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-SUITE_ROWS = {
-    "attacked": "wrong word drawn (T)", "attack_word": "drawn word wins", "two_way": "object above drawn word", "unreadable": "unreadable cover",
-    "reading": "drawn class word", "gender": "gender", "activity": "activity",
-}  # fmt: skip
+from seaanchor.report.measures import TYPOGRAPHIC, Measure, measures, radius
 
-
-def radius(epsilon: float) -> str:
-    """`2/255` where it is one, else the number."""
-    parts = Fraction(epsilon * 255).limit_denominator(100)
-    return f"{parts.numerator}/255" if parts.denominator == 1 else f"{epsilon:.4g}"
+SUITE_ROWS = {key: label for key, (label, _) in TYPOGRAPHIC.items()} | {"reading": "drawn class word", "gender": "gender", "activity": "activity"}
 
 
 def print_results(results: Sequence[dict[str, Any]]) -> None:
-    """One table a data set: a row for every attack and radius, with 95 % intervals and the change against the reference."""
+    """One table a data set: a row for every attack and radius and every suite's numbers, with 95 % intervals and the change against the
+    reference. Details of single corruptions stay in the file."""
     console = Console()
     for result in results:
+        found = [m for m in measures(result) if not m.fold and (m.suite, m.label) != ("clean", "top-5")]
         reference = result.get("reference")
-        constant = f"constant predictor {result['constant_predictor']:.1%}"
-        table = Table(title=escape(f"{result['dataset']}: top-1 of {result['model']}, n = {result['clean']['n']}, {constant}"))
-        for column in ("", "accuracy", "95 % interval", *(("reference", "change") if reference else ())):
+        n, constant = (result.get("clean") or {}).get("n"), result.get("constant_predictor")
+        title = f"{result['dataset']}: {result['model']}" + (f", n = {n}" if n else "") + ("" if constant is None else f", constant predictor {constant:.1%}")
+        table = Table(title=escape(title))
+        for column in ("", "value", "95 % interval", *(("reference", "change") if reference else ())):
             table.add_column(column, justify="left" if not column else "right")
-        for label, row, beside in _rows(result, reference):
-            cells = [label, f"{row['accuracy']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}"]
-            if beside:
-                cells += [f"{beside['accuracy']:.1%}", f"{100 * (row['accuracy'] - beside['accuracy']):+.1f}"]
-            table.add_row(*cells)
+        for measure in found:
+            table.add_row(*_cells(measure, bool(reference)))
         console.print(table)
-        drift = result.get("suites", {}).get("drift")
-        moved = f"drift: cosine to the reference {drift['cosine']:.4f}, relative squared distance {drift['distance']['mean']:.4f}" if drift else ""
-        for line in filter(None, (moved, result["skipped"], *result["notes"])):
+        caveat = (result.get("suites") or {}).get("bias", {}).get("caveat")
+        for line in filter(None, (caveat, result.get("skipped"), *(result.get("notes") or ()))):
             console.print(escape(line))
 
 
-def _rows(result: dict[str, Any], reference: dict[str, Any] | None) -> list[tuple[str, dict, dict | None]]:
-    rows = [("clean", result["clean"], reference and reference["clean"])]
-    steps = {plan["name"]: plan["num_steps"] for plan in result["protocol"]["plans"]}
-    for i, row in enumerate(result["robust"]):
-        label = f"{row['attack']}, {steps[row['attack']]} steps, ε = {radius(row['epsilon'])}"
-        rows.append((label, row, reference and reference["robust"][i]))
-    for suite, found in result.get("suites", {}).items():
-        beside = reference and reference["suites"][suite]
-        rows += [(f"{suite}: {SUITE_ROWS[key]}", value, beside and beside[key]) for key, value in found.items() if key in SUITE_ROWS]
-    return rows
+def _cells(measure: Measure, beside: bool) -> list[str]:
+    value, change = measure.value, measure.change
+    interval = "" if value.low is None or value.high is None else f"{_text(value.low, measure)} to {_text(value.high, measure)}"
+    cells = [escape(_name(measure)), _text(value.value, measure), interval]
+    if beside:
+        cells.append(_text(measure.reference.value, measure) if measure.reference else "")
+        cells.append("" if change is None else f"{100 * change.value:+.1f}" if measure.percent else f"{change.value:+.4f}")
+    return cells
+
+
+def _name(measure: Measure) -> str:
+    """A row's name, short enough for a terminal."""
+    if measure.suite == "clean":
+        return "clean" if measure.label == "top-1" else measure.label
+    if measure.suite in ("robust", "embedding"):
+        return f"{measure.group}, {measure.label}"
+    if measure.suite in ("typographic", "reading", "bias", "drift"):
+        return f"{measure.suite}: {measure.label}"
+    return f"{measure.group}: {measure.label}"
+
+
+def _text(value: float, measure: Measure) -> str:
+    return f"{value:.1%}" if measure.percent else f"{value:.4f}"
+
+
+__all__ = ["SUITE_ROWS", "print_results", "radius"]

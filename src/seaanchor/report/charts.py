@@ -1,0 +1,229 @@
+"""The page's figures: trade-offs, accuracy against radius, the slider, training, and drift. Each gives themed SVG and its caption.
+
+Shares are drawn in per cent; whiskers and bands are 95 % intervals.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seaanchor.report.measures import ATTACKS, Measure, Value, ball_text, radius
+from seaanchor.report.sources import Run
+from seaanchor.report.svg import STAND_IN, colour, marker, plot, swatch
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with its title, a line below it, and a legend of (swatch, name) for what the page's own legend does not tell."""
+
+    title: str
+    svg: str
+    note: str = ""
+    legend: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Series:
+    """A model on one data set: its number, which decides colour and marker, its name, and its measures."""
+
+    number: int
+    label: str
+    measures: tuple[Measure, ...]
+
+    def find(self, key: tuple[str, str, str]) -> Measure | None:
+        """The measure of that key."""
+        return next((m for m in self.measures if m.key == key), None)
+
+
+CLEAN = ("clean", "Clean images", "top-1")
+
+
+def _whisker(value: Value) -> list[list[float]]:
+    low, high = (value.value if end is None else end for end in (value.low, value.high))
+    return [[100 * max(0.0, value.value - low)], [100 * max(0.0, high - value.value)]]
+
+
+def shared_radii(series: Sequence[Series]) -> list[Measure]:
+    """Robust accuracies that every model of the data set has, of the strongest attack that they share, by radius."""
+    shared = set.intersection(*({m.key for m in s.measures if m.suite == "robust"} for s in series)) if series else set()
+    rows = [m for m in series[0].measures if m.key in shared] if series else []
+    strongest = min((list(ATTACKS).index(m.attack) if m.attack in ATTACKS else len(ATTACKS) for m in rows), default=0)
+    rows = [m for m in rows if (list(ATTACKS).index(m.attack) if m.attack in ATTACKS else len(ATTACKS)) == strongest]
+    return sorted((m for m in rows if m.group == rows[0].group), key=lambda m: m.epsilon)
+
+
+def focus(rows: Sequence[Measure], trained: float | None) -> Measure | None:
+    """The radius that stands for all: that of training if it was evaluated, else the smallest."""
+    positive = [m for m in rows if m.epsilon > 0]
+    return next((m for m in positive if trained is not None and abs(m.epsilon - trained) < 1e-9), positive[0] if positive else None)
+
+
+def trade_off(dataset: str, series: Sequence[Series], key: tuple[str, str, str], name: str) -> Figure | None:
+    """Clean accuracy against another accuracy; a thin line leads from the reference to each model. None where nothing has both."""
+    pairs = [(s, s.find(CLEAN), s.find(key)) for s in series]
+    whole = [(s, clean, other) for s, clean, other in pairs if clean and other]
+    if not whole:
+        return None
+    with plot(f"Clean accuracy against {name} on {dataset}") as (axes, done):
+        drawn = set()
+        for s, clean, other in whole:
+            start = (clean.reference, other.reference)
+            if start[0] and start[1]:
+                axes.plot(*([100 * a.value, 100 * b.value] for a, b in zip(start, (clean.value, other.value), strict=True)), color=colour(s.number), lw=0.9, alpha=0.55)
+                if (start[0].value, start[1].value) not in drawn:
+                    drawn.add((start[0].value, start[1].value))
+                    _point(axes, start[0], start[1], STAND_IN["muted"], "o", hollow=True)
+            _point(axes, clean.value, other.value, colour(s.number), marker(s.number))
+        axes.set(xlabel="clean top-1 accuracy, %", ylabel=f"{name}, %")
+        axes.margins(0.12)
+        _widen(axes)
+    return Figure(dataset, done[0])
+
+
+def _point(axes: Any, x: Value, y: Value, ink: str, shape: str, hollow: bool = False) -> None:
+    axes.errorbar(100 * x.value, 100 * y.value, xerr=_whisker(x), yerr=_whisker(y), color=ink, elinewidth=0.9, alpha=0.6, zorder=2, fmt="none")
+    face = STAND_IN["page"] if hollow else ink
+    axes.plot(100 * x.value, 100 * y.value, shape, markersize=6.5, markerfacecolor=face, markeredgecolor=ink, markeredgewidth=1.6, zorder=3, ls="none")
+
+
+def _widen(axes: Any, least: float = 10.0) -> None:
+    """At least ten points to see on either axis, inside 0 to 100: a small difference must not look like a large one."""
+    for get, put in ((axes.get_xlim, axes.set_xlim), (axes.get_ylim, axes.set_ylim)):
+        low, high = get()
+        grow = max(0.0, least - (high - low)) / 2
+        put(max(-3.0, low - grow), min(103.0, high + grow))
+
+
+def radius_curve(dataset: str, series: Sequence[Series], constant: float | None) -> Figure | None:
+    """Accuracy against the radius, 0 being clean; the reference dashed. None with fewer than one radius."""
+    rows = shared_radii(series)
+    if not rows or any(s.find(CLEAN) is None for s in series):
+        return None
+    euclidean = rows[0].group.endswith("l2")
+    scale = 1 if euclidean else 255
+    keys = [CLEAN, *(m.key for m in rows if m.epsilon > 0)]
+    xs = [0.0, *(scale * m.epsilon for m in rows if m.epsilon > 0)]
+    with plot(f"Accuracy against the radius of the attack on {dataset}") as (axes, done):
+        if constant is not None:
+            axes.axhline(100 * constant, color=STAND_IN["muted"], lw=1, ls=":")
+            axes.annotate(
+                "constant answer", (1, 100 * constant), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", ha="right",
+                color=STAND_IN["muted"], fontsize=8.5,
+            )  # fmt: skip
+        first = [s.find(key) for s in series[:1] for key in keys]
+        if all(m and m.reference for m in first):
+            _band(axes, xs, [m.reference for m in first if m and m.reference], STAND_IN["muted"], "--", None)
+        for s in series:
+            _band(axes, xs, [m.value for key in keys if (m := s.find(key))], colour(s.number), "-", marker(s.number))
+        axes.set(xlabel="ε, l2" if euclidean else "ε, 255ths of the pixel range (l∞)", ylabel="top-1 accuracy, %", ylim=(0, None))
+        axes.set_xticks(xs)
+        axes.set_xticklabels([f"{x:.3g}" for x in xs])
+    return Figure(dataset, done[0], f"{rows[0].group}. ε = 0 is the clean image.")
+
+
+def _band(axes: Any, xs: Sequence[float], values: Sequence[Value], ink: str, dash: str, shape: str | None) -> None:
+    ends = [(v.value if v.low is None else v.low, v.value if v.high is None else v.high) for v in values]
+    axes.fill_between(xs, [100 * low for low, _ in ends], [100 * high for _, high in ends], color=ink, alpha=0.13, lw=0)
+    axes.plot(xs, [100 * v.value for v in values], dash, color=ink, marker=shape, markersize=4.5)
+
+
+SLIDER = {
+    "clean": ("clean images", 0, "-"), "attacked": ("wrong word drawn (T)", 1, "-"), "attack_word": ("drawn word wins", 3, "--"),
+    "two_way": ("object above drawn word", 2, ":"), "reading": ("reading a drawn word", None, "-."), "gender": ("gender named rightly", 3, "-"),
+    "activity": ("activity named rightly", 0, "-"),
+}  # fmt: skip
+
+
+def slider(run: Run) -> Figure | None:
+    """What the exponent t of the trained linear map does."""
+    found = (run.steering or {}).get("rows") or ()
+    keys = [key for key in SLIDER if found and all(isinstance(row.get(key), dict) and "accuracy" in row[key] for row in found)]
+    if not keys:
+        return None
+    rows = sorted(found, key=lambda row: row["t"])
+    with plot(f"Accuracies against t, {run.label}") as (axes, done):
+        for t in (0.0, 1.0):
+            axes.axvline(t, color=STAND_IN["muted"], lw=0.9, zorder=0)
+        for key in keys:
+            _, number, dash = SLIDER[key]
+            ink = STAND_IN["muted"] if number is None else colour(number)
+            values = [Value(row[key]["accuracy"], row[key].get("low"), row[key].get("high")) for row in rows]
+            _band(axes, [row["t"] for row in rows], values, ink, dash, None)
+        axes.set(xlabel="t, exponent of the map's singular values", ylabel="accuracy or rate, %", ylim=(-2, 102))
+    legend = tuple((swatch(SLIDER[key][1], "line", SLIDER[key][2]), SLIDER[key][0]) for key in keys)
+    return Figure(f"{run.label} on {run.steering['data']}" if run.steering else run.label, done[0], "t = 0 is the pre-trained model, t = 1 the trained map.", legend)
+
+
+def training(runs: Sequence[tuple[int, Run]]) -> list[Figure]:
+    """Clean distance, violation rate and multiplier over the batches of each run, and accuracy on validation sets where it was looked at."""
+    figures = []
+    logged = [(number, run) for number, run in runs if any("clean_distance" in row for row in run.rows)]
+    if logged:
+        figures.append(_over_batches(
+            logged, "clean_distance", "Distance of clean images from the reference", "relative squared distance", 1.0, bounds=True,
+            note="Mean of the batch. Dashed: ρ, what the run is held to or counted against.",
+        ))  # fmt: skip
+        note = "Share of clean images in the batch that are further from the reference than ρ."
+        figures.append(_over_batches(logged, "violation_rate", "Violation rate", "share of the batch, %", 100.0, note=note))
+    multiplied = [(number, run) for number, run in logged if any("multiplier" in row for row in run.rows)]
+    if multiplied:
+        note = "Line: mean over the batch's images. Band: 10 % to 90 % of them."
+        figures.append(_over_batches(multiplied, "multiplier", "Multiplier λ", "λ", 1.0, ("multiplier_p10", "multiplier_p90"), note=note))
+    looked = [(number, run) for number, run in runs if run.looks]
+    for name in sorted({name for _, run in looked for row in run.looks for name in row["eval"]}):
+        figures.append(_looks(name, looked))
+    return figures
+
+
+def _over_batches(
+    runs: Sequence[tuple[int, Run]], key: str, title: str, unit: str, scale: float, band: tuple[str, str] | None = None, bounds: bool = False, note: str = ""
+) -> Figure:
+    with plot(f"{title} over training") as (axes, done):
+        for number, run in runs:
+            rows = [row for row in run.rows if isinstance(row.get(key), int | float)]
+            steps = [row["step"] for row in rows]
+            if band and all(name in row for row in rows for name in band):
+                axes.fill_between(steps, *([scale * row[name] for row in rows] for name in band), color=colour(number), alpha=0.16, lw=0)
+            axes.plot(steps, [scale * row[key] for row in rows], color=colour(number), marker=marker(number) if len(rows) < 3 else None, markersize=4.5)
+        if bounds:
+            for rho in sorted({row["rho"] for _, run in runs for row in run.rows if "rho" in row}):
+                owners = [number for number, run in runs if any(row.get("rho") == rho for row in run.rows)]
+                axes.axhline(rho, color=colour(owners[0]) if len(owners) == 1 and len(runs) > 1 else STAND_IN["ink"], lw=1, ls="--")
+        axes.set(xlabel="batch", ylabel=unit)
+        axes.set_ylim(bottom=0, top=103 if scale == 100 else None)
+    return Figure(title, done[0], note)
+
+
+def _looks(name: str, runs: Sequence[tuple[int, Run]]) -> Figure:
+    with plot(f"Accuracy on {name} while training") as (axes, done):
+        for number, run in runs:
+            for key, dash in (("clean", "-"), ("pgd", "--"), ("attacked", "--"), ("attack_word", ":")):
+                rows = [(row["step"], 100 * row["eval"][name][key]) for row in run.looks if key in row["eval"].get(name, {})]
+                if rows:
+                    axes.plot(*zip(*rows, strict=True), dash, color=colour(number))
+        axes.set(xlabel="batch", ylabel="top-1 accuracy, %", ylim=(0, None))
+    return Figure(f"{name} while training", done[0], "Solid: clean. Dashed: attacked, by PGD at the training ε or by a drawn word. Dotted: the drawn word wins. A few images: a trend, not a result.")
+
+
+def drift(dataset: str, found: Sequence[tuple[int, dict[str, Any]]], bounds: Sequence[float]) -> Figure | None:
+    """How far clean images have moved, by their rank; `found` holds each model's drift, `bounds` every ρ.
+
+    Results of the first format have no deciles: median, 90 % and largest are drawn as points.
+    """
+    if not found:
+        return None
+    with plot(f"Distance of clean images from the reference on {dataset}") as (axes, done):
+        for number, values in found:
+            deciles = values.get("deciles")
+            if deciles:
+                axes.plot([100 * i / (len(deciles) - 1) for i in range(len(deciles))], deciles, color=colour(number), marker=marker(number), markersize=4)
+            else:
+                axes.plot([50, 90, 100], [values["distance"][key] for key in ("p50", "p90", "max")], marker(number), color=colour(number), markersize=6)
+        for rho in sorted(set(bounds)):
+            axes.axhline(rho, color=STAND_IN["ink"], lw=1, ls="--")
+            axes.annotate(f"ρ = {rho:g}", (0, rho), xycoords=("axes fraction", "data"), xytext=(3, 3), textcoords="offset points", fontsize=8.5)
+        axes.set(xlabel="share of images that moved no further, %", ylabel="relative squared distance", xlim=(-2, 102), ylim=(0, None))
+    return Figure(dataset, done[0])
+
+
+__all__ = ["Figure", "Series", "ball_text", "drift", "focus", "radius", "radius_curve", "shared_radii", "slider", "trade_off", "training"]

@@ -1,0 +1,263 @@
+"""A few images of a run under its own attack: clean, attacked, the difference, and what the model answers to either.
+
+Legend: B images, C classes, H W pixels.
+"""
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, subset
+from seaanchor.data.sources import open_images
+from seaanchor.encoders.encoder import LoadedModel, fingerprint
+from seaanchor.encoders.head import build_head
+from seaanchor.encoders.load import embedded_models, load_model
+from seaanchor.errors import SeaAnchorError
+from seaanchor.parts import Batch, Head, frozen
+from seaanchor.perturbations.apgd import apgd_ce, apgd_targeted
+from seaanchor.perturbations.ball import Ball
+from seaanchor.perturbations.pgd import pgd_attack
+from seaanchor.perturbations.typographic import Typographic
+from seaanchor.report.measures import ATTACKS, ball_text, radius
+from seaanchor.report.radii import trained_radius
+from seaanchor.report.sources import Entry, Result
+
+LOOKED_AT = 4  # images tried for each one shown
+ANSWERS = 5
+TARGETED_CLASSES = 4  # fewest that the targeted attack is defined for
+Logits = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One of the likeliest classes: its name, its probability, and whether it is the `true` class or the `drawn` word."""
+
+    name: str
+    share: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image; the three pictures are PNG data addresses."""
+
+    clean: str
+    attacked: str
+    difference: str
+    true: str
+    drawn: str
+    kept: bool
+    before: tuple[Answer, ...]
+    after: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images of one model, or a note that says why there are none."""
+
+    label: str
+    attack: str
+    dataset: str
+    difference: str
+    side: int
+    pictures: tuple[Picture, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Attack:
+    """What is done to the images: its name in words, (clean batch, logits) → attacked pixels and the drawn word's class or −1, and how a
+    difference is shown: in words, and as picture."""
+
+    name: str
+    attacked: Callable[[Batch, Logits], tuple[Tensor, Tensor]]
+    difference: str
+    shown: Callable[[Tensor], Tensor]
+
+
+def gallery(entry: Entry, count: int, device: str | None = None) -> Gallery | None:
+    """The images of a model under the attack it was trained against, else one it was evaluated under; None where it was evaluated under none.
+
+    Args:
+        entry: the model, with its results and run.
+        count: images to show.
+        device: cpu, cuda, ...; the accelerator if there is one.
+    """
+    chosen = _choose(entry)
+    if chosen is None:
+        return None
+    result, drawn = chosen
+    source = str(result.data["dataset"])
+    try:
+        return _gallery(entry, result, drawn, count, device)
+    except (SeaAnchorError, OSError) as error:
+        found = error.found if isinstance(error, SeaAnchorError) else str(error)
+        return Gallery(entry.label, "", source, "", 0, (), f"No images: {found}.")
+
+
+def _choose(entry: Entry) -> tuple[Result, bool] | None:
+    """A result under the run's own kind of attack, and whether that is drawn words."""
+    kind = ((entry.run.config if entry.run else {}).get("perturbation") or {}).get("kind")
+    drawn = [result for result in entry.results if "unreadable" in ((result.data.get("suites") or {}).get("typographic") or {})]
+    gradient = [result for result in entry.results if any(row["epsilon"] > 0 for row in result.data.get("robust") or ())]
+    ways = [(drawn, True), (gradient, False)]
+    for found, words in ways if kind == "typographic" else ways[::-1]:
+        if found:
+            return max(found, key=lambda result: (result.data.get("clean") or {}).get("n", 0)), words
+    return None
+
+
+def _gallery(entry: Entry, result: Result, drawn: bool, count: int, device: str | None) -> Gallery:
+    protocol = result.data["protocol"]
+    model = _model(entry, result)
+    images = _images(result)
+    names = tuple(protocol["class_names"])
+    if images.class_names is None or images.labels is None or len(images.class_names) != len(names):
+        raise SeaAnchorError(f"{result.data['dataset']} is not what was evaluated: {len(images.class_names or ())} classes instead of {len(names)}", "", "")
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    head = build_head(model, names, protocol["templates"])
+    encoder, on_place = model.encoder.to(place).eval(), Head(head.weight_CD.to(place), head.logit_scale)
+
+    def logits(pixels_BCHW: Tensor) -> Tensor:
+        return on_place(encoder(pixels_BCHW).float())
+
+    attack = _drawn_words(names, result) if drawn else _gradient(entry, result, len(names))
+    with frozen(encoder):
+        pictures = _pictures(attack, logits, images, names, encoder.image_size, count, place)
+    note = "" if pictures else "None of the images looked at is classified rightly to begin with."
+    return Gallery(entry.label, attack.name, str(result.data["dataset"]), attack.difference, encoder.image_size, pictures, note)
+
+
+def _model(entry: Entry, result: Result) -> LoadedModel:
+    """The model of a result: in its run's folder, which may have moved, or where the result says.
+
+    Raises:
+        SeaAnchorError: it is gone, or is another one by now.
+    """
+    name = str(result.data["model"])
+    prefix = next((p for p in ("timm:local-dir:", "timm:", "hf:", "local-dir:") if name.startswith(p)), "")
+    place = Path(name.removeprefix(prefix))
+    if entry.run is not None:
+        place = entry.run.folder / place.name
+    if not place.is_dir() and name not in embedded_models():
+        raise SeaAnchorError(f"the model {place} is gone", "", "")
+    protocol = result.data["protocol"]
+    model = load_model(name if name in embedded_models() else f"{prefix}{place}", None, protocol.get("image_size"))
+    if fingerprint(model.encoder) != protocol.get("weights"):
+        raise SeaAnchorError(f"the model in {place} has changed since it was evaluated", "", "")
+    return model
+
+
+def _images(result: Result) -> ImageList:
+    protocol = result.data["protocol"]
+    images = open_images(str(result.data["dataset"]), split="test")
+    return images if protocol.get("samples") is None else subset(images, protocol["samples"], protocol.get("seed", 0))
+
+
+def _drawn_words(names: Sequence[str], result: Result) -> _Attack:
+    plan = result.data["suites"]["typographic"]["plan"]
+    words, fonts = plan.get("words", plan.get("half", "all")), plan.get("fonts", plan.get("split", "unseen"))
+    drawing = Typographic(names, words, fonts, (plan["sizes"][0], plan["sizes"][1]), 1, plan["seed"])
+
+    def attacked(batch: Batch, logits: Logits) -> tuple[Tensor, Tensor]:
+        label_B, size = batch.label_B.tolist(), batch.pixels_BCHW.shape[-1]  # type: ignore[union-attr] # candidates are labelled
+        drawn = [drawing.draw(i, y, 0, size) for i, y in zip(batch.index_B.tolist(), label_B, strict=True)]
+        return drawing.overlay(batch.pixels_BCHW, [lettering for _, lettering in drawn]), torch.tensor([word for word, _ in drawn])
+
+    return _Attack("a wrong class word drawn on", attacked, "difference, half as strong", lambda delta_BCHW: 0.5 + delta_BCHW / 2)
+
+
+def _gradient(entry: Entry, result: Result, num_classes: int) -> _Attack:
+    """The strongest attack of the result that is ours, at the training radius if it was evaluated there, else at the smallest."""
+    rows = [row for row in result.data["robust"] if row["epsilon"] > 0]
+    order = list(ATTACKS)
+    name = min((row["attack"] for row in rows), key=lambda a: order.index(a) if a in order else len(order))
+    plans = {plan["name"]: plan for plan in result.data["protocol"].get("plans") or ()}
+    same = [plans.get(name, {}) | row for row in rows if row["attack"] == name]
+    trained = trained_radius(entry)
+    row = next((r for r in same if trained is not None and abs(r["epsilon"] - trained) < 1e-9), min(same, key=lambda r: r["epsilon"]))
+    ball, steps, seed = Ball(row.get("norm") or "linf", row["epsilon"]), row.get("num_steps") or 100, row.get("seed", 0)
+    targeted = name not in ("pgd", "apgd-ce") and num_classes >= TARGETED_CLASSES
+    stages = [pgd_attack if name == "pgd" else apgd_ce, *([apgd_targeted] if targeted else [])]
+
+    def attacked(batch: Batch, logits: Logits) -> tuple[Tensor, Tensor]:
+        pixels_BCHW, standing_B = batch.pixels_BCHW.clone(), torch.ones(len(batch.index_B), dtype=torch.bool, device=batch.pixels_BCHW.device)
+        for stage in stages:
+            left = standing_B.nonzero().squeeze(1)
+            if len(left):
+                found = stage(
+                    logits, batch.pixels_BCHW[left], batch.label_B[left], ball, num_steps=steps, index_B=batch.index_B[left], seed=seed  # type: ignore[index]
+                )
+                pixels_BCHW[left], standing_B[left] = found.pixels_BCHW, ~found.fooled_B
+        return pixels_BCHW, torch.full_like(batch.index_B, -1)
+
+    shown_as = "PGD" if name == "pgd" else "APGD-CE" if name == "apgd-ce" or not targeted else "APGD"
+    text = f"{shown_as}, {steps} steps, ε = {radius(row['epsilon'])} ({ball_text(row.get('norm'))})"
+    if ball.norm == "linf":
+        return _Attack(text, attacked, f"difference, {0.5 / row['epsilon']:.3g} times", lambda delta_BCHW: 0.5 + delta_BCHW / (2 * row["epsilon"]))
+    return _Attack(text, attacked, "difference, scaled to its largest value", _to_its_largest)
+
+
+def _to_its_largest(delta_BCHW: Tensor) -> Tensor:
+    return 0.5 + delta_BCHW / (2 * delta_BCHW.abs().amax((1, 2, 3), keepdim=True) + 1e-12)
+
+
+def _pictures(
+    attack: _Attack, logits: Logits, images: ImageList, names: Sequence[str], size: int, count: int, device: torch.device
+) -> tuple[Picture, ...]:
+    """Images that are right when clean, about half of them fooled and half kept where there are both, in the list's order."""
+    total = min(len(images.paths), LOOKED_AT * count)
+    order = [i * len(images.paths) // total for i in range(total)]
+    batch = next(batches(FolderDataset(images, size), total, workers=0, order=order, skip_log=SkipLog(images)))
+    batch = Batch(batch.pixels_BCHW.to(device), batch.label_B.to(device), batch.index_B.to(device))  # type: ignore[union-attr] # labelled
+    with torch.no_grad():
+        clean_BC = logits(batch.pixels_BCHW)
+    right = (clean_BC.argmax(-1) == batch.label_B).nonzero().squeeze(1)
+    if len(right) == 0:
+        return ()
+    batch = Batch(batch.pixels_BCHW[right], batch.label_B[right], batch.index_B[right])  # type: ignore[index] # labelled
+    attacked_BCHW, word_B = attack.attacked(batch, logits)
+    with torch.no_grad():
+        after_BC = logits(attacked_BCHW)
+    kept_B = after_BC.argmax(-1) == batch.label_B
+    difference_BCHW = attack.shown(attacked_BCHW - batch.pixels_BCHW)
+    pictures = []
+    for i in chosen(kept_B.tolist(), count):
+        label, word = int(batch.label_B[i]), int(word_B[i])  # type: ignore[index] # labelled
+        before, after = (_answers(scores[i], names, label, word) for scores in (clean_BC[right], after_BC))
+        shown = (_png(pixels[i]) for pixels in (batch.pixels_BCHW, attacked_BCHW, difference_BCHW))
+        pictures.append(Picture(*shown, names[label], names[word] if word >= 0 else "", bool(kept_B[i]), before, after))
+    return tuple(pictures)
+
+
+def chosen(kept: Sequence[bool], count: int) -> list[int]:
+    """At most `count` places, half of them kept and half fooled as far as there are both, in order.
+
+    >>> chosen([True, True, True, True, False, True], 4)
+    [0, 1, 2, 4]
+    """
+    fooled, standing = ([i for i, k in enumerate(kept) if k is which] for which in (False, True))
+    half = min(len(standing), max(count // 2, count - len(fooled)))
+    return sorted([*standing[:half], *fooled[: count - half]])
+
+
+def _answers(scores_C: Tensor, names: Sequence[str], label: int, word: int) -> tuple[Answer, ...]:
+    share_C = scores_C.double().softmax(-1)
+    best = share_C.topk(min(ANSWERS, len(names)))
+    kinds = {word: "drawn", label: "true"}
+    return tuple(Answer(names[c], share, kinds.get(c, "")) for share, c in zip(best.values.tolist(), best.indices.tolist(), strict=True))
+
+
+def _png(pixels_CHW: Tensor) -> str:
+    from PIL import Image
+
+    values: Any = (pixels_CHW.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,206 @@
+"""Measures arranged for the page: one table a data set, and the same numbers as CSV."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from seaanchor.report.charts import CLEAN, Series, focus, shared_radii
+from seaanchor.report.measures import Measure, Value, measures
+from seaanchor.report.sources import Entry, Result
+
+Side = Literal["main", "bias"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """One model on one data set: what was measured, and the files that say so."""
+
+    entry: Entry
+    number: int
+    results: tuple[Result, ...]
+    measures: tuple[Measure, ...]
+
+    @property
+    def series(self) -> Series:
+        """For the figures."""
+        return Series(self.number, self.entry.label, self.measures)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: one number of every model, None where a model has none, and the reference's."""
+
+    label: str
+    reference: Value | None
+    cells: tuple[Measure | None, ...]
+    percent: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows under one heading."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything about one data set.
+
+    Attributes:
+        name: as it was given to `seaanchor evaluate`.
+        found: the models evaluated on it.
+        groups: what the table shows.
+        folded: details that stand in a foldable part.
+        about: number of images and classes, in words.
+        constant: accuracy of a constant answer, if known.
+        warnings: why numbers may not be comparable.
+        side: `bias` for sets of people in roles.
+    """
+
+    name: str
+    found: tuple[Found, ...]
+    groups: tuple[Group, ...]
+    folded: tuple[Group, ...]
+    about: str
+    constant: float | None
+    warnings: tuple[str, ...]
+    side: Side
+
+
+def datasets(entries: Sequence[Entry]) -> list[Dataset]:
+    """One record a data set, in the order in which they are met; those with attacked numbers first."""
+    names = dict.fromkeys(str(result.data["dataset"]) for entry in entries for result in entry.results)
+    tables = [_dataset(name, entries) for name in names]
+    return sorted(tables, key=lambda table: (table.side == "bias", -max(len({m.suite for m in f.measures}) for f in table.found)))
+
+
+def _dataset(name: str, entries: Sequence[Entry]) -> Dataset:
+    found = []
+    for number, entry in enumerate(entries):
+        results = tuple(result for result in entry.results if str(result.data["dataset"]) == name)
+        if results:
+            found.append(Found(entry, number, results, _merged(results)))
+    keys = list(dict.fromkeys(m.key for f in found for m in f.measures))
+    rows = [(key, _row(key, found)) for key in _grouped(keys)]
+    folds = {m.key for f in found for m in f.measures if m.fold}
+    side: Side = "bias" if any(m.suite == "bias" for f in found for m in f.measures) else "main"
+    first = found[0].results[0].data
+    return Dataset(
+        name, tuple(found), _groups([r for r in rows if r[0] not in folds]), _groups([r for r in rows if r[0] in folds]), _about(found),
+        first.get("constant_predictor"), _warnings(found), side,
+    )  # fmt: skip
+
+
+def _merged(results: Sequence[Result]) -> tuple[Measure, ...]:
+    """The measures of several files of one model on one data set; where two give the same one, that on more images stands."""
+    best: dict[tuple[str, str, str], Measure] = {}
+    for result in results:
+        for measure in measures(result.data):
+            before = best.get(measure.key)
+            if before is None or (measure.value.n or 0) > (before.value.n or 0):
+                best[measure.key] = measure
+    return tuple(best.values())
+
+
+def _grouped(keys: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """Keys with those of one group together, groups in the order in which they are met."""
+    order = {group: i for i, group in enumerate(dict.fromkeys(key[:2] for key in keys))}
+    return sorted(keys, key=lambda key: order[key[:2]])
+
+
+def _row(key: tuple[str, str, str], found: Sequence[Found]) -> Row:
+    cells = tuple(f.series.find(key) for f in found)
+    references = [m.reference for m in cells if m and m.reference]
+    agreed = references[0] if references else None
+    first = next(m for m in cells if m)
+    return Row(first.label, agreed, cells, first.percent)
+
+
+def _groups(rows: Sequence[tuple[tuple[str, str, str], Row]]) -> tuple[Group, ...]:
+    names = dict.fromkeys(key[:2] for key, _ in rows)
+    return tuple(Group(name[1], tuple(row for key, row in rows if key[:2] == name)) for name in names)
+
+
+def _about(found: Sequence[Found]) -> str:
+    counts = sorted({r.data["clean"]["n"] for f in found for r in f.results if (r.data.get("clean") or {}).get("n")})
+    classes = sorted({len((r.data.get("protocol") or {}).get("class_names") or ()) for f in found for r in f.results} - {0})
+    images = "" if not counts else f"{counts[0]:,} images" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} images"
+    return ", ".join(filter(None, (images, f"{classes[0]:,} classes" if len(classes) == 1 else "")))
+
+
+DECIDES = ("images", "class_names", "templates", "image_size", "seed", "samples")
+"""Settings of the protocol that two results must share to be compared; attacks and drawings stand in the rows' headings."""
+
+
+def _warnings(found: Sequence[Found]) -> tuple[str, ...]:
+    protocols = [(f.entry.label, result.data.get("protocol") or {}) for f in found for result in f.results]
+    differ = [key for key in DECIDES if len({repr(protocol.get(key)) for _, protocol in protocols if key in protocol}) > 1]
+    if not differ:
+        return ()
+    return (f"The results differ in {', '.join(key.replace('_', ' ') for key in differ)}: compare them with care.",)
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What the top of the page shows of the first data set: columns of (title, note, measures of each model)."""
+
+    dataset: Dataset
+    columns: tuple[tuple[str, str, tuple[Measure | None, ...]], ...]
+
+
+def glance(table: Dataset, trained: float | None) -> Glance:
+    """Clean accuracy, accuracy under the strongest shared attack at the training radius, under drawn words, and drift: whichever were measured.
+
+    Args:
+        table: the data set that stands for all.
+        trained: ε of training, or None.
+    """
+    series = [f.series for f in table.found]
+    keys = [(CLEAN, "Clean", "top-1 accuracy")]
+    robust = [s for s in series if any(m.suite == "robust" for m in s.measures)]
+    if chosen := focus(shared_radii(robust), trained):
+        keys.append((chosen.key, f"Attacked, {chosen.label}", chosen.group))
+    every = list(dict.fromkeys(m.key for s in series for m in s.measures))
+    for suite, label, title, note in (
+        ("typographic", "wrong word drawn (T)", "Wrong word drawn", "top-1 accuracy (T)"), ("typographic", "drawn word wins", "Drawn word wins", "of all answers"),
+        ("bias", "gender named rightly", "Gender", "named rightly"), ("bias", "activity named rightly", "Activity", "named rightly"),
+        ("drift", "relative squared distance, mean", "Drift", "relative squared distance"),
+    ):  # fmt: skip
+        keys += [(key, title, note) for key in every if (key[0], key[2]) == (suite, label)][:1]
+    columns = ((title, note, tuple(s.find(key) for s in series)) for key, title, note in keys)
+    return Glance(table, tuple(column for column in columns if any(column[2])))
+
+
+HEADER = (
+    "model", "dataset", "suite", "group", "measure", "unit", "value", "low", "high", "n", "reference", "reference_low", "reference_high", "change",
+    "change_low", "change_high", "files",
+)  # fmt: skip
+
+
+def as_csv(tables: Sequence[Dataset]) -> str:
+    """Every number of the page, shares in [0, 1], intervals at 95 %, one line a model, data set and measure."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(HEADER)
+    for table in tables:
+        for found in table.found:
+            files = " ".join(result.path.name for result in found.results)
+            for m in found.measures:
+                unit = "share" if m.percent else ""
+                numbers: list[Any] = [*_ends(m.value), m.value.n, *_ends(m.reference), *_ends(m.change)]
+                texts = [_inert(text) for text in (found.entry.label, table.name, m.suite, m.group, m.label, unit)]
+                writer.writerow([*texts, *("" if x is None else f"{x:.6g}" for x in numbers), _inert(files)])
+    return buffer.getvalue()
+
+
+def _inert(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _ends(value: Value | None) -> tuple[float | None, float | None, float | None]:
+    return (None, None, None) if value is None else (value.value, value.low, value.high)
