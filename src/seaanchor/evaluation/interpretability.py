@@ -1,0 +1,78 @@
+"""Interpretability of embeddings: how near a clean image lies to sentences about its class, beside sentences about the others.
+
+Legend: N images, C classes, T templates, D embedding dimension.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.errors import SeaAnchorError
+
+
+def openai_templates() -> tuple[str, ...]:
+    """The 80 ImageNet prompts of Radford et al. 2021, as open_clip has them, with `{}` for the class name."""
+    from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+    return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
+
+
+@torch.no_grad()
+def mean_prompts(model: LoadedModel, class_names: Sequence[str], templates: Sequence[str] | None = None, batch_size: int = 512) -> Tensor:
+    """The mean of each class's unit prompt embeddings (C, D), not normalised again.
+
+    A cosine is linear in either unit vector: the mean cosine with T prompts is the dot product with their mean, so no more than
+    (C, D) is ever kept.
+
+    Args:
+        templates: with one `{}` each; the 80 of `openai_templates` by default.
+        batch_size: texts encoded at a time, rounded to whole classes.
+
+    Raises:
+        SeaAnchorError: the model has no text tower.
+    """
+    if model.encode_texts is None:
+        raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model", "choose an OpenCLIP or HF CLIP model")
+    templates = openai_templates() if templates is None else templates
+    at_once = max(1, batch_size // len(templates))
+    means = []
+    for start in range(0, len(class_names), at_once):
+        names = class_names[start : start + at_once]
+        unit = F.normalize(model.encode_texts([template.replace("{}", name) for name in names for template in templates]).float(), dim=-1)
+        means.append(unit.view(len(names), len(templates), -1).mean(1))
+    return torch.cat(means)
+
+
+def evaluate_interpretability(image_ND: Tensor, label_N: Tensor, mean_CD: Tensor, chunk: int = 4096) -> dict[str, float]:
+    """Mean cosine of clean images with the prompts of their own class and, beside it, with those of all other classes.
+
+    Args:
+        image_ND: raw or unit embeddings of clean images.
+        label_N: their classes.
+        mean_CD: as `mean_prompts` gives it, of C ≥ 2 classes.
+        chunk: images compared at a time.
+
+    Returns:
+        `own`, `other`, their difference `margin`, and n. A cosine alone says little, as all of a model's texts may lie near all of
+        its images; the margin does.
+
+    Raises:
+        ValueError: no image, or fewer than two classes.
+
+    Source: LORE (Khodabandeh et al. 2025, arXiv 2505.18884), the comparison of image embeddings with template embeddings; the other
+    classes are added here.
+    """
+    num_classes = len(mean_CD)
+    if len(image_ND) == 0 or num_classes < 2:
+        raise ValueError(f"{len(image_ND)} images and {num_classes} classes; expected at least one image and two classes")
+    own = other = 0.0
+    for image, label in zip(image_ND.split(chunk), label_N.split(chunk), strict=True):
+        cosine_BC = F.normalize(image.double(), dim=-1) @ mean_CD.double().T
+        mine = cosine_BC.gather(1, label[:, None]).sum().item()
+        own += mine
+        other += (cosine_BC.sum().item() - mine) / (num_classes - 1)
+    n = len(image_ND)
+    return {"own": own / n, "other": other / n, "margin": (own - other) / n, "n": n}
