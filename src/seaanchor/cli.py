@@ -9,7 +9,8 @@ from cyclopts.config import Dict
 
 from seaanchor import __version__
 from seaanchor.cli_data import attack_app, data_app, steer
-from seaanchor.config import RunConfig, check, from_dict, parse_epsilon, read_yaml, to_dict
+from seaanchor.cli_evaluate import evaluate
+from seaanchor.config import RunConfig, check, from_dict, read_yaml, to_dict
 from seaanchor.errors import SeaAnchorError
 
 app = App(name="seaanchor", help="Make pre-trained visual encoders trustworthy, always against a frozen copy of themselves.", version=__version__)
@@ -20,9 +21,7 @@ app.command(recipes_app)
 app.command(attack_app)
 app.command(data_app)
 app.command(steer)
-
-ATTACKS = ("pgd", "apgd-ce", "apgd")
-SUITES = ("clean", *ATTACKS, "typographic", "reading", "bias", "drift")
+app.command(evaluate)
 
 
 @train_app.default
@@ -55,7 +54,8 @@ def train(
     print(f"done: {folder}")
     if not config.model.startswith("timm:"):
         prefix = "hf:" if config.model.startswith("hf:") else ""
-        print(f"evaluate it beside its reference: seaanchor evaluate --model {prefix}{folder / 'export'} --data LABELLED_FOLDER")
+        exports = " ".join(f"{prefix}{folder / name}" for name in ("export", "export-averaged") if (folder / name).is_dir())
+        print(f"evaluate it beside its reference: seaanchor evaluate --model {exports} --data LABELLED_FOLDER")
 
 
 @train_app.command
@@ -88,98 +88,6 @@ def pretrain(
 
     sources = {"tiny-imagenet": tiny_imagenet, "cifar10": cifar10, "caltech101": caltech101, "emoji": emoji}
     print(f"done: {train_tiny(sources, output, image_size, seed=seed, scale=scale)}")
-
-
-@app.command
-def evaluate(
-    *,
-    model: str,
-    data: Annotated[list[str], Parameter(consume_multiple=True)],
-    pretrained: str | None = None,
-    reference: str | None = None,
-    suite: str = "clean,pgd,apgd-ce,apgd",
-    epsilon: str = "1/255,2/255,4/255",
-    words: Literal["all", "even", "odd"] = "all",
-    fonts: Literal["train", "unseen"] = "unseen",
-    sizes: tuple[float, float] = (20 / 224, 40 / 224),
-    norm: Literal["linf", "l2"] = "linf",
-    num_steps: int = 10,
-    samples: int | None = None,
-    class_names: Path | None = None,
-    templates: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ("a photo of a {}.",),
-    output: Path = Path("runs/evaluation"),
-    batch_size: int = 100,
-    workers: int = 0,
-    device: str | None = None,
-    seed: int = 0,
-    skip_existing: bool = False,
-) -> None:
-    """Zero-shot accuracy, clean and under attack, beside the untouched reference.
-
-    Parameters
-    ----------
-    model
-        A run's `export` folder, an embedded model, or any name that `train` takes.
-    data
-        Class folders, or the embedded sets photos-mini and emoji.
-    pretrained
-        Tag or weights file for bare names.
-    reference
-        The untouched model; a run's export and the embedded variants know theirs.
-    suite
-        Any of clean, pgd, apgd-ce, apgd (APGD-CE, then targeted APGD-DLR), typographic (a wrong class word drawn on), reading, bias (sets of people in
-        roles), drift (distance from the reference), joined by commas.
-    epsilon
-        Radii, joined by commas, such as 1/255,2/255.
-    words
-        Class names that may be drawn: all, or those of even or odd number.
-    fonts
-        Fonts of drawn words.
-    sizes
-        Smallest and largest glyph height of drawn words, as shares of the image's side.
-    norm
-        Norm of the ball.
-    num_steps
-        Gradient steps of each attack.
-    samples
-        At most this many images of each set, balanced over the classes.
-    class_names
-        File that names the classes.
-    templates
-        Prompts with `{}`.
-    output
-        Folder of the result files.
-    batch_size
-        Images at a time; changes no result.
-    workers
-        Data-loading processes.
-    device
-        cpu, cuda, ...
-    seed
-        Of subsets and random starts.
-    skip_existing
-        Read results that are already there instead of computing them again.
-    """
-    from seaanchor.evaluation.run import Protocol
-    from seaanchor.evaluation.run import evaluate as run
-    from seaanchor.evaluation.typographic import TypographicPlan
-    from seaanchor.evaluation.zeroshot import AttackPlan
-    from seaanchor.report.table import print_results
-
-    wanted = _suites(suite)
-    for flag, value, least in (("--batch-size", batch_size, 1), ("--num-steps", num_steps, 0), ("--workers", workers, 0), ("--samples", samples or 1, 1)):
-        if value < least:
-            raise SeaAnchorError(f"{flag} {value}", f"at least {least}", "correct it")
-    epsilons = tuple(sorted(parse_epsilon(e.strip(), norm) for e in epsilon.split(",")))
-    plans = tuple(AttackPlan(name, norm, epsilons, num_steps, seed) for name in wanted if name in ATTACKS)  # type: ignore[arg-type] # checked above
-    others = tuple(name for name in wanted if name not in ("clean", *ATTACKS))
-    protocol = Protocol(plans, tuple(templates), samples, seed, suites=others, typographic=TypographicPlan(words, fonts, sizes, seed))
-    results = run(
-        model, data, protocol, output, pretrained=pretrained, reference=reference, class_names=class_names,
-        batch_size=batch_size, workers=workers, device=device, skip_existing=skip_existing,
-    )  # fmt: skip
-    print_results(results)
-    print(f"results: {output}")
 
 
 @app.command
@@ -265,18 +173,6 @@ def env() -> None:
     from seaanchor.runs import environment
 
     print(json.dumps(environment(), indent=2))
-
-
-def _suites(joined: str) -> list[str]:
-    from difflib import get_close_matches
-
-    wanted = [name.strip() for name in joined.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in SUITES]
-    if unknown or not wanted:
-        near = get_close_matches(unknown[0], SUITES, n=1, cutoff=0.4) if unknown else []
-        change = f"did you mean {near[0]}?" if near else "correct --suite"
-        raise SeaAnchorError(f"unknown suite {', '.join(unknown) or repr(joined)}", f"any of {', '.join(SUITES)}", change)
-    return list(dict.fromkeys(wanted))
 
 
 def _recipe_yaml(name: str) -> str:

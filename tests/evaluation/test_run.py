@@ -9,10 +9,14 @@ import torch
 import yaml
 
 from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation import compute as computing
 from seaanchor.evaluation import run as module
+from seaanchor.evaluation import subjects
+from seaanchor.evaluation.attacks import AttackPlan
+from seaanchor.evaluation.checks import failed
 from seaanchor.evaluation.intervals import interval
 from seaanchor.evaluation.run import Protocol, evaluate, reference_of
-from seaanchor.evaluation.zeroshot import AttackPlan
+from seaanchor.evaluation.summary import summarise
 
 PROTOCOL = Protocol((AttackPlan("pgd", "linf", (1 / 255, 4 / 255), 2), AttackPlan("apgd", "linf", (1 / 255,), 2)), seed=3)
 
@@ -45,8 +49,8 @@ def test_a_result_holds_its_protocol(results, clip_folder, image_folder, tmp_pat
 
     (result,) = results
     files = list((tmp_path / "out").iterdir())
-    assert len(files) == 1  # the reference is the model itself here, so both are one file
-    assert json.loads(files[0].read_text()) == json.loads(json.dumps(result))
+    assert len(files) == 2  # the reference's, which stands beside nothing, is its own
+    assert sorted((json.loads(file.read_text()) for file in files), key=lambda r: r["reference"] is None)[0] == json.loads(json.dumps(result))
     protocol = result["protocol"]
     assert protocol["class_names"] == ["apple", "red fox", "zebra"]
     assert protocol["templates"] == ["a photo of a {}."]
@@ -57,7 +61,7 @@ def test_a_result_holds_its_protocol(results, clip_folder, image_folder, tmp_pat
     assert versions["torch"] == torch.__version__.split("+")[0] or versions["torch"] == torch.__version__
     assert versions["timm"] == timm.__version__
     assert versions["open_clip_torch"] == open_clip.__version__
-    assert all(result["checks"].values())
+    assert failed(result["checks"]) == []
     assert [(row["attack"], row["epsilon"], row["n"]) for row in result["robust"]] == [("pgd", 1 / 255, 12), ("pgd", 4 / 255, 12), ("apgd", 1 / 255, 12)]
     for row in (result["clean"], *result["robust"]):
         assert 0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1
@@ -73,7 +77,7 @@ def test_keys_are_those_of_clip_benchmark(results):
     assert result["language"] == "en"
     assert isinstance(result["dataset"], str)
     assert isinstance(result["model"] + " " + result["pretrained"], str)
-    assert set(result["metrics"]) == {"acc1", "acc5", "mean_per_class_recall"}
+    assert set(result["metrics"]) == {"acc1", "acc5", "mean_per_class_recall", "ece"}
     assert result["metrics"]["acc1"] == result["clean"]["accuracy"]
     assert result["metrics"]["acc5"] == 1.0  # three classes
     assert result["metrics"]["mean_per_class_recall"] == pytest.approx(result["clean"]["accuracy"])  # four images each
@@ -85,7 +89,7 @@ def test_mean_per_class_recall_by_hand(clip_folder):
 
     label = torch.tensor([0, 0, 0, 2, 2])  # class 1 has no image: it counts for nothing
     clean = torch.tensor([True, True, False, False, True])
-    summary = module.summarise(load_model(str(clip_folder)), "set", Outcomes(torch.arange(5), label, clean, clean, {}))
+    summary = summarise(load_model(str(clip_folder)), "set", Outcomes(torch.arange(5), label, clean, clean, torch.ones(5), {}, {}))
     assert summary["metrics"]["mean_per_class_recall"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert summary["metrics"]["acc1"] == pytest.approx(3 / 5)
     assert summary["constant_predictor"] == pytest.approx(3 / 5)
@@ -93,25 +97,27 @@ def test_mean_per_class_recall_by_hand(clip_folder):
 
 def numbers(result: dict) -> str:
     """What must not depend on how the evaluation was run."""
-    return json.dumps([result["metrics"], result["clean"], result["robust"], result["checks"], result["protocol"]])
+    return json.dumps([result["metrics"], result["clean"], result["robust"], result["suites"], result["checks"], result["protocol"]])
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (12, 0), (5, 2)])
 def test_batch_size_and_workers_change_nothing(results, clip_folder, image_folder, tmp_path, batch_size, workers):
-    (other,) = evaluate(str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "other", batch_size=batch_size, workers=workers)
+    (other,) = evaluate(
+        str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "other", reference=str(clip_folder), batch_size=batch_size, workers=workers
+    )
     assert numbers(other) == numbers(results[0])
 
 
 def test_unreadable_images_are_left_out_and_counted(clip_folder, image_folder, tmp_path, monkeypatch):
     checked = []
-    real = module.self_checks
-    monkeypatch.setattr(module, "self_checks", lambda logits, batch, plans: checked.append(len(batch.index_B)) or real(logits, batch, plans))
-    for i in range(40):  # more than the self-checks look at, and all of the first batches
+    real = computing.run_checks
+    monkeypatch.setattr(computing, "run_checks", lambda w: checked.append(len(w.load(w.found.index_N.tolist()).index_B)) or real(w))
+    for i in range(40):  # all of the first batches
         (image_folder / "apple" / f"{i:02d}-broken.jpg").write_bytes(b"")
     (result,) = evaluate(str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "out", batch_size=5)
     assert result["clean"]["n"] == 12
     assert result["skipped"].startswith("40 of 52 images in")
-    assert checked == [12]  # the self-checks look for images that can be read
+    assert checked == [12]  # the checks look at images that can be read
     for file in image_folder.rglob("*.jpg"):
         file.write_bytes(b"")
     with pytest.raises(SeaAnchorError, match="no labelled image could be read"):
@@ -120,18 +126,21 @@ def test_unreadable_images_are_left_out_and_counted(clip_folder, image_folder, t
 
 def test_skip_existing_reads_and_anything_that_matters_recomputes(results, clip_folder, image_folder, tmp_path, monkeypatch):
     computed = []
-    real = module._compute
-    monkeypatch.setattr(module, "_compute", lambda *args: computed.append(1) or real(*args))
+    real = module.compute
+    monkeypatch.setattr(module, "compute", lambda *args: computed.append(1) or real(*args))
 
     def again(protocol=PROTOCOL, **settings):
         computed.clear()
         (result,) = evaluate(str(clip_folder), [str(image_folder)], protocol, tmp_path / "out", batch_size=5, **settings)
         return result, len(computed)
 
-    first, count = again(skip_existing=True)
+    beside, count = again(skip_existing=True, reference=str(clip_folder))
     assert count == 0
-    assert numbers(first) == numbers(results[0])
-    assert first["reference"] is None  # none was asked for this time
+    assert beside == results[0]
+    first, count = again(skip_existing=True)
+    assert count == 0  # the reference's own
+    assert first == results[0]["reference"]
+    assert first["reference"] is None
     assert again()[1] == 1
     assert again(replace(PROTOCOL, seed=4), skip_existing=True)[1] == 1
     assert again(replace(PROTOCOL, templates=("{}",)), skip_existing=True)[1] == 1
@@ -141,13 +150,81 @@ def test_skip_existing_reads_and_anything_that_matters_recomputes(results, clip_
     assert again(skip_existing=True)[1] == 1
 
 
-def test_a_failed_self_check_is_an_error_each_time(clip_folder, image_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "self_checks", lambda *args: {"pgd: epsilon 0 equals clean": False})
+def test_a_result_of_another_format_or_version_is_not_read(clip_folder, image_folder, tmp_path, monkeypatch, capsys):
+    protocol = replace(PROTOCOL, plans=())
+
+    def again():
+        (result,) = evaluate(str(clip_folder), [str(image_folder)], protocol, tmp_path / "out", skip_existing=True)
+        return result
+
+    honest = again()
+    (file,) = (tmp_path / "out").iterdir()
+    file.write_text(json.dumps(honest | {"format": 1, "clean": {"accuracy": 1.0}}))
+    assert again() == honest
+    assert f"{file} is of format 1, results are now of format 2: computed anew" in capsys.readouterr().out
+    file.write_text("{")
+    assert again() == honest
+    assert "of format unreadable" in capsys.readouterr().out
+    monkeypatch.setattr(module, "__version__", "another")
+    again()
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_another_text_side_or_activation_is_another_result(clip_folder):
+    """The image tower's weights alone do not make a classifier."""
+    from seaanchor.encoders.load import load_model
+
+    model, other, third = (load_model(str(clip_folder)) for _ in range(3))
+    assert module.identity(model) == module.identity(other)
+    with torch.no_grad():
+        other.module.token_embedding.weight[5] += 1
+    assert module.identity(model) != module.identity(other)
+    third.module.visual.transformer.resblocks[0].mlp.gelu = torch.nn.SiLU()
+    assert module.identity(model) != module.identity(third)
+
+
+def test_a_failed_check_is_an_error_each_time_and_stays_in_the_file(clip_folder, image_folder, tmp_path, monkeypatch):
+    bad = {"pgd: epsilon 0 equals clean": {"passed": False, "detail": "3 of 12 images differ"}}
+    monkeypatch.setattr(computing, "run_checks", lambda witness: bad)
     for skip in (False, True):
-        with pytest.raises(SeaAnchorError, match="self-check failed: pgd: epsilon 0 equals clean"):
+        with pytest.raises(SeaAnchorError, match=r"self-check failed: .*pgd: epsilon 0 equals clean .3 of 12 images differ"):
             evaluate(str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "out", skip_existing=skip)
     (file,) = (tmp_path / "out").iterdir()
-    assert json.loads(file.read_text())["checks"] == {"pgd: epsilon 0 equals clean": False}
+    assert json.loads(file.read_text())["checks"] == bad
+
+
+def test_several_models_and_data_sets(clip_folder, image_folder, tmp_path, monkeypatch):
+    """One result for each pair; the reference that two models share is computed once a data set."""
+    import shutil
+
+    from seaanchor.encoders.load import load_model
+    from seaanchor.export.folder import export_model
+
+    shutil.copytree(image_folder, tmp_path / "more" / "images")
+    model = load_model(str(clip_folder))
+    for name in ("export", "export-averaged"):
+        with torch.no_grad():
+            model.module.visual.proj.mul_(-1).add_(0.1)
+        export_model(model, tmp_path / "run" / name)
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"model": str(clip_folder)}))
+    computed = []
+    real = module.compute
+    monkeypatch.setattr(module, "compute", lambda bench, *rest: computed.append(bench.model.name) or real(bench, *rest))
+    models = [str(tmp_path / "run" / name) for name in ("export", "export-averaged")]
+    sources = [str(image_folder), str(tmp_path / "more" / "images")]
+    protocol = replace(PROTOCOL, plans=(), suites=("drift",))
+    found = module.evaluate_all(models, sources, protocol, None)
+    assert [(r["model"], r["dataset"]) for r in found] == [(m, s) for s in sources for m in models]
+    assert sorted(computed) == sorted([*models, str(clip_folder)] * 2)
+    assert {Path(file).parent for file in (tmp_path / "run").rglob("*.json") if "--" in file.name} == {tmp_path / "run" / "evaluation"}
+    assert len(list((tmp_path / "run" / "evaluation").iterdir())) == 6  # two sets of one folder name are two files
+    for result in found:
+        assert result["suites"]["drift"]["distance"]["mean"] > 0
+        assert result["reference"]["suites"]["drift"]["distance"]["max"] == 0
+    with pytest.raises(SeaAnchorError, match=r"data set .* is named twice"):
+        module.evaluate_all(models, [sources[0], sources[0] + "/"], protocol, None)
+    with pytest.raises(SeaAnchorError, match=r"model .* is named twice"):
+        module.evaluate_all([models[0]] * 2, sources, protocol, None)
 
 
 def test_a_runs_export_is_set_beside_the_model_it_came_from(clip_folder, image_folder, tmp_path):
@@ -165,6 +242,8 @@ def test_a_runs_export_is_set_beside_the_model_it_came_from(clip_folder, image_f
     (alone,) = evaluate(str(clip_folder), [str(image_folder)], replace(PROTOCOL, plans=()), tmp_path / "out")
     assert alone["reference"] is None
     assert numbers(result["reference"]) == numbers(alone)
+    assert module.output_of(str(tmp_path / "run" / "export")) == tmp_path / "run" / "evaluation"
+    assert module.output_of(str(clip_folder)) == Path("runs/evaluation")
     stored = [json.loads(file.read_text()) for file in (tmp_path / "out").iterdir()]
     assert sorted(bool(one["reference"]) for one in stored) == [False, True]
 
@@ -199,7 +278,7 @@ def test_reference_of_a_variant_is_its_base(cut_vocabulary_folder, tmp_path, mon
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     assert reference_of(str(folder)) == (str(cut_vocabulary_folder), None)
     monkeypatch.setattr(load, "ZOO", folder.parent)
-    monkeypatch.setattr(module, "ZOO", folder.parent)
+    monkeypatch.setattr(subjects, "ZOO", folder.parent)
     assert reference_of("tiny-fare") == ("tiny", None)
 
 
@@ -226,3 +305,23 @@ def test_quick_accuracy_leaves_the_policy_as_it_was(clip_folder, image_folder):
     assert 0 <= report[str(image_folder)]["pgd"] <= report[str(image_folder)]["clean"] <= 1
     assert model.encoder.training
     assert all(p.requires_grad and p.grad is None for p in model.encoder.parameters())
+
+
+def test_quick_accuracy_of_runs_against_drawn_words_counts_those(image_folder):
+    """At the run's own words, fonts and sizes: as the suite of the same plan counts them."""
+    from seaanchor.config import PerturbationConfig, RunConfig
+    from seaanchor.encoders.load import load_model
+    from seaanchor.evaluation.typographic import TypographicPlan
+    from seaanchor.evaluation.zeroshot import quick_accuracy
+
+    settings = PerturbationConfig(kind="typographic", words="even", sizes=(0.2, 0.3))
+    model = load_model("seaanchor-tiny")
+    report = quick_accuracy(model, RunConfig(val_data=("photos-mini/test",), eval_samples=40, perturbation=settings, seed=2))["photos-mini/test"]
+    assert set(report) == {"clean", "attacked", "attack_word", "n"}
+    assert report["n"] == 40
+    assert report["attacked"] < report["clean"]
+    plan = TypographicPlan("even", "train", (0.2, 0.3), 2)
+    protocol = Protocol((), samples=40, seed=2, suites=("typographic",), typographic=plan)
+    (result,) = evaluate("seaanchor-tiny", ["photos-mini/test"], protocol, image_folder / "out")
+    found = result["suites"]["typographic"]
+    assert report == {"n": 40} | {name: found[name]["accuracy"] for name in ("clean", "attacked", "attack_word")}

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation import zeroshot
-from seaanchor.evaluation.zeroshot import AttackPlan, attack_survivors, evaluate_stream, fallback, self_checks
+from seaanchor.evaluation import attacks
+from seaanchor.evaluation.attacks import AttackPlan, attack_survivors, fallback
+from seaanchor.evaluation.zeroshot import evaluate_stream
 from seaanchor.parts import Batch
 from seaanchor.perturbations.ball import Ball
 from seaanchor.perturbations.classification import AttackResult, noise_per_image
@@ -22,6 +22,11 @@ PLANS = tuple(AttackPlan(name, "linf", EPSILONS, 5) for name in ("pgd", "apgd-ce
 def cut(batch: Batch, size: int) -> list[Batch]:
     """The batch in pieces."""
     return [Batch(batch.pixels_BCHW[i : i + size], batch.label_B[i : i + size], batch.index_B[i : i + size]) for i in range(0, len(batch.index_B), size)]
+
+
+def fooling(fooled):
+    """An attack that changes nothing and claims to have fooled `fooled(pixels, ball, num_steps, index)`."""
+    return lambda logits, pixels, label, ball, *, num_steps, index_B, seed: AttackResult(pixels, fooled(pixels, ball, num_steps, index_B))
 
 
 @pytest.fixture(scope="module")
@@ -54,36 +59,53 @@ def test_batch_size_changes_no_outcome(small_classifier, some, outcomes, size):
     assert torch.equal(other.clean_N, outcomes.clean_N)
     for key, correct in outcomes.attacked.items():
         assert torch.equal(other.attacked[key], correct), key
+    assert all(sound.all() for sound in outcomes.sound.values())
 
 
 def test_attacks_bite_and_leave_something_standing(outcomes):
     clean = int(outcomes.clean_N.sum())
     for plan in PLANS:
-        counts = [int(outcomes.attacked[plan.name, e].sum()) for e in EPSILONS]
+        counts = [int(outcomes.attacked[plan, e].sum()) for e in EPSILONS]
         assert clean >= counts[0] > counts[1] > counts[2]
 
 
 def test_survivors_are_cumulative_over_epsilon_in_any_order(small_classifier, some, outcomes):
     for plan in PLANS:
-        standing = [outcomes.clean_N, *(outcomes.attacked[plan.name, e] for e in EPSILONS)]
+        standing = [outcomes.clean_N, *(outcomes.attacked[plan, e] for e in EPSILONS)]
         for smaller, larger in itertools.pairwise(standing):
             assert not (larger & ~smaller).any()
-    backwards = evaluate_stream(small_classifier, cut(some, 67), (replace(PLANS[0], epsilons=EPSILONS[::-1]),))
+    turned = replace(PLANS[0], epsilons=EPSILONS[::-1])
+    backwards = evaluate_stream(small_classifier, cut(some, 67), (turned,))
     for epsilon in EPSILONS:
-        assert torch.equal(backwards.attacked["pgd", epsilon], outcomes.attacked["pgd", epsilon])
+        assert torch.equal(backwards.attacked[turned, epsilon], outcomes.attacked[PLANS[0], epsilon])
 
 
 def test_an_image_fooled_at_a_small_radius_stays_fooled(small_classifier, some, monkeypatch):
     """Even by an attack that fails at the larger one."""
-    monkeypatch.setattr(zeroshot, "pgd_attack", fooling(lambda pixels, ball, steps, index: torch.full((len(pixels),), 0 < ball.epsilon < 2 / 255)))
+    once = fooling(lambda pixels, ball, steps, index: torch.full((len(pixels),), 0 < ball.epsilon < 2 / 255))
+    monkeypatch.setitem(attacks.STAGES, "pgd", (once,))
     result = evaluate_stream(small_classifier, [some], PLANS[:1])
-    assert not any(result.attacked["pgd", epsilon].any() for epsilon in EPSILONS)
+    assert not any(result.attacked[PLANS[0], epsilon].any() for epsilon in EPSILONS)
 
 
 def test_the_targeted_stage_only_takes_from_apgd_ce(outcomes):
     for epsilon in EPSILONS:
-        assert not (outcomes.attacked["apgd", epsilon] & ~outcomes.attacked["apgd-ce", epsilon]).any()
+        assert not (outcomes.attacked[PLANS[2], epsilon] & ~outcomes.attacked[PLANS[1], epsilon]).any()
 
+
+def test_survivors_of_the_first_stage_are_taken_over_and_change_nothing(small_classifier, some, outcomes, monkeypatch):
+    alone = evaluate_stream(small_classifier, cut(some, 67), PLANS[2:])
+    for epsilon in EPSILONS:
+        assert torch.equal(alone.attacked[PLANS[2], epsilon], outcomes.attacked[PLANS[2], epsilon])
+    begun = []
+    count = lambda *a, **k: begun.append(1) or attacks.apgd_ce(*a, **k)  # noqa: E731
+    monkeypatch.setitem(attacks.STAGES, "apgd-ce", (count,))
+    monkeypatch.setitem(attacks.STAGES, "apgd", (count, attacks.apgd_targeted))
+    evaluate_stream(small_classifier, [some], PLANS[1:])
+    assert len(begun) == len(EPSILONS)
+    begun.clear()
+    evaluate_stream(small_classifier, [some], (PLANS[1], replace(PLANS[2], num_steps=6)))
+    assert len(begun) == 2 * len(EPSILONS)
 
 def test_fooled_images_are_not_attacked_again(small_classifier, some):
     """What an attack leaves standing is all that the next radius looks at."""
@@ -132,47 +154,14 @@ def test_few_classes_fall_back_to_cross_entropy(small_classifier, some, num_clas
     rows = some.label_B < num_classes
     few = Batch(some.pixels_BCHW[rows], some.label_B[rows], some.index_B[rows])
     called = []
-    monkeypatch.setattr(zeroshot, "apgd_targeted", lambda *a, **k: called.append(1) or AttackResult(a[1], torch.zeros(len(a[1]), dtype=torch.bool)))
+    targeted = lambda *a, **k: called.append(1) or AttackResult(a[1], torch.zeros(len(a[1]), dtype=torch.bool))  # noqa: E731
+    monkeypatch.setattr(attacks, "apgd_targeted", targeted)
+    monkeypatch.setitem(attacks.STAGES, "apgd", (attacks.apgd_ce, targeted))
     evaluate_stream(lambda pixels: small_classifier(pixels)[:, :num_classes], [few], (AttackPlan("apgd", "linf", (0.5 / 255,), 2),))
     assert bool(called) == (num_classes >= 4)
     note = fallback(PLANS[2], num_classes)
     assert note is None if num_classes >= 4 else f"here are {num_classes}" in note
     assert fallback(PLANS[0], num_classes) is None
-
-
-def test_self_checks_pass_on_an_honest_model(small_classifier, some):
-    checks = self_checks(small_classifier, some, PLANS)
-    assert len(checks) == 1 + 3 * len(PLANS)
-    assert all(checks.values())
-
-
-def test_self_checks_catch_batch_norm_in_train_mode(some):
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8, momentum=0.0), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 49, 10)).requires_grad_(False)
-    ordered = some.pixels_BCHW.mean((1, 2, 3)).argsort()  # dark and bright halves have other statistics than the whole
-    batch = Batch(some.pixels_BCHW[ordered], model.eval()(some.pixels_BCHW[ordered]).argmax(-1), some.index_B[ordered])
-    assert all(self_checks(model, batch, PLANS[:1]).values())
-    checks = self_checks(model.train(), batch, PLANS[:1])
-    assert not checks["clean: batch size changes nothing"]
-
-
-def fooling(fooled):
-    """An attack that changes nothing and claims to have fooled `fooled(pixels, ball, num_steps, index)`."""
-    return lambda logits, pixels, label, ball, *, num_steps, index_B, seed: AttackResult(pixels, fooled(pixels, ball, num_steps, index_B))
-
-
-@pytest.mark.parametrize(
-    ("fooled", "check"),
-    [
-        (lambda pixels, ball, steps, index: torch.ones(len(pixels), dtype=torch.bool), "epsilon 0 equals clean"),
-        (lambda pixels, ball, steps, index: (torch.arange(len(pixels)) < len(pixels) // 2) & (ball.epsilon > 0), "batch size changes nothing"),
-        (lambda pixels, ball, steps, index: torch.full((len(pixels),), ball.epsilon > 0 and steps == 1), "more steps are not weaker"),
-    ],
-)
-def test_self_checks_catch_a_broken_attack(small_classifier, some, monkeypatch, fooled, check):
-    monkeypatch.setattr(zeroshot, "pgd_attack", fooling(fooled))
-    checks = self_checks(small_classifier, some, PLANS[:1])
-    assert not checks[f"pgd: {check}"]
 
 
 def test_starts_belong_to_the_image():

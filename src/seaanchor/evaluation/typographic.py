@@ -53,10 +53,15 @@ def evaluate_typographic(logits: Logits, stream: Iterable[Batch], class_names: S
     for batch in stream:
         if batch.label_B is None or len(batch.index_B) == 0:
             continue
-        found = _lettered(logits, batch) if batch.preference is not None else _drawn(logits, batch, plan.attack(class_names))
-        for name, hit_B in found.items():
+        for name, hit_B in typographic_hits(logits, batch, class_names, plan).items():
             hits.setdefault(name, []).extend(hit_B.tolist())
     return {name: proportion(hit) for name, hit in hits.items()} | {"plan": asdict(plan)}
+
+
+@torch.no_grad()
+def typographic_hits(logits: Logits, batch: Batch, class_names: Sequence[str], plan: TypographicPlan) -> dict[str, Tensor]:
+    """What `evaluate_typographic` counts, for each image of a batch (B,)."""
+    return _lettered(logits, batch) if batch.preference is not None else _drawn(logits, batch, plan.attack(class_names))
 
 
 def _drawn(logits: Logits, batch: Batch, attack: Typographic) -> dict[str, Tensor]:

@@ -1,0 +1,149 @@
+"""Which images of a batch survive which attack.
+
+Legend: B batch, C channels or classes, H W pixels.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seaanchor.evaluation.autoattack import autoattack_standard
+from seaanchor.evaluation.square import pyautoattack, square_attack
+from seaanchor.parts import Batch
+from seaanchor.perturbations.apgd import apgd_ce, apgd_targeted
+from seaanchor.perturbations.ball import Ball, Norm
+from seaanchor.perturbations.classification import AttackResult, Logits
+from seaanchor.perturbations.pgd import pgd_attack
+
+AttackName = Literal["pgd", "apgd-ce", "apgd", "square", "autoattack", "embedding"]
+Stage = Callable[..., AttackResult]
+
+
+def _square(logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *, num_steps: int, index_B: Tensor, seed: int) -> AttackResult:
+    """Square as a stage. It looks at its images itself, and hands none back."""
+    return AttackResult(pixels_BCHW, square_attack(logits, Batch(pixels_BCHW, label_B, index_B), ball, num_steps, seed))
+
+
+def _autoattack(logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *, num_steps: int, index_B: Tensor, seed: int) -> AttackResult:
+    """AutoAttack as a stage, likewise; its standard version has 100 steps and 5,000 queries."""
+    batch = Batch(pixels_BCHW, label_B, index_B)
+    return AttackResult(pixels_BCHW, autoattack_standard(logits, batch, ball, seed, num_steps=num_steps, num_queries=50 * num_steps))
+
+
+STAGES: dict[str, tuple[Stage, ...]] = {
+    "pgd": (pgd_attack,), "apgd-ce": (apgd_ce,), "apgd": (apgd_ce, apgd_targeted), "square": (_square,), "autoattack": (_autoattack,),
+}  # fmt: skip
+"""The attacks that a name stands for, each on what the one before left standing; all of them are functions of
+(logits, pixels, labels, ball), and of num_steps, index_B and seed by name."""
+NEEDS_EXTRA = ("square", "autoattack")
+GRADIENT = ("pgd", "apgd-ce", "apgd", "autoattack")  # white boxes
+FEWEST_TARGETED = 4  # classes; the targeted DLR loss compares the third and fourth largest logits
+
+
+@dataclass(frozen=True)
+class AttackPlan:
+    """Which attack at which radii.
+
+    Attributes:
+        name: `pgd`, `apgd-ce`, `apgd` (APGD-CE, then targeted APGD-DLR on the survivors), `square`, `autoattack`; `embedding` is a suite's.
+        norm: `linf` or `l2`.
+        epsilons: radii in pixel units, in any order; they are attacked from the smallest up.
+        num_steps: gradient steps, or queries, of each attack.
+        seed: of the random starts, which depend on the image and not on its batch.
+    """
+
+    name: AttackName
+    norm: Norm
+    epsilons: tuple[float, ...]
+    num_steps: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Survival:
+    """Which images are classified correctly after an attack (B,), and whose attacked version was finite, in the ball and in [0, 1] (B,)."""
+
+    standing_B: Tensor
+    sound_B: Tensor
+
+
+def fallback(plan: AttackPlan, num_classes: int) -> str | None:
+    """What is left out of the attack for want of classes, in words for the result file; None if nothing is."""
+    if plan.name not in ("apgd", "autoattack") or num_classes >= FEWEST_TARGETED:
+        return None
+    instead = "APGD-CE alone" if plan.name == "apgd" else "AutoAttack without targeted APGD"
+    return f"{instead}: targeted DLR needs {FEWEST_TARGETED} classes, here are {num_classes}"
+
+
+def require_extra(plans: Sequence[AttackPlan]) -> None:
+    """Raise a SeaAnchorError if an attack needs a package that is not there."""
+    if any(plan.name in NEEDS_EXTRA for plan in plans):
+        pyautoattack()
+
+
+def attack_survivors(logits: Logits, batch: Batch, standing_B: Tensor, plan: AttackPlan, epsilon: float, skip_stages: int = 0) -> Survival:
+    """Attack the images still standing.
+
+    Args:
+        logits: pixels → (B, C).
+        batch: labelled images.
+        standing_B: which of them are still classified correctly.
+        plan: the attack.
+        epsilon: its radius.
+        skip_stages: how many stages of the attack these images have been through already.
+    """
+    standing_B, sound_B = standing_B.clone(), torch.ones_like(standing_B)
+    ball = Ball(plan.norm, epsilon)
+    for stage in STAGES[plan.name][skip_stages:]:
+        rows = standing_B.nonzero().squeeze(1)
+        if len(rows) == 0:
+            break
+        if stage is apgd_targeted and _num_classes(logits, batch) < FEWEST_TARGETED:
+            continue
+        clean, label_B = batch.pixels_BCHW[rows], batch.label_B[rows]  # type: ignore[index] # labelled
+        result = stage(logits, clean, label_B, ball, num_steps=plan.num_steps, index_B=batch.index_B[rows], seed=plan.seed)
+        standing_B[rows] = ~result.fooled_B
+        sound_B[rows] &= inside(result.pixels_BCHW, clean, ball)
+    return Survival(standing_B, sound_B)
+
+
+def attack_all(logits: Logits, batch: Batch, correct_B: Tensor, plans: Sequence[AttackPlan]) -> dict[tuple[AttackPlan, float], Survival]:
+    """Every attack at every radius, from the smallest radius up.
+
+    An image fooled at a smaller radius stays fooled at a larger one: the smaller perturbation lies in the larger ball. An attack whose first
+    stages another plan has run already takes its survivors from there.
+    """
+    found: dict[tuple[AttackPlan, float], Survival] = {}
+    for plan in sorted(plans, key=lambda plan: len(STAGES[plan.name])):
+        done = _same_beginning(plan, [p for p in plans if (p, max(p.epsilons)) in found])
+        standing_B = correct_B
+        for epsilon in sorted(plan.epsilons):
+            skip, start_B = (0, standing_B) if done is None else (len(STAGES[done.name]), standing_B & found[done, epsilon].standing_B)
+            found[plan, epsilon] = attack_survivors(logits, batch, start_B, plan, epsilon, skip)
+            standing_B = found[plan, epsilon].standing_B
+    return {(plan, epsilon): found[plan, epsilon] for plan in plans for epsilon in sorted(plan.epsilons)}
+
+
+def _same_beginning(plan: AttackPlan, before: Sequence[AttackPlan]) -> AttackPlan | None:
+    """The longest plan already run whose stages this one begins with, at the same settings."""
+
+    def settings(p: AttackPlan) -> tuple:
+        return p.norm, sorted(p.epsilons), p.num_steps, p.seed
+
+    same = [p for p in before if settings(p) == settings(plan) and STAGES[p.name] == STAGES[plan.name][: len(STAGES[p.name])]]
+    return max(same, key=lambda p: len(STAGES[p.name]), default=None)
+
+
+def inside(pixels_BCHW: Tensor, clean_BCHW: Tensor, ball: Ball) -> Tensor:
+    """Which attacked images (B,) are finite, in [0, 1] and in the ball, but for rounding."""
+    flat = pixels_BCHW.flatten(1)
+    legal_B = flat.isfinite().all(1) & (flat >= 0).all(1) & (flat <= 1).all(1)
+    return legal_B & (ball.distance(pixels_BCHW, clean_BCHW) <= ball.epsilon * (1 + 1e-4) + 1e-6)
+
+
+@torch.no_grad()
+def _num_classes(logits: Logits, batch: Batch) -> int:
+    return logits(batch.pixels_BCHW[:1]).shape[-1]

@@ -1,0 +1,201 @@
+"""Whether the numbers can be believed: what must hold whatever the model, looked at with every evaluation.
+
+Every check is a name, whether it passed, and what was seen; together they are the `checks` of a result file.
+
+Legend: B batch, N images, C classes, H W pixels, D embedding dimension.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.attacks import GRADIENT, AttackPlan, attack_survivors
+from seaanchor.evaluation.square import pyautoattack, square_attack
+from seaanchor.evaluation.zeroshot import Outcomes
+from seaanchor.parts import Batch
+from seaanchor.perturbations.apgd import apgd_ce
+from seaanchor.perturbations.ball import Ball
+from seaanchor.perturbations.classification import Logits
+
+CHECKED = 32  # images that are attacked again
+BORDERLINE = 2 / 1000  # share of images that may fall on the other side by rounding; of few images, one
+MASKED = 0.05  # share of the white box's survivors that a black box may fool; of few images, two
+TRANSFER_STEPS = 20
+FEW_STEPS, FEW_QUERIES = 10, 100
+SQUARE_QUERIES = 200
+
+Check = dict[str, Any]
+"""`passed` and `detail`."""
+def check(passed: bool, detail: str) -> Check:
+    """One entry of the table."""
+    return {"passed": bool(passed), "detail": detail}
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What the checks may look at.
+
+    Attributes:
+        logits: of the model.
+        encoder: the model's image tower.
+        load: numbers of images → labelled batch of them.
+        found: the evaluation's outcomes.
+        plans: its attacks.
+        reference: logits of the untouched model, None without one.
+    """
+
+    logits: Logits
+    encoder: nn.Module
+    load: Callable[[list[int]], Batch]
+    found: Outcomes
+    plans: Sequence[AttackPlan]
+    reference: Logits | None = None
+
+
+def run_checks(witness: Witness) -> dict[str, Check]:
+    """All checks."""
+    found = witness.found
+    batch = witness.load(spread(found.index_N, found.clean_N, CHECKED))
+    checks = check_model(witness.logits, witness.encoder, batch)
+    for plan in witness.plans:
+        checks |= {f"{plan.name}: {name}": value for name, value in check_attack(witness.logits, batch, plan).items()}
+        checks |= {f"{plan.name}: {name}": value for name, value in check_outcomes(found, plan).items()}
+    return checks | check_masking(witness)
+
+
+def spread(index_N: Tensor, wanted_N: Tensor, count: int) -> list[int]:
+    """At most `count` of the wanted images, evenly over the list; of all images where none is wanted."""
+    candidates = index_N[wanted_N] if bool(wanted_N.any()) else index_N
+    places = torch.linspace(0, len(candidates) - 1, min(count, len(candidates)), dtype=torch.float64).round().long()
+    return candidates[places].tolist()
+
+
+@torch.no_grad()
+def check_model(logits: Logits, encoder: nn.Module, batch: Batch) -> dict[str, Check]:
+    """Eval mode, the same answer twice, an answer that does not depend on the batch, and embeddings that are finite and not all one."""
+    training = [name or type(module).__name__ for name, module in encoder.named_modules() if module.training]
+    once_BC, again_BC = logits(batch.pixels_BCHW), logits(batch.pixels_BCHW)
+    embedding_BD = encoder(batch.pixels_BCHW).float()
+    finite = bool(embedding_BD.isfinite().all())
+    differing = 0.0 if not finite else (embedding_BD - embedding_BD[:1]).abs().max().item() / max(embedding_BD.abs().max().item(), 1e-12)
+    apart_B = torch.cat([logits(part.pixels_BCHW).argmax(-1) for part in _halves(batch)])
+    moved = int((apart_B != once_BC.argmax(-1)).sum())
+    same = torch.equal(once_BC, again_BC) or bool((once_BC - again_BC).abs().max() <= 1e-4 * once_BC.abs().max())  # some GPU kernels add in any order
+    return {
+        "model: eval mode": check(not training, f"{len(training)} modules in train mode{': ' if training else ''}{', '.join(training[:3])}"),
+        "model: two passes agree": check(same, f"largest difference {(once_BC - again_BC).abs().max().item():.1e}"),
+        "model: batch size changes nothing": check(moved <= slack(len(batch.index_B)), f"{moved} of {len(batch.index_B)} answers differ"),
+        "model: embeddings are finite": check(finite, f"of {len(embedding_BD)} images"),
+        "model: embeddings differ": check(differing > 1e-6 or len(embedding_BD) == 1, f"by {differing:.1e} of the largest value"),
+    }  # fmt: skip
+
+
+def slack(count: int) -> int:
+    """How many of `count` images may differ by rounding."""
+    return max(1, int(BORDERLINE * count))
+
+
+def check_attack(logits: Logits, batch: Batch, plan: AttackPlan) -> dict[str, Check]:
+    """Radius 0 changes nothing, an image's outcome does not depend on its batch, and more steps are not weaker; a few steps show it."""
+    count, allowed = len(batch.index_B), slack(len(batch.index_B))
+    clean_B, least = _correct(logits, batch), min(plan.epsilons)
+    short = replace(plan, num_steps=min(plan.num_steps, FEW_QUERIES if plan.name == "square" else FEW_STEPS))
+    single = replace(plan, num_steps=min(1, plan.num_steps))
+    at_zero_B = attack_survivors(logits, batch, clean_B, single, 0.0).standing_B
+    whole_B = attack_survivors(logits, batch, clean_B, short, least).standing_B
+    apart_B = torch.cat([attack_survivors(logits, part, _correct(logits, part), short, least).standing_B for part in _halves(batch)])
+    single_B = attack_survivors(logits, batch, clean_B, single, least).standing_B
+    changed, moved, few, many = (int(x) for x in ((at_zero_B != clean_B).sum(), (apart_B != whole_B).sum(), single_B.sum(), whole_B.sum()))
+    return {
+        "epsilon 0 equals clean": check(changed == 0, f"{changed} of {count} images differ"),
+        "batch size changes nothing": check(moved <= allowed, f"{moved} of {count} outcomes differ"),
+        "more steps are not weaker": check(many - few <= allowed, f"{few} of {count} stand after {single.num_steps}, {many} after {short.num_steps}"),
+    }
+
+
+def check_outcomes(found: Outcomes, plan: AttackPlan) -> dict[str, Check]:
+    """Over all images: what was attacked stayed legal, and nobody fooled at a smaller radius stands at a larger one."""
+    count = len(found.index_N)
+    illegal = sum(int((~found.sound[plan, epsilon]).sum()) for epsilon in plan.epsilons)
+    chain = [found.clean_N, *(found.attacked[plan, epsilon] for epsilon in sorted(plan.epsilons))]
+    risen = sum(int((larger & ~smaller).sum()) for smaller, larger in itertools.pairwise(chain))
+    return {
+        "images stay in the ball and in [0, 1]": check(illegal == 0, f"{illegal} of {count * len(plan.epsilons)} attacked images do not, or are not finite"),
+        "accuracy never rises with epsilon": check(risen == 0, f"{risen} of {count} images"),
+    }  # fmt: skip
+
+
+def check_masking(witness: Witness) -> dict[str, Check]:
+    """Whether attacks without the model's gradient fool what the gradient could not: then the gradient is masked, and the robust accuracy is none
+    (Athalye, Carlini & Wagner 2018; Carlini et al. 2019, section 3). Looked at on survivors of the largest radius."""
+    checks = {}
+    for settings in dict.fromkeys((plan.norm, max(plan.epsilons), plan.seed) for plan in witness.plans if plan.name in GRADIENT):
+        plans = [plan for plan in witness.plans if plan.name in GRADIENT and (plan.norm, max(plan.epsilons), plan.seed) == settings]
+        norm, epsilon, seed = settings
+        standing = {plan.name: witness.found.attacked[plan, epsilon] for plan in plans}
+        any_N = torch.stack(list(standing.values())).any(0)
+        chosen = spread(witness.found.index_N, any_N, CHECKED) if bool(any_N.any()) else []
+        fooled = _black_boxes(witness, chosen, Ball(norm, epsilon), seed) if chosen and epsilon > 0 else {}
+        rows = torch.searchsorted(witness.found.index_N, torch.tensor(chosen, dtype=torch.long))
+        for name, standing_N in standing.items():
+            for box, fooled_M in fooled.items():
+                survivors_M = standing_N[rows]
+                newly, looked_at = int((fooled_M & survivors_M).sum()), int(survivors_M.sum())
+                passed = newly <= max(2, MASKED * looked_at)
+                checks[f"{name}: {box} is not stronger"] = check(passed, f"it fools {newly} of {looked_at} images that {name} left standing at {epsilon:.4g}")
+    return checks
+
+
+def _black_boxes(witness: Witness, chosen: list[int], ball: Ball, seed: int) -> dict[str, Tensor]:
+    """Which of the chosen images each black box fools (M,)."""
+    batch = witness.load(chosen)
+    pixels, label_B = batch.pixels_BCHW, batch.label_B
+    if label_B is None:
+        return {}
+    fooled = {}
+    if square_is_there():
+        fooled["Square"] = square_attack(witness.logits, batch, ball, SQUARE_QUERIES, seed)
+    if witness.reference is not None:
+        moved = apgd_ce(witness.reference, pixels, label_B, ball, num_steps=TRANSFER_STEPS, index_B=batch.index_B, seed=seed, retire=False)
+        with torch.no_grad():
+            fooled["transfer from the reference"] = witness.logits(moved.pixels_BCHW).argmax(-1) != label_B
+    return {name: fooled_B.cpu() for name, fooled_B in fooled.items()}
+
+
+def square_is_there() -> bool:
+    """Whether the package with the black box is installed."""
+    try:
+        pyautoattack()
+    except SeaAnchorError:
+        return False
+    return True
+
+
+def failed(checks: dict[str, Any]) -> list[str]:
+    """Names of the checks that did not pass, each with what was seen."""
+    return [f"{name} ({value['detail']})" for name, value in checks.items() if not value["passed"]]
+
+
+@torch.no_grad()
+def _correct(logits: Logits, batch: Batch) -> Tensor:
+    if batch.label_B is None:
+        raise ValueError("checks need labelled images")
+    return logits(batch.pixels_BCHW).argmax(-1) == batch.label_B
+
+
+def _halves(batch: Batch) -> list[Batch]:
+    middle = len(batch.index_B) // 2
+    label_B = batch.label_B
+    parts = [slice(0, middle), slice(middle, None)]
+    cut = [Batch(batch.pixels_BCHW[part], None if label_B is None else label_B[part], batch.index_B[part]) for part in parts]
+    return [part for part in cut if len(part.index_B)]
+
+
+__all__ = [
+    "Witness", "check", "check_attack", "check_masking", "check_model", "check_outcomes", "failed", "run_checks", "slack", "spread", "square_is_there",
+]  # fmt: skip

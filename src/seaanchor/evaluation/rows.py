@@ -1,0 +1,149 @@
+"""A table with one row an image, filled batch by batch: by one process or several, in one go or with a kill in between.
+
+What is kept of an image is a few numbers, so that memory does not grow with the pixels. Batches are cut from the list of images once and for
+all; whoever computes them, and whenever, computes them from the same neighbours, and the table comes out the same to the last bit.
+
+Legend: B batch, N images.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seaanchor.checkpoint import load_state, save_state
+from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.ranks import Ranks
+from seaanchor.parts import Batch, Preference
+
+Table = dict[str, Tensor]
+"""Columns, each (N, ...); `index` is the image's number in its list."""
+
+FLUSH_IMAGES, FLUSH_SECONDS = 500, 60.0  # what a kill may cost at most
+
+
+@dataclass(frozen=True)
+class Work:
+    """How rows are computed, which changes none of them: images at a time, loading processes, device, processes, and the folder of what is
+    done so far."""
+
+    batch_size: int
+    workers: int
+    device: torch.device
+    ranks: Ranks
+    partial: Path
+
+
+@dataclass
+class _Part:
+    """Rows since the last write."""
+
+    rows: list[Table] = field(default_factory=list)
+    skipped: dict[int, str] = field(default_factory=dict)
+    since: float = field(default_factory=time.monotonic)
+
+    def due(self) -> bool:
+        return sum(len(rows["index"]) for rows in self.rows) >= FLUSH_IMAGES or time.monotonic() - self.since >= FLUSH_SECONDS
+
+
+def collect(title: str, name: str, dataset: FolderDataset, measure: Callable[[Batch], Table], work: Work) -> tuple[Table, str] | None:
+    """Measure every image that can be read.
+
+    Args:
+        title: what this is, for the user.
+        name: of the table, which tells its partial files from another's.
+        dataset: the images.
+        measure: what a batch gives, one row an image.
+        work: how.
+
+    Returns:
+        The table, sorted by `index`, and in words what could not be read; None in all processes but the first.
+
+    Raises:
+        SeaAnchorError: no image could be read.
+    """
+    done = _read_parts(work.partial, name) if work.ranks.first else []
+    finished = work.ranks.agree({i for part in done for i in (*part.skipped, *(i for rows in part.rows for i in rows["index"].tolist()))})
+    count = len(dataset)
+    units = [range(i, min(i + work.batch_size, count)) for i in range(0, count, work.batch_size)]
+    mine = [i for unit in units[work.ranks.rank :: work.ranks.world] for i in unit if i not in finished]
+    parts = done + list(_measure_all(title, name, dataset, mine, measure, work))
+    gathered = work.ranks.gather(parts)
+    if not work.ranks.first:
+        return None
+    return _join([part for several in gathered for part in several], dataset)
+
+
+def _measure_all(
+    title: str, name: str, dataset: FolderDataset, order: Sequence[int], measure: Callable[[Batch], Table], work: Work
+) -> Iterator[_Part]:
+    part, skip_log = _Part(), SkipLog(dataset.images)
+    begun, rows_done = time.monotonic(), 0
+    for batch in batches(dataset, work.batch_size, workers=work.workers, order=order, skip_log=skip_log):
+        part.skipped |= skip_log.reasons
+        skip_log.reasons.clear()
+        if len(batch.index_B):
+            rows = measure(to_device(batch, work.device)) | {"index": batch.index_B}
+            part.rows.append({column: values.detach().cpu() for column, values in rows.items()})
+        if part.due():
+            rows_done += _write(name, part, work)
+            if work.ranks.first:
+                print(f"  {title}: {rows_done:,} of {len(order):,} images, {time.monotonic() - begun:.0f} s", flush=True)
+            yield part
+            part = _Part()
+    if part.rows or part.skipped:
+        _write(name, part, work)
+        yield part
+
+
+def _write(name: str, part: _Part, work: Work) -> int:
+    """Keep a part on disk; its first image's number makes its name."""
+    whole = _stack(part.rows)
+    first = min([*part.skipped, *whole.get("index", torch.empty(0)).tolist()])
+    save_state(work.partial / f"{name}-{int(first):09d}.safetensors", {"rows": whole, "skipped": [[i, why] for i, why in part.skipped.items()]})
+    part.rows[:] = [whole] if whole else []
+    return len(whole["index"]) if whole else 0
+
+
+def _read_parts(folder: Path, name: str) -> list[_Part]:
+    parts = []
+    for file in sorted(folder.glob(f"{name}-*.safetensors")):
+        state = load_state(file)
+        parts.append(_Part([state["rows"]] if state["rows"] else [], {int(i): why for i, why in state["skipped"]}))
+    return parts
+
+
+def _stack(rows: Sequence[Table]) -> Table:
+    return {column: torch.cat([row[column] for row in rows]) for column in rows[0]} if rows else {}
+
+
+def _join(parts: Sequence[_Part], dataset: FolderDataset) -> tuple[Table, str]:
+    table = _stack([rows for part in parts for rows in part.rows])
+    skip_log = SkipLog(dataset.images, dict(sorted((i, why) for part in parts for i, why in part.skipped.items())))
+    if not table:
+        raise SeaAnchorError(
+            f"no labelled image could be read: {skip_log.summary()}", "at least one readable image in a class folder", "check the folder"
+        )
+    order = table["index"].argsort()
+    table = {column: values[order] for column, values in table.items()}
+    if bool((table["index"].diff() == 0).any()):
+        raise RuntimeError("an image is in the table twice")
+    return table, skip_log.summary()
+
+
+def forget(folder: Path) -> None:
+    """Remove partial results; the whole one is written."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch with all its tensors there."""
+    pair = batch.preference
+    preference = None if pair is None else Preference(pair.chosen_B.to(device), pair.rejected_B.to(device))
+    label_B = None if batch.label_B is None else batch.label_B.to(device)
+    return Batch(batch.pixels_BCHW.to(device), label_B, batch.index_B.to(device), preference)
