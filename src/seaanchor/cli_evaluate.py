@@ -103,7 +103,7 @@ def evaluate(
     epsilons = tuple(sorted(parse_epsilon(e.strip(), norm) for e in epsilon.split(",")))
     from seaanchor.data.names import read_templates
     from seaanchor.evaluation.attacks import AttackPlan
-    from seaanchor.evaluation.corruptions import CORE, KINDS, VALIDATION
+    from seaanchor.evaluation.corruptions import CORE, KINDS
     from seaanchor.evaluation.run import Protocol, evaluate_all, output_of, require_sound
     from seaanchor.evaluation.typographic import TypographicPlan
     from seaanchor.report.table import print_results
@@ -115,7 +115,7 @@ def evaluate(
         tuple(plan(name) for name in wanted if name in ATTACKS), read_templates(templates) if templates else (), samples, seed,
         suites=tuple(name for name in wanted if name not in ("clean", *ATTACKS)), typographic=TypographicPlan(words, fonts, sizes, seed),
         embedding=plan("embedding") if "embedding" in wanted else None, training=train_data,
-        corruptions=tuple(kind for kind in KINDS if kind in CORE or (corruptions == "all" and kind not in VALIDATION)),
+        corruptions=KINDS[:15] if corruptions == "all" else CORE,
     )  # fmt: skip
     results = evaluate_all(
         model, data, protocol, output, pretrained=pretrained, reference=reference, class_names=class_names,

@@ -8,6 +8,7 @@ Legend: B batch, N images, C classes, H W pixels, D embedding dimension.
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,11 +22,12 @@ from seaanchor.parts import Batch
 from seaanchor.perturbations.apgd import apgd_ce
 from seaanchor.perturbations.ball import Ball
 from seaanchor.perturbations.classification import Logits
+from seaanchor.perturbations.pgd import pgd_attack
 
 CHECKED = 32  # images that are attacked again
 BORDERLINE = 2 / 1000  # share of images that may fall on the other side by rounding; of few images, one
 MASKED = 0.05  # share of the white box's survivors that a black box may fool; of few images, two
-TRANSFER_STEPS = 20
+TRANSFER_STEPS = 20  # at most
 FEW_STEPS, FEW_QUERIES = 10, 100
 SQUARE_QUERIES = 200
 
@@ -137,34 +139,36 @@ def check_masking(witness: Witness) -> dict[str, Check]:
     for settings in dict.fromkeys((plan.norm, max(plan.epsilons), plan.seed) for plan in witness.plans if plan.name in GRADIENT):
         plans = [plan for plan in witness.plans if plan.name in GRADIENT and (plan.norm, max(plan.epsilons), plan.seed) == settings]
         norm, epsilon, seed = settings
-        standing = {plan.name: witness.found.attacked[plan, epsilon] for plan in plans}
-        any_N = torch.stack(list(standing.values())).any(0)
-        chosen = spread(witness.found.index_N, any_N, CHECKED) if bool(any_N.any()) else []
-        fooled = _black_boxes(witness, chosen, Ball(norm, epsilon), seed) if chosen and epsilon > 0 else {}
-        rows = torch.searchsorted(witness.found.index_N, torch.tensor(chosen, dtype=torch.long))
-        for name, standing_N in standing.items():
-            for box, fooled_M in fooled.items():
-                survivors_M = standing_N[rows]
-                newly, looked_at = int((fooled_M & survivors_M).sum()), int(survivors_M.sum())
-                passed = newly <= max(2, MASKED * looked_at)
-                checks[f"{name}: {box} is not stronger"] = check(passed, f"it fools {newly} of {looked_at} images that {name} left standing at {epsilon:.4g}")
+        standing = [witness.found.attacked[plan, epsilon] for plan in plans]
+        any_N = torch.stack(standing).any(0)
+        if epsilon == 0 or not bool(any_N.any()):
+            continue
+        ball, batch = Ball(norm, epsilon), witness.load(spread(witness.found.index_N, any_N, CHECKED))
+        square_M = square_attack(witness.logits, batch, ball, SQUARE_QUERIES, seed).cpu() if square_is_there() else None
+        rows = torch.searchsorted(witness.found.index_N, batch.index_B.cpu())
+        for plan, standing_N in zip(plans, standing, strict=True):
+            boxes = {"Square": square_M, "transfer from the reference": _transferred(witness, batch, ball, plan)}
+            for box, fooled_M in boxes.items():
+                if fooled_M is not None:
+                    checks[f"{plan.name}: {box} is not stronger"] = _stronger(fooled_M, standing_N[rows].cpu(), f"{plan.name} left standing at {epsilon:.4g}")
     return checks
 
 
-def _black_boxes(witness: Witness, chosen: list[int], ball: Ball, seed: int) -> dict[str, Tensor]:
-    """Which of the chosen images each black box fools (M,)."""
-    batch = witness.load(chosen)
-    pixels, label_B = batch.pixels_BCHW, batch.label_B
-    if label_B is None:
-        return {}
-    fooled = {}
-    if square_is_there():
-        fooled["Square"] = square_attack(witness.logits, batch, ball, SQUARE_QUERIES, seed)
-    if witness.reference is not None:
-        moved = apgd_ce(witness.reference, pixels, label_B, ball, num_steps=TRANSFER_STEPS, index_B=batch.index_B, seed=seed, retire=False)
-        with torch.no_grad():
-            fooled["transfer from the reference"] = witness.logits(moved.pixels_BCHW).argmax(-1) != label_B
-    return {name: fooled_B.cpu() for name, fooled_B in fooled.items()}
+def _stronger(fooled_M: Tensor, survivors_M: Tensor, which: str) -> Check:
+    newly, looked_at = int((fooled_M & survivors_M).sum()), int(survivors_M.sum())
+    return check(newly <= max(2, MASKED * looked_at), f"it fools {newly} of {looked_at} images that {which}")
+
+
+def _transferred(witness: Witness, batch: Batch, ball: Ball, plan: AttackPlan) -> Tensor | None:
+    """Which images (B,) an attack on the reference makes the model misjudge: with no more steps than the plan had, or it would show only that
+    those were too few."""
+    if witness.reference is None or batch.label_B is None:
+        return None
+    attack = pgd_attack if plan.name == "pgd" else partial(apgd_ce, retire=False)
+    steps = min(TRANSFER_STEPS, plan.num_steps)
+    moved = attack(witness.reference, batch.pixels_BCHW, batch.label_B, ball, num_steps=steps, index_B=batch.index_B, seed=plan.seed)
+    with torch.no_grad():
+        return (witness.logits(moved.pixels_BCHW).argmax(-1) != batch.label_B).cpu()
 
 
 def square_is_there() -> bool:
