@@ -7,9 +7,12 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 
+import seaanchor.cli_build  # noqa: F401 (adds `data build`)
 from seaanchor import __version__
 from seaanchor.cli_data import attack_app, data_app, steer
 from seaanchor.cli_evaluate import evaluate
+from seaanchor.cli_experiments import reproduce, sweep
+from seaanchor.cli_report import report_app
 from seaanchor.config import RunConfig, check, from_dict, read_yaml, to_dict
 from seaanchor.errors import SeaAnchorError
 
@@ -20,8 +23,11 @@ app.command(train_app)
 app.command(recipes_app)
 app.command(attack_app)
 app.command(data_app)
+app.command(report_app)
 app.command(steer)
 app.command(evaluate)
+app.command(sweep)
+app.command(reproduce)
 
 
 @train_app.default
@@ -205,9 +211,9 @@ def main() -> None:
     arguments = sys.argv[1:]
     try:
         command, bound, *_ = app.parse_args(arguments, exit_on_error=False, print_error=False)
-        if command is train:
+        if command in (train, sweep):
             recipe = bound.arguments["recipe"]
-            app.config = (Dict({"train": _drop_none(_recipe(recipe))}, source=recipe),)
+            app.config = (Dict({command.__name__: _drop_none(_recipe(recipe))}, source=recipe),)
         app(arguments, exit_on_error=False, print_error=False)
     except (SeaAnchorError, CycloptsError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -115,6 +115,8 @@ class RunConfig:
     """Input side in pixels, where the architecture allows another than its own."""
     train_data: str = "photos-mini"
     """Folder of images or of class folders, or an embedded set: photos-mini, emoji."""
+    train_samples: int | None = None
+    """At most this many training images, as many of each class as it allows; drawn with the seed."""
     val_data: tuple[str, ...] = ()
     """Labelled folders (or embedded sets) to evaluate on."""
     class_names: Path | None = None
@@ -208,7 +210,7 @@ def check(config: RunConfig) -> RunConfig:
         ("objective.desirable_weight", config.objective.desirable_weight, 0), ("objective.undesirable_weight", config.objective.undesirable_weight, 0),
         ("save_every", config.save_every, 1), ("log_every", config.log_every, 1),
         ("warmup", config.warmup, 0), ("workers", config.workers, 0), ("max_steps", config.max_steps, 1), ("image_size", config.image_size, 1),
-        ("eval_every", config.eval_every, 1), ("eval_samples", config.eval_samples, 1),
+        ("eval_every", config.eval_every, 1), ("train_samples", config.train_samples, 1), ("eval_samples", config.eval_samples, 1),
     ):  # fmt: skip
         if value is not None and not low <= value < float("inf"):
             raise SeaAnchorError(f"{name} is {value}", f"a finite number of at least {low}", "correct it")

@@ -1,0 +1,134 @@
+"""`seaanchor sweep` and `seaanchor reproduce`: many runs as one. Nothing heavy is imported before a command needs it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from seaanchor.config import RunConfig, parse_epsilon
+from seaanchor.errors import SeaAnchorError
+
+Many = Parameter(consume_multiple=True, negative=())
+
+
+def sweep(
+    recipe: str,
+    /,
+    *,
+    vary: Annotated[list[str] | None, Many] = None,
+    points: Path | None = None,
+    seeds: str = "0",
+    data: Annotated[list[str], Many],
+    suite: str = "clean,apgd-ce",
+    epsilon: str = "2/255",
+    num_steps: int = 10,
+    samples: int | None = None,
+    words: Literal["all", "even", "odd"] = "all",
+    fonts: Literal["train", "unseen"] = "unseen",
+    sizes: tuple[float, float] = (20 / 224, 40 / 224),
+    x: str = "clean",
+    y: str | None = None,
+    config: Annotated[RunConfig, Parameter(name="*")] = RunConfig(),  # noqa: B008 (frozen)
+) -> None:
+    """Train a recipe with other settings, evaluate every run, and draw their front; killed, it goes on where it was.
+
+    Parameters
+    ----------
+    recipe
+        A shipped recipe or a YAML file.
+    vary
+        Settings with their values, such as anchor.rho=0.03,0.1; several make a grid.
+    points
+        YAML list of settings, for points that are no grid.
+    seeds
+        Joined by commas; every point is trained with each.
+    data
+        Labelled sets to evaluate on.
+    suite
+        As in `seaanchor evaluate`.
+    epsilon
+        Radii of attacks in evaluation.
+    num_steps
+        Gradient steps of attacks in evaluation.
+    samples
+        At most this many images of each set.
+    words
+        Words drawn in evaluation.
+    fonts
+        Their fonts.
+    sizes
+        Their heights as shares of the image's side.
+    x
+        Measure on the front's first axis, such as clean, typographic.attacked, drift.distance.mean.
+    y
+        On its second; by default the last attack at the largest radius, or typographic.attacked.
+    config
+        Any setting of the recipe; OUTPUT is the sweep's folder.
+    """
+    from seaanchor.cli_evaluate import ATTACKS, chosen_suites
+    from seaanchor.evaluation.attacks import AttackPlan
+    from seaanchor.evaluation.run import Protocol
+    from seaanchor.evaluation.typographic import TypographicPlan
+    from seaanchor.experiments.engine import Look
+    from seaanchor.experiments.sweep import parse_vary, read_points
+    from seaanchor.experiments.sweep import sweep as run
+
+    wanted = chosen_suites(suite)
+    radii = tuple(sorted(parse_epsilon(e.strip()) for e in epsilon.split(",")))
+    attacks = [name for name in wanted if name in ATTACKS]
+    plans = tuple(AttackPlan(name, "linf", radii, num_steps) for name in attacks)  # type: ignore[arg-type] # checked above
+    others = tuple(name for name in wanted if name not in ("clean", *ATTACKS))
+    if y is None:
+        y = f"{attacks[-1]} {round(255 * radii[-1], 3):g}/255" if attacks else "typographic.attacked"
+    protocol = Protocol(plans, samples=samples, suites=others, typographic=TypographicPlan(words, fonts, sizes))
+    run(config, parse_vary(vary or []), read_points(points) if points else [], parse_seeds(seeds), Look(tuple(data), protocol), x, y)
+
+
+def reproduce(
+    name: str | None = None, /, *, output: Path = Path("runs/reproduce"), seeds: str = "0,1,2", extra: Annotated[list[str] | None, Many] = None,
+    docs: Path | None = None,
+) -> None:  # fmt: skip
+    """Run an experiment behind the published results, or what is missing of it; without a name, list them.
+
+    Parameters
+    ----------
+    name
+        Of the experiment.
+    output
+        Folder of all experiments, which share runs.
+    seeds
+        Joined by commas.
+    extra
+        Further labelled sets that took no part in training, such as cifar10=FOLDER.
+    docs
+        Markdown file whose section is written anew, such as docs/results.md.
+    """
+    from seaanchor.experiments.registry import EXPERIMENTS
+    from seaanchor.experiments.registry import reproduce as run
+
+    if name is None:
+        for experiment in EXPERIMENTS.values():
+            print(f"{experiment.name:<14} {experiment.minutes:>3} min  {experiment.title}")
+        return
+    from seaanchor.experiments.experiment import Bench
+
+    pairs = [tuple(item.split("=", 1)) for item in extra or []]
+    if wrong := [item for item, pair in zip(extra or [], pairs, strict=True) if len(pair) != 2]:
+        raise SeaAnchorError(f"--extra {wrong[0]}", "a name and a folder, such as cifar10=cifar10/test", "write it so")
+    written = run(name, Bench(output / name, parse_seeds(seeds), tuple((pair[0], pair[1]) for pair in pairs)), docs)
+    print(f"written: {written}; tables, figures and runs: {output / name}")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0,1,2` → (0, 1, 2).
+
+    Raises:
+        SeaAnchorError: no whole numbers, or one twice.
+    """
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise SeaAnchorError(f"--seeds {text}", "whole numbers joined by commas, such as 0,1,2", "write it so") from None
+    if len(set(seeds)) < len(seeds):
+        raise SeaAnchorError(f"--seeds {text}", "each seed once", "remove one")
+    return seeds

@@ -1,0 +1,145 @@
+"""One run of many: its settings, its folder, and its numbers.
+
+An arm is trained once and evaluated once, whatever kills the process in between: training resumes, evaluations that are there are read.
+"""
+
+import itertools
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from seaanchor.config import RunConfig, check, differences, from_dict, read_yaml, to_dict
+from seaanchor.errors import SeaAnchorError
+from seaanchor.runs import RunFolder
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A configuration with the name it has in tables and folders, and what tells it from its neighbours."""
+
+    name: str
+    config: RunConfig
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def grid(base: RunConfig, vary: Mapping[str, Sequence[Any]]) -> list[Arm]:
+    """One arm for every combination of values.
+
+    Args:
+        base: the settings that all share.
+        vary: setting, such as `anchor.rho` → its values.
+
+    Raises:
+        SeaAnchorError: no such setting, a value of another type, or two arms that are the same.
+
+    >>> [arm.name for arm in grid(RunConfig(), {"lr": [1e-5, "1e-4"], "anchor.rho": [0.1]})]
+    ['lr=1e-05,anchor.rho=0.1', 'lr=0.0001,anchor.rho=0.1']
+    """
+    arms = [one(base, dict(zip(vary, values, strict=True))) for values in itertools.product(*vary.values())]
+    names = [arm.name for arm in arms]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise SeaAnchorError(f"{', '.join(sorted(repeated))} stands twice in the sweep", "different values", "remove one")
+    return arms
+
+
+def one(base: RunConfig, settings: Mapping[str, Any]) -> Arm:
+    """The base configuration with some settings changed; `objective.kind` style names, or whole sections as nested mappings."""
+    data = to_dict(base)
+    for key, value in settings.items():
+        _put(data, key, value)
+    config = check(from_dict(RunConfig, data))
+    resolved = to_dict(config)
+    found = {key: _look(resolved, key) for key in settings}
+    return Arm(",".join(f"{key}={_short(value)}" for key, value in found.items()) or "base", config, found)
+
+
+def _put(data: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for name in sections:
+        if not isinstance(data.get(name), dict):
+            inside = ", ".join(k for k, v in data.items() if isinstance(v, dict))
+            raise SeaAnchorError(f"unknown setting {key}", f"settings of {inside}, or plain ones", "correct it")
+        data = data[name]
+    if isinstance(value, str) and isinstance(data.get(last), list):
+        value = value.split("+")
+    data[last] = None if value in ("none", "None") and last != "kind" and not isinstance(data.get(last), str) else value
+
+
+def _look(data: dict[str, Any], key: str) -> Any:
+    for name in key.split("."):
+        data = data[name]
+    return data
+
+
+def _short(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value).replace("/", "|")
+
+
+def run_arm(arm: Arm, root: Path) -> Path:
+    """Train an arm, or go on with it, or see that it is done; returns its run folder.
+
+    Raises:
+        SeaAnchorError: as `train`; or the folder holds a run with other settings.
+    """
+    from seaanchor.train import train
+
+    output = root / arm.name
+    config = replace(arm.config, output=output, resume="auto")
+    if is_done(config):
+        return output
+    return train(config)
+
+
+def is_done(config: RunConfig) -> bool:
+    """Whether the run of these settings is in its folder, exported.
+
+    Raises:
+        SeaAnchorError: the folder holds another run.
+    """
+    folder = RunFolder(config.output)
+    if not folder.config.exists():
+        return False
+    before = to_dict(from_dict(RunConfig, read_yaml(folder.config)))
+    if changed := differences(before, to_dict(config)):
+        found = f"the run in {config.output} was made with other settings ({'; '.join(changed[:6])})"
+        raise SeaAnchorError(found, "the same settings, or a new folder", "name another --output, or remove that folder")
+    return folder.export.is_dir()
+
+
+def drop_checkpoints(run: Path) -> None:
+    """Remove what only resuming needs, of a run that is done: twenty runs of a large model would fill a disk."""
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+
+
+Numbers = dict[str, dict[str, float]]
+"""Name of a measure → its value, and where there is one its 95 % interval and n: accuracy, low, high, n."""
+
+
+def numbers_of(result: Mapping[str, Any]) -> Numbers:
+    """Every share in a result file, by a name that fits into a table head: `clean`, `apgd 2/255`, `typographic.attacked`, `drift.distance.mean`.
+
+    A plain number has its `accuracy` alone.
+    """
+    found: Numbers = {"clean": result["clean"]}
+    for row in result["robust"]:
+        found[f"{row['attack']} {round(255 * row['epsilon'], 3):g}/255"] = row
+    for suite, inside in result.get("suites", {}).items():
+        _collect(found, suite, inside)
+    return found
+
+
+def _collect(found: Numbers, name: str, value: Any) -> None:
+    if isinstance(value, dict) and "accuracy" in value:
+        found[name] = value
+    elif isinstance(value, dict):
+        for key, inside in value.items():
+            if key != "plan":
+                _collect(found, f"{name}.{key}", inside)
+    elif isinstance(value, list):
+        for row in value:
+            if isinstance(row, dict) and (key := next((k for k in ("epsilon", "sigma", "severity") if k in row), None)):
+                _collect(found, f"{name}.{key}={row[key]:.4g}", {k: v for k, v in row.items() if k != key} if "accuracy" not in row else row)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        found[name] = {"accuracy": float(value)}

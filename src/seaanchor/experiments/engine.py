@@ -1,0 +1,89 @@
+"""Train every arm with every seed, evaluate each beside the untouched model, and keep the numbers as a table that grows with each."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from seaanchor.checkpoint import write_atomic
+from seaanchor.evaluation.run import Protocol, evaluate
+from seaanchor.experiments.arms import Arm, Numbers, drop_checkpoints, numbers_of, run_arm
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is measured on a model: data sets, each with its protocol."""
+
+    sources: tuple[str, ...]
+    protocol: Protocol
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model on one data set: the numbers, and the untouched model's beside them. Seed −1 is for what no seed decides."""
+
+    arm: str
+    seed: int
+    dataset: str
+    numbers: Numbers
+    reference: Numbers
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_arms(arms: Sequence[Arm], seeds: Sequence[int], looks: Sequence[Look], output: Path, *, export: str = "export") -> list[Row]:
+    """Every arm with every seed; what is there already is read.
+
+    Args:
+        arms: what is trained.
+        seeds: of data order, attacks and initial weights.
+        looks: what is measured on each.
+        output: folder; runs go to `seed-N/ARM`.
+        export: which weights of a run: `export`, or `export-averaged` where a run keeps an average.
+
+    Returns:
+        A row for every arm, seed and data set.
+    """
+    rows: list[Row] = []
+    for seed in seeds:
+        for arm in arms:
+            print(f"{arm.name}, seed {seed}", flush=True)
+            run = run_arm(replace(arm, config=replace(arm.config, seed=seed)), output / f"seed-{seed}")
+            drop_checkpoints(run)
+            rows += measure(arm, seed, run / export, looks, output)
+            write_numbers(rows, output / "numbers.csv")
+    return rows
+
+
+def measure(arm: Arm, seed: int, model: Path, looks: Sequence[Look], output: Path, name: str | None = None) -> list[Row]:
+    """The rows of one exported model."""
+    base = arm.config.model
+    rows = []
+    for look in looks:
+        results = evaluate(str(model), look.sources, look.protocol, output / "evaluation", reference=base, skip_existing=True)
+        rows += [row_of(name or arm.name, seed, result, arm.settings) for result in results]
+    return rows
+
+
+def row_of(name: str, seed: int, result: dict[str, Any], settings: Mapping[str, Any]) -> Row:
+    """A result file's numbers as a row."""
+    return Row(name, seed, result["dataset"], numbers_of(result), numbers_of(result["reference"] or result), settings)
+
+
+def write_numbers(rows: Sequence[Row], path: Path) -> None:
+    """All numbers, one a line: arm, seed, data set, measure, value, interval, n, the untouched model's value."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["arm", "seed", "dataset", "measure", "value", "low", "high", "n", "untouched"])
+    for row in rows:
+        for name, found in row.numbers.items():
+            beside = row.reference.get(name, {}).get("accuracy", "")
+            writer.writerow([row.arm, row.seed, row.dataset, name, found["accuracy"], *(found.get(k, "") for k in ("low", "high", "n")), beside])
+    write_atomic(path, text.getvalue())
+
+
+def save_rows(rows: Sequence[Row], path: Path) -> None:
+    """Rows as JSON, for figures that are drawn later."""
+    write_atomic(path, json.dumps([row.__dict__ | {"settings": dict(row.settings)} for row in rows], indent=1))

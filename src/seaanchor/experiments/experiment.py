@@ -1,0 +1,79 @@
+"""What an experiment is: a claim, the runs that test it, and the section it writes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from seaanchor.checkpoint import write_atomic
+from seaanchor.errors import SeaAnchorError
+
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where an experiment works, and what it may use.
+
+    Attributes:
+        output: its folder: runs, evaluations, numbers.csv, tables, figures.
+        seeds: of every run.
+        extra: further labelled data sets by name, such as `cifar10`, for what took no part in training.
+    """
+
+    output: Path
+    seeds: tuple[int, ...] = SEEDS
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """What an experiment found: Markdown, with the names of its figures, which lie beside it."""
+
+    text: str
+    figures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A claim and what tests it.
+
+    Attributes:
+        name: on the command line.
+        title: of its section.
+        claim: what is claimed, and by whom.
+        minutes: on two cores, from nothing, as measured.
+        run: trains, measures, and writes tables and figures into the bench's folder.
+    """
+
+    name: str
+    title: str
+    claim: str
+    minutes: int
+    run: Callable[[Bench], Section]
+
+
+def write_section(experiment: Experiment, section: Section, bench: Bench, docs: Path | None) -> Path:
+    """Write the section beside its runs, and into a document between its marks, or at its end.
+
+    Raises:
+        SeaAnchorError: the document has the first mark without the second.
+    """
+    options = "".join(f" --extra {name}={name.upper()}" for name, _ in bench.extra)
+    asked = "" if bench.seeds == SEEDS else f" --seeds {','.join(map(str, bench.seeds))}"
+    body = f"## {experiment.title}\n\n{experiment.claim}\n\n```bash\nseaanchor reproduce {experiment.name}{asked}{options}\n```\n\n{section.text.strip()}\n"
+    write_atomic(bench.output / "section.md", body)
+    if docs is None:
+        return bench.output / "section.md"
+    figures = docs.parent / "figures"
+    for figure in section.figures:
+        body = body.replace(f"]({figure})", f"](figures/{experiment.name}-{figure})")
+        figures.mkdir(parents=True, exist_ok=True)
+        write_atomic(figures / f"{experiment.name}-{figure}", (bench.output / figure).read_text())
+    begin, end = (f"<!-- {word} {experiment.name} -->" for word in ("begin", "end"))
+    text = docs.read_text() if docs.is_file() else "# Results\n"
+    if begin in text and end not in text:
+        raise SeaAnchorError(f"{docs} has {begin} without {end}", "both marks, or neither", "put the second one back")
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    write_atomic(docs, f"{before.rstrip()}\n\n{begin}\n{body}{end}\n{after}" if begin in text else f"{text.rstrip()}\n\n{begin}\n{body}{end}\n")
+    return docs

@@ -1,0 +1,84 @@
+"""Figures of many runs, as SVG: fronts of two measures, and measures against a setting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+STYLE = {
+    "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
+    "svg.fonttype": "path", "svg.hashsalt": "seaanchor",
+}  # fmt: skip
+PALETTE = ("#0f6e84", "#d97706", "#7c3aed", "#b91c1c", "#15803d", "#4b5563", "#be185d", "#1d4ed8", "#a16207", "#0e7490")
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points of one kind: x, y, and the half-range each way around y where there is one; joined by a line if `line`."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    line: bool = True
+    dash: str = "-"
+    names: Sequence[str] | None = None
+
+
+def plot(series: Sequence[Series], path: Path, *, title: str, x: str, y: str, log: bool = False, marks: Sequence[tuple[float, str]] = ()) -> Path:
+    """One panel; see `panels`."""
+    return panels([(title, x, y, series)], path, log=log, marks=marks)
+
+
+def panels(
+    many: Sequence[tuple[str, str, str, Sequence[Series]]], path: Path, *, log: bool = False, marks: Sequence[tuple[float, str]] = ()
+) -> Path:
+    """Panels side by side, each (title, x label, y label, series); one legend to the right.
+
+    Args:
+        many: the panels.
+        path: where the SVG goes; its folder is made.
+        log: x on a logarithmic axis.
+        marks: vertical lines with a word each.
+
+    Returns:
+        The path.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    colours = {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(dict.fromkeys(s.label for *_, series in many for s in series))}
+    with plt.rc_context(STYLE):
+        figure, all_axes = plt.subplots(1, len(many), figsize=(1.6 + 4.6 * len(many), 3.9), layout="constrained", squeeze=False)
+        for axes, (title, x, y, series) in zip(all_axes[0], many, strict=True):
+            for one in series:
+                _draw(axes, one, colours[one.label])
+            for at, name in marks:
+                axes.axvline(at, color="#9ca3af", linewidth=0.8, zorder=0)
+                axes.annotate(name, (at, 0), xycoords=("data", "axes fraction"), xytext=(3, 4), textcoords="offset points", fontsize=8, color="#6b7280")
+            axes.set(title=title, xlabel=x, ylabel=y)
+            if log:
+                axes.set_xscale("log")
+        handles = {handle.get_label(): handle for axes in all_axes[0] for handle in axes.get_legend_handles_labels()[0]}
+        figure.legend(list(handles.values()), list(handles), loc="outside right center", frameon=False)
+        figure.savefig(path, metadata={"Date": None})
+        plt.close(figure)
+    return path
+
+
+def _draw(axes, one: Series, colour: str) -> None:
+    order = sorted(range(len(one.x)), key=lambda i: one.x[i]) if one.line else range(len(one.x))
+    x, y = [one.x[i] for i in order], [one.y[i] for i in order]
+    if one.low is not None and one.high is not None:
+        low, high = [one.low[i] for i in order], [one.high[i] for i in order]
+        if one.line:
+            axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+        else:
+            below, above = ([abs(a - b) for a, b in zip(y, end, strict=True)] for end in (low, high))
+            axes.errorbar(x, y, [below, above], fmt="none", color=colour, alpha=0.5)
+    axes.plot(x, y, one.dash if one.line else "", color=colour, marker="o", markersize=5, label=one.label)
+    for i in range(len(order)) if one.names else ():
+        axes.annotate(one.names[order[i]], (x[i], y[i]), xytext=(6, 4), textcoords="offset points", fontsize=8, color=colour)  # type: ignore[index] # names given

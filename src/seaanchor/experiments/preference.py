@@ -1,0 +1,202 @@
+"""Experiments on preference optimization (arXiv 2411.08923): drawn words, retention, ablations."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from seaanchor.checkpoint import write_atomic
+from seaanchor.config import AnchorConfig, RunConfig
+from seaanchor.evaluation.run import Protocol
+from seaanchor.evaluation.typographic import TypographicPlan
+from seaanchor.experiments.arms import Arm, grid
+from seaanchor.experiments.engine import Look, Row, measure, run_arms, save_rows
+from seaanchor.experiments.experiment import Bench, Experiment, Section
+from seaanchor.experiments.figures import Series, panels
+from seaanchor.experiments.mixing import interpolate
+from seaanchor.experiments.tables import Cell, Column, as_csv, markdown, share, summarise
+from seaanchor.recipes import dpo_linear_tiny, dpo_lore_tiny, dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
+
+PHOTOS, SIZES = "photos-mini/test", (0.14, 0.25)
+DRAWN = Look((PHOTOS,), Protocol((), suites=("typographic", "reading"), typographic=TypographicPlan("odd", "unseen", SIZES)))
+UNTOUCHED = "untouched"
+
+
+def _closed(row: Row) -> float | None:
+    """Share of the gap between the untouched model's accuracy under drawn words and the model's own ceiling that is closed."""
+    base, ceiling = (source["typographic." + key]["accuracy"] for source, key in ((row.reference, "attacked"), (row.numbers, "unreadable")))
+    return None if row.arm == UNTOUCHED or ceiling <= base else (row.numbers["typographic.attacked"]["accuracy"] - base) / (ceiling - base)
+
+
+COLUMNS = (
+    share("O, clean %", "typographic.clean"), share("T, word drawn %", "typographic.attacked"), share("drawn word wins %", "typographic.attack_word"),
+    share("object above word %", "typographic.two_way"), share("unreadable cover %", "typographic.unreadable"),
+    Column("gap closed %", _closed, 0), share("reading %", "reading.reading"),
+)  # fmt: skip
+
+
+def towers() -> dict[str, RunConfig]:
+    """The five objectives on the whole image tower."""
+    return {
+        "CE": typographic_ce_tiny(), "DPO + KL": dpo_tiny(), "IPO + KL": ipo_tiny(), "KTO + KL": kto_tiny(), "DPO + Lagrangian": dpo_lore_tiny(),
+    }  # fmt: skip
+
+
+def maps() -> dict[str, RunConfig]:
+    """The same on one linear map."""
+    base = dpo_linear_tiny()
+    found = {name: replace(base, objective=recipe.objective) for name, recipe in towers().items()}
+    held = AnchorConfig("lagrangian", on="distribution", rho=0.1, dual_lr=1e-4, initial_multiplier=0.1, max_multiplier=20.0)
+    return found | {"CE": replace(found["CE"], anchor=AnchorConfig()), "DPO + Lagrangian": replace(found["DPO + Lagrangian"], anchor=held)}
+
+
+def untouched(rows: Sequence[Row]) -> list[Row]:
+    """The reference's own numbers as an arm of their own, once a data set."""
+    seen = {row.dataset: row for row in reversed(rows)}
+    return [replace(row, arm=UNTOUCHED, seed=-1, numbers=row.reference) for row in reversed(seen.values())]
+
+
+def _table(rows: Sequence[Row], columns: Sequence[Column], bench: Bench, name: str = "table") -> tuple[str, dict[str, dict[str, Cell]]]:
+    table = summarise(rows, columns)
+    write_atomic(bench.output / f"{name}.csv", as_csv(table, columns))
+    return markdown(table, columns), table
+
+
+def run_typographic(bench: Bench) -> Section:
+    """Every objective on the tower and on the map, with words and fonts that no training saw."""
+    arms = [Arm(f"{name}, tower", config) for name, config in towers().items()] + [Arm(f"{name}, map", config) for name, config in maps().items()]
+    rows = run_arms(arms, bench.seeds, [DRAWN], bench.output)
+    averaged = [
+        replace(row, arm=f"{arm.name}, averaged") for arm in arms if arm.config.average != "none" for seed in bench.seeds
+        for row in measure(arm, seed, bench.output / f"seed-{seed}" / arm.name / "export-averaged", [DRAWN], bench.output)
+    ]  # fmt: skip
+    every = [*untouched(rows), *rows, *averaged]
+    save_rows(every, bench.output / "rows.json")
+    text, table = _table(every, COLUMNS, bench)
+    series = [
+        Series(kind, *zip(*((100 * c["O, clean %"].mean, 100 * c["T, word drawn %"].mean) for c in cells), strict=True), line=False, names=names)
+        for kind, ending in (("untouched", UNTOUCHED), ("tower", ", tower"), ("tower, averaged weights", ", averaged"), ("linear map", ", map"))
+        for names, cells in [zip(*((name.partition(",")[0], c) for name, c in table.items() if name.endswith(ending)), strict=True)]
+    ]
+    panels([("What the cure costs", "accuracy on clean photos, %", "accuracy with a wrong word drawn, %", series)], bench.output / "figure.svg")
+    note = (
+        f"Mean over seeds {', '.join(map(str, bench.seeds))}, range in brackets; n = 800 photos of `photos-mini/test`, drawn words of odd number in "
+        "unseen fonts (training: even number, training fonts). *Unreadable cover*: the same box and colours with glyphs nobody can read, which no cure "
+        "can win back; *gap closed*: of the way from the untouched model's T to the model's own accuracy under that cover.\n\n"
+    )
+    return Section(note + text + "\n![clean accuracy against accuracy with a wrong word drawn](figure.svg)\n", ("figure.svg",))
+
+
+ALPHAS = (0.25, 0.5, 0.75, 1.0)
+
+
+def run_retention(bench: Bench) -> Section:
+    """Zero-shot accuracy on sets that took no part, at equal accuracy under drawn words: each model and its interpolations with the reference."""
+    others = ("emoji/test", *(path for _, path in bench.extra))
+    look = Look(others, Protocol((), samples=2000))
+    rows: list[Row] = []
+    for name, config in towers().items():
+        arm = Arm(name, config)
+        run_arms([Arm(f"{name}, tower", config)], bench.seeds, [], bench.output.parent / "typographic")  # those runs are shared
+        for seed in bench.seeds:
+            tuned = bench.output.parent / "typographic" / f"seed-{seed}" / f"{name}, tower" / "export"
+            for alpha in ALPHAS:
+                model = interpolate(config.model, str(tuned), alpha, bench.output / "mixed" / f"seed-{seed}" / f"{name} alpha={alpha:g}")
+                rows += measure(arm, seed, model, [DRAWN, look], bench.output, f"{name} α={alpha:g}")
+    every = [*untouched(rows), *rows]
+    save_rows(every, bench.output / "rows.json")
+    labels = {path: label for label, path in (("emoji", "emoji/test"), *bench.extra)}
+    columns = (
+        share("T, word drawn %", "typographic.attacked", PHOTOS), share("O, clean %", "typographic.clean", PHOTOS),
+        share("reading %", "reading.reading", PHOTOS),
+        *(share(f"{label} %", "clean", path) for path, label in labels.items()),
+    )
+    text, table = _table(every, columns, bench)
+    figure = [
+        (label, "accuracy with a wrong word drawn, %", f"zero-shot accuracy on {label}, %", [
+            Series(name, *zip(*((100 * c["T, word drawn %"].mean, 100 * c[f"{label} %"].mean) for c in (
+                table[UNTOUCHED], *(table[f"{name} α={a:g}"] for a in ALPHAS))), strict=True)) for name in towers()
+        ]) for label in labels.values()
+    ]  # fmt: skip
+    panels(figure, bench.output / "figure.svg")
+    levels = _at_equal(table, [f"{label} %" for label in labels.values()] + ["reading %"])
+    note = (
+        "α mixes the weights of the reference (0) and of the trained model (1), so that every method is a curve and can be read at equal accuracy under "
+        f"drawn words; mean over seeds {', '.join(map(str, bench.seeds))}.\n\n"
+    )
+    return Section(note + text + "\n" + levels + "\n![accuracy elsewhere against accuracy with a wrong word drawn](figure.svg)\n", ("figure.svg",))
+
+
+def _at_equal(table: dict[str, dict[str, Cell]], titles: Sequence[str]) -> str:
+    """What every method retains at the same T: read off its curve between two mixtures, at the largest T that all reach."""
+    curves = {name: [table[UNTOUCHED], *(table[f"{name} α={a:g}"] for a in ALPHAS)] for name in towers()}
+    level = min(max(c["T, word drawn %"].mean for c in curve) for curve in curves.values())
+    head = f"At T = {100 * level:.1f} %, the most that all reach, between the two nearest mixtures:\n"
+    lines = [head, f"| | {' | '.join(titles)} |", "|" + " --- |" * (len(titles) + 1)]
+    for name, curve in curves.items():
+        cells = [f"{100 * crossing([c['T, word drawn %'].mean for c in curve], [c[t].mean for c in curve], level):.1f}" for t in titles]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def crossing(x: Sequence[float], y: Sequence[float], level: float) -> float:
+    """y where a broken line first reaches x = level, from its start.
+
+    >>> crossing([0.0, 1.0, 3.0], [10.0, 8.0, 0.0], 2.0)
+    4.0
+    """
+    for i in range(1, len(x)):
+        if x[i] >= level > x[i - 1]:
+            share_ = (level - x[i - 1]) / (x[i] - x[i - 1])
+            return y[i - 1] + share_ * (y[i] - y[i - 1])
+    return y[max(range(len(x)), key=lambda i: x[i])]
+
+
+SWEPT = (0.01, 0.05, 0.1, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
+
+
+def _ablation(setting: str, values: Sequence[float], label: str, log: bool):
+    """An experiment that varies one setting of `dpo-tiny`."""
+
+    def run(bench: Bench) -> Section:
+        look = Look((PHOTOS, "emoji/test"), DRAWN.protocol)
+        arms = grid(replace(dpo_tiny(), epochs=6), {setting: values})
+        rows = run_arms(arms, bench.seeds, [look], bench.output)
+        columns = (*(replace(c, read=_on(PHOTOS, c)) for c in COLUMNS), share("emoji %", "clean", "emoji"))
+        text, table = _table([*untouched(rows), *rows], columns, bench)
+        titles = {
+            "O, clean %": "clean photos", "T, word drawn %": "wrong word drawn", "drawn word wins %": "drawn word wins",
+            "unreadable cover %": "unreadable cover", "reading %": "reading a word", "emoji %": "emoji, took no part",
+        }  # fmt: skip
+        x = [float(arm.settings[setting]) for arm in arms]
+        series = [
+            Series(name, x, *([100 * getattr(table[arm.name][t], end) for arm in arms] for end in ("mean", "low", "high"))) for t, name in titles.items()
+        ]
+        panels([(f"DPO against drawn words: {label}", label, "accuracy or rate, %", series)], bench.output / "figure.svg", log=log)
+        seeds = ", ".join(map(str, bench.seeds))
+        note = f"`dpo-tiny` with 6 passes and other values of `{setting}`, seeds {seeds}; columns as in the table of all objectives.\n\n"
+        return Section(note + text + f"\n![measures against {label}](figure.svg)\n", ("figure.svg",))
+
+    return run
+
+
+def _on(dataset: str, column: Column):
+    return lambda row: column.read(row) if row.dataset == dataset else None
+
+
+PAPER = "arXiv 2411.08923"
+
+EXPERIMENTS = (
+    Experiment(
+        "typographic", "Words drawn on images", f"{PAPER}, table 1: preference optimization takes drawn words their power and keeps clean accuracy.", 60,
+        run_typographic,
+    ),
+    Experiment("retention", "What is retained", f"{PAPER}: preference optimization retains more of a model than cross-entropy does.", 20, run_retention),
+    Experiment("po-beta", "The sharpness β", f"{PAPER} sweeps β over the values below.", 10, _ablation("objective.beta", SWEPT, "β", True)),
+    Experiment("po-lambda", "The weight λ of the KL", f"{PAPER} sweeps λ over the values below.", 10, _ablation("anchor.weight", SWEPT, "λ", True)),
+    Experiment(
+        "po-variants", "Drawings of each image", f"{PAPER}: more typographic variants of each image help.", 5,
+        _ablation("perturbation.variants", (1, 3, 5, 10), "drawings of each photo", False),
+    ),
+    Experiment(
+        "po-data", "Data size", f"{PAPER}: few images are enough.", 4, _ablation("train_samples", (100, 200, 400, 800), "training photos", False)
+    ),
+)  # fmt: skip

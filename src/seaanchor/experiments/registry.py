@@ -1,0 +1,24 @@
+"""All experiments by name, and how one is run."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from seaanchor.errors import SeaAnchorError
+from seaanchor.experiments import preference
+from seaanchor.experiments.experiment import Bench, Experiment, write_section
+
+EXPERIMENTS: dict[str, Experiment] = {e.name: e for e in preference.EXPERIMENTS}
+
+
+def reproduce(name: str, bench: Bench, docs: Path | None) -> Path:
+    """Run an experiment, or what is missing of it, and write its section.
+
+    Raises:
+        SeaAnchorError: no experiment of that name.
+    """
+    if name not in EXPERIMENTS:
+        near = get_close_matches(name, EXPERIMENTS, n=1, cutoff=0.4)
+        change = f"did you mean {near[0]}?" if near else "see `seaanchor reproduce`"
+        raise SeaAnchorError(f"no experiment is called {name!r}", f"one of {', '.join(EXPERIMENTS)}", change)
+    bench.output.mkdir(parents=True, exist_ok=True)
+    return write_section(EXPERIMENTS[name], EXPERIMENTS[name].run(bench), bench, docs)

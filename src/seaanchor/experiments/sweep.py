@@ -1,0 +1,112 @@
+"""`seaanchor sweep`: a grid or a list over any settings of a recipe, as one table and one front."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seaanchor.checkpoint import write_atomic
+from seaanchor.config import RunConfig
+from seaanchor.errors import SeaAnchorError
+from seaanchor.experiments.arms import Arm, grid, one
+from seaanchor.experiments.engine import Look, Row, run_arms, save_rows
+from seaanchor.experiments.figures import Series, panels
+from seaanchor.experiments.tables import Cell, as_csv, markdown, share, summarise, value
+
+UNTOUCHED = "untouched"
+SHOWN = 12  # columns of the printed table; numbers.csv has all
+
+
+def parse_vary(items: Sequence[str]) -> dict[str, list[str]]:
+    """`anchor.rho=0.03,0.1` → {"anchor.rho": ["0.03", "0.1"]}; a tuple's members are joined by `+`.
+
+    Raises:
+        SeaAnchorError: an item of another form, a setting given twice.
+
+    >>> parse_vary(["anchor.rho=0.03,0.1"])
+    {'anchor.rho': ['0.03', '0.1']}
+    """
+    found: dict[str, list[str]] = {}
+    for item in items:
+        name, equals, values = item.partition("=")
+        listed = [v.strip() for v in values.split(",") if v.strip()]
+        if not equals or not listed:
+            raise SeaAnchorError(f"--vary {item}", "a setting and its values, such as anchor.rho=0.03,0.1", "write it so")
+        if name in found:
+            raise SeaAnchorError(f"--vary {name} is given twice", "each setting once", "join the values by commas")
+        found[name] = listed
+    return found
+
+
+def read_points(file: Path) -> list[dict[str, Any]]:
+    """A YAML list of mappings, setting → value: points that are no grid.
+
+    Raises:
+        SeaAnchorError: missing file, or something other than such a list.
+    """
+    import yaml
+
+    try:
+        points = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SeaAnchorError(f"{file} could not be read ({error})", "a YAML list of settings", "write - {anchor.rho: 0.1, lr: 1.0e-4} on each line") from error
+    if not isinstance(points, list) or not points or not all(isinstance(p, dict) and p for p in points):
+        raise SeaAnchorError(f"{file} holds no list of settings", "one mapping a line", "write - {anchor.rho: 0.1, lr: 1.0e-4} on each line")
+    return [{str(key): setting for key, setting in point.items()} for point in points]
+
+
+def sweep(
+    base: RunConfig, vary: dict[str, list[str]], points: Sequence[dict[str, Any]], seeds: Sequence[int], look: Look, x: str, y: str
+) -> list[Row]:
+    """Train and evaluate every point with every seed, and write numbers.csv, table.csv, table.md, front.svg to the base's output folder.
+
+    Args:
+        base: settings that all share; its output is the sweep's folder.
+        vary: a grid; points: a list. Their arms are joined.
+        seeds: of every arm.
+        look: data sets and protocol.
+        x, y: measures of the front's axes, such as `clean` and `apgd 2/255`.
+
+    Raises:
+        SeaAnchorError: nothing to vary, a setting that does not exist, an axis that was not measured.
+    """
+    arms: list[Arm] = (grid(base, vary) if vary else []) + [one(base, point) for point in points]
+    if not arms:
+        raise SeaAnchorError("a sweep without --vary and without --points", "settings to vary", "try --vary anchor.rho=0.03,0.1")
+    rows = run_arms(arms, seeds, [look], base.output)
+    for dataset in dict.fromkeys(row.dataset for row in rows):
+        mine = [row for row in rows if row.dataset == dataset]
+        _write(mine, base.output / "".join(c if c.isalnum() or c in "-." else "_" for c in dataset.strip("/"))[-60:], x, y)
+    save_rows(rows, base.output / "rows.json")
+    return rows
+
+
+def _write(rows: list[Row], folder: Path, x: str, y: str) -> None:
+    """Table and front of one data set."""
+    names = [name for name in rows[0].numbers if not name.startswith("drift.deciles")]
+    for axis in (x, y):
+        if axis not in names:
+            raise SeaAnchorError(f"the axis {axis!r} was not measured", f"one of {', '.join(names)}", "correct --x or --y, or add its suite")
+    columns = [share(n, n) if "n" in rows[0].numbers[n] else value(n, n) for n in [x, y, *(n for n in names if n not in (x, y))]]
+    untouched = Row(UNTOUCHED, -1, rows[0].dataset, rows[0].reference, rows[0].reference)
+    table = summarise([untouched, *rows], columns)
+    write_atomic(folder / "table.csv", as_csv(table, columns))
+    shown = markdown(table, columns[:SHOWN])
+    write_atomic(folder / "table.md", shown)
+    panels([(rows[0].dataset, x, y, _series(table, rows, x, y))], folder / "front.svg")
+    print(f"\n{rows[0].dataset}, shares in %\n\n{shown}\nfront: {folder / 'front.svg'}")
+
+
+def _series(table: dict[str, dict[str, Cell]], rows: list[Row], x: str, y: str) -> list[Series]:
+    """One line for each value of all settings but the last, which runs along it."""
+    scale = {axis: 100.0 if "n" in rows[0].numbers[axis] else 1.0 for axis in (x, y)}
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for arm, settings in {row.arm: row.settings for row in rows}.items():
+        *others, last = settings.items() if settings else [("", arm)]
+        groups.setdefault(", ".join(f"{k} {v}" for k, v in others) or str(last[0]), []).append((arm, str(last[1])))
+    found = [Series(UNTOUCHED, [scale[x] * table[UNTOUCHED][x].mean], [scale[y] * table[UNTOUCHED][y].mean], line=False)]
+    for label, members in groups.items():
+        cells = [table[arm] for arm, _ in members]
+        low, high = ([scale[y] * getattr(c[y], end) for c in cells] for end in ("low", "high"))
+        names = [name for _, name in members]
+        found.append(Series(label, [scale[x] * c[x].mean for c in cells], [scale[y] * c[y].mean for c in cells], low, high, line=False, names=names))
+    return found

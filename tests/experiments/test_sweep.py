@@ -1,0 +1,93 @@
+"""A small sweep for real, from the command line: trained, killed nowhere, evaluated, drawn; and what is refused."""
+
+import csv
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from seaanchor.cli_experiments import parse_seeds
+from seaanchor.errors import SeaAnchorError
+from seaanchor.experiments.sweep import parse_vary, read_points
+
+
+def call(monkeypatch, *arguments: str, code: int = 0) -> None:
+    """The command line in this process; success ends with code 0."""
+    import sys
+
+    from seaanchor.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["seaanchor", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
+
+
+def test_a_sweep_trains_every_point_and_draws_their_front(tmp_path: Path, clip_folder: Path, image_folder: Path, monkeypatch, capsys):
+    arguments = (
+        "sweep", "penalty", "--vary", "anchor.weight=0.1,10", "--seeds", "0,1", "--data", str(image_folder), "--suite", "clean,pgd,drift", "--epsilon", "2/255",
+        "--model", str(clip_folder), "--train-data", str(image_folder), "--max-steps", "2", "--batch-size", "4", "--perturbation.num-steps", "1",
+        "--num-steps", "10", "--output", str(tmp_path / "sweep"), "--device", "cpu", "--x", "drift.distance.mean", "--y", "clean",
+    )  # fmt: skip
+    call(monkeypatch, *arguments)
+    assert "front:" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "sweep" / "numbers.csv").open()))
+    assert {row["arm"] for row in rows} == {"anchor.weight=0.1", "anchor.weight=10.0"} and {row["seed"] for row in rows} == {"0", "1"}
+    assert {"clean", "pgd 2/255", "drift.distance.mean"} <= {row["measure"] for row in rows}
+    (front,) = (tmp_path / "sweep").glob("*/front.svg")
+    assert ET.fromstring(front.read_text()).tag.endswith("svg")
+    exports = {p: p.stat().st_mtime_ns for p in (tmp_path / "sweep").rglob("export/*")}
+    assert len(exports) >= 8
+    call(monkeypatch, *arguments)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "sweep").rglob("export/*")} == exports, "what is done is not done again"
+
+
+@pytest.mark.parametrize("item", ["anchor.rho", "anchor.rho=", "anchor.rho=,"])
+def test_a_setting_without_values_is_named(item):
+    with pytest.raises(SeaAnchorError, match=r"anchor\.rho"):
+        parse_vary([item])
+
+
+def test_a_setting_twice_is_an_error():
+    with pytest.raises(SeaAnchorError, match="twice"):
+        parse_vary(["lr=1", "lr=2"])
+
+
+def test_points_are_read_from_yaml(tmp_path: Path):
+    file = tmp_path / "points.yaml"
+    file.write_text("- {anchor.rho: 0.1, lr: 1.0e-4}\n- {anchor.rho: 0.2}\n")
+    assert read_points(file) == [{"anchor.rho": 0.1, "lr": 1e-4}, {"anchor.rho": 0.2}]
+    for text in ("rho: 1\n", "- 3\n", "", "[: {"):
+        file.write_text(text)
+        with pytest.raises(SeaAnchorError, match=r"points\.yaml"):
+            read_points(file)
+
+
+def test_seeds():
+    assert parse_seeds("0,2") == (0, 2)
+    for text in ("a", "1,1", ""):
+        with pytest.raises(SeaAnchorError, match="--seeds"):
+            parse_seeds(text)
+
+
+def test_an_unknown_experiment_gets_the_nearest_name(monkeypatch, capsys):
+    call(monkeypatch, "reproduce", "typografic", code=2)
+    assert "did you mean typographic?" in capsys.readouterr().err
+
+
+def test_mixing_takes_the_straight_line_between_two_models(tmp_path: Path, clip_folder: Path, image_folder: Path, tiny_run):
+    """At 0 the reference, at 1 the trained model, at a half the mean of both, weight by weight."""
+    from dataclasses import replace
+
+    from seaanchor.encoders.load import load_model
+    from seaanchor.experiments.mixing import interpolate
+    from seaanchor.recipes import fare
+    from seaanchor.train import train
+
+    tuned = train(replace(tiny_run(fare()), lr=0.01)) / "export"
+    start, end = (dict(load_model(str(m)).encoder.named_parameters()) for m in (clip_folder, tuned))
+    assert any((start[name] - end[name]).abs().max() > 1e-3 for name in start)
+    for alpha in (0.0, 0.5, 1.0):
+        mixed = dict(load_model(str(interpolate(str(clip_folder), str(tuned), alpha, tmp_path / f"mix{alpha}"))).encoder.named_parameters())
+        for name in start:
+            assert (mixed[name] - ((1 - alpha) * start[name] + alpha * end[name])).abs().max() < 1e-5
