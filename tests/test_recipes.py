@@ -42,7 +42,7 @@ PARTS = {
     "typographic-ce": (CrossEntropy, NoAnchor, None, Typographic, Full),
     "dpo-lore": (DPO, Lagrangian, embedding_constraint, Typographic, Full),
     "dpo-linear": (DPO, Penalty, distribution_constraint, Typographic, Linear),
-    "gender-flip": (DPO, NoAnchor, None, AttributeSwap, Linear),
+    "gender-flip": (IPO, NoAnchor, None, AttributeSwap, Linear),
 }
 TEXTS = ("a man is running", "a woman is running", "a man is cooking", "a woman is cooking")
 
