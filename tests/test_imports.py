@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "flops": {"errors", "config", "parts"},
     "evaluation": {"errors", "config", "parts", "perturbations", "lettering", "encoders", "data", "checkpoint", "runs"},
     "export": {"errors", "checkpoint", "encoders", "adapters"},
-    "report": {"errors", "config", "runs"},
+    "report": {"errors", "parts", "config", "checkpoint", "progress", "runs", "encoders", "data", "perturbations"},
     "zoo": {"errors", "checkpoint", "encoders", "export", "lettering"},
     "step": {"errors", "config", "parts", "method", "averaging", "runs", "tracking"},
 }

@@ -35,6 +35,7 @@ class Series:
         return next((m for m in self.measures if m.key == key), None)
 
 
+FEW = 2  # models whose bands can be told apart
 CLEAN = ("clean", "Clean images", "top-1")
 
 
@@ -99,7 +100,7 @@ def radius_curve(dataset: str, series: Sequence[Series], constant: float | None)
     rows = shared_radii(series)
     if not rows or any(s.find(CLEAN) is None for s in series):
         return None
-    euclidean = rows[0].group.endswith("l2")
+    euclidean = rows[0].group.endswith("ℓ2")
     scale = 1 if euclidean else 255
     keys = [CLEAN, *(m.key for m in rows if m.epsilon > 0)]
     xs = [0.0, *(scale * m.epsilon for m in rows if m.epsilon > 0)]
@@ -107,15 +108,17 @@ def radius_curve(dataset: str, series: Sequence[Series], constant: float | None)
         if constant is not None:
             axes.axhline(100 * constant, color=STAND_IN["muted"], lw=1, ls=":")
             axes.annotate(
-                "constant answer", (1, 100 * constant), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", ha="right",
-                color=STAND_IN["muted"], fontsize=8.5,
+                "constant answer", (0, 100 * constant), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points", color=STAND_IN["muted"],
+                fontsize=8.5,
             )  # fmt: skip
         first = [s.find(key) for s in series[:1] for key in keys]
+        show = _band if len(series) <= FEW else _bars  # many bands hide each other
         if all(m and m.reference for m in first):
-            _band(axes, xs, [m.reference for m in first if m and m.reference], STAND_IN["muted"], "--", None)
-        for s in series:
-            _band(axes, xs, [m.value for key in keys if (m := s.find(key))], colour(s.number), "-", marker(s.number))
-        axes.set(xlabel="ε, l2" if euclidean else "ε, 255ths of the pixel range (l∞)", ylabel="top-1 accuracy, %", ylim=(0, None))
+            show(axes, xs, [m.reference for m in first if m and m.reference], STAND_IN["muted"], "--", None)
+        for i, s in enumerate(series):
+            aside = 0.0 if show is _band else 0.012 * max(xs) * (i - (len(series) - 1) / 2)
+            show(axes, [x + aside for x in xs], [m.value for key in keys if (m := s.find(key))], colour(s.number), "-", marker(s.number))
+        axes.set(xlabel="ε (ℓ2)" if euclidean else "ε, 255ths of the pixel range (ℓ∞)", ylabel="top-1 accuracy, %", ylim=(0, None))
         axes.set_xticks(xs)
         axes.set_xticklabels([f"{x:.3g}" for x in xs])
     return Figure(dataset, done[0], f"{rows[0].group}. ε = 0 is the clean image.")
@@ -125,6 +128,12 @@ def _band(axes: Any, xs: Sequence[float], values: Sequence[Value], ink: str, das
     ends = [(v.value if v.low is None else v.low, v.value if v.high is None else v.high) for v in values]
     axes.fill_between(xs, [100 * low for low, _ in ends], [100 * high for _, high in ends], color=ink, alpha=0.13, lw=0)
     axes.plot(xs, [100 * v.value for v in values], dash, color=ink, marker=shape, markersize=4.5)
+
+
+def _bars(axes: Any, xs: Sequence[float], values: Sequence[Value], ink: str, dash: str, shape: str | None) -> None:
+    whiskers = [[_whisker(v)[end][0] for v in values] for end in (0, 1)]
+    axes.errorbar(xs, [100 * v.value for v in values], yerr=whiskers, fmt="none", color=ink, elinewidth=0.9, alpha=0.6)
+    axes.plot(xs, [100 * v.value for v in values], dash, color=ink, marker=shape, markersize=5)
 
 
 SLIDER = {
@@ -155,24 +164,37 @@ def slider(run: Run) -> Figure | None:
 
 
 def training(runs: Sequence[tuple[int, Run]]) -> list[Figure]:
-    """Clean distance, violation rate and multiplier over the batches of each run, and accuracy on validation sets where it was looked at."""
+    """Clean distance, violation rate, multiplier and objective over the batches of each run, and accuracy on validation sets where it was looked at.
+
+    Runs of a linear map are not in the first two: it may turn both embeddings together, which moves every embedding and changes no answer.
+    """
     figures = []
-    logged = [(number, run) for number, run in runs if any("clean_distance" in row for row in run.rows)]
-    if logged:
+    logged = [(number, run) for number, run in runs if run.rows]
+    towers = [(number, run) for number, run in logged if _kind(run, "adapter") != "linear" and any("clean_distance" in row for row in run.rows)]
+    if towers:
         figures.append(_over_batches(
-            logged, "clean_distance", "Distance of clean images from the reference", "relative squared distance", 1.0, bounds=True,
+            towers, "clean_distance", "Distance of clean images from the reference", "relative squared distance", 1.0, bounds=True,
             note="Mean of the batch. Dashed: ρ, what the run is held to or counted against.",
         ))  # fmt: skip
         note = "Share of clean images in the batch that are further from the reference than ρ."
-        figures.append(_over_batches(logged, "violation_rate", "Violation rate", "share of the batch, %", 100.0, note=note))
+        figures.append(_over_batches(towers, "violation_rate", "Violation rate", "share of the batch, %", 100.0, note=note))
     multiplied = [(number, run) for number, run in logged if any("multiplier" in row for row in run.rows)]
     if multiplied:
         note = "Line: mean over the batch's images. Band: 10 % to 90 % of them."
         figures.append(_over_batches(multiplied, "multiplier", "Multiplier λ", "λ", 1.0, ("multiplier_p10", "multiplier_p90"), note=note))
+    for kind in dict.fromkeys(_kind(run, "objective") for _, run in logged):  # losses of different kinds are not to be compared
+        alike = [(number, run) for number, run in logged if _kind(run, "objective") == kind]
+        key = next((key for key in ("loss", "adversarial_loss") if all(any(key in row for row in run.rows) for _, run in alike)), None)
+        if key is not None:
+            figures.append(_over_batches(alike, key, f"Objective {kind}", "loss", 1.0, note="Mean over the batch's attacked images or preferences."))
     looked = [(number, run) for number, run in runs if run.looks]
     for name in sorted({name for _, run in looked for row in run.looks for name in row["eval"]}):
         figures.append(_looks(name, looked))
     return figures
+
+
+def _kind(run: Run, part: str) -> str:
+    return str((run.config.get(part) or {}).get("kind"))
 
 
 def _over_batches(
@@ -190,6 +212,7 @@ def _over_batches(
                 owners = [number for number, run in runs if any(row.get("rho") == rho for row in run.rows)]
                 axes.axhline(rho, color=colour(owners[0]) if len(owners) == 1 and len(runs) > 1 else STAND_IN["ink"], lw=1, ls="--")
         axes.set(xlabel="batch", ylabel=unit)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylim(bottom=0, top=103 if scale == 100 else None)
     return Figure(title, done[0], note)
 
@@ -202,28 +225,46 @@ def _looks(name: str, runs: Sequence[tuple[int, Run]]) -> Figure:
                 if rows:
                     axes.plot(*zip(*rows, strict=True), dash, color=colour(number))
         axes.set(xlabel="batch", ylabel="top-1 accuracy, %", ylim=(0, None))
+        axes.xaxis.get_major_locator().set_params(integer=True)
     return Figure(f"{name} while training", done[0], "Solid: clean. Dashed: attacked, by PGD at the training ε or by a drawn word. Dotted: the drawn word wins. A few images: a trend, not a result.")
 
 
 def drift(dataset: str, found: Sequence[tuple[int, dict[str, Any]]], bounds: Sequence[float]) -> Figure | None:
-    """How far clean images have moved, by their rank; `found` holds each model's drift, `bounds` every ρ.
+    """How far clean images have moved, by their rank, on a logarithmic scale; `found` holds each model's drift, `bounds` every ρ.
 
     Results of the first format have no deciles: median, 90 % and largest are drawn as points.
     """
-    if not found:
+    curves = [(number, *_curve(values)) for number, values in found]
+    least = min((y for _, _, ys in curves for y in ys if y > 0), default=None)
+    if least is None:
         return None
     with plot(f"Distance of clean images from the reference on {dataset}") as (axes, done):
-        for number, values in found:
-            deciles = values.get("deciles")
-            if deciles:
-                axes.plot([100 * i / (len(deciles) - 1) for i in range(len(deciles))], deciles, color=colour(number), marker=marker(number), markersize=4)
-            else:
-                axes.plot([50, 90, 100], [values["distance"][key] for key in ("p50", "p90", "max")], marker(number), color=colour(number), markersize=6)
+        for number, shares, distances in curves:
+            dash = "-" if len(distances) > len(QUANTILES) else "none"
+            axes.plot(shares, [max(y, least) for y in distances], ls=dash, color=colour(number), marker=marker(number), markersize=4.5)
+        axes.set_yscale("log")
         for rho in sorted(set(bounds)):
             axes.axhline(rho, color=STAND_IN["ink"], lw=1, ls="--")
-            axes.annotate(f"ρ = {rho:g}", (0, rho), xycoords=("axes fraction", "data"), xytext=(3, 3), textcoords="offset points", fontsize=8.5)
-        axes.set(xlabel="share of images that moved no further, %", ylabel="relative squared distance", xlim=(-2, 102), ylim=(0, None))
+            axes.annotate(
+                f"ρ = {rho:g}", (1, rho), xycoords=("axes fraction", "data"), xytext=(-3, 3), textcoords="offset points", ha="right", fontsize=8.5,
+                bbox={"boxstyle": "square,pad=0.1", "facecolor": STAND_IN["page"], "edgecolor": "none", "alpha": 0.75},
+            )  # fmt: skip
+        axes.set(xlabel="share of images that moved no further, %", ylabel="relative squared distance", xlim=(-2, 102))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
+        axes.tick_params(axis="y", which="minor", labelsize=9, width=0.5, color=STAND_IN["muted"], labelcolor=STAND_IN["ink"])
     return Figure(dataset, done[0])
+
+
+QUANTILES = {"p50": 50.0, "p90": 90.0, "max": 100.0}
+
+
+def _curve(values: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Shares of images in per cent, and the distances that they do not exceed."""
+    deciles = values.get("deciles")
+    if deciles:
+        return [100 * i / (len(deciles) - 1) for i in range(len(deciles))], list(deciles)
+    return list(QUANTILES.values()), [values["distance"][key] for key in QUANTILES]
 
 
 __all__ = ["Figure", "Series", "ball_text", "drift", "focus", "radius", "radius_curve", "shared_radii", "slider", "trade_off", "training"]

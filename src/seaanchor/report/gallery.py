@@ -28,7 +28,7 @@ from seaanchor.report.measures import ATTACKS, ball_text, radius
 from seaanchor.report.radii import trained_radius
 from seaanchor.report.sources import Entry, Result
 
-LOOKED_AT = 4  # images tried for each one shown
+CHUNK, CHUNKS = 4, 3  # images looked at at a time for each one shown, and how often until both kinds are found
 ANSWERS = 5
 TARGETED_CLASSES = 4  # fewest that the targeted attack is defined for
 Logits = Callable[[Tensor], Tensor]
@@ -200,7 +200,7 @@ def _gradient(entry: Entry, result: Result, num_classes: int) -> _Attack:
     shown_as = "PGD" if name == "pgd" else "APGD-CE" if name == "apgd-ce" or not targeted else "APGD"
     text = f"{shown_as}, {steps} steps, ε = {radius(row['epsilon'])} ({ball_text(row.get('norm'))})"
     if ball.norm == "linf":
-        return _Attack(text, attacked, f"difference, {0.5 / row['epsilon']:.3g} times", lambda delta_BCHW: 0.5 + delta_BCHW / (2 * row["epsilon"]))
+        return _Attack(text, attacked, f"difference, {0.5 / row['epsilon']:.0f} times", lambda delta_BCHW: 0.5 + delta_BCHW / (2 * row["epsilon"]))
     return _Attack(text, attacked, "difference, scaled to its largest value", _to_its_largest)
 
 
@@ -208,32 +208,70 @@ def _to_its_largest(delta_BCHW: Tensor) -> Tensor:
     return 0.5 + delta_BCHW / (2 * delta_BCHW.abs().amax((1, 2, 3), keepdim=True) + 1e-12)
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What came of a chunk of images, all of them right when clean: batch, attacked pixels, drawn words, logits before and after."""
+
+    batch: Batch
+    attacked_BCHW: Tensor
+    word_B: Tensor
+    before_BC: Tensor
+    after_BC: Tensor
+
+    @property
+    def kept(self) -> list[bool]:
+        return (self.after_BC.argmax(-1) == self.batch.label_B).tolist()
+
+
 def _pictures(
     attack: _Attack, logits: Logits, images: ImageList, names: Sequence[str], size: int, count: int, device: torch.device
 ) -> tuple[Picture, ...]:
-    """Images that are right when clean, about half of them fooled and half kept where there are both, in the list's order."""
-    total = min(len(images.paths), LOOKED_AT * count)
-    order = [i * len(images.paths) // total for i in range(total)]
-    batch = next(batches(FolderDataset(images, size), total, workers=0, order=order, skip_log=SkipLog(images)))
-    batch = Batch(batch.pixels_BCHW.to(device), batch.label_B.to(device), batch.index_B.to(device))  # type: ignore[union-attr] # labelled
+    """Images that are right when clean, about half of them fooled and half kept where both were found, in the order looked at."""
+    looks: list[_Look] = []
+    for order in _orders(len(images.paths), CHUNK * count, CHUNKS):
+        batch = next(batches(FolderDataset(images, size), len(order), workers=0, order=order, skip_log=SkipLog(images)))
+        if look := _look(attack, logits, batch, device):
+            looks.append(look)
+        kept = [k for look in looks for k in look.kept]
+        if min(sum(kept), len(kept) - sum(kept)) >= count // 2 and len(kept) >= count:
+            break
+    rows = [(look, i) for look in looks for i in range(len(look.kept))]
+    return tuple(_picture(*rows[place], attack, names) for place in chosen([look.kept[i] for look, i in rows], count))
+
+
+def _orders(total: int, chunk: int, chunks: int) -> list[list[int]]:
+    """Chunks of image numbers, each spread over the whole list, no number twice.
+
+    >>> _orders(10, 2, 3)
+    [[0, 5], [1, 6], [3, 8]]
+    """
+    every = [i * total // (chunk * chunks) for i in range(chunk * chunks)]
+    seen: set[int] = set()
+    orders = [[i for i in every[k::chunks] if not (i in seen or seen.add(i))] for k in range(chunks)]  # type: ignore[func-returns-value]
+    return [order for order in orders if order]
+
+
+def _look(attack: _Attack, logits: Logits, batch: Batch, device: torch.device) -> _Look | None:
+    if len(batch.index_B) == 0 or batch.label_B is None:
+        return None
+    batch = Batch(batch.pixels_BCHW.to(device), batch.label_B.to(device), batch.index_B.to(device))
     with torch.no_grad():
-        clean_BC = logits(batch.pixels_BCHW)
-    right = (clean_BC.argmax(-1) == batch.label_B).nonzero().squeeze(1)
+        before_BC = logits(batch.pixels_BCHW)
+    right = (before_BC.argmax(-1) == batch.label_B).nonzero().squeeze(1)
     if len(right) == 0:
-        return ()
-    batch = Batch(batch.pixels_BCHW[right], batch.label_B[right], batch.index_B[right])  # type: ignore[index] # labelled
+        return None
+    batch = Batch(batch.pixels_BCHW[right], batch.label_B[right], batch.index_B[right])  # type: ignore[index] # labelled, as above
     attacked_BCHW, word_B = attack.attacked(batch, logits)
     with torch.no_grad():
-        after_BC = logits(attacked_BCHW)
-    kept_B = after_BC.argmax(-1) == batch.label_B
-    difference_BCHW = attack.shown(attacked_BCHW - batch.pixels_BCHW)
-    pictures = []
-    for i in chosen(kept_B.tolist(), count):
-        label, word = int(batch.label_B[i]), int(word_B[i])  # type: ignore[index] # labelled
-        before, after = (_answers(scores[i], names, label, word) for scores in (clean_BC[right], after_BC))
-        shown = (_png(pixels[i]) for pixels in (batch.pixels_BCHW, attacked_BCHW, difference_BCHW))
-        pictures.append(Picture(*shown, names[label], names[word] if word >= 0 else "", bool(kept_B[i]), before, after))
-    return tuple(pictures)
+        return _Look(batch, attacked_BCHW, word_B, before_BC[right], logits(attacked_BCHW))
+
+
+def _picture(look: _Look, i: int, attack: _Attack, names: Sequence[str]) -> Picture:
+    label, word = int(look.batch.label_B[i]), int(look.word_B[i])  # type: ignore[index] # labelled
+    clean_1CHW, attacked_1CHW = look.batch.pixels_BCHW[i : i + 1], look.attacked_BCHW[i : i + 1]
+    shown = (_png(pixels_1CHW[0]) for pixels_1CHW in (clean_1CHW, attacked_1CHW, attack.shown(attacked_1CHW - clean_1CHW)))
+    before, after = (_answers(scores_BC[i], names, label, word) for scores_BC in (look.before_BC, look.after_BC))
+    return Picture(*shown, names[label], names[word] if word >= 0 else "", look.kept[i], before, after)
 
 
 def chosen(kept: Sequence[bool], count: int) -> list[int]:

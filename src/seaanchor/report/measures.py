@@ -126,8 +126,8 @@ def _numbers(result: dict[str, Any]) -> Iterator[Measure]:
 
 
 def ball_text(norm: str | None) -> str:
-    """`l∞` or `l2`."""
-    return "l2" if norm == "l2" else "l∞"
+    """`ℓ∞` or `ℓ2`."""
+    return "ℓ2" if norm == "l2" else "ℓ∞"
 
 
 def _robust(result: dict[str, Any]) -> Iterator[Measure]:

@@ -106,12 +106,12 @@ def render(sources: Sources, tables: Sequence[Dataset], csv_name: str, pictures:
     numbers = {entry.label: i for i, entry in enumerate(sources.entries)}
     runs = [_run_line(run, _number(run, sources.entries)) for run in sources.runs]
     checks = check_lines(tables)
-    main = [table for table in tables if table.side == "main"]
+    evaluated = {f.number for table in tables for f in table.found}
     trained = _trained(sources.entries)
     return environment.get_template("page.html.j2").render(
-        title=_title(sources.entries), entries=sources.entries, single=len(sources.entries) == 1, runs=runs, tables=main,
-        bias=[table for table in tables if table.side == "bias"], glance=glance(tables[0], trained) if tables else None,
-        legend=[(swatch(numbers[e.label]), e.label) for e in sources.entries], hollow=swatch(None), figures=_figures(sources, main, trained),
+        title=_title(sources.entries), entries=sources.entries, evaluated=[(swatch(numbers[e.label]), e.label) for e in sources.entries if numbers[e.label] in evaluated], runs=runs, tables=[table for table in tables if table.groups],
+        bias=[table for table in tables if table.bias], glance=glance(tables[0], trained) if tables else None,
+        legend=[(swatch(numbers[e.label]), e.label) for e in sources.entries], hollow=swatch(None), figures=_figures(sources, tables, trained),
         pictures=pictures, checks=checks, failed=sum(line.failed for line in checks), csv_name=csv_name, bar=bar, scale=_scale(tables),
         protocols=_protocols(sources.entries), settings=[(run.label, _yaml(run.config)) for run in sources.runs], papers=_papers(sources),
         versions=_versions(sources), version=__version__, has_steering_bias=any(_on_people(run) for run in sources.runs),
@@ -152,7 +152,7 @@ def _run_line(run: Run, number: int) -> RunLine:
         ("starts from", " ".join(str(config[key]) for key in ("model", "pretrained") if config.get(key))), ("trained on", str(config.get("train_data", "?"))),
         ("batches", f"{run.step:,}" if run.finished or run.total is None else f"{run.step:,} of {run.total:,}"), ("batch size", str(config.get("batch_size", "?"))),
         ("updates a batch", str(config.get("primal_steps", "?"))), ("learning rate", f"{config['lr']:g}" if isinstance(config.get("lr"), float) else str(config.get("lr", "?"))),
-        ("time in training", duration(seconds) if seconds else "not logged"), ("seed", str(config.get("seed", "?"))),
+        ("time in training", duration(seconds) if seconds >= 10 else f"{seconds:.1f} s" if seconds else "not logged"), ("seed", str(config.get("seed", "?"))),
     )  # fmt: skip
     of = "" if run.total is None else f" of {run.total:,}"
     unfinished = "" if run.finished else f"{run.label} has not finished: it has reached batch {run.step:,}{of}, and there is no export yet."

@@ -192,11 +192,10 @@ def _entries(runs: Sequence[Run], results: Sequence[Result]) -> tuple[Entry, ...
     names: dict[tuple[str, str], tuple[str, str]] = {}
     owners: dict[tuple[str, str], Run] = {}
     for run in runs:  # in the order they were named
-        for result in results:
-            if (suffix := _owner(result, [run])) is not None:
+        for suffix in EXPORTS.values():
+            if made := [result for result in results if _owner(result, [run]) == suffix]:
                 key = (str(run.folder), suffix)
-                grouped.setdefault(key, []).append(result)
-                names[key], owners[key] = (run.label + suffix, ""), run
+                grouped[key], names[key], owners[key] = made, (run.label + suffix, ""), run
         if not any(key[0] == str(run.folder) for key in grouped):
             key = (str(run.folder), "")
             grouped[key], names[key], owners[key] = [], (run.label, ""), run

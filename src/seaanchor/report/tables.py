@@ -4,13 +4,11 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from seaanchor.report.charts import CLEAN, Series, focus, shared_radii
 from seaanchor.report.measures import Measure, Value, measures
 from seaanchor.report.sources import Entry, Result
-
-Side = Literal["main", "bias"]
 
 
 @dataclass(frozen=True)
@@ -54,28 +52,33 @@ class Dataset:
         name: as it was given to `seaanchor evaluate`.
         found: the models evaluated on it.
         groups: what the table shows.
+        bias: the same of people in roles, which stands in a section of its own.
         folded: details that stand in a foldable part.
         about: number of images and classes, in words.
         constant: accuracy of a constant answer, if known.
         warnings: why numbers may not be comparable.
-        side: `bias` for sets of people in roles.
     """
 
     name: str
     found: tuple[Found, ...]
     groups: tuple[Group, ...]
+    bias: tuple[Group, ...]
     folded: tuple[Group, ...]
     about: str
     constant: float | None
     warnings: tuple[str, ...]
-    side: Side
 
 
 def datasets(entries: Sequence[Entry]) -> list[Dataset]:
-    """One record a data set, in the order in which they are met; those with attacked numbers first."""
+    """One record a data set: those of which most was measured first, then those of most images."""
     names = dict.fromkeys(str(result.data["dataset"]) for entry in entries for result in entry.results)
     tables = [_dataset(name, entries) for name in names]
-    return sorted(tables, key=lambda table: (table.side == "bias", -max(len({m.suite for m in f.measures}) for f in table.found)))
+
+    def weight(table: Dataset) -> tuple[int, int]:
+        suites = max(len({m.suite for m in f.measures}) for f in table.found)
+        return -suites, -max((m.value.n or 0 for f in table.found for m in f.measures), default=0)
+
+    return sorted(tables, key=weight)
 
 
 def _dataset(name: str, entries: Sequence[Entry]) -> Dataset:
@@ -87,12 +90,12 @@ def _dataset(name: str, entries: Sequence[Entry]) -> Dataset:
     keys = list(dict.fromkeys(m.key for f in found for m in f.measures))
     rows = [(key, _row(key, found)) for key in _grouped(keys)]
     folds = {m.key for f in found for m in f.measures if m.fold}
-    side: Side = "bias" if any(m.suite == "bias" for f in found for m in f.measures) else "main"
-    first = found[0].results[0].data
+    shown = [(key, row) for key, row in rows if key not in folds]
     return Dataset(
-        name, tuple(found), _groups([r for r in rows if r[0] not in folds]), _groups([r for r in rows if r[0] in folds]), _about(found),
-        first.get("constant_predictor"), _warnings(found), side,
+        name, tuple(found), _groups([r for r in shown if r[0][0] != "bias"]), _groups([r for r in shown if r[0][0] == "bias"]),
+        _groups([r for r in rows if r[0] in folds]), _about(found), found[0].results[0].data.get("constant_predictor"), _warnings(found),
     )  # fmt: skip
+
 
 
 def _merged(results: Sequence[Result]) -> tuple[Measure, ...]:
@@ -160,13 +163,13 @@ def glance(table: Dataset, trained: float | None) -> Glance:
         trained: ε of training, or None.
     """
     series = [f.series for f in table.found]
-    keys = [(CLEAN, "Clean", "top-1 accuracy")]
+    keys = [(CLEAN, "Clean", "top-1")]
     robust = [s for s in series if any(m.suite == "robust" for m in s.measures)]
     if chosen := focus(shared_radii(robust), trained):
-        keys.append((chosen.key, f"Attacked, {chosen.label}", chosen.group))
+        keys.append((chosen.key, "Attacked", f"top-1, {chosen.group}, {chosen.label}".replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")))
     every = list(dict.fromkeys(m.key for s in series for m in s.measures))
     for suite, label, title, note in (
-        ("typographic", "wrong word drawn (T)", "Wrong word drawn", "top-1 accuracy (T)"), ("typographic", "drawn word wins", "Drawn word wins", "of all answers"),
+        ("typographic", "wrong word drawn (T)", "Wrong word drawn", "top-1 (T)"), ("typographic", "drawn word wins", "Drawn word wins", "of all answers"),
         ("bias", "gender named rightly", "Gender", "named rightly"), ("bias", "activity named rightly", "Activity", "named rightly"),
         ("drift", "relative squared distance, mean", "Drift", "relative squared distance"),
     ):  # fmt: skip

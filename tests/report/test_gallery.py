@@ -1,0 +1,90 @@
+"""Attacked images of a real model: what the evaluation counted is what is shown."""
+
+import base64
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seaanchor.encoders.load import ZOO
+from seaanchor.evaluation.attacks import AttackPlan
+from seaanchor.evaluation.run import Protocol, evaluate
+from seaanchor.evaluation.typographic import TypographicPlan
+from seaanchor.report.gallery import chosen, gallery
+from seaanchor.report.page import write_report
+from seaanchor.report.sources import read_sources
+
+EPSILON = 2 / 255
+
+
+@pytest.fixture(scope="module")
+def run(made, tmp_path_factory):
+    """A run whose export is the embedded model, evaluated on a few photos."""
+    folder = made.write_run(tmp_path_factory.mktemp("runs") / "run")
+    (folder / "export").rmdir()
+    shutil.copytree(ZOO / "seaanchor-tiny", folder / "export")
+    plans = (AttackPlan("apgd-ce", "linf", (EPSILON,), 2),)
+    typographic = TypographicPlan(sizes=(0.2, 0.3))
+    evaluate(str(folder / "export"), ["photos-mini/test"], Protocol(plans, samples=24, suites=("typographic",), typographic=typographic), folder / "evaluation")
+    return folder
+
+
+def pixels(address: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))).astype(int)
+
+
+def test_a_gradient_attack_stays_in_its_ball(run):
+    (entry,) = read_sources([run]).entries
+    shown = gallery(entry, 4)
+    assert len(shown.pictures) == 4 and shown.attack.startswith("APGD-CE, 2 steps, ε = 2/255")
+    for picture in shown.pictures:
+        clean, attacked = pixels(picture.clean), pixels(picture.attacked)
+        assert 0 < np.abs(attacked - clean).max() <= 255 * EPSILON + 1  # the file rounds to whole values
+        assert picture.before[0].kind == "true" and picture.before[0].name == picture.true
+        assert (picture.after[0].kind == "true") == picture.kept
+        assert sum(answer.share for answer in picture.before) <= 1 + 1e-6
+    assert any(not picture.kept for picture in shown.pictures)
+
+
+def test_a_run_against_drawn_words_shows_drawn_words(run):
+    (entry,) = read_sources([run]).entries
+    entry.run.config["perturbation"]["kind"] = "typographic"
+    shown = gallery(entry, 2)
+    assert shown.attack == "a wrong class word drawn on"
+    for picture in shown.pictures:
+        assert picture.drawn and picture.drawn != picture.true
+        assert np.abs(pixels(picture.attacked) - pixels(picture.clean)).max() > 50
+    fooled_by_the_word = [p for p in shown.pictures if p.after[0].kind == "drawn"]
+    assert all(p.after[0].name == p.drawn for p in fooled_by_the_word)
+
+
+def test_the_page_shows_them_twice_the_same(run, tmp_path):
+    pages = [write_report([run], tmp_path / name, gallery=2).read_text() for name in ("a", "b")]
+    assert pages[0] == pages[1] and pages[0].count("data:image/png") == 6
+
+
+@pytest.mark.parametrize("gone", ["model", "data", "weights"])
+def test_what_is_gone_leaves_a_note(run, gone, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    if gone == "model":
+        shutil.rmtree(copy / "export")
+        (copy / "export-averaged").mkdir()
+    for file in (copy / "evaluation").glob("*export*.json"):
+        data = json.loads(file.read_text())
+        data["dataset"] = "/nowhere/photos" if gone == "data" else data["dataset"]
+        data["protocol"]["weights"] = "0" if gone == "weights" else data["protocol"]["weights"]
+        file.write_text(json.dumps(data))
+    (entry, *_) = read_sources([copy]).entries
+    shown = gallery(entry, 2)
+    assert not shown.pictures and {"model": "is gone", "data": "/nowhere/photos", "weights": "has changed"}[gone] in shown.note
+
+
+def test_both_kinds_are_chosen_where_there_are_both():
+    kept = [True] * 9 + [False] * 2
+    assert [kept[i] for i in chosen(kept, 4)] == [True, True, False, False]
+    assert len(chosen([True] * 5, 4)) == 4 and chosen([], 4) == []
+    assert [kept[i] for i in chosen(kept, 8)].count(False) == 2

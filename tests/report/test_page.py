@@ -1,0 +1,171 @@
+"""The page and its CSV: every number of the results, nothing from elsewhere, nothing that a name could smuggle in."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from seaanchor.errors import SeaAnchorError
+from seaanchor.report.page import value_text, write_report
+from seaanchor.report.measures import Value
+
+VOID = {"meta", "link", "img", "br", "wbr"}
+
+
+class Reader(HTMLParser):
+    """Text, ids, addresses and tags of a page; fails where tags do not close in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.words: list[str] = []
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        values = dict(attrs)
+        self.ids += [values["id"]] if "id" in values else []
+        self.addresses += [values[name] for name in ("src", "href", "xlink:href") if name in values]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.fixture
+def three(made, tmp_path):
+    reference = made.everything(-0.2, pretrained="base")
+    return [made.write_run(tmp_path / name, made.everything(shift, reference=reference)) for name, shift in (("fare", 0.1), ("lore", 0.0), ("dpo", 0.2))]
+
+
+def test_one_run_lands_in_its_folder(three):
+    page = write_report([three[0]], gallery=0)
+    assert page == three[0] / "report.html"
+    text = Reader(page.read_text()).text
+    for words in ("At a glance", "70.0", "smoke test of the method, not a fairness claim", "2 of 2 passed", "arXiv 2505.18884", "a constant answer gets 25.0 %"):
+        assert words in text
+    assert "has not finished" not in text
+
+
+def test_nothing_comes_from_elsewhere_and_everything_has_its_own_name(three, tmp_path):
+    page = write_report(three, tmp_path / "all.html", gallery=0)
+    read = Reader(page.read_text())
+    assert "script" not in read.tags and "iframe" not in read.tags
+    assert all(address.startswith(("#", "data:")) or address == "all.csv" for address in read.addresses)
+    assert not re.search(r"@import|url\((?!#)", page.read_text())
+    assert len(read.ids) == len(set(read.ids))
+    assert {address[1:] for address in read.addresses if address.startswith("#")} <= set(read.ids)
+
+
+def test_figures_take_the_page_s_colours(three, tmp_path):
+    html = write_report(three, tmp_path, gallery=0).read_text()
+    plots = re.findall(r'<svg class="plot".*?</svg>', html, flags=re.DOTALL)
+    assert len(plots) >= 6
+    for plot in plots:
+        assert "var(--ink)" in plot and "#1234" not in plot
+        assert not re.search(r"(?:fill|stroke): ?#", plot)
+        assert "font-family" not in plot
+
+
+def test_the_same_input_gives_the_same_page(three, tmp_path):
+    pages = [write_report(three, tmp_path / name, gallery=0) for name in ("a", "b")]
+    assert pages[0].read_bytes() == pages[1].read_bytes()
+
+
+def test_the_csv_holds_what_the_results_hold(three, tmp_path):
+    page = write_report(three, tmp_path, gallery=0)
+    with page.with_suffix(".csv").open() as file:
+        rows = list(csv.DictReader(file))
+    attacked = {row["model"]: row for row in rows if (row["suite"], row["measure"]) == ("robust", "ε = 1/255")}
+    assert {name: float(row["value"]) for name, row in attacked.items()} == pytest.approx({"fare": 0.5, "lore": 0.4, "dpo": 0.6})
+    assert float(attacked["dpo"]["reference"]) == pytest.approx(0.2) and float(attacked["dpo"]["change"]) == pytest.approx(0.4)
+    assert float(attacked["dpo"]["change_low"]) < 0.4 < float(attacked["dpo"]["change_high"])
+
+
+def test_names_are_text_and_never_markup(made, tmp_path):
+    nasty = "<script>alert(1)</script>$x_"
+    data = made.everything(dataset=nasty, notes=[nasty], checks={nasty: False}, skipped=nasty)
+    data["protocol"]["class_names"] = [nasty]
+    run = made.write_run(tmp_path / "run <b>&", data, config=made.config.replace("photos-mini/train", json.dumps(nasty)))
+    read = Reader(write_report([run], gallery=0).read_text())
+    assert "script" not in read.tags and "b" not in read.tags
+    assert "self-check failed" in read.text and "alert(1)" in read.text
+
+
+def test_a_spreadsheet_takes_no_name_for_a_formula(made, tmp_path):
+    run = made.write_run(tmp_path / "run", made.everything(dataset="=1+1"))
+    with (write_report([run], gallery=0).with_suffix(".csv")).open() as file:
+        assert {row["dataset"] for row in csv.DictReader(file)} == {"'=1+1"}
+
+
+def test_an_unfinished_run_says_so_first(made, tmp_path):
+    run = made.write_run(tmp_path / "half", steps=40, finished=False)
+    text = Reader(write_report([run]).read_text()).text
+    assert "has not finished: it has reached batch 40 of 60" in text and "Nothing was evaluated yet" in text
+    assert text.index("has not finished") < text.index("The run")
+
+
+def test_numbers_of_other_images_are_not_compared_in_silence(made, tmp_path):
+    for name, seed in (("a", 0), ("b", 1)):
+        made.write_run(tmp_path / name, made.everything(protocol={"seed": seed, "plans": []}))
+    text = Reader(write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "page", gallery=0).read_text()).text
+    assert "The results differ in seed" in text
+
+
+def test_the_slider_s_curve(made, tmp_path):
+    run = made.write_run(tmp_path / "map")
+    rows = [{"t": t, "clean": made.rows(0.7), "attacked": made.rows(0.3 + 0.1 * t)} for t in (-1, 0, 1)]
+    (run / "steering.json").write_text(json.dumps({"data": "photos-mini/test", "rows": rows}))
+    text = Reader(write_report([run], gallery=0).read_text()).text
+    assert "exponent of the map's singular values" in text and "wrong word drawn (T)" in text
+
+
+def test_where_the_page_goes(made, tmp_path):
+    runs = [made.write_run(tmp_path / name, made.everything()) for name in ("a", "b")]
+    with pytest.raises(SeaAnchorError, match="without --output"):
+        write_report(runs, gallery=0)
+    with pytest.raises(SeaAnchorError, match="gallery of -1"):
+        write_report(runs[:1], gallery=-1)
+    (tmp_path / "file").touch()
+    with pytest.raises(SeaAnchorError, match="is a file"):
+        write_report(runs, tmp_path / "file", gallery=0)
+    assert write_report(runs, tmp_path / "x.html", gallery=0) == tmp_path / "x.html"
+
+
+@pytest.mark.parametrize(("value", "percent", "text"), [(0.12345, True, "12.3"), (-0.0001, True, "0.0"), (-0.5, False, "\N{MINUS SIGN}0.500"), (1.0, True, "100.0")])
+def test_how_numbers_are_written(value, percent, text):
+    assert value_text(Value(value), percent) == text
+
+
+def test_the_command(made, tmp_path, capsys, monkeypatch):
+    from seaanchor import cli
+
+    run = made.write_run(tmp_path / "run", made.everything())
+    monkeypatch.setattr("sys.argv", ["seaanchor", "report", str(run), "--gallery", "0", "--output", str(tmp_path / "out.html")])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    assert (tmp_path / "out.html").is_file() and (tmp_path / "out.csv").is_file()
+    monkeypatch.setattr("sys.argv", ["seaanchor", "report", str(tmp_path / "nothing")])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2 and "is missing" in capsys.readouterr().err
