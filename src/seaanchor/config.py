@@ -61,8 +61,9 @@ class AnchorConfig:
 class PerturbationConfig:
     """On which hard inputs."""
 
-    kind: Literal["none", "pgd", "apgd", "typographic", "attribute"] = "pgd"
-    """What training images go through: nothing, a gradient attack, a wrong class word drawn on, or swapped words in their captions."""
+    kind: Literal["none", "pgd", "apgd", "typographic", "typographic+pgd", "typographic+apgd", "attribute"] = "pgd"
+    """What training images go through: nothing, a gradient attack, a wrong class word drawn on, a word and then an attack on what came out, or
+    swapped words in their captions."""
     norm: Literal["linf", "l2"] = "linf"
     """The ball's norm."""
     epsilon: str = "2/255"
@@ -229,7 +230,8 @@ def check(config: RunConfig) -> RunConfig:
 
 
 PREFERENCE = ("dpo", "ipo", "kto")
-GRADIENT = ("pgd", "apgd")
+GRADIENT = ("pgd", "apgd", "typographic+pgd", "typographic+apgd")
+DRAWN = ("typographic", "typographic+pgd", "typographic+apgd")
 
 
 def _check_composition(config: RunConfig) -> None:
@@ -270,10 +272,15 @@ def _check_composition(config: RunConfig) -> None:
         raise SeaAnchorError(f"perturbation.sizes is {sizes}", "smallest and largest share of the image's side, such as 0.09 0.18", "correct it")
 
 
-def needs_classes(config: RunConfig) -> bool:
-    """Whether training needs class names and a text tower."""
+def needs_head(config: RunConfig) -> bool:
+    """Whether training needs a zero-shot head, hence a text tower."""
     distribution = config.anchor.kind == "kl" or (config.anchor.kind != "none" and config.anchor.on == "distribution")
-    return config.objective.kind != "embedding_distance" or distribution or config.perturbation.kind in ("typographic", "attribute")
+    return config.objective.kind != "embedding_distance" or distribution
+
+
+def needs_classes(config: RunConfig) -> bool:
+    """Whether training needs class names or candidate texts: for a head, or to draw or swap words."""
+    return needs_head(config) or config.perturbation.kind in (*DRAWN, "attribute")
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
@@ -291,5 +298,5 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
 
 __all__ = [
     "AdapterConfig", "AnchorConfig", "ObjectiveConfig", "PerturbationConfig", "RunConfig",
-    "check", "differences", "from_dict", "needs_classes", "parse_epsilon", "read_yaml", "replace", "to_dict",
+    "check", "differences", "from_dict", "needs_classes", "needs_head", "parse_epsilon", "read_yaml", "replace", "to_dict",
 ]  # fmt: skip

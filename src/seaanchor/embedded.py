@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from seaanchor.parts import AttackLoss, Batch, Perturbation, Preference
+from seaanchor.parts import Batch, LossOf, Perturbation, Preference
 from seaanchor.perturbations.typographic import Typographic
 
 
@@ -48,7 +48,7 @@ class StoredDrawings:
 
     table: EmbeddingTable
 
-    def __call__(self, batch: Batch, loss: AttackLoss, rng: torch.Generator) -> Batch:
+    def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
         """The batch with the embeddings of drawings, and the preference of the true class over the drawn word."""
         if self.table.attacked_NVD is None or self.table.drawn_NV is None or batch.label_B is None:
             raise ValueError("the table holds no drawings")

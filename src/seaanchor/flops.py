@@ -62,7 +62,8 @@ def least_passes(config: RunConfig, needs: Needs, cached: bool) -> int:
     """
     if config.adapter.kind == "linear":
         return 0
-    attack = {"pgd": 2 * config.perturbation.num_steps, "apgd": 2 * config.perturbation.num_steps + 1}.get(config.perturbation.kind, 0)
+    gradient_steps, attacked_by = config.perturbation.num_steps, config.perturbation.kind.removeprefix("typographic+")
+    attack = {"pgd": 2 * gradient_steps, "apgd": 2 * gradient_steps + 1}.get(attacked_by, 0)
     primal = config.primal_steps * {"full": 3, "lora": 2}[config.adapter.kind] * (2 if needs.clean else 1)
     exact_dual = config.anchor.kind == "lagrangian" and config.anchor.exact_dual
     return attack + primal + exact_dual + (not cached) + needs.reference_perturbed

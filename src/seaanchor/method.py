@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from seaanchor.parts import Adapter, Anchor, Batch, Constraint, Embeddings, LossTerms, Needs, Objective, Perturbation, Targets, frozen
+from seaanchor.parts import Adapter, Anchor, AttackLoss, Batch, Constraint, Embeddings, LossTerms, Needs, Objective, Perturbation, Targets, frozen
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -34,16 +34,19 @@ class Method:
         was_training = policy.training
         policy.eval()
 
-        # The reference's margin does not depend on the pixels that an attack moves, so its clean embedding will do.
-        fixed = replace(targets, preference=batch.preference, reference_perturbed_BD=targets.reference_BD)
+        def loss_of(attacked: Batch) -> AttackLoss:
+            # The reference's margin does not depend on the pixels that an attack moves, so its clean embedding will do.
+            fixed = replace(targets, preference=attacked.preference, reference_perturbed_BD=targets.reference_BD)
 
-        def loss(pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-            embedding_BD = policy(pixels_BCHW)
-            return self.objective.attack_loss(embedding_BD.float(), fixed), embedding_BD
+            def loss(pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+                embedding_BD = policy(pixels_BCHW)
+                return self.objective.attack_loss(embedding_BD.float(), fixed), embedding_BD
+
+            return loss
 
         try:
             with frozen(policy):
-                return self.perturbation(batch, loss, rng)
+                return self.perturbation(batch, loss_of, rng)
         finally:
             policy.train(was_training)
 

@@ -158,8 +158,8 @@ class Anchor(Protocol):
 class Perturbation(Protocol):
     """On which hard inputs: maps a batch to a batch."""
 
-    def __call__(self, batch: Batch, loss: "AttackLoss", rng: torch.Generator) -> Batch:
-        """Perturb the batch, raising `loss` if the perturbation is an attack."""
+    def __call__(self, batch: Batch, loss: "LossOf", rng: torch.Generator) -> Batch:
+        """Perturb the batch; an attack raises `loss(batch)`, which knows the batch's labels and preferences."""
         ...
 
 
@@ -181,6 +181,9 @@ class Adapter(Protocol):
 
 AttackLoss = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps pixels (B, C, H, W) to a per-sample loss (B,) that an attack raises, and the output (B, ...) it was computed from."""
+
+LossOf = Callable[[Batch], AttackLoss]
+"""What an attack on a batch raises."""
 
 
 def input_grad(loss: AttackLoss, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -215,6 +215,7 @@ def perturbation_of(config: PerturbationConfig, texts: Sequence[str] = (), seed:
     from seaanchor.perturbations.apgd import APGD
     from seaanchor.perturbations.attribute import AttributeSwap, partners
     from seaanchor.perturbations.ball import Ball
+    from seaanchor.perturbations.chain import Chain
     from seaanchor.perturbations.none import NoPerturbation
     from seaanchor.perturbations.pgd import PGD
     from seaanchor.perturbations.typographic import Typographic
@@ -229,7 +230,8 @@ def perturbation_of(config: PerturbationConfig, texts: Sequence[str] = (), seed:
         "typographic": lambda: Typographic(texts, config.words, config.fonts, (config.sizes[0], config.sizes[1]), config.variants, seed),
         "attribute": lambda: AttributeSwap(partners(texts, [swap_words(text, word_pairs(config.swap)) for text in texts]), config.flip),
     }
-    return kinds[config.kind]()
+    links = tuple(kinds[kind]() for kind in config.kind.split("+"))
+    return links[0] if len(links) == 1 else Chain(links)
 
 
 

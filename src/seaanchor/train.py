@@ -108,7 +108,7 @@ def _loop(setup: Setup, moving: Moving, accelerator, folder: RunFolder, report: 
     cache_ND = reference_cache(setup, accelerator)
     stream = batch_stream(setup, step, accelerator.process_index, accelerator.num_processes, skip_log)
     if step == 0 and config.eval_every and main:
-        _evaluate(setup, folder, report, step)  # where training starts from, and whatever is wrong with val_data
+        _evaluate(setup, moving, folder, report, step)  # where training starts from, and whatever is wrong with val_data
     stop, saved, clock = False, step, Clock()
     while step < total and not stop:
         clean = to_device(next(stream), accelerator.device)
@@ -132,7 +132,7 @@ def _loop(setup: Setup, moving: Moving, accelerator, folder: RunFolder, report: 
                 show(row)
         with clock.paused():
             if config.eval_every and step % config.eval_every == 0 and main:
-                _evaluate(setup, folder, report, step)
+                _evaluate(setup, moving, folder, report, step)
             if save_now:
                 _save(setup, moving, accelerator, folder, step)
                 saved = step
@@ -153,10 +153,13 @@ def _embed_in_eval_mode(encoder: nn.Module, batch: Batch) -> Tensor:
     return embedding_BD
 
 
-def _evaluate(setup: Setup, folder: RunFolder, report: Report, step: int) -> None:
+def _evaluate(setup: Setup, moving: Moving, folder: RunFolder, report: Report, step: int) -> None:
     from seaanchor.evaluation.zeroshot import quick_accuracy
 
     row = {"step": step, "eval": quick_accuracy(setup.model, setup.config)}
+    if moving.average is not None and step > 0:
+        with moving.average.swapped():
+            row["eval_averaged"] = quick_accuracy(setup.model, setup.config)
     folder.log(row)
     report(row)
 

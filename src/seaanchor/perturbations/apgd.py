@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import AttackLoss, Batch, input_grad
+from seaanchor.parts import Batch, LossOf, input_grad
 from seaanchor.perturbations.ball import Ball
 from seaanchor.perturbations.classification import AttackResult, Logits, noise_per_image
 
@@ -259,8 +259,9 @@ class APGD:
     ball: Ball
     num_steps: int = 10
 
-    def __call__(self, batch: Batch, loss: AttackLoss, rng: torch.Generator) -> Batch:
+    def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
         """The batch with perturbed pixels."""
         start_BCHW = self.ball.random_start(batch.pixels_BCHW, rng)
-        result = apgd(lambda pixels, row: loss(pixels), batch.pixels_BCHW, start_BCHW, self.ball, self.num_steps)
+        attack_loss = loss(batch)
+        result = apgd(lambda pixels, row: attack_loss(pixels), batch.pixels_BCHW, start_BCHW, self.ball, self.num_steps)
         return replace(batch, pixels_BCHW=result.pixels_BCHW)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import AttackLoss, Batch, Preference
+from seaanchor.parts import Batch, LossOf, Preference
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class AttributeSwap:
     partner: Sequence[int]
     flip: bool = False
 
-    def __call__(self, batch: Batch, loss: AttackLoss, rng: torch.Generator) -> Batch:
+    def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
         """The batch with preferences; pixels are as they were.
 
         Raises:

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import torch
 
-from seaanchor.parts import AttackLoss, Batch
+from seaanchor.parts import Batch, LossOf
 
 
 @dataclass(frozen=True)
 class NoPerturbation:
     """The batch as it is."""
 
-    def __call__(self, batch: Batch, loss: AttackLoss, rng: torch.Generator) -> Batch:
+    def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
         """The batch itself."""
         return batch

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seaanchor.parts import AttackLoss, Batch, input_grad
+from seaanchor.parts import AttackLoss, Batch, LossOf, input_grad
 from seaanchor.perturbations.ball import Ball
 from seaanchor.perturbations.classification import AttackResult, Logits, noise_per_image
 
@@ -34,14 +34,14 @@ class PGD:
     random_start: bool = True
     momentum: float = 0.0
 
-    def __call__(self, batch: Batch, loss: AttackLoss, rng: torch.Generator) -> Batch:
+    def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
         """The batch with perturbed pixels."""
         clean_BCHW = batch.pixels_BCHW
         pixels_BCHW = self.ball.random_start(clean_BCHW, rng) if self.random_start else clean_BCHW
         step_size = DEFAULT_STEP * self.ball.epsilon if self.step_size is None else self.step_size
-        velocity_BCHW = torch.zeros_like(clean_BCHW)
+        velocity_BCHW, attack_loss = torch.zeros_like(clean_BCHW), loss(batch)
         for _ in range(self.num_steps):
-            _, grad_BCHW, _ = input_grad(loss, pixels_BCHW)
+            _, grad_BCHW, _ = input_grad(attack_loss, pixels_BCHW)
             velocity_BCHW = self.momentum * velocity_BCHW + self.ball.ascent_direction(grad_BCHW)
             pixels_BCHW = self.ball.project(pixels_BCHW + step_size * self.ball.ascent_direction(velocity_BCHW), clean_BCHW)
         return replace(batch, pixels_BCHW=pixels_BCHW)
