@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.report.page import value_text, write_report
 from seaanchor.report.measures import Value
+from seaanchor.report.page import write_report
+from seaanchor.report.text import value_text
 
 VOID = {"meta", "link", "img", "br", "wbr"}
 
@@ -61,7 +62,8 @@ def test_one_run_lands_in_its_folder(three):
     page = write_report([three[0]], gallery=0)
     assert page == three[0] / "report.html"
     text = Reader(page.read_text()).text
-    for words in ("At a glance", "70.0", "smoke test of the method, not a fairness claim", "2 of 2 passed", "arXiv 2505.18884", "a constant answer gets 25.0 %"):
+    expected = ("At a glance", "70.0", "smoke test of the method, not a fairness claim", "2 of 2 passed", "arXiv 2505.18884", "a constant answer gets 25.0 %")
+    for words in expected:
         assert words in text
     assert "has not finished" not in text
 
@@ -151,7 +153,9 @@ def test_where_the_page_goes(made, tmp_path):
     assert write_report(runs, tmp_path / "x.html", gallery=0) == tmp_path / "x.html"
 
 
-@pytest.mark.parametrize(("value", "percent", "text"), [(0.12345, True, "12.3"), (-0.0001, True, "0.0"), (-0.5, False, "\N{MINUS SIGN}0.500"), (1.0, True, "100.0")])
+@pytest.mark.parametrize(
+    ("value", "percent", "text"), [(0.12345, True, "12.3"), (-0.0001, True, "0.0"), (-0.5, False, "\N{MINUS SIGN}0.500"), (1.0, True, "100.0")]
+)
 def test_how_numbers_are_written(value, percent, text):
     assert value_text(Value(value), percent) == text
 

@@ -68,12 +68,12 @@ def trade_off(dataset: str, series: Sequence[Series], key: tuple[str, str, str],
     with plot(f"Clean accuracy against {name} on {dataset}") as (axes, done):
         drawn = set()
         for s, clean, other in whole:
-            start = (clean.reference, other.reference)
-            if start[0] and start[1]:
-                axes.plot(*([100 * a.value, 100 * b.value] for a, b in zip(start, (clean.value, other.value), strict=True)), color=colour(s.number), lw=0.9, alpha=0.55)
-                if (start[0].value, start[1].value) not in drawn:
-                    drawn.add((start[0].value, start[1].value))
-                    _point(axes, start[0], start[1], STAND_IN["muted"], "o", hollow=True)
+            x, y = clean.reference, other.reference
+            if x and y:
+                axes.plot([100 * x.value, 100 * clean.value.value], [100 * y.value, 100 * other.value.value], color=colour(s.number), lw=0.9, alpha=0.55)
+                if (x.value, y.value) not in drawn:
+                    drawn.add((x.value, y.value))
+                    _point(axes, x, y, STAND_IN["muted"], "o", hollow=True)
             _point(axes, clean.value, other.value, colour(s.number), marker(s.number))
         axes.set(xlabel="clean top-1 accuracy, %", ylabel=f"{name}, %")
         axes.margins(0.12)
@@ -158,9 +158,15 @@ def slider(run: Run) -> Figure | None:
             ink = STAND_IN["muted"] if number is None else colour(number)
             values = [Value(row[key]["accuracy"], row[key].get("low"), row[key].get("high")) for row in rows]
             _band(axes, [row["t"] for row in rows], values, ink, dash, None)
+        called = [(row["t"], 100 * row["predicted_man"]) for row in rows if "predicted_man" in row]
+        if called:
+            axes.plot(*zip(*called, strict=True), ":", color=STAND_IN["muted"])
+            axes.axhline(50, color=STAND_IN["muted"], lw=0.9, zorder=0)
         axes.set(xlabel="t, exponent of the map's singular values", ylabel="accuracy or rate, %", ylim=(-2, 102))
     legend = tuple((swatch(SLIDER[key][1], "line", SLIDER[key][2]), SLIDER[key][0]) for key in keys)
-    return Figure(f"{run.label} on {run.steering['data']}" if run.steering else run.label, done[0], "t = 0 is the pre-trained model, t = 1 the trained map.", legend)
+    legend += ((swatch(None, "line", ":"), "called a man"),) if called else ()
+    where = (run.steering or {}).get("data", "")
+    return Figure(f"{run.label} on {where}", done[0], "t = 0 is the pre-trained model, t = 1 the trained map.", legend)
 
 
 def training(runs: Sequence[tuple[int, Run]]) -> list[Figure]:
@@ -188,9 +194,7 @@ def training(runs: Sequence[tuple[int, Run]]) -> list[Figure]:
         if key is not None:
             figures.append(_over_batches(alike, key, f"Objective {kind}", "loss", 1.0, note="Mean over the batch's attacked images or preferences."))
     looked = [(number, run) for number, run in runs if run.looks]
-    for name in sorted({name for _, run in looked for row in run.looks for name in row["eval"]}):
-        figures.append(_looks(name, looked))
-    return figures
+    return figures + [_looks(name, looked) for name in sorted({name for _, run in looked for row in run.looks for name in row["eval"]})]
 
 
 def _kind(run: Run, part: str) -> str:
@@ -226,7 +230,8 @@ def _looks(name: str, runs: Sequence[tuple[int, Run]]) -> Figure:
                     axes.plot(*zip(*rows, strict=True), dash, color=colour(number))
         axes.set(xlabel="batch", ylabel="top-1 accuracy, %", ylim=(0, None))
         axes.xaxis.get_major_locator().set_params(integer=True)
-    return Figure(f"{name} while training", done[0], "Solid: clean. Dashed: attacked, by PGD at the training ε or by a drawn word. Dotted: the drawn word wins. A few images: a trend, not a result.")
+    note = "Solid: clean. Dashed: attacked, by PGD at the training ε or by a drawn word. Dotted: the drawn word wins. A few images: a trend, not a result."
+    return Figure(f"{name} while training", done[0], note)
 
 
 def drift(dataset: str, found: Sequence[tuple[int, dict[str, Any]]], bounds: Sequence[float]) -> Figure | None:

@@ -210,9 +210,10 @@ def _to_its_largest(delta_BCHW: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Look:
-    """What came of a chunk of images, all of them right when clean: batch, attacked pixels, drawn words, logits before and after."""
+    """What came of a chunk of images, all of them right when clean: batch, labels, attacked pixels, drawn words, logits before and after."""
 
     batch: Batch
+    label_B: Tensor
     attacked_BCHW: Tensor
     word_B: Tensor
     before_BC: Tensor
@@ -220,7 +221,8 @@ class _Look:
 
     @property
     def kept(self) -> list[bool]:
-        return (self.after_BC.argmax(-1) == self.batch.label_B).tolist()
+        """Which of the images are still right when attacked."""
+        return self.after_BC.argmax(-1).eq(self.label_B).tolist()
 
 
 def _pictures(
@@ -254,24 +256,25 @@ def _orders(total: int, chunk: int, chunks: int) -> list[list[int]]:
 def _look(attack: _Attack, logits: Logits, batch: Batch, device: torch.device) -> _Look | None:
     if len(batch.index_B) == 0 or batch.label_B is None:
         return None
-    batch = Batch(batch.pixels_BCHW.to(device), batch.label_B.to(device), batch.index_B.to(device))
+    label_B = batch.label_B.to(device)
+    batch = Batch(batch.pixels_BCHW.to(device), label_B, batch.index_B.to(device))
     with torch.no_grad():
         before_BC = logits(batch.pixels_BCHW)
-    right = (before_BC.argmax(-1) == batch.label_B).nonzero().squeeze(1)
+    right = before_BC.argmax(-1).eq(label_B).nonzero().squeeze(1)
     if len(right) == 0:
         return None
-    batch = Batch(batch.pixels_BCHW[right], batch.label_B[right], batch.index_B[right])  # type: ignore[index] # labelled, as above
+    batch = Batch(batch.pixels_BCHW[right], label_B[right], batch.index_B[right])
     attacked_BCHW, word_B = attack.attacked(batch, logits)
     with torch.no_grad():
-        return _Look(batch, attacked_BCHW, word_B, before_BC[right], logits(attacked_BCHW))
+        return _Look(batch, label_B[right], attacked_BCHW, word_B, before_BC[right], logits(attacked_BCHW))
 
 
 def _picture(look: _Look, i: int, attack: _Attack, names: Sequence[str]) -> Picture:
-    label, word = int(look.batch.label_B[i]), int(look.word_B[i])  # type: ignore[index] # labelled
+    label, word = int(look.label_B[i]), int(look.word_B[i])
     clean_1CHW, attacked_1CHW = look.batch.pixels_BCHW[i : i + 1], look.attacked_BCHW[i : i + 1]
-    shown = (_png(pixels_1CHW[0]) for pixels_1CHW in (clean_1CHW, attacked_1CHW, attack.shown(attacked_1CHW - clean_1CHW)))
+    clean, attacked, difference = (_png(pixels_1CHW[0]) for pixels_1CHW in (clean_1CHW, attacked_1CHW, attack.shown(attacked_1CHW - clean_1CHW)))
     before, after = (_answers(scores_BC[i], names, label, word) for scores_BC in (look.before_BC, look.after_BC))
-    return Picture(*shown, names[label], names[word] if word >= 0 else "", look.kept[i], before, after)
+    return Picture(clean, attacked, difference, names[label], names[word] if word >= 0 else "", look.kept[i], before, after)
 
 
 def chosen(kept: Sequence[bool], count: int) -> list[int]:

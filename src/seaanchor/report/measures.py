@@ -1,7 +1,7 @@
 """The numbers of a result file, each with its interval and beside the reference: what tables, figures and CSV files are made of."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal
@@ -116,7 +116,7 @@ def _numbers(result: dict[str, Any]) -> Iterator[Measure]:
         if metrics.get("ece") is not None:
             yield Measure("clean", "Clean images", "calibration error (ECE)", Value(metrics["ece"], n=n), better="lower")
     yield from _robust(result)
-    readers = {
+    readers: dict[str, Callable[[Any], Iterator[Measure]]] = {
         "embedding": _embedding, "typographic": _typographic, "reading": _reading, "noise": _noise, "corruptions": _corruptions, "retrieval": _retrieval,
         "probe": _probe, "interpretability": _interpretability, "bias": _bias, "drift": _drift,
     }  # fmt: skip

@@ -88,7 +88,8 @@ def read_sources(paths: Sequence[Path]) -> Sources:
             results |= _read_results(path)
     for run in runs:
         if not run.rows and run.steering is None and not any(_owner(r, [run]) or r.path.is_relative_to(run.folder) for r in results.values()):
-            raise SeaAnchorError(f"the run in {run.folder} has logged nothing and was not evaluated", "metrics.jsonl or evaluation/*.json", "let it train first")
+            found = f"the run in {run.folder} has logged nothing and was not evaluated"
+            raise SeaAnchorError(found, "metrics.jsonl or evaluation/*.json", "let it train first")
     runs = [replace(run, label=label) for run, label in zip(runs, distinct([(run.label, run.folder.resolve().parent.name) for run in runs]), strict=True)]
     return Sources(_entries(runs, list(results.values())), tuple(runs))
 
