@@ -89,8 +89,8 @@ def evaluate_all(
     require_extra(protocol.plans)
     with open_ranks() as ranks:
         session = _Session(batch_size, workers, _device(device, ranks), ranks, skip_existing)
-        opened = [open_source(source, class_names, protocol) for source in sources]
         subjects = [open_subject(name, pretrained, reference, protocol, output) for name in names]
+        opened = [open_source(source, class_names, protocol) for source in sources]
         rows = [[make_bench(s, source, *images, protocol, session.device) for s in subjects] for source, images in zip(sources, opened, strict=True)]
         results = []
         for source, images, benches in zip(sources, opened, rows, strict=True):
@@ -144,7 +144,7 @@ def _one(subject: Subject, source: str, bench: Bench, protocol: Protocol, sessio
         if result is None:
             work = Work(session.batch_size, session.workers, session.device, session.ranks, partial)
             found = compute(bench, source, protocol, work, shelf)
-            result = None if found is None else found | {"protocol": described, "environment": environment()}
+            result = None if found is None else json.loads(json.dumps(found | {"protocol": described, "environment": environment()}))
         session.done[key] = result
     if not session.ranks.first or result is None:
         return None

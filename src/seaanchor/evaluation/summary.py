@@ -8,6 +8,7 @@ from seaanchor.evaluation.intervals import proportion
 from seaanchor.evaluation.zeroshot import Outcomes
 
 DIGITS = 6  # significant; what follows is rounding of fp32, which depends on the size of a batch
+EXACT = frozenset({"epsilon", "rho", "plan"})  # what was asked for, and not found
 
 
 def summarise(model: LoadedModel, source: str, outcomes: Outcomes) -> dict[str, Any]:
@@ -40,14 +41,14 @@ def summarise_captioned(model: LoadedModel, source: str, retrieval: dict[str, An
 
 
 def rounded(found: Any) -> Any:
-    """Real numbers to six significant digits; counted shares stay as they are.
+    """Real numbers to six significant digits; counted shares and settings stay as they are.
 
     >>> rounded({"mean": 0.123456789, "n": 3, "linear": {"accuracy": 1 / 3, "n": 3}})
     {'mean': 0.123457, 'n': 3, 'linear': {'accuracy': 0.3333333333333333, 'n': 3}}
     """
     if isinstance(found, dict):
-        counted = {"accuracy", "low", "high", "n"} if "accuracy" in found else set()
-        return {key: value if key in counted else rounded(value) for key, value in found.items()}
+        kept = EXACT | ({"accuracy", "low", "high", "n"} if "accuracy" in found else set())
+        return {key: value if key in kept else rounded(value) for key, value in found.items()}
     if isinstance(found, list | tuple):
         return [rounded(value) for value in found]
     return float(f"{found:.{DIGITS}g}") if isinstance(found, float) else found
