@@ -45,6 +45,11 @@ def test_every_suite_is_read(made):
     assert numbers["bias", "gender named rightly"].better == ""  # neither is a gain
 
 
+def test_square_counts_queries(made):
+    row = {"attack": "square", "epsilon": 1 / 255, "norm": "linf", "num_steps": 1000} | made.rows(0.5)
+    assert found(made.everything(robust=[row]))["robust", "ε = 1/255"].group == "Square, 1000 queries, ℓ∞"
+
+
 def test_the_reference_stands_beside_the_same_number_only(made):
     result = made.everything(reference=made.result(0.6, 0.1))  # PGD with 7 steps, not APGD with 10
     numbers = found(result)

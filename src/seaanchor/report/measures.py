@@ -134,7 +134,8 @@ def _robust(result: dict[str, Any]) -> Iterator[Measure]:
     plans = {plan["name"]: plan for plan in (result.get("protocol") or {}).get("plans") or ()}
     for row in result.get("robust") or ():
         plan = plans.get(row["attack"], {}) | row  # the first format has norm and steps in the plan alone
-        steps = f", {plan['num_steps']} steps" if plan.get("num_steps") is not None else ""
+        unit = "queries" if row["attack"] == "square" else "steps"
+        steps = f", {plan['num_steps']} {unit}" if plan.get("num_steps") is not None else ""
         group = f"{ATTACKS.get(row['attack'], row['attack'])}{steps}, {ball_text(plan.get('norm'))}"
         yield Measure("robust", group, f"ε = {radius(row['epsilon'])}", proportion(row), attack=row["attack"], epsilon=row["epsilon"])
 
@@ -198,6 +199,8 @@ def _interpretability(found: dict[str, Any]) -> Iterator[Measure]:
     group = f"Cosine of image and prompts, {found['templates']} templates" if found.get("templates") else "Cosine of image and prompts"
     yield Measure("interpretability", group, "own class", Value(found["own"], n=found.get("n")), percent=False)
     yield Measure("interpretability", group, "other classes", Value(found["other"], n=found.get("n")), better="lower", percent=False)
+    if "margin" in found:
+        yield Measure("interpretability", group, "own class above the others", Value(found["margin"], n=found.get("n")), percent=False)
 
 
 def _bias(found: dict[str, Any]) -> Iterator[Measure]:
