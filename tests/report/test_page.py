@@ -126,6 +126,11 @@ def test_an_unfinished_run_says_so_first(made, tmp_path):
     assert text.index("has not finished") < text.index("The run")
 
 
+def test_a_run_without_results_is_named(three, made, tmp_path):
+    bare = made.write_run(tmp_path / "bare")
+    assert "Without results: bare." in Reader(write_report([three[0], bare], tmp_path / "page", gallery=0).read_text()).text
+
+
 def test_numbers_of_other_images_are_not_compared_in_silence(made, tmp_path):
     for name, seed in (("a", 0), ("b", 1)):
         made.write_run(tmp_path / name, made.everything(protocol={"seed": seed, "plans": []}))

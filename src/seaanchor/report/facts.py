@@ -61,9 +61,9 @@ def _parts(config: dict[str, Any]) -> tuple[str, ...]:
     objective, anchor, attack, adapter = (config.get(name) or {} for name in ("objective", "anchor", "perturbation", "adapter"))
     kinds = [str(part.get("kind", "?")) for part in (objective, anchor, attack, adapter)]
     if kinds[1] == "lagrangian":
-        kinds[1] += f", ρ = {anchor.get('rho')}"
+        kinds[1] += f", ρ = {anchor.get('rho', 0):g}"
     elif kinds[1] in ("penalty", "kl"):
-        kinds[1] += f", weight {anchor.get('weight')}"
+        kinds[1] += f", weight {anchor.get('weight', 0):g}"
     if kinds[2] in ("pgd", "apgd"):
         kinds[2] += f", ε = {attack.get('epsilon')}, {attack.get('num_steps')} steps"
     return tuple(kinds)
