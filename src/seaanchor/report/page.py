@@ -83,7 +83,8 @@ def render(sources: Sources, tables: Sequence[Dataset], csv_name: str, pictures:
         tables=[table for table in tables if table.groups], bias=[table for table in tables if table.bias],
         glance=glance(tables[0], trained) if tables else None, legend=legend,
         without=[entry.label for entry in sources.entries if not entry.results] if tables else [], hollow=swatch(None),
-        figures=_figures(sources, tables, trained), pictures=pictures, checks=checks, failed=sum(line.failed for line in checks), csv_name=csv_name, bar=bar, scale=_scale(tables),
+        figures=_figures(sources, tables, trained), pictures=pictures, checks=checks,
+        failed=sum(line.failed for line in checks), csv_name=csv_name, bar=bar, scale=_scale(tables),
         protocols=protocols(sources.entries), settings=[(run.label, as_yaml(run.config)) for run in sources.runs], papers=papers(sources),
         versions=versions(sources), version=__version__, has_steering_bias=any(_on_people(run) for run in sources.runs),
     )  # fmt: skip
