@@ -18,6 +18,7 @@ check: $(VENV)/test
 
 bench: $(VENV)/core
 	$(BIN)/python bench/steps.py
+	$(BIN)/python bench/linear_map.py
 
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
