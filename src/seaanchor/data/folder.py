@@ -3,18 +3,18 @@
 Legend: B batch, C channels, H W pixels.
 """
 
-import json
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from seaanchor.data.images import EXTENSIONS, UnreadableImage, read_image
+from seaanchor.data.images import EXTENSIONS, Item, UnreadableImage, read_image
+from seaanchor.data.names import read_class_names
 from seaanchor.errors import SeaAnchorError
 from seaanchor.parts import Batch, Preference
 
@@ -23,14 +23,25 @@ SPLITS = frozenset({"train", "val", "valid", "validation", "test"})
 
 @dataclass(frozen=True)
 class ImageList:
-    """Files of a data set, with a label and a name for each class where there are class folders; for preference data the class names
-    are the candidate texts, and pairs holds each image's (chosen, rejected) text, −1 for none."""
+    """The images of a data set.
+
+    Attributes:
+        root: where they are, for messages and names.
+        paths: what opens: files, members of shards, rows of tables.
+        labels: each image's class number, where there are classes.
+        class_names: a name for each class; for preference data the candidate texts.
+        pairs: for preference data each image's (chosen, rejected) text, −1 for none.
+        templates: the prompts that the data set brings itself, with `{}`.
+        refused: what could not be listed as an image, in words; counted with what cannot be read.
+    """
 
     root: Path
-    paths: tuple[Path, ...]
+    paths: tuple[Item, ...]
     labels: tuple[int, ...] | None = None
     class_names: tuple[str, ...] | None = None
     pairs: tuple[tuple[int, int], ...] | None = None
+    templates: tuple[str, ...] | None = None
+    refused: tuple[str, ...] = ()
 
 
 def list_images(root: Path, class_names: Path | None = None) -> ImageList:
@@ -93,33 +104,6 @@ def _names(folders: Sequence[str], class_names: Path | None, parent: Path) -> tu
     return tuple(f.replace("_", " ") for f in folders)
 
 
-def read_class_names(file: Path, folders: Sequence[str]) -> tuple[str, ...]:
-    """Names for class folders.
-
-    Args:
-        file: JSON, a mapping folder → name or a list of names; or text with one name a line. Lists are in the folders' sorted order.
-        folders: the sorted class folders.
-
-    Raises:
-        SeaAnchorError: the file is missing or malformed, or does not name every folder.
-    """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        data = json.loads(text) if file.suffix.lower() == ".json" else [line.strip() for line in text.splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise SeaAnchorError(f"{file} could not be read ({error})", "a JSON or text file of class names", "correct --class-names") from error
-    if isinstance(data, dict):
-        missing = [f for f in folders if f not in data]
-        if missing:
-            raise SeaAnchorError(f"{file} does not name {', '.join(missing[:5])}", "a name for every class folder", "add them")
-        data = [data[f] for f in folders]
-    if not isinstance(data, list) or not all(isinstance(name, str) and name.strip() for name in data):
-        raise SeaAnchorError(f"{file} holds something other than names", "a list of names, or a mapping folder → name", "correct it")
-    if len(data) != len(folders):
-        raise SeaAnchorError(f"{file} holds {len(data)} names", f"{len(folders)}, one for each class folder", "correct the list or write a JSON mapping")
-    return tuple(name.strip() for name in data)
-
-
 @dataclass(frozen=True)
 class Sample:
     """One file read: pixels uint8 (C, H, W), or None and the reason."""
@@ -177,10 +161,11 @@ class SkipLog:
 
     def summary(self) -> str:
         """One line for the user, empty if every image could be read."""
-        if not self.reasons:
+        reasons = [*self.images.refused, *self.reasons.values()]
+        if not reasons:
             return ""
-        shown = "; ".join(list(self.reasons.values())[:3])
-        return f"{len(self.reasons)} of {len(self.images.paths)} images in {self.images.root} could not be read and were skipped ({shown})"
+        total = len(self.images.paths) + len(self.images.refused)
+        return f"{len(reasons)} of {total} images in {self.images.root} could not be read and were skipped ({'; '.join(reasons[:3])})"
 
 
 def batches(dataset: FolderDataset, batch_size: int, *, workers: int, order: Sequence[int] | None, skip_log: SkipLog) -> Iterator[Batch]:
@@ -221,7 +206,7 @@ def subset(images: ImageList, limit: int, seed: int) -> ImageList:
     chosen = sorted(i for _, _, i in sorted(ranked)[:limit])
     labels = None if images.labels is None else tuple(images.labels[i] for i in chosen)
     pairs = None if images.pairs is None else tuple(images.pairs[i] for i in chosen)
-    return ImageList(images.root, tuple(images.paths[i] for i in chosen), labels, images.class_names, pairs)
+    return replace(images, paths=tuple(images.paths[i] for i in chosen), labels=labels, pairs=pairs)
 
 
 __all__ = ["FolderDataset", "ImageList", "SkipLog", "batches", "collate", "list_images", "read_class_names", "subset", "training_order"]

@@ -5,10 +5,11 @@ Legend: S side of the square in pixels.
 
 import warnings
 from pathlib import Path
+from typing import IO, Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
@@ -20,14 +21,40 @@ class UnreadableImage(Exception):
     """This file gives no pixels; its text says why."""
 
 
-def read_image(path: Path, image_size: int) -> Tensor:
+class Item(Protocol):
+    """What an image is read from: a `Path`, or whatever opens as one. Its `str` begins with its list's root and tells it from all others
+    there; it goes to the data-loading processes, so it pickles."""
+
+    @property
+    def name(self) -> str:
+        """Short, for messages."""
+
+    def open(self, mode: Any = "rb") -> IO[Any]:
+        """Its bytes; anything may be raised if there are none."""
+
+
+def name_below(item: Item, root: Path) -> str:
+    """What names the item in its list wherever the list's root is moved to."""
+    if isinstance(item, Path):
+        return str(item.relative_to(root))
+    return str(item).removeprefix(str(root)).lstrip("/")
+
+
+def num_bytes(item: Item) -> int | None:
+    """Stored size of an item, None if it is missing; the image itself is not read."""
+    if isinstance(item, Path):
+        return item.stat().st_size if item.is_file() else None
+    return item.size  # type: ignore[attr-defined] # whatever is no file was listed with its size
+
+
+def read_image(item: Item, image_size: int) -> Tensor:
     """Shorter side to S by bicubic resampling, centre crop: OpenCLIP's preprocessing.
 
     Grey, palette, CMYK, 16-bit and float pixels become 8-bit RGB, transparency is laid on white, the EXIF rotation is applied, and
     of an animation the first frame is taken. The suffix may be wrong.
 
     Args:
-        path: an image file.
+        item: an image file, or what opens as one.
         image_size: S.
 
     Returns:
@@ -39,15 +66,17 @@ def read_image(path: Path, image_size: int) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large pictures and odd metadata are not worth a line each
-            with Image.open(path, formats=FORMATS) as image:
-                rgb = to_rgb(_upright(image))
+            with item.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+                rgb = to_rgb(upright(image))
             square = fit(rgb, image_size)
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(f"{item.name}: UnidentifiedImageError: cannot identify an image in it") from error
     except Exception as error:  # decoders raise whatever they like on broken bytes
-        raise UnreadableImage(f"{path.name}: {type(error).__name__}: {str(error)[:120]}") from error
+        raise UnreadableImage(f"{item.name}: {type(error).__name__}: {str(error)[:120]}") from error
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF block says; one that cannot be read says nothing, and the picture may still be good."""
     try:
         image.getexif()

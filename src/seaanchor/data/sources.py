@@ -1,33 +1,44 @@
-"""Where images come from: a folder, or one of the embedded sets by name."""
+"""Where images come from: a folder, shards, a table, or one of the embedded sets by name."""
 
 from importlib.resources import files
 from pathlib import Path
 
 from seaanchor.data.folder import ImageList, list_images
+from seaanchor.data.hub import is_table, list_rows
 from seaanchor.data.people import open_people
 from seaanchor.data.preferences import read_preferences
+from seaanchor.data.shards import is_shards, list_shards
 from seaanchor.data.typographic import is_lettered, list_lettered
+from seaanchor.errors import SeaAnchorError
 
 EMBEDDED = Path(str(files("seaanchor"))) / "zoo" / "data"
 NAMES = ("photos-mini", "emoji", "emoji-people")
 
 
 def open_images(source: str, class_names: Path | None = None, split: str = "train") -> ImageList:
-    """List the images of a folder or an embedded set.
+    """List the images of a folder, of shards, of a table or of an embedded set.
 
     Args:
-        source: a folder (also of `label=X_text=Y` images), a JSON lines file of preferences; or `photos-mini`, `emoji`, `emoji-people`
-            (captions as classes), with `/train` or `/test` to name the split.
-        class_names: file that renames the class folders.
-        split: which part of an embedded set is meant where the name does not say.
+        source: a folder (also of `label=X_text=Y` images); a tar, or a folder of them in CLIP_benchmark's layout; `hf-data:NAME`, as
+            `seaanchor.data.hub` reads it; a JSON lines file of preferences; or `photos-mini`, `emoji`, `emoji-people` (captions as
+            classes), with `/train` or `/test` to name the split.
+        class_names: names for the classes, as `read_class_names` takes them.
+        split: which part is meant where the source holds several and does not say.
 
     Raises:
-        SeaAnchorError: no such folder, or nothing to read in it.
+        SeaAnchorError: no such source, or nothing to read in it.
     """
     name, _, part = source.partition("/")
+    if is_table(source):
+        return list_rows(source, class_names, split)
     if name == "emoji-people" and not Path(source).exists():
         return open_people(EMBEDDED / name, part or split).images
     if source.endswith(".jsonl"):
         return read_preferences(Path(source))
     root = EMBEDDED / name / (part or split) if name in NAMES and not Path(source).exists() else Path(source)
+    if not root.exists():
+        expected = f"a folder, a tar, hf-data:NAME, a JSON lines file, or one of {', '.join(NAMES)}"
+        raise SeaAnchorError(f"{root} is missing, and no source is called {source!r}", expected, "correct the path")
+    if is_shards(root):
+        return list_shards(root, class_names, split)
     return list_lettered(root) if is_lettered(root) else list_images(root, class_names)

@@ -1,0 +1,41 @@
+"""Subcommand `data build`. Nothing heavy is imported before it runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from seaanchor.cli_data import data_app
+
+
+@data_app.command
+def build(
+    *, data: str, output: Path, split: str = "test", shard_size: int = 10_000, image_size: int | None = None, class_names: Path | None = None,
+    templates: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
+) -> None:  # fmt: skip
+    """Write labelled images as WebDataset shards in CLIP_benchmark's layout, for its `wds/NAME` data sets and for any command here.
+
+    Parameters
+    ----------
+    data
+        Class folders, shards, hf-data:NAME, or an embedded set.
+    output
+        Folder of the data set; a second split of the same classes may be added to it.
+    split
+        Name of the split to write, and the one taken of a source that holds several.
+    shard_size
+        Images in a tar.
+    image_size
+        Side in pixels to scale and crop to; by default images stay as they are.
+    class_names
+        File that names the classes.
+    templates
+        Prompts with `{}`, a file of them, openai-imagenet or simple-imagenet; by default the data set's own, or 'a photo of a {}.'.
+    """
+    from seaanchor.data.build import build_shards
+    from seaanchor.data.names import read_templates
+    from seaanchor.data.sources import open_images
+
+    images = open_images(data, class_names, split)
+    built = build_shards(images, output, split, shard_size=shard_size, image_size=image_size, templates=read_templates(templates) if templates else None)
+    print(f"{built.images} images in {built.shards} shard(s) written to {output / split}{'; ' + built.skipped if built.skipped else ''}")

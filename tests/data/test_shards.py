@@ -1,0 +1,216 @@
+"""Shards as CLIP_benchmark keeps them: what another library reads in them we read too, and damage costs what it touches and no more."""
+
+import io
+import pickle
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+import webdataset
+from PIL import Image
+
+from seaanchor.data.build import build_shards
+from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, list_images, subset, training_order
+from seaanchor.data.images import name_below, num_bytes
+from seaanchor.data.shards import index_shard, list_shards
+from seaanchor.data.sources import open_images
+from seaanchor.errors import SeaAnchorError
+
+
+def jpeg(colour: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (12, 10), (colour, 0, 0)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def write_tar(path: Path, members: list[tuple[str, bytes]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """Three shards of four images, two classes, the shards' numbers as colours."""
+    root = tmp_path / "wds" / "two"
+    for number in range(3):
+        write_tar(root / "test" / f"{number}.tar", [m for i in range(4) for m in ((f"s{i}.jpg", jpeg(60 * number + i)), (f"s{i}.cls", str(i % 2).encode()))])
+    (root / "test" / "nshards.txt").write_text("3\n")
+    (root / "classnames.txt").write_text("red fox\nzebra\n")
+    (root / "zeroshot_classification_templates.txt").write_text("a {c}.\nthe {c}.\n")
+    return root
+
+
+def read(images: ImageList, workers: int = 0, order=None):
+    log = SkipLog(images)
+    return list(batches(FolderDataset(images, 8), 5, workers=workers, order=order, skip_log=log)), log
+
+
+def test_layout(shards):
+    images = list_shards(shards)
+    assert len(images.paths) == 12
+    assert images.labels == (0, 1, 0, 1) * 3
+    assert images.class_names == ("red fox", "zebra")
+    assert images.templates == ("a {}.", "the {}.")
+    assert images.refused == ()
+    assert [name_below(item, images.root) for item in images.paths[3:5]] == ["0.tar/s3.jpg", "1.tar/s0.jpg"]
+    assert num_bytes(images.paths[0]) == len(jpeg(0))
+
+
+@pytest.mark.parametrize("source", ["", "test", "test/1.tar"])
+def test_sources(shards, source):
+    images = open_images(str(shards / source), split="test")
+    assert len(images.paths) == (4 if source.endswith("tar") else 12)
+    assert images.class_names == ("red fox", "zebra")
+    assert images.templates is not None
+
+
+def test_any_order_in_any_number_of_processes_gives_the_same_pixels(shards):
+    images = list_shards(shards)
+    order = training_order(12, 0, 0)
+    (straight, _), (shuffled, log), (worked, _) = read(images), read(images, order=order), read(images, workers=2, order=order)
+    assert torch.cat([b.index_B for b in shuffled]).tolist() == order
+    pixels = torch.cat([b.pixels_BCHW for b in straight])
+    assert torch.equal(torch.cat([b.pixels_BCHW for b in shuffled]), pixels[order])
+    assert torch.equal(torch.cat([b.pixels_BCHW for b in worked]), pixels[order])
+    assert torch.cat([b.label_B for b in worked]).tolist() == [images.labels[i] for i in order]
+    assert not log.summary()
+
+
+def test_reads_what_webdataset_reads(shards):
+    theirs = webdataset.WebDataset([str(shards / "test" / f"{i}.tar") for i in range(3)], shardshuffle=False).to_tuple("jpg", "cls")
+    images = list_shards(shards)
+    ours = [(item.open().read(), str(label).encode()) for item, label in zip(images.paths, images.labels, strict=True)]
+    assert ours == list(theirs)
+
+
+def test_names_are_read_as_webdataset_splits_them(tmp_path):
+    members = [("a/x.y.jpg", b"0"), ("a/x.cls", b"1"), ("a/b.c/z.JPG", jpeg(3)), ("a/b.c/z.cls", b" 1\n"), ("README", b"text"), ("only.json", b"{}")]
+    write_tar(tmp_path / "0.tar", members)
+    samples, damage = index_shard(tmp_path / "0.tar")
+    assert damage == []
+    assert [(s.key, s.image and s.image.member, s.label) for s in samples] == [("a/x", None, "1"), ("a/b.c/z", "a/b.c/z.JPG", "1")]
+
+
+def test_items_pickle_and_compare(shards):
+    images = list_shards(shards)
+    assert pickle.loads(pickle.dumps(images)) == images
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut in a member", "cut between members", "broken header", "empty", "missing", "compressed"])
+def test_a_damaged_shard_in_the_middle_is_named_and_the_rest_is_read(shards, damage):
+    shard = shards / "test" / "1.tar"
+    data = bytearray(shard.read_bytes())
+    third = index_shard(shard)[0][2].image.offset  # type: ignore[union-attr]
+    if damage == "garbage":
+        shard.write_bytes(b"garbage" * 999)
+    elif damage == "cut in a member":
+        shard.write_bytes(data[: third + 100])
+    elif damage == "cut between members":
+        shard.write_bytes(data[: third - 512])
+    elif damage == "broken header":
+        data[third - 512 : third] = b"x" * 512
+        shard.write_bytes(data)
+    elif damage == "missing":
+        shard.unlink()
+    else:
+        shard.write_bytes(b"" if damage == "empty" else b"\x1f\x8b" + bytes(data))
+    images = list_shards(shards)
+    got, log = read(images, workers=2 if damage == "garbage" else 0)
+    before = 2 if "cut" in damage or "header" in damage else 0
+    assert len(images.paths) == 8 + before
+    assert sum(len(b.index_B) for b in got) == 8 + before
+    assert len(images.refused) == 1
+    assert log.summary().startswith(f"1 of {9 + before} images in")
+    assert "1.tar" in log.summary()
+
+
+def test_a_shard_that_is_cut_after_it_was_listed(shards):
+    images = list_shards(shards)
+    shard = shards / "test" / "2.tar"
+    shard.write_bytes(shard.read_bytes()[:1000])
+    _, log = read(images)
+    assert "4 of 12 images" in log.summary()
+    assert "2.tar/s0.jpg: OSError: 2.tar ends inside it" in log.summary()
+
+
+def test_members_without_a_class_and_numbers_out_of_range_are_named(shards):
+    members = [
+        ("a.jpg", jpeg(1)), ("a.cls", b"0"), ("b.jpg", jpeg(2)), ("c.jpg", jpeg(3)), ("c.cls", b"2"), ("d.jpg", jpeg(4)), ("d.cls", b"-1"),
+        ("e.jpg", jpeg(5)), ("e.cls", b"zebra"), ("f.cls", b"1"), ("g.jpg", b"no picture"), ("g.cls", b"1"), ("readme.txt", b"hello"),
+    ]  # fmt: skip
+    write_tar(shards / "test" / "1.tar", members)
+    images = list_shards(shards)
+    assert images.refused == (
+        "1.tar/b has no class number", "1.tar/c: class 2 of 2", "1.tar/d: class -1 of 2", "1.tar/e: 'zebra' is no class number", "1.tar/f has no image"
+    )  # fmt: skip
+    got, log = read(images)
+    assert sum(len(b.index_B) for b in got) == 9
+    assert log.summary().startswith("6 of 15 images")
+    assert subset(images, 4, 0).refused == images.refused
+
+
+def test_without_class_names_the_images_are_unlabelled_unless_names_are_given(shards):
+    (shards / "classnames.txt").unlink()
+    assert list_shards(shards).labels is None
+    assert len(list_shards(shards).paths) == 12
+    named = list_shards(shards, Path("fox,striped horse,yak"))
+    assert named.class_names == ("fox", "striped horse", "yak")
+    assert named.labels == (0, 1) * 6
+    assert len(list_shards(shards, Path("fox,zebra")).paths) == 12
+
+
+def test_given_class_names_must_fit_the_data_sets_own(shards, tmp_path):
+    assert list_shards(shards, Path("a,b")).class_names == ("a", "b")
+    (tmp_path / "names.json").write_text('{"zebra": "horse", "red fox": "dog"}')
+    assert list_shards(shards, tmp_path / "names.json").class_names == ("dog", "horse")
+    with pytest.raises(SeaAnchorError, match="'c' is a class without images"):
+        list_shards(shards, Path("a,b,c"))
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda root: shutil.move(root / "test", root / "train"), "holds the splits train"),
+        (lambda root: (root / "test" / "nshards.txt").write_text("0"), "no image in"),
+        (lambda root: (root / "test" / "nshards.txt").write_text("many"), "says 'many'"),
+        (lambda root: (root / "dataset_type.txt").write_text("retrieval\n"), "a data set for retrieval"),
+        (lambda root: [(root / "test" / f"{i}.tar").write_bytes(b"") for i in range(3)], "no image in .*0.tar is damaged or cut short"),
+        (lambda root: (root / "zeroshot_classification_templates.txt").write_text("a photo"), "'a photo' of .* has no {}"),
+    ],
+)
+def test_what_cannot_be_read_at_all(shards, change, found):
+    change(shards)
+    with pytest.raises(SeaAnchorError, match=found):
+        open_images(str(shards), split="test")
+
+
+def test_a_missing_tar(tmp_path):
+    with pytest.raises(SeaAnchorError, match=r"1\.tar is missing, and no source is called"):
+        open_images(str(tmp_path / "1.tar"))
+
+
+def test_shards_without_a_count_come_in_the_order_of_their_numbers(shards):
+    (shards / "test" / "nshards.txt").unlink()
+    for number in range(3, 11):
+        shutil.copy(shards / "test" / "0.tar", shards / "test" / f"{number}.tar")
+    assert list(dict.fromkeys(item.shard.name for item in list_shards(shards).paths)) == [f"{i}.tar" for i in range(11)]
+
+
+def test_a_folder_of_images_with_a_tar_beside_them_stays_a_folder(image_folder):
+    write_tar(image_folder / "all.tar", [("s.jpg", jpeg(1))])
+    assert len(open_images(str(image_folder)).paths) == 12
+
+
+def test_built_shards_read_as_the_folder_they_come_from(image_folder, tmp_path):
+    folder = list_images(image_folder)
+    build_shards(folder, tmp_path / "out")
+    shards = list_shards(tmp_path / "out")
+    assert (shards.labels, shards.class_names) == (folder.labels, folder.class_names)
+    for ours, theirs in zip(read(shards)[0], read(folder)[0], strict=True):
+        assert torch.equal(ours.pixels_BCHW, theirs.pixels_BCHW)
