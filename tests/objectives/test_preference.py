@@ -157,3 +157,80 @@ def test_smoothing_and_weights_in_range():
         dpo_loss(torch.zeros(1), beta=1.0, label_smoothing=0.5)
     with pytest.raises(ValueError, match="weights"):
         kto_loss(torch.zeros(1), torch.tensor([True]), 0.0, beta=1.0, desirable_weight=-1)
+
+
+# Values of TRL's losses (dpo_trainer: `sigmoid`, `ipo`; kto_trainer: `kto`), worked out from their formulas without this
+# code: log-probabilities of two rows, chosen and rejected, of policy and reference.
+POLICY = (torch.tensor([-1.0, -2.5]), torch.tensor([-3.0, -2.0]))
+REFERENCE = (torch.tensor([-1.2, -2.0]), torch.tensor([-2.0, -2.2]))
+MARGINS = [1.2, -0.7]  # (-1.0 + 3.0) - (-1.2 + 2.0) and (-2.5 + 2.0) - (-2.0 + 2.2)
+
+
+def test_margin_of_log_probabilities():
+    assert preference_margin(*POLICY, *REFERENCE).tolist() == pytest.approx(MARGINS)
+
+
+@pytest.mark.parametrize(
+    ("beta", "smoothing", "expected"),
+    [
+        (1.0, 0.0, [0.263282, 1.103186]),  # ln(1 + e^-1.2), ln(1 + e^0.7)
+        (0.1, 0.0, [0.634947, 0.728759]),  # ln(1 + e^-0.12), ln(1 + e^0.07)
+        (1.0, 0.1, [0.383282, 1.033186]),  # 0.9 of the first and 0.1 of ln(1 + e^1.2) = 1.463282; of ln(1 + e^-0.7) = 0.403186
+    ],
+)
+def test_dpo_gives_the_numbers_of_trl(beta, smoothing, expected):
+    assert dpo_loss(preference_margin(*POLICY, *REFERENCE), beta=beta, label_smoothing=smoothing).tolist() == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize(("beta", "expected"), [(0.1, [14.44, 32.49]), (0.5, [0.04, 2.89])])  # (1.2 - 5)², (-0.7 - 5)²; (1.2 - 1)², (-0.7 - 1)²
+def test_ipo_gives_the_numbers_of_trl(beta, expected):
+    assert ipo_loss(preference_margin(*POLICY, *REFERENCE), beta=beta).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_kto_gives_the_numbers_of_trl():
+    """Log-ratios 0.2, -0.5 of the chosen and -1.0, 0.2 of the rejected texts, z0 = 0.3, β = 0.5, weights 1 and 2."""
+    ratio = torch.cat([POLICY[0] - REFERENCE[0], POLICY[1] - REFERENCE[1]])
+    loss = kto_loss(ratio, torch.tensor([True, True, False, False]), 0.3, beta=0.5, undesirable_weight=2.0)
+    expected = [0.512497, 0.598688, 0.685979, 0.975005]  # 1/(1 + e^-0.05), 1/(1 + e^-0.4), 2/(1 + e^0.65), 2/(1 + e^0.05)
+    assert loss.tolist() == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize("objective", [DPO(0.7), DPO(0.7, 0.1, True), IPO(0.1)])
+def test_only_the_two_texts_of_a_pair_matter(objective):
+    """More candidates, and others in place of those that no pair names, change no bit of the loss."""
+    embeddings, targets = case()
+    used = torch.cat([targets.preference.chosen_B, targets.preference.rejected_B]).unique()
+    other = F.normalize(torch.randn(9, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(8)), dim=-1)
+    weight = torch.cat([other[:7], other[7:]])
+    weight[used] = targets.head.weight_CD[used]
+    wider = Targets(targets.reference_BD, None, Head(weight, SCALE), targets.preference, targets.reference_perturbed_BD)
+    assert torch.equal(objective(embeddings, wider), objective(embeddings, targets))
+
+
+def test_the_pairs_logits_are_those_of_the_whole_set():
+    embeddings, targets = case(dtype=torch.float32)
+    pair, rows = targets.preference, torch.arange(5)
+    policy, reference = targets.head(embeddings.perturbed_BD), targets.head(targets.reference_perturbed_BD)
+    whole = preference_margin(*(logits[rows, text] for logits in (policy, reference) for text in (pair.chosen_B, pair.rejected_B)))
+    assert torch.allclose(DPO(1.0)(embeddings, targets), dpo_loss(whole, beta=1.0), atol=1e-5)
+    assert torch.allclose(IPO(0.1).attack_loss(embeddings.perturbed_BD, targets), -whole, atol=1e-5)
+
+
+def test_kto_depends_on_the_candidate_set():
+    """Its policy is a distribution over Y: the counterpart of the test above, which would otherwise pass for any loss."""
+    embeddings, targets = case()
+    narrower = Targets(targets.reference_BD, None, Head(targets.head.weight_CD[:6], SCALE), Preference(*(x % 6 for x in (
+        targets.preference.chosen_B, targets.preference.rejected_B))), targets.reference_perturbed_BD)  # fmt: skip
+    same = targets.preference.chosen_B.lt(6) & targets.preference.rejected_B.lt(6)
+    assert same.any() and not torch.allclose(KTO(1.0)(embeddings, narrower)[same], KTO(1.0)(embeddings, targets)[same])
+
+
+def test_with_a_uniform_reference_kto_takes_its_kl_from_reference_to_policy():
+    """Two texts: the clean image gives 1/2, 1/2 under the reference and 0.9, 0.1 under the policy; z0 = KL(reference ‖ policy) = 0.510826."""
+    head = Head(torch.eye(2, dtype=torch.float64), math.log(9) * math.sqrt(2))
+    even, leaning = torch.tensor([[1.0, 1.0]], dtype=torch.float64), torch.tensor([[math.cos(math.pi / 12), math.sin(math.pi / 12)]], dtype=torch.float64)
+    gap = head.logit_scale * (math.cos(math.pi / 12) - math.sin(math.pi / 12))
+    assert gap == pytest.approx(math.log(9))
+    targets = Targets(even, None, head, Preference(torch.tensor([0]), torch.tensor([-1])), even)
+    loss = KTO(1.0)(Embeddings(even.clone(), leaning), targets)  # the perturbed image has a log-ratio of 0, so the loss is σ(z0)
+    assert loss.item() == pytest.approx(0.625, abs=1e-6)  # 1/(1 + e^-0.510826) = 1/(1 + 0.6); with the KL reversed, 0.368064, it would be 0.590991
