@@ -13,7 +13,7 @@ ROOT = Path(seaanchor.__file__).parent
 HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "matplotlib", "accelerate", "numpy", "PIL")
 LIGHT_MODULES = ("__init__", "cli", "config", "settings", "recipes", "errors")
 
-PARTS = {"errors", "parts", "distances", "lettering"}  # what the four kinds of parts stand on
+PARTS = {"errors", "parts", "distances", "lettering", "wording"}  # what the four kinds of parts stand on
 MAY_IMPORT = {
     "errors": set(),
     "parts": set(),
@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "anchors": PARTS,
     "perturbations": PARTS,
     "adapters": PARTS,
-    "encoders": {"errors", "parts"},
+    "encoders": {"errors", "parts", "wording"},
     "data": {"errors", "parts", "checkpoint", "wording"},
     "averaging": {"errors", "config", "parts"},
     "method": {"errors", "parts"},
@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "step": {"errors", "config", "parts", "method", "averaging", "runs", "tracking"},
 }
 MAY_IMPORT["embedded"] = {"parts", "perturbations"}
-MAY_IMPORT["prepare"] = {"errors", "config", "parts", "adapters", "data", "embedded", "encoders", "method", "recipes"}
+MAY_IMPORT["prepare"] = {"errors", "config", "parts", "adapters", "data", "embedded", "encoders", "method", "perturbations", "recipes"}
 MAY_IMPORT["train"] = set(MAY_IMPORT) - {"report", "zoo", "flops"}
 """Packages and modules → what of ours they may import, inside functions too. Whatever is not named here, such as `cli`, stands in
 front: it may import everything, and nothing named here may import it."""

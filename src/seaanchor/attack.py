@@ -1,11 +1,14 @@
 """`seaanchor attack`: attacked images as files."""
 
+import errno
 import json
 from pathlib import Path
 
 from PIL import Image
 
+from seaanchor.checkpoint import write_atomic
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
+from seaanchor.data.typographic import check_names
 from seaanchor.errors import SeaAnchorError
 from seaanchor.perturbations.typographic import Typographic
 
@@ -17,16 +20,19 @@ def write_typographic(images: ImageList, attack: Typographic, image_size: int, o
         How many were written, and what was skipped, in words.
 
     Raises:
-        SeaAnchorError: images without labels, a folder in use, or a full disk.
+        SeaAnchorError: images without labels, class names that no file name can hold or that do not fit the image, a folder in use, or
+            one that cannot be written.
     """
     if images.labels is None:
         raise SeaAnchorError(f"{images.root} has no class folders", "labelled images, so that it is known which word is wrong", "sort them into class folders")
-    if output.exists() and any(output.iterdir()):
-        raise SeaAnchorError(f"{output} is not empty", "a new or empty folder", "name another --output")
-    output.mkdir(parents=True, exist_ok=True)
+    check_names(images.class_names or ())
+    attack.check_size(image_size)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise SeaAnchorError(f"{output} is {'not empty' if output.is_dir() else 'a file'}", "a new or empty folder", "name another --output")
     skip_log, table = SkipLog(images), []
     names = images.class_names or ()
     try:
+        output.mkdir(parents=True, exist_ok=True)
         for batch in batches(FolderDataset(images, image_size), 64, workers=0, order=None, skip_log=skip_log):
             for row, (index, label) in enumerate(zip(batch.index_B.tolist(), (batch.label_B if batch.label_B is not None else []), strict=True)):
                 for variant in range(max(1, attack.variants)):
@@ -37,7 +43,8 @@ def write_typographic(images: ImageList, attack: Typographic, image_size: int, o
                     table.append({
                         "file": name, "box": lettering.box, "font": lettering.font, "size": lettering.size, "fill": lettering.fill, "stroke": lettering.stroke,
                     })  # fmt: skip
-        (output / "boxes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in table))
     except OSError as error:
-        raise SeaAnchorError(f"{output} could not be written: {error.strerror or error}", "free disk space", "free some and try again") from error
+        change = "free some space, remove what was written, and try again" if error.errno == errno.ENOSPC else "name another --output"
+        raise SeaAnchorError(f"{output} could not be written: {error.strerror or error}", "free space in a folder that can be written", change) from error
+    write_atomic(output / "boxes.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in table))
     return len(table), skip_log.summary()

@@ -1,11 +1,14 @@
 """Subcommands that make or look at data, and the slider: `attack`, `data`, `steer`. Nothing heavy is imported before a command needs it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from seaanchor.errors import SeaAnchorError
+
+if TYPE_CHECKING:
+    from seaanchor.data.preferences import Tally
 
 attack_app = App(name="attack", help="Write attacked images to a folder.")
 data_app = App(name="data", help="Look at data, and make preference data.")
@@ -61,6 +64,7 @@ def inspect(source: str, /) -> None:
     from collections import Counter
 
     from seaanchor.data.folder import FolderDataset, SkipLog, batches
+    from seaanchor.data.preferences import tally
     from seaanchor.data.sources import open_images
 
     images = open_images(source)
@@ -71,7 +75,7 @@ def inspect(source: str, /) -> None:
         sizes = Counter(images.labels).values()
         print(f"{len(images.class_names)} classes of {min(sizes)} to {max(sizes)} images: {', '.join(images.class_names[:8])} ...")
     if images.pairs is not None:
-        print(f"{len(images.pairs)} preferences over {len(images.class_names or ())} texts")
+        print(f"{len(images.pairs)} preferences over {len(images.class_names or ())} texts: {_kinds(tally(images.pairs))}")
     if skip_log.reasons:
         print(skip_log.summary())
 
@@ -100,6 +104,59 @@ def pairs(*, data: str, output: Path, swap: str = "gender", flip: bool = False, 
     images = swapped_captions(open_images(data, class_names), word_pairs(swap), flip=flip)
     write_preferences(images, output)
     print(f"{len(images.paths)} preferences written to {output}")
+
+
+@data_app.command(name="import")
+def import_(
+    source: str, /, *, output: Path, split: str | None = None, subset: str | None = None, image_column: str = "image", chosen_column: str = "chosen",
+    rejected_column: str = "rejected", text_column: str | None = None, label_column: str | None = None, samples: int | None = None,
+) -> None:  # fmt: skip
+    """Preferences from the columns of a Hugging Face data set: pictures, and a JSON lines file to train on (extra data).
+
+    Parameters
+    ----------
+    source
+        Folder written by save_to_disk; a parquet, JSON, CSV or Arrow file, or a folder of them; or a name on the Hub.
+    output
+        New folder.
+    split
+        Such as train; may be left out where there is one split, or one called train.
+    subset
+        Configuration, where the data set has several.
+    image_column
+        Pictures, or paths relative to the file.
+    chosen_column
+        The text that should win.
+    rejected_column
+        The text that should lose.
+    text_column
+        Without chosen and rejected: the text. By default text, completion or caption.
+    label_column
+        Whether that text is desirable: true or 1, false or 0. By default label or desirable.
+    samples
+        At most this many rows.
+    """
+    from seaanchor.data.columns import FILE, Columns, import_preferences
+
+    if samples is not None and samples < 1:
+        raise SeaAnchorError(f"--samples {samples}", "at least 1", "correct it")
+    columns = Columns(image_column, chosen_column, rejected_column, text_column, label_column)
+    done = import_preferences(source, output, columns, split, subset, samples)
+    kinds = done.tally
+    print(f"{sum(done.kinds.values())} preferences written to {output / FILE}: {_kinds(kinds)}; {done.pictures} pictures in {output / 'images'}")
+    if done.left_out:
+        print(f"{done.left_out} rows left out: {'; '.join(done.reasons)}{' ...' if done.left_out > len(done.reasons) else ''}")
+    if not kinds.one_sided:
+        recipe = "dpo" if kinds.desirable == kinds.undesirable == 0 else "kto"
+        print(f"train on them: seaanchor train {recipe} --train-data {output / FILE} --perturbation.kind none")
+
+
+def _kinds(kinds: "Tally") -> str:
+    """Counts in words, and what they are good for."""
+    said = f"{kinds.paired} paired, {kinds.desirable} only desirable, {kinds.undesirable} only undesirable"
+    if kinds.one_sided:
+        return f"{said} (nothing learns from one kind alone: kto needs both)"
+    return said + ("" if kinds.desirable == kinds.undesirable == 0 else " (rows with one text are for kto)")
 
 
 def steer(

@@ -4,6 +4,8 @@ Legend: B batch, H W pixels; a mask is uint8 (2, H, W), fill and fill with outli
 """
 
 import random
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from seaanchor.errors import SeaAnchorError
 
 FONTS = Path(str(files("seaanchor"))) / "zoo" / "fonts"
 COLOURS = {
@@ -43,6 +47,42 @@ def font_files(kind: str) -> tuple[Path, ...]:
 
 
 @cache
+def glyphs(font: Path) -> frozenset[str]:
+    """Characters a font has a glyph for; what it lacks Pillow would draw as an empty box."""
+    from matplotlib.ft2font import FT2Font  # Pillow does not tell
+
+    return frozenset(map(chr, FT2Font(str(font)).get_charmap()))
+
+
+@cache
+def fonts_with(text: str, kind: str) -> tuple[Path, ...]:
+    """The fonts of one kind that have every character of `text`.
+
+    Raises:
+        SeaAnchorError: none has, or there is nothing to draw.
+    """
+    characters = set("".join(composed(text).split()))
+    if not characters:
+        raise SeaAnchorError(f"the word {text!r} has nothing to draw", "a name with letters", "rename the class with --class-names")
+    if not font_files(kind):
+        raise SeaAnchorError(f"no fonts are called {kind!r}", "train or unseen", "correct the fonts")
+    able = tuple(file for file in font_files(kind) if characters <= glyphs(file))
+    if not able:
+        lacking = min((characters - glyphs(file) for file in font_files(kind)), key=len)
+        named = ", ".join(f"{c!r} ({unicodedata.name(c, 'no name')})" for c in sorted(lacking)[:5])
+        raise SeaAnchorError(
+            f"no font of {kind!r} can draw {text!r}: {named}", "characters of the shipped fonts, which are Latin and in part Greek and Cyrillic",
+            "rename the class with --class-names",
+        )  # fmt: skip
+    return able
+
+
+def composed(text: str) -> str:
+    """Letter and accent as one character, as fonts hold them; file names of some systems keep them apart."""
+    return unicodedata.normalize("NFC", text)
+
+
+@cache
 def _font(path: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size)
 
@@ -68,9 +108,12 @@ def draw_word(text: str, font: Path, size: int, image_size: int, rng: random.Ran
 
     Returns:
         Mask uint8 (2, H, W) and the text box.
+
+    Raises:
+        SeaAnchorError: the text does not fit even at the smallest size.
     """
-    lines = break_lines(text)
-    face = _font(font, fitting_size(text, font, size, image_size, stroke))
+    lines, size = lay_out(text, font, size, image_size, stroke)
+    face = _font(font, size)
     left, top, right, bottom = _bounds(lines, face, stroke)
     x = rng.uniform(0, max(0, image_size - (right - left))) - left
     y = rng.uniform(0, max(0, image_size - (bottom - top))) - top
@@ -93,22 +136,79 @@ def letter(text: str, image_size: int, rng: random.Random, *, fonts: str, sizes:
         fonts: which ones, `train` or `unseen`.
         sizes: smallest and largest glyph height as a share of the image's side.
         stroke: width of the outline in pixels.
+
+    Raises:
+        SeaAnchorError: no font has all characters, or the word does not fit even at the smallest size.
     """
+    able = fonts_with(text, fonts)
     font = rng.choice(font_files(fonts))
-    size = fitting_size(text, font, max(SMALLEST, round(rng.uniform(*sizes) * image_size)), image_size, stroke)
+    if font not in able:
+        font = rng.choice(able)
+    _, size = lay_out(text, font, round(rng.uniform(*sizes) * image_size), image_size, stroke)
     mask, box = draw_word(text, font, size, image_size, rng, stroke)
     fill, edge = rng.sample(sorted(COLOURS), 2)
     return Lettering(text, mask, box, fill, edge, font.name, size)
 
 
-def fitting_size(text: str, font: Path, size: int, image_size: int, stroke: int = 1) -> int:
-    """The largest glyph height up to `size` at which the text fits the canvas, at least 6 pixels."""
-    while size > SMALLEST:
-        left, top, right, bottom = _bounds(break_lines(text), _font(font, size), stroke)
-        if right - left <= image_size and bottom - top <= image_size:
-            break
-        size -= 1
-    return size
+def lay_out(text: str, font: Path, size: int, image_size: int, stroke: int = 1) -> tuple[str, int]:
+    """Lines, and the largest glyph height up to `size`, but at least 6 pixels, at which they fit the canvas.
+
+    What does not fit at 6 pixels is broken into more lines, between words where it can be and inside them where it must.
+
+    Raises:
+        SeaAnchorError: even so it does not fit.
+    """
+    text = composed(text)
+    lines = break_lines(text)
+    for height in range(max(size, SMALLEST), SMALLEST - 1, -1):
+        if _fits(lines, _font(font, height), image_size, stroke):
+            return lines, height
+    lines = _wrap(text, _font(font, SMALLEST), image_size, stroke)
+    if not _fits(lines, _font(font, SMALLEST), image_size, stroke):
+        shown = text if len(text) <= 80 else f"{text[:77]}..."
+        raise SeaAnchorError(
+            f"{shown!r} does not fit an image of {image_size} x {image_size} pixels, not even in glyphs of {SMALLEST} pixels of {font.name}",
+            "a shorter name or a larger image", "rename the class with --class-names, or choose larger images",
+        )  # fmt: skip
+    return lines, SMALLEST
+
+
+def check_drawable(texts: Sequence[str], fonts: str, image_size: int) -> None:
+    """Fail before work begins rather than at the first unlucky draw.
+
+    Raises:
+        SeaAnchorError: a text that a font it may be drawn with cannot draw on an image of this size.
+    """
+    for text in texts:
+        for font in fonts_with(text, fonts):
+            lay_out(text, font, SMALLEST, image_size)
+
+
+def _wrap(text: str, face: ImageFont.FreeTypeFont, image_size: int, stroke: int) -> str:
+    """As many characters on each line as fit its width; a word is only cut where it would not fit a line of its own."""
+    done: list[str] = []
+    line = ""
+    for word in text.split():
+        joined = f"{line} {word}".strip()
+        if _width(joined, face, stroke) <= image_size:
+            line = joined
+            continue
+        done, line = ([*done, line] if line else done), ""
+        for character in word:
+            if line and _width(line + character, face, stroke) > image_size:
+                done, line = [*done, line], ""
+            line += character
+    return "\n".join([*done, line])
+
+
+def _width(line: str, face: ImageFont.FreeTypeFont, stroke: int) -> float:
+    left, _, right, _ = _bounds(line, face, stroke)
+    return right - left
+
+
+def _fits(lines: str, face: ImageFont.FreeTypeFont, image_size: int, stroke: int) -> bool:
+    left, top, right, bottom = _bounds(lines, face, stroke)
+    return right - left <= image_size and bottom - top <= image_size
 
 
 def _bounds(lines: str, face: ImageFont.FreeTypeFont, stroke: int) -> tuple[float, float, float, float]:

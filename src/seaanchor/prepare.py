@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from seaanchor.adapters.linear_map import LinearMap
-from seaanchor.config import PREFERENCE, RunConfig, check, needs_classes
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, training_order
+from seaanchor.config import DRAWN, PREFERENCE, RunConfig, check, needs_classes, needs_head
+from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, subset, training_order
+from seaanchor.data.preferences import tally
 from seaanchor.data.sources import open_images
 from seaanchor.embedded import EmbeddingTable, Identity, StoredDrawings, embed_drawings
 from seaanchor.encoders.cache import embed_all
@@ -24,6 +25,7 @@ from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.method import Method
 from seaanchor.parts import Batch, Head, Preference, Targets
+from seaanchor.perturbations.typographic import Typographic
 from seaanchor.recipes import assemble
 
 CACHE_LIMIT = 2e9  # bytes of reference embeddings kept in memory
@@ -84,13 +86,19 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     torch.manual_seed(config.seed)
     model = load_model(config.model, config.pretrained, config.image_size)
     images = open_images(config.train_data, config.class_names)
+    if config.train_samples is not None:
+        images = subset(images, config.train_samples, config.seed)
     if len(images.paths) < world:
         raise SeaAnchorError(f"{len(images.paths)} images in {config.train_data}", f"at least one for each of {world} processes", "use fewer processes")
     head = None
     if needs_classes(config):
         _check_labels(config, images)
+    if needs_head(config):
         head = build_head(model, images.class_names or (), config.templates if images.labels is not None or images.pairs is None else ("{}",))
     method = assemble(config, model.encoder.dim, images.class_names or ())
+    for part in getattr(method.perturbation, "links", (method.perturbation,)):
+        if isinstance(part, Typographic):
+            part.check_size(model.encoder.image_size)
     longest = config.epochs * steps_per_epoch(len(images.paths), config.batch_size, world)
     total = min(config.max_steps or longest, longest)
     names = "\n".join([*(str(path)[len(str(images.root)) :] for path in images.paths), str((images.labels, images.class_names, images.pairs))])
@@ -106,16 +114,29 @@ def _check_labels(config: RunConfig, images: ImageList) -> None:
         holds = f"{config.train_data} holds preferences"
         if not preference:
             raise SeaAnchorError(holds, "objective dpo, ipo or kto for them", "name class folders, or another recipe")
-        if kind in ("typographic", "attribute"):
-            raise SeaAnchorError(holds, f"class folders for perturbation {kind}", "choose perturbation none")
-        if config.objective.kind != "kto" and any(min(pair) < 0 for pair in images.pairs):
-            raise SeaAnchorError(f"{holds}, some unpaired", f"a chosen and a rejected text in every row for {config.objective.kind}", "use kto")
+        if kind in (*DRAWN, "attribute"):
+            raise SeaAnchorError(holds, f"class folders for perturbation {kind}", "add --perturbation.kind none")
+        _check_pairs(config, holds, images)
     elif images.class_names is None:
         wanted = f"labelled images for objective {config.objective.kind} with an anchor on {config.anchor.on}"
         raise SeaAnchorError(f"{config.train_data} has no class folders", wanted, "sort the images into class folders")
-    elif preference and images.pairs is None and kind not in ("typographic", "attribute"):
+    elif preference and images.pairs is None and kind not in (*DRAWN, "attribute"):
         found = f"objective {config.objective.kind} on class folders with perturbation {kind}"
         raise SeaAnchorError(found, "preferences: a JSON lines file, or perturbation typographic or attribute", "change one of the two")
+
+
+def _check_pairs(config: RunConfig, holds: str, images: ImageList) -> None:
+    """Rows of the kinds the objective learns from, over at least two texts."""
+    if len(images.class_names or ()) < 2:
+        raise SeaAnchorError(f"{holds} over one text, {(images.class_names or ('',))[0]!r}", "at least two different texts", "add rows with others")
+    kinds, wanted = tally(images.pairs or ()), config.objective.kind
+    if wanted != "kto" and kinds.paired < len(images.paths):
+        found = f"{holds}, {len(images.paths) - kinds.paired} of {len(images.paths)} with one text only"
+        raise SeaAnchorError(found, f"a chosen and a rejected text in every row for {wanted}", "use kto, or remove those rows")
+    if kinds.one_sided:
+        present, missing, flag = ("desirable", "undesirable", "false") if kinds.desirable else ("undesirable", "desirable", "true")
+        expected = "desirable and undesirable rows: KTO learns from their contrast, and one kind alone pushes every text the same way"
+        raise SeaAnchorError(f"{holds}, all {len(images.paths)} {present} and none {missing}", expected, f'add rows with "desirable": {flag}')
 
 
 def _on_embeddings(setup: Setup, device: torch.device) -> Setup:

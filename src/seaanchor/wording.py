@@ -1,4 +1,4 @@
-"""Words that take each other's place in captions."""
+"""Words that take each other's place in captions, and texts that are the same to a model."""
 
 import re
 from collections.abc import Sequence
@@ -27,6 +27,30 @@ def word_pairs(source: str | Path = GENDER) -> tuple[tuple[str, str], ...]:
         if words:
             pairs.append((words[0].lower(), words[1].lower()))
     return tuple(pairs)
+
+
+def plain(text: str) -> str:
+    """What CLIP's tokenizers make of a text before they cut it up: small letters, single spaces.
+
+    >>> plain(" Red  Fox")
+    'red fox'
+    """
+    return " ".join(text.lower().split())
+
+
+def check_distinct(names: Sequence[str]) -> None:
+    """Classes of one name could not be told apart, and the first of them would get every answer.
+
+    Raises:
+        SeaAnchorError: two names are the same, or the same but for capitals and spaces.
+    """
+    spelt: dict[str, list[str]] = {}
+    for name in names:
+        spelt.setdefault(plain(name), []).append(name)
+    twice = [" = ".join(sorted(set(same))) for same in spelt.values() if len(same) > 1]
+    if twice:
+        found, change = ", ".join(sorted(twice)[:5]), "rename them with --class-names, or merge these classes"
+        raise SeaAnchorError(f"class names given twice: {found}", "distinct names, and not only in capitals or spaces", change)
 
 
 def swap_words(text: str, pairs: Sequence[tuple[str, str]]) -> str:

@@ -1,4 +1,4 @@
-"""Preference data: JSON lines, columns, swapped words; and what is wrong with a row is said."""
+"""Preference data: JSON lines, swapped words; and what is wrong with a row is said."""
 
 import json
 
@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
-from seaanchor.data.preferences import as_images, from_columns, read_preferences, swapped_captions, write_preferences
+from seaanchor.data.preferences import PreferenceRow, Tally, as_images, read_preferences, swapped_captions, tally, write_preferences
 from seaanchor.errors import SeaAnchorError
-from seaanchor.wording import swap_words, word_pairs
+from seaanchor.wording import check_distinct, swap_words, word_pairs
 
 
 @pytest.fixture
@@ -43,16 +43,43 @@ def test_written_and_read_again(folder):
 
 
 @pytest.mark.parametrize(
-    "row",
+    ("row", "found"),
     [
-        "no json", {"chosen": "a", "rejected": "b"}, {"image": "a.png", "chosen": "a"}, {"image": "a.png", "chosen": "a", "rejected": "a"},
-        {"image": "a.png", "text": "a"}, {"image": "a.png", "text": "", "desirable": True}, {"image": "a.png", "text": "a", "desirable": "yes"},
-        {"image": "a.png", "chosen": 3, "rejected": "b"}, "[1]",
+        ("no json", "is not JSON: Expecting value at character 1 of 'no json'"),
+        ('{"image": "a.png",', "is not JSON"),
+        ({"chosen": "a", "rejected": "b"}, "no image among chosen, rejected"),
+        ({"image": 3, "chosen": "a", "rejected": "b"}, "image is 3, not a path"),
+        ({"image": "a.png", "chosen": "a"}, "rejected is missing"),
+        ({"image": "a.png", "chosen": "a", "rejected": None}, "rejected is missing"),
+        ({"image": "a.png", "chosen": "a", "rejected": "a"}, "are the same text"),
+        ({"image": "a.png", "chosen": "A  dog", "rejected": "a dog"}, "the same but for capitals or spaces"),
+        ({"image": "a.png", "text": "a"}, "text without desirable"),
+        ({"image": "a.png", "text": "", "desirable": True}, "text is missing or empty"),
+        ({"image": "a.png", "text": "a", "desirable": "yes"}, "desirable is 'yes', not true or false"),
+        ({"image": "a.png", "label": True}, "neither chosen and rejected nor text among image, label"),
+        ({"image": "a.png", "chosen": 3, "rejected": "b"}, "chosen is 3, not a text"),
+        ("[1]", r"\[1\] is no object"),
     ],
-)  # fmt: skip
-def test_a_bad_line_is_named(folder, row):
-    with pytest.raises(SeaAnchorError, match="line 2"):
+)
+def test_a_bad_line_is_named_and_so_is_what_is_wrong_with_it(folder, row, found):
+    with pytest.raises(SeaAnchorError, match="line 2.*" + found):
         read_preferences(write(folder, {"image": "a.png", "chosen": "a", "rejected": "b"}, row))
+
+
+def test_a_byte_order_mark_and_empty_columns_do_no_harm(folder):
+    file = folder / "rows.jsonl"
+    file.write_text("\ufeff" + json.dumps({"image": "a.png", "chosen": None, "rejected": None, "text": "a", "desirable": False}) + "\n\n", encoding="utf-8")
+    assert read_preferences(file).pairs == ((-1, 0),)
+
+
+def test_texts_that_only_differ_in_capitals_or_spaces_are_one(folder):
+    images = as_images([PreferenceRow(folder, "A dog", "a cat"), PreferenceRow(folder, "a  cat", "a dog")], folder, "test")
+    assert images.class_names == ("A dog", "a cat") and images.pairs == ((0, 1), (1, 0))
+
+
+def test_kinds_of_rows_are_counted():
+    assert tally([(0, 1), (0, -1), (-1, 0), (2, -1)]) == Tally(paired=1, desirable=2, undesirable=1)
+    assert [tally(pairs).one_sided for pairs in ([(0, -1)], [(-1, 0)], [(0, -1), (-1, 1)], [(0, 1), (0, -1)])] == [True, True, False, False]
 
 
 def test_missing_image_missing_file_and_no_rows(folder):
@@ -64,11 +91,20 @@ def test_missing_image_missing_file_and_no_rows(folder):
         read_preferences(write(folder, ""))
 
 
-def test_columns_with_pictures(folder):
-    rows = from_columns([{"image": Image.new("RGB", (4, 4)), "chosen": "a", "rejected": "b"}], folder / "saved")
-    assert rows[0].image.is_file() and as_images(rows, folder, "test").pairs == ((0, 1),)
-    with pytest.raises(SeaAnchorError, match="row 0"):
-        from_columns([{"image": "a.png", "caption": "a"}], folder)
+def test_a_file_that_cannot_be_written_and_images_that_are_no_files(folder):
+    images = read_preferences(write(folder, {"image": "a.png", "chosen": "x", "rejected": "y"}))
+    with pytest.raises(SeaAnchorError, match="could not be written"):
+        write_preferences(images, folder / "a.png" / "rows.jsonl")
+    with pytest.raises(SeaAnchorError, match="is no file of its own"):
+        write_preferences(ImageList(folder, ("row 3",), None, ("x", "y"), ((0, 1),)), folder / "rows.jsonl")
+
+
+def test_names_are_told_apart_as_a_model_would():
+    check_distinct(("red fox", "redfox", "fox"))
+    name = "red fox"
+    for second in (name, "Red fox", "red  fox"):
+        with pytest.raises(SeaAnchorError, match=r"twice: .*red +fox"):
+            check_distinct((name, "zebra", second))
 
 
 def test_swapping_keeps_capitals_and_whole_words():

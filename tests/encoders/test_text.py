@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from seaanchor.encoders.head import build_head
 from seaanchor.encoders.load import load_model
-from seaanchor.encoders.text import encode_text, truncate
+from seaanchor.encoders.text import _say_once, encode_text, overlong, truncate
 from seaanchor.errors import SeaAnchorError
 
 TEXTS = ["a photo of a cat.", "!!", "wow !!! a dog!!", "a drawing of two very large brown dogs that run along the whole of the beach until they are tired"]
@@ -59,6 +59,53 @@ def test_exclamation_marks_with_a_cut_vocabulary(cut_vocabulary_folder):
         assert (loaded.encode_texts(texts) - theirs.encode_text(tokenizer(texts))).abs().max() < 1e-5
 
 
+@pytest.fixture
+def hf_model(hf_folder):
+    return load_model(f"hf:{hf_folder}")
+
+
+@pytest.fixture
+def open_clip_model(architectures):
+    torch.manual_seed(0)
+    return load_model("tiny-vit", "none")
+
+
+@pytest.mark.parametrize(("fixture", "limit"), [("open_clip_model", 20), ("hf_model", 24)])
+def test_a_text_is_cut_as_its_tokenizer_cuts_it(request, fixture, limit):
+    """The first limit - 2 tokens are read between start and end token, and the rest changes nothing."""
+    model = request.getfixturevalue(fixture)
+    assert model.text_limit.tokens == limit
+    fits, over, further = (" ".join(["a"] * count) for count in (limit - 2, limit - 1, limit + 9))
+    other = f"{fits[:-1]}b"
+    assert overlong([fits, over, "a", further], model.text_limit) == [over, further]
+    embedding = model.encode_texts([fits, over, further, other])
+    torch.testing.assert_close(embedding[1:3], embedding[:1].expand(2, -1), rtol=1e-5, atol=1e-6)
+    assert (embedding[3] - embedding[0]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("fixture", ["open_clip_model", "hf_model"])
+def test_cut_texts_are_told_once(request, fixture, capsys):
+    model = request.getfixturevalue(fixture)
+    _say_once.cache_clear()
+    names = ("cat", " ".join(["dog"] * 40), " ".join(["cow"] * 40))
+    for _ in range(2):  # as policy and reference do
+        build_head(model, names, ("a {}.", "{}"), batch_size=2)
+    errors = capsys.readouterr().err
+    assert errors.count("warning") == 1
+    assert f"4 of 6 texts are longer than the {model.text_limit.tokens} tokens" in errors and "First: 'a dog dog" in errors
+    build_head(model, ("cat", "dog"))
+    assert capsys.readouterr().err == ""
+
+
+def test_short_texts_are_not_counted_and_many_bytes_may_be_few_tokens(open_clip_model):
+    from dataclasses import replace
+
+    counted = []
+    limit = replace(open_clip_model.text_limit, count=lambda text: counted.append(text) or open_clip_model.text_limit.count(text))
+    assert overlong(["a photo of a cat", "international conversations everywhere"], limit) == []
+    assert counted == ["international conversations everywhere"]
+
+
 def test_head_is_the_normalised_mean_of_unit_embeddings(architectures):
     torch.manual_seed(0)
     model = load_model("tiny-vit", "none")
@@ -80,6 +127,7 @@ def test_head_is_the_normalised_mean_of_unit_embeddings(architectures):
         (("cat",), ("{}",), "a class list of 1"),
         ((), ("{}",), "a class list of 0"),
         (("cat", "dog", "cat"), ("{}",), "twice: cat"),
+        (("cat", "dog", "Cat "), ("{}",), "twice: Cat  = cat"),
         (("cat", "dog"), ("{}", "a photo"), "has no {}"),
         (("cat", "dog"), (), "no template"),
     ],

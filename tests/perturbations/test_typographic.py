@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from seaanchor.data.typographic import is_lettered, list_lettered, parse_name
+from seaanchor.data.typographic import check_names, is_lettered, list_lettered, parse_name
 from seaanchor.errors import SeaAnchorError
-from seaanchor.lettering import COLOURS, break_lines, draw_word, font_files, lay_on, letter, scramble
+from seaanchor.lettering import COLOURS, break_lines, check_drawable, draw_word, font_files, fonts_with, glyphs, lay_on, lay_out, letter, scramble
 from seaanchor.parts import Batch
 from seaanchor.perturbations.attribute import AttributeSwap, partners
 from seaanchor.perturbations.typographic import Typographic
@@ -104,6 +104,71 @@ def test_it_needs_labels_and_two_words():
         Typographic(("apple",))
 
 
+LONG = "pneumonoultramicroscopicsilicovolcanoconiosis"
+
+
+@pytest.mark.parametrize("text", [LONG, f"a {LONG} b", f"{LONG} {LONG}"])
+def test_a_word_wider_than_the_image_is_broken_inside_and_loses_no_letter(text):
+    for font in font_files("train"):
+        lines, size = lay_out(text, font, 30, 64)
+        assert size == 6 and "".join(lines.split()) == "".join(text.split())
+        mask, (left, top, right, bottom) = draw_word(text, font, 30, 64, random.Random(1))
+        assert left >= 0 and top >= 0 and right <= 64 and bottom <= 64
+        ink = [draw_word(line, font, 6, 400, random.Random(1))[0][0].sum(dtype=float) for line in lines.split("\n")]
+        assert mask[0].sum(dtype=float) == pytest.approx(sum(ink), rel=0.1)
+
+
+def test_lines_are_filled_with_whole_words_where_they_fit():
+    lines, _ = lay_out(" ".join(["seven"] * 12), font_files("train")[1], 30, 64)
+    assert len(lines.split("\n")) > 3 and set(lines.split()) == {"seven"}
+
+
+def test_what_fits_nowhere_is_an_error_with_word_font_and_size():
+    font = font_files("train")[1]
+    with pytest.raises(SeaAnchorError, match=rf"'x+\.\.\.' does not fit an image of 64 x 64 pixels, .*6 pixels of {font.name}"):
+        draw_word("x" * 500, font, 20, 64, random.Random(0))
+    check_drawable(NAMES, "train", 32)
+    with pytest.raises(SeaAnchorError, match="32 x 32"):
+        check_drawable((*NAMES, "x" * 100), "train", 32)
+    with pytest.raises(SeaAnchorError, match="does not fit"):
+        Typographic(("apple", "x" * 100)).check_size(32)
+
+
+def test_a_font_without_the_glyphs_gives_way_to_one_with_them():
+    assert "e" in glyphs(font_files("train")[0]) and "中" not in glyphs(font_files("train")[0])
+    able = fonts_with("жираф", "train")
+    assert 0 < len(able) < len(font_files("train"))
+    drawn = {letter("жираф", 64, random.Random(i), fonts="train", sizes=SIZES).font for i in range(30)}
+    assert drawn == {font.name for font in able}
+
+
+def test_letters_and_accents_kept_apart_are_drawn_as_one():
+    split, whole = (letter(text, 64, random.Random(2), fonts="train", sizes=SIZES) for text in ("cafe\u0301", "café"))
+    assert np.array_equal(split.mask, whole.mask)
+
+
+@pytest.mark.parametrize(("name", "found"), [("中国", "CJK UNIFIED IDEOGRAPH-4E2D"), ("cat 😀", "GRINNING FACE"), ("  ", "nothing to draw")])
+def test_words_that_no_font_can_draw_are_named_before_anything_is_drawn(name, found):
+    with pytest.raises(SeaAnchorError, match=found):
+        Typographic(("apple", name))
+    Typographic(("apple", name, "pear"), "even")  # a class that is never drawn may be called anything
+
+
+def test_classes_of_one_name_are_refused():
+    for names in (("apple", "pear", "apple"), ("apple", "pear", "Apple")):
+        with pytest.raises(SeaAnchorError, match="twice"):
+            Typographic(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"), [(("tv/monitor", "cat"), "'tv/monitor'"), (("a_text=b", "cat"), "'a_text=b'"), (("x" * 130, "y" * 130), "260 bytes")]
+)
+def test_names_that_no_file_name_can_hold(names, found):
+    check_names(("x" * 110, "y" * 110, "red_fox", "label=2"))
+    with pytest.raises(SeaAnchorError, match=found):
+        check_names(names)
+
+
 def test_attribute_swap_changes_texts_not_pixels():
     texts = ("a man runs", "a woman runs", "a woman reads", "a man reads")
     partner = partners(texts, [t.replace("woman", "WOMAN").replace("man", "woman").replace("WOMAN", "man") for t in texts])
@@ -127,6 +192,18 @@ def test_file_names_as_rta_100_keeps_them(tmp_path):
     assert images.class_names == ("ipod", "mug", "red fox")
     assert images.pairs == ((1, 0), (2, 1)) and images.labels == (1, 2)
     assert parse_name("label=a_b_text=c_d") == ("a_b", "c_d")
+    Image.new("RGB", (8, 8)).save(tmp_path / "label=Mug_text=Red fox.png")
+    again = list_lettered(tmp_path)
+    assert again.class_names == ("Mug", "Red fox", "ipod") and again.pairs == ((0, 1), (0, 2), (1, 0))  # capitals make no new class
     Image.new("RGB", (8, 8)).save(tmp_path / "other.png")
     with pytest.raises(SeaAnchorError, match=r"other\.png"):
         list_lettered(tmp_path)
+
+
+@pytest.mark.parametrize("words", ["all", "even", "odd"])
+def test_the_true_class_is_never_drawn_and_every_wrong_one_is(words):
+    attack, again = (Typographic(NAMES, words, sizes=SIZES, seed=3) for _ in range(2))
+    for label in range(len(NAMES)):
+        drawn = [attack.draw(index, label, 0, 64)[0] for index in range(60)]
+        assert set(drawn) == set(attack.drawable) - {label}
+        assert drawn == [again.draw(index, label, 0, 64)[0] for index in range(60)]

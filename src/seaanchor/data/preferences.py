@@ -5,14 +5,18 @@ A row names an image and either `chosen` and `rejected` texts, or one `text` (al
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seaanchor.checkpoint import write_atomic
 from seaanchor.data.folder import ImageList
+from seaanchor.data.images import Item
 from seaanchor.errors import SeaAnchorError
-from seaanchor.wording import swap_words
+from seaanchor.wording import plain, swap_words
+
+TEXT, DESIRABLE = ("text", "completion", "caption"), ("desirable", "label")
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,13 @@ def read_preferences(file: Path) -> ImageList:
     """Triplets and unpaired rows of a JSON lines file; image paths are relative to it.
 
     Returns:
-        Images whose class names are all distinct texts, with the pair of each image as numbers of texts (−1: none).
+        Images whose class names are the distinct texts, with the pair of each image as numbers of texts (−1: none).
 
     Raises:
         SeaAnchorError: missing or empty file, a line that is no row, an image that is not there.
     """
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SeaAnchorError(f"{file} could not be read ({error})", "a JSON lines file of preferences", "correct the path") from error
     rows = []
@@ -42,12 +46,15 @@ def read_preferences(file: Path) -> ImageList:
         if not line.strip():
             continue
         try:
-            data = json.loads(line)
-            row = to_row(data, file.parent)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            row = to_row(json.loads(line), file.parent)
+        except json.JSONDecodeError as error:
             raise SeaAnchorError(
-                f"{file}, line {number}: {str(error) or line[:80]}", 'image with chosen and rejected, or with text and desirable',
-                'write {"image": "a.jpg", "chosen": "a dog", "rejected": "a cat"}',
+                f"{file}, line {number} is not JSON: {error.msg} at character {error.pos + 1} of {_short(line)}", "one JSON object a line", "correct the line"
+            ) from error
+        except ValueError as error:
+            raise SeaAnchorError(
+                f"{file}, line {number}: {error}", "image with chosen and rejected, or with text and desirable",
+                'write {"image": "a.jpg", "chosen": "a dog", "rejected": "a cat"}, or remove the line',
             ) from error  # fmt: skip
         if not row.image.is_file():
             raise SeaAnchorError(f"{file}, line {number}: {row.image} is missing", "an image file, relative to the JSON file", "correct the path")
@@ -55,54 +62,61 @@ def read_preferences(file: Path) -> ImageList:
     return as_images(rows, file.parent, str(file))
 
 
-def to_row(data: Mapping[str, Any], root: Path) -> PreferenceRow:
+def to_row(data: Any, root: Path) -> PreferenceRow:
     """One row of plain data.
 
     Raises:
-        ValueError, KeyError: it is no preference.
+        ValueError: it is no preference; the message says why.
     """
-    image = root / str(data["image"])
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{_short(data)} is no object with names")
+    data = {key: value for key, value in data.items() if value is not None}  # tables give every row every column
+    if not isinstance(data.get("image"), str) or not data["image"]:
+        raise ValueError(f"image is {_short(data['image'])}, not a path" if "image" in data else f"no image among {', '.join(map(str, data)) or 'no names'}")
+    image = root / data["image"]
     if "chosen" in data or "rejected" in data:
-        chosen, rejected = data["chosen"], data["rejected"]
-        if not all(isinstance(t, str) and t.strip() for t in (chosen, rejected)) or chosen == rejected:
-            raise ValueError(f"chosen {chosen!r} and rejected {rejected!r} are not two different texts")
+        chosen, rejected = (_text(key, data.get(key, "")) for key in ("chosen", "rejected"))
+        if plain(chosen) == plain(rejected):
+            same = "the same text" if chosen == rejected else "the same but for capitals or spaces"
+            raise ValueError(f"chosen {_short(chosen)} and rejected {_short(rejected)} are {same}")
         return PreferenceRow(image, chosen, rejected)
-    text = next((data[key] for key in ("text", "completion", "caption") if key in data), None)
-    desirable = data.get("desirable", data.get("label"))
-    if not isinstance(text, str) or not text.strip() or desirable not in (True, False, 0, 1):
-        raise ValueError(f"text {text!r}, desirable {desirable!r}")
-    return PreferenceRow(image, text, None) if desirable else PreferenceRow(image, None, text)
+    key = next((key for key in TEXT if key in data), None)
+    if key is None:
+        raise ValueError(f"neither chosen and rejected nor text among {', '.join(map(str, data))}")
+    text, mark = _text(key, data[key]), next((key for key in DESIRABLE if key in data), None)
+    if mark is None or data[mark] not in (True, False, 0, 1):
+        raise ValueError(f"{mark} is {_short(data[mark])}, not true or false" if mark else "text without desirable")
+    return PreferenceRow(image, text, None) if data[mark] else PreferenceRow(image, None, text)
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{key} is missing or empty" if value == "" else f"{key} is {_short(value)}, not a text")
+    return value
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
 def as_images(rows: Sequence[PreferenceRow], root: Path, source: str) -> ImageList:
-    """Rows as a list of images: the distinct texts become the candidate texts."""
+    """Rows as a list of images: the distinct texts become the candidate texts.
+
+    Texts that differ in capitals or spaces alone count as one, in the first one's spelling: they would be two answers of one embedding.
+    """
     if not rows:
         raise SeaAnchorError(f"{source} holds no preference", "at least one row", "add some")
-    texts = tuple(dict.fromkeys(text for row in rows for text in (row.chosen, row.rejected) if text is not None))
-    number = {text: i for i, text in enumerate(texts)} | {None: -1}
-    pairs = tuple((number[row.chosen], number[row.rejected]) for row in rows)
-    return ImageList(root, tuple(row.image for row in rows), None, texts, pairs)
-
-
-def from_columns(rows: Iterable[Mapping[str, Any]], folder: Path) -> list[PreferenceRow]:
-    """Rows of a Hugging Face data set (columns `image`, and `chosen`, `rejected` or `text`, `label`); pictures are saved to `folder`.
-
-    Raises:
-        SeaAnchorError: a row is no preference, or its image is neither a picture nor a path.
-    """
-    found = []
-    for number, data in enumerate(rows):
-        image: Any = data.get("image")
-        if hasattr(image, "save"):
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{number:08d}.png"
-            image.convert("RGB").save(path)
-            data = {**data, "image": path.name}
-        try:
-            found.append(to_row(data, folder))
-        except (ValueError, KeyError) as error:
-            raise SeaAnchorError(f"row {number}: {error}", "columns image, chosen, rejected; or image, text, label", "rename the columns") from error
-    return found
+    number: dict[str, int] = {}
+    texts: list[str] = []
+    pairs = []
+    for row in rows:
+        for text in (row.chosen, row.rejected):
+            if text is not None and number.setdefault(plain(text), len(texts)) == len(texts):
+                texts.append(text)
+        chosen, rejected = (-1 if text is None else number[plain(text)] for text in (row.chosen, row.rejected))
+        pairs.append((chosen, rejected))
+    return ImageList(root, tuple(row.image for row in rows), None, tuple(texts), tuple(pairs))
 
 
 def swapped_captions(images: ImageList, pairs: Sequence[tuple[str, str]], *, flip: bool = False) -> ImageList:
@@ -117,7 +131,7 @@ def swapped_captions(images: ImageList, pairs: Sequence[tuple[str, str]], *, fli
         The images whose caption holds a word of a pair.
 
     Raises:
-        SeaAnchorError: none does.
+        SeaAnchorError: none does, or the images are no files.
     """
     if images.labels is None:
         raise SeaAnchorError(f"{images.root} has no class folders", "class folders whose names are captions", "sort the images into them")
@@ -125,23 +139,60 @@ def swapped_captions(images: ImageList, pairs: Sequence[tuple[str, str]], *, fli
     rows = []
     for path, label in zip(images.paths, images.labels, strict=True):
         caption, other = names[label], swap_words(names[label], pairs)
-        if other != caption:
-            rows.append(PreferenceRow(path, other, caption) if flip else PreferenceRow(path, caption, other))
+        if plain(other) != plain(caption):
+            rows.append(PreferenceRow(_file(path), *((other, caption) if flip else (caption, other))))
     if not rows:
         raise SeaAnchorError(f"no caption of {images.root} holds a word of the pairs", "captions such as 'a man is running'", "give other pairs")
-    return replace(as_images(rows, images.root, str(images.root)))
+    return as_images(rows, images.root, str(images.root))
+
+
+def _file(item: Item) -> Path:
+    if not isinstance(item, Path):
+        raise SeaAnchorError(f"{item} is no file of its own", "images as files, so that lines can name them", "unpack them into class folders")
+    return item
 
 
 def write_preferences(images: ImageList, file: Path) -> None:
-    """Write `images` with their pairs as JSON lines, paths relative to the file where they lie below it."""
-    from seaanchor.checkpoint import write_atomic
+    """Write `images` with their pairs as JSON lines, paths relative to the file where they lie below it.
 
-    lines: list[dict[str, Any]] = []
-    for path, (chosen, rejected) in zip(images.paths, images.pairs or (), strict=True):
-        name = str(path.relative_to(file.parent)) if path.is_relative_to(file.parent) else str(path.absolute())
-        names = images.class_names or ()
-        if chosen >= 0 and rejected >= 0:
-            lines.append({"image": name, "chosen": names[chosen], "rejected": names[rejected]})
+    Raises:
+        SeaAnchorError: the images are no files; the disk is full or the folder cannot be written.
+    """
+    names = images.class_names or ()
+    rows = (
+        PreferenceRow(_file(path), names[chosen] if chosen >= 0 else None, names[rejected] if rejected >= 0 else None)
+        for path, (chosen, rejected) in zip(images.paths, images.pairs or (), strict=True)
+    )
+    write_atomic(file, "".join(to_lines(rows, file.parent)))
+
+
+def to_lines(rows: Iterable[PreferenceRow], root: Path) -> Iterator[str]:
+    """JSON lines of rows, as `read_preferences` reads them from a file in `root`."""
+    for row in rows:
+        name = str(row.image.relative_to(root)) if row.image.is_relative_to(root) else str(row.image.absolute())
+        if row.chosen is not None and row.rejected is not None:
+            line: dict[str, Any] = {"image": name, "chosen": row.chosen, "rejected": row.rejected}
         else:
-            lines.append({"image": name, "text": names[max(chosen, rejected)], "desirable": chosen >= 0})
-    write_atomic(file, "".join(json.dumps(line) + "\n" for line in lines))
+            line = {"image": name, "text": row.chosen or row.rejected, "desirable": row.chosen is not None}
+        yield json.dumps(line, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many rows of preference data are of each kind; rows with one text are either desirable or not."""
+
+    paired: int
+    desirable: int
+    undesirable: int
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether nothing says what is better than what."""
+        return self.paired == 0 and 0 in (self.desirable, self.undesirable)
+
+
+def tally(pairs: Sequence[tuple[int, int]]) -> Tally:
+    """Count the kinds of rows."""
+    paired = sum(min(pair) >= 0 for pair in pairs)
+    desirable = sum(rejected < 0 for _, rejected in pairs)
+    return Tally(paired, desirable, len(pairs) - paired - desirable)

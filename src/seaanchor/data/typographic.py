@@ -1,10 +1,15 @@
 """Folders of lettered images whose file names tell label and drawn word, `label=X_text=Y.png`, as RTA-100 and PAINT keep them."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from seaanchor.data.folder import ImageList
 from seaanchor.data.images import EXTENSIONS
 from seaanchor.errors import SeaAnchorError
+from seaanchor.wording import plain
+
+LONGEST = 220  # bytes; file systems take 255, and some are for `label=`, `_text=`, the number and `.png`
 
 
 def parse_name(stem: str) -> tuple[str, str] | None:
@@ -19,6 +24,22 @@ def parse_name(stem: str) -> tuple[str, str] | None:
     label, _, rest = stem.removeprefix("label=").partition("_text=")
     word, _, number = rest.rpartition("_")
     return (label, word) if word and number.isdigit() else (label, rest)
+
+
+def check_names(class_names: Sequence[str]) -> None:
+    """Fail where a file name could not keep the names apart.
+
+    Raises:
+        SeaAnchorError: a name with `/` or `_text=` in it, or two too long for one file name.
+    """
+    if bad := [name for name in class_names if "/" in name or os.sep in name or "_text=" in name or "\0" in name]:
+        named, change = ", ".join(map(repr, bad[:5])), "rename them: --class-names FILE with a name for each class"
+        raise SeaAnchorError(f"{named} cannot stand in label=X_text=Y.png", "names without / and _text=", change)
+    longest = sorted(class_names, key=lambda name: len(name.encode()))[-2:]
+    length = sum(len(name.encode()) for name in longest)
+    if length > LONGEST:
+        found, expected = f"{length} bytes of class names for one file name: {', '.join(longest)[:200]}", f"at most {LONGEST} for label and drawn word together"
+        raise SeaAnchorError(found, expected, "give shorter names with --class-names FILE")
 
 
 def is_lettered(root: Path) -> bool:
@@ -37,10 +58,11 @@ def list_lettered(root: Path) -> ImageList:
     if strange := [f.name for f, names in zip(files, parsed, strict=True) if names is None]:
         raise SeaAnchorError(f"{root}: {', '.join(strange[:3])}", "files named label=X_text=Y.png", "rename or remove them")
     named = [names for names in parsed if names is not None]
-    if same := [f.name for f, (label, word) in zip(files, named, strict=True) if label == word]:
+    if same := [f.name for f, (label, word) in zip(files, named, strict=True) if plain(label) == plain(word)]:
         raise SeaAnchorError(f"{root}: {', '.join(same[:3])} carry their own label", "a wrong word on every image", "remove them")
-    texts = tuple(sorted({name for names in named for name in names}))
-    number = {text: i for i, text in enumerate(texts)}
-    labels = tuple(number[label] for label, _ in named)
-    pairs = tuple((number[label], number[word]) for label, word in named)
+    spelt = {plain(name): name for name in sorted({name for names in named for name in names}, reverse=True)}
+    texts = tuple(sorted(spelt.values()))  # names that differ in capitals or spaces alone are one class
+    number = {plain(text): i for i, text in enumerate(texts)}
+    pairs = tuple((number[plain(label)], number[plain(word)]) for label, word in named)
+    labels = tuple(label for label, _ in pairs)
     return ImageList(root, tuple(files), labels, texts, pairs)

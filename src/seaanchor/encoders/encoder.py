@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from seaanchor.encoders.text import TextLimit
+
 Family = Literal["open_clip", "timm", "hf"]
 
 
@@ -88,6 +90,7 @@ class LoadedModel:
         logit_scale: multiplies cosines; 1 for towers without text.
         encode_texts: list of N texts → raw text embeddings (N, D), frozen; None for towers without text.
         export_config: what an export has to write beside the weights.
+        text_limit: how long texts may be; None where that is not known.
     """
 
     name: str
@@ -97,6 +100,7 @@ class LoadedModel:
     logit_scale: float
     encode_texts: Callable[[Sequence[str]], Tensor] | None
     export_config: dict = field(default_factory=dict)
+    text_limit: TextLimit | None = None
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -3,15 +3,16 @@
 Legend: N texts, C classes, T templates, D embedding dimension.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
 from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.text import warn_overlong
 from seaanchor.errors import SeaAnchorError
 from seaanchor.parts import Head
+from seaanchor.wording import check_distinct
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
@@ -26,12 +27,14 @@ def build_head(model: LoadedModel, class_names: Sequence[str], templates: Sequen
         batch_size: texts encoded at a time.
 
     Raises:
-        SeaAnchorError: the model has no text tower, fewer than two classes, a name given twice, no template, or one without `{}`.
+        SeaAnchorError: the model has no text tower, fewer than two classes, a name given twice (capitals and spaces aside), no template, or one without `{}`.
     """
     if model.encode_texts is None:
         raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model for zero-shot classification", "choose an OpenCLIP or HF CLIP model")
     _check(class_names, templates)
     texts = [template.replace("{}", name) for name in class_names for template in templates]
+    if model.text_limit is not None:
+        warn_overlong(texts, model.text_limit)
     chunks = [model.encode_texts(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)]
     unit_ND = F.normalize(torch.cat(chunks).float(), dim=-1)
     mean_CD = unit_ND.view(len(class_names), len(templates), -1).mean(1)
@@ -41,9 +44,7 @@ def build_head(model: LoadedModel, class_names: Sequence[str], templates: Sequen
 def _check(class_names: Sequence[str], templates: Sequence[str]) -> None:
     if len(class_names) < 2:
         raise SeaAnchorError(f"a class list of {len(class_names)}", "at least two classes: with one, every answer is right", "name more classes")
-    repeated = sorted({name for name, count in Counter(class_names).items() if count > 1})
-    if repeated:
-        raise SeaAnchorError(f"class names given twice: {', '.join(repeated[:5])}", "distinct names", "rename or merge these classes")
+    check_distinct(class_names)
     if not templates:
         raise SeaAnchorError("there is no template", "at least one prompt with {}", "leave --templates out for 'a photo of a {}.'")
     for template in templates:

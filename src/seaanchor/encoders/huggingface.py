@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.load import hub_error
+from seaanchor.encoders.text import TextLimit
 from seaanchor.errors import SeaAnchorError
 
 OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -43,7 +44,9 @@ def load_hf(name: str, image_size: int | None = None) -> LoadedModel:
 
     tower = _VisionTower(model.vision_model, model.visual_projection)
     encoder = Encoder(tower, vision.image_size, model.config.projection_dim, mean, std).eval()
-    return LoadedModel(name, "hf", encoder, model, model.logit_scale.exp().item(), encode_texts, {"tokenizer": tokenizer, "mean": mean, "std": std})
+    limit = TextLimit(longest, lambda text: len(tokenizer(text, truncation=False, verbose=False)["input_ids"]))
+    export = {"tokenizer": tokenizer, "mean": mean, "std": std}
+    return LoadedModel(name, "hf", encoder, model, model.logit_scale.exp().item(), encode_texts, export, limit)
 
 
 def _load(name: str, source: str) -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.load import embedded_models, hub_error, state_dict_of, weights_error
-from seaanchor.encoders.text import encode_text
+from seaanchor.encoders.text import TextLimit, encode_text
 from seaanchor.errors import SeaAnchorError
 
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -44,7 +44,20 @@ def load_open_clip(name: str, source: str, pretrained: str | None, image_size: i
 
     encoder = Encoder(_image_tower(model), side, model_cfg["embed_dim"], preprocess["mean"], preprocess["std"]).eval()
     export = {"model_cfg": model_cfg, "preprocess_cfg": preprocess, "tokenizer": tokenizer, "bpe_file": bpe}
-    return LoadedModel(name, "open_clip", encoder, model, model.logit_scale.exp().item(), encode_texts, export)
+    return LoadedModel(name, "open_clip", encoder, model, model.logit_scale.exp().item(), encode_texts, export, _text_limit(tokenizer))
+
+
+def _text_limit(tokenizer: Any) -> TextLimit:
+    """open_clip's own tokenizer cuts what is too long and puts the end token last, transformers' does the same; neither says so."""
+    inner = getattr(tokenizer, "tokenizer", None)
+
+    def count(text: str) -> int:
+        if inner is None:
+            return len(tokenizer.encode(text)) + 2  # start and end
+        clean = getattr(tokenizer, "clean_fn", str)
+        return len(inner(clean(text), truncation=False, verbose=False)["input_ids"]) + (getattr(tokenizer, "tokenizer_mode", "") == "clips")
+
+    return TextLimit(tokenizer.context_length, count)
 
 
 class _Pooled(nn.Module):

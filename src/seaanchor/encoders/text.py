@@ -1,12 +1,45 @@
-"""Text towers: truncated forward.
+"""Text towers: truncated forward, and texts longer than they read.
 
 Legend: N texts, L tokens, D embedding.
 """
 
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class TextLimit:
+    """How many tokens a text tower reads, and how many a text has before its tokenizer cuts it, start and end token included."""
+
+    tokens: int
+    count: Callable[[str], int]
+
+
+def overlong(texts: Sequence[str], limit: TextLimit) -> list[str]:
+    """The texts a tokenizer cuts."""
+    # a token covers a byte at least, so that short texts, nearly all of them, need no counting; up to 3 tokens are added
+    return [text for text in texts if len(text.encode()) + 3 > limit.tokens and limit.count(text) > limit.tokens]
+
+
+def warn_overlong(texts: Sequence[str], limit: TextLimit) -> None:
+    """Tell on stderr which texts are cut: what the model never reads cannot tell two classes apart."""
+    cut = overlong(texts, limit)
+    if cut and os.environ.get("RANK", "0") == "0":  # of several processes one tells
+        shown = cut[0] if len(cut[0]) <= 200 else f"{cut[0][:197]}..."
+        _say_once(f"warning: {len(cut)} of {len(texts)} texts are longer than the {limit.tokens} tokens the model reads; their ends are cut. First: {shown!r}")
+
+
+@cache
+def _say_once(message: str) -> None:
+    """A policy and its reference read the same texts, and so does every evaluation during training."""
+    print(message, file=sys.stderr, flush=True)
 
 
 def truncate(tokens_NL: Tensor) -> Tensor:

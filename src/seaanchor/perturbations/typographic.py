@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.lettering import Lettering, lay_on, letter, scramble
-from seaanchor.parts import AttackLoss, Batch, Preference
+from seaanchor.lettering import Lettering, check_drawable, fonts_with, lay_on, letter, scramble
+from seaanchor.parts import Batch, LossOf, Preference
+from seaanchor.wording import check_distinct
 
 Words = Literal["all", "even", "odd"]
 
@@ -32,7 +33,7 @@ class Typographic:
         seed: with the image's number and the variant, decides word, font, size, place and colours.
 
     Raises:
-        SeaAnchorError: fewer than two words to draw.
+        SeaAnchorError: fewer than two words to draw, a class name given twice, or one that no font has the characters of.
     """
 
     class_names: Sequence[str]
@@ -47,6 +48,17 @@ class Typographic:
             raise SeaAnchorError(
                 f"{len(self.drawable)} class name(s) to draw", "at least two, so that every image has a wrong one", "give more classes or words 'all'"
             )
+        check_distinct(self.class_names)
+        for word in self.drawable:
+            fonts_with(self.class_names[word], self.fonts)
+
+    def check_size(self, image_size: int) -> None:
+        """Fail before the first image if a word does not fit one of `image_size` pixels.
+
+        Raises:
+            SeaAnchorError: it does not, however it is broken into lines.
+        """
+        check_drawable([self.class_names[word] for word in self.drawable], self.fonts, image_size)
 
     @property
     def drawable(self) -> tuple[int, ...]:
@@ -54,7 +66,7 @@ class Typographic:
         every = range(len(self.class_names))
         return tuple({"all": every, "even": every[::2], "odd": every[1::2]}[self.words])
 
-    def __call__(self, batch: Batch, loss: AttackLoss, rng: torch.Generator) -> Batch:
+    def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
         """The batch with words drawn on, and the preference of the true class over the drawn word.
 
         Raises:

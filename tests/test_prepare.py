@@ -1,0 +1,68 @@
+"""What a run asks of its data before the first step, and what it says when that is not there."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from seaanchor.config import PerturbationConfig
+from seaanchor.encoders.text import _say_once
+from seaanchor.errors import SeaAnchorError
+from seaanchor.prepare import prepare
+from seaanchor.recipes import dpo, ipo, kto
+
+PLAIN = PerturbationConfig("none")
+PAIRED = {"chosen": "an apple", "rejected": "a zebra"}
+GOOD, BAD = {"text": "an apple", "desirable": True}, {"text": "a zebra", "desirable": False}
+
+
+@pytest.fixture
+def rows_run(tiny_run, image_folder):
+    """A run of a recipe on JSON lines with the given rows."""
+
+    def make(recipe, *rows):
+        file = image_folder / "rows.jsonl"
+        file.write_text("".join(json.dumps({"image": f"apple/{i % 4}.jpg"} | row) + "\n" for i, row in enumerate(rows)))
+        return replace(tiny_run(recipe, perturbation=PLAIN), train_data=str(file))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        ([GOOD, GOOD | {"text": "a zebra"}], "all 2 desirable and none undesirable"),
+        ([BAD, BAD | {"text": "an apple"}], "all 2 undesirable and none desirable"),
+        ([GOOD, BAD | {"text": "An  apple"}], "over one text, 'an apple'"),
+    ],
+)
+def test_kto_asks_for_both_kinds_of_rows_over_two_texts(rows_run, rows, found):
+    with pytest.raises(SeaAnchorError, match=found):
+        prepare(rows_run(kto(), *rows))
+
+
+@pytest.mark.parametrize("rows", [[GOOD, BAD], [PAIRED], [PAIRED, GOOD], [PAIRED, BAD]])
+def test_kto_takes_what_has_both(rows_run, rows):
+    assert len(prepare(rows_run(kto(), *rows)).images.paths) == len(rows)
+
+
+@pytest.mark.parametrize("recipe", [dpo, ipo])
+def test_the_others_ask_for_pairs_and_say_how_many_are_none(rows_run, recipe):
+    assert prepare(rows_run(recipe(), PAIRED)).images.pairs == ((0, 1),)
+    with pytest.raises(SeaAnchorError, match="2 of 3 with one text only"):
+        prepare(rows_run(recipe(), PAIRED, GOOD, BAD))
+
+
+def test_captions_that_are_cut_are_told_once(rows_run, capsys):
+    _say_once.cache_clear()
+    long = " ".join(["apple"] * 20)
+    prepare(rows_run(dpo(), PAIRED | {"chosen": long}, PAIRED))
+    assert capsys.readouterr().err.count("1 of 3 texts are longer than the 16 tokens") == 1
+
+
+@pytest.mark.parametrize("names", [("apple", "zebra", "y" * 100), ("apple", "zebra", "中国"), ("apple", "Apple", "zebra")])
+def test_class_names_that_cannot_be_drawn_or_told_apart_end_it_before_training(tiny_run, tmp_path, names):
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    config = replace(tiny_run(dpo(), perturbation=PerturbationConfig("typographic")), class_names=tmp_path / "names.txt")
+    with pytest.raises(SeaAnchorError, match=r"does not fit an image of 32|no font of 'train'|twice: Apple = apple"):
+        prepare(config)
