@@ -122,6 +122,9 @@ def test_version(run):
         (["evaluate", "--model", "x", "--data", "x", "--epsilon", "2"], ["epsilon 2", "did you mean 2/255?"]),
         (["evaluate", "--model", "x", "--data", "x", "--batch-size", "0"], ["--batch-size 0"]),
         (["evaluate", "--model", "x", "--data", "x", "--num-steps", "-1"], ["--num-steps -1"]),
+        (["evaluate", "--model", "x", "--data", "x", "--num-queries", "0"], ["--num-queries 0"]),
+        (["evaluate", "--model", "x", "--data", "x", "--templates", "a photo"], ["'a photo' has no {}"]),
+        (["evaluate", "--model", "x", "y", "x", "--data", "x"], ["the model x is named twice"]),
         (["evaluate", "--model", "x", "--data", "x", "--device", "gpu"], ["device 'gpu'"]),
         (["evaluate", "--model", "ViT-B-33", "--data", "x"], ["no model is called 'ViT-B-33'", "nearest names"]),
         (["export", "--model", "ViT-B-33", "--output", "x"], ["no model is called 'ViT-B-33'"]),
@@ -239,7 +242,8 @@ def test_evaluate_and_export_end_to_end(run, clip_folder, image_folder, tmp_path
     attack = ["--suite", "clean, pgd", "--epsilon", "4/255,1/255", "--num-steps", "2"]
     code, out, errors = run(*arguments, *attack, "--samples", "9", "--seed", "5", "--templates", "{}", "a {}")
     assert code == 0, errors
-    assert "pgd, 2 steps, ε = 1/255" in out
+    assert "PGD, 2 steps" in out
+    assert "epsilon 0 equals" in out and "FAILED" not in out  # the table of checks
     (file,) = output.iterdir()
     result = json.loads(file.read_text())
     protocol = result["protocol"]

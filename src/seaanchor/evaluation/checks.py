@@ -28,7 +28,7 @@ CHECKED = 32  # images that are attacked again
 BORDERLINE = 2 / 1000  # share of images that may fall on the other side by rounding; of few images, one
 MASKED = 0.05  # share of the white box's survivors that a black box may fool; of few images, two
 TRANSFER_STEPS = 20  # at most
-FEW_STEPS, FEW_QUERIES = 10, 100
+FEW_STEPS, FEW_QUERIES = 5, 50
 SQUARE_QUERIES = 200
 
 Check = dict[str, Any]
