@@ -22,6 +22,7 @@ class Series:
     high: Sequence[float] | None = None
     line: bool = True
     dash: str = "-"
+    marker: bool = True
     names: Sequence[str] | None = None
 
 
@@ -79,6 +80,6 @@ def _draw(axes, one: Series, colour: str) -> None:
         else:
             below, above = ([abs(a - b) for a, b in zip(y, end, strict=True)] for end in (low, high))
             axes.errorbar(x, y, [below, above], fmt="none", color=colour, alpha=0.5)
-    axes.plot(x, y, one.dash if one.line else "", color=colour, marker="o", markersize=5, label=one.label)
+    axes.plot(x, y, one.dash if one.line else "", color=colour, marker="o" if one.marker else "", markersize=5, label=one.label)
     for i in range(len(order)) if one.names else ():
         axes.annotate(one.names[order[i]], (x[i], y[i]), xytext=(6, 4), textcoords="offset points", fontsize=8, color=colour)  # type: ignore[index] # names given

@@ -45,7 +45,11 @@ def maps() -> dict[str, RunConfig]:
     base = dpo_linear_tiny()
     found = {name: replace(base, objective=recipe.objective) for name, recipe in towers().items()}
     held = AnchorConfig("lagrangian", on="distribution", rho=0.1, dual_lr=1e-4, initial_multiplier=0.1, max_multiplier=20.0)
-    return found | {"CE": replace(found["CE"], anchor=AnchorConfig()), "DPO + Lagrangian": replace(found["DPO + Lagrangian"], anchor=held)}
+    return found | {
+        "CE": replace(found["CE"], anchor=AnchorConfig()),
+        "IPO + KL": replace(found["IPO + KL"], anchor=AnchorConfig("kl", weight=30.0)),  # its loss is in squared logits, hundreds of times larger
+        "DPO + Lagrangian": replace(found["DPO + Lagrangian"], anchor=held),
+    }
 
 
 def untouched(rows: Sequence[Row]) -> list[Row]:

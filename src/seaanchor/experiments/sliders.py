@@ -1,0 +1,155 @@
+"""Experiments on the slider t of a trained linear map (arXiv 2411.08923): objects against reading, and gender."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import mean
+from typing import Any
+
+from seaanchor.adapters.linear_map import decompose
+from seaanchor.checkpoint import write_atomic
+from seaanchor.config import RunConfig
+from seaanchor.data.folder import ImageList
+from seaanchor.data.sources import open_images
+from seaanchor.encoders.load import load_model
+from seaanchor.evaluation.typographic import TypographicPlan
+from seaanchor.experiments.arms import Arm, run_arm
+from seaanchor.experiments.experiment import Bench, Experiment, Section
+from seaanchor.experiments.figures import Series, panels
+from seaanchor.export.trained import read_map
+from seaanchor.recipes import dpo_linear_tiny, gender_flip
+from seaanchor.steering import see_people, see_words, sweep_bias, sweep_typographic
+
+TS = tuple(round(-2 + 0.05 * i, 2) for i in range(81))
+SHOWN = (-2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+
+Curves = list[list[dict[str, Any]]]
+"""For every seed the rows of a sweep over t."""
+
+
+def _curves(name: str, config: RunConfig, bench: Bench, sweep) -> tuple[Curves, list[tuple[float, float]]]:
+    """The curve of every seed, and the range of the map's singular values."""
+    curves, ranges = [], []
+    for seed in bench.seeds:
+        run = run_arm(Arm(name, replace(config, seed=seed)), bench.output / f"seed-{seed}")
+        spectrum = decompose(read_map(run))
+        curves.append(sweep(spectrum))
+        ranges.append((spectrum.s_R.min().item(), spectrum.s_R.max().item()))
+    return curves, ranges
+
+
+def _over_seeds(curves: Curves, i: int, read) -> tuple[float, float, float]:
+    values = [read(rows[i]) for rows in curves]
+    return mean(values), min(values), max(values)
+
+
+def _table(curves: Curves, columns: dict[str, Any], bench: Bench) -> str:
+    """Markdown at a few t; CSV at all."""
+    lines = [f"| t | {' | '.join(columns)} |", "|" + " --- |" * (len(columns) + 1)]
+    csv = [",".join(["t", *(f"{name},{name} min,{name} max" for name in columns)])]
+    for i, t in enumerate(TS):
+        cells = {name: _over_seeds(curves, i, read) for name, read in columns.items()}
+        csv.append(",".join([f"{t:g}", *(f"{m:.6g},{low:.6g},{high:.6g}" for m, low, high in cells.values())]))
+        if t in SHOWN:
+            shown = [f"{m:.1f} ({low:.1f} to {high:.1f})" if f"{low:.1f}" != f"{high:.1f}" else f"{m:.1f}" for m, low, high in cells.values()]
+            lines.append(f"| {t:g} | {' | '.join(shown)} |")
+    write_atomic(bench.output / "table.csv", "\n".join(csv) + "\n")
+    return "\n".join(lines) + "\n"
+
+
+def _series(curves: Curves, columns: dict[str, Any]) -> list[Series]:
+    found = []
+    for name, read in columns.items():
+        cells = [_over_seeds(curves, i, read) for i in range(len(TS))]
+        found.append(Series(name, TS, *zip(*cells, strict=True), marker=False))
+    return found
+
+
+def _share(key: str):
+    return lambda row: 100 * row[key]["accuracy"]
+
+
+def _skew(desired: str, key: str):
+    return lambda row: row["retrieval"][desired][key]
+
+
+MARKS = ((0.0, "pre-trained"), (1.0, "trained map"))
+
+
+def run_slider(bench: Bench) -> Section:
+    """Objects against reading over t, words and fonts of no training."""
+    config = dpo_linear_tiny()
+    plan = TypographicPlan("odd", "unseen", (config.perturbation.sizes[0], config.perturbation.sizes[1]))
+    seen = see_words(load_model(config.model), open_images("photos-mini/test"), plan)
+    curves, ranges = _curves("map", config, bench, lambda spectrum: sweep_typographic(seen, spectrum, TS))
+    columns = {
+        "clean photos %": _share("clean"), "wrong word drawn %": _share("attacked"), "drawn word wins %": _share("attack_word"),
+        "object above word %": _share("two_way"), "reading %": _share("reading"),
+    }  # fmt: skip
+    table = _table(curves, columns, bench)
+    panel = ("Objects against reading", "t, power of the singular values", "accuracy or rate, %", _series(curves, columns))
+    panels([panel], bench.output / "figure.svg", marks=MARKS)
+    low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
+    note = (
+        f"`dpo-linear-tiny`, seeds {_seeds(bench)}, mean and range; n = 800 photos and 400 drawn words. Singular values of the trained maps lie between "
+        f"{low:.2g} and {high:.2g}; t = 0 is the pre-trained model.\n\n"
+    )
+    return Section(note + table + "\n![accuracies against t](figure.svg)\n", ("figure.svg",))
+
+
+def neutral(rows: Sequence[dict[str, Any]], activity_lost: float = 0.03) -> dict[str, Any] | None:
+    """The row with the predicted gender nearest to chance, of those whose interval holds one half and whose activity accuracy is at most
+    `activity_lost` below that at t = 0; None if there is none."""
+    start = next(row for row in rows if row["t"] == 0)["activity"]["accuracy"]
+    at_chance = [r for r in rows if r["gender"]["low"] <= 0.5 <= r["gender"]["high"]]
+    fair = [r for r in at_chance if r["activity"]["accuracy"] >= start - activity_lost]
+    return min(fair, key=lambda r: abs(r["gender"]["accuracy"] - 0.5), default=None)
+
+
+def run_gender(bench: Bench) -> Section:
+    """Gender against activity over t, on roles of no training, and the skew of retrieval by neutral prompts."""
+    config = gender_flip()
+    images: ImageList = open_images("emoji-people/test", split="test")
+    seen = see_people(load_model(config.model), images)
+    curves, _ = _curves("map", config, bench, lambda spectrum: sweep_bias(seen, spectrum, TS))
+    columns = {"gender %": _share("gender"), "activity %": _share("activity"), "called a man %": lambda row: 100 * row["predicted_man"]}
+    skew = {
+        "MaxSkew@10, equal shares": _skew("uniform", "max_skew_at_10"), "NDKL, equal shares": _skew("uniform", "ndkl"),
+        "MaxSkew@10, shares of the data": _skew("dataset", "max_skew_at_10"), "NDKL, shares of the data": _skew("dataset", "ndkl"),
+    }  # fmt: skip
+    percent = {f"{name} (× 100)": (lambda row, read=read: 100 * read(row)) for name, read in skew.items()}
+    table = _table(curves, columns | percent, bench)
+    panels([
+        ("Gender and activity", "t, power of the singular values", "accuracy or share, %", _series(curves, columns)),
+        ("Retrieval by neutral prompts", "t, power of the singular values", "skew (0 is fair)", _series(curves, skew)),
+    ], bench.output / "figure.svg", marks=MARKS)  # fmt: skip
+    lines = []
+    for seed, rows in zip(bench.seeds, curves, strict=True):
+        at = {t: next(row for row in rows if row["t"] == t) for t in (0.0, 1.0)}
+        found = neutral(rows)
+        said = ", ".join(f"t = {t:g}: gender {_interval(row['gender'])}, activity {_interval(row['activity'])}" for t, row in at.items())
+        if found is None:
+            middle = "no t at chance with activity within 3 points"
+        else:
+            middle = f"neutral at t = {found['t']:g}: gender {_interval(found['gender'])}, activity {_interval(found['activity'])}"
+        lines.append(f"- seed {seed}: {said}; {middle}.")
+    note = (
+        f"`gender-flip` trained on the roles of `emoji-people/train`, looked at on the roles of `emoji-people/test` (n = {len(images.paths)}), "
+        f"seeds {_seeds(bench)}, mean and range. A smoke test of the method on drawings, not a fairness claim.\n\n"
+    )
+    return Section(note + "\n".join(lines) + "\n\n" + table + "\n![gender, activity and skew against t](figure.svg)\n", ("figure.svg",))
+
+
+def _seeds(bench: Bench) -> str:
+    return ", ".join(map(str, bench.seeds))
+
+
+def _interval(found: dict[str, float]) -> str:
+    return f"{100 * found['accuracy']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+
+
+PAPER = "arXiv 2411.08923"
+
+EXPERIMENTS = (
+    Experiment("slider", "The slider: objects against reading", f"{PAPER}: t trades reading for seeing, with the pre-trained model at t = 0.", 2, run_slider),
+    Experiment("gender", "The slider: gender", f"{PAPER}: t = 1 reverses gender, t = 0 leaves it, and between lies a neutral point.", 1, run_gender),
+)
