@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seaanchor.adapters.linear_map import LinearMap, orthogonality, scale_spectrum
+from seaanchor.adapters.linear_map import LinearMap, decompose, orthogonality, scale_spectrum, without_rotation
 from seaanchor.adapters.lora import LoRA, lora_targets, merge
+from seaanchor.errors import SeaAnchorError
 
 
 def some_map(dim=6):
@@ -39,6 +40,32 @@ def test_t_composes():
 def test_a_vanishing_singular_value_does_not_blow_up():
     weight = torch.diag(torch.tensor([1.0, 0.0]))
     assert scale_spectrum(weight, -1.0).abs().max() <= 1e6 + 1
+
+
+@pytest.mark.parametrize("out", [6, 3])
+def test_one_decomposition_gives_the_cosines_of_every_t(out):
+    """Against W_t built entry by entry from eigenvectors of WᵀW, another way to the same map up to a rotation."""
+    torch.manual_seed(1)
+    weight, a, b = torch.randn(out, 6).double(), torch.randn(5, 6).double(), torch.randn(5, 6).double()
+    spectrum = decompose(weight)
+    values, vectors = torch.linalg.eigh(weight.T @ weight)
+    values, vectors = values[-out:], vectors[:, -out:]
+    for t in (-1.0, 0.0, 0.5, 1.0, 2.0):
+        metric = (vectors * values**t) @ vectors.T  # WₜᵀWₜ = V S²ᵗ Vᵀ
+        inner = lambda x, y, m=metric: (x @ m * y).sum(-1)  # noqa: E731
+        expected = inner(a, b) / (inner(a, a) * inner(b, b)).sqrt()
+        powers = spectrum.powers(t)
+        assert torch.allclose(F.cosine_similarity(spectrum.rotate(a) * powers, spectrum.rotate(b) * powers), expected, atol=1e-9)
+        for mapped in (spectrum.at(t), spectrum.without_rotation(t), scale_spectrum(weight, t)):
+            assert torch.allclose(F.cosine_similarity(a @ mapped.T, b @ mapped.T), expected, atol=1e-9)
+    assert torch.allclose(spectrum.without_rotation(1.0), without_rotation(weight))
+
+
+@pytest.mark.parametrize("t", [1e9, -1e9, float("nan"), float("inf"), -float("inf")])
+def test_a_t_out_of_range_is_refused(t):
+    for weight in (some_map(), torch.diag(torch.tensor([0.9, 0.5]))):  # the second underflows where the first overflows
+        with pytest.raises(SeaAnchorError, match="out of range"):
+            scale_spectrum(weight, t)
 
 
 def test_orthogonality_penalty_by_hand():
