@@ -13,7 +13,6 @@ from seaanchor.cli_data import attack_app, data_app, steer
 from seaanchor.cli_evaluate import evaluate
 from seaanchor.cli_experiments import reproduce, sweep
 from seaanchor.cli_report import report_app
-from seaanchor.cli_report import report_app
 from seaanchor.config import RunConfig, check, from_dict, read_yaml, to_dict
 from seaanchor.errors import SeaAnchorError
 
@@ -24,7 +23,6 @@ app.command(train_app)
 app.command(recipes_app)
 app.command(attack_app)
 app.command(data_app)
-app.command(report_app)
 app.command(report_app)
 app.command(steer)
 app.command(evaluate)
