@@ -154,7 +154,7 @@ def test_every_legal_composition_trains(objective, adapter):
         if legal(config):
             one_step(config)
             trained += 1
-    assert trained == {"embedding_distance": 3, "tecoa": 4, "cross_entropy": 4}.get(objective, 5) * len(ANCHORS)
+    assert trained == {"embedding_distance": 5, "tecoa": 6, "cross_entropy": 6}.get(objective, 7) * len(ANCHORS)
 
 
 def one_step(config: RunConfig) -> None:

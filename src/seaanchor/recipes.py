@@ -212,6 +212,7 @@ def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()):
 
 def perturbation_of(config: PerturbationConfig, texts: Sequence[str] = (), seed: int = 0):
     """The perturbation a configuration describes, over the given class names or candidate texts."""
+    from seaanchor.parts import Perturbation
     from seaanchor.perturbations.apgd import APGD
     from seaanchor.perturbations.attribute import AttributeSwap, partners
     from seaanchor.perturbations.ball import Ball
@@ -223,7 +224,7 @@ def perturbation_of(config: PerturbationConfig, texts: Sequence[str] = (), seed:
 
     ball = Ball(config.norm, parse_epsilon(config.epsilon, config.norm))
     step = None if config.step_size is None else parse_epsilon(config.step_size, config.norm)
-    kinds = {
+    kinds: dict[str, Callable[[], Perturbation]] = {
         "none": NoPerturbation,
         "pgd": lambda: PGD(ball, num_steps=config.num_steps, step_size=step, random_start=config.random_start, momentum=config.momentum),
         "apgd": lambda: APGD(ball, num_steps=config.num_steps),

@@ -1,6 +1,6 @@
 """Experiments on preference optimization (arXiv 2411.08923): drawn words, retention, ablations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from seaanchor.checkpoint import write_atomic
@@ -75,11 +75,10 @@ def run_typographic(bench: Bench) -> Section:
     every = [*untouched(rows), *rows, *averaged]
     save_rows(every, bench.output / "rows.json")
     text, table = _table(every, COLUMNS, bench)
-    series = [
-        Series(kind, *zip(*((100 * c["O, clean %"].mean, 100 * c["T, word drawn %"].mean) for c in cells), strict=True), line=False, names=names)
-        for kind, ending in (("untouched", UNTOUCHED), ("tower", ", tower"), ("tower, averaged weights", ", averaged"), ("linear map", ", map"))
-        for names, cells in [zip(*((name.partition(",")[0], c) for name, c in table.items() if name.endswith(ending)), strict=True)]
-    ]
+    series = []
+    for kind, ending in (("untouched", UNTOUCHED), ("tower", ", tower"), ("tower, averaged weights", ", averaged"), ("linear map", ", map")):
+        mine = {name.partition(",")[0]: cells for name, cells in table.items() if name.endswith(ending)}
+        series.append(Series(kind, _means(mine.values(), "O, clean %"), _means(mine.values(), "T, word drawn %"), line=False, names=list(mine)))
     panels([("What the cure costs", "accuracy on clean photos, %", "accuracy with a wrong word drawn, %", series)], bench.output / "figure.svg")
     note = (
         f"Mean over seeds {', '.join(map(str, bench.seeds))}, range in brackets; n = 800 photos of `photos-mini/test`, drawn words of odd number in "
@@ -116,8 +115,7 @@ def run_retention(bench: Bench) -> Section:
     text, table = _table(every, columns, bench)
     figure = [
         (label, "accuracy with a wrong word drawn, %", f"zero-shot accuracy on {label}, %", [
-            Series(name, *zip(*((100 * c["T, word drawn %"].mean, 100 * c[f"{label} %"].mean) for c in (
-                table[UNTOUCHED], *(table[f"{name} α={a:g}"] for a in ALPHAS))), strict=True)) for name in towers()
+            Series(name, _means(_curve(table, name), "T, word drawn %"), _means(_curve(table, name), f"{label} %")) for name in towers()
         ]) for label in labels.values()
     ]  # fmt: skip
     panels(figure, bench.output / "figure.svg")
@@ -129,9 +127,18 @@ def run_retention(bench: Bench) -> Section:
     return Section(note + text + "\n" + levels + "\n![accuracy elsewhere against accuracy with a wrong word drawn](figure.svg)\n", ("figure.svg",))
 
 
+def _means(cells: Iterable[dict[str, Cell]], title: str) -> list[float]:
+    return [100 * cell[title].mean for cell in cells]
+
+
+def _curve(table: dict[str, dict[str, Cell]], name: str) -> list[dict[str, Cell]]:
+    """From the untouched model to the trained one."""
+    return [table[UNTOUCHED], *(table[f"{name} α={a:g}"] for a in ALPHAS)]
+
+
 def _at_equal(table: dict[str, dict[str, Cell]], titles: Sequence[str]) -> str:
     """What every method retains at the same T: read off its curve between two mixtures, at the largest T that all reach."""
-    curves = {name: [table[UNTOUCHED], *(table[f"{name} α={a:g}"] for a in ALPHAS)] for name in towers()}
+    curves = {name: _curve(table, name) for name in towers()}
     level = min(max(c["T, word drawn %"].mean for c in curve) for curve in curves.values())
     head = f"At T = {100 * level:.1f} %, the most that all reach, between the two nearest mixtures:\n"
     lines = [head, f"| | {' | '.join(titles)} |", "|" + " --- |" * (len(titles) + 1)]
@@ -171,9 +178,10 @@ def _ablation(setting: str, values: Sequence[float], label: str, log: bool):
             "unreadable cover %": "unreadable cover", "reading %": "reading a word", "emoji %": "emoji, took no part",
         }  # fmt: skip
         x = [float(arm.settings[setting]) for arm in arms]
-        series = [
-            Series(name, x, *([100 * getattr(table[arm.name][t], end) for arm in arms] for end in ("mean", "low", "high"))) for t, name in titles.items()
-        ]
+        series = []
+        for measure_, name in titles.items():
+            middle, low, high = ([100 * getattr(table[arm.name][measure_], end) for arm in arms] for end in ("mean", "low", "high"))
+            series.append(Series(name, x, middle, low, high))
         panels([(f"DPO against drawn words: {label}", label, "accuracy or rate, %", series)], bench.output / "figure.svg", log=log)
         seeds = ", ".join(map(str, bench.seeds))
         note = f"`dpo-tiny` with 6 passes and other values of `{setting}`, seeds {seeds}; columns as in the table of all objectives.\n\n"

@@ -60,7 +60,8 @@ def _series(curves: Curves, columns: dict[str, Any]) -> list[Series]:
     found = []
     for name, read in columns.items():
         cells = [_over_seeds(curves, i, read) for i in range(len(TS))]
-        found.append(Series(name, TS, *zip(*cells, strict=True), marker=False))
+        middle, low, high = (list(values) for values in zip(*cells, strict=True))
+        found.append(Series(name, TS, middle, low, high, marker=False))
     return found
 
 
