@@ -163,7 +163,7 @@ def lay_out(text: str, font: Path, size: int, image_size: int, stroke: int = 1) 
     for height in range(max(size, SMALLEST), SMALLEST - 1, -1):
         if _fits(lines, _font(font, height), image_size, stroke):
             return lines, height
-    lines = _wrap(text, _font(font, SMALLEST), image_size, stroke)
+    lines = _wrap(text, _font(font, SMALLEST), image_size - 1, stroke)  # centred lines may stick out by a rounded half pixel
     if not _fits(lines, _font(font, SMALLEST), image_size, stroke):
         shown = text if len(text) <= 80 else f"{text[:77]}..."
         raise SeaAnchorError(
@@ -184,18 +184,18 @@ def check_drawable(texts: Sequence[str], fonts: str, image_size: int) -> None:
             lay_out(text, font, SMALLEST, image_size)
 
 
-def _wrap(text: str, face: ImageFont.FreeTypeFont, image_size: int, stroke: int) -> str:
+def _wrap(text: str, face: ImageFont.FreeTypeFont, width: int, stroke: int) -> str:
     """As many characters on each line as fit its width; a word is only cut where it would not fit a line of its own."""
     done: list[str] = []
     line = ""
     for word in text.split():
         joined = f"{line} {word}".strip()
-        if _width(joined, face, stroke) <= image_size:
+        if _width(joined, face, stroke) <= width:
             line = joined
             continue
         done, line = ([*done, line] if line else done), ""
         for character in word:
-            if line and _width(line + character, face, stroke) > image_size:
+            if line and _width(line + character, face, stroke) > width:
                 done, line = [*done, line], ""
             line += character
     return "\n".join([*done, line])

@@ -123,6 +123,11 @@ def test_lines_are_filled_with_whole_words_where_they_fit():
     assert len(lines.split("\n")) > 3 and set(lines.split()) == {"seven"}
 
 
+def test_a_line_as_wide_as_the_image_does_not_stick_out_when_it_is_centred():
+    for font in font_files("train"):
+        assert "".join(lay_out("fire salamander", font, 6, 32)[0].split()) == "firesalamander"
+
+
 def test_what_fits_nowhere_is_an_error_with_word_font_and_size():
     font = font_files("train")[1]
     with pytest.raises(SeaAnchorError, match=rf"'x+\.\.\.' does not fit an image of 64 x 64 pixels, .*6 pixels of {font.name}"):
