@@ -50,7 +50,8 @@ def quickstart(output: Path, seed: int = 0) -> Path:
     _fresh(output)
     picture = _harden(output, seed)
     _align(output, seed)
-    print(f"\ntook {time.monotonic() - started:.0f} s; everything is in {output}: results.md, {picture.name}, steer/steering.png\n")
+    page = _report(output)
+    print(f"\ntook {time.monotonic() - started:.0f} s; open {page} in a browser; {output} also holds results.md, {picture.name} and the runs\n")
     print(
         "Next, on your own model and images (labels are not needed):\n"
         "  seaanchor train lore --model ViT-B-32 --pretrained openai --train-data FOLDER --output runs/mine --dry-run"
@@ -94,6 +95,13 @@ def _align(output: Path, seed: int) -> None:
     print("DPO on one linear map, and what its slider t does", flush=True)
     _train(replace(dpo_linear_tiny(), model=BASE, output=output / "steer", seed=seed, log_every=200))
     steering_curve(output / "steer", f"{DATA}/test", words="odd", sizes=plan.sizes, seed=seed)
+
+
+def _report(output: Path) -> Path:
+    """All runs on one page."""
+    from seaanchor.report.page import write_report
+
+    return write_report([output / name for name in ("fare", "lore", "dpo", "steer", "evaluation")], output / "report.html", gallery=4)
 
 
 def typographic_markdown(result: dict[str, Any]) -> str:

@@ -56,13 +56,20 @@ def _listed(file: Path, folders: Sequence[str] | None) -> Any:
         raise SeaAnchorError(f"{file} could not be read ({error})", expected, "correct --class-names") from error
 
 
+REPEATED = {744: ("missile", "projectile"), 836: ("sunglasses", "sunglass")}  # class number → OpenCLIP's name, WordNet's
+
+
 def _imagenet(folders: Sequence[str] | None) -> Any:
-    """The 1,000 names in order, or by WordNet number where the folders are called by those, so that a part of ImageNet is named too."""
+    """The 1,000 names in order, or by WordNet number where the folders are called by those, so that a part of ImageNet is named too. OpenCLIP's list
+    has two names twice; the classes meant are told apart here by the words that WordNet has for them."""
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
     from timm.data import ImageNetInfo
 
-    numbers = dict(zip(ImageNetInfo().label_names(), IMAGENET_CLASSNAMES, strict=True))
-    return numbers if folders and set(folders) <= set(numbers) else list(IMAGENET_CLASSNAMES)
+    names = list(IMAGENET_CLASSNAMES)
+    for number, (given, distinct) in REPEATED.items():
+        names[number] = distinct if names[number] == given else names[number]
+    numbers = dict(zip(ImageNetInfo().label_names(), names, strict=True))
+    return numbers if folders and set(folders) <= set(numbers) else names
 
 
 def read_templates(values: Sequence[str]) -> tuple[str, ...]:

@@ -8,12 +8,14 @@ STYLE = {
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
     "svg.fonttype": "path", "svg.hashsalt": "seaanchor",
 }  # fmt: skip
+SHAPES = "osD^vP*Xp"
 PALETTE = ("#0f6e84", "#d97706", "#7c3aed", "#b91c1c", "#15803d", "#4b5563", "#be185d", "#1d4ed8", "#a16207", "#0e7490")
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one kind: x, y, and the half-range each way around y where there is one; joined by a line if `line`."""
+    """Points of one colour: x, y, and the ends of a range around y where there is one; joined by a line if `line`; with `names` written beside the
+    points, or `kinds` told by the shape of the marker."""
 
     label: str
     x: Sequence[float]
@@ -24,6 +26,7 @@ class Series:
     dash: str = "-"
     marker: bool = True
     names: Sequence[str] | None = None
+    kinds: Sequence[str] | None = None
 
 
 def plot(series: Sequence[Series], path: Path, *, title: str, x: str, y: str, log: bool = False, marks: Sequence[tuple[float, str]] = ()) -> Path:
@@ -52,17 +55,20 @@ def panels(
 
     path.parent.mkdir(parents=True, exist_ok=True)
     colours = {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(dict.fromkeys(s.label for *_, series in many for s in series))}
+    kinds = list(dict.fromkeys(kind for *_, series in many for s in series for kind in s.kinds or ()))
     with plt.rc_context(STYLE):
         figure, all_axes = plt.subplots(1, len(many), figsize=(1.6 + 4.6 * len(many), 3.9), layout="constrained", squeeze=False)
         for axes, (title, x, y, series) in zip(all_axes[0], many, strict=True):
             for one in series:
-                _draw(axes, one, colours[one.label])
+                _draw(axes, one, colours[one.label], kinds)
             for at, name in marks:
                 axes.axvline(at, color="#9ca3af", linewidth=0.8, zorder=0)
                 axes.annotate(name, (at, 0), xycoords=("data", "axes fraction"), xytext=(3, 4), textcoords="offset points", fontsize=8, color="#6b7280")
             axes.set(title=title, xlabel=x, ylabel=y)
             if log:
                 axes.set_xscale("log")
+        for at, kind in enumerate(kinds):
+            all_axes[0][0].plot([], [], "", linestyle="none", color="#6b7280", marker=SHAPES[at % len(SHAPES)], label=kind)
         handles = {handle.get_label(): handle for axes in all_axes[0] for handle in axes.get_legend_handles_labels()[0]}
         figure.legend(list(handles.values()), list(handles), loc="outside right center", frameon=False)
         figure.savefig(path, metadata={"Date": None})
@@ -70,7 +76,7 @@ def panels(
     return path
 
 
-def _draw(axes, one: Series, colour: str) -> None:
+def _draw(axes, one: Series, colour: str, kinds: Sequence[str]) -> None:
     order = sorted(range(len(one.x)), key=lambda i: one.x[i]) if one.line else range(len(one.x))
     x, y = [one.x[i] for i in order], [one.y[i] for i in order]
     if one.low is not None and one.high is not None:
@@ -80,6 +86,12 @@ def _draw(axes, one: Series, colour: str) -> None:
         else:
             below, above = ([abs(a - b) for a, b in zip(y, end, strict=True)] for end in (low, high))
             axes.errorbar(x, y, [below, above], fmt="none", color=colour, alpha=0.5)
-    axes.plot(x, y, one.dash if one.line else "", color=colour, marker="o" if one.marker else "", markersize=5, label=one.label)
+    style = {"color": colour, "linestyle": one.dash if one.line else "none", "markersize": 5}
+    if one.kinds is None:
+        axes.plot(x, y, marker="o" if one.marker else "", label=one.label, **style)
+    else:
+        axes.plot([], [], marker="o", label=one.label, **style)
+        for i, at in enumerate(order):
+            axes.plot(x[i], y[i], **style | {"marker": SHAPES[kinds.index(one.kinds[at]) % len(SHAPES)], "markersize": 7})
     for i in range(len(order)) if one.names else ():
         axes.annotate(one.names[order[i]], (x[i], y[i]), xytext=(6, 4), textcoords="offset points", fontsize=8, color=colour)  # type: ignore[index] # names given

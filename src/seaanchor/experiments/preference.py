@@ -78,7 +78,7 @@ def run_typographic(bench: Bench) -> Section:
     series = []
     for kind, ending in (("untouched", UNTOUCHED), ("tower", ", tower"), ("tower, averaged weights", ", averaged"), ("linear map", ", map")):
         mine = {name.partition(",")[0]: cells for name, cells in table.items() if name.endswith(ending)}
-        series.append(Series(kind, _means(mine.values(), "O, clean %"), _means(mine.values(), "T, word drawn %"), line=False, names=list(mine)))
+        series.append(Series(kind, _means(mine.values(), "O, clean %"), _means(mine.values(), "T, word drawn %"), line=False, kinds=list(mine)))
     panels([("What the cure costs", "accuracy on clean photos, %", "accuracy with a wrong word drawn, %", series)], bench.output / "figure.svg")
     note = (
         f"Mean over seeds {', '.join(map(str, bench.seeds))}, range in brackets; n = 800 photos of `photos-mini/test`, drawn words of odd number in "
