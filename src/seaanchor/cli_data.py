@@ -76,7 +76,7 @@ def inspect(source: str, /) -> None:
         print(f"{len(images.class_names)} classes of {min(sizes)} to {max(sizes)} images: {', '.join(images.class_names[:8])} ...")
     if images.pairs is not None:
         print(f"{len(images.pairs)} preferences over {len(images.class_names or ())} texts: {_kinds(tally(images.pairs))}")
-    if skip_log.reasons:
+    if skip_log.summary():  # also what could not be listed
         print(skip_log.summary())
 
 
