@@ -24,6 +24,7 @@ import seaanchor.train as loop
 from seaanchor.checkpoint import load_state
 from seaanchor.config import AdapterConfig, AnchorConfig, PerturbationConfig, RunConfig, to_dict
 from seaanchor.data.folder import SkipLog
+from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.prepare import batch_stream, caches_reference, prepare, reference_cache, start_accelerator
 from seaanchor.recipes import dpo, dpo_linear, dpo_lore, fare, kto, lore, tecoa_kl, tecoa_lore
@@ -575,3 +576,17 @@ def test_a_tracker_that_is_not_installed_is_named_at_once(tiny_run, monkeypatch,
     with pytest.raises(SeaAnchorError, match=rf"{kind} is not installed[\s\S]*seaanchor\[tracking\]"):
         train(config)
     assert not config.output.exists()
+
+
+def test_the_averaged_weights_are_evaluated_too(tiny_run, image_folder):
+    """And the raw ones go on as if nobody had looked."""
+    config = tiny_run(dpo(), average="ema", ema_decay=0.5, lr=0.05, val_data=(str(image_folder),), eval_every=2, eval_samples=12)
+    rows = [row for row in RunFolder(train(config)).rows() if "eval" in row]
+    assert "eval_averaged" not in rows[0] and all(set(row["eval_averaged"]) == {str(image_folder)} for row in rows[1:])
+    plain = replace(config, eval_every=None, val_data=(), output=config.output.with_name("plain"))
+    train(plain)
+    for name in ("export", "export-averaged"):
+        one, other = (load_model(str(run.output / name)).encoder.state_dict() for run in (config, plain))
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    raw, averaged = (load_model(str(config.output / name)).encoder.state_dict() for name in ("export", "export-averaged"))
+    assert any(not torch.equal(raw[key], averaged[key]) for key in raw)
