@@ -14,7 +14,8 @@ PALETTE = ("#0f6e84", "#d97706", "#7c3aed", "#b91c1c", "#15803d", "#4b5563", "#b
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one colour: x, y, and the ends of a range around y where there is one; joined by a line if `line`; with `names` written beside the
+    """Points of one colour: x, y, and the ends of a range around y where there is one; joined by a line if `line`, from
+    left to right, or with `path` in the order given; with `names` written beside the
     points, or `kinds` told by the shape of the marker."""
 
     label: str
@@ -25,6 +26,7 @@ class Series:
     line: bool = True
     dash: str = "-"
     marker: bool = True
+    path: bool = False
     names: Sequence[str] | None = None
     kinds: Sequence[str] | None = None
 
@@ -77,7 +79,7 @@ def panels(
 
 
 def _draw(axes, one: Series, colour: str, kinds: Sequence[str]) -> None:
-    order = sorted(range(len(one.x)), key=lambda i: one.x[i]) if one.line else range(len(one.x))
+    order = sorted(range(len(one.x)), key=lambda i: one.x[i]) if one.line and not one.path else range(len(one.x))
     x, y = [one.x[i] for i in order], [one.y[i] for i in order]
     if one.low is not None and one.high is not None:
         low, high = [one.low[i] for i in order], [one.high[i] for i in order]

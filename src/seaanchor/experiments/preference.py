@@ -115,16 +115,22 @@ def run_retention(bench: Bench) -> Section:
     text, table = _table(every, columns, bench)
     figure = [
         (label, "accuracy with a wrong word drawn, %", f"zero-shot accuracy on {label}, %", [
-            Series(name, _means(_curve(table, name), "T, word drawn %"), _means(_curve(table, name), f"{label} %")) for name in towers()
+            Series(name, _means(_curve(table, name), "T, word drawn %"), _means(_curve(table, name), f"{label} %"), path=True) for name in towers()
         ]) for label in labels.values()
     ]  # fmt: skip
     panels(figure, bench.output / "figure.svg")
     levels = _at_equal(table, [f"{label} %" for label in labels.values()] + ["reading %"])
     note = (
         "α mixes the weights of the reference (0) and of the trained model (1), so that every method is a curve and can be read at equal accuracy under "
-        f"drawn words; mean over seeds {', '.join(map(str, bench.seeds))}.\n\n"
+        f"drawn words; mean over seeds {', '.join(map(str, bench.seeds))}; {_counts(rows, labels)}.\n\n"
     )
     return Section(note + text + "\n" + levels + "\n![accuracy elsewhere against accuracy with a wrong word drawn](figure.svg)\n", ("figure.svg",))
+
+
+def _counts(rows: Sequence[Row], labels: dict[str, str]) -> str:
+    """How many images each column stands on."""
+    count = {row.dataset: int(row.numbers["clean"]["n"]) for row in rows}
+    return "n = " + ", ".join(f"{n:,} of {labels.get(dataset, PHOTOS)}" for dataset, n in count.items())
 
 
 def _means(cells: Iterable[dict[str, Cell]], title: str) -> list[float]:
