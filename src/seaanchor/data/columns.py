@@ -217,7 +217,7 @@ def open_rows(source: str, image: str, split: str | None, subset: str | None) ->
         rows = _one_split(loaded, source, split)
         if not isinstance(rows, datasets.IterableDataset):
             rows = rows.to_iterable_dataset()
-        elif path.exists():  # Arrow keeps what it reads of a parquet file to its end (its issue 39808); so it gets one row group at a time
+        elif path.exists():  # Arrow keeps what it reads of a parquet file to its end (apache/arrow 39808); so it gets one row group at a time
             rows = rows.reshard()
         if isinstance((rows.features or {}).get(image), datasets.Image):
             rows = rows.cast_column(image, datasets.Image(decode=False))  # saved as they are, not decoded and compressed again
