@@ -91,3 +91,13 @@ def test_mixing_takes_the_straight_line_between_two_models(tmp_path: Path, clip_
         mixed = dict(load_model(str(interpolate(str(clip_folder), str(tuned), alpha, tmp_path / f"mix{alpha}"))).encoder.named_parameters())
         for name in start:
             assert (mixed[name] - ((1 - alpha) * start[name] + alpha * end[name])).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"), [(("--data", "nowhere"), "nowhere"), (("--y", "apgd 2/255"), "apgd 2/255"), (("--x", "drift.cosine"), "drift.cosine")]
+)
+def test_what_cannot_be_measured_is_told_before_anything_trains(tmp_path: Path, image_folder: Path, monkeypatch, capsys, changes, found):
+    arguments = {"--data": str(image_folder), "--suite": "clean,pgd", "--y": "pgd 2/255", "--x": "clean"} | {changes[0]: changes[1]}
+    flat = [part for pair in arguments.items() for part in pair]
+    call(monkeypatch, "sweep", "fare-quick", "--vary", "lr=1e-4,1e-3", *flat, "--output", str(tmp_path / "sweep"), code=2)
+    assert found in capsys.readouterr().err and not (tmp_path / "sweep").exists()

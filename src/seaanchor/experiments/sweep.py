@@ -7,6 +7,7 @@ from typing import Any
 from seaanchor.checkpoint import write_atomic
 from seaanchor.config import RunConfig
 from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.zeroshot import labelled
 from seaanchor.experiments.arms import Arm, grid, one
 from seaanchor.experiments.engine import Look, Row, run_arms, save_rows
 from seaanchor.experiments.figures import Series, panels
@@ -72,12 +73,24 @@ def sweep(
     arms: list[Arm] = (grid(base, vary) if vary else []) + [one(base, point) for point in points]
     if not arms:
         raise SeaAnchorError("a sweep without --vary and without --points", "settings to vary", "try --vary anchor.rho=0.03,0.1")
+    _check_look(look, x, y)
     rows = run_arms(arms, seeds, [look], base.output)
     for dataset in dict.fromkeys(row.dataset for row in rows):
         mine = [row for row in rows if row.dataset == dataset]
         _write(mine, base.output / "".join(c if c.isalnum() or c in "-." else "_" for c in dataset.strip("/"))[-60:], x, y)
     save_rows(rows, base.output / "rows.json")
     return rows
+
+
+def _check_look(look: Look, x: str, y: str) -> None:
+    """See, before hours of training, that the data can be opened and the axes will be measured."""
+    for source in look.sources:
+        labelled(source, None, look.protocol.samples, look.protocol.seed)
+    attacked = [f"{plan.name} {round(255 * epsilon, 3):g}/255" for plan in look.protocol.plans for epsilon in plan.epsilons]
+    measured = ["clean", *attacked, *(f"{suite}.…" for suite in look.protocol.suites)]
+    for axis in (x, y):
+        if axis not in measured and axis.partition(".")[0] not in look.protocol.suites:
+            raise SeaAnchorError(f"the axis {axis!r} will not be measured", f"one of {', '.join(measured)}", "correct --x or --y, or add its suite")
 
 
 def _write(rows: list[Row], folder: Path, x: str, y: str) -> None:
