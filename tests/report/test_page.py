@@ -129,6 +129,10 @@ def test_an_unfinished_run_says_so_first(made, tmp_path):
 def test_a_run_without_results_is_named(three, made, tmp_path):
     bare = made.write_run(tmp_path / "bare")
     assert "Without results: bare." in Reader(write_report([three[0], bare], tmp_path / "page", gallery=0).read_text()).text
+    share = {"accuracy": 0.5, "low": 0.4, "high": 0.6, "n": 100}
+    rows = [{"t": t} | dict.fromkeys(("clean", "attacked", "attack_word", "two_way", "reading"), share) for t in (0.0, 1.0)]
+    (bare / "steering.json").write_text(json.dumps({"data": "photos-mini/test", "rows": rows}))
+    assert "Without results" not in Reader(write_report([three[0], bare], tmp_path / "other", gallery=0).read_text()).text  # its slider is
 
 
 def test_numbers_of_other_images_are_not_compared_in_silence(made, tmp_path):

@@ -82,7 +82,7 @@ def render(sources: Sources, tables: Sequence[Dataset], csv_name: str, pictures:
         title=_title(sources.entries), evaluated=[line for i, line in enumerate(legend) if i in evaluated], runs=runs,
         tables=[table for table in tables if table.groups], bias=[table for table in tables if table.bias],
         glance=glance(tables[0], trained) if tables else None, legend=legend,
-        without=[entry.label for entry in sources.entries if not entry.results] if tables else [], hollow=swatch(None),
+        without=[entry.label for entry in sources.entries if not entry.results and not (entry.run and entry.run.steering)] if tables else [], hollow=swatch(None),
         figures=_figures(sources, tables, trained), pictures=pictures, checks=checks,
         failed=sum(line.failed for line in checks), csv_name=csv_name, bar=bar, scale=_scale(tables),
         protocols=protocols(sources.entries), settings=[(run.label, as_yaml(run.config)) for run in sources.runs], papers=papers(sources),
