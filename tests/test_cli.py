@@ -278,3 +278,12 @@ def test_interrupting_is_no_error(run, monkeypatch):
     code, _, errors = run("env")
     assert code == 130
     assert errors == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"), [(["--data", "nowhere"], "nowhere is missing"), (["--samples", "0"], "--samples 0"), (["--num-steps", "-1"], "--num-steps -1")]
+)
+def test_a_sweep_looks_at_its_evaluation_before_it_trains(run, tmp_path, flags, found):
+    data = [] if "--data" in flags else ["--data", "photos-mini"]
+    code, _, errors = run("sweep", "dpo-tiny", "--vary", "objective.beta=0.1", "--output", str(tmp_path / "sweep"), *data, *flags)
+    assert code == 2 and found in errors and not (tmp_path / "sweep").exists()

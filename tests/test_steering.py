@@ -232,3 +232,8 @@ def test_drift_and_reading_suites(clip_folder, image_folder, tmp_path):
     assert result["suites"]["reading"]["reading"]["n"] == 400
     with pytest.raises(SeaAnchorError, match="people in roles"):
         call("evaluate", "--model", clip_folder, "--data", image_folder, "--suite", "bias", "--output", tmp_path / "c")
+
+
+def test_other_braces_in_a_prompt_are_letters_like_all_others(tiny):
+    captions = people_texts(tiny, open_images("emoji-people/test"), ("a {photo} of a {}.", "{0} {}"))[3]
+    assert captions.shape[1] == 2 and bool(captions.isfinite().all())

@@ -96,10 +96,9 @@ def evaluate(
         Read results that are already there instead of computing them again.
     """
     wanted = chosen_suites(suite)
-    numbers = (("--batch-size", batch_size, 1), ("--num-steps", num_steps, 0), ("--num-queries", num_queries, 1), ("--workers", workers, 0))
-    for flag, value, least in (*numbers, ("--samples", samples or 1, 1)):
-        if value < least:
-            raise SeaAnchorError(f"{flag} {value}", f"at least {least}", "correct it")
+    check_numbers(
+        ("--batch-size", batch_size, 1), ("--num-steps", num_steps, 0), ("--num-queries", num_queries, 1), ("--workers", workers, 0), ("--samples", samples, 1)
+    )
     epsilons = tuple(sorted(parse_epsilon(e.strip(), norm) for e in epsilon.split(",")))
     from seaanchor.data.names import read_templates
     from seaanchor.evaluation.attacks import AttackPlan
@@ -128,6 +127,17 @@ def evaluate(
         print_checks(result)
     print(f"results: {', '.join(dict.fromkeys(str(output or output_of(name)) for name in model))}")
     require_sound(results)
+
+
+def check_numbers(*numbers: tuple[str, int | None, int]) -> None:
+    """Flags with their value and the least they may be; None is not looked at.
+
+    Raises:
+        SeaAnchorError: one is less.
+    """
+    for flag, value, least in numbers:
+        if value is not None and value < least:
+            raise SeaAnchorError(f"{flag} {value}", f"at least {least}", "correct it")
 
 
 def chosen_suites(joined: str) -> list[str]:

@@ -65,7 +65,7 @@ def sweep(
     config
         Any setting of the recipe; OUTPUT is the sweep's folder.
     """
-    from seaanchor.cli_evaluate import ATTACKS, chosen_suites
+    from seaanchor.cli_evaluate import ATTACKS, check_numbers, chosen_suites
     from seaanchor.evaluation.attacks import AttackPlan
     from seaanchor.evaluation.run import Protocol
     from seaanchor.evaluation.typographic import TypographicPlan
@@ -74,6 +74,7 @@ def sweep(
     from seaanchor.experiments.sweep import sweep as run
 
     wanted = chosen_suites(suite)
+    check_numbers(("--num-steps", num_steps, 0), ("--samples", samples, 1))
     radii = tuple(sorted(parse_epsilon(e.strip()) for e in epsilon.split(",")))
     attacks = [name for name in wanted if name in ATTACKS]
     plans = tuple(AttackPlan(name, "linf", radii, num_steps) for name in attacks)  # type: ignore[arg-type] # checked above

@@ -251,3 +251,21 @@ def test_a_folder_that_is_moved_reads_the_same(image_folder, tmp_path):
     shutil.move(image_folder, moved)
     second, _ = read(list_images(moved))
     assert all(torch.equal(a.pixels_BCHW, b.pixels_BCHW) for a, b in zip(first, second, strict=True))
+
+
+def test_images_beside_the_class_folders_are_named_and_counted(image_folder):
+    write(image_folder / "stray.jpg")
+    images = list_images(image_folder)
+    assert len(images.paths) == 12
+    assert SkipLog(images).summary().startswith("1 of 13 images") and "stray.jpg lies in no class folder" in SkipLog(images).summary()
+
+
+def test_class_names_for_what_names_its_own_classes_are_refused(tmp_path, image_folder):
+    for name in ("label=cat_text=dog.jpg", "label=dog_text=cat.jpg"):
+        write(tmp_path / "lettered" / name)
+    (tmp_path / "names.txt").write_text("x\ny\nz\n")
+    for source in (str(tmp_path / "lettered"), "emoji-people/test", "rows.jsonl"):
+        with pytest.raises(SeaAnchorError, match="class names from"):
+            open_images(source, tmp_path / "names.txt")
+    assert open_images(str(tmp_path / "lettered")).class_names == ("cat", "dog")
+    assert open_images(str(image_folder), tmp_path / "names.txt").class_names == ("x", "y", "z")

@@ -165,6 +165,15 @@ def test_classes_of_one_name_are_refused():
             Typographic(names)
 
 
+@pytest.mark.parametrize("sizes", [(0.2, 0.1), (-1.0, 0.1), (0.0, 0.1), (float("nan"), 0.1), (0.1, float("nan")), (0.1, 1.5)])
+def test_sizes_and_variants_out_of_range_are_refused(sizes):
+    with pytest.raises(SeaAnchorError, match="glyph sizes of"):
+        Typographic(NAMES, sizes=sizes)
+    with pytest.raises(SeaAnchorError, match="-1 variants"):
+        Typographic(NAMES, variants=-1)
+    Typographic(NAMES, sizes=(0.1, 0.1), variants=0)
+
+
 @pytest.mark.parametrize(
     ("names", "found"), [(("tv/monitor", "cat"), "'tv/monitor'"), (("a_text=b", "cat"), "'a_text=b'"), (("x" * 130, "y" * 130), "260 bytes")]
 )

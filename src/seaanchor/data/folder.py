@@ -76,7 +76,8 @@ def list_images(root: Path, class_names: Path | None = None) -> ImageList:
         raise SeaAnchorError(
             f"{len(empty)} class folder(s) of {root} without images: {', '.join(empty[:5])}", "at least one image in every class folder", "fill or remove them"
         )
-    return ImageList(root, tuple(paths), tuple(labels), _names([d.name for d in folders], class_names, root.parent))
+    refused = tuple(f"{file.name} lies in no class folder" for file in loose)
+    return ImageList(root, tuple(paths), tuple(labels), _names([d.name for d in folders], class_names, root.parent), refused=refused)
 
 
 def _image_files(folder: Path, deep: bool = True) -> list[Path]:

@@ -26,9 +26,12 @@ def open_images(source: str, class_names: Path | None = None, split: str = "trai
         split: which part is meant where the source holds several and does not say.
 
     Raises:
-        SeaAnchorError: no such source, or nothing to read in it.
+        SeaAnchorError: no such source, nothing to read in it, or class names for one that names its classes itself.
     """
     name, _, part = source.partition("/")
+    if class_names is not None and _names_itself(source):
+        found = f"{source} with class names from {class_names}"
+        raise SeaAnchorError(found, "class folders, shards or tables: here file names or captions name the classes", "leave --class-names out")
     if is_table(source):
         return list_rows(source, class_names, split)
     if name == "emoji-people" and not Path(source).exists():
@@ -42,3 +45,9 @@ def open_images(source: str, class_names: Path | None = None, split: str = "trai
     if is_shards(root):
         return list_shards(root, class_names, split)
     return list_lettered(root) if is_lettered(root) else list_images(root, class_names)
+
+
+def _names_itself(source: str) -> bool:
+    """Whether the texts of a source are its own, so that no list could rename them."""
+    people = source.partition("/")[0] == "emoji-people" and not Path(source).exists()
+    return not is_table(source) and (people or source.endswith(".jsonl") or is_lettered(Path(source)))

@@ -87,7 +87,7 @@ def people_texts(model: LoadedModel, images: ImageList, templates: tuple[str, ..
     label_N = torch.tensor(images.labels)
 
     def encode(texts: list[str]) -> Tensor:
-        prompts = [template.format(text) for text in texts for template in templates]
+        prompts = [template.replace("{}", text) for text in texts for template in templates]
         unit = F.normalize(model.encode_texts(prompts).float().cpu(), dim=-1)  # type: ignore[misc] # checked above
         return unit.view(len(texts), len(templates), -1).mean(1)
 

@@ -33,7 +33,7 @@ class Typographic:
         seed: with the image's number and the variant, decides word, font, size, place and colours.
 
     Raises:
-        SeaAnchorError: fewer than two words to draw, a class name given twice, or one that no font has the characters of.
+        SeaAnchorError: fewer than two words to draw, a class name given twice, or one that no font has the characters of; sizes or variants out of range.
     """
 
     class_names: Sequence[str]
@@ -48,6 +48,12 @@ class Typographic:
             raise SeaAnchorError(
                 f"{len(self.drawable)} class name(s) to draw", "at least two, so that every image has a wrong one", "give more classes or words 'all'"
             )
+        smallest, largest = self.sizes
+        if not 0 < smallest <= largest <= 1:  # also where one is no number
+            expected = "shares of the image's side in (0, 1], the smaller first"
+            raise SeaAnchorError(f"glyph sizes of {smallest:g} to {largest:g}", expected, "correct the sizes, such as 0.09 0.18")
+        if self.variants < 0:
+            raise SeaAnchorError(f"{self.variants} variants of a drawing", "at least 0", "correct the variants")
         check_distinct(self.class_names)
         for word in self.drawable:
             fonts_with(self.class_names[word], self.fonts)
