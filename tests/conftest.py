@@ -93,6 +93,26 @@ def tiny_run(clip_folder: Path, image_folder: Path, tmp_path: Path):
 
     return make
 
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a command in this process: (exit code, output, errors)."""
+    import sys
+
+    from seaanchor import cli
+
+    def call(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["seaanchor", *map(str, arguments)])
+        capsys.readouterr()  # what the test itself printed before
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
 
 import os  # noqa: E402
 

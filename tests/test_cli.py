@@ -10,29 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seaanchor import cli
 from seaanchor.config import RunConfig
 from seaanchor.recipes import RECIPES
 
 COMMANDS = [[], ["train"], ["train", "pretrain"], ["evaluate"], ["export"], ["quickstart"], ["recipes"], ["env"]]
 COMMANDS += [["recipes", name] for name in ("ls", "cat", "cp", "validate")]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs a command in this process: (exit code, output, errors)."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["seaanchor", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -1,29 +1,9 @@
 """`data` and `attack` on the command line: what they print, and one clear error for each mistake."""
 
 import json
-import sys
 
 import datasets
 import pytest
-
-from seaanchor import cli
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs a command in this process: (exit code, output, errors)."""
-
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["seaanchor", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.mark.parametrize("command", [["data"], ["data", "import"], ["data", "inspect"], ["data", "pairs"], ["attack", "typographic"]], ids=" ".join)

@@ -24,7 +24,6 @@ class Series:
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
     line: bool = True
-    dash: str = "-"
     marker: bool = True
     path: bool = False
     names: Sequence[str] | None = None
@@ -88,7 +87,7 @@ def _draw(axes, one: Series, colour: str, kinds: Sequence[str]) -> None:
         else:
             below, above = ([abs(a - b) for a, b in zip(y, end, strict=True)] for end in (low, high))
             axes.errorbar(x, y, [below, above], fmt="none", color=colour, alpha=0.5)
-    style = {"color": colour, "linestyle": one.dash if one.line else "none", "markersize": 5}
+    style = {"color": colour, "linestyle": "-" if one.line else "none", "markersize": 5}
     if one.kinds is None:
         axes.plot(x, y, marker="o" if one.marker else "", label=one.label, **style)
     else:

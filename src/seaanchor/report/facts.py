@@ -96,6 +96,7 @@ def protocols(entries: Sequence[Entry]) -> list[tuple[str, str, str, str]]:
 
 
 def as_yaml(data: Any) -> str:
+    """Plain data as YAML, with short lists on one line."""
     import yaml
 
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
