@@ -17,8 +17,7 @@ check: $(VENV)/test
 	$(BIN)/pytest -n 2
 
 bench: $(VENV)/core
-	$(BIN)/python bench/steps.py
-	$(BIN)/python bench/linear_map.py
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(MISSING),--missing)
 
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)

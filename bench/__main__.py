@@ -1,0 +1,71 @@
+"""Measure the bars: `python -m bench [--only name,name] [--missing] [--list]`, from the root of the repository."""
+
+import argparse
+import importlib
+import sys
+import time
+import traceback
+from importlib.util import find_spec
+
+import torch
+
+from bench import report
+from bench.frame import Bar, NotMeasured
+
+MODULES = ("training", "evaluation")  # each holds a list BARS
+
+
+def bars() -> list[Bar]:
+    """All bars, in the order of the table."""
+    found: list[Bar] = []
+    for name in MODULES:
+        if find_spec(f"bench.{name}"):
+            found += importlib.import_module(f"bench.{name}").BARS
+    return found
+
+
+def chosen(every: list[Bar], only: str | None, missing: bool) -> list[Bar]:
+    """The bars to run: those named, those without a measurement so far, or all."""
+    known, wanted = {bar.name for bar in every}, [name for name in (only or "").split(",") if name]
+    if unknown := sorted(set(wanted) - known):
+        sys.exit(f"no bar is called {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    done = {name for name, result in report.read().items() if result["value"] is not None} if missing else set()
+    return [bar for bar in every if (not wanted or bar.name in wanted) and bar.name not in done]
+
+
+def run(bar: Bar) -> report.Row:
+    """Measure one bar; whatever goes wrong is its reason for not being measured."""
+    started = time.perf_counter()
+    try:
+        outcome = bar.measure()
+    except NotMeasured as reason:
+        outcome = str(reason)
+    except Exception as error:
+        traceback.print_exc()
+        outcome = f"failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return report.row(bar, outcome, time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Speed bars, each a ratio measured side by side.")
+    parser.add_argument("--only", help="names of bars, separated by commas; the others keep their results")
+    parser.add_argument("--missing", action="store_true", help="only bars without a measurement in bench/results.json: go on after an interruption")
+    parser.add_argument("--list", action="store_true", help="print the bars and measure nothing")
+    options = parser.parse_args()
+    every = bars()
+    if options.list:
+        for bar in every:
+            print(f"{bar.name:<28} {bar.what}")
+        return
+    torch.set_num_threads(1)
+    print(", ".join(f"{key}: {value}" for key, value in report.machine().items()), flush=True)
+    results = report.read()
+    for bar in chosen(every, options.only, options.missing):
+        result = run(bar)
+        results = report.keep(bar.name, result)  # at once, so that an interruption loses one bar at most
+        report.write_table(every, results)
+        print(report.line(bar.name, result), flush=True)
+
+
+if __name__ == "__main__":
+    main()
