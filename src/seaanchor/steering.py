@@ -39,9 +39,9 @@ TEMPLATES = ("a photo of a {}.",)
 @dataclass(frozen=True)
 class SeenWords:
     """The untouched model's embeddings of photos, clean (N, D) and with a wrong word drawn (N, D), of pictures of words (M, D) and of class texts (C, D);
-    the class of each photo (N,), the word drawn on it (N,) and the word of each picture (M,)."""
+    the class of each photo (N,), the word drawn on it (N,) and the word of each picture (M,). Photos that came with their word have no clean ones."""
 
-    clean_ND: Tensor
+    clean_ND: Tensor | None
     attacked_ND: Tensor
     written_MD: Tensor
     head_CD: Tensor
@@ -76,17 +76,21 @@ def see_words(model: LoadedModel, images: ImageList, plan: TypographicPlan, temp
     for batch in batches(FolderDataset(images, size), 100, workers=0, order=None, skip_log=SkipLog(images)):
         if batch.label_B is None or len(batch.index_B) == 0:
             continue
+        label.append(batch.label_B)
+        if batch.preference is not None:  # its word is on it already
+            attacked.append(model.encoder(batch.pixels_BCHW).float())
+            word.append(batch.preference.rejected_B)
+            continue
         drawn = [attack.draw(i, y, 0, size) for i, y in zip(batch.index_B.tolist(), batch.label_B.tolist(), strict=True)]
         clean.append(model.encoder(batch.pixels_BCHW).float())
         attacked.append(model.encoder(attack.overlay(batch.pixels_BCHW, [lettering for _, lettering in drawn])).float())
-        label.append(batch.label_B)
         word.append(torch.tensor([w for w, _ in drawn]))
     if not label:
         raise SeaAnchorError(f"no labelled image in {images.root} could be read", "class folders of readable images", "name another --data")
     written, read_M = reading_pictures(names, size, plan, 400)
     written_MD = torch.cat([model.encoder(chunk).float() for chunk in written.split(100)])
     head_CD = build_head(model, names, templates).weight_CD
-    return SeenWords(torch.cat(clean), torch.cat(attacked), written_MD, head_CD, torch.cat(label), torch.cat(word), read_M)
+    return SeenWords(torch.cat(clean) if clean else None, torch.cat(attacked), written_MD, head_CD, torch.cat(label), torch.cat(word), read_M)
 
 
 def see_people(model: LoadedModel, images: ImageList, templates: Sequence[str] = TEMPLATES) -> SeenPeople:
@@ -108,7 +112,8 @@ def sweep_typographic(seen: SeenWords, spectrum: Spectrum, ts: Sequence[float] =
     Raises:
         SeaAnchorError: a t out of range.
     """
-    clean_NR, attacked_NR, written_MR, head_CR = map(spectrum.rotate, (seen.clean_ND, seen.attacked_ND, seen.written_MD, seen.head_CD))
+    attacked_NR, written_MR, head_CR = map(spectrum.rotate, (seen.attacked_ND, seen.written_MD, seen.head_CD))
+    clean_NR = None if seen.clean_ND is None else spectrum.rotate(seen.clean_ND)
     rows = []
     for t in ts:
         powers_R = spectrum.powers(t)
@@ -116,8 +121,9 @@ def sweep_typographic(seen: SeenWords, spectrum: Spectrum, ts: Sequence[float] =
         attacked_NC = attacked_NR @ head_RC
         answer_N = attacked_NC.argmax(-1)
         wins_N1 = attacked_NC.gather(1, seen.label_N[:, None]) > attacked_NC.gather(1, seen.word_N[:, None])
+        clean = {} if clean_NR is None else {"clean": proportion((clean_NR @ head_RC).argmax(-1) == seen.label_N)}
         rows.append({
-            "t": t, "clean": proportion((clean_NR @ head_RC).argmax(-1) == seen.label_N), "attacked": proportion(answer_N == seen.label_N),
+            "t": t, **clean, "attacked": proportion(answer_N == seen.label_N),
             "attack_word": proportion(answer_N == seen.word_N), "two_way": proportion(wins_N1.squeeze(1)),
             "reading": proportion((written_MR @ head_RC).argmax(-1) == seen.read_M),
         })  # fmt: skip

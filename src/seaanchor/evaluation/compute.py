@@ -60,7 +60,7 @@ def compute(bench: Bench, source: str, protocol: Protocol, work: Work, shelf: Sh
     if bench.captions is not None:
         head = summarise_captioned(bench.model, source, suites.get("retrieval"))
     else:
-        head = summarise(bench.model, source, outcomes(table, protocol.plans))
+        head = summarise(bench.model, source, outcomes(table, protocol.plans), lettered=bench.images.pairs is not None)
     return {"format": protocol.format, **head, "suites": suites, "notes": _notes(bench, protocol), "checks": checks, "skipped": skipped}
 
 

@@ -128,7 +128,8 @@ def _quick_pgd(logits: Logits, stream: Iterable[Batch], images: ImageList, confi
     plan = AttackPlan("pgd", config.perturbation.norm, (epsilon,), 10, config.seed)
     found = evaluate_stream(logits, stream, (plan,))
     robust_N = found.attacked[plan, epsilon]
-    return {"clean": found.clean_N.float().mean().item(), "pgd": robust_N.float().mean().item(), "n": len(robust_N)}
+    plain = "clean" if images.pairs is None else "lettered"  # images that carry a word already
+    return {plain: found.clean_N.float().mean().item(), "pgd": robust_N.float().mean().item(), "n": len(robust_N)}
 
 
 def _quick_typographic(logits: Logits, stream: Iterable[Batch], images: ImageList, config: RunConfig) -> dict[str, float]:

@@ -120,9 +120,9 @@ Numbers = dict[str, dict[str, float]]
 def numbers_of(result: Mapping[str, Any]) -> Numbers:
     """Every share in a result file, by a name that fits into a table head: `clean`, `apgd 2/255`, `typographic.attacked`, `drift.distance.mean`.
 
-    A plain number has its `accuracy` alone.
+    A plain number has its `accuracy` alone. Captioned images have no `clean`, and those that carry a word have `lettered` in its place.
     """
-    found: Numbers = {"clean": result["clean"]}
+    found: Numbers = {name: result[name] for name in ("clean", "lettered") if result.get(name)}
     for row in result["robust"]:
         found[f"{row['attack']} {round(255 * row['epsilon'], 3):g}/255"] = row
     for suite, inside in result.get("suites", {}).items():

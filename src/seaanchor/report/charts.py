@@ -224,13 +224,13 @@ def _over_batches(
 def _looks(name: str, runs: Sequence[tuple[int, Run]]) -> Figure:
     with plot(f"Accuracy on {name} while training") as (axes, done):
         for number, run in runs:
-            for key, dash in (("clean", "-"), ("pgd", "--"), ("attacked", "--"), ("attack_word", ":")):
+            for key, dash in (("clean", "-"), ("lettered", "-"), ("pgd", "--"), ("attacked", "--"), ("attack_word", ":")):
                 rows = [(row["step"], 100 * row["eval"][name][key]) for row in run.looks if key in row["eval"].get(name, {})]
                 if rows:
                     axes.plot(*zip(*rows, strict=True), dash, color=colour(number))
         axes.set(xlabel="batch", ylabel="top-1 accuracy, %", ylim=(0, None))
         axes.xaxis.get_major_locator().set_params(integer=True)
-    note = "Solid: clean. Dashed: attacked, by PGD at the training ε or by a drawn word. Dotted: the drawn word wins. A few images: a trend, not a result."
+    note = "Solid: images as they are. Dashed: attacked, by PGD at the training ε or by a drawn word. Dotted: the drawn word wins. A few images: a trend, not a result."
     return Figure(f"{name} while training", done[0], note)
 
 

@@ -24,7 +24,7 @@ from seaanchor.perturbations.apgd import apgd_ce, apgd_targeted
 from seaanchor.perturbations.ball import Ball
 from seaanchor.perturbations.pgd import pgd_attack
 from seaanchor.perturbations.typographic import Typographic
-from seaanchor.report.measures import ATTACKS, ball_text, radius
+from seaanchor.report.measures import ATTACKS, ball_text, count, radius
 from seaanchor.report.radii import trained_radius
 from seaanchor.report.sources import Entry, Result
 
@@ -109,7 +109,7 @@ def _choose(entry: Entry) -> tuple[Result, bool] | None:
     ways = [(drawn, True), (gradient, False)]
     for found, words in ways if kind == "typographic" else ways[::-1]:
         if found:
-            return max(found, key=lambda result: (result.data.get("clean") or {}).get("n", 0)), words
+            return max(found, key=lambda result: count(result.data) or 0), words
     return None
 
 

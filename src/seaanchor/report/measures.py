@@ -14,6 +14,8 @@ TYPOGRAPHIC = {
     "attacked": ("wrong word drawn (T)", "higher"), "attack_word": ("drawn word wins", "lower"), "two_way": ("object above drawn word", "higher"),
     "unreadable": ("unreadable cover", "higher"),
 }  # fmt: skip
+PLAIN = {"clean": "Clean images", "lettered": "Lettered images, as they are"}
+"""Accuracy on images as they are: `lettered` where each carries a word already."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,11 @@ def measures(result: dict[str, Any]) -> list[Measure]:
     return [replace(m, reference=beside.get(m.key)) for m in _numbers(result)]
 
 
+def count(result: dict[str, Any]) -> int | None:
+    """How many images the accuracy on images as they are rests on; None without one."""
+    return next((found.get("n") for suite in PLAIN if (found := result.get(suite))), None)
+
+
 def proportion(data: dict[str, Any]) -> Value:
     """A proportion as result files write it."""
     return Value(data["accuracy"], data.get("low"), data.get("high"), data.get("n"))
@@ -108,13 +115,13 @@ def proportion(data: dict[str, Any]) -> Value:
 
 def _numbers(result: dict[str, Any]) -> Iterator[Measure]:
     metrics, suites = result.get("metrics") or {}, result.get("suites") or {}
-    if result.get("clean"):
-        n = result["clean"].get("n")
-        yield Measure("clean", "Clean images", "top-1", proportion(result["clean"]))
-        if "acc5" in metrics and len((result.get("protocol") or {}).get("class_names") or range(6)) > 5:
-            yield Measure("clean", "Clean images", "top-5", Value(metrics["acc5"], n=n))
-        if metrics.get("ece") is not None:
-            yield Measure("clean", "Clean images", "calibration error (ECE)", Value(metrics["ece"], n=n), better="lower")
+    for suite, group in PLAIN.items():
+        if found := result.get(suite):
+            yield Measure(suite, group, "top-1", proportion(found))
+            if "acc5" in metrics and len((result.get("protocol") or {}).get("class_names") or range(6)) > 5:
+                yield Measure(suite, group, "top-5", Value(metrics["acc5"], n=found.get("n")))
+            if metrics.get("ece") is not None:
+                yield Measure(suite, group, "calibration error (ECE)", Value(metrics["ece"], n=found.get("n")), better="lower")
     yield from _robust(result)
     readers: dict[str, Callable[[Any], Iterator[Measure]]] = {
         "embedding": _embedding, "typographic": _typographic, "reading": _reading, "noise": _noise, "corruptions": _corruptions, "retrieval": _retrieval,

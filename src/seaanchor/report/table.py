@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from seaanchor.report.measures import TYPOGRAPHIC, Measure, measures, radius
+from seaanchor.report.measures import PLAIN, TYPOGRAPHIC, Measure, count, measures, radius
 
 SUITE_ROWS = {key: label for key, (label, _) in TYPOGRAPHIC.items()} | {"reading": "drawn class word", "gender": "gender", "activity": "activity"}
 
@@ -17,9 +17,9 @@ def print_results(results: Sequence[dict[str, Any]]) -> None:
     reference. Details of single corruptions stay in the file."""
     console = Console()
     for result in results:
-        found = [m for m in measures(result) if not m.fold and (m.suite, m.label) != ("clean", "top-5")]
+        found = [m for m in measures(result) if not m.fold and not (m.suite in PLAIN and m.label == "top-5")]
         reference = result.get("reference")
-        n, constant = (result.get("clean") or {}).get("n"), result.get("constant_predictor")
+        n, constant = count(result), result.get("constant_predictor")
         title = f"{result['dataset']}: {result['model']}" + (f", n = {n}" if n else "") + ("" if constant is None else f", constant predictor {constant:.1%}")
         table = Table(title=escape(title))
         for column in ("", "value", "95 % interval", *(("reference", "change") if reference else ())):
@@ -44,8 +44,8 @@ def _cells(measure: Measure, beside: bool) -> list[str]:
 
 def _name(measure: Measure) -> str:
     """A row's name, short enough for a terminal."""
-    if measure.suite == "clean":
-        return "clean" if measure.label == "top-1" else measure.label
+    if measure.suite in PLAIN:
+        return {"clean": "clean", "lettered": PLAIN["lettered"]}[measure.suite] if measure.label == "top-1" else measure.label
     if measure.suite in ("robust", "embedding"):
         return f"{measure.group}, {measure.label}"
     if measure.suite in ("typographic", "reading", "bias", "drift"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seaanchor.report.charts import CLEAN, Series, focus, shared_radii
-from seaanchor.report.measures import Measure, Value, measures
+from seaanchor.report.measures import Measure, Value, count, measures
 from seaanchor.report.sources import Entry, Result
 
 
@@ -129,7 +129,7 @@ def _groups(rows: Sequence[tuple[tuple[str, str, str], Row]]) -> tuple[Group, ..
 
 
 def _about(found: Sequence[Found]) -> str:
-    counts = sorted({r.data["clean"]["n"] for f in found for r in f.results if (r.data.get("clean") or {}).get("n")})
+    counts = sorted({n for f in found for r in f.results if (n := count(r.data))})
     classes = sorted({len((r.data.get("protocol") or {}).get("class_names") or ()) for f in found for r in f.results} - {0})
     images = "" if not counts else f"{counts[0]:,} images" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} images"
     return ", ".join(filter(None, (images, f"{classes[0]:,} classes" if len(classes) == 1 else "")))
@@ -169,7 +169,7 @@ def glance(table: Dataset, trained: float | None) -> Glance:
         keys.append((chosen.key, "Attacked", f"top-1, {chosen.group}, {chosen.label}".replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")))
     every = list(dict.fromkeys(m.key for s in series for m in s.measures))
     for suite, label, title, note in (
-        ("typographic", "wrong word drawn (T)", "Wrong word drawn", "top-1 (T)"), ("typographic", "drawn word wins", "Drawn word wins", "of all answers"),
+        ("lettered", "top-1", "Lettered", "top-1, as they are"), ("typographic", "wrong word drawn (T)", "Wrong word drawn", "top-1 (T)"), ("typographic", "drawn word wins", "Drawn word wins", "of all answers"),
         ("bias", "gender named rightly", "Gender", "named rightly"), ("bias", "activity named rightly", "Activity", "named rightly"),
         ("drift", "relative squared distance, mean", "Drift", "relative squared distance"),
     ):  # fmt: skip
