@@ -26,7 +26,7 @@ def sweep(
     words: Literal["all", "even", "odd"] = "all",
     fonts: Literal["train", "unseen"] = "unseen",
     sizes: tuple[float, float] = (20 / 224, 40 / 224),
-    x: str = "clean",
+    x: str | None = None,
     y: str | None = None,
     config: Annotated[RunConfig, Parameter(name="*")] = RunConfig(),  # noqa: B008 (frozen)
 ) -> None:
@@ -43,7 +43,7 @@ def sweep(
     seeds
         Joined by commas; every point is trained with each.
     data
-        Labelled sets to evaluate on.
+        Labelled sets to evaluate on, or folders with captions for the suite retrieval.
     suite
         As in `seaanchor evaluate`.
     epsilon
@@ -59,9 +59,10 @@ def sweep(
     sizes
         Their heights as shares of the image's side.
     x
-        Measure on the front's first axis, such as clean, typographic.attacked, drift.distance.mean.
+        Measure on the front's first axis, such as clean, lettered, typographic.attacked, drift.distance.mean; by default clean, or where retrieval is
+        measured instead of it retrieval.image_to_text.recall@1.
     y
-        On its second; by default the last attack at the largest radius, or typographic.attacked.
+        On its second; by default the last attack at the largest radius, or typographic.attacked; retrieval.text_to_image.recall@1 beside the other way.
     config
         Any setting of the recipe; OUTPUT is the sweep's folder.
     """
@@ -79,9 +80,11 @@ def sweep(
     attacks = [name for name in wanted if name in ATTACKS]
     plans = tuple(AttackPlan(name, "linf", radii, num_steps) for name in attacks)  # type: ignore[arg-type] # checked above
     others = tuple(name for name in wanted if name not in ("clean", *ATTACKS))
-    if y is None:
-        y = f"{attacks[-1]} {round(255 * radii[-1], 3):g}/255" if attacks else "typographic.attacked"
-    protocol = Protocol(plans, samples=samples, suites=others, typographic=TypographicPlan(words, fonts, sizes))
+    found = "retrieval" in wanted and not {"clean", "typographic", *attacks} & set(wanted)
+    x = x or ("retrieval.image_to_text.recall@1" if found else "clean")
+    y = y or (f"{attacks[-1]} {round(255 * radii[-1], 3):g}/255" if attacks else "retrieval.text_to_image.recall@1" if found else "typographic.attacked")
+    embedding = AttackPlan("embedding", "linf", radii, num_steps) if "embedding" in others else None
+    protocol = Protocol(plans, samples=samples, suites=others, typographic=TypographicPlan(words, fonts, sizes), embedding=embedding)
     run(config, parse_vary(vary or []), read_points(points) if points else [], parse_seeds(seeds), Look(tuple(data), protocol), x, y)
 
 

@@ -101,3 +101,26 @@ def test_what_cannot_be_measured_is_told_before_anything_trains(tmp_path: Path, 
     flat = [part for pair in arguments.items() for part in pair]
     call(monkeypatch, "sweep", "fare-quick", "--vary", "lr=1e-4,1e-3", *flat, "--output", str(tmp_path / "sweep"), code=2)
     assert found in capsys.readouterr().err and not (tmp_path / "sweep").exists()
+
+
+def test_captioned_images_are_swept_by_retrieval(tmp_path: Path, clip_folder: Path, image_folder: Path, monkeypatch, capsys):
+    import json
+    import shutil
+
+    (tmp_path / "captioned").mkdir()
+    for i, file in enumerate(sorted(image_folder.rglob("*.jpg"))[:4]):
+        shutil.copy(file, tmp_path / "captioned" / f"{i}.jpg")
+    lines = [json.dumps({"image": f"{i}.jpg", "caption": f"number {i}"}) for i in range(4)]
+    (tmp_path / "captioned" / "captions.jsonl").write_text("\n".join(lines))
+    arguments = (
+        "sweep", "penalty", "--vary", "anchor.weight=0.1", "--data", str(tmp_path / "captioned"), "--suite", "retrieval,embedding", "--num-steps", "1",
+        "--model", str(clip_folder), "--train-data", str(image_folder), "--max-steps", "1", "--batch-size", "4", "--perturbation.num-steps", "1",
+        "--output", str(tmp_path / "sweep"), "--device", "cpu",
+    )  # fmt: skip
+    call(monkeypatch, *arguments, "--x", "clean", code=2)
+    said = capsys.readouterr().err
+    assert "'clean' will not be measured on" in said and "retrieval.text_to_image.recall@1" in said and not (tmp_path / "sweep").exists()
+    call(monkeypatch, *arguments)
+    measured = {row["measure"] for row in csv.DictReader((tmp_path / "sweep" / "numbers.csv").open())}
+    assert {"retrieval.image_to_text.recall@1", "retrieval.text_to_image.recall@5"} <= measured and "clean" not in measured
+    assert any("distance.mean" in name for name in measured)

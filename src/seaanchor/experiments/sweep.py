@@ -7,7 +7,8 @@ from typing import Any
 from seaanchor.checkpoint import write_atomic
 from seaanchor.config import RunConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.zeroshot import labelled
+from seaanchor.evaluation.retrieval import DEPTHS
+from seaanchor.evaluation.subjects import open_source
 from seaanchor.experiments.arms import Arm, grid, one
 from seaanchor.experiments.engine import Look, Row, run_arms, save_rows
 from seaanchor.experiments.figures import Series, panels
@@ -83,14 +84,17 @@ def sweep(
 
 
 def _check_look(look: Look, x: str, y: str) -> None:
-    """See, before hours of training, that the data can be opened and the axes will be measured."""
-    for source in look.sources:
-        labelled(source, None, look.protocol.samples, look.protocol.seed)
+    """See, before hours of training, that the data can be opened and the axes will be measured on every set."""
+    others = [suite for suite in look.protocol.suites if suite != "retrieval"]
+    retrieval = [f"retrieval.{way}.recall@{k}" for way in ("image_to_text", "text_to_image") for k in DEPTHS if "retrieval" in look.protocol.suites]
     attacked = [f"{plan.name} {round(255 * epsilon, 3):g}/255" for plan in look.protocol.plans for epsilon in plan.epsilons]
-    measured = ["clean", *attacked, *(f"{suite}.…" for suite in look.protocol.suites)]
-    for axis in (x, y):
-        if axis not in measured and axis.partition(".")[0] not in look.protocol.suites:
-            raise SeaAnchorError(f"the axis {axis!r} will not be measured", f"one of {', '.join(measured)}", "correct --x or --y, or add its suite")
+    for source in look.sources:
+        images, captions = open_source(source, None, look.protocol)
+        plain = [] if captions is not None else ["clean" if images.pairs is None else "lettered"]
+        measured = [*plain, *attacked, *retrieval, *(f"{suite}.…" for suite in others)]
+        for axis in (x, y):
+            if axis not in measured and axis.partition(".")[0] not in others:
+                raise SeaAnchorError(f"the axis {axis!r} will not be measured on {source}", f"one of {', '.join(measured)}", "correct --x or --y, or add its suite")
 
 
 def _write(rows: list[Row], folder: Path, x: str, y: str) -> None:
