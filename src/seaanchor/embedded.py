@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seaanchor.parts import Batch, LossOf, Perturbation, Preference
+from seaanchor.perturbations.noise import bits, next_key
 from seaanchor.perturbations.typographic import Typographic
 
 
@@ -52,7 +53,7 @@ class StoredDrawings:
         """The batch with the embeddings of drawings, and the preference of the true class over the drawn word."""
         if self.table.attacked_NVD is None or self.table.drawn_NV is None or batch.label_B is None:
             raise ValueError("the table holds no drawings")
-        variant_B = torch.randint(self.table.attacked_NVD.shape[1], batch.index_B.shape, generator=rng, device=rng.device).to(batch.index_B.device)
+        variant_B = bits(next_key(rng), batch.index_B)[:, 0] % self.table.attacked_NVD.shape[1]
         attacked_BD, drawn_B = (x[batch.index_B, variant_B] for x in (self.table.attacked_NVD, self.table.drawn_NV))
         return replace(batch, pixels_BCHW=attacked_BD, preference=Preference(batch.label_B, drawn_B))
 

@@ -149,7 +149,7 @@ def test_as_a_perturbation_it_raises_the_loss_more_than_its_start(small_classifi
 
     ball = Ball("linf", 4 / 255)
     rng = torch.Generator().manual_seed(0)
-    start = Batch(ball.random_start(photos.pixels_BCHW, rng.manual_seed(0)), None, photos.index_B)
+    start = Batch(ball.random_start(photos.pixels_BCHW, photos.index_B, rng.manual_seed(0)), None, photos.index_B)
     attacked = APGD(ball, 10)(photos, lambda _: loss, rng.manual_seed(0))
     assert (loss(attacked.pixels_BCHW)[0] >= loss(start.pixels_BCHW)[0]).all()
     assert ball.distance(attacked.pixels_BCHW, photos.pixels_BCHW).max() <= 4 / 255 + 1e-6

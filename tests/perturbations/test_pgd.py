@@ -89,9 +89,9 @@ def test_input_grad_is_each_samples_own_gradient():
 def test_random_start_fills_the_ball():
     rng = torch.Generator().manual_seed(0)
     clean = torch.full((400, 3, 4, 4), 0.5)
-    linf = Ball("linf", 0.1).random_start(clean, rng) - clean
+    linf = Ball("linf", 0.1).random_start(clean, torch.arange(400), rng) - clean
     assert linf.abs().max() <= 0.1 + 1e-6 and abs(linf.abs().mean().item() - 0.05) < 2e-3
-    l2 = Ball("l2", 0.1).random_start(clean, rng) - clean
+    l2 = Ball("l2", 0.1).random_start(clean, torch.arange(400), rng) - clean
     radii = l2.flatten(1).norm(dim=1)
     assert radii.max() <= 0.1 + 1e-6 and abs(radii.mean().item() - 0.1 * 48 / 49) < 1e-3
 

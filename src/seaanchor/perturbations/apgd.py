@@ -261,7 +261,7 @@ class APGD:
 
     def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
         """The batch with perturbed pixels."""
-        start_BCHW = self.ball.random_start(batch.pixels_BCHW, rng)
+        start_BCHW = self.ball.random_start(batch.pixels_BCHW, batch.index_B, rng)
         attack_loss = loss(batch)
         result = apgd(lambda pixels, row: attack_loss(pixels), batch.pixels_BCHW, start_BCHW, self.ball, self.num_steps)
         return replace(batch, pixels_BCHW=result.pixels_BCHW)

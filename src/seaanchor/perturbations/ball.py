@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seaanchor.errors import SeaAnchorError
+from seaanchor.perturbations.noise import next_key, normal, uniform
 
 Norm = Literal["linf", "l2"]
 
@@ -52,13 +53,13 @@ class Ball:
             inside = clean_BCHW + delta / (length_B111 + 1e-12) * length_B111.clamp(max=self.epsilon)
         return inside.clamp(0.0, 1.0)
 
-    def random_start(self, clean_BCHW: Tensor, rng: torch.Generator) -> Tensor:
-        """A point drawn uniformly from the ball, clipped to [0, 1]."""
-        shape, device = clean_BCHW.shape, clean_BCHW.device
+    def random_start(self, clean_BCHW: Tensor, index_B: Tensor, rng: torch.Generator) -> Tensor:
+        """A point drawn uniformly from the ball, clipped to [0, 1]; a function of the generator and each image's number (B,), not of its batch."""
+        shape, index_B, key = tuple(clean_BCHW.shape[1:]), index_B.to(clean_BCHW.device), next_key(rng)
         if self.norm == "linf":
-            return self.project(clean_BCHW + self.epsilon * (2 * torch.rand(shape, generator=rng, device=device) - 1), clean_BCHW)
-        direction = torch.randn(shape, generator=rng, device=device)
-        share = torch.rand(shape[0], 1, 1, 1, generator=rng, device=device) ** (1 / clean_BCHW[0].numel())
+            return self.project(clean_BCHW + self.epsilon * (2 * uniform(key, index_B, shape) - 1), clean_BCHW)
+        direction = normal(key, index_B, shape)
+        share = uniform(next_key(rng), index_B, (1, 1, 1)) ** (1 / clean_BCHW[0].numel())
         return self.project(clean_BCHW + self.epsilon * share * direction / _l2(direction), clean_BCHW)
 
     def spread(self, noise_BCHW: Tensor) -> Tensor:

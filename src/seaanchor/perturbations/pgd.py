@@ -37,7 +37,7 @@ class PGD:
     def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
         """The batch with perturbed pixels."""
         clean_BCHW = batch.pixels_BCHW
-        pixels_BCHW = self.ball.random_start(clean_BCHW, rng) if self.random_start else clean_BCHW
+        pixels_BCHW = self.ball.random_start(clean_BCHW, batch.index_B, rng) if self.random_start else clean_BCHW
         step_size = DEFAULT_STEP * self.ball.epsilon if self.step_size is None else self.step_size
         velocity_BCHW, attack_loss = torch.zeros_like(clean_BCHW), loss(batch)
         for _ in range(self.num_steps):

@@ -15,6 +15,7 @@ from torch import Tensor
 from seaanchor.errors import SeaAnchorError
 from seaanchor.lettering import Lettering, check_drawable, fonts_with, lay_on, letter, scramble
 from seaanchor.parts import Batch, LossOf, Preference
+from seaanchor.perturbations.noise import bits, next_key
 from seaanchor.wording import check_distinct
 
 Words = Literal["all", "even", "odd"]
@@ -80,11 +81,8 @@ class Typographic:
         """
         if batch.label_B is None:
             raise SeaAnchorError("images without labels", "class folders, so that it is known which word is wrong", "sort the images into class folders")
-        count = len(batch.index_B)
-        if self.variants:
-            draws = torch.randint(self.variants, (count,), generator=rng, device=rng.device).tolist()
-        else:
-            draws = torch.randint(2**62, (count,), generator=rng, device=rng.device).tolist()
+        draws_B = bits(next_key(rng), batch.index_B)[:, 0]
+        draws = (draws_B % self.variants if self.variants else draws_B).tolist()
         drawn = [self.draw(i, y, d, batch.pixels_BCHW.shape[-1]) for i, y, d in zip(batch.index_B.tolist(), batch.label_B.tolist(), draws, strict=True)]
         pixels_BCHW = self.overlay(batch.pixels_BCHW, [lettering for _, lettering in drawn])
         rejected_B = torch.tensor([word for word, _ in drawn], device=batch.label_B.device)
