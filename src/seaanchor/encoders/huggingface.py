@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.load import hub_error
-from seaanchor.encoders.text import TextLimit
+from seaanchor.encoders.text import TextLimit, in_lots
 from seaanchor.errors import SeaAnchorError
 
 OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -39,8 +39,15 @@ def load_hf(name: str, image_size: int | None = None) -> LoadedModel:
     @torch.no_grad()
     def encode_texts(texts: Sequence[str]) -> Tensor:
         tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt").to(model.device)
-        pooled_ND = model.text_model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).pooler_output
-        return model.text_projection(pooled_ND)
+        ids_NL, mask_NL = tokens["input_ids"], tokens["attention_mask"]
+
+        def encode(lot: Tensor) -> Tensor:
+            used = int(used_N[lot].max())
+            pooled_ND = model.text_model(input_ids=ids_NL[lot, :used], attention_mask=mask_NL[lot, :used]).pooler_output
+            return model.text_projection(pooled_ND)
+
+        used_N = mask_NL.shape[1] - mask_NL.flip(1).argmax(1)  # up to the last token that is no padding
+        return in_lots(used_N, encode)
 
     tower = _VisionTower(model.vision_model, model.visual_projection)
     encoder = Encoder(tower, vision.image_size, model.config.projection_dim, mean, std).eval()
