@@ -7,7 +7,7 @@ its header, so that one rename commits both.
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from torch import Tensor
@@ -83,19 +83,24 @@ def load_state(path: Path) -> dict:
         ) from error
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
+def write_atomic(path: Path, data: bytes | str | Callable[[Path], None]) -> None:
     """Write beside `path`, flush to disk, rename over it.
+
+    Args:
+        path: the file.
+        data: its content, or what writes it to the path it is given.
 
     Raises:
         SeaAnchorError: the disk is full or the folder cannot be written; the file that was there is untouched.
     """
-    raw = data.encode() if isinstance(data, str) else data
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.partial")  # on a shared disk machines have the same numbers
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(raw)
-            file.flush()
+        if callable(data):
+            data(partial)
+        else:
+            partial.write_bytes(data.encode() if isinstance(data, str) else data)
+        with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
     except BaseException as error:
@@ -103,8 +108,9 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             partial.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
+        size = "" if callable(data) else f"{len(data) / 1e6:.1f} MB of "
         raise SeaAnchorError(
             found=f"{path} could not be written: {error.strerror or error}",
-            expected=f"{len(raw) / 1e6:.1f} MB of free space in a folder that can be written",
+            expected=f"{size}free space in a folder that can be written",
             change="free some space or name another output folder; what was there before is intact",
         ) from error

@@ -1,0 +1,219 @@
+"""The cache on disk: what is computed once for all runs, each entry a safetensors file.
+
+An entry's name is a digest of everything its tensors depend on. So nothing stale is ever asked for, whoever writes an entry writes the same, and
+runs and machines share a folder without locks: each file appears whole, by a rename. Nothing here can end a run: what cannot be read is computed,
+what cannot be written is told once.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from seaanchor import __version__
+from seaanchor.checkpoint import write_atomic
+from seaanchor.errors import SeaAnchorError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VARIABLE = "SEAANCHOR_CACHE"
+LIMIT = 20e9  # bytes; beyond it those entries go that were not used for longest
+DAY = 86_400.0
+Entry = dict[str, "Tensor"]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What lies in the cache: entries and bytes of each kind."""
+
+    kind: str
+    entries: int
+    num_bytes: int
+
+
+def location() -> Path | None:
+    """`SEAANCHOR_CACHE`, else `seaanchor` below `XDG_CACHE_HOME` or ~/.cache; None if the variable says `off`, or nobody has a home."""
+    named = os.environ.get(VARIABLE, "")
+    if named.lower() == "off":
+        return None
+    if named:
+        return Path(os.path.expanduser(named))
+    home, shared = os.path.expanduser("~"), os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(shared) if os.path.isabs(shared) else Path(home) / ".cache"
+    return base / "seaanchor" if base.is_absolute() else None
+
+
+def code(*modules: ModuleType) -> str:
+    """A digest of source files, so that no entry outlives the code that computed it."""
+    digest = hashlib.sha256()
+    for module in modules:
+        digest.update(Path(module.__file__ or "").read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def key(depends_on: object) -> str:
+    """The name of the entry that depends on these JSON values, on this package's version and on torch's."""
+    import torch
+
+    described = json.dumps([__version__, torch.__version__, depends_on], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()[:40]
+
+
+def recall(kind: str, describe: Callable[[], object], compute: Callable[[], Entry], accept: Callable[[Entry], bool] = lambda entry: True) -> Entry:
+    """An entry of the cache, or what `compute` gives, which becomes that entry.
+
+    Args:
+        kind: folder of the entry.
+        describe: JSON values of everything the entry depends on; asked again after computing, and what changed meanwhile is not kept.
+        compute: the tensors.
+        accept: whether an entry that was found will do.
+
+    Returns:
+        Tensors; those that were found are memory maps of the file, of which only what is read takes memory.
+    """
+    if location() is None:
+        return compute()
+    name = key(describe())
+    found = read(kind, name)
+    if found is not None and accept(found):
+        return found
+    computed = compute()
+    if key(describe()) == name:
+        write(kind, name, computed)
+    return computed
+
+
+def read(kind: str, name: str) -> Entry | None:
+    """The entry, None if there is none or if it is damaged; what was read counts as used now."""
+    from safetensors import SafetensorError, safe_open
+
+    if (folder := location()) is None:
+        return None
+    file = folder / kind / f"{name}.safetensors"
+    try:
+        with safe_open(file, framework="pt") as opened:
+            entry = {column: opened.get_tensor(column) for column in opened.keys()}  # noqa: SIM118 (safe_open is no dict)
+            sound = (opened.metadata() or {}).get("crc32") == _checksum(entry)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, SafetensorError) as error:
+        _tell_once(f"an entry of the cache in {folder} could not be read ({_short(error)}); it is computed again")
+        return None
+    if not sound:
+        _tell_once(f"an entry of the cache in {folder} is damaged; it is computed again")
+        return None
+    with contextlib.suppress(OSError):  # a folder that others own
+        os.utime(file)
+    return entry
+
+
+def write(kind: str, name: str, entry: Entry) -> bool:
+    """Keep an entry, and make room for it; whether it was kept."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    if (folder := location()) is None:
+        return False
+    tensors = {column: values.detach().cpu().contiguous() for column, values in entry.items()}
+    if sum(values.nbytes for values in tensors.values()) > LIMIT:
+        _tell_once(f"a table of more than {LIMIT / 1e9:.0f} GB is not kept in the cache")
+        return False
+    checksum = {"crc32": _checksum(tensors)}
+    try:
+        write_atomic(folder / kind / f"{name}.safetensors", lambda partial: save_file(tensors, partial, metadata=checksum))
+    except (SeaAnchorError, SafetensorError, OSError) as error:
+        reason = error.found if isinstance(error, SeaAnchorError) else _short(error)
+        _tell_once(f"nothing is kept in the cache {folder}: {reason}. Name another folder by {VARIABLE}, or write {VARIABLE}=off")
+        return False
+    trim(folder)
+    return True
+
+
+def _checksum(entry: Entry) -> str:
+    """Of all bytes: it finds what a broken disk does, at 7 GB/s."""
+    import torch
+
+    value = 0
+    for column in sorted(entry):
+        value = zlib.crc32(f"{column} {entry[column].dtype} {tuple(entry[column].shape)}".encode(), value)
+        if entry[column].numel():
+            value = zlib.crc32(entry[column].reshape(-1).view(torch.uint8).numpy().data, value)
+    return str(value)
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Entries and what killed runs left behind; another process may remove them while this one looks."""
+    for file in folder.glob("*/*"):
+        if file.suffix in (".safetensors", ".partial"):
+            with contextlib.suppress(OSError):
+                yield file, file.stat()
+
+
+def trim(folder: Path, limit: float | None = None) -> None:
+    """Remove what killed runs left, then the entries that were not used for longest, until at most `limit` bytes (by default `LIMIT`) are there."""
+    entries = []
+    for file, stat in _files(folder):
+        if file.suffix == ".safetensors":
+            entries.append((stat.st_mtime, stat.st_size, file))
+        elif time.time() - stat.st_mtime > DAY:
+            _remove(file)
+    total = sum(size for _, size, _ in entries)
+    for _, size, file in sorted(entries):
+        if total <= (LIMIT if limit is None else limit):
+            break
+        _remove(file)
+        total -= size
+
+
+def usage() -> list[Usage]:
+    """What lies in the cache, by kind; empty if it is off or nothing does."""
+    folder = location()
+    sizes: dict[str, list[int]] = {}
+    for file, stat in _files(folder) if folder is not None else ():
+        sizes.setdefault(file.parent.name, []).append(stat.st_size)
+    return [Usage(kind, len(each), sum(each)) for kind, each in sorted(sizes.items())]
+
+
+def clear() -> tuple[int, int]:
+    """Remove every entry; how many files and bytes those were. Nothing else in the folder is touched.
+
+    Raises:
+        SeaAnchorError: one could not be removed.
+    """
+    folder, count, freed = location(), 0, 0
+    for file, stat in list(_files(folder)) if folder is not None else []:
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise SeaAnchorError(f"{file} could not be removed: {error.strerror}", "a folder that can be written", "ask its owner") from error
+        count, freed = count + 1, freed + stat.st_size
+    return count, freed
+
+
+def _remove(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.unlink(missing_ok=True)
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+@cache
+def _tell_once(message: str) -> None:
+    """On stderr; of several processes the first tells, and no reason twice."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+__all__ = ["LIMIT", "VARIABLE", "Entry", "Usage", "clear", "code", "key", "location", "read", "recall", "trim", "usage", "write"]
