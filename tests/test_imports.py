@@ -18,7 +18,10 @@ MAY_IMPORT = {
     "errors": set(),
     "parts": set(),
     "distances": set(),
+    "places": set(),
     "settings": {"errors"},
+    "sharing": set(),
+    "processes": {"errors"},
     "config": {"errors", "settings"},
     "checkpoint": {"errors"},
     "lettering": {"errors"},
@@ -36,14 +39,14 @@ MAY_IMPORT = {
     "progress": {"errors", "config"},
     "tracking": {"errors", "config", "parts"},
     "flops": {"errors", "config", "parts"},
-    "evaluation": {"errors", "config", "parts", "perturbations", "lettering", "encoders", "data", "checkpoint", "runs"},
+    "evaluation": {"errors", "config", "parts", "perturbations", "lettering", "encoders", "data", "checkpoint", "places", "runs"},
     "export": {"errors", "checkpoint", "encoders", "adapters"},
-    "report": {"errors", "parts", "config", "checkpoint", "progress", "runs", "encoders", "data", "perturbations"},
+    "report": {"errors", "parts", "config", "checkpoint", "places", "progress", "runs", "encoders", "data", "perturbations"},
     "zoo": {"errors", "checkpoint", "encoders", "export", "lettering"},
     "step": {"errors", "config", "parts", "method", "averaging", "runs", "tracking"},
 }
 MAY_IMPORT["embedded"] = {"parts", "perturbations"}
-MAY_IMPORT["prepare"] = {"errors", "config", "parts", "adapters", "data", "embedded", "encoders", "method", "perturbations", "recipes"}
+MAY_IMPORT["prepare"] = {"errors", "config", "parts", "adapters", "data", "embedded", "encoders", "method", "perturbations", "recipes", "sharing"}
 MAY_IMPORT["train"] = set(MAY_IMPORT) - {"report", "zoo", "flops"}
 """Packages and modules → what of ours they may import, inside functions too. Whatever is not named here, such as `cli`, stands in
 front: it may import everything, and nothing named here may import it."""

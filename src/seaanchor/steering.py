@@ -30,6 +30,7 @@ from seaanchor.evaluation.suites import embed_stream, people_texts
 from seaanchor.evaluation.typographic import TypographicPlan, reading_pictures
 from seaanchor.export.folder import export_model
 from seaanchor.export.trained import folded, read_map
+from seaanchor.places import portable
 from seaanchor.report.slider import steering_picture
 
 TS = (-2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -184,7 +185,7 @@ def steering_curve(
     rows = sweep_bias(see_people(model, images), spectrum, ts) if people else sweep_typographic(see_words(model, images, plan), spectrum, ts)
     said = caveat(images) if people else ""
     print("\n".join([*steering_lines(rows), *filter(None, (said,))]))
-    protocol = {"model": model.name, "data": data, "templates": TEMPLATES, "plan": None if people else asdict(plan), "caveat": said}
+    protocol = {"model": portable(model.name), "data": portable(data), "templates": TEMPLATES, "plan": None if people else asdict(plan), "caveat": said}
     write_atomic(run / "steering.json", json.dumps(protocol | {"rows": rows}, indent=1))
     steering_picture(rows, run / "steering.png", said)
     print(f"picture: {run / 'steering.png'}")

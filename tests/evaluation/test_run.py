@@ -325,3 +325,27 @@ def test_quick_accuracy_of_runs_against_drawn_words_counts_those(image_folder):
     (result,) = evaluate("seaanchor-tiny", ["photos-mini/test"], protocol, image_folder / "out")
     found = result["suites"]["typographic"]
     assert report == {"n": 40} | {name: found[name]["accuracy"] for name in ("clean", "attacked", "attack_word")}
+
+
+def test_where_things_lie_on_this_machine_stays_out_of_the_file(clip_folder, image_folder, tmp_path, monkeypatch):
+    """Given by absolute paths, model and images are written down relative to the working folder, and the result is read again, whatever its name."""
+    import shutil
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(clip_folder, tmp_path / "models" / "clip")
+    (image_folder / "apple" / "broken.jpg").write_bytes(b"")
+    computed, real = [], module.compute
+    monkeypatch.setattr(module, "compute", lambda *args: computed.append(1) or real(*args))
+
+    def again():
+        (result,) = evaluate(str(tmp_path / "models" / "clip"), [str(image_folder)], replace(PROTOCOL, plans=()), tmp_path / "out", skip_existing=True)
+        return result
+
+    first = again()
+    (file,) = (tmp_path / "out").iterdir()
+    assert str(tmp_path) not in file.read_text() and tmp_path.name not in file.name
+    assert (first["model"], first["dataset"]) == ("models/clip", "./images") and "13 images in images" not in first["skipped"]
+    assert first["skipped"].startswith("1 of 13 images in ./images could not")
+    file.rename(file.with_name(f"under_another_name--{file.name.rpartition('--')[2]}"))
+    assert again() == first and len(computed) == 1
+    assert len(list((tmp_path / "out").iterdir())) == 1

@@ -182,3 +182,25 @@ def test_the_command(made, tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2 and "is missing" in capsys.readouterr().err
+
+
+def test_where_things_lie_on_this_machine_stays_out_of_the_page(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = made.config.replace("photos-mini/train", str(tmp_path / "data" / "train"))
+    skipped = f"1 of 51 images in {tmp_path / 'data' / 'test'} could not be read"
+    result = made.everything(dataset=str(tmp_path / "data" / "test"), skipped=skipped)
+    run = made.write_run(tmp_path / "runs" / "lore", result, config=config)
+    (run / "steering.json").write_text(json.dumps({"data": str(tmp_path / "data" / "test"), "rows": [{"t": t, "clean": made.rows(0.7)} for t in (0, 1)]}))
+    page = write_report([run], gallery=0)
+    for text in (page.read_text(), page.with_suffix(".csv").read_text()):
+        assert tmp_path.name not in text.replace("<wbr>", "")
+    assert "data/test" in page.read_text().replace("<wbr>", "")
+
+
+def test_a_mixture_of_versions_is_told_on_the_page_and_to_the_user(made, tmp_path, capsys):
+    (tmp_path / "old.json").write_text(json.dumps(made.result(0.5, 0.3, model="x")))
+    (tmp_path / "new.json").write_text(json.dumps(made.everything()))
+    text = Reader(write_report([tmp_path], gallery=0).read_text()).text
+    told = capsys.readouterr().err
+    assert told.startswith("warning: Results of different versions") and "old.json" in told and "new.json" in told
+    assert "stand side by side and may not be comparable" in text

@@ -111,3 +111,14 @@ def test_what_cannot_be_reported_on(make, message, tmp_path):
 def test_nothing_at_all():
     with pytest.raises(SeaAnchorError, match="nothing to report on"):
         read_sources([])
+
+
+def test_results_of_different_versions_are_named(made, tmp_path):
+    old = made.result(0.5, 0.3)
+    new = made.everything(protocol=made.everything()["protocol"] | {"seaanchor": "9"})
+    for name, data in {"old": old, "new": new, "newer": made.everything(model="n", protocol={"seaanchor": "10"})}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(data))
+    (warning,) = read_sources([tmp_path]).warnings
+    for words in ("format 1, version unknown: old.json", "format 2, version 9: new.json", "format 2, version 10: newer.json"):
+        assert words in warning
+    assert read_sources([tmp_path / "old.json"]).warnings == ()

@@ -20,6 +20,7 @@ from seaanchor.evaluation.compute import Result, Shelf, compute
 from seaanchor.evaluation.ranks import Ranks, open_ranks
 from seaanchor.evaluation.rows import Work, forget
 from seaanchor.evaluation.subjects import Subject, identity, listing, make_bench, open_source, open_subject, output_of, reference_of
+from seaanchor.places import portable
 from seaanchor.runs import environment
 
 
@@ -134,8 +135,8 @@ def _one(subject: Subject, source: str, bench: Bench, protocol: Protocol, sessio
     """The result of one model on one source, written to its file with the reference's inside it; None in all processes but the first."""
     described = describe(bench, source, protocol)
     key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
-    stem = f"{_slug(subject.model.name)}--{_slug(source)}"
-    file = subject.output / f"{stem}--{key}.json"
+    stem = f"{_slug(portable(subject.model.name))}--{_slug(portable(source))}"
+    file = next(iter(subject.output.glob(f"*--{key}.json")), subject.output / f"{stem}--{key}.json")  # the key says it all, however it was named
     partial = file.with_name(f".{file.stem}.partial")
     if key in session.done:
         result = session.done[key]
@@ -144,7 +145,7 @@ def _one(subject: Subject, source: str, bench: Bench, protocol: Protocol, sessio
         if result is None:
             work = Work(session.batch_size, session.workers, session.device, session.ranks, partial)
             found = compute(bench, source, protocol, work, shelf)
-            result = None if found is None else json.loads(json.dumps(found | {"protocol": described, "environment": environment()}))
+            result = None if found is None else portable(json.loads(json.dumps(found | {"protocol": described, "environment": environment()})))
         session.done[key] = result
     if not session.ranks.first or result is None:
         return None
@@ -156,7 +157,7 @@ def _one(subject: Subject, source: str, bench: Bench, protocol: Protocol, sessio
 
 def _stored(file: Path, stem: str) -> Result | None:
     """A result that is there already; one of another format is never read, and said to be computed anew."""
-    for other in sorted(file.parent.glob(f"{stem}--*.json")):
+    for other in sorted({*file.parent.glob(f"{stem}--*.json"), *([file] if file.exists() else [])}):
         try:
             found = json.loads(other.read_text())
             version = found.get("format")

@@ -20,6 +20,7 @@ from seaanchor.encoders.head import build_head
 from seaanchor.encoders.load import embedded_models, load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.parts import Batch, Head, frozen
+from seaanchor.places import expanded, portable
 from seaanchor.perturbations.apgd import apgd_ce, apgd_targeted
 from seaanchor.perturbations.ball import Ball
 from seaanchor.perturbations.pgd import pgd_attack
@@ -98,7 +99,7 @@ def gallery(entry: Entry, count: int, device: str | None = None) -> Gallery | No
         return _gallery(entry, result, drawn, count, device)
     except (SeaAnchorError, OSError) as error:
         found = error.found if isinstance(error, SeaAnchorError) else str(error)
-        return Gallery(entry.label, "", source, "", 0, (), f"No images: {found}.")
+        return Gallery(entry.label, "", source, "", 0, (), f"No images: {portable(found)}.")
 
 
 def _choose(entry: Entry) -> tuple[Result, bool] | None:
@@ -142,21 +143,21 @@ def _model(entry: Entry, result: Result) -> LoadedModel:
     """
     name = str(result.data["model"])
     prefix = next((p for p in ("timm:local-dir:", "timm:", "hf:", "local-dir:") if name.startswith(p)), "")
-    place = Path(name.removeprefix(prefix))
+    place = Path(expanded(name.removeprefix(prefix)))
     if entry.run is not None:
         place = entry.run.folder / place.name
     if not place.is_dir() and name not in embedded_models():
-        raise SeaAnchorError(f"the model {place} is gone", "", "")
+        raise SeaAnchorError(f"the model {portable(str(place))} is gone", "", "")
     protocol = result.data["protocol"]
     model = load_model(name if name in embedded_models() else f"{prefix}{place}", None, protocol.get("image_size"))
     if fingerprint(model.encoder) != protocol.get("weights"):
-        raise SeaAnchorError(f"the model in {place} has changed since it was evaluated", "", "")
+        raise SeaAnchorError(f"the model in {portable(str(place))} has changed since it was evaluated", "", "")
     return model
 
 
 def _images(result: Result) -> ImageList:
     protocol = result.data["protocol"]
-    images = open_images(str(result.data["dataset"]), split="test")
+    images = open_images(expanded(str(result.data["dataset"])), split="test")
     return images if protocol.get("samples") is None else subset(images, protocol["samples"], protocol.get("seed", 0))
 
 

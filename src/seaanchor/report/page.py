@@ -1,5 +1,6 @@
 """`seaanchor report`: one offline HTML page that tells what was gained and what it cost, and the same numbers as CSV."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ def write_report(runs: Sequence[Path | str], output: Path | None = None, *, gall
     if gallery < 0:
         raise SeaAnchorError(f"a gallery of {gallery} images", "0 or more", "correct --gallery")
     sources = read_sources(paths)
+    for warning in sources.warnings:
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
     page = _target(paths, output)
     tables = datasets(sources.entries)
     html = render(sources, tables, page.with_suffix(".csv").name, galleries(sources.entries, gallery, device))
@@ -83,7 +86,7 @@ def render(sources: Sources, tables: Sequence[Dataset], csv_name: str, pictures:
         tables=[table for table in tables if table.groups], bias=[table for table in tables if table.bias],
         glance=glance(tables[0], trained) if tables else None, legend=legend,
         without=[entry.label for entry in sources.entries if not entry.results and not (entry.run and entry.run.steering)] if tables else [],
-        hollow=swatch(None), figures=_figures(sources, tables, trained), pictures=pictures, checks=checks,
+        warnings=sources.warnings, hollow=swatch(None), figures=_figures(sources, tables, trained), pictures=pictures, checks=checks,
         failed=sum(line.failed for line in checks), csv_name=csv_name, bar=bar, scale=_scale(tables),
         protocols=protocols(sources.entries), settings=[(run.label, as_yaml(run.config)) for run in sources.runs], papers=papers(sources),
         versions=versions(sources), version=__version__, has_steering_bias=any(_on_people(run) for run in sources.runs),

@@ -10,10 +10,12 @@ from typing import Any
 
 from seaanchor.config import read_yaml
 from seaanchor.errors import SeaAnchorError
+from seaanchor.places import expanded, portable
 from seaanchor.runs import RunFolder
 
 FORMATS = (1, 2)
 EXPORTS = {"export": "", "export-averaged": " (averaged)"}
+NAMED = 5  # files of each kind in a warning
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Sources:
-    """Everything on one page; `entries` holds the models with or without results, `runs` each run once."""
+    """Everything on one page; `entries` holds the models with or without results, `runs` each run once, `warnings` why results may not be comparable."""
 
     entries: tuple[Entry, ...]
     runs: tuple[Run, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def read_sources(paths: Sequence[Path]) -> Sources:
@@ -91,7 +94,20 @@ def read_sources(paths: Sequence[Path]) -> Sources:
             found = f"the run in {run.folder} has logged nothing and was not evaluated"
             raise SeaAnchorError(found, "metrics.jsonl or evaluation/*.json", "let it train first")
     runs = [replace(run, label=label) for run, label in zip(runs, distinct([(run.label, run.folder.resolve().parent.name) for run in runs]), strict=True)]
-    return Sources(_entries(runs, list(results.values())), tuple(runs))
+    return Sources(_entries(runs, list(results.values())), tuple(runs), _mixture(list(results.values())))
+
+
+def _mixture(results: Sequence[Result]) -> tuple[str, ...]:
+    """A warning that names the files where results were made by different versions, which may count differently."""
+    made: dict[str, list[str]] = {}
+    for result in results:
+        versions = (result.data.get("environment") or {}).get("versions") or {}
+        version = (result.data.get("protocol") or {}).get("seaanchor") or versions.get("seaanchor") or "unknown"
+        made.setdefault(f"format {result.data['format']}, version {version}", []).append(result.path.name)
+    if len(made) < 2:
+        return ()
+    named = "; ".join(f"{kind}: {', '.join(files[:NAMED])}{f' and {len(files) - NAMED} more' if len(files) > NAMED else ''}" for kind, files in made.items())
+    return (f"Results of different versions of Sea Anchor stand side by side and may not be comparable ({named}). Evaluate again with one version.",)
 
 
 def _read_run(folder: Path) -> Run:
@@ -107,7 +123,7 @@ def _read_run(folder: Path) -> Run:
         raise SeaAnchorError(f"{folder / 'steering.json'} holds no curve", "what `seaanchor steer --data` writes", "run it again")
     environment = read_json(folder / "env.json") if (folder / "env.json").is_file() else {}
     total = step if finished else _total(config)
-    return Run(folder.resolve().name, folder, config, rows, looks, steering, step, total, finished, environment)
+    return Run(folder.resolve().name, folder, portable(config), rows, portable(looks), portable(steering), step, total, finished, environment)
 
 
 def _lines(file: Path) -> Iterable[Any]:
@@ -141,7 +157,7 @@ def _read_results(path: Path) -> dict[Path, Result]:
         data = read_json(path)
         if not _is_result(data):
             raise SeaAnchorError(f"{path} is no result file", "a file that `seaanchor evaluate` wrote", "name another file")
-        return {path.resolve(): Result(path, _checked(data, path))}
+        return {path.resolve(): Result(path, portable(_checked(data, path)))}
     if not path.is_dir():
         raise SeaAnchorError(f"{path} is missing", "a run folder, an evaluation folder or a result file", "correct the path")
     found = _read_folder(path) or _read_folder(path / "evaluation")
@@ -157,7 +173,7 @@ def _read_folder(folder: Path) -> dict[Path, Result]:
     """The results in a folder; other JSON files are passed over."""
     files = sorted(folder.glob("*.json")) if folder.is_dir() else []
     read = {file.resolve(): Result(file, read_json(file)) for file in files}
-    return {path: Result(r.path, _checked(r.data, r.path)) for path, r in read.items() if _is_result(r.data)}
+    return {path: Result(r.path, portable(_checked(r.data, r.path))) for path, r in read.items() if _is_result(r.data)}
 
 
 def read_json(file: Path) -> Any:
@@ -213,7 +229,7 @@ def _entries(runs: Sequence[Run], results: Sequence[Result]) -> tuple[Entry, ...
 
 def _owner(result: Result, runs: Sequence[Run]) -> str | None:
     """What to add to the run's name if one of the runs made the model of this result, else None."""
-    model = Path(_bare(str(result.data["model"])))
+    model = Path(expanded(_bare(str(result.data["model"]))))
     for run in runs:
         for name, suffix in EXPORTS.items():
             inside = result.path.resolve().is_relative_to(run.folder.resolve()) and model.name == name  # a folder may have moved as a whole
