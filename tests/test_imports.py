@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "parts": set(),
     "distances": set(),
     "places": set(),
+    "hardware": {"errors"},
     "settings": {"errors"},
     "sharing": set(),
     "processes": {"errors"},
