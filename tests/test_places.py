@@ -21,7 +21,7 @@ def test_paths_below_the_working_and_the_home_folder_are_shortened(places):
     assert portable(f"{work}/runs/x/export") == "runs/x/export"
     assert portable(f"{work}/photos-mini") == "./photos-mini"  # not the embedded set of that name
     assert portable(f"local-dir:{home}/models/b") == "local-dir:~/models/b"
-    assert portable(f"2 of 9 images in {work}/data/set could not be read ({home}/x.jpg: broken)") == "2 of 9 images in data/set could not be read (~/x.jpg: broken)"
+    assert portable(f"2 of 9 images in {work}/data/set were skipped ({home}/x.jpg: broken)") == "2 of 9 images in data/set were skipped (~/x.jpg: broken)"
     assert portable({"a": [f"{work}/b/c", 3], "t": (f"{home}/d",)}) == {"a": ["b/c", 3], "t": ("~/d",)}
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ def portable(data: Any) -> Any:
         return data
     for folder, short in ((Path.cwd(), "./"), (Path.home(), "~/")):
         if len(folder.parts) > 1:  # at the root of the disk every path would be below it
-            data = re.sub(rf"(?<![\w.~/-]){re.escape(str(folder))}/+([^\s\"']*)", lambda found, short=short: _shortened(short, found[1]), data)
+            below = re.compile(rf"(?<![\w.~/-]){re.escape(str(folder))}/+([^\s\"']*)")
+            data = below.sub(partial(_shortened, short), data)
     return data
 
 
-def _shortened(short: str, rest: str) -> str:
-    return rest if short == "./" and os.sep in rest else short + rest  # a bare name could be that of an embedded model or set
+def _shortened(short: str, found: re.Match[str]) -> str:
+    return found[1] if short == "./" and os.sep in found[1] else short + found[1]  # a bare name could be that of an embedded model or set
 
 
 def expanded(text: str) -> str:

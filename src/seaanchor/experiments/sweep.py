@@ -94,7 +94,8 @@ def _check_look(look: Look, x: str, y: str) -> None:
         measured = [*plain, *attacked, *retrieval, *(f"{suite}.…" for suite in others)]
         for axis in (x, y):
             if axis not in measured and axis.partition(".")[0] not in others:
-                raise SeaAnchorError(f"the axis {axis!r} will not be measured on {source}", f"one of {', '.join(measured)}", "correct --x or --y, or add its suite")
+                found, change = f"the axis {axis!r} will not be measured on {source}", "correct --x or --y, or add its suite"
+                raise SeaAnchorError(found, f"one of {', '.join(measured)}", change)
 
 
 def _write(rows: list[Row], folder: Path, x: str, y: str) -> None:

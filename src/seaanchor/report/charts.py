@@ -230,7 +230,10 @@ def _looks(name: str, runs: Sequence[tuple[int, Run]]) -> Figure:
                     axes.plot(*zip(*rows, strict=True), dash, color=colour(number))
         axes.set(xlabel="batch", ylabel="top-1 accuracy, %", ylim=(0, None))
         axes.xaxis.get_major_locator().set_params(integer=True)
-    note = "Solid: images as they are. Dashed: attacked, by PGD at the training ε or by a drawn word. Dotted: the drawn word wins. A few images: a trend, not a result."
+    note = (
+        "Solid: images as they are. Dashed: attacked, by PGD at the training ε or by a drawn word. Dotted: the drawn word wins. "
+        "A few images: a trend, not a result."
+    )
     return Figure(f"{name} while training", done[0], note)
 
 

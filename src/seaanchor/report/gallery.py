@@ -5,7 +5,7 @@ Legend: B images, C classes, H W pixels.
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,19 +20,14 @@ from seaanchor.encoders.head import build_head
 from seaanchor.encoders.load import embedded_models, load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.parts import Batch, Head, frozen
+from seaanchor.perturbations.classification import Logits
 from seaanchor.places import expanded, portable
-from seaanchor.perturbations.apgd import apgd_ce, apgd_targeted
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.pgd import pgd_attack
-from seaanchor.perturbations.typographic import Typographic
-from seaanchor.report.measures import ATTACKS, ball_text, count, radius
-from seaanchor.report.radii import trained_radius
+from seaanchor.report.attacked import Attack, drawn_words, gradient_attack
+from seaanchor.report.measures import count
 from seaanchor.report.sources import Entry, Result
 
 CHUNK, CHUNKS = 4, 3  # images looked at at a time for each one shown, and how often until both kinds are found
 ANSWERS = 5
-TARGETED_CLASSES = 4  # fewest that the targeted attack is defined for
-Logits = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -69,17 +64,6 @@ class Gallery:
     side: int
     pictures: tuple[Picture, ...]
     note: str = ""
-
-
-@dataclass(frozen=True)
-class _Attack:
-    """What is done to the images: its name in words, (clean batch, logits) → attacked pixels and the drawn word's class or −1, and how a
-    difference is shown: in words, and as picture."""
-
-    name: str
-    attacked: Callable[[Batch, Logits], tuple[Tensor, Tensor]]
-    difference: str
-    shown: Callable[[Tensor], Tensor]
 
 
 def gallery(entry: Entry, count: int, device: str | None = None) -> Gallery | None:
@@ -128,7 +112,7 @@ def _gallery(entry: Entry, result: Result, drawn: bool, count: int, device: str 
     def logits(pixels_BCHW: Tensor) -> Tensor:
         return on_place(encoder(pixels_BCHW).float())
 
-    attack = _drawn_words(names, result) if drawn else _gradient(entry, result, len(names))
+    attack = drawn_words(names, result) if drawn else gradient_attack(entry, result, len(names))
     with frozen(encoder):
         pictures = _pictures(attack, logits, images, names, encoder.image_size, count, place)
     note = "" if pictures else "None of the images looked at is classified rightly to begin with."
@@ -161,54 +145,6 @@ def _images(result: Result) -> ImageList:
     return images if protocol.get("samples") is None else subset(images, protocol["samples"], protocol.get("seed", 0))
 
 
-def _drawn_words(names: Sequence[str], result: Result) -> _Attack:
-    plan = result.data["suites"]["typographic"]["plan"]
-    words, fonts = plan.get("words", plan.get("half", "all")), plan.get("fonts", plan.get("split", "unseen"))
-    drawing = Typographic(names, words, fonts, (plan["sizes"][0], plan["sizes"][1]), 1, plan["seed"])
-
-    def attacked(batch: Batch, logits: Logits) -> tuple[Tensor, Tensor]:
-        label_B, size = batch.label_B.tolist(), batch.pixels_BCHW.shape[-1]  # type: ignore[union-attr] # candidates are labelled
-        drawn = [drawing.draw(i, y, 0, size) for i, y in zip(batch.index_B.tolist(), label_B, strict=True)]
-        return drawing.overlay(batch.pixels_BCHW, [lettering for _, lettering in drawn]), torch.tensor([word for word, _ in drawn])
-
-    return _Attack("a wrong class word drawn on", attacked, "difference, half as strong", lambda delta_BCHW: 0.5 + delta_BCHW / 2)
-
-
-def _gradient(entry: Entry, result: Result, num_classes: int) -> _Attack:
-    """The strongest attack of the result that is ours, at the training radius if it was evaluated there, else at the smallest."""
-    rows = [row for row in result.data["robust"] if row["epsilon"] > 0]
-    order = list(ATTACKS)
-    name = min((row["attack"] for row in rows), key=lambda a: order.index(a) if a in order else len(order))
-    plans = {plan["name"]: plan for plan in result.data["protocol"].get("plans") or ()}
-    same = [plans.get(name, {}) | row for row in rows if row["attack"] == name]
-    trained = trained_radius(entry)
-    row = next((r for r in same if trained is not None and abs(r["epsilon"] - trained) < 1e-9), min(same, key=lambda r: r["epsilon"]))
-    ball, steps, seed = Ball(row.get("norm") or "linf", row["epsilon"]), row.get("num_steps") or 100, row.get("seed", 0)
-    targeted = name not in ("pgd", "apgd-ce") and num_classes >= TARGETED_CLASSES
-    stages = [pgd_attack if name == "pgd" else apgd_ce, *([apgd_targeted] if targeted else [])]
-
-    def attacked(batch: Batch, logits: Logits) -> tuple[Tensor, Tensor]:
-        pixels_BCHW, standing_B = batch.pixels_BCHW.clone(), torch.ones(len(batch.index_B), dtype=torch.bool, device=batch.pixels_BCHW.device)
-        for stage in stages:
-            left = standing_B.nonzero().squeeze(1)
-            if len(left):
-                found = stage(
-                    logits, batch.pixels_BCHW[left], batch.label_B[left], ball, num_steps=steps, index_B=batch.index_B[left], seed=seed  # type: ignore[index]
-                )
-                pixels_BCHW[left], standing_B[left] = found.pixels_BCHW, ~found.fooled_B
-        return pixels_BCHW, torch.full_like(batch.index_B, -1)
-
-    shown_as = "PGD" if name == "pgd" else "APGD-CE" if name == "apgd-ce" or not targeted else "APGD"
-    text = f"{shown_as}, {steps} steps, ε = {radius(row['epsilon'])} ({ball_text(row.get('norm'))})"
-    if ball.norm == "linf":
-        return _Attack(text, attacked, f"difference, {0.5 / row['epsilon']:.0f} times", lambda delta_BCHW: 0.5 + delta_BCHW / (2 * row["epsilon"]))
-    return _Attack(text, attacked, "difference, scaled to its largest value", _to_its_largest)
-
-
-def _to_its_largest(delta_BCHW: Tensor) -> Tensor:
-    return 0.5 + delta_BCHW / (2 * delta_BCHW.abs().amax((1, 2, 3), keepdim=True) + 1e-12)
-
-
 @dataclass(frozen=True)
 class _Look:
     """What came of a chunk of images, all of them right when clean: batch, labels, attacked pixels, drawn words, logits before and after."""
@@ -227,7 +163,7 @@ class _Look:
 
 
 def _pictures(
-    attack: _Attack, logits: Logits, images: ImageList, names: Sequence[str], size: int, count: int, device: torch.device
+    attack: Attack, logits: Logits, images: ImageList, names: Sequence[str], size: int, count: int, device: torch.device
 ) -> tuple[Picture, ...]:
     """Images that are right when clean, about half of them fooled and half kept where both were found, in the order looked at."""
     looks: list[_Look] = []
@@ -254,7 +190,7 @@ def _orders(total: int, chunk: int, chunks: int) -> list[list[int]]:
     return [order for order in orders if order]
 
 
-def _look(attack: _Attack, logits: Logits, batch: Batch, device: torch.device) -> _Look | None:
+def _look(attack: Attack, logits: Logits, batch: Batch, device: torch.device) -> _Look | None:
     if len(batch.index_B) == 0 or batch.label_B is None:
         return None
     label_B = batch.label_B.to(device)
@@ -270,7 +206,7 @@ def _look(attack: _Attack, logits: Logits, batch: Batch, device: torch.device) -
         return _Look(batch, label_B[right], attacked_BCHW, word_B, before_BC[right], logits(attacked_BCHW))
 
 
-def _picture(look: _Look, i: int, attack: _Attack, names: Sequence[str]) -> Picture:
+def _picture(look: _Look, i: int, attack: Attack, names: Sequence[str]) -> Picture:
     label, word = int(look.label_B[i]), int(look.word_B[i])
     clean_1CHW, attacked_1CHW = look.batch.pixels_BCHW[i : i + 1], look.attacked_BCHW[i : i + 1]
     clean, attacked, difference = (_png(pixels_1CHW[0]) for pixels_1CHW in (clean_1CHW, attacked_1CHW, attack.shown(attacked_1CHW - clean_1CHW)))

@@ -169,7 +169,8 @@ def glance(table: Dataset, trained: float | None) -> Glance:
         keys.append((chosen.key, "Attacked", f"top-1, {chosen.group}, {chosen.label}".replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")))
     every = list(dict.fromkeys(m.key for s in series for m in s.measures))
     for suite, label, title, note in (
-        ("lettered", "top-1", "Lettered", "top-1, as they are"), ("typographic", "wrong word drawn (T)", "Wrong word drawn", "top-1 (T)"), ("typographic", "drawn word wins", "Drawn word wins", "of all answers"),
+        ("lettered", "top-1", "Lettered", "top-1, as they are"), ("typographic", "wrong word drawn (T)", "Wrong word drawn", "top-1 (T)"),
+        ("typographic", "drawn word wins", "Drawn word wins", "of all answers"),
         ("bias", "gender named rightly", "Gender", "named rightly"), ("bias", "activity named rightly", "Activity", "named rightly"),
         ("drift", "relative squared distance, mean", "Drift", "relative squared distance"),
     ):  # fmt: skip
