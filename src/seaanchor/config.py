@@ -53,6 +53,14 @@ class AnchorConfig:
     """Multiplier every sample starts from."""
     max_multiplier: float | None = None
     """Upper limit of the multiplier; none by default."""
+    violators_only: bool = False
+    """Pull only images above their bound, instead of all."""
+    augmented: float = 0.0
+    """Weight of the squared violation beside the multiplier (augmented Lagrangian); none by default."""
+    reference: Literal["frozen", "beta", "ema"] = "frozen"
+    """What lagrangian and penalty hold clean images to: the frozen reference, or a moving average of the policy itself."""
+    reference_decay: float = 0.99
+    """Decay of the exponential average."""
     exact_dual: bool = False
     """Recompute clean distances for the dual step instead of taking those of the last primal step (one update old)."""
 
@@ -137,7 +145,9 @@ class RunConfig:
     max_steps: int | None = None
     """Stop after this many batches, whatever the epochs say."""
     batch_size: int = 128
-    """Images per batch and process."""
+    """Images at once in every process."""
+    grad_accumulation: int = 1
+    """How often each process takes batch_size images for one batch: attack, primal and dual steps see all of them, as if there were room for it."""
     lr: float = 1e-5
     """Peak learning rate of the encoder."""
     wd: float = 1e-4
@@ -203,8 +213,10 @@ def check(config: RunConfig) -> RunConfig:
     if perturbation.step_size is not None:
         parse_epsilon(perturbation.step_size, perturbation.norm)
     for name, value, low in (
-        ("batch_size", config.batch_size, 1), ("epochs", config.epochs, 1), ("primal_steps", config.primal_steps, 1),
+        ("batch_size", config.batch_size, 1), ("grad_accumulation", config.grad_accumulation, 1), ("epochs", config.epochs, 1),
+        ("primal_steps", config.primal_steps, 1),
         ("lr", config.lr, 0), ("wd", config.wd, 0), ("anchor.rho", anchor.rho, 0), ("anchor.weight", anchor.weight, 0),
+        ("anchor.augmented", anchor.augmented, 0),
         ("anchor.dual_lr", anchor.dual_lr, 0), ("anchor.dual_hidden", anchor.dual_hidden, 1), ("perturbation.num_steps", perturbation.num_steps, 0),
         ("perturbation.momentum", perturbation.momentum, 0), ("perturbation.variants", perturbation.variants, 0), ("adapter.rank", config.adapter.rank, 1),
         ("adapter.orthogonality", config.adapter.orthogonality, 0), ("adapter.alpha", config.adapter.alpha, 1),
@@ -256,6 +268,12 @@ def _check_composition(config: RunConfig) -> None:
         "adapter linear draws words anew at every step, but it trains on embeddings computed once": (
             adapter == "linear" and perturbation == "typographic" and config.perturbation.variants == 0, "perturbation.variants of at least 1"
         ),
+        f"anchor.reference {config.anchor.reference} with anchor none, which holds nothing": (
+            anchor == "none" and config.anchor.reference != "frozen", "anchor penalty, kl or lagrangian"
+        ),
+        "anchor.augmented with anchor.rho 0, by which a violation is divided": (
+            anchor == "lagrangian" and config.anchor.augmented > 0 and config.anchor.rho == 0, "a positive rho"
+        ),
         "adapter linear with evaluation while training, which looks at the tower": (adapter == "linear" and bool(config.eval_every), "no eval_every"),
     }  # fmt: skip
     for found, (applies, legal) in illegal.items():
@@ -265,8 +283,9 @@ def _check_composition(config: RunConfig) -> None:
         raise SeaAnchorError(f"objective.beta is {config.objective.beta}", "a positive number", "try 1.0")
     if not 0 <= config.objective.label_smoothing < 0.5:
         raise SeaAnchorError(f"objective.label_smoothing is {config.objective.label_smoothing}", "a share in [0, 0.5)", "correct it")
-    if not 0 < config.ema_decay < 1:
-        raise SeaAnchorError(f"ema_decay is {config.ema_decay}", "a number between 0 and 1, such as 0.99", "correct it")
+    for name, decay in (("ema_decay", config.ema_decay), ("anchor.reference_decay", config.anchor.reference_decay)):
+        if not 0 < decay < 1:
+            raise SeaAnchorError(f"{name} is {decay}", "a number between 0 and 1, such as 0.99", "correct it")
     sizes = config.perturbation.sizes
     if len(sizes) != 2 or not 0 < sizes[0] <= sizes[1] <= 1:
         raise SeaAnchorError(f"perturbation.sizes is {sizes}", "smallest and largest share of the image's side, such as 0.09 0.18", "correct it")
@@ -286,6 +305,7 @@ def needs_classes(config: RunConfig) -> bool:
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """Settings that differ, as `name: old → new`; what may change between a run and its resumption is left out."""
     free = {"resume", "output", "device", "workers", "save_every", "log_every", "report_to", "eval_every", "eval_samples", "val_data"}
+    free |= {"batch_size", "grad_accumulation"}  # their product with the number of processes must stay, which the run folder checks
     changed = []
     for key in sorted(set(old) | set(new)):
         before, after = old.get(key), new.get(key)

@@ -196,7 +196,8 @@ def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()):
         "penalty": lambda: Penalty(a.weight, a.rho, constraint_of, adaptive, needs),
         "kl": lambda: Penalty(a.weight, a.rho, distribution_constraint, adaptive, Needs(clean=True, head=True)),
         "lagrangian": lambda: Lagrangian(
-            Dual(a.dual, dim, hidden=a.dual_hidden, initial=a.initial_multiplier, maximum=a.max_multiplier), a.rho, constraint_of, adaptive, needs
+            Dual(a.dual, dim, hidden=a.dual_hidden, initial=a.initial_multiplier, maximum=a.max_multiplier), a.rho, constraint_of, adaptive, needs,
+            a.violators_only, a.augmented,
         ),
     }
     objectives: dict[str, Callable[[], Objective]] = {

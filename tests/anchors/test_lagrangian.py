@@ -152,3 +152,36 @@ def test_cooper_finds_the_same_point():
     ours, multiplier = solve("network", slice(None))
     assert torch.allclose(ours, x.detach(), atol=5e-3)
     assert torch.allclose(multiplier, problem.near.multiplier().detach(), atol=5e-2)
+
+
+def held(clean_BD: torch.Tensor, reference_BD: torch.Tensor, **settings) -> torch.Tensor:
+    """The anchor's loss (B,) of clean embeddings, λ = 2 and ρ = 0.1."""
+    anchor = Lagrangian(Dual("scalar", reference_BD.shape[-1], initial=2.0), 0.1, **settings)
+    return anchor(Embeddings(clean_BD, clean_BD), Targets(reference_BD)).loss_B
+
+
+def test_only_violators_are_pulled_where_asked_for():
+    """‖φ_0‖² = 4, so the bound is 0.4; distances are 0.09 and 1."""
+    reference_BD = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
+    clean_BD = torch.tensor([[2.3, 0.0], [2.0, 1.0]], requires_grad=True)
+    assert torch.allclose(held(clean_BD, reference_BD), torch.tensor([2 * (0.09 - 0.4), 2 * 0.6]), atol=1e-5)
+    loss_B = held(clean_BD, reference_BD, violators_only=True)
+    assert torch.allclose(loss_B, torch.tensor([0.0, 2 * 0.6]), atol=1e-5)
+    (grad_BD,) = torch.autograd.grad(loss_B.sum(), clean_BD)
+    assert torch.allclose(grad_BD, torch.tensor([[0.0, 0.0], [0.0, 4.0]]), atol=1e-5), "λ times the distance's gradient 2(φ − φ_0)"
+
+
+def test_the_augmented_term_acts_like_a_raised_multiplier():
+    """Its gradient is κ·v/(ρm) times the distance's: here 3 · 0.6/0.4 = 4.5 more of λ, and nothing where the constraint holds."""
+    reference_BD = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
+    clean_BD = torch.tensor([[2.3, 0.0], [2.0, 1.0]], requires_grad=True)
+    plain_B, more_B = held(clean_BD, reference_BD), held(clean_BD, reference_BD, augmented=3.0)
+    assert torch.allclose(more_B - plain_B, torch.tensor([0.0, 3 * 0.36 / 0.8]), atol=1e-5)
+    (grad_BD,) = torch.autograd.grad((more_B - plain_B).sum(), clean_BD)
+    assert torch.allclose(grad_BD, torch.tensor([[0.0, 0.0], [0.0, 4.5 * 2]]), atol=1e-4)
+
+
+def test_a_moving_reference_takes_the_frozen_ones_place():
+    reference_BD, moving_BD = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 3.0]])
+    constraint = Lagrangian(Dual("scalar", 2), 0.1)(Embeddings(moving_BD, moving_BD), Targets(reference_BD, anchor_BD=moving_BD)).constraint
+    assert constraint.distance_B.item() == 0 and math.isclose(constraint.bound_B.item(), 0.9, rel_tol=1e-6)

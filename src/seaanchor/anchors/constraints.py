@@ -15,8 +15,8 @@ ConstraintOf = Callable[[Embeddings, Targets, float, bool], Constraint]
 
 def embedding_constraint(embeddings: Embeddings, targets: Targets, rho: float, adaptive: bool = True) -> Constraint:
     """‖φ_θ(x) − φ_0(x)‖² ≤ ρ·m(x), with m(x) = ‖φ_0(x)‖² if adaptive, else 1 (LORE eq. 4 and its ablation of the margin)."""
-    distance_B = squared_distance(_clean(embeddings), targets.reference_BD)
-    margin_B = targets.reference_BD.square().sum(-1) if adaptive else distance_B.new_ones(distance_B.shape)
+    distance_B = squared_distance(_clean(embeddings), targets.held_BD)
+    margin_B = targets.held_BD.square().sum(-1) if adaptive else distance_B.new_ones(distance_B.shape)
     return Constraint(distance_B, rho * margin_B)
 
 
@@ -24,7 +24,7 @@ def distribution_constraint(embeddings: Embeddings, targets: Targets, rho: float
     """KL(π_ref(·|x) ‖ π_θ(·|x)) ≤ ρ·m(x), with m(x) = H(π_ref(·|x)) if adaptive, else 1: confident predictions are held tighter."""
     if targets.head is None:
         raise ValueError("the constraint on class distributions needs targets.head")
-    reference_BC = targets.head(targets.reference_BD)
+    reference_BC = targets.head(targets.held_BD)
     policy_head = embeddings.head or targets.head  # an adapter may move the texts too
     distance_B = kl_divergence(reference_BC, policy_head(_clean(embeddings)))
     margin_B = entropy(reference_BC) if adaptive else distance_B.new_ones(distance_B.shape)

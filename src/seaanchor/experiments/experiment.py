@@ -17,12 +17,16 @@ class Bench:
     Attributes:
         output: its folder: runs, evaluations, numbers.csv, tables, figures.
         seeds: of every run.
-        extra: further labelled data sets by name, such as `cifar10`, for what took no part in training.
+        extra: further labelled data sets by name, such as `cifar10`, for what took no part in training; `train` names other training photos.
     """
 
     output: Path
     seeds: tuple[int, ...] = SEEDS
     extra: tuple[tuple[str, str], ...] = ()
+
+    def source(self, name: str, default: str) -> str:
+        """The data set of that name, where one is given."""
+        return dict(self.extra).get(name, default)
 
 
 @dataclass(frozen=True)

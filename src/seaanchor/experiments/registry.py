@@ -4,10 +4,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.experiments import preference, sliders
+from seaanchor.experiments import lore, preference, sliders
 from seaanchor.experiments.experiment import Bench, Experiment, write_section
 
-EXPERIMENTS: dict[str, Experiment] = {e.name: e for e in (*preference.EXPERIMENTS, *sliders.EXPERIMENTS)}
+EXPERIMENTS: dict[str, Experiment] = {e.name: e for e in (*preference.EXPERIMENTS, *sliders.EXPERIMENTS, *lore.EXPERIMENTS)}
 
 
 def reproduce(name: str, bench: Bench, docs: Path | None) -> Path:

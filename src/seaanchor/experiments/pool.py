@@ -1,0 +1,96 @@
+"""Robust models that several experiments share: each is trained once, in one folder, on the 32-pixel sibling of the embedded model.
+
+A run of them takes one to four minutes on one core, so that three seeds of a dozen methods are within reach.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from seaanchor.config import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
+from seaanchor.evaluation.attacks import AttackPlan
+from seaanchor.evaluation.run import Protocol
+from seaanchor.experiments.arms import Arm, run_arm
+from seaanchor.experiments.engine import Look, Row, measure, write_numbers
+from seaanchor.experiments.experiment import Bench
+from seaanchor.recipes import fare, lore, penalty, tecoa
+
+SIBLING = "seaanchor-tiny-32"
+PHOTOS = "photos-mini/test"
+RADII = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
+EPSILON = 4  # in 255ths: where FARE and LORE part in the paper
+UPDATES = 2  # of the encoder a batch, for every method: the same images, attacks and updates for all
+
+
+def budget(recipe: RunConfig, bench: Bench, epsilon: float = EPSILON, primal_steps: int = UPDATES) -> RunConfig:
+    """The same model, photos, attack and number of images for every method; two attack steps of three quarters of ε."""
+    attack = PerturbationConfig(epsilon=f"{epsilon:g}/255", num_steps=2, step_size=f"{0.75 * epsilon:g}/255")
+    return replace(
+        recipe, model=SIBLING, train_data=bench.source("train", "photos-mini/train"), perturbation=attack, primal_steps=primal_steps, batch_size=32,
+        lr=1.5e-3, warmup=50, epochs=100, max_steps=500, precision="bf16", save_every=500, log_every=10, device="cpu",
+    )  # fmt: skip
+
+
+def fare_arm(bench: Bench, epsilon: float = EPSILON, **settings: Any) -> RunConfig:
+    """FARE within the budget."""
+    return budget(fare(), bench, epsilon, **settings)
+
+
+def lore_arm(bench: Bench, epsilon: float = EPSILON, rho: float = 0.1, primal_steps: int = UPDATES, **anchor: Any) -> RunConfig:
+    """LORE within the budget; multipliers start at 1 and stay below 20."""
+    recipe = budget(lore(), bench, epsilon, primal_steps)
+    return replace(recipe, anchor=replace(AnchorConfig("lagrangian", rho=rho, dual_lr=5e-4, initial_multiplier=1.0, max_multiplier=20.0), **anchor))
+
+
+def penalty_arm(bench: Bench, weight: float, epsilon: float = EPSILON) -> RunConfig:
+    """The naive penalty within the budget."""
+    return budget(penalty(weight=weight), bench, epsilon)
+
+
+def tecoa_arm(bench: Bench, anchor: AnchorConfig | None = None, epsilon: float = EPSILON) -> RunConfig:
+    """TeCoA within the budget, alone or held by an anchor."""
+    return replace(budget(tecoa(), bench, epsilon), objective=ObjectiveConfig("tecoa"), anchor=anchor or AnchorConfig())
+
+
+def robust_look(radii: Sequence[float] = RADII, attack: str = "apgd-ce") -> Look:
+    """Photos of the embedded set: clean, attacked, and how far they drifted."""
+    return Look((PHOTOS,), Protocol((AttackPlan(attack, "linf", tuple(radii), 20),), suites=("drift",)))  # type: ignore[arg-type]
+
+
+def elsewhere_look(bench: Bench) -> Look:
+    """Sets that took no part in fine-tuning: clean, and attacked at the training radius."""
+    sources = ("emoji/test", *(path for name, path in bench.extra if name != "train"))
+    return Look(sources, Protocol((AttackPlan("apgd-ce", "linf", (2 / 255, EPSILON / 255), 20),), samples=1000, suites=("drift",)))
+
+
+def pooled(arms: Mapping[str, RunConfig], bench: Bench, looks: Sequence[Look]) -> list[Row]:
+    """Every arm with every seed, from the folder that all share; what is there is read."""
+    shared, rows = bench.output.parent / "robust", []
+    for seed in bench.seeds:
+        for name, config in arms.items():
+            print(f"{name}, seed {seed}", flush=True)
+            run = run_arm(Arm(name, replace(config, seed=seed)), shared / f"seed-{seed}")
+            rows += measure(Arm(name, config), seed, run / "export", looks, shared)
+            write_numbers(rows, bench.output / "numbers.csv")
+    return rows
+
+
+def trace(name: str, seed: int, bench: Bench, key: str) -> tuple[list[int], list[float]]:
+    """A logged number of a shared run over its batches."""
+    lines = [json.loads(line) for line in (run_folder(name, seed, bench) / "metrics.jsonl").read_text().splitlines()]
+    found = [(line["step"], _inside(line, key)) for line in lines]
+    return [step for step, value in found if value is not None], [value for _, value in found if value is not None]
+
+
+def _inside(line: dict[str, Any], key: str) -> Any:
+    value: Any = line
+    for part in key.split("|"):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def run_folder(name: str, seed: int, bench: Bench) -> Path:
+    """Where a shared run lies."""
+    return bench.output.parent / "robust" / f"seed-{seed}" / name
