@@ -118,6 +118,12 @@ import os  # noqa: E402
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test may ask for anything
 
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """The user's cache is neither read nor written, by child processes neither."""
+    os.environ["SEAANCHOR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
 ARCHITECTURES = {
     "tiny-vit": {},
     "tiny-quickgelu": {"quick_gelu": True},

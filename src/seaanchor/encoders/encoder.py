@@ -91,6 +91,7 @@ class LoadedModel:
         encode_texts: list of N texts → raw text embeddings (N, D), frozen; None for towers without text.
         export_config: what an export has to write beside the weights.
         text_limit: how long texts may be; None where that is not known.
+        text_identity: JSON values of everything that `encode_texts` depends on; without it, or where it gives None, no text is cached.
     """
 
     name: str
@@ -101,6 +102,7 @@ class LoadedModel:
     encode_texts: Callable[[Sequence[str]], Tensor] | None
     export_config: dict = field(default_factory=dict)
     text_limit: TextLimit | None = None
+    text_identity: Callable[[], list | None] | None = None
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -3,28 +3,31 @@
 Legend: N texts, C classes, T templates, D embedding dimension.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
+from seaanchor import store
 from seaanchor.encoders.encoder import LoadedModel
-from seaanchor.encoders.text import warn_overlong
+from seaanchor.encoders.text import overlong, warn_overlong
 from seaanchor.errors import SeaAnchorError
 from seaanchor.parts import Head
 from seaanchor.wording import check_distinct
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
+AT_ONCE = 8192  # texts turned into tokens; they go through the tower in smaller lots
 
 
-@torch.no_grad()
-def build_head(model: LoadedModel, class_names: Sequence[str], templates: Sequence[str] = DEFAULT_TEMPLATES, batch_size: int = 512) -> Head:
+def build_head(model: LoadedModel, class_names: Sequence[str], templates: Sequence[str] = DEFAULT_TEMPLATES, batch_size: int = AT_ONCE) -> Head:
     """Average the unit embeddings of each class over the templates, and normalise again (Radford et al. 2021, §3.1.4).
 
     Args:
         class_names: C distinct names.
         templates: prompts with one `{}` each.
-        batch_size: texts encoded at a time.
+        batch_size: texts turned into tokens at a time.
 
     Raises:
         SeaAnchorError: the model has no text tower, fewer than two classes, a name given twice (capitals and spaces aside), no template, or one without `{}`.
@@ -32,13 +35,49 @@ def build_head(model: LoadedModel, class_names: Sequence[str], templates: Sequen
     if model.encode_texts is None:
         raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model for zero-shot classification", "choose an OpenCLIP or HF CLIP model")
     _check(class_names, templates)
-    texts = [template.replace("{}", name) for name in class_names for template in templates]
-    if model.text_limit is not None:
-        warn_overlong(texts, model.text_limit)
-    chunks = [model.encode_texts(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)]
-    unit_ND = F.normalize(torch.cat(chunks).float(), dim=-1)
-    mean_CD = unit_ND.view(len(class_names), len(templates), -1).mean(1)
-    return Head(F.normalize(mean_CD, dim=-1), model.logit_scale)
+
+    def texts() -> list[str]:
+        return [template.replace("{}", name) for name in class_names for template in templates]
+
+    def compute() -> store.Entry:
+        unit_ND = F.normalize(_encode(model, texts(), batch_size), dim=-1)
+        mean_CD = unit_ND.view(len(class_names), len(templates), -1).mean(1)
+        return {"weight": F.normalize(mean_CD, dim=-1), "cut": _cut(model, texts())}
+
+    found = _recall("heads", model, [list(class_names), list(templates)], compute)
+    if (cut := found["cut"]).numel() and model.text_limit is not None:  # told whenever such a classifier is built
+        warn_overlong(len(cut), len(class_names) * len(templates), texts()[int(cut[0])], model.text_limit)
+    return Head(found["weight"].to(model.encoder.mean.device), model.logit_scale)
+
+
+def embed_texts(model: LoadedModel, texts: Sequence[str], batch_size: int = AT_ONCE) -> Tensor:
+    """Unit embeddings (N, D) of N texts, in fp32.
+
+    Raises:
+        SeaAnchorError: the model has no text tower.
+    """
+    if model.encode_texts is None:
+        raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model", "choose an OpenCLIP or HF CLIP model")
+    found = _recall("texts", model, list(texts), lambda: {"unit": F.normalize(_encode(model, texts, batch_size), dim=-1)})
+    return found["unit"].to(model.encoder.mean.device)
+
+
+def _recall(kind: str, model: LoadedModel, asked: list, compute: Callable[[], store.Entry]) -> store.Entry:
+    """From the cache, where the model tells what its texts depend on."""
+    if model.text_identity is None or store.location() is None or (identity := model.text_identity()) is None:
+        return compute()
+    return store.recall(kind, lambda: [store.code(sys.modules[__name__]), identity, asked], compute)
+
+
+@torch.no_grad()
+def _encode(model: LoadedModel, texts: Sequence[str], batch_size: int) -> Tensor:
+    chunks = [model.encode_texts(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)]  # type: ignore[misc] # None was refused
+    return torch.cat(chunks).float()
+
+
+def _cut(model: LoadedModel, texts: Sequence[str]) -> Tensor:
+    """Numbers of the texts that the tokenizer cuts."""
+    return torch.tensor([] if model.text_limit is None else overlong(texts, model.text_limit), dtype=torch.long)
 
 
 def _check(class_names: Sequence[str], templates: Sequence[str]) -> None:

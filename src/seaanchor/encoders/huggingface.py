@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
+from seaanchor.encoders.identity import text_side
 from seaanchor.encoders.load import hub_error
 from seaanchor.encoders.text import TextLimit, in_lots
 from seaanchor.errors import SeaAnchorError
@@ -53,7 +54,10 @@ def load_hf(name: str, image_size: int | None = None) -> LoadedModel:
     encoder = Encoder(tower, vision.image_size, model.config.projection_dim, mean, std).eval()
     limit = TextLimit(longest, lambda text: len(tokenizer(text, truncation=False, verbose=False)["input_ids"]))
     export = {"tokenizer": tokenizer, "mean": mean, "std": std}
-    return LoadedModel(name, "hf", encoder, model, model.logit_scale.exp().item(), encode_texts, export, limit)
+    return LoadedModel(
+        name, "hf", encoder, model, model.logit_scale.exp().item(), encode_texts, export, limit,
+        lambda: text_side(model, tower, tokenizer, model.config.text_config.to_dict()),
+    )  # fmt: skip
 
 
 def _load(name: str, source: str) -> tuple[Any, Any]:

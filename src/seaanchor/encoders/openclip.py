@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
+from seaanchor.encoders.identity import text_side
 from seaanchor.encoders.load import embedded_models, hub_error, state_dict_of, weights_error
 from seaanchor.encoders.text import TextLimit, encode_text
 from seaanchor.errors import SeaAnchorError
@@ -44,7 +45,10 @@ def load_open_clip(name: str, source: str, pretrained: str | None, image_size: i
 
     encoder = Encoder(_image_tower(model), side, model_cfg["embed_dim"], preprocess["mean"], preprocess["std"]).eval()
     export = {"model_cfg": model_cfg, "preprocess_cfg": preprocess, "tokenizer": tokenizer, "bpe_file": bpe}
-    return LoadedModel(name, "open_clip", encoder, model, model.logit_scale.exp().item(), encode_texts, export, _text_limit(tokenizer))
+    return LoadedModel(
+        name, "open_clip", encoder, model, model.logit_scale.exp().item(), encode_texts, export, _text_limit(tokenizer),
+        lambda: text_side(model, encoder.tower, tokenizer, model_cfg["text_cfg"]),
+    )  # fmt: skip
 
 
 def _text_limit(tokenizer: Any) -> TextLimit:

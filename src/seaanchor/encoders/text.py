@@ -25,18 +25,17 @@ class TextLimit:
     count: Callable[[str], int]
 
 
-def overlong(texts: Sequence[str], limit: TextLimit) -> list[str]:
-    """The texts a tokenizer cuts."""
+def overlong(texts: Sequence[str], limit: TextLimit) -> list[int]:
+    """Numbers of the texts a tokenizer cuts."""
     # a token covers a byte at least, so that short texts, nearly all of them, need no counting; up to 3 tokens are added
-    return [text for text in texts if len(text.encode()) + 3 > limit.tokens and limit.count(text) > limit.tokens]
+    return [i for i, text in enumerate(texts) if len(text.encode()) + 3 > limit.tokens and limit.count(text) > limit.tokens]
 
 
-def warn_overlong(texts: Sequence[str], limit: TextLimit) -> None:
-    """Tell on stderr which texts are cut: what the model never reads cannot tell two classes apart."""
-    cut = overlong(texts, limit)
-    if cut and os.environ.get("RANK", "0") == "0":  # of several processes one tells
-        shown = cut[0] if len(cut[0]) <= 200 else f"{cut[0][:197]}..."
-        _say_once(f"warning: {len(cut)} of {len(texts)} texts are longer than the {limit.tokens} tokens the model reads; their ends are cut. First: {shown!r}")
+def warn_overlong(cut: int, total: int, first: str, limit: TextLimit) -> None:
+    """Tell on stderr how many texts are cut, and the first of them: what the model never reads cannot tell two classes apart."""
+    if os.environ.get("RANK", "0") == "0":  # of several processes one tells
+        shown = first if len(first) <= 200 else f"{first[:197]}..."
+        _say_once(f"warning: {cut} of {total} texts are longer than the {limit.tokens} tokens the model reads; their ends are cut. First: {shown!r}")
 
 
 @cache
