@@ -1,0 +1,79 @@
+"""What an embedding depends on besides the image or the text itself: weights, layers, tokenizer, code. Entries of the cache are named by it.
+
+Legend: N texts, L tokens, D embedding.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seaanchor import store
+from seaanchor.encoders import encoder as encoder_code
+from seaanchor.encoders import text as text_code
+from seaanchor.encoders.encoder import LoadedModel, fingerprint
+
+
+def image_side(model: LoadedModel) -> list[Any]:
+    """Everything that an image's embedding depends on besides its pixels, as JSON values; the device and its precision among them, for rounding."""
+    encoder = model.encoder
+    precision = [encoder.mean.device.type, str(next(encoder.parameters()).dtype), torch.get_float32_matmul_precision()]
+    return [store.code(encoder_code), fingerprint(encoder), repr(encoder), encoder.image_size, precision, _versions(model.family)]
+
+
+def text_side(module: nn.Module, tower: nn.Module, tokenizer: Any, config: object) -> list[Any] | None:
+    """Everything that a text's embedding depends on besides the text, as JSON values; None if the tokenizer is of an unknown kind.
+
+    Args:
+        module: the whole model.
+        tower: its image tower, which no text passes.
+        tokenizer: open_clip's or transformers'.
+        config: JSON values of the text tower's settings; layers do not tell all, such as the number of heads.
+    """
+    reads = tokenizer_identity(tokenizer)
+    if reads is None:
+        return None
+    seen = {id(tensor) for tensor in (*tower.parameters(), *tower.buffers())}
+    digest = hashlib.sha256()
+    for name, tensor in _tensors(module):
+        if id(tensor) not in seen:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    layers = [repr(child) for child in module.children() if not any(id(tensor) in seen for _, tensor in _tensors(child))]
+    return [store.code(text_code), digest.hexdigest()[:32], layers, config, reads, _versions("open_clip"), _versions("hf")]
+
+
+def tokenizer_identity(tokenizer: Any) -> list[Any] | None:
+    """How texts become tokens, as JSON values: vocabulary, merges and settings; None for an unknown kind."""
+    inner = getattr(tokenizer, "tokenizer", tokenizer)  # open_clip wraps transformers'
+    if backend := getattr(inner, "backend_tokenizer", None):
+        rules = backend.to_str()
+    elif hasattr(inner, "bpe_ranks") and hasattr(inner, "encoder"):
+        rules = "\n".join([*inner.encoder, *map(" ".join, inner.bpe_ranks)])
+    elif hasattr(inner, "get_vocab"):
+        rules = repr(sorted(inner.get_vocab().items()))
+    else:
+        return None
+    plain = {name: value for name, value in vars(tokenizer).items() if isinstance(value, str | int | float | bool | None)}
+    functions = [getattr(getattr(tokenizer, name, None), "__name__", None) for name in ("clean_fn", "reduction_fn")]
+    special = str(getattr(inner, "special_tokens_map", None)), getattr(inner, "padding_side", None), getattr(inner, "model_max_length", None)
+    return [type(tokenizer).__name__, type(inner).__name__, hashlib.sha256(rules.encode()).hexdigest()[:32], plain, functions, list(map(str, special))]
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from sorted((dict(module.named_parameters()) | dict(module.named_buffers())).items())
+
+
+def _versions(family: str) -> list[str]:
+    """Of the libraries whose code computes the embedding."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for name in {"open_clip": ("open_clip_torch", "timm"), "timm": ("timm",), "hf": ("transformers",)}[family]:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} -")
+    return found
