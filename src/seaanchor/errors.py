@@ -1,4 +1,8 @@
-"""The one error type users see: what was found, what was expected, what to change."""
+"""The one error type users see: what was found, what was expected, what to change. And notes on stderr, for what is no error."""
+
+import os
+import sys
+from functools import cache
 
 
 class SeaAnchorError(Exception):
@@ -13,3 +17,10 @@ class SeaAnchorError(Exception):
     def __init__(self, found: str, expected: str, change: str) -> None:
         super().__init__(f"{found}\n  expected: {expected}\n  change:   {change}")
         self.found, self.expected, self.change = found, expected, change
+
+
+@cache
+def note(message: str) -> None:
+    """Tell the user on stderr, once however often it comes up; of several processes the first one tells."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"note: {message}", file=sys.stderr, flush=True)

@@ -125,9 +125,26 @@ def test_a_damaged_shard_in_the_middle_is_named_and_the_rest_is_read(shards, dam
     before = 2 if "cut" in damage or "header" in damage else 0
     assert len(images.paths) == 8 + before
     assert sum(len(b.index_B) for b in got) == 8 + before
-    assert len(images.refused) == 1
-    assert log.summary().startswith(f"1 of {9 + before} images in")
-    assert "1.tar" in log.summary()
+    assert images.refused == () and images.loss.shards == 3
+    assert log.summary().startswith(f"1 of 3 shards in {shards / 'test'} are missing or damaged, with an unknown number of images (1.tar is ")
+    assert ("after 2 images" in log.summary()) == (before > 0)
+    assert "1 of 3 shards" in SkipLog(subset(images, 4, 0)).summary()
+
+
+def test_lost_shards_and_unreadable_images_are_counted_apart(shards):
+    (shards / "test" / "1.tar").unlink()
+    write_tar(shards / "test" / "2.tar", [("a.jpg", b"no picture"), ("a.cls", b"0"), ("b.jpg", jpeg(2))])
+    _, log = read(list_shards(shards))
+    assert log.summary().startswith("2 of 6 images in ") and "; 1 of 3 shards in " in log.summary()
+
+
+def test_classes_without_images_are_told_once(shards, capsys):
+    list_shards(shards)
+    assert capsys.readouterr().err == ""
+    (shards / "classnames.txt").write_text("fox\nhorse\nyak\ngnu\n")
+    for _ in range(2):
+        list_shards(shards)
+    assert capsys.readouterr().err == f"note: 2 of 4 classes have no image in {shards}: yak, gnu\n"
 
 
 def test_a_shard_that_is_cut_after_it_was_listed(shards):

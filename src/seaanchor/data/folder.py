@@ -22,6 +22,14 @@ SPLITS = frozenset({"train", "val", "valid", "validation", "test"})
 
 
 @dataclass(frozen=True)
+class Loss:
+    """Shards that are missing or damaged, in words, of how many there should be; how many images went with them cannot be known."""
+
+    reasons: tuple[str, ...]
+    shards: int
+
+
+@dataclass(frozen=True)
 class ImageList:
     """The images of a data set.
 
@@ -33,6 +41,7 @@ class ImageList:
         pairs: for preference data each image's (chosen, rejected) text, −1 for none.
         templates: the prompts that the data set brings itself, with `{}`.
         refused: what could not be listed as an image, in words; counted with what cannot be read.
+        loss: shards of which nothing, or not all, can be read.
     """
 
     root: Path
@@ -42,6 +51,7 @@ class ImageList:
     pairs: tuple[tuple[int, int], ...] | None = None
     templates: tuple[str, ...] | None = None
     refused: tuple[str, ...] = ()
+    loss: Loss | None = None
 
 
 def list_images(root: Path, class_names: Path | None = None) -> ImageList:
@@ -162,11 +172,14 @@ class SkipLog:
 
     def summary(self) -> str:
         """One line for the user, empty if every image could be read."""
-        reasons = [*self.images.refused, *self.reasons.values()]
-        if not reasons:
-            return ""
-        total = len(self.images.paths) + len(self.images.refused)
-        return f"{len(reasons)} of {total} images in {self.images.root} could not be read and were skipped ({'; '.join(reasons[:3])})"
+        root, loss, reasons, said = self.images.root, self.images.loss, [*self.images.refused, *self.reasons.values()], []
+        if reasons:
+            total = len(self.images.paths) + len(self.images.refused)
+            said.append(f"{len(reasons)} of {total} images in {root} could not be read and were skipped ({'; '.join(reasons[:3])})")
+        if loss is not None:
+            lost = f"{len(loss.reasons)} of {loss.shards} shards in {root} are missing or damaged, with an unknown number of images"
+            said.append(f"{lost} ({'; '.join(loss.reasons[:3])})")
+        return "; ".join(said)
 
 
 def batches(dataset: FolderDataset, batch_size: int, *, workers: int, order: Sequence[int] | None, skip_log: SkipLog) -> Iterator[Batch]:
@@ -175,9 +188,13 @@ def batches(dataset: FolderDataset, batch_size: int, *, workers: int, order: Seq
     Every `batch_size` indices give one batch, which is smaller, or empty, where images could not be read.
     """
     order = range(len(dataset)) if order is None else order
-    chunks = [list(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
+    yield from chosen_batches(dataset, [order[i : i + batch_size] for i in range(0, len(order), batch_size)], workers=workers, skip_log=skip_log)
+
+
+def chosen_batches(dataset: FolderDataset, chunks: Sequence[Sequence[int]], *, workers: int, skip_log: SkipLog) -> Iterator[Batch]:
+    """A batch of each list of indices, as `batches` gives them."""
     own_rng = torch.Generator()  # or the loader would draw its seed from the global state, which training must be able to restore
-    loader = DataLoader(dataset, batch_sampler=chunks, num_workers=workers, collate_fn=collate, generator=own_rng)
+    loader = DataLoader(dataset, batch_sampler=[list(chunk) for chunk in chunks], num_workers=workers, collate_fn=collate, generator=own_rng)
     pairs_N2 = None if dataset.images.pairs is None else torch.tensor(dataset.images.pairs)
     for samples in loader:
         skip_log.add(samples.left_out)
@@ -210,4 +227,4 @@ def subset(images: ImageList, limit: int, seed: int) -> ImageList:
     return replace(images, paths=tuple(images.paths[i] for i in chosen), labels=labels, pairs=pairs)
 
 
-__all__ = ["FolderDataset", "ImageList", "SkipLog", "batches", "collate", "list_images", "read_class_names", "subset", "training_order"]
+__all__ = ["FolderDataset", "ImageList", "Loss", "SkipLog", "batches", "chosen_batches", "collate", "list_images", "read_class_names", "subset", "training_order"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from seaanchor.data.folder import ImageList
-from seaanchor.data.names import read_class_names
+from seaanchor.data.names import note_unused, read_class_names
 from seaanchor.data.shards import class_number
 from seaanchor.errors import SeaAnchorError
 
@@ -111,6 +111,8 @@ def list_rows(source: str, class_names: Path | None = None, split: str = "test")
             labels.append(label)
     if not rows:
         raise SeaAnchorError(f"no labelled image in {source}: {'; '.join(refused[:3])}", "class numbers from 0", "name another split")
+    if names is not None:
+        note_unused(names, labels, source)
     return ImageList(Path(source), tuple(rows), None if names is None else tuple(labels), names, None, None, tuple(refused))
 
 

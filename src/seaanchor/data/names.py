@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, note
 
 TEMPLATE_LISTS = ("openai-imagenet", "simple-imagenet")
 """OpenCLIP's 80 prompts for ImageNet, and the 7 that were chosen among them."""
@@ -40,6 +40,15 @@ def read_class_names(file: Path, folders: Sequence[str] | None) -> tuple[str, ..
         expected = f"{len(folders)}, one for each class folder"
         raise SeaAnchorError(f"{file} holds {len(data)} names: {odd}", expected, "correct the list or write a JSON mapping")
     return tuple(name.strip() for name in data)
+
+
+def note_unused(names: Sequence[str], labels: Sequence[int], source: Path | str) -> None:
+    """Tell on stderr which classes have no image: a list may be longer than it was meant to be, and every name is an answer that a model may give."""
+    used = set(labels)
+    unused = [name for number, name in enumerate(names) if number not in used]
+    if unused:
+        shown = ", ".join(unused[:5]) + (f" and {len(unused) - 5} more" if len(unused) > 5 else "")
+        note(f"{len(unused)} of {len(names)} classes have no image in {source}: {shown}")
 
 
 def _listed(file: Path, folders: Sequence[str] | None) -> Any:

@@ -14,9 +14,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
-from seaanchor.data.folder import SPLITS, ImageList
+from seaanchor.data.folder import SPLITS, ImageList, Loss
 from seaanchor.data.images import EXTENSIONS
-from seaanchor.data.names import read_class_names, read_template_file
+from seaanchor.data.names import note_unused, read_class_names, read_template_file
 from seaanchor.errors import SeaAnchorError
 
 COUNT, CLASSES, TEMPLATES, KIND = "nshards.txt", "classnames.txt", "zeroshot_classification_templates.txt", "dataset_type.txt"
@@ -78,8 +78,9 @@ def _holds_shards(folder: Path) -> bool:
 def list_shards(root: Path, class_names: Path | None = None, split: str = "test") -> ImageList:
     """List the images of a tar, of a folder of shards, or of a split of a folder that holds several.
 
-    A shard that is damaged gives what lies before the damage; it, a member without a class number and a number that no class has are
-    named among what is `refused`. Without class names, from `classnames.txt` or given, the images are unlabelled.
+    A shard that is damaged gives what lies before the damage; it and those that are missing are the list's `loss`. A member without a class
+    number and a number that no class has are named among what is `refused`; classes without any image are told on stderr. Without class names,
+    from `classnames.txt` or given, the images are unlabelled.
 
     Args:
         class_names: as `read_class_names` takes it; a mapping is from the data set's own names.
@@ -87,7 +88,8 @@ def list_shards(root: Path, class_names: Path | None = None, split: str = "test"
     Raises:
         SeaAnchorError: no such tar or split, a data set that is not one of classification, or nothing to read in it.
     """
-    folder, shards, refused = _locate(root, split)
+    folder, shards, lost = _locate(root, split)
+    expected, refused = len(shards) + len(lost), []
     home = next((d for d in (folder, folder.parent) if (d / CLASSES).is_file() or (d / TEMPLATES).is_file()), folder.parent)
     if (home / KIND).is_file() and (kind := (home / KIND).read_text().strip().lower()) not in ("", "classification"):
         raise SeaAnchorError(f"{home} is a data set for {kind}", "one class for each image", "name another data set")
@@ -98,7 +100,7 @@ def list_shards(root: Path, class_names: Path | None = None, split: str = "test"
     labels: list[int] = []
     for shard in shards:
         samples, damage = index_shard(shard)
-        refused += damage
+        lost += damage
         for sample in samples:
             label, reason = class_number(sample.label, names, f"{shard.name}/{sample.key}")
             if sample.image is None or reason:
@@ -107,9 +109,12 @@ def list_shards(root: Path, class_names: Path | None = None, split: str = "test"
             images.append(sample.image)
             labels.append(label)
     if not images:
-        reasons = f": {'; '.join(refused[:3])}" if refused else ""
+        reasons = f": {'; '.join([*lost, *refused][:3])}" if lost or refused else ""
         raise SeaAnchorError(f"no image in {root}{reasons}", "members such as s0.jpg and s0.cls in at least one tar", "name another data set")
-    return ImageList(folder, tuple(images), None if names is None else tuple(labels), names, None, templates, tuple(refused))
+    if names is not None:
+        note_unused(names, labels, root)
+    loss = Loss(tuple(lost), expected) if lost else None
+    return ImageList(folder, tuple(images), None if names is None else tuple(labels), names, None, templates, tuple(refused), loss)
 
 
 def class_number(value: Any, names: tuple[str, ...] | None, where: str) -> tuple[int, str]:
@@ -148,7 +153,9 @@ def _locate(root: Path, split: str) -> tuple[Path, list[Path], list[str]]:
 def index_shard(shard: Path) -> tuple[list[Sample], list[str]]:
     """The samples of a tar in order, and what is wrong with it, in words; what belongs to no sample, such as a readme, is left out."""
     members, damage = _headers(shard)
-    samples = []
+    samples: list[Sample] = []
+    if not members:  # perhaps it cannot even be opened
+        return samples, damage
     with shard.open("rb") as file:
         for key, group in groupby(members, key=lambda m: _split_name(m.member)[0]):
             sample = _as_sample(key, group, file)
@@ -156,7 +163,7 @@ def index_shard(shard: Path) -> tuple[list[Sample], list[str]]:
                 samples.append(sample)
     if damage and samples and (samples[-1].image is None or samples[-1].label is None):
         samples.pop()  # its other half is in the part that is lost
-    return samples, damage
+    return samples, [f"{reason}, after {sum(sample.image is not None for sample in samples)} images" for reason in damage]
 
 
 def _split_name(name: str) -> tuple[str, str]:
