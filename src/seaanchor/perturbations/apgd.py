@@ -15,7 +15,7 @@ from torch import Tensor
 from seaanchor.errors import SeaAnchorError
 from seaanchor.parts import Batch, LossOf, input_grad
 from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.classification import AttackResult, Logits, noise_per_image
+from seaanchor.perturbations.classification import AttackResult, Fooled, Logits, misclassified, noise_per_image
 
 MOMENTUM = 0.75  # alpha of algorithm 1
 OSCILLATION = 0.75  # rho: fewer improving steps than this share halves the step
@@ -113,7 +113,7 @@ def _swapped(loss: Loss, row: Tensor, pixels_BCHW: Tensor) -> tuple[Tensor, Tens
 
 
 def apgd(
-    loss: Loss, clean_BCHW: Tensor, start_BCHW: Tensor, ball: Ball, num_steps: int, fooled: Callable[[Tensor, Tensor], Tensor] | None = None
+    loss: Loss, clean_BCHW: Tensor, start_BCHW: Tensor, ball: Ball, num_steps: int, fooled: Fooled | None = None
 ) -> AttackResult:
     """Raise a per-sample loss.
 
@@ -123,7 +123,7 @@ def apgd(
         start_BCHW: where to start.
         ball: norm and radius.
         num_steps: gradient steps; an image that is never fooled costs num_steps + 1 forwards and num_steps gradients.
-        fooled: (output, rows) → which images are done; they are retired at once. None: nothing is, and the best point is returned.
+        fooled: which images are done; they are retired at once. None: nothing is, and the best point is returned.
 
     Returns:
         Where fooled: the first fooling image; else the image of the highest loss.
@@ -133,7 +133,7 @@ def apgd(
     def retire(state: State, output: Tensor) -> State:
         if fooled is None:
             return state
-        done = fooled(output, state.row)
+        done = fooled(output, state.row, state.pixels)
         fooled_B[state.row[done]] = True
         result_BCHW[state.row[done]] = state.pixels[done]
         return state.select(~done) if bool(done.any()) else state
@@ -164,7 +164,7 @@ def apgd(
 
 def apgd_ce(
     logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *,
-    num_steps: int = 100, index_B: Tensor, seed: int = 0, start_BCHW: Tensor | None = None, retire: bool = True,
+    num_steps: int = 100, index_B: Tensor, seed: int = 0, start_BCHW: Tensor | None = None, retire: bool = True, follow: Logits | None = None,
 ) -> AttackResult:  # fmt: skip
     """APGD on the cross-entropy.
 
@@ -178,25 +178,28 @@ def apgd_ce(
         seed: of the random starts.
         start_BCHW: start here instead.
         retire: stop at the first fooling image instead of looking for the highest loss.
+        follow: logits in low precision whose loss and gradients the attack follows. Whether an image is fooled, `logits` decides.
     """
     start_BCHW = _start(pixels_BCHW, ball, index_B, seed) if start_BCHW is None else start_BCHW
 
     def loss(p: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-        output = logits(p)
+        output = (follow or logits)(p)
         return F.cross_entropy(output, label_B[row], reduction="none"), output
 
-    result = apgd(loss, pixels_BCHW, start_BCHW, ball, num_steps, _wrong(label_B) if retire else None)
+    fooled = misclassified(label_B, logits if follow else None)
+    result = apgd(loss, pixels_BCHW, start_BCHW, ball, num_steps, fooled if retire else None)
     return result if retire else _judge(result, logits, label_B)
 
 
 def apgd_targeted(
     logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *,
     num_steps: int = 100, index_B: Tensor, seed: int = 0, num_targets: int = 9, starts: Callable[[int, Tensor], Tensor] | None = None,
+    follow: Logits | None = None,
 ) -> AttackResult:  # fmt: skip
     """APGD on the targeted difference-of-logits ratio, towards each of the `num_targets` likeliest wrong classes in turn.
 
     Args:
-        logits, pixels_BCHW, label_B, ball, num_steps, index_B, seed: as for `apgd_ce`.
+        logits, pixels_BCHW, label_B, ball, num_steps, index_B, seed, follow: as for `apgd_ce`.
         num_targets: at most C − 1 are used.
         starts: (target number from 0, rows) → start images; random by default.
 
@@ -218,10 +221,10 @@ def apgd_targeted(
         start = starts(target, rows) if starts else _start(pixels_BCHW[rows], ball, index_B[rows], seed + 7919 * (target + 1))
 
         def loss(p: Tensor, row: Tensor, label: Tensor = label, aim: Tensor = aim) -> tuple[Tensor, Tensor]:
-            output = logits(p)
+            output = (follow or logits)(p)
             return dlr_targeted(output, label[row], aim[row]), output
 
-        result = apgd(loss, pixels_BCHW[rows], start, ball, num_steps, _wrong(label))
+        result = apgd(loss, pixels_BCHW[rows], start, ball, num_steps, misclassified(label, logits if follow else None))
         result_BCHW[rows], fooled_B[rows] = result.pixels_BCHW, result.fooled_B
     return AttackResult(result_BCHW, fooled_B)
 
@@ -236,10 +239,6 @@ def dlr_targeted(logits_BC: Tensor, label_B: Tensor, target_B: Tensor) -> Tensor
 
 def _start(pixels_BCHW: Tensor, ball: Ball, index_B: Tensor, seed: int) -> Tensor:
     return pixels_BCHW + ball.spread(noise_per_image(index_B, seed, ball, pixels_BCHW))
-
-
-def _wrong(label_B: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda output, row: output.argmax(-1) != label_B[row]
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seaanchor.parts import AttackLoss, Batch, LossOf, input_grad
 from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.classification import AttackResult, Logits, noise_per_image
+from seaanchor.perturbations.classification import AttackResult, Logits, misclassified, noise_per_image
 
 DEFAULT_STEP = 0.25  # of epsilon (LORE, App. B; with 10 steps Madry's 2.5 epsilon / steps)
 
@@ -49,7 +49,7 @@ class PGD:
 
 def pgd_attack(
     logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *,
-    num_steps: int = 10, step_size: float | None = None, index_B: Tensor, seed: int = 0,
+    num_steps: int = 10, step_size: float | None = None, index_B: Tensor, seed: int = 0, follow: Logits | None = None,
 ) -> AttackResult:  # fmt: skip
     """Attack a classifier by PGD on its cross-entropy; an image is retired as soon as it is fooled.
 
@@ -61,7 +61,9 @@ def pgd_attack(
         num_steps, step_size: as for `PGD`.
         index_B: each image's number in its data set, which its random start depends on.
         seed: of the random starts.
+        follow: logits in low precision whose gradients the attack follows. Whether an image is fooled, `logits` decides.
     """
+    seen, fooled = follow or logits, misclassified(label_B, logits if follow else None)
     step_size = DEFAULT_STEP * ball.epsilon if step_size is None else step_size
     result_BCHW = ball.project(pixels_BCHW + ball.epsilon * _unit_noise(index_B, seed, ball, pixels_BCHW), pixels_BCHW)
     fooled_B = torch.zeros_like(label_B, dtype=torch.bool)
@@ -72,10 +74,10 @@ def pgd_attack(
         label, current = label_B[rows], result_BCHW[rows]
         if step == num_steps:  # the last iterate is only looked at
             with torch.no_grad():
-                output = logits(current)
+                output = seen(current)
         else:
-            _, grad, output = input_grad(_cross_entropy(logits, label), current)
-        wrong = output.argmax(-1) != label
+            _, grad, output = input_grad(_cross_entropy(seen, label), current)
+        wrong = fooled(output, rows, current)
         fooled_B[rows[wrong]] = True
         if step < num_steps:
             clean = pixels_BCHW[rows]
