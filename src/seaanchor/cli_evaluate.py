@@ -12,7 +12,8 @@ from seaanchor.errors import SeaAnchorError
 
 ATTACKS = ("pgd", "apgd-ce", "apgd", "autoattack", "square")
 SUITES = (
-    "clean", "retrieval", *ATTACKS, "embedding", "typographic", "reading", "noise", "corruptions", "bias", "interpretability", "drift", "probe",
+    "clean", "retrieval", *ATTACKS, "embedding", "typographic", "words-and-noise", "reading", "noise", "corruptions", "bias", "interpretability", "drift",
+    "probe",
 )  # fmt: skip
 
 
@@ -56,8 +57,8 @@ def evaluate(
         The untouched model; a run's export and the embedded variants know theirs.
     suite
         Any of clean, retrieval, the attacks pgd, apgd-ce, apgd (APGD-CE, then targeted APGD-DLR), autoattack and square, embedding (an attack on it),
-        typographic (a wrong class word drawn on), reading, noise, corruptions, bias (sets of people in roles), interpretability, drift (distance from
-        the reference), probe; joined by commas.
+        typographic (a wrong class word drawn on), words-and-noise (the worst of three words, then each attack named), reading, noise, corruptions,
+        bias (sets of people in roles), interpretability, drift (distance from the reference), probe; joined by commas.
     epsilon
         Radii, joined by commas, such as 1/255,2/255.
     words

@@ -73,6 +73,7 @@ class Bench:
         rho: bound on the clean embedding's relative distance that the model was trained with, None where there was none.
         seed: of everything random.
         device: where the model runs.
+        plans: the attacks on the classifier, for suites that combine them with something else.
     """
 
     model: LoadedModel
@@ -89,6 +90,7 @@ class Bench:
     rho: float | None
     seed: int
     device: torch.device
+    plans: tuple[AttackPlan, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def make_bench(subject: Subject, source: str, images: ImageList, captions: Capti
     bench = Bench(
         subject.model, subject.reference, head, classifier(subject.model, head, device), images, captions,
         _training(source, protocol, images) if wants else None, templates, protocol.typographic, protocol.embedding, protocol.corruptions,
-        subject.rho, protocol.seed, device,
+        subject.rho, protocol.seed, device, protocol.plans,
     )  # fmt: skip
     for name in protocol.suites:
         SUITES[name].check(bench)

@@ -27,6 +27,7 @@ from seaanchor.evaluation.probe import evaluate_probe
 from seaanchor.evaluation.retrieval import evaluate_retrieval
 from seaanchor.evaluation.rows import Table
 from seaanchor.evaluation.typographic import evaluate_reading, typographic_hits
+from seaanchor.evaluation.words_and_noise import WORDS_TRIED, words_and_noise
 from seaanchor.parts import Batch
 from seaanchor.perturbations.ball import Ball
 
@@ -163,6 +164,28 @@ def _embedding_audit(bench: Bench, tables: Tables) -> dict[str, Any]:
     return {"images stay in the ball and in [0, 1]": check(illegal == 0, f"{illegal} of {looked_at} attacked images do not, or are not finite")}
 
 
+def _words_and_noise_rows(bench: Bench, seen: Seen) -> Table:
+    return words_and_noise(bench.logits, seen.batch, bench.images.class_names or (), bench.typographic, bench.plans)
+
+
+def _words_and_noise(bench: Bench, tables: Tables) -> dict[str, Any]:
+    own = {name: hit_N for name, hit_N in tables.own.items() if name not in ("index", "label") and not name.endswith(" sound")}
+    return {name: proportion(hit_N) for name, hit_N in own.items()} | {"plan": asdict(bench.typographic) | {"words_tried": WORDS_TRIED}}
+
+
+def _words_and_noise_audit(bench: Bench, tables: Tables) -> dict[str, Any]:
+    sound = [hit_N for name, hit_N in tables.own.items() if name.endswith(" sound")]
+    illegal = sum(int((~hit_N).sum()) for hit_N in sound)
+    return {"images stay in the ball and in [0, 1]": check(illegal == 0, f"{illegal} attacked images do not, or are not finite")}
+
+
+def _attacked(bench: Bench) -> None:
+    if not bench.plans:
+        raise SeaAnchorError("words-and-noise without an attack", "an attack for the noise, such as apgd-ce", "add one to --suite")
+    if bench.images.pairs is not None:
+        raise SeaAnchorError(f"words-and-noise on {bench.images.root}, whose images carry a word already", "images without words", "correct --data")
+
+
 def _interpretability(bench: Bench, tables: Tables) -> dict[str, Any]:
     clean, templates = _needed(tables.clean), openai_templates()
     mean_CD = mean_prompts(bench.model, bench.images.class_names or (), templates).cpu()
@@ -193,6 +216,7 @@ SUITES: dict[str, Suite] = {
     "retrieval": Suite(_retrieval, embeddings=_CLEAN, classes=False),
     "embedding": Suite(_embedding, _embedding_rows, classes=False, audit=_embedding_audit),
     "typographic": Suite(_typographic, _typographic_rows),
+    "words-and-noise": Suite(_words_and_noise, _words_and_noise_rows, check=_attacked, audit=_words_and_noise_audit),
     "reading": Suite(_reading),
     "noise": Suite(_noise, _noise_rows),
     "corruptions": Suite(_corruptions, _corruption_rows),

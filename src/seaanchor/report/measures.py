@@ -124,8 +124,8 @@ def _numbers(result: dict[str, Any]) -> Iterator[Measure]:
                 yield Measure(suite, group, "calibration error (ECE)", Value(metrics["ece"], n=found.get("n")), better="lower")
     yield from _robust(result)
     readers: dict[str, Callable[[Any], Iterator[Measure]]] = {
-        "embedding": _embedding, "typographic": _typographic, "reading": _reading, "noise": _noise, "corruptions": _corruptions, "retrieval": _retrieval,
-        "probe": _probe, "interpretability": _interpretability, "bias": _bias, "drift": _drift,
+        "embedding": _embedding, "typographic": _typographic, "words-and-noise": _words_and_noise, "reading": _reading, "noise": _noise,
+        "corruptions": _corruptions, "retrieval": _retrieval, "probe": _probe, "interpretability": _interpretability, "bias": _bias, "drift": _drift,
     }  # fmt: skip
     for name, read in readers.items():
         if suites.get(name):
@@ -170,6 +170,14 @@ def _typographic(found: dict[str, Any]) -> Iterator[Measure]:
     for key, (label, better) in TYPOGRAPHIC.items():
         if key in found:
             yield Measure("typographic", group, label, proportion(found[key]), better=better)  # type: ignore[arg-type]
+
+
+def _words_and_noise(found: dict[str, Any]) -> Iterator[Measure]:
+    group = f"Word and noise together{drawing_text(found.get('plan'))}"
+    for key, row in found.items():
+        if key != "plan":
+            label = "worst of three words" if key == "word" else f"then {ATTACKS.get(key.split(' ')[0], key.split(' ')[0])}, ε = {key.split(' ')[1]}"
+            yield Measure("words-and-noise", group, label, proportion(row))
 
 
 def _reading(found: dict[str, Any]) -> Iterator[Measure]:

@@ -1,0 +1,59 @@
+"""The attacker with two means is never weaker than either alone, and what it needs is asked for first."""
+
+import pytest
+import torch
+
+from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.sources import open_images
+from seaanchor.encoders.head import build_head
+from seaanchor.encoders.load import load_model
+from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.attacks import AttackPlan, attack_all
+from seaanchor.evaluation.run import Protocol, evaluate
+from seaanchor.evaluation.typographic import TypographicPlan, typographic_hits
+from seaanchor.evaluation.words_and_noise import words_and_noise
+from seaanchor.evaluation.zeroshot import classifier
+
+LETTERS = TypographicPlan("odd", "unseen", (0.14, 0.25))
+PLAN = AttackPlan("apgd-ce", "linf", (0.5 / 255, 2 / 255), 3)
+
+
+@pytest.fixture(scope="module")
+def seen():
+    model, images = load_model("seaanchor-tiny-lore"), subset(open_images("photos-mini/test"), 40, 0)
+    (batch,) = batches(FolderDataset(images, 64), 40, workers=0, order=None, skip_log=SkipLog(images))
+    logits = classifier(model, build_head(model, images.class_names, ("a photo of a {}.",)), torch.device("cpu"))
+    return logits, batch, images.class_names
+
+
+def test_each_mean_takes_more_images(seen):
+    logits, batch, names = seen
+    found = words_and_noise(logits, batch, names, LETTERS, (PLAN,))
+    one_word_B = typographic_hits(logits, batch, names, LETTERS)["attacked"]
+    alone = attack_all(logits, batch, logits(batch.pixels_BCHW).argmax(-1) == batch.label_B, (PLAN,))
+    word_B, small_B, large_B = found["word"], found["apgd-ce 0.5/255"], found["apgd-ce 2/255"]
+    assert not (word_B & ~one_word_B).any(), "the drawing of the plain suite is among those tried"
+    assert not (small_B & ~word_B).any() and not (large_B & ~small_B).any()
+    assert 0 < word_B.sum() < one_word_B.sum(), "the worst of three words beats the first one"
+    assert large_B.sum() < alone[PLAN, 2 / 255].standing_B.sum(), "on this model noise alone leaves more"
+    assert found["apgd-ce 2/255 sound"].all()
+
+
+def test_noise_is_searched_around_the_lettered_image(seen):
+    """Accuracy with words does not come back when noise is added, as it would if noise were put on the clean image."""
+    logits, batch, names = seen
+    none = AttackPlan("apgd-ce", "linf", (0.0,), 2)
+    found = words_and_noise(logits, batch, names, LETTERS, (none,))
+    assert torch.equal(found["apgd-ce 0/255"], found["word"])
+
+
+def test_the_suite_writes_shares(tmp_path):
+    (result,) = evaluate("seaanchor-tiny", ["photos-mini"], Protocol((PLAN,), samples=20, suites=("words-and-noise",), typographic=LETTERS), tmp_path)
+    found = result["suites"]["words-and-noise"]
+    assert set(found) == {"word", "apgd-ce 0.5/255", "apgd-ce 2/255", "plan"}
+    assert found["word"]["n"] == 20 and found["plan"]["words_tried"] == 3
+
+
+def test_an_attack_is_asked_for(tmp_path):
+    with pytest.raises(SeaAnchorError, match="apgd-ce"):
+        evaluate("seaanchor-tiny", ["photos-mini"], Protocol((), samples=4, suites=("words-and-noise",)), tmp_path)
