@@ -5,10 +5,10 @@ Legend: B batch.
 
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -40,6 +40,11 @@ def small_vit() -> str:
     return f"local-dir:{folder}"
 
 
+def in_precision(recipe: RunConfig, precision: str, step_size: str | None = None) -> RunConfig:
+    """The recipe with training passes and attack in `fp32` or `bf16`, and another step of the attack if given."""
+    return replace(recipe, precision=precision, perturbation=replace(recipe.perturbation, step_size=step_size))  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
 class Ours:
     """One of our training steps, ready to be called again and again on the same batch; reference embeddings are cached."""
@@ -48,7 +53,12 @@ class Ours:
     moving: Moving
     images: Batch
     targets: Targets
-    step: Callable[[], object]
+    accelerator: Any
+
+    def step(self) -> object:
+        """Attack, primal steps, dual step."""
+        setup = self.setup
+        return train_step(setup.method, self.moving, self.accelerator, self.images, self.targets, setup.config, 0, setup.reference)
 
 
 def ours(recipe: RunConfig, batch: int, *, model: str | None = None, device: str = "cpu") -> Ours:
@@ -60,4 +70,12 @@ def ours(recipe: RunConfig, batch: int, *, model: str | None = None, device: str
     moving = make_moving(setup, accelerator, None)
     images = to_device(next(batch_stream(setup, 0, 0, 1, SkipLog(setup.images))), accelerator.device)
     targets = make_targets(setup, images, None)
-    return Ours(setup, moving, images, targets, lambda: train_step(setup.method, moving, accelerator, images, targets, config, 0, setup.reference))
+    return Ours(setup, moving, images, targets, accelerator)
+
+
+def share_of(subject: Ours, rank: int, world: int) -> Ours:
+    """The same step on every `world`-th image."""
+    images, targets = subject.images, subject.targets
+    label_B = None if images.label_B is None else images.label_B[rank::world]
+    share = Batch(images.pixels_BCHW[rank::world], label_B, images.index_B[rank::world])
+    return replace(subject, images=share, targets=replace(targets, reference_BD=targets.reference_BD[rank::world], label_B=label_B))
