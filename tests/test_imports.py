@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "perturbations": PARTS,
     "adapters": PARTS,
     "encoders": {"errors", "parts", "store", "wording"},
-    "data": {"errors", "parts", "checkpoint", "wording"},
+    "data": {"errors", "parts", "checkpoint", "store", "wording"},
     "averaging": {"errors", "config", "parts"},
     "method": {"errors", "parts"},
     "recipes": {"errors", "config", "parts", "wording", "objectives", "anchors", "perturbations", "adapters", "method"},
@@ -41,14 +41,15 @@ MAY_IMPORT = {
     "progress": {"errors", "config"},
     "tracking": {"errors", "config", "parts"},
     "flops": {"errors", "config", "parts"},
-    "evaluation": {"errors", "config", "parts", "perturbations", "lettering", "encoders", "data", "checkpoint", "places", "runs"},
+    "evaluation": {"store", "image_tables", "errors", "config", "parts", "perturbations", "lettering", "encoders", "data", "checkpoint", "places", "runs"},
     "export": {"errors", "checkpoint", "encoders", "adapters"},
     "report": {"errors", "parts", "config", "checkpoint", "places", "progress", "runs", "encoders", "data", "perturbations"},
     "zoo": {"errors", "checkpoint", "encoders", "export", "lettering"},
     "step": {"errors", "config", "parts", "method", "averaging", "runs", "tracking"},
 }
 MAY_IMPORT["embedded"] = {"parts", "perturbations"}
-MAY_IMPORT["prepare"] = {"errors", "config", "parts", "adapters", "data", "embedded", "encoders", "method", "perturbations", "recipes", "sharing"}
+MAY_IMPORT["image_tables"] = {"embedded", "parts", "store", "data", "encoders", "lettering", "perturbations"}
+MAY_IMPORT["prepare"] = {"image_tables", "errors", "config", "parts", "adapters", "data", "embedded", "encoders", "method", "perturbations", "recipes", "sharing"}
 MAY_IMPORT["train"] = set(MAY_IMPORT) - {"report", "zoo", "flops"}
 """Packages and modules → what of ours they may import, inside functions too. Whatever is not named here, such as `cli`, stands in
 front: it may import everything, and nothing named here may import it."""

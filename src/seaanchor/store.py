@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "SEAANCHOR_CACHE"
 LIMIT = 20e9  # bytes; beyond it those entries go that were not used for longest
+MAPPED = 64e6  # bytes; smaller entries are read into memory
 DAY = 86_400.0
 Entry = dict[str, "Tensor"]
 
@@ -53,11 +54,11 @@ def location() -> Path | None:
     return base / "seaanchor" if base.is_absolute() else None
 
 
-def code(*modules: ModuleType) -> str:
-    """A digest of source files, so that no entry outlives the code that computed it."""
+def code(*sources: ModuleType | Path) -> str:
+    """A digest of modules' files, or of any, so that no entry outlives the code that computed it."""
     digest = hashlib.sha256()
-    for module in modules:
-        digest.update(Path(module.__file__ or "").read_bytes())
+    for source in sources:
+        digest.update((source if isinstance(source, Path) else Path(source.__file__ or "")).read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -74,22 +75,23 @@ def recall(kind: str, describe: Callable[[], object], compute: Callable[[], Entr
 
     Args:
         kind: folder of the entry.
-        describe: JSON values of everything the entry depends on; asked again after computing, and what changed meanwhile is not kept.
+        describe: JSON values of everything the entry depends on, None if that cannot be told, and then nothing is kept; asked again after
+            computing, and what changed meanwhile is not kept either.
         compute: the tensors.
         accept: whether an entry that was found will do.
 
     Returns:
-        Tensors; those that were found are memory maps of the file, of which only what is read takes memory.
+        Tensors; large ones are memory maps of the entry's file, shared by all processes that read it, and the system may drop what it needs room for.
     """
-    if location() is None:
+    if location() is None or (depends_on := describe()) is None:
         return compute()
-    name = key(describe())
+    name = key(depends_on)
     found = read(kind, name)
     if found is not None and accept(found):
         return found
     computed = compute()
-    if key(describe()) == name:
-        write(kind, name, computed)
+    if key(describe()) == name and write(kind, name, computed) and _num_bytes(computed) > MAPPED:
+        return read(kind, name) or computed  # so that the tables of many images need not stay in memory
     return computed
 
 
@@ -114,7 +116,7 @@ def read(kind: str, name: str) -> Entry | None:
         return None
     with contextlib.suppress(OSError):  # a folder that others own
         os.utime(file)
-    return entry
+    return entry if _num_bytes(entry) > MAPPED else {column: values.clone() for column, values in entry.items()}
 
 
 def write(kind: str, name: str, entry: Entry) -> bool:
@@ -125,7 +127,7 @@ def write(kind: str, name: str, entry: Entry) -> bool:
     if (folder := location()) is None:
         return False
     tensors = {column: values.detach().cpu().contiguous() for column, values in entry.items()}
-    if sum(values.nbytes for values in tensors.values()) > LIMIT:
+    if _num_bytes(tensors) > LIMIT:
         _tell_once(f"a table of more than {LIMIT / 1e9:.0f} GB is not kept in the cache")
         return False
     checksum = {"crc32": _checksum(tensors)}
@@ -137,6 +139,10 @@ def write(kind: str, name: str, entry: Entry) -> bool:
         return False
     trim(folder)
     return True
+
+
+def _num_bytes(entry: Entry) -> int:
+    return sum(values.nbytes for values in entry.values())
 
 
 def _checksum(entry: Entry) -> str:

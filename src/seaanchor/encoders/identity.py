@@ -5,6 +5,7 @@ Legend: N texts, L tokens, D embedding.
 
 import hashlib
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,14 +14,13 @@ from torch import Tensor, nn
 from seaanchor import store
 from seaanchor.encoders import encoder as encoder_code
 from seaanchor.encoders import text as text_code
-from seaanchor.encoders.encoder import LoadedModel, fingerprint
+from seaanchor.encoders.encoder import Encoder, Family, fingerprint
 
 
-def image_side(model: LoadedModel) -> list[Any]:
+def image_side(encoder: Encoder, family: Family) -> list[Any]:
     """Everything that an image's embedding depends on besides its pixels, as JSON values; the device and its precision among them, for rounding."""
-    encoder = model.encoder
     precision = [encoder.mean.device.type, str(next(encoder.parameters()).dtype), torch.get_float32_matmul_precision()]
-    return [store.code(encoder_code), fingerprint(encoder), repr(encoder), encoder.image_size, precision, _versions(model.family)]
+    return [store.code(encoder_code), fingerprint(encoder), repr(encoder), encoder.image_size, precision, _versions(family)]
 
 
 def text_side(module: nn.Module, tower: nn.Module, tokenizer: Any, config: object) -> list[Any] | None:
@@ -66,7 +66,8 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from sorted((dict(module.named_parameters()) | dict(module.named_buffers())).items())
 
 
-def _versions(family: str) -> list[str]:
+@cache
+def _versions(family: Family) -> list[str]:
     """Of the libraries whose code computes the embedding."""
     from importlib.metadata import PackageNotFoundError, version
 

@@ -1,0 +1,86 @@
+"""Embeddings of a whole data set by a frozen encoder, from the cache where it has them.
+
+Legend: N images, V variants, D embedding dimension.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields
+
+import torch
+from torch import Tensor
+
+from seaanchor import embedded, lettering, store
+from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
+from seaanchor.data.identity import identity_of, still_unreadable
+from seaanchor.embedded import EmbeddingTable, embed_drawings
+from seaanchor.encoders.cache import embed_all
+from seaanchor.encoders.encoder import Encoder, Family, Reference
+from seaanchor.encoders.identity import image_side
+from seaanchor.parts import Batch, Perturbation
+from seaanchor.perturbations import typographic
+from seaanchor.perturbations.typographic import Typographic
+
+CLEAN, DRAWN = "images", "drawings"  # kinds of entries
+
+
+def clean_table(reference: Reference, family: Family, images: ImageList, batch_size: int, workers: int, device: torch.device) -> Tensor:
+    """Embeddings (N, D) of every image by a frozen encoder; rows of unreadable images are 0.
+
+    Args:
+        reference: the encoder, on `device`.
+        family: its library.
+        images: the data set.
+        batch_size, workers: how it is read, which changes nothing but rounding.
+        device: where the result lies.
+    """
+    dataset = FolderDataset(images, reference.encoder.image_size)
+
+    def compute() -> store.Entry:
+        read_N = torch.zeros(len(dataset), dtype=torch.bool)
+        stream = batches(dataset, batch_size, workers=workers, order=None, skip_log=SkipLog(images))
+        return {"embedding": embed_all(reference, _noting(stream, read_N), len(dataset), device), "read": read_N}
+
+    def accept(entry: store.Entry) -> bool:
+        return still_unreadable(dataset, entry["read"], SkipLog(images))
+
+    return store.recall(CLEAN, lambda: describe(reference.encoder, family, images), compute, accept)["embedding"].to(device)
+
+
+def drawn_table(
+    reference: Reference, family: Family, images: ImageList, perturbation: Perturbation, batch_size: int, workers: int, device: torch.device,
+    skip_log: SkipLog,
+) -> EmbeddingTable:  # fmt: skip
+    """As `embed_drawings`: every image, and every drawing that a `Typographic` perturbation can give it; what cannot be read goes to the log."""
+    dataset = FolderDataset(images, reference.encoder.image_size)
+
+    def compute() -> store.Entry:
+        stream = batches(dataset, batch_size, workers=workers, order=None, skip_log=skip_log)
+        table = embed_drawings(reference, stream, len(dataset), reference.encoder.dim, perturbation, device)
+        return {field.name: values for field in fields(table) if (values := getattr(table, field.name)) is not None}
+
+    def depends_on() -> list[object] | None:
+        pixels = describe(reference.encoder, family, images)
+        return None if pixels is None else [pixels, images.labels, images.pairs, _drawing(perturbation)]
+
+    entry = store.recall(DRAWN, depends_on, compute, lambda entry: still_unreadable(dataset, entry["read_N"], skip_log))
+    return EmbeddingTable(**{field.name: entry[field.name].to(device) if field.name in entry else None for field in fields(EmbeddingTable)})  # type: ignore[arg-type]
+
+
+def describe(encoder: Encoder, family: Family, images: ImageList) -> list[object] | None:
+    """JSON values of all that clean embeddings depend on, None if the images cannot be told."""
+    pixels = identity_of(images, encoder.image_size)
+    return None if pixels is None else [image_side(encoder, family), pixels]
+
+
+def _drawing(perturbation: Perturbation) -> list[object] | None:
+    if not isinstance(perturbation, Typographic):
+        return None
+    fonts = store.code(*lettering.font_files(perturbation.fonts))
+    return [asdict(perturbation), fonts, store.code(lettering, typographic, embedded)]
+
+
+def _noting(stream: Iterable[Batch], read_N: Tensor) -> Iterator[Batch]:
+    """The same batches; sets which images came."""
+    for batch in stream:
+        read_N[batch.index_B] = True
+        yield batch
