@@ -89,7 +89,7 @@ def test_the_linear_map_is_folded_exactly(tiny_run, clip_folder):
         with folded(base, without_rotation(scale_spectrum(weight, 0.0))) as untouched:
             assert torch.allclose(untouched.encoder(pixels), image, atol=1e-6)
             assert torch.allclose(untouched.encode_texts(texts), text, atol=1e-6)
-        assert (mapped - cosines(image, text)).abs().max() > 1e-3
+        assert (mapped - cosines(image, text)).abs().max() > 1e-4
         assert torch.allclose(base.encoder(pixels), image)  # outside, the model is what it was
     rows = metrics(folder)
     assert sum(r["adversarial_loss"] for r in rows[-8:]) < sum(r["adversarial_loss"] for r in rows[:8])

@@ -1,5 +1,6 @@
 """The run folder: what may be written where, and what is taken up again."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,14 @@ import yaml
 from seaanchor.config import RunConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.recipes import lore
-from seaanchor.runs import RunFolder, check_output, environment, open_run
+from seaanchor.runs import RunFolder, check_output, environment
+from seaanchor.runs import open_run as open_run_of
+
+IDENTITY = {"reference": "r", "images": "i", "together": 128}
+
+
+def open_run(config: RunConfig, **other) -> tuple[RunFolder, dict | None]:
+    return open_run_of(config, IDENTITY | other)
 
 
 @pytest.fixture
@@ -26,7 +34,7 @@ def with_checkpoints(config: RunConfig, *steps: int) -> RunFolder:
     folder, _ = open_run(config)
     for step in steps:
         folder.log({"step": step, "loss": 1 / step})
-        folder.save(step, {"step": step, "x": torch.full((3,), float(step))})
+        folder.save(step, {"step": step, "identity": IDENTITY, "x": torch.full((3,), float(step))})
     return folder
 
 
@@ -83,6 +91,44 @@ def test_what_may_change_on_resuming(config):
     open_run(replace(config, workers=3, log_every=1, save_every=5, device="cpu", report_to="none", resume="auto"))
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "accumulation", "processes", "change"),
+    [
+        (128, 1, 1, None), (32, 1, 4, None), (32, 4, 1, None), (16, 4, 2, None),
+        (32, 1, 2, "set --batch-size 64 or --grad-accumulation 2"), (48, 1, 2, "set --batch-size 64$"),
+        (48, 1, 3, "so that their product times the processes is 128"),
+    ],
+)  # fmt: skip
+def test_an_update_keeps_its_number_of_images(config, batch_size, accumulation, processes, change):
+    """However they are put together; else nothing is written, and the error names what would fit."""
+    with_checkpoints(config, 2)
+    before = (config.output / "config.yaml").read_text()
+    now = replace(resumed(config), batch_size=batch_size, grad_accumulation=accumulation)
+    identity = IDENTITY | {"together": batch_size * accumulation * processes}
+    if change is None:
+        assert open_run_of(now, identity, processes)[1]["step"] == 2
+        return
+    with pytest.raises(SeaAnchorError, match=rf"sees 128 images, but here {identity['together']}: {batch_size} at once x {processes}") as error:
+        open_run_of(now, identity, processes)
+    assert re.search(change, error.value.change)
+    assert (config.output / "config.yaml").read_text() == before
+
+
+def test_a_run_of_the_first_version_goes_on(config):
+    """Its checkpoints count processes, not images."""
+    folder, _ = open_run(config)
+    folder.save(2, {"step": 2, "identity": {"reference": "r", "images": "i", "processes": 2}})
+    assert open_run(resumed(config), together=256)[1]["step"] == 2
+    with pytest.raises(SeaAnchorError, match="sees 256 images, but here 128"):
+        open_run(resumed(config))
+
+
+def test_other_weights_or_images_are_refused(config):
+    with_checkpoints(config, 2)
+    with pytest.raises(SeaAnchorError, match="started with other reference and images"):
+        open_run(resumed(config), reference="other", images="other")
+
+
 def test_resuming_where_nothing_was_is_a_new_run(config):
     assert open_run(resumed(config))[1] is None
 
@@ -126,8 +172,8 @@ def test_a_torn_checkpoint_is_passed_over_and_put_aside(config, capsys):
     assert state["step"] == 2 and "does not hold a checkpoint" in capsys.readouterr().out
     assert [p.name for p in folder.checkpoints()] == ["step-00000002.safetensors"]
     assert newest.with_suffix(".torn").exists()  # nothing of the user's is deleted
-    folder.save(3, {"step": 3})
-    folder.save(4, {"step": 4})
+    folder.save(3, {"step": 3, "identity": IDENTITY})
+    folder.save(4, {"step": 4, "identity": IDENTITY})
     assert folder.latest()["step"] == 4
 
 

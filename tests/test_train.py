@@ -26,8 +26,8 @@ from seaanchor.config import AdapterConfig, AnchorConfig, PerturbationConfig, Ru
 from seaanchor.data.folder import SkipLog
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.prepare import batch_stream, caches_reference, prepare, reference_cache, start_accelerator
-from seaanchor.recipes import dpo, dpo_linear, dpo_lore, fare, kto, lore, tecoa_kl, tecoa_lore
+from seaanchor.prepare import batch_stream, caches_reference, prepare, reference_cache, share_stream, start_accelerator
+from seaanchor.recipes import dpo, dpo_linear, dpo_lore, fare, kto, lore, tecoa_kl
 from seaanchor.runs import RunFolder
 from seaanchor.step import learning_rate
 from seaanchor.tracking import flatten
@@ -61,7 +61,7 @@ def assert_same(a, b, path: str = "") -> None:
 
 def at_step(monkeypatch, number: int, act):
     """Call `act(moving)` right after the given batch's step, counted from 1 over all runs of the test."""
-    original, count = loop.train_step, [0]
+    original, count = loop.whole_step, [0]
 
     def step(method, moving, *args):
         record = original(method, moving, *args)
@@ -70,7 +70,7 @@ def at_step(monkeypatch, number: int, act):
             act(moving)
         return record
 
-    monkeypatch.setattr(loop, "train_step", step)
+    monkeypatch.setattr(loop, "whole_step", step)
 
 
 def killed(moving) -> None:
@@ -160,8 +160,8 @@ def test_what_else_uses_accelerate_in_this_process_changes_nothing(tiny_run):
 def test_the_encoder_is_in_train_mode_whatever_happens_in_between(tiny_run, image_folder, monkeypatch):
     """After logging, evaluating and saving too, so that dropout and the like stay on."""
     modes = []
-    original = loop.train_step
-    monkeypatch.setattr(loop, "train_step", lambda method, moving, *args: modes.append(moving.policy.training) or original(method, moving, *args))
+    original = loop.whole_step
+    monkeypatch.setattr(loop, "whole_step", lambda method, moving, *args: modes.append(moving.policy.training) or original(method, moving, *args))
     train(tiny_run(fare(), save_every=1, eval_every=1, eval_samples=3, val_data=(str(image_folder),)))
     assert modes == [True] * 4
 
@@ -245,8 +245,7 @@ def start(config: RunConfig, path: Path, **kwargs) -> subprocess.Popen:
         "from seaanchor.train import train; train(from_dict(RunConfig, read_yaml(Path(sys.argv[1]))))"
     )
     (path.with_suffix(".py")).write_text(code)
-    launch = kwargs.pop("launch", [])
-    return subprocess.Popen([sys.executable, *launch, str(path.with_suffix(".py")), str(path)], **kwargs)
+    return subprocess.Popen([sys.executable, str(path.with_suffix(".py")), str(path)], **kwargs)
 
 
 def test_sigkill_at_a_random_moment(tiny_run, tmp_path):
@@ -456,6 +455,24 @@ def test_processes_share_an_epoch(tiny_run):
         prepare(tiny_run(fare()), world=13)
 
 
+def test_the_images_of_a_batch_do_not_depend_on_how_it_is_put_together(tiny_run):
+    """One process with 8, two with 4, four with 2, one with 2 four times over; also in the short last batch of 4, and on going on."""
+
+    def whole_batches(batch_size: int, world: int, accumulation: int, step: int = 0) -> list[list[int]]:
+        setup = prepare(tiny_run(fare(), batch_size=batch_size, grad_accumulation=accumulation, epochs=2), world=world)
+        streams = [list(share_stream(setup, step, rank, world, SkipLog(setup.images))) for rank in range(world)]
+        assert {len(stream) for stream in streams} == {setup.total_steps - step} and setup.identity["together"] == 8
+        everyones = [[share for stream in streams for share in stream[i]] for i in range(setup.total_steps - step)]
+        assert all(0 < len(share.batch.index_B) <= batch_size for shares in everyones for share in shares)
+        return [sorted(i for share in shares if share.counts for i in share.batch.index_B.tolist()) for shares in everyones]
+
+    plain = whole_batches(8, 1, 1)
+    assert [len(batch) for batch in plain] == [8, 4, 8, 4] and sorted(plain[0] + plain[1]) == list(range(12))
+    for parts in ((4, 2, 1), (2, 4, 1), (2, 1, 4), (2, 2, 2), (1, 8, 1), (1, 2, 4)):
+        assert whole_batches(*parts) == plain
+    assert whole_batches(4, 2, 1, step=3) == plain[3:]
+
+
 def test_the_reference_is_computed_beforehand_where_that_pays(tiny_run):
     accelerator = start_accelerator("cpu")
     once, twice = prepare(tiny_run(fare())), prepare(tiny_run(fare(), epochs=2))
@@ -510,31 +527,6 @@ def test_multipliers_reduce_violations(tiny_run, tmp_path):
     assert rates[0.0]["violation_rate"] > 0.7 and rates[0.0]["multiplier"] == pytest.approx(0.1)
     assert rates[0.05]["violation_rate"] < 0.2 and rates[0.05]["multiplier"] > 1
     assert rates[0.05]["clean_distance"] < rates[0.0]["clean_distance"] / 4
-
-
-def test_two_processes_train_as_one_with_twice_the_batch(tiny_run, tmp_path, clip_folder):
-    """Without random starts nothing else differs; the first process alone writes."""
-    recipe = tecoa_lore()
-    recipe = replace(recipe, anchor=replace(recipe.anchor, rho=1e-3, dual_lr=0.01), primal_steps=2)
-    one = tiny_run(recipe, batch_size=6, epochs=2, perturbation=PerturbationConfig(num_steps=2, random_start=False))
-    two = replace(one, batch_size=3, output=tmp_path / "two")
-    train(one)
-    port = random.Random(os.getpid()).randrange(20_000, 60_000)
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    process = start(two, tmp_path / "recipe.yaml", launch=launch, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    output, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    assert output.count("/4  adv") == 4  # one line a batch, not two
-    rows = RunFolder(two.output).rows()
-    assert [row["step"] for row in rows] == [1, 2, 3, 4] and all(math.isfinite(v) for row in rows for v in row.values())
-    ours, theirs, start_from = final(one)["state"], final(two)["state"], prepare(one)
-    for part, before in (("policy", start_from.model.encoder.state_dict()), ("dual", start_from.method.anchor.dual.state_dict())):
-        moved = sum((ours[part][k] - v).square().sum() for k, v in before.items()).sqrt()
-        apart = sum((ours[part][k] - theirs[part][k]).square().sum() for k in before).sqrt()
-        assert moved > 0 and apart / moved < 0.02, part
-    with pytest.raises(SeaAnchorError, match="other processes"):
-        train(replace(two, resume="auto"))
 
 
 @pytest.mark.parametrize("kind", ["wandb", "trackio", "tensorboard"])

@@ -4,9 +4,10 @@ Legend: B batch, N images of the data set, D embedding dimension.
 """
 
 import hashlib
-import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from seaanchor.adapters.linear_map import LinearMap
 from seaanchor.config import DRAWN, PREFERENCE, RunConfig, check, needs_classes, needs_head
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, subset, training_order
+from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, chosen_batches, subset, training_order
 from seaanchor.data.preferences import tally
 from seaanchor.data.sources import open_images
 from seaanchor.embedded import EmbeddingTable, Identity, StoredDrawings, embed_drawings
@@ -27,8 +28,10 @@ from seaanchor.method import Method
 from seaanchor.parts import Batch, Head, Preference, Targets
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.recipes import assemble
+from seaanchor.sharing import Deal
 
 CACHE_LIMIT = 2e9  # bytes of reference embeddings kept in memory
+PATIENCE = timedelta(minutes=30)  # a process waits for another at most so long
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Setup:
         policy: what is trained: the model's encoder, or the linear map of its embeddings.
         reference: pixels (or stored embeddings) → the reference's embeddings.
         table: stored embeddings, where training reads those instead of images.
-        identity: what a resumed run must share besides its settings.
+        identity: what a resumed run must share besides its settings; `together`: images of one update.
     """
 
     config: RunConfig
@@ -61,14 +64,26 @@ def start_accelerator(device: str | None):
     in bf16 too. What an earlier run of this process chose is forgotten first, or a CPU run would fix the device for good.
 
     Raises:
-        SeaAnchorError: the machine has no such device.
+        SeaAnchorError: the machine has no such device, or the processes do not find each other.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
+    from accelerate.utils import InitProcessGroupKwargs
 
     if not torch.distributed.is_initialized():
         AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu")
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    try:
+        accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+    except (torch.distributed.DistError, ValueError) as error:
+        if processes == 1:
+            raise
+        found = f"{processes} processes were announced and did not find each other: {str(error).splitlines()[0]}"
+        change = "start every process, each with its own RANK, and all with the same MASTER_ADDR and MASTER_PORT that they can reach"
+        raise SeaAnchorError(found, f"all {processes} of them", change) from error
+    if processes > 1 and accelerator.num_processes != processes:
+        found = f"WORLD_SIZE is {processes}, but this process found {accelerator.num_processes}"
+        raise SeaAnchorError(found, "RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT for each process", "set them all, or use a launcher")
     torch.backends.cudnn.allow_tf32 = False  # attacks are fp32: a step of 1/255 is near what TF32 rounds away
     if device not in (None, accelerator.device.type):
         change = "leave --device out; choose among several GPUs by CUDA_VISIBLE_DEVICES"
@@ -99,10 +114,11 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     for part in getattr(method.perturbation, "links", (method.perturbation,)):
         if isinstance(part, Typographic):
             part.check_size(model.encoder.image_size)
-    longest = config.epochs * steps_per_epoch(len(images.paths), config.batch_size, world)
+    deal = Deal(len(images.paths), config.batch_size, world, config.grad_accumulation)
+    longest = config.epochs * deal.per_epoch
     total = min(config.max_steps or longest, longest)
     names = "\n".join([*(str(path)[len(str(images.root)) :] for path in images.paths), str((images.labels, images.class_names, images.pairs))])
-    identity = {"reference": fingerprint(model.encoder), "images": hashlib.sha256(names.encode()).hexdigest()[:16], "processes": world}
+    identity = {"reference": fingerprint(model.encoder), "images": hashlib.sha256(names.encode()).hexdigest()[:16], "together": deal.whole}
     setup = Setup(config, model, model.encoder, Reference(model.encoder), method, images, head, total, identity)
     return setup if config.adapter.kind != "linear" else _on_embeddings(setup, device or torch.device("cpu"))
 
@@ -127,8 +143,6 @@ def _check_labels(config: RunConfig, images: ImageList) -> None:
 
 def _check_pairs(config: RunConfig, holds: str, images: ImageList) -> None:
     """Rows of the kinds the objective learns from, over at least two texts."""
-    if len(images.class_names or ()) < 2:
-        raise SeaAnchorError(f"{holds} over one text, {(images.class_names or ('',))[0]!r}", "at least two different texts", "add rows with others")
     kinds, wanted = tally(images.pairs or ()), config.objective.kind
     if wanted != "kto" and kinds.paired < len(images.paths):
         found = f"{holds}, {len(images.paths) - kinds.paired} of {len(images.paths)} with one text only"
@@ -137,6 +151,8 @@ def _check_pairs(config: RunConfig, holds: str, images: ImageList) -> None:
         present, missing, flag = ("desirable", "undesirable", "false") if kinds.desirable else ("undesirable", "desirable", "true")
         expected = "desirable and undesirable rows: KTO learns from their contrast, and one kind alone pushes every text the same way"
         raise SeaAnchorError(f"{holds}, all {len(images.paths)} {present} and none {missing}", expected, f'add rows with "desirable": {flag}')
+    if len(images.class_names or ()) < 2:
+        raise SeaAnchorError(f"{holds} over one text, {(images.class_names or ('',))[0]!r}", "at least two different texts", "add rows with others")
 
 
 def _on_embeddings(setup: Setup, device: torch.device) -> Setup:
@@ -157,24 +173,38 @@ def _on_embeddings(setup: Setup, device: torch.device) -> Setup:
     return replace(setup, policy=LinearMap(dim), reference=Identity(), method=method, table=table)
 
 
-def batch_stream(setup: Setup, step: int, rank: int, world: int, skip_log: SkipLog) -> Iterator[Batch]:
-    """This process's batches from `step` on; the order is a pure function of seed and epoch, so resuming needs no state."""
+@dataclass(frozen=True)
+class Share:
+    """Images that one process takes at once; what does `not count` takes part and changes nothing."""
+
+    batch: Batch
+    counts: bool = True
+
+
+def share_stream(setup: Setup, step: int, rank: int, world: int, skip_log: SkipLog) -> Iterator[list[Share]]:
+    """This process's shares of every whole batch from `step` on. The order is a pure function of seed, epoch and the size of a whole batch,
+    so resuming needs no state and any number of processes sees the same batches."""
     config, count = setup.config, len(setup.images.paths)
-    per_epoch, together = steps_per_epoch(count, config.batch_size, world), config.batch_size * world
-    for epoch in range(step // per_epoch, config.epochs):
+    deal = Deal(count, config.batch_size, world, config.grad_accumulation)
+    for epoch in range(step // deal.per_epoch, config.epochs):
         order = training_order(count, epoch, config.seed)
-        local = [i for s in range(step % per_epoch, per_epoch) for i in order[s * together : (s + 1) * together][rank::world]]
+        dealt = [deal.hands(order, number, rank) for number in range(step % deal.per_epoch, deal.per_epoch)]
+        chunks = [images for hands in dealt for images, _ in hands]
+        stream: Iterator[Batch]
         if setup.table is not None:
-            yield from setup.table.batches(local, config.batch_size)
+            stream = (batch for images in chunks for batch in setup.table.batches(images, len(images)))
         else:
             dataset = FolderDataset(setup.images, setup.model.encoder.image_size)
-            yield from batches(dataset, config.batch_size, workers=config.workers, order=local, skip_log=skip_log)
-        step = (epoch + 1) * per_epoch
+            stream = chosen_batches(dataset, chunks, workers=config.workers, skip_log=skip_log)
+        for hands in dealt:
+            yield [Share(next(stream), counts) for _, counts in hands]
+        step = (epoch + 1) * deal.per_epoch
 
 
-def steps_per_epoch(count: int, batch_size: int, world: int) -> int:
-    """Batches per pass: the last, smaller one counts, unless several processes would get unequal shares of it."""
-    return math.ceil(count / batch_size) if world == 1 else max(1, count // (batch_size * world))
+def batch_stream(setup: Setup, step: int, rank: int, world: int, skip_log: SkipLog) -> Iterator[Batch]:
+    """The batches of `share_stream` one after the other."""
+    for shares in share_stream(setup, step, rank, world, skip_log):
+        yield from (share.batch for share in shares)
 
 
 def make_targets(setup: Setup, batch: Batch, cache_ND: Tensor | None) -> Targets:
@@ -191,7 +221,7 @@ def caches_reference(setup: Setup, world: int) -> bool:
     if setup.table is not None:
         return False
     count = len(setup.images.paths)
-    visits = setup.total_steps * setup.config.batch_size * world / count
+    visits = setup.total_steps * Deal(count, setup.config.batch_size, world, setup.config.grad_accumulation).whole / count
     return visits > 1.5 and 4 * count * setup.model.encoder.dim <= CACHE_LIMIT
 
 

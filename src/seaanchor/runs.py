@@ -113,19 +113,25 @@ def check_output(config: RunConfig) -> None:
         raise SeaAnchorError(f"{output} is not empty and holds no run", "an empty or new folder", "name another --output")
 
 
-def open_run(config: RunConfig) -> tuple[RunFolder, dict | None]:
+def open_run(config: RunConfig, identity: dict[str, Any], processes: int = 1) -> tuple[RunFolder, dict | None]:
     """The run folder, ready to be written, and the checkpoint to go on from, if any.
 
     What a killed run left half written is cleared away, and so are log lines from after the checkpoint: those batches are run again.
 
+    Args:
+        identity: what must be the same when resuming, besides the settings; `together` is the number of images of one update.
+        processes: how many processes share these.
+
     Raises:
-        SeaAnchorError: as `check_output`.
+        SeaAnchorError: as `check_output`; or model weights, images or their number in an update are not those the run started with.
     """
     import yaml
 
     check_output(config)
     folder = RunFolder(config.output)
     state = folder.latest() if config.resume == "auto" else None
+    if state is not None:
+        _check_identity(folder, config, _identity_before(folder, state), identity, processes)
     write_atomic(folder.config, yaml.safe_dump(to_dict(config), sort_keys=False))
     write_atomic(config.output / "env.json", json.dumps(environment(), indent=2))
     kept = [row for row in folder.rows() if row["step"] <= state["step"]] if state else []
@@ -135,6 +141,31 @@ def open_run(config: RunConfig) -> tuple[RunFolder, dict | None]:
     for partial in config.output.rglob(".*.partial"):
         partial.unlink()
     return folder, state
+
+
+def _identity_before(folder: RunFolder, state: dict) -> dict[str, Any]:
+    """The checkpoint's identity; one of version 0.1.0 has the number of processes in place of `together`."""
+    before = dict(state["identity"])
+    if "processes" in before:
+        before["together"] = before.pop("processes") * from_dict(RunConfig, read_yaml(folder.config)).batch_size
+    return before
+
+
+def _check_identity(folder: RunFolder, config: RunConfig, before: dict[str, Any], now: dict[str, Any], processes: int) -> None:
+    if changed := [name for name, value in now.items() if name != "together" and before.get(name) != value]:
+        found = f"the run in {folder.root} was started with other {' and '.join(changed)}"
+        raise SeaAnchorError(found, "the same weights and image files when resuming", "undo the change, or start anew in another --output")
+    together, here = int(before["together"]), int(now["together"])
+    if together == here:
+        return
+    found = (
+        f"an update of the run in {folder.root} sees {together} images, but here {here}: "
+        f"{config.batch_size} at once x {processes} process{'es' if processes > 1 else ''} x {config.grad_accumulation}"
+    )
+    settings = {"--batch-size": processes * config.grad_accumulation, "--grad-accumulation": processes * config.batch_size}
+    fits = [f"{name} {together // others}" for name, others in settings.items() if together % others == 0]
+    change = f"set {' or '.join(fits)}" if fits else f"set --batch-size and --grad-accumulation so that their product times the processes is {together}"
+    raise SeaAnchorError(found, f"{together} images an update, however they are put together", change)
 
 
 def environment() -> dict[str, Any]:

@@ -4,8 +4,9 @@ Legend: B batch, D embedding dimension.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from seaanchor.averaging import WeightAverage
 from seaanchor.config import RunConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.method import Encode, Method
-from seaanchor.parts import Batch, Embeddings, Targets
+from seaanchor.parts import Batch, Constraint, Embeddings, LossTerms, Targets
 from seaanchor.runs import RunFolder
 from seaanchor.tracking import StepRecord
 
@@ -30,41 +31,113 @@ class Moving:
     average: WeightAverage | None = None
 
 
+@dataclass(frozen=True)
+class Part:
+    """Images that a process takes at once, with their targets; what does not count takes part in every pass and changes nothing."""
+
+    clean: Batch
+    targets: Targets
+    counts: bool = True
+
+
 def train_step(
     method: Method, moving: Moving, accelerator, clean: Batch, targets: Targets, config: RunConfig, step: int, reference: Encode | None = None
 ) -> StepRecord:
+    """`whole_step` of a batch that every process takes at once, all with as many images."""
+    return whole_step(method, moving, accelerator, [Part(clean, targets)], config, step, reference)
+
+
+def whole_step(
+    method: Method, moving: Moving, accelerator, parts: Sequence[Part], config: RunConfig, step: int, reference: Encode | None = None, together: float = 0
+) -> StepRecord:
     """One batch: perturb once, K primal steps with the multipliers detached, one dual step with the violation detached.
 
-    All randomness, the attack's and that of layers such as dropout, is a function of seed, step and process: resuming needs no state.
+    The batch may be in parts, and on several processes. All parts are perturbed at the weights from before the batch, each of the K updates takes the
+    gradient of the mean over all of them, and so does the dual step: it is the step of one process that had room for the batch. The attack's
+    randomness is a function of seed, step and image, that of layers such as dropout of seed, step and process: resuming needs no state.
+
+    Args:
+        together: images that count, of all parts of all processes; by default, as many on each process.
     """
     encoder = accelerator.unwrap_model(moving.policy)
-    seed = step_seed(config.seed, step, accelerator.process_index)
-    torch.manual_seed(seed)
-    perturbed = method.perturb(encoder, clean, targets, torch.Generator(clean.pixels_BCHW.device).manual_seed(seed))
-    targets = method.complete(targets, perturbed, reference)
+    together = together or accelerator.num_processes * sum(len(part.clean.index_B) for part in parts if part.counts)
+    shares = [part.counts * accelerator.num_processes * len(part.clean.index_B) / together for part in parts]  # gradients are averaged over processes
+    torch.manual_seed(step_seed(config.seed, step, accelerator.process_index))
+    attacked = [_attacked(method, encoder, part, step_seed(config.seed, step, 0), reference) for part in parts]
     encode = training_forward(moving.policy, config.precision)
     for _ in range(config.primal_steps):
-        terms = method.primal_terms(encode, clean, perturbed, targets, encoder)
+        seen: list[LossTerms] = []
         moving.optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(terms.total_B.mean())
+        for part, (perturbed, targets), share in zip(parts, attacked, shares, strict=True):
+            waits = len(seen) + 1 < len(parts)
+            with accelerator.no_sync(moving.policy) if waits else nullcontext():
+                terms = method.primal_terms(encode, part.clean, perturbed, targets, encoder)
+                accelerator.backward(terms.total_B.mean() * share)
+            seen.append(_detached(terms))
         if config.grad_clip is not None:
             accelerator.clip_grad_norm_(moving.policy.parameters(), config.grad_clip)
         moving.optimizer.step()
-    constraint = terms.anchor.constraint
-    if config.anchor.exact_dual and constraint is not None:
-        with torch.no_grad():
-            clean_BD = encoder(clean.pixels_BCHW).float()
-            head = method.adapter.head(encoder, targets.head)
-            constraint = method.anchor(Embeddings(clean_BD, clean_BD, head), targets).constraint
-    dual_loss = method.dual_loss(constraint, targets)
-    if dual_loss is not None and moving.dual_optimizer is not None and config.anchor.dual_lr > 0:
-        moving.dual_optimizer.zero_grad(set_to_none=True)
-        dual_loss.backward()
-        _average_gradients(moving.dual, accelerator)
-        moving.dual_optimizer.step()
+    completed, constraints = [targets for _, targets in attacked], [terms.anchor.constraint for terms in seen]
+    if config.anchor.exact_dual and constraints[0] is not None:
+        constraints = [_constraint_now(method, encoder, part.clean, targets) for part, targets in zip(parts, completed, strict=True)]
+    if config.anchor.dual_lr > 0:
+        _dual_step(method, moving, accelerator, constraints, completed, shares)
     if moving.average is not None:
         moving.average.update()
-    return StepRecord(terms.objective_B.detach(), constraint, terms.anchor.multiplier_B)
+    return _record(parts, seen, constraints)
+
+
+def _dual_step(
+    method: Method, moving: Moving, accelerator, constraints: Sequence[Constraint | None], completed: Sequence[Targets], shares: Sequence[float]
+) -> None:
+    """One step of the dual variables, if there are any, on the violations of all parts of all processes."""
+    if moving.dual is None or moving.dual_optimizer is None:
+        return
+    moving.dual_optimizer.zero_grad(set_to_none=True)
+    for constraint, targets, share in zip(constraints, completed, shares, strict=True):
+        dual_loss = method.dual_loss(constraint, targets)
+        if dual_loss is not None:
+            (dual_loss * share).backward()
+    _average_gradients(moving.dual, accelerator)
+    moving.dual_optimizer.step()
+
+
+def _attacked(method: Method, encoder: nn.Module, part: Part, seed: int, reference: Encode | None) -> tuple[Batch, Targets]:
+    """The hard inputs of one part, and its targets with what they tell; parts share a generator's state, as each image draws for itself."""
+    perturbed = method.perturb(encoder, part.clean, part.targets, torch.Generator().manual_seed(seed))
+    return perturbed, method.complete(part.targets, perturbed, reference)
+
+
+def _detached(terms: LossTerms) -> LossTerms:
+    """What the log and the dual step read; its graph is let go before the next part's is built."""
+    constraint = terms.anchor.constraint
+    if constraint is not None:
+        constraint = Constraint(constraint.distance_B.detach(), constraint.bound_B)
+    return LossTerms(terms.objective_B.detach(), replace(terms.anchor, loss_B=terms.anchor.loss_B.detach(), constraint=constraint))
+
+
+@torch.no_grad()
+def _constraint_now(method: Method, encoder: nn.Module, clean: Batch, targets: Targets) -> Constraint | None:
+    """The constraint at the weights after the updates."""
+    clean_BD = encoder(clean.pixels_BCHW).float()
+    head = method.adapter.head(encoder, targets.head)
+    return method.anchor(Embeddings(clean_BD, clean_BD, head), targets).constraint
+
+
+def _record(parts: Sequence[Part], seen: Sequence[LossTerms], constraints: Sequence[Constraint | None]) -> StepRecord:
+    """What the parts that count leave for the log."""
+    counting = [i for i, part in enumerate(parts) if part.counts]
+    distances, bounds, multipliers = [], [], []
+    for i in counting:
+        constraint, multiplier_B = constraints[i], seen[i].anchor.multiplier_B
+        if constraint is not None:
+            distances.append(constraint.distance_B)
+            bounds.append(constraint.bound_B)
+        if multiplier_B is not None:
+            multipliers.append(multiplier_B)
+    objective_B = torch.cat([seen[i].objective_B for i in counting] or [seen[0].objective_B[:0]])
+    constraint = Constraint(torch.cat(distances), torch.cat(bounds)) if distances else None
+    return StepRecord(objective_B, constraint, torch.cat(multipliers) if multipliers else None)
 
 
 def training_forward(policy: nn.Module, precision: str) -> Encode:
@@ -87,7 +160,7 @@ def _average_gradients(module: nn.Module | None, accelerator) -> None:
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
-    """Seed of one step's attack on one process."""
+    """Seed of one step on one process."""
     return (seed * 1_000_003 + step) * 4_099 + rank
 
 

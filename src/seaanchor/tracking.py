@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seaanchor.config import RunConfig, to_dict
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Constraint, Targets
+from seaanchor.parts import Constraint
 
 Report = Callable[[dict[str, Any]], None]
 PROJECT = "seaanchor"
@@ -32,15 +32,15 @@ class StepRecord:
     multiplier_B: Tensor | None
 
 
-def measure(record: StepRecord, now_BD: Tensor, targets: Targets, rho: float) -> dict[str, float]:
+def measure(record: StepRecord, now_BD: Tensor, reference_BD: Tensor, rho: float) -> dict[str, float]:
     """The numbers of one log line.
 
     Loss, violation and multipliers are those the last primal step saw; relative clean distance and cosine are of `now_BD`, the clean
-    images' embeddings (B, D) after it. Where the method has no constraint, violations are counted against `rho` all the same.
+    images' embeddings (B, D) after it, against the reference's. Where the method has no constraint, violations are counted against `rho` all the same.
     """
     row = {"adversarial_loss": record.objective_B.mean().item()}
-    relative_B = (now_BD - targets.reference_BD).square().sum(-1) / targets.reference_BD.square().sum(-1)
-    row |= {"clean_distance": relative_B.mean().item(), "cosine": F.cosine_similarity(now_BD, targets.reference_BD).mean().item()}
+    relative_B = (now_BD - reference_BD).square().sum(-1) / reference_BD.square().sum(-1)
+    row |= {"clean_distance": relative_B.mean().item(), "cosine": F.cosine_similarity(now_BD, reference_BD).mean().item()}
     violated_B = relative_B > rho if record.constraint is None else record.constraint.violation_B > 0
     row |= {"rho": rho, "violation_rate": violated_B.float().mean().item()}
     if record.multiplier_B is not None:

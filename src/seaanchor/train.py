@@ -3,7 +3,7 @@
 Legend: B batch, N images of the data set, D embedding dimension.
 """
 
-
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,11 +14,11 @@ from seaanchor.checkpoint import tensors_in
 from seaanchor.config import RunConfig, check
 from seaanchor.data.folder import SkipLog
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Batch
-from seaanchor.prepare import Setup, batch_stream, caches_reference, make_targets, prepare, reference_cache, start_accelerator, to_device
+from seaanchor.prepare import Setup, Share, make_targets, prepare, reference_cache, share_stream, start_accelerator, to_device
+from seaanchor.processes import Company, company, gathered
 from seaanchor.progress import Clock, Progress, stop_on_interrupt
 from seaanchor.runs import RunFolder, check_output, open_run
-from seaanchor.step import Moving, set_learning_rate, stop_if_not_finite, train_step
+from seaanchor.step import Moving, Part, set_learning_rate, stop_if_not_finite, whole_step
 from seaanchor.tracking import Report, measure, reporting, tracker_package
 
 
@@ -26,19 +26,24 @@ def train(config: RunConfig) -> Path:
     """Train, evaluate and export one run; returns its folder.
 
     Raises:
-        SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not finite.
+        SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not finite, a lost process.
     """
     check(config)
     accelerator = start_accelerator(config.device)
+    with company() as together:
+        return _train(config, accelerator, together)
+
+
+def _train(config: RunConfig, accelerator, together: Company) -> Path:
     if accelerator.is_main_process:
         check_output(config)
         tracker_package(config.report_to)
     setup = prepare(config, accelerator.num_processes, accelerator.device)
-    folder, state = _open(setup, accelerator)
+    folder, state = _open(setup, together)
     moving = make_moving(setup, accelerator, state)
     step = state["step"] if state else 0
     with stop_on_interrupt() as interrupted, reporting(config, accelerator.is_main_process) as report:
-        step = _loop(setup, moving, accelerator, folder, report, step, interrupted)
+        step = _loop(setup, moving, accelerator, together, folder, report, step, interrupted)
     if step < setup.total_steps:
         change = f"the state is saved; go on with --resume auto --output {config.output}"
         raise SeaAnchorError(f"stopped at batch {step} of {setup.total_steps}", "an uninterrupted run", change)
@@ -47,22 +52,16 @@ def train(config: RunConfig) -> Path:
     return config.output
 
 
-def _open(setup: Setup, accelerator) -> tuple[RunFolder, dict | None]:
-    """The main process opens the run folder, and the others read the checkpoint that it chose.
+def _open(setup: Setup, together: Company) -> tuple[RunFolder, dict | None]:
+    """The first process opens the run folder, and the others read the checkpoint that it chose.
 
     Raises:
-        SeaAnchorError: as `open_run`; or model weights, images or the number of processes are not those the run started with.
+        SeaAnchorError: as `open_run`; or the others do not see the first one's folder.
     """
-    from accelerate.utils import broadcast_object_list
-
-    folder, state = open_run(setup.config) if accelerator.is_main_process else (RunFolder(setup.config.output), None)
-    (chosen,) = broadcast_object_list([state["step"] if state else None])
-    if not accelerator.is_main_process and chosen is not None:
+    folder, state = open_run(setup.config, setup.identity, together.world) if together.rank == 0 else (RunFolder(setup.config.output), None)
+    chosen = together.agree(state["step"] if state else None)
+    if together.rank > 0 and chosen is not None:
         state = folder.load(chosen)
-    before = setup.identity if state is None else state["identity"]
-    if changed := [name for name, value in setup.identity.items() if before.get(name) != value]:
-        found = f"the run in {folder.root} was started with other {' and '.join(changed)}"
-        raise SeaAnchorError(found, "the same weights, image files and number of processes when resuming", "undo the change, or start anew in another --output")
     return folder, state
 
 
@@ -78,7 +77,9 @@ def make_moving(setup: Setup, accelerator, state: dict | None) -> Moving:
     dual = setup.method.anchor.dual_module()
     dual_optimizer = None
     if dual is not None:
-        dual_optimizer = torch.optim.AdamW(dual.to(accelerator.device).parameters(), lr=config.anchor.dual_lr, weight_decay=0.0)
+        for parameter in dual.to(accelerator.device).parameters() if accelerator.num_processes > 1 else ():
+            torch.distributed.broadcast(parameter.data, 0)  # seeded alike they are the same already; the wrapper of the policy does this, too
+        dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=config.anchor.dual_lr, weight_decay=0.0)
     if state is not None:
         encoder.load_state_dict(state["policy"])
         optimizer.load_state_dict(state["optimizer"])
@@ -102,34 +103,40 @@ def export_run(setup: Setup, moving: Moving, folder: RunFolder) -> None:
     export_trained(setup.model, setup.policy, folder.export)
 
 
-def _loop(setup: Setup, moving: Moving, accelerator, folder: RunFolder, report: Report, step: int, interrupted: list[bool]) -> int:
-    config, encoder, total, main = setup.config, setup.policy, setup.total_steps, accelerator.is_main_process
+def _loop(
+    setup: Setup, moving: Moving, accelerator, together: Company, folder: RunFolder, report: Report, step: int, interrupted: list[bool]
+) -> int:
+    config, total, main, device = setup.config, setup.total_steps, accelerator.is_main_process, accelerator.device
     skip_log, progress = SkipLog(setup.images), Progress(total, step, main)
     cache_ND = reference_cache(setup, accelerator)
-    stream = batch_stream(setup, step, accelerator.process_index, accelerator.num_processes, skip_log)
+    stream = share_stream(setup, step, together.rank, together.world, skip_log)
     if step == 0 and config.eval_every and main:
         _evaluate(setup, moving, folder, report, step)  # where training starts from, and whatever is wrong with val_data
     stop, saved, clock = False, step, Clock()
     while step < total and not stop:
-        clean = to_device(next(stream), accelerator.device)
+        shares = [share for share in next(stream) if len(share.batch.index_B)]
         step += 1
-        if skipped(clean, accelerator.num_processes):
+        images, stop = _agree(shares, together, interrupted)
+        if images == 0:
             continue
-        targets = make_targets(setup, clean, cache_ND)
+        cleans = [to_device(share.batch, device) for share in shares]
+        parts = [Part(clean, make_targets(setup, clean, cache_ND), share.counts) for clean, share in zip(cleans, shares, strict=True)]
         lr = set_learning_rate(moving.optimizer, config, step - 1, total)
-        record = train_step(setup.method, moving, accelerator, clean, targets, config, step - 1, setup.reference)
-        clock.images += len(clean.index_B)
-        stop = _asked_to_stop(interrupted, accelerator, step, config.log_every)
+        record = whole_step(setup.method, moving, accelerator, parts, config, step - 1, setup.reference, images)
+        clock.images += int(images)
+        stop = stop or (together.world == 1 and interrupted[0])
         log_now, save_now = step % config.log_every == 0 or step == total, step % config.save_every == 0 or step == total or stop
         if log_now or save_now:
-            now_BD = _embed_in_eval_mode(encoder, clean)
+            now_BD, reference_BD = _embed_in_eval_mode(setup.policy, parts)
             stop_if_not_finite([record.objective_B, now_BD], step, folder, accelerator)
-        elif accelerator.device.type == "cpu":  # elsewhere a look would make the device wait
+        elif device.type == "cpu":  # elsewhere a look would make the device wait
             stop_if_not_finite([record.objective_B], step, folder, accelerator)
-        if log_now and main:
-            row = {"step": step, "lr": lr} | measure(record, now_BD, targets, config.anchor.rho) | clock.read(accelerator.num_processes)
-            for show in (folder.log, progress.show, report):
-                show(row)
+        if log_now:
+            record, now_BD, reference_BD = gathered(together, [record, now_BD, reference_BD])
+            if main:
+                row = {"step": step, "lr": lr} | measure(record, now_BD, reference_BD, config.anchor.rho) | clock.read(1)
+                for show in (folder.log, progress.show, report):
+                    show(row)
         with clock.paused():
             if config.eval_every and step % config.eval_every == 0 and main:
                 _evaluate(setup, moving, folder, report, step)
@@ -146,11 +153,13 @@ def _loop(setup: Setup, moving: Moving, accelerator, folder: RunFolder, report: 
 
 
 @torch.no_grad()
-def _embed_in_eval_mode(encoder: nn.Module, batch: Batch) -> Tensor:
+def _embed_in_eval_mode(encoder: nn.Module, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
+    """Embeddings of the clean images that count, the policy's and the reference's."""
     encoder.eval()
-    embedding_BD = encoder(batch.pixels_BCHW).float()
+    pairs = [(encoder(part.clean.pixels_BCHW).float(), part.targets.reference_BD, part.counts) for part in parts]
     encoder.train()
-    return embedding_BD
+    now, reference = zip(*((a[: len(a) * counts], b[: len(b) * counts]) for a, b, counts in pairs), strict=True)
+    return torch.cat(now), torch.cat(reference)
 
 
 def _evaluate(setup: Setup, moving: Moving, folder: RunFolder, report: Report, step: int) -> None:
@@ -164,13 +173,18 @@ def _evaluate(setup: Setup, moving: Moving, folder: RunFolder, report: Report, s
     report(row)
 
 
-def _asked_to_stop(interrupted: list[bool], accelerator, step: int, log_every: int) -> bool:
-    """Whether to stop after this batch. Several processes must agree, or the others wait for ever: they ask each other when they log."""
-    if accelerator.num_processes == 1:
-        return interrupted[0]
-    if step % log_every:
-        return False
-    return accelerator.reduce(torch.tensor(float(interrupted[0]), device=accelerator.device), "sum").item() > 0
+def _agree(shares: Sequence[Share], together: Company, interrupted: list[bool]) -> tuple[float, bool]:
+    """Images of all processes that could be read and count, and whether any process is asked to stop after this batch.
+
+    Raises:
+        SeaAnchorError: a process has no image of its own that could be read, and all must take part.
+    """
+    count = sum(len(share.batch.index_B) for share in shares if share.counts)
+    images, empty, stop = together.total([count, not shares, interrupted[0] and together.world > 1])
+    if empty and together.world > 1:
+        found = f"{empty:.0f} of {together.world} processes could read no image of their share of a batch"
+        raise SeaAnchorError(found, "readable images for every process", "remove broken files, or use larger batches")
+    return images, stop > 0
 
 
 def _save(setup: Setup, moving: Moving, accelerator, folder: RunFolder, step: int) -> None:
@@ -185,15 +199,4 @@ def _save(setup: Setup, moving: Moving, accelerator, folder: RunFolder, step: in
         folder.save(step, state)
 
 
-def skipped(batch: Batch, world: int) -> bool:
-    """Whether no image of the batch could be read.
-
-    Raises:
-        SeaAnchorError: so it is, and other processes wait for this one's gradients.
-    """
-    if len(batch.index_B) == 0 and world > 1:
-        raise SeaAnchorError("not one image of a batch could be read", "readable images in several processes", "remove broken files, or use larger batches")
-    return len(batch.index_B) == 0
-
-
-__all__ = ["Setup", "batch_stream", "caches_reference", "make_moving", "make_targets", "prepare", "reference_cache", "start_accelerator", "to_device", "train"]
+__all__ = ["make_moving", "train"]
