@@ -4,10 +4,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.experiments import lore, preference, sliders
+from seaanchor.experiments import anchoring, beyond, lore, others, preference, sliders
 from seaanchor.experiments.experiment import Bench, Experiment, write_section
 
-EXPERIMENTS: dict[str, Experiment] = {e.name: e for e in (*preference.EXPERIMENTS, *sliders.EXPERIMENTS, *lore.EXPERIMENTS)}
+EXPERIMENTS: dict[str, Experiment] = {
+    e.name: e for group in (preference, sliders, lore, others, beyond, anchoring) for e in group.EXPERIMENTS
+}  # fmt: skip
 
 
 def reproduce(name: str, bench: Bench, docs: Path | None) -> Path:

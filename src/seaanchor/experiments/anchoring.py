@@ -1,0 +1,143 @@
+"""Experiments on what holds a robust model near its reference: mixtures of weights, every anchor, moving references, other duals."""
+
+from dataclasses import replace
+from typing import Any
+
+from seaanchor.config import AnchorConfig, RunConfig
+from seaanchor.experiments.arms import Arm
+from seaanchor.experiments.engine import measure
+from seaanchor.experiments.experiment import Bench, Experiment, Section
+from seaanchor.experiments.figures import Series, panels
+from seaanchor.experiments.lore import CLEAN, FARE, LORE, RHO, ROBUST, WEIGHT, columns_of, points, table_of
+from seaanchor.experiments.mixing import interpolate
+from seaanchor.experiments.pool import EPSILON, SIBLING, elsewhere_look, fare_arm, lore_arm, penalty_arm, pooled, robust_look, run_folder, tecoa_arm
+from seaanchor.experiments.preference import untouched
+
+LOOKED = (2 / 255, EPSILON / 255)
+
+
+def _said(bench: Bench) -> str:
+    return f"Budget, sets and attack as in the fronts above, seeds {', '.join(map(str, bench.seeds))}, mean and range.\n\n"
+
+
+ALPHAS = (0.25, 0.5, 0.75)
+
+
+def run_mixing(bench: Bench) -> Section:
+    """Weights between the reference and each robust model: a free point on every front."""
+    arms = {FARE: fare_arm(bench), LORE: lore_arm(bench, rho=RHO), f"penalty w={WEIGHT:g}": penalty_arm(bench, WEIGHT), "TeCoA": tecoa_arm(bench)}
+    looks = [robust_look(LOOKED), elsewhere_look(bench)]
+    rows, shared = pooled(arms, bench, looks), bench.output.parent / "robust"
+    for name, config in arms.items():
+        for seed in bench.seeds:
+            for alpha in ALPHAS:
+                tuned = run_folder(name, seed, bench) / "export"
+                model = interpolate(SIBLING, str(tuned), alpha, shared / "mixed" / f"seed-{seed}" / f"{name} alpha={alpha:g}")
+                rows += measure(Arm(name, config), seed, model, looks, shared, f"{name} α={alpha:g}")
+    text, table = table_of([*untouched(rows), *rows], columns_of(bench), bench)
+    curves = {name: ["untouched", *(f"{name} α={a:g}" for a in ALPHAS), name] for name in arms}
+    titles = [c.title for c in columns_of(bench) if c.title.endswith("clean %")]
+    panels([(f"{x.removesuffix(' clean %')}", f"robust accuracy on photos at {EPSILON}/255, %", f"{x.removesuffix(' %')} accuracy, %", [
+        Series(name, *points(table, curve, ROBUST, x), path=True) for name, curve in curves.items()
+    ]) for x in titles], bench.output / "figure.svg")  # fmt: skip
+    note = "α mixes the weights of the reference (0) and of the trained model (1). " + _said(bench)
+    return Section(note + text + "\n![mixtures of weights](figure.svg)\n", ("figure.svg",))
+
+
+def noise_anchors(bench: Bench) -> dict[str, dict[str, RunConfig]]:
+    """Robust objectives under every anchor."""
+    held = lore_arm(bench, rho=RHO).anchor
+    fare_, tecoa_ = fare_arm(bench), tecoa_arm(bench)
+    return {
+        "FARE": {
+            "none": fare_, "penalty": penalty_arm(bench, WEIGHT), "KL": replace(fare_, anchor=AnchorConfig("kl", weight=100.0)),
+            "Lagrangian on embeddings": lore_arm(bench, rho=RHO),
+            "Lagrangian on distributions": replace(fare_, anchor=replace(held, on="distribution", rho=0.1)),
+        },
+        "TeCoA": {
+            "none": tecoa_, "penalty": tecoa_arm(bench, AnchorConfig("penalty", weight=0.01)), "KL": tecoa_arm(bench, AnchorConfig("kl", weight=1.0)),
+            "Lagrangian on embeddings": tecoa_arm(bench, replace(held, initial_multiplier=0.003)),
+            "Lagrangian on distributions": tecoa_arm(bench, replace(held, on="distribution", rho=0.1)),
+        },
+    }  # fmt: skip
+
+
+def run_noise_anchors(bench: Bench) -> Section:
+    """Every anchor for the objectives against noise."""
+    groups = noise_anchors(bench)
+    arms = {_shared_name(objective, anchor): config for objective, family in groups.items() for anchor, config in family.items()}
+    rows = pooled(arms, bench, [robust_look(LOOKED), elsewhere_look(bench)])
+    text, table = table_of([*untouched(rows), *rows], columns_of(bench), bench)
+    panels([(objective, "photos, robust accuracy at 4/255, %", "clean accuracy on photos, %", [
+        Series(anchor, *points(table, [_shared_name(objective, anchor)], ROBUST, CLEAN), line=False) for anchor in family
+    ]) for objective, family in groups.items()], bench.output / "figure.svg")  # fmt: skip
+    return Section(_said(bench) + text + "\n![anchors compared](figure.svg)\n", ("figure.svg",))
+
+
+def _shared_name(objective: str, anchor: str) -> str:
+    """The name under which another experiment has trained it, so that it is trained once."""
+    shared = {
+        ("FARE", "none"): FARE, ("FARE", "penalty"): f"penalty w={WEIGHT:g}", ("FARE", "Lagrangian on embeddings"): LORE, ("TeCoA", "none"): "TeCoA",
+        ("TeCoA", "Lagrangian on embeddings"): "TeCoA + embedding constraint", ("TeCoA", "Lagrangian on distributions"): "TeCoA + KL constraint",
+    }  # fmt: skip
+    return shared.get((objective, anchor), f"{objective} + {anchor}")
+
+
+def run_moving(bench: Bench) -> Section:
+    """A reference that moves: averages of the policy itself as the anchor, against the frozen one."""
+    arms = {FARE: fare_arm(bench)}
+    for name, config in ((f"penalty w={WEIGHT:g}", penalty_arm(bench, WEIGHT)), (LORE, lore_arm(bench, rho=RHO))):
+        weighted, exponential = replace(config.anchor, reference="beta"), replace(config.anchor, reference="ema")
+        arms |= {
+            name: config, f"{name}, weighted average": replace(config, anchor=weighted), f"{name}, exponential average": replace(config, anchor=exponential),
+        }  # fmt: skip
+    rows = pooled(arms, bench, [robust_look(LOOKED), elsewhere_look(bench)])
+    text, table = table_of([*untouched(rows), *rows], columns_of(bench), bench)
+    panels([(f"{x.removesuffix(' %')} against robust", f"robust accuracy on photos at {EPSILON}/255, %", f"{x.removesuffix(' %')} accuracy, %", [
+        Series(name, *points(table, [name], ROBUST, x), line=False) for name in arms
+    ]) for x in (CLEAN, "emoji clean %")], bench.output / "figure.svg")  # fmt: skip
+    note = (
+        "*Weighted average*: Beta(0.7, 0.7) weights over the batches so far, which never forget the pre-trained weights; *exponential average*: decay "
+        "0.99 a batch. The adversarial target stays the frozen reference. " + _said(bench)
+    )
+    return Section(note + text + "\n![moving references](figure.svg)\n", ("figure.svg",))
+
+
+def dual_arms(bench: Bench) -> dict[str, dict[str, RunConfig]]:
+    """The published dual and four attempts to better it, each over ρ."""
+    kinds: dict[str, dict[str, Any]] = {
+        "published": {"max_multiplier": None}, "capped": {}, "warm start": {"initial_multiplier": 10.0}, "violators only": {"violators_only": True},
+        "augmented": {"augmented": 3.0},
+    }
+    return {
+        kind: {f"LORE ρ={rho:g}" + ("" if kind == "capped" else f", {kind}"): lore_arm(bench, rho=rho, **more) for rho in (0.1, 0.05, 0.02)}
+        for kind, more in kinds.items()
+    }
+
+
+def run_dual(bench: Bench) -> Section:
+    """LORE's dual as published, and four attempts to better it."""
+    families = dual_arms(bench) | {"penalty": {f"penalty w={w:g}": penalty_arm(bench, w) for w in (0.3, 1.0, 3.0, 10.0)}}
+    arms = {name: config for family in families.values() for name, config in family.items()}
+    rows = pooled(arms, bench, [robust_look(LOOKED), elsewhere_look(bench)])
+    text, table = table_of([*untouched(rows), *rows], columns_of(bench), bench)
+    panels([(f"{x.removesuffix(' %')} against robust", f"robust accuracy on photos at {EPSILON}/255, %", f"{x.removesuffix(' %')} accuracy, %", [
+        Series(kind, *points(table, list(members), ROBUST, x), path=True) for kind, members in families.items()
+    ]) for x in (CLEAN, "emoji clean %")], bench.output / "figure.svg")  # fmt: skip
+    note = (
+        "*Published*: no limit on λ; *capped*: λ at most 20, as everywhere else here; *warm start*: λ from 10; *violators only*: "
+        "λ·max(0, distance − bound); *augmented*: a squared violation beside λ (κ = 3). All but the first are capped. " + _said(bench)
+    )
+    return Section(note + text + "\n![duals compared](figure.svg)\n", ("figure.svg",))
+
+
+PAPER = "arXiv 2505.18884"
+
+EXPERIMENTS = (
+    Experiment("mixing", "Mixtures with the reference", "Mixing weights (WiSE-FT, PAINT) adds points to the front of every robust model.", 20, run_mixing),
+    Experiment("noise-anchors", "Anchors against noise", "Which anchor helps FARE and TeCoA most?", 25, run_noise_anchors),
+    Experiment(
+        "moving", "A reference that moves", "An average of the policy's own weights as the anchor (TRACER, arXiv 2605.29380) keeps more.", 20, run_moving
+    ),
+    Experiment("dual", "Other duals", f"A changed dual update lies above the published one ({PAPER}) on the front of clean and robust accuracy.", 40, run_dual),
+)  # fmt: skip

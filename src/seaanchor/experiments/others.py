@@ -1,0 +1,195 @@
+"""Experiments that look at robust models in other ways: other perturbations, interpretability, a tower without texts, the slider on top."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seaanchor.adapters.linear_map import decompose
+from seaanchor.checkpoint import write_atomic
+from seaanchor.config import RunConfig
+from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.sources import open_images
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.load import load_model
+from seaanchor.evaluation.attacks import AttackPlan
+from seaanchor.evaluation.intervals import proportion
+from seaanchor.evaluation.probe import fit_logistic
+from seaanchor.evaluation.run import Protocol
+from seaanchor.evaluation.suites import embed_stream
+from seaanchor.evaluation.typographic import TypographicPlan
+from seaanchor.evaluation.zeroshot import evaluate_stream
+from seaanchor.experiments.arms import Arm, run_arm
+from seaanchor.experiments.engine import Look, Row, measure
+from seaanchor.experiments.experiment import Bench, Experiment, Section
+from seaanchor.experiments.figures import Series, panels
+from seaanchor.experiments.lore import FARE, LORE, RHO, WEIGHT, points, table_of, tecoa_arms
+from seaanchor.experiments.pool import EPSILON, PHOTOS, SIBLING, fare_arm, lore_arm, penalty_arm, pooled
+from seaanchor.experiments.preference import SIZES, untouched
+from seaanchor.experiments.tables import share, value
+from seaanchor.export.folder import export_model
+from seaanchor.parts import frozen
+from seaanchor.recipes import dpo_linear_tiny
+from seaanchor.steering import export_at, see_words, sweep_typographic
+
+
+def run_other(bench: Bench) -> Section:
+    """Square, Gaussian noise, corruptions, and how well classes' prompts describe their images."""
+    arms = {FARE: fare_arm(bench), LORE: lore_arm(bench, rho=RHO), f"penalty w={WEIGHT:g}": penalty_arm(bench, WEIGHT)} | tecoa_arms(bench)
+    square = AttackPlan("square", "linf", (2 / 255, EPSILON / 255), 300)
+    protocol = Protocol((square,), samples=200, suites=("noise", "corruptions", "interpretability"))
+    rows = pooled(arms, bench, [Look((PHOTOS,), protocol)])
+    columns = (
+        share("clean %", "clean"), *(share(f"Square {e}/255 %", f"square {e}/255") for e in (2, EPSILON)),
+        *(share(f"σ = {sigma} %", f"noise.sigma={sigma}") for sigma in (8, 16, 32, 64, 128)), share("corruptions %", "corruptions.mean"),
+        value("cosine with own prompts", "interpretability.own"), value("with others", "interpretability.other"),
+    )  # fmt: skip
+    text, table = table_of([*untouched(rows), *rows], columns, bench)
+    sigmas = (8, 16, 32, 64, 128)
+    panels([("Gaussian noise", "σ in 255ths", "accuracy, %", [
+        Series(name, sigmas, *_over(table[name], [f"σ = {sigma} %" for sigma in sigmas])) for name in table
+    ])], bench.output / "figure.svg", log=True)  # fmt: skip
+    seeds = ", ".join(map(str, bench.seeds))
+    note = (
+        f"200 test photos, seeds {seeds}; Square with 300 queries; corruptions: mean over 8 kinds and five severities of ImageNet-C; cosines of clean images "
+        "with the mean of 80 prompts about their own class, and about the other classes.\n\n"
+    )
+    return Section(note + text + "\n![accuracy under Gaussian noise](figure.svg)\n", ("figure.svg",))
+
+
+def _over(cells, titles) -> tuple[list[float], list[float], list[float]]:
+    found = [cells[title] for title in titles]
+    return [100 * c.mean for c in found], [100 * c.low for c in found], [100 * c.high for c in found]
+
+
+def bare_tower(folder: Path) -> Path:
+    """The sibling's image tower as a timm model: pooled features, no projection, no text."""
+    import timm
+
+    if folder.is_dir():
+        return folder
+    sibling: Any = load_model(SIBLING).module
+    bare = timm.create_model("resnet10t", num_classes=0)
+    bare.load_state_dict({k: v for k, v in sibling.visual.trunk.state_dict().items() if k in bare.state_dict()})
+    weights = folder.with_name(f"{folder.name}.pt")
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(bare.state_dict(), weights)
+    return export_model(load_model("timm:resnet10t", str(weights), 32), folder)
+
+
+def run_timm(bench: Bench) -> Section:
+    """A tower without texts, with a linear head that is fitted once on the untouched features and then stays."""
+    base = f"timm:local-dir:{bare_tower(bench.output / 'tower').absolute()}"
+    arms = {name: replace(config, model=base, image_size=32) for name, config in (
+        (FARE, fare_arm(bench)), (LORE, lore_arm(bench, rho=RHO)), (f"penalty w={WEIGHT:g}", penalty_arm(bench, WEIGHT))
+    )}  # fmt: skip
+    weight_CD, bias_C = _linear_head(load_model(base, None, 32))
+    rows = [_headed("untouched", -1, load_model(base, None, 32), weight_CD, bias_C)]
+    for seed in bench.seeds:
+        for name, config in arms.items():
+            run = run_arm(Arm(name, replace(config, seed=seed)), bench.output / f"seed-{seed}")
+            rows.append(_headed(name, seed, load_model(f"timm:local-dir:{(run / 'export').absolute()}", None, 32), weight_CD, bias_C))
+    columns = (share("clean %", "clean"), *(share(f"{e}/255 %", f"apgd-ce {e}/255") for e in (1, 2, EPSILON)))
+    text, table = table_of(rows, columns, bench)
+    panels([("A tower with a fixed linear head", f"robust accuracy at {EPSILON}/255, %", "clean accuracy, %", [
+        Series(name, *points(table, [name], f"{EPSILON}/255 %", "clean %"), line=False) for name in table
+    ])], bench.output / "figure.svg")  # fmt: skip
+    note = (
+        f"`{SIBLING}`'s image tower as a timm ResNet-10-t of 512 pooled features, without texts; logistic regression on the untouched features of "
+        f"`photos-mini/train`, then fixed. Budget as in the fronts above, seeds {', '.join(map(str, bench.seeds))}; 800 photos, APGD-CE with 20 steps.\n\n"
+    )
+    return Section(note + text + "\n![clean against robust accuracy](figure.svg)\n", ("figure.svg",))
+
+
+def _linear_head(model: LoadedModel) -> tuple[Tensor, Tensor]:
+    """Weights (C, D) and bias (C,) of logistic regression on raw features of the training photos."""
+    images = open_images("photos-mini/train")
+    with torch.no_grad():
+        feature_ND, index_N = embed_stream(model.encoder, batches(FolderDataset(images, 32), 100, workers=0, order=None, skip_log=SkipLog(images)))
+    label_N = torch.tensor(images.labels)[index_N]
+    mean_D, std_D = feature_ND.double().mean(0), feature_ND.double().std(0).clamp(min=1e-8)
+    weight_CD, bias_C = fit_logistic((feature_ND.double() - mean_D) / std_D, label_N, len(images.class_names or ()), 1e-2)
+    weight_CD = weight_CD / std_D  # of raw features
+    return weight_CD.float(), (bias_C - weight_CD @ mean_D).float()
+
+
+def _headed(name: str, seed: int, model: LoadedModel, weight_CD: Tensor, bias_C: Tensor) -> Row:
+    """Clean and robust accuracy of a tower under the fixed head."""
+    images, plan = open_images("photos-mini/test"), AttackPlan("apgd-ce", "linf", (1 / 255, 2 / 255, EPSILON / 255), 20)
+    stream = batches(FolderDataset(images, 32), 100, workers=0, order=None, skip_log=SkipLog(images))
+    with frozen(model.encoder):
+        found = evaluate_stream(lambda pixels_BCHW: F.linear(model.encoder(pixels_BCHW).float(), weight_CD, bias_C), stream, (plan,))
+    numbers = {"clean": proportion(found.clean_N)} | {
+        f"{p.name} {round(255 * epsilon)}/255": proportion(standing_N) for (p, epsilon), standing_N in found.attacked.items()
+    }
+    return Row(name, seed, PHOTOS, numbers, {})
+
+
+TS = tuple(round(-1 + 0.1 * i, 1) for i in range(31))
+FOLDED = (0.0, 0.5, 1.0, 2.0)
+
+
+def run_slider_lore(bench: Bench) -> Section:
+    """The slider trained on top of a robust tower: do words lose their power there, and does the robustness to noise stay?"""
+    plan, images = TypographicPlan("odd", "unseen", SIZES), open_images("photos-mini/test")
+    look = Look((PHOTOS,), Protocol((AttackPlan("apgd-ce", "linf", (1 / 255, 2 / 255), 10),), suites=("typographic", "reading"), typographic=plan, samples=400))
+    rows: list[Row] = []
+    curves: dict[str, list] = {}
+    for base in ("seaanchor-tiny", "seaanchor-tiny-lore"):
+        seen = see_words(load_model(base), images, plan)
+        config: RunConfig = replace(dpo_linear_tiny(), model=base)
+        for seed in bench.seeds:
+            run = run_arm(Arm(base, replace(config, seed=seed)), bench.output / f"seed-{seed}")
+            curves.setdefault(base, []).append(sweep_typographic(seen, decompose(_map_of(run)), TS))
+            for t in FOLDED:
+                folder = bench.output / f"seed-{seed}" / f"{base} t={t:g}"
+                model = folder if folder.is_dir() else export_at(run, t, folder)
+                rows += measure(Arm(base, config), seed, model, [look], bench.output, f"{base}, t = {t:g}")
+    columns = (
+        share("clean %", "clean"), share("word drawn %", "typographic.attacked"), share("object above word %", "typographic.two_way"),
+        share("reading %", "reading.reading"), share("noise 1/255 %", "apgd-ce 1/255"), share("noise 2/255 %", "apgd-ce 2/255"),
+    )  # fmt: skip
+    text, _ = table_of(rows, columns, bench)
+    names = {"two_way": "object above word", "clean": "clean"}
+    panels([(base, "t, power of the singular values", "accuracy, %", [
+        Series(label, TS, *_middle([[100 * row[key]["accuracy"] for row in curve] for curve in found]), marker=False) for key, label in names.items()
+    ]) for base, found in curves.items()], bench.output / "figure.svg")  # fmt: skip
+    write_atomic(bench.output / "curves.csv", _csv(curves))
+    note = f"`dpo-linear-tiny` on the untouched model and on `seaanchor-tiny-lore`, folded at four t; 400 photos, seeds {', '.join(map(str, bench.seeds))}.\n\n"
+    return Section(note + text + "\n![the slider on both towers](figure.svg)\n", ("figure.svg",))
+
+
+def _map_of(run: Path) -> Tensor:
+    from seaanchor.export.trained import read_map
+
+    return read_map(run)
+
+
+def _middle(values: list[list[float]]) -> tuple[list[float], list[float], list[float]]:
+    columns = list(zip(*values, strict=True))
+    return [sum(c) / len(c) for c in columns], [min(c) for c in columns], [max(c) for c in columns]
+
+
+def _csv(curves: dict[str, list]) -> str:
+    lines = ["base,seed,t,clean,attacked,two_way,reading"]
+    for base, found in curves.items():
+        for seed, curve in enumerate(found):
+            for row in curve:
+                shares = (f"{row[key]['accuracy']:.6g}" for key in ("clean", "attacked", "two_way", "reading"))
+                lines.append(",".join([base, str(seed), f"{row['t']:g}", *shares]))
+    return "\n".join(lines) + "\n"
+
+
+PAPER = "arXiv 2505.18884"
+
+EXPERIMENTS = (
+    Experiment(
+        "lore-other", "Other perturbations, and interpretability",
+        f"{PAPER}: LORE also helps under Square, noise and corruptions, and its embeddings stay near their classes' prompts.", 20, run_other,
+    ),
+    Experiment("lore-timm", "A tower without texts", f"{PAPER}: LORE holds for image-only towers with a fixed linear head.", 15, run_timm),
+    Experiment("slider-lore", "The slider on a robust tower", "The slider t composes with LORE.", 10, run_slider_lore),
+)  # fmt: skip
