@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor import store
+from seaanchor.encoders.apart import check_classes_apart
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.text import overlong, warn_overlong
 from seaanchor.errors import SeaAnchorError
@@ -21,33 +22,47 @@ DEFAULT_TEMPLATES = ("a photo of a {}.",)
 AT_ONCE = 8192  # texts turned into tokens; they go through the tower in smaller lots
 
 
-def build_head(model: LoadedModel, class_names: Sequence[str], templates: Sequence[str] = DEFAULT_TEMPLATES, batch_size: int = AT_ONCE) -> Head:
+def build_head(
+    model: LoadedModel, class_names: Sequence[str], templates: Sequence[str] = DEFAULT_TEMPLATES, batch_size: int = AT_ONCE, *, classes: bool = True
+) -> Head:
     """Average the unit embeddings of each class over the templates, and normalise again (Radford et al. 2021, §3.1.4).
 
     Args:
         class_names: C distinct names.
         templates: prompts with one `{}` each.
         batch_size: texts turned into tokens at a time.
+        classes: whether the names are classes, which must differ in what the model reads of them; of other texts some may be cut to the same.
 
     Raises:
-        SeaAnchorError: the model has no text tower, fewer than two classes, a name given twice (capitals and spaces aside), no template, or one without `{}`.
+        SeaAnchorError: the model has no text tower, fewer than two classes, a name given twice (capitals and spaces aside) or cut to the same
+            tokens as another, no template, or one without `{}`.
     """
-    if model.encode_texts is None:
-        raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model for zero-shot classification", "choose an OpenCLIP or HF CLIP model")
     _check(class_names, templates)
+    return Head(F.normalize(class_means(model, class_names, templates, batch_size, apart=classes), dim=-1), model.logit_scale)
+
+
+def class_means(
+    model: LoadedModel, class_names: Sequence[str], templates: Sequence[str], batch_size: int = AT_ONCE, *, apart: bool = False
+) -> Tensor:
+    """The mean over the templates of each class's unit embeddings (C, D), from the cache where it has them; its length tells how far they agree.
+
+    Raises:
+        SeaAnchorError: the model has no text tower, or classes that must be told `apart` are cut to the same tokens.
+    """
 
     def texts() -> list[str]:
         return [template.replace("{}", name) for name in class_names for template in templates]
 
     def compute() -> store.Entry:
         unit_ND = F.normalize(_encode(model, texts(), batch_size), dim=-1)
-        mean_CD = unit_ND.view(len(class_names), len(templates), -1).mean(1)
-        return {"weight": F.normalize(mean_CD, dim=-1), "cut": _cut(model, texts())}
+        return {"mean": unit_ND.view(len(class_names), len(templates), -1).mean(1), "cut": _cut(model, texts())}
 
-    found = _recall("heads", model, [list(class_names), list(templates)], compute)
-    if (cut := found["cut"]).numel() and model.text_limit is not None:  # told whenever such a classifier is built
+    found = _recall("classes", model, [list(class_names), list(templates)], compute)
+    if (cut := found["cut"]).numel() and model.text_limit is not None:  # told whenever such texts are asked for
+        if apart:
+            check_classes_apart(model.text_limit, class_names, templates)
         warn_overlong(len(cut), len(class_names) * len(templates), texts()[int(cut[0])], model.text_limit)
-    return Head(found["weight"].to(model.encoder.mean.device), model.logit_scale)
+    return found["mean"].to(model.encoder.mean.device)
 
 
 def embed_texts(model: LoadedModel, texts: Sequence[str], batch_size: int = AT_ONCE) -> Tensor:
@@ -56,14 +71,14 @@ def embed_texts(model: LoadedModel, texts: Sequence[str], batch_size: int = AT_O
     Raises:
         SeaAnchorError: the model has no text tower.
     """
-    if model.encode_texts is None:
-        raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model", "choose an OpenCLIP or HF CLIP model")
     found = _recall("texts", model, list(texts), lambda: {"unit": F.normalize(_encode(model, texts, batch_size), dim=-1)})
     return found["unit"].to(model.encoder.mean.device)
 
 
 def _recall(kind: str, model: LoadedModel, asked: list, compute: Callable[[], store.Entry]) -> store.Entry:
     """From the cache, where the model tells what its texts depend on."""
+    if model.encode_texts is None:
+        raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model for zero-shot classification", "choose an OpenCLIP or HF CLIP model")
     if model.text_identity is None or store.location() is None or (identity := model.text_identity()) is None:
         return compute()
     return store.recall(kind, lambda: [store.code(sys.modules[__name__]), identity, asked], compute)

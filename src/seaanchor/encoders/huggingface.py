@@ -52,7 +52,10 @@ def load_hf(name: str, image_size: int | None = None) -> LoadedModel:
 
     tower = _VisionTower(model.vision_model, model.visual_projection)
     encoder = Encoder(tower, vision.image_size, model.config.projection_dim, mean, std).eval()
-    limit = TextLimit(longest, lambda text: len(tokenizer(text, truncation=False, verbose=False)["input_ids"]))
+    limit = TextLimit(
+        longest, lambda text: len(tokenizer(text, truncation=False, verbose=False)["input_ids"]),
+        lambda texts: tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"],
+    )  # fmt: skip
     export = {"tokenizer": tokenizer, "mean": mean, "std": std}
     return LoadedModel(
         name, "hf", encoder, model, model.logit_scale.exp().item(), encode_texts, export, limit,

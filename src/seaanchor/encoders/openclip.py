@@ -61,7 +61,7 @@ def _text_limit(tokenizer: Any) -> TextLimit:
         clean = getattr(tokenizer, "clean_fn", str)
         return len(inner(clean(text), truncation=False, verbose=False)["input_ids"]) + (getattr(tokenizer, "tokenizer_mode", "") == "clips")
 
-    return TextLimit(tokenizer.context_length, count)
+    return TextLimit(tokenizer.context_length, count, lambda texts: tokenizer(list(texts)).tolist())
 
 
 class _Pooled(nn.Module):

@@ -19,10 +19,12 @@ LOT_ELSEWHERE = 32_768
 
 @dataclass(frozen=True)
 class TextLimit:
-    """How many tokens a text tower reads, and how many a text has before its tokenizer cuts it, start and end token included."""
+    """How many tokens a text tower reads, how many a text has before its tokenizer cuts it, start and end token included, and which tokens are
+    left of texts then."""
 
     tokens: int
     count: Callable[[str], int]
+    read: Callable[[Sequence[str]], list[list[int]]]
 
 
 def overlong(texts: Sequence[str], limit: TextLimit) -> list[int]:
