@@ -269,3 +269,18 @@ def test_a_sweep_looks_at_its_evaluation_before_it_trains(run, tmp_path, flags, 
     data = [] if "--data" in flags else ["--data", "photos-mini"]
     code, _, errors = run("sweep", "dpo-tiny", "--vary", "objective.beta=0.1", "--output", str(tmp_path / "sweep"), *data, *flags)
     assert code == 2 and found in errors and not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize("command", [["train"], ["sweep", "dpo", "--data", "photos-mini", "--vary", "lr=1e-4"]], ids=["train", "sweep"])
+def test_two_sizes_on_the_command_line_are_taken_and_judged_by_us(run, command, tmp_path):
+    arguments = [*(command if len(command) > 1 else ["train", "dpo"]), "--output", tmp_path / "run", "--perturbation.sizes"]
+    code, _, errors = run(*arguments, "0.3", "0.1")
+    assert code == 2 and "perturbation.sizes is (0.3, 0.1)" in errors and "0.09 0.18" in errors
+    code, _, errors = run(*arguments, "0.1", "0.3", "--val-data", "a", "b")
+    assert code == 2 and "evaluation while training without eval_every" in errors, "both sizes and both sets are taken"
+
+
+@pytest.mark.parametrize(("name", "recipe"), [("cross_entropy", "typographic-ce"), ("cross-entropy", "typographic-ce"), ("embedding_distance", "fare")])
+def test_the_name_of_an_objective_leads_to_its_recipe(run, name, recipe):
+    code, _, errors = run("train", name)
+    assert code == 2 and f"did you mean {recipe}?" in errors

@@ -45,6 +45,8 @@ def test_mistakes_end_with_one_error_and_code_2(run, image_folder, tmp_path):
     one = tmp_path / "one" / "apple"
     one.mkdir(parents=True)
     (one / "0.jpg").write_bytes((image_folder / "apple" / "0.jpg").read_bytes())
+    (tmp_path / "lettered").mkdir()
+    (tmp_path / "lettered" / "label=apple_text=zebra_0.png").write_bytes((image_folder / "apple" / "0.jpg").read_bytes())
     for arguments, found in (
         (["data", "inspect", tmp_path / "bad.jsonl"], "line 1 is not JSON"),
         (["data", "import", tmp_path / "none" / "set", "--output", tmp_path / "out"], "could not be read"),
@@ -52,6 +54,9 @@ def test_mistakes_end_with_one_error_and_code_2(run, image_folder, tmp_path):
         (["data", "pairs", "--data", "emoji-people", "--output", tmp_path / "file" / "x.jsonl"], "could not be written"),
         (["attack", "typographic", "--data", tmp_path / "one", "--output", tmp_path / "out"], "1 class name"),
         (["attack", "typographic", "--data", image_folder, "--output", tmp_path / "file"], "is a file"),
+        (["attack", "typographic", "--data", image_folder, "--output", tmp_path / "out", "--image-size", "0"], "--image-size 0"),
+        (["attack", "typographic", "--data", image_folder, "--output", tmp_path / "out", "--image-size", "8"], "--image-size 8"),
+        (["attack", "typographic", "--data", tmp_path / "lettered", "--output", tmp_path / "out"], "images that carry a word already"),
         (["train", "tecoa", "--model", "seaanchor-tiny", "--train-data", tmp_path / "one", "--output", tmp_path / "run"], "a class list of 1"),
     ):  # fmt: skip
         code, _, errors = run(*arguments)

@@ -36,7 +36,7 @@ def train(
     /,
     *,
     dry_run: bool = False,
-    config: Annotated[RunConfig, Parameter(name="*")] = RunConfig(),  # noqa: B008 (frozen)
+    config: Annotated[RunConfig, Parameter(name="*", consume_multiple=True)] = RunConfig(),  # noqa: B008 (frozen)
 ) -> None:
     """Train, then export to OUTPUT/export.
 
@@ -201,7 +201,8 @@ def _recipe(name: str) -> dict:
         return to_dict(RECIPES[name]())
     if name.endswith((".yaml", ".yml")):
         return to_dict(from_dict(RunConfig, read_yaml(Path(name))))
-    near = get_close_matches(name, RECIPES, n=1, cutoff=0.4)
+    plain = name.lower().replace("-", "_")
+    near = [recipe for recipe, make in RECIPES.items() if make().objective.kind == plain] or get_close_matches(name, RECIPES, n=1, cutoff=0.4)
     change = f"did you mean {near[0]}?" if near else "see `seaanchor recipes ls`"
     raise SeaAnchorError(f"no recipe is called {name!r}", f"one of {', '.join(RECIPES)}, or a .yaml file", change)
 

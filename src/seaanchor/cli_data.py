@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from seaanchor.data.preferences import Tally
 
 attack_app = App(name="attack", help="Write attacked images to a folder.")
+SMALLEST = 16  # pixels, of an image to draw a word on
 data_app = App(name="data", help="Look at data, and make preference data.")
 
 
@@ -46,7 +47,12 @@ def typographic(
     from seaanchor.data.sources import open_images
     from seaanchor.perturbations.typographic import Typographic
 
+    if image_size < SMALLEST:
+        raise SeaAnchorError(f"--image-size {image_size}", f"at least {SMALLEST}, or no word fits an image", "give the input size of the models to be attacked")
     images = open_images(data, class_names)
+    if images.pairs is not None:
+        found = f"{data} holds {'images that carry a word already' if images.labels is not None else 'preferences'}"
+        raise SeaAnchorError(found, "clean images in class folders", "name those the words were drawn on, or evaluate this folder as it is")
     attack = Typographic(images.class_names or (), words, fonts, sizes, variants, seed)
     written, skipped = write_typographic(images, attack, image_size, output)
     print(f"{written} images written to {output}{'; ' + skipped if skipped else ''}")
@@ -145,7 +151,8 @@ def import_(
     kinds = done.tally
     print(f"{sum(done.kinds.values())} preferences written to {output / FILE}: {_kinds(kinds)}; {done.pictures} pictures in {output / 'images'}")
     if done.left_out:
-        print(f"{done.left_out} rows left out: {'; '.join(done.reasons)}{' ...' if done.left_out > len(done.reasons) else ''}")
+        total = done.left_out + sum(done.kinds.values())
+        print(f"{done.left_out} of {total} rows are no preferences and were skipped ({'; '.join(done.reasons)})")
     if not kinds.one_sided:
         recipe = "dpo" if kinds.desirable == kinds.undesirable == 0 else "kto"
         print(f"train on them: seaanchor train {recipe} --train-data {output / FILE} --perturbation.kind none")

@@ -28,7 +28,7 @@ def sweep(
     sizes: tuple[float, float] = (20 / 224, 40 / 224),
     x: str | None = None,
     y: str | None = None,
-    config: Annotated[RunConfig, Parameter(name="*")] = RunConfig(),  # noqa: B008 (frozen)
+    config: Annotated[RunConfig, Parameter(name="*", consume_multiple=True)] = RunConfig(),  # noqa: B008 (frozen)
 ) -> None:
     """Train a recipe with other settings, evaluate every run, and draw their front; killed, it goes on where it was.
 

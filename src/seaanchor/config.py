@@ -88,7 +88,7 @@ class PerturbationConfig:
     """typographic: class names that may be drawn, by their number."""
     fonts: Literal["train", "unseen"] = "train"
     """typographic: which shipped fonts."""
-    sizes: tuple[float, ...] = (20 / 224, 40 / 224)
+    sizes: tuple[float, float] = (20 / 224, 40 / 224)
     """typographic: smallest and largest glyph height as a share of the image's side."""
     variants: int = 0
     """typographic: different drawings of each image; 0 draws anew each time."""

@@ -227,4 +227,6 @@ def subset(images: ImageList, limit: int, seed: int) -> ImageList:
     return replace(images, paths=tuple(images.paths[i] for i in chosen), labels=labels, pairs=pairs)
 
 
-__all__ = ["FolderDataset", "ImageList", "Loss", "SkipLog", "batches", "chosen_batches", "collate", "list_images", "read_class_names", "subset", "training_order"]
+__all__ = [
+    "FolderDataset", "ImageList", "Loss", "SkipLog", "batches", "chosen_batches", "collate", "list_images", "read_class_names", "subset", "training_order",
+]  # fmt: skip
