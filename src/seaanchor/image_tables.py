@@ -3,8 +3,9 @@
 Legend: N images, V variants, D embedding dimension.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
 from seaanchor.data.identity import identity_of, still_unreadable
 from seaanchor.embedded import EmbeddingTable, embed_drawings
 from seaanchor.encoders.cache import embed_all
-from seaanchor.encoders.encoder import Encoder, Family, Reference
+from seaanchor.encoders.encoder import Encoder, Family, LoadedModel, Reference
 from seaanchor.encoders.identity import image_side
 from seaanchor.parts import Batch, Perturbation
 from seaanchor.perturbations import typographic
@@ -44,6 +45,41 @@ def clean_table(reference: Reference, family: Family, images: ImageList, batch_s
         return still_unreadable(dataset, entry["read"], SkipLog(images))
 
     return store.recall(CLEAN, lambda: describe(reference.encoder, family, images), compute, accept)["embedding"].to(device)
+
+
+def clean_rows(
+    model: LoadedModel, dataset: FolderDataset, compute: Callable[[], dict[str, Tensor] | None], first: bool, agree: Callable[[Any], Any]
+) -> dict[str, Tensor] | None:
+    """The same as columns without the images that could not be read: `index` (M,) in order and `embedding` (M, D).
+
+    Args:
+        model: whose encoder it is, which lies where it computes.
+        dataset: the images.
+        compute: the columns, by all processes together; None in all but the first.
+        first: whether this is the first process, which alone looks into the cache.
+        agree: a value → the first process's.
+
+    Returns:
+        None in all processes but the first.
+    """
+
+    def described() -> list[object] | None:
+        return describe(model.encoder, model.family, dataset.images) if first and store.location() is not None else None
+
+    before = described()
+    entry = None if before is None else store.read(CLEAN, store.key(before))
+    if entry is not None and not still_unreadable(dataset, entry["read"], SkipLog(dataset.images)):
+        entry = None
+    if agree(entry is not None):
+        return None if entry is None else {"index": (index := entry["read"].nonzero().flatten()), "embedding": entry["embedding"][index]}
+    table = compute()
+    if table is not None and before is not None and described() == before:
+        embedding_ND = torch.zeros(len(dataset), table["embedding"].shape[1])
+        embedding_ND[table["index"]] = table["embedding"]
+        read_N = torch.zeros(len(dataset), dtype=torch.bool)
+        read_N[table["index"]] = True
+        store.write(CLEAN, store.key(before), {"embedding": embedding_ND, "read": read_N})
+    return table
 
 
 def drawn_table(

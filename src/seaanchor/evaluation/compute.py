@@ -21,6 +21,7 @@ from seaanchor.evaluation.subjects import listing
 from seaanchor.evaluation.suites import SUITES
 from seaanchor.evaluation.summary import rounded, summarise, summarise_captioned
 from seaanchor.evaluation.zeroshot import accuracy_rows, classifier, outcomes
+from seaanchor.image_tables import clean_rows
 from seaanchor.parts import Batch, frozen
 from seaanchor.perturbations.classification import Logits
 
@@ -94,14 +95,20 @@ def _own(name: str, table: Table) -> Table:
 
 
 def _embeddings(name: str, model: LoadedModel, images: ImageList, work: Work) -> Table | None:
-    """Clean embeddings of a list of images."""
+    """Clean embeddings of a list of images, from the cache where it has them; in the first process only."""
+    dataset = FolderDataset(images, model.encoder.image_size)
 
     def measure(batch: Batch) -> Table:
-        label = {} if batch.label_B is None else {"label": batch.label_B}
-        return label | {"embedding": embed(model, batch)}
+        return {"embedding": embed(model, batch)}
 
-    collected = collect(f"{name} images of {model.name}", name, FolderDataset(images, model.encoder.image_size), measure, work)
-    return None if collected is None else collected[0]
+    def compute() -> Table | None:
+        collected = collect(f"{name} images of {model.name}", name, dataset, measure, work)
+        return None if collected is None else collected[0]
+
+    table = clean_rows(model, dataset, compute, work.ranks.first, work.ranks.agree)
+    if table is None or images.labels is None:
+        return table
+    return table | {"label": torch.tensor(images.labels)[table["index"]]}
 
 
 def _reference_embeddings(bench: Bench, work: Work, shelf: Shelf) -> Table | None:

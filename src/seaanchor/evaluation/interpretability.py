@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.encoders.encoder import LoadedModel
-from seaanchor.errors import SeaAnchorError
+from seaanchor.encoders.head import AT_ONCE, class_means
 
 
 def openai_templates() -> tuple[str, ...]:
@@ -21,7 +21,7 @@ def openai_templates() -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def mean_prompts(model: LoadedModel, class_names: Sequence[str], templates: Sequence[str] | None = None, batch_size: int = 512) -> Tensor:
+def mean_prompts(model: LoadedModel, class_names: Sequence[str], templates: Sequence[str] | None = None, batch_size: int = AT_ONCE) -> Tensor:
     """The mean of each class's unit prompt embeddings (C, D), not normalised again.
 
     A cosine is linear in either unit vector: the mean cosine with T prompts is the dot product with their mean, so no more than
@@ -29,21 +29,12 @@ def mean_prompts(model: LoadedModel, class_names: Sequence[str], templates: Sequ
 
     Args:
         templates: with one `{}` each; the 80 of `openai_templates` by default.
-        batch_size: texts encoded at a time, rounded to whole classes.
+        batch_size: texts turned into tokens at a time.
 
     Raises:
         SeaAnchorError: the model has no text tower.
     """
-    if model.encode_texts is None:
-        raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model", "choose an OpenCLIP or HF CLIP model")
-    templates = openai_templates() if templates is None else templates
-    at_once = max(1, batch_size // len(templates))
-    means = []
-    for start in range(0, len(class_names), at_once):
-        names = class_names[start : start + at_once]
-        unit = F.normalize(model.encode_texts([template.replace("{}", name) for name in names for template in templates]).float(), dim=-1)
-        means.append(unit.view(len(names), len(templates), -1).mean(1))
-    return torch.cat(means)
+    return class_means(model, class_names, openai_templates() if templates is None else templates, batch_size)
 
 
 def evaluate_interpretability(image_ND: Tensor, label_N: Tensor, mean_CD: Tensor, chunk: int = 4096) -> dict[str, float]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from seaanchor.data.folder import ImageList
 from seaanchor.data.people import GENDERS, caption
 from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.head import embed_texts
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import inside
 from seaanchor.evaluation.bench import Bench, Seen, Suite, Tables
@@ -81,16 +82,13 @@ def _people(bench: Bench) -> None:
 
 def people_texts(model: LoadedModel, images: ImageList, templates: tuple[str, ...]) -> tuple[list[str], Tensor, Tensor, Tensor, Tensor]:
     """Roles, each image's role and gender, and embeddings of the gendered (R, 2, D) and neutral (R, D) captions."""
-    if model.encode_texts is None:
-        raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model", "choose another model")
     names = images.class_names or ()
     roles = [name.split(" ", 1)[1] for name in names[:: len(GENDERS)]]
     label_N = torch.tensor(images.labels)
 
     def encode(texts: list[str]) -> Tensor:
         prompts = [template.replace("{}", text) for text in texts for template in templates]
-        unit = F.normalize(model.encode_texts(prompts).float().cpu(), dim=-1)  # type: ignore[misc] # checked above
-        return unit.view(len(texts), len(templates), -1).mean(1)
+        return embed_texts(model, prompts).cpu().view(len(texts), len(templates), -1).mean(1)
 
     caption_RGD = encode([caption(gender, role) for role in roles for gender in GENDERS]).view(len(roles), len(GENDERS), -1)
     return roles, label_N // len(GENDERS), label_N % len(GENDERS), caption_RGD, encode([caption("person", role) for role in roles])
