@@ -8,29 +8,30 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from seaanchor.adapters.linear_map import LinearMap
 from seaanchor.config import DRAWN, PREFERENCE, RunConfig, check, needs_classes, needs_head
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, chosen_batches, subset, training_order
+from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, chosen_batches, subset, training_order
 from seaanchor.data.preferences import tally
 from seaanchor.data.sources import open_images
-from seaanchor.embedded import EmbeddingTable, Identity, StoredDrawings, embed_drawings
-from seaanchor.encoders.cache import embed_all
+from seaanchor.embedded import EmbeddingTable, Identity, StoredDrawings
+from seaanchor.encoders.apart import check_pairs_apart
 from seaanchor.encoders.encoder import LoadedModel, Reference, fingerprint
 from seaanchor.encoders.head import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
+from seaanchor.image_tables import clean_table, drawn_table
 from seaanchor.method import Method
 from seaanchor.parts import Batch, Head, Preference, Targets
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.recipes import assemble
 from seaanchor.sharing import Deal
 
-CACHE_LIMIT = 2e9  # bytes of reference embeddings kept in memory
+CACHE_LIMIT = 4e9  # bytes of reference embeddings at hand; ImageNet's of a ViT-B/32 are 2.6e9
 PATIENCE = timedelta(minutes=30)  # a process waits for another at most so long
 
 
@@ -109,7 +110,10 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     if needs_classes(config):
         _check_labels(config, images)
     if needs_head(config):
-        head = build_head(model, images.class_names or (), config.templates if images.labels is not None or images.pairs is None else ("{}",))
+        texts = images.labels is None and images.pairs is not None
+        head = build_head(model, images.class_names or (), ("{}",) if texts else config.templates, classes=not texts)
+        if texts and model.text_limit is not None:
+            check_pairs_apart(model.text_limit, images.class_names or (), images.pairs or (), config.train_data)
     method = assemble(config, model.encoder.dim, images.class_names or ())
     for part in getattr(method.perturbation, "links", (method.perturbation,)):
         if isinstance(part, Typographic):
@@ -157,11 +161,9 @@ def _check_pairs(config: RunConfig, holds: str, images: ImageList) -> None:
 
 def _on_embeddings(setup: Setup, device: torch.device) -> Setup:
     """The same run on embeddings computed once: the map as policy, and the perturbation looked up."""
-    config, count, dim = setup.config, len(setup.images.paths), setup.model.encoder.dim
-    dataset = FolderDataset(setup.images, setup.model.encoder.image_size)
-    skip_log = SkipLog(setup.images)
-    stream = batches(dataset, config.batch_size, workers=config.workers, order=None, skip_log=skip_log)
-    table = embed_drawings(setup.reference.to(device), stream, count, dim, setup.method.perturbation, device)
+    config, dim = setup.config, setup.model.encoder.dim
+    skip_log, reference = SkipLog(setup.images), cast(Reference, setup.reference.to(device))
+    table = drawn_table(reference, setup.model.family, setup.images, setup.method.perturbation, config.batch_size, config.workers, device, skip_log)
     if summary := skip_log.summary():
         print(summary, flush=True)
     if not bool(table.read_N.any()):
@@ -229,9 +231,8 @@ def reference_cache(setup: Setup, accelerator) -> Tensor | None:
     """All reference embeddings (N, D), or None where `caches_reference` says that they do not pay."""
     if not caches_reference(setup, accelerator.num_processes):
         return None
-    dataset = FolderDataset(setup.images, setup.model.encoder.image_size)
-    stream = batches(dataset, setup.config.batch_size, workers=setup.config.workers, order=None, skip_log=SkipLog(setup.images))
-    return embed_all(setup.reference, stream, len(setup.images.paths), accelerator.device)
+    config, family = setup.config, setup.model.family
+    return clean_table(cast(Reference, setup.reference), family, setup.images, config.batch_size, config.workers, accelerator.device)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
