@@ -4,11 +4,11 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.experiments import anchoring, beyond, lore, others, preference, sliders
+from seaanchor.experiments import anchoring, beyond, gradients, lore, others, preference, sliders
 from seaanchor.experiments.experiment import Bench, Experiment, write_section
 
 EXPERIMENTS: dict[str, Experiment] = {
-    e.name: e for group in (preference, sliders, lore, others, beyond, anchoring) for e in group.EXPERIMENTS
+    e.name: e for group in (preference, sliders, gradients, lore, others, beyond, anchoring) for e in group.EXPERIMENTS
 }  # fmt: skip
 
 

@@ -1,0 +1,126 @@
+"""Experiment: what DPO, IPO and KTO weigh, image by image, while they train.
+
+Legend: B probe images, D embedding dimension.
+"""
+
+from dataclasses import dataclass, replace
+from statistics import mean
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seaanchor.checkpoint import write_atomic
+from seaanchor.config import RunConfig
+from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.experiments.experiment import Bench, Experiment, Section
+from seaanchor.experiments.figures import Series, panels
+from seaanchor.objectives.preference import preference_margin
+from seaanchor.parts import Batch, Embeddings, Targets
+from seaanchor.prepare import Setup, batch_stream, make_targets, prepare, start_accelerator
+from seaanchor.recipes import dpo_tiny, ipo_tiny, kto_tiny
+from seaanchor.step import set_learning_rate, train_step
+from seaanchor.train import make_moving
+
+PASSES, EVERY, PROBED = 6, 6, 200
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of every probe image (B,): norm of the objective's gradient to the unit embedding, margin h, and whether the drawn word still wins over the object."""
+
+    batch: int
+    gradient_B: Tensor
+    margin_B: Tensor
+    fooled_B: Tensor
+
+    @property
+    def spent_on_fooled(self) -> float:
+        """Share of all gradient that goes to images whose word still wins."""
+        return (self.gradient_B[self.fooled_B].sum() / self.gradient_B.sum()).item()
+
+    @property
+    def spent_on_tenth(self) -> float:
+        """Share that goes to the tenth of the images with the largest gradients."""
+        return (self.gradient_B.topk(max(1, len(self.gradient_B) // 10)).values.sum() / self.gradient_B.sum()).item()
+
+
+def weigh(setup: Setup, clean: Batch, perturbed: Batch, targets: Targets, batch: int) -> Weights:
+    """The gradient of the objective, anchor left out, at fixed lettered images."""
+    encoder, head, pair = setup.policy, targets.head, perturbed.preference
+    if head is None or pair is None or targets.reference_perturbed_BD is None:
+        raise ValueError("a preference method has head, pairs and reference embeddings of the lettered images")
+    was_training = encoder.training
+    encoder.eval()
+    with torch.no_grad():
+        perturbed_BD, clean_BD = encoder(perturbed.pixels_BCHW).float(), encoder(clean.pixels_BCHW).float()
+    encoder.train(was_training)
+    unit_BD = F.normalize(perturbed_BD, dim=-1).requires_grad_()
+    loss_B = setup.method.objective(Embeddings(unit_BD, clean_BD), targets)  # cosines see no length, so the unit embedding stands for the raw one
+    (gradient_BD,) = torch.autograd.grad(loss_B.sum(), unit_BD)
+    now, before = head(unit_BD.detach()), head(targets.reference_perturbed_BD)
+    chosen, rejected = ([logits.gather(1, text_B[:, None]).squeeze(1) for logits in (now, before)] for text_B in (pair.chosen_B, pair.rejected_B))
+    return Weights(batch, gradient_BD.norm(dim=-1), preference_margin(chosen[0], rejected[0], chosen[1], rejected[1]), rejected[0] > chosen[0])
+
+
+def watch(config: RunConfig) -> list[Weights]:
+    """Train as `seaanchor train` does, and weigh the same lettered photos every few batches."""
+    accelerator, setup = start_accelerator("cpu"), prepare(config)
+    moving = make_moving(setup, accelerator, None)
+    few = subset(setup.images, PROBED, 0)
+    clean = next(iter(batches(FolderDataset(few, setup.model.encoder.image_size), PROBED, workers=0, order=None, skip_log=SkipLog(few))))
+    perturbed = setup.method.perturb(setup.policy, clean, make_targets(setup, clean, None), torch.Generator().manual_seed(0))
+    targets = setup.method.complete(make_targets(setup, clean, None), perturbed, setup.reference)
+    seen = [weigh(setup, clean, perturbed, targets, 0)]
+    stream = batch_stream(setup, 0, 0, 1, SkipLog(setup.images))
+    for step in range(setup.total_steps):
+        batch = next(stream)
+        set_learning_rate(moving.optimizer, config, step, setup.total_steps)
+        train_step(setup.method, moving, accelerator, batch, make_targets(setup, batch, None), config, step, setup.reference)
+        if (step + 1) % EVERY == 0:
+            seen.append(weigh(setup, clean, perturbed, targets, step + 1))
+    return seen
+
+
+def run_gradients(bench: Bench) -> Section:
+    """Per-image gradients of the three preference losses over training."""
+    curves: dict[str, list[list[Weights]]] = {}
+    for name, recipe in (("DPO", dpo_tiny()), ("IPO", ipo_tiny()), ("KTO", kto_tiny())):
+        for seed in bench.seeds:
+            print(f"{name}, seed {seed}", flush=True)
+            curves.setdefault(name, []).append(watch(replace(recipe, epochs=PASSES, average="none", seed=seed, device="cpu")))
+    reads = {
+        "median gradient, of the start's": lambda run, w: (w.gradient_B.median() / run[0].gradient_B.median()).item(),
+        "spent on images whose word wins, %": lambda run, w: 100 * w.spent_on_fooled,
+        "images whose word wins, %": lambda run, w: 100 * w.fooled_B.float().mean().item(),
+        "spent on a tenth of the images, %": lambda run, w: 100 * w.spent_on_tenth,
+        "mean margin h": lambda run, w: w.margin_B.mean().item(),
+    }
+    figure, lines, csv = [], [f"| | batch | {' | '.join(reads)} |", "|" + " --- |" * (len(reads) + 2)], [",".join(["objective", "batch", *reads])]
+    for title, read in reads.items():
+        series = []
+        for name, runs in curves.items():
+            columns = [[read(run, run[i]) for run in runs] for i in range(len(runs[0]))]
+            middle, low, high = ([pick(c) for c in columns] for pick in (mean, min, max))
+            series.append(Series(name, [w.batch for w in runs[0]], middle, low, high, marker=False))
+        figure.append((title, "batch", title, series))
+    for name, runs in curves.items():
+        for i, weights in enumerate(runs[0]):
+            cells = [mean(read(run, run[i]) for run in runs) for read in reads.values()]
+            csv.append(",".join([name, str(weights.batch), *(f"{c:.6g}" for c in cells)]))
+            if i in (0, 2, len(runs[0]) - 1):
+                lines.append(f"| {name} | {weights.batch} | " + " | ".join(f"{c:.3g}" for c in cells) + " |")
+    write_atomic(bench.output / "table.csv", "\n".join(csv) + "\n")
+    panels(figure[:3], bench.output / "figure.svg")
+    note = (
+        f"The recipes `dpo-tiny`, `ipo-tiny`, `kto-tiny` with {PASSES} passes; norm of the objective's gradient to each unit embedding, of {PROBED} "
+        f"training photos with one word drawn on each, the same throughout; mean over seeds {', '.join(map(str, bench.seeds))}.\n\n"
+    )
+    return Section(note + "\n".join(lines) + "\n\n![gradients over training](figure.svg)\n", ("figure.svg",))
+
+
+EXPERIMENTS = (
+    Experiment(
+        "po-gradients", "What each loss weighs", "arXiv 2411.08923: DPO and KTO weigh the images that are still wrong, IPO all alike.", 10, run_gradients
+    ),
+)
