@@ -30,6 +30,7 @@ def evaluate(
     sizes: tuple[float, float] = (20 / 224, 40 / 224),
     norm: Literal["linf", "l2"] = "linf",
     num_steps: int = 10,
+    attack_precision: Literal["fp32", "bf16"] = "fp32",
     num_queries: int = 1000,
     corruptions: Literal["core", "all"] = "core",
     samples: int | None = None,
@@ -71,6 +72,8 @@ def evaluate(
         Norm of the ball.
     num_steps
         Gradient steps of each attack; autoattack always takes its own 100.
+    attack_precision
+        Of the gradients that pgd, apgd-ce and apgd follow; bf16 is faster. Whether an image is fooled is judged in fp32.
     num_queries
         Queries of the Square attack.
     corruptions
@@ -102,14 +105,18 @@ def evaluate(
     )
     epsilons = tuple(sorted(parse_epsilon(e.strip(), norm) for e in epsilon.split(",")))
     from seaanchor.data.names import read_templates
-    from seaanchor.evaluation.attacks import AttackPlan
+    from seaanchor.evaluation.attacks import LOW_PRECISION, AttackPlan
     from seaanchor.evaluation.corruptions import CORE, KINDS
     from seaanchor.evaluation.run import Protocol, evaluate_all, output_of, require_sound
     from seaanchor.evaluation.typographic import TypographicPlan
     from seaanchor.report.table import print_results
 
     def plan(name: Any) -> AttackPlan:
-        return AttackPlan(name, norm, epsilons, {"square": num_queries, "autoattack": 100}.get(name, num_steps), seed)
+        steps, precision = {"square": num_queries, "autoattack": 100}.get(name, num_steps), attack_precision if name in LOW_PRECISION else "fp32"
+        return AttackPlan(name, norm, epsilons, steps, seed, precision)
+
+    if attack_precision != "fp32" and not set(wanted) & set(LOW_PRECISION):
+        raise SeaAnchorError(f"--attack-precision {attack_precision} without {', '.join(LOW_PRECISION)}", "an attack that may use it", "add one to --suite")
 
     protocol = Protocol(
         tuple(plan(name) for name in wanted if name in ATTACKS), read_templates(templates) if templates else (), samples, seed,

@@ -10,12 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.autoattack import autoattack_standard
 from seaanchor.evaluation.square import pyautoattack, square_attack
 from seaanchor.parts import Batch
 from seaanchor.perturbations.apgd import apgd_ce, apgd_targeted
 from seaanchor.perturbations.ball import Ball, Norm
-from seaanchor.perturbations.classification import AttackResult, Logits
+from seaanchor.perturbations.classification import AttackResult, Classifier, Logits, Precision
 from seaanchor.perturbations.pgd import pgd_attack
 
 AttackName = Literal["pgd", "apgd-ce", "apgd", "square", "autoattack", "embedding"]
@@ -40,6 +41,7 @@ STAGES: dict[str, tuple[Stage, ...]] = {
 (logits, pixels, labels, ball), and of num_steps, index_B and seed by name."""
 NEEDS_EXTRA = ("square", "autoattack")
 GRADIENT = ("pgd", "apgd-ce", "apgd", "autoattack")  # white boxes
+LOW_PRECISION = ("pgd", "apgd-ce", "apgd")  # may follow gradients of low precision; AutoAttack's standard version is a fixed thing, Square has none
 FEWEST_TARGETED = 4  # classes; the targeted DLR loss compares the third and fourth largest logits
 
 
@@ -53,6 +55,7 @@ class AttackPlan:
         epsilons: radii in pixel units, in any order; they are attacked from the smallest up.
         num_steps: gradient steps, or queries, of each attack.
         seed: of the random starts, which depend on the image and not on its batch.
+        precision: of the gradients that the attack follows; whether an image is fooled is judged in fp32 whatever it is.
     """
 
     name: AttackName
@@ -60,6 +63,7 @@ class AttackPlan:
     epsilons: tuple[float, ...]
     num_steps: int
     seed: int = 0
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,17 @@ def attack_survivors(logits: Logits, batch: Batch, standing_B: Tensor, plan: Att
     """Attack the images still standing.
 
     Args:
-        logits: pixels → (B, C).
+        logits: pixels → (B, C); where the plan's gradients are of low precision, with logits of such precision beside.
         batch: labelled images.
         standing_B: which of them are still classified correctly.
         plan: the attack.
         epsilon: its radius.
         skip_stages: how many stages of the attack these images have been through already.
+
+    Raises:
+        SeaAnchorError: the attack, or the classifier, has no low precision.
     """
+    follow = _followed(logits, plan)
     standing_B, sound_B = standing_B.clone(), torch.ones_like(standing_B)
     ball = Ball(plan.norm, epsilon)
     for stage in STAGES[plan.name][skip_stages:]:
@@ -104,10 +112,21 @@ def attack_survivors(logits: Logits, batch: Batch, standing_B: Tensor, plan: Att
         if stage is apgd_targeted and _num_classes(logits, batch) < FEWEST_TARGETED:
             continue
         clean, label_B = batch.pixels_BCHW[rows], batch.label_B[rows]  # type: ignore[index] # labelled
-        result = stage(logits, clean, label_B, ball, num_steps=plan.num_steps, index_B=batch.index_B[rows], seed=plan.seed)
+        result = stage(logits, clean, label_B, ball, num_steps=plan.num_steps, index_B=batch.index_B[rows], seed=plan.seed, **follow)
         standing_B[rows] = ~result.fooled_B
         sound_B[rows] &= inside(result.pixels_BCHW, clean, ball)
     return Survival(standing_B, sound_B)
+
+
+def _followed(logits: Logits, plan: AttackPlan) -> dict[str, Logits]:
+    """What a stage is told about whose gradients it follows."""
+    if plan.precision == "fp32":
+        return {}
+    if plan.name not in LOW_PRECISION:
+        raise SeaAnchorError(f"{plan.name} with gradients in {plan.precision}", f"one of {', '.join(LOW_PRECISION)}", "leave it at fp32")
+    if not isinstance(logits, Classifier) or logits.low is None:
+        raise SeaAnchorError(f"a classifier without logits in {plan.precision}", "a Classifier with `low`", "build it with `classifier(..., precision=...)`")
+    return {"follow": logits.low}
 
 
 def attack_all(logits: Logits, batch: Batch, correct_B: Tensor, plans: Sequence[AttackPlan]) -> dict[tuple[AttackPlan, float], Survival]:
@@ -131,7 +150,7 @@ def _same_beginning(plan: AttackPlan, before: Sequence[AttackPlan]) -> AttackPla
     """The longest plan already run whose stages this one begins with, at the same settings."""
 
     def settings(p: AttackPlan) -> tuple:
-        return p.norm, sorted(p.epsilons), p.num_steps, p.seed
+        return p.norm, sorted(p.epsilons), p.num_steps, p.seed, p.precision
 
     same = [p for p in before if settings(p) == settings(plan) and STAGES[p.name] == STAGES[plan.name][: len(STAGES[p.name])]]
     return max(same, key=lambda p: len(STAGES[p.name]), default=None)

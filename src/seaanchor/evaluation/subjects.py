@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from seaanchor.config import read_yaml
 from seaanchor.data.folder import ImageList, subset
@@ -14,7 +13,7 @@ from seaanchor.data.images import name_below, num_bytes
 from seaanchor.data.sources import NAMES as EMBEDDED_SETS
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import LoadedModel, fingerprint
-from seaanchor.encoders.head import DEFAULT_TEMPLATES, build_head
+from seaanchor.encoders.head import DEFAULT_TEMPLATES, build_head, embed_texts
 from seaanchor.encoders.load import ZOO, embedded_models, load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.bench import Bench, Protocol
@@ -22,6 +21,7 @@ from seaanchor.evaluation.retrieval import CAPTION_FILES, Captions, read_caption
 from seaanchor.evaluation.suites import SUITES
 from seaanchor.evaluation.zeroshot import classifier, labelled, on_device
 from seaanchor.parts import Head
+from seaanchor.perturbations.classification import Precision
 
 
 @dataclass(frozen=True)
@@ -115,25 +115,21 @@ def make_bench(subject: Subject, source: str, images: ImageList, captions: Capti
         SeaAnchorError: a class list that is too short or repeats itself, a model without a text tower, or a suite that model or images do not suit.
     """
     templates = protocol.templates or images.templates or DEFAULT_TEMPLATES
-    head = build_head(subject.model, images.class_names or (), templates) if captions is None else _caption_head(subject.model, captions)
+    if captions is None:
+        head = build_head(subject.model, images.class_names or (), templates)
+    else:
+        head = Head(embed_texts(subject.model, captions.texts), subject.model.logit_scale)
     head = on_device(head, device)
+    precision: Precision = "bf16" if any(plan.precision == "bf16" for plan in protocol.plans) else "fp32"
     wants = any("training" in SUITES[name].embeddings for name in protocol.suites)
     bench = Bench(
-        subject.model, subject.reference, head, classifier(subject.model, head, device), images, captions,
+        subject.model, subject.reference, head, classifier(subject.model, head, device, precision), images, captions,
         _training(source, protocol, images) if wants else None, templates, protocol.typographic, protocol.embedding, protocol.corruptions,
         subject.rho, protocol.seed, device, protocol.plans,
     )  # fmt: skip
     for name in protocol.suites:
         SUITES[name].check(bench)
     return bench
-
-
-@torch.no_grad()
-def _caption_head(model: LoadedModel, captions: Captions, at_once: int = 512) -> Head:
-    if model.encode_texts is None:
-        raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model", "choose an OpenCLIP or HF CLIP model")
-    chunks = [model.encode_texts(captions.texts[i : i + at_once]) for i in range(0, len(captions.texts), at_once)]
-    return Head(F.normalize(torch.cat(chunks).float(), dim=-1), model.logit_scale)
 
 
 def _training(source: str, protocol: Protocol, images: ImageList) -> ImageList:

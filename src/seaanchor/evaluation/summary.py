@@ -29,7 +29,7 @@ def summarise(model: LoadedModel, source: str, outcomes: Outcomes, lettered: boo
         "metrics": metrics, "language": "en", "clean": None if lettered else plain, **({"lettered": plain} if lettered else {}),
         "constant_predictor": count_C.max().item() / len(label_N),
         "robust": [
-            {"attack": plan.name, "epsilon": epsilon, "norm": plan.norm, "num_steps": plan.num_steps} | proportion(correct_N)
+            {"attack": plan.name, "epsilon": epsilon, "norm": plan.norm, "num_steps": plan.num_steps, "precision": plan.precision} | proportion(correct_N)
             for (plan, epsilon), correct_N in outcomes.attacked.items()
         ],
     }  # fmt: skip

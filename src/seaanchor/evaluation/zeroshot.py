@@ -13,6 +13,7 @@ from torch import Tensor
 from seaanchor.config import RunConfig, parse_epsilon
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
+from seaanchor.encoders.copies import folded, in_precision
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.head import build_head
 from seaanchor.errors import SeaAnchorError
@@ -20,7 +21,7 @@ from seaanchor.evaluation.attacks import AttackPlan, attack_all, fallback
 from seaanchor.evaluation.rows import Table, to_device
 from seaanchor.evaluation.typographic import TypographicPlan, evaluate_typographic
 from seaanchor.parts import Batch, Head, frozen
-from seaanchor.perturbations.classification import Logits
+from seaanchor.perturbations.classification import Classifier, Logits, Precision
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def outcomes(table: Table, plans: Sequence[AttackPlan]) -> Outcomes:
 
 
 def _column(plan: AttackPlan, epsilon: float, what: str) -> str:
-    return f"{plan.name} {plan.norm} {plan.num_steps} {plan.seed} {epsilon!r} {what}"
+    low = "" if plan.precision == "fp32" else f" {plan.precision}"
+    return f"{plan.name} {plan.norm} {plan.num_steps} {plan.seed}{low} {epsilon!r} {what}"
 
 
 def evaluate_stream(logits: Logits, stream: Iterable[Batch], plans: Sequence[AttackPlan]) -> Outcomes:
@@ -87,10 +89,20 @@ def on_device(head: Head, device: torch.device) -> Head:
     return Head(head.weight_CD.to(device), head.logit_scale)
 
 
-def classifier(model: LoadedModel, head: Head, device: torch.device) -> Logits:
-    """Pixels → logits of the zero-shot classifier, in fp32."""
-    encoder, head = model.encoder.to(device).eval(), on_device(head, device)
-    return lambda pixels_BCHW: head(encoder(pixels_BCHW).float())
+def classifier(model: LoadedModel, head: Head, device: torch.device, precision: Precision = "fp32") -> Classifier:
+    """Pixels → logits of the zero-shot classifier, by a frozen tower that an attack can ask fast: batch normalisation is folded into convolutions.
+
+    Args:
+        model, head: tower and class embeddings; the tower is put on the device, in eval mode.
+        device: where they run.
+        precision: with `bf16`, logits of that precision are there as well, whose gradients an attack may follow. fp32 judges.
+    """
+    head = on_device(head, device)
+    encoder = folded(model.encoder.to(device).eval())
+    embed_low = None if precision == "fp32" else in_precision(encoder, torch.bfloat16)
+    return Classifier(
+        lambda pixels_BCHW: head(encoder(pixels_BCHW).float()), None if embed_low is None else lambda pixels_BCHW: head(embed_low(pixels_BCHW))
+    )
 
 
 def labelled(source: str, class_names: Path | None, samples: int | None, seed: int) -> ImageList:

@@ -143,7 +143,8 @@ def _robust(result: dict[str, Any]) -> Iterator[Measure]:
         plan = plans.get(row["attack"], {}) | row  # the first format has norm and steps in the plan alone
         unit = "queries" if row["attack"] == "square" else "steps"
         steps = f", {plan['num_steps']} {unit}" if plan.get("num_steps") is not None else ""
-        group = f"{ATTACKS.get(row['attack'], row['attack'])}{steps}, {ball_text(plan.get('norm'))}"
+        low = "" if plan.get("precision", "fp32") == "fp32" else f", gradients in {plan['precision']}"
+        group = f"{ATTACKS.get(row['attack'], row['attack'])}{steps}{low}, {ball_text(plan.get('norm'))}"
         yield Measure("robust", group, f"ε = {radius(row['epsilon'])}", proportion(row), attack=row["attack"], epsilon=row["epsilon"])
 
 
