@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+SHOWN = {"clean_distance": "clean distance", "kl": "KL", "orthogonality": "‖WWᵀ − 1‖"}
+
 
 class Progress:
     """Shows log rows: a live line on a terminal, plain lines elsewhere.
@@ -29,10 +31,11 @@ class Progress:
             return
         done = row["step"] - self.first
         left = (time.monotonic() - self.started) / done * (self.total - row["step"])
-        text = f"{row['step']:>6}/{self.total}  adv {row['adversarial_loss']:.3f}  clean {row['clean_distance']:.3f}"
-        text += f" (ρ {row['rho']:g}, {row['violation_rate']:.0%} above)"
-        if "multiplier" in row:
-            text += f"  λ {row['multiplier']:.2f}"
+        text = f"{row['step']:>6}/{self.total}  loss {row['adversarial_loss']:.3f}"
+        for key, name in SHOWN.items():
+            text += f"  {name} {row[key]:.3f}" if key in row else ""
+        if "multiplier" in row:  # only then ρ binds
+            text += f"  {row['violation_rate']:.0%} above ρ {row['rho']:g}  λ {row['multiplier']:.2f}"
         text += f"  {row['images_per_s']:.0f} img/s  {duration(left)} left"
         if sys.stdout.isatty():
             print(f"\r\033[K{text}", end="\n" if row["step"] == self.total else "", flush=True)

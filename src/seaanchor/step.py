@@ -113,7 +113,8 @@ def _detached(terms: LossTerms) -> LossTerms:
     constraint = terms.anchor.constraint
     if constraint is not None:
         constraint = Constraint(constraint.distance_B.detach(), constraint.bound_B)
-    return LossTerms(terms.objective_B.detach(), replace(terms.anchor, loss_B=terms.anchor.loss_B.detach(), constraint=constraint))
+    adapter = None if terms.adapter is None else terms.adapter.detach()
+    return LossTerms(terms.objective_B.detach(), replace(terms.anchor, loss_B=terms.anchor.loss_B.detach(), constraint=constraint), adapter)
 
 
 @torch.no_grad()
@@ -137,7 +138,8 @@ def _record(parts: Sequence[Part], seen: Sequence[LossTerms], constraints: Seque
             multipliers.append(multiplier_B)
     objective_B = torch.cat([seen[i].objective_B for i in counting] or [seen[0].objective_B[:0]])
     constraint = Constraint(torch.cat(distances), torch.cat(bounds)) if distances else None
-    return StepRecord(objective_B, constraint, torch.cat(multipliers) if multipliers else None)
+    adapter = seen[0].adapter  # of the weights, whatever the images
+    return StepRecord(objective_B, constraint, torch.cat(multipliers) if multipliers else None, None if adapter is None else adapter.reshape(1))
 
 
 def training_forward(policy: nn.Module, precision: str) -> Encode:

@@ -134,7 +134,7 @@ def _loop(
         if log_now:
             record, now_BD, reference_BD = gathered(together, [record, now_BD, reference_BD])
             if main:
-                row = {"step": step, "lr": lr} | measure(record, now_BD, reference_BD, config.anchor.rho) | clock.read(1)
+                row = {"step": step, "lr": lr} | measure(record, now_BD, reference_BD, config) | clock.read(1)
                 for show in (folder.log, progress.show, report):
                     show(row)
         with clock.paused():

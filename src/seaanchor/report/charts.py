@@ -182,8 +182,13 @@ def training(runs: Sequence[tuple[int, Run]]) -> list[Figure]:
             towers, "clean_distance", "Distance of clean images from the reference", "relative squared distance", 1.0, bounds=True,
             note="Mean of the batch. Dashed: ρ, what the run is held to or counted against.",
         ))  # fmt: skip
+    compared = [(number, run) for number, run in logged if _kind(run, "adapter") != "linear" and any("violation_rate" in row for row in run.rows)]
+    if compared:
         note = "Share of clean images in the batch that are further from the reference than ρ."
-        figures.append(_over_batches(towers, "violation_rate", "Violation rate", "share of the batch, %", 100.0, note=note))
+        figures.append(_over_batches(compared, "violation_rate", "Violation rate", "share of the batch, %", 100.0, note=note))
+    for key, title, unit in (("kl", "KL to the reference's class distributions", "nats"), ("orthogonality", "Map's distance from orthogonal", "‖WWᵀ − 1‖")):
+        if having := [(number, run) for number, run in logged if any(key in row for row in run.rows)]:
+            figures.append(_over_batches(having, key, title, unit, 1.0, note="Mean of the batch's clean images." if key == "kl" else ""))
     multiplied = [(number, run) for number, run in logged if any("multiplier" in row for row in run.rows)]
     if multiplied:
         note = "Line: mean over the batch's images. Band: 10 % to 90 % of them."

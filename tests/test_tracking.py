@@ -1,0 +1,59 @@
+"""A log line, and the line on the terminal, hold what means something for the run, and nothing else."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from seaanchor.config import AdapterConfig, AnchorConfig, PerturbationConfig
+from seaanchor.parts import Constraint
+from seaanchor.progress import Progress
+from seaanchor.recipes import dpo, dpo_linear, fare, lore
+from seaanchor.runs import RunFolder
+from seaanchor.tracking import StepRecord, measure
+from seaanchor.train import train
+
+DRAWN = PerturbationConfig("typographic", variants=1, sizes=(0.25, 0.4))
+ALWAYS = {"step", "lr", "adversarial_loss", "images_per_s", "seconds"}
+MOVED = {"clean_distance", "cosine"}
+HELD = {"rho", "violation_rate"}
+MULTIPLIED = {"multiplier", "multiplier_p10", "multiplier_p50", "multiplier_p90"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "keys", "shown"),
+    [
+        (lore(), {}, MOVED | HELD | MULTIPLIED, ("clean distance", "above ρ 0.1", "λ")),
+        (fare(), {}, MOVED | HELD, ("clean distance",)),
+        (dpo(), {"perturbation": DRAWN}, MOVED | {"kl"}, ("clean distance", "KL")),
+        (dpo_linear(), {"perturbation": DRAWN}, {"kl", "orthogonality"}, ("KL", "‖WWᵀ − 1‖")),
+        (
+            dpo_linear(), {"perturbation": DRAWN, "anchor": AnchorConfig("lagrangian", on="distribution")}, {"kl", "orthogonality"} | HELD | MULTIPLIED,
+            ("KL", "‖WWᵀ − 1‖", "ρ", "λ"),
+        ),
+        (dpo_linear(), {"perturbation": DRAWN, "anchor": AnchorConfig(), "adapter": AdapterConfig("linear", orthogonality=0.0)}, set(), ()),
+    ],
+    ids=["lore", "fare", "dpo", "dpo-linear", "constrained map", "free map"],
+)  # fmt: skip
+def test_every_run_logs_what_it_is_held_to(tiny_run, capsys, recipe, changes, keys, shown):
+    config = tiny_run(recipe, max_steps=1, **changes)
+    train(replace(config, average="none"))
+    (row,) = RunFolder(config.output).rows()
+    assert row.keys() == ALWAYS | keys
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "img/s" in line]
+    for name in ("clean distance", "KL", "‖WWᵀ − 1‖", "ρ", "λ"):
+        assert (name in line) == any(name in words for words in shown), line
+
+
+def test_the_numbers_are_those_of_the_record():
+    config = replace(dpo_linear(), adapter=AdapterConfig("linear", orthogonality=0.5))
+    record = StepRecord(torch.tensor([1.0, 3.0]), Constraint(torch.tensor([0.1, 0.3]), torch.tensor([0.0, 0.0])), None, torch.tensor([0.2]))
+    row = measure(record, torch.ones(2, 3), torch.ones(2, 3), config)
+    assert row == pytest.approx({"adversarial_loss": 2.0, "kl": 0.2, "orthogonality": 0.4})
+
+
+def test_the_line_shows_how_far_and_how_long(capsys):
+    Progress(10, 0, True).show({"step": 5, "adversarial_loss": 0.5, "kl": 0.01, "images_per_s": 30.0})
+    assert capsys.readouterr().out.startswith("     5/10  loss 0.500  KL 0.010  30 img/s  0:0")
+    Progress(10, 0, False).show({})
+    assert capsys.readouterr().out == ""
