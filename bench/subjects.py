@@ -42,7 +42,7 @@ def small_vit() -> str:
 
 def in_precision(recipe: RunConfig, precision: str, step_size: str | None = None) -> RunConfig:
     """The recipe with training passes and attack in `fp32` or `bf16`, and another step of the attack if given."""
-    return replace(recipe, precision=precision, perturbation=replace(recipe.perturbation, step_size=step_size))  # type: ignore[arg-type]
+    return replace(recipe, precision=precision, attack_precision=precision, perturbation=replace(recipe.perturbation, step_size=step_size))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def gradients() -> Measurement:
         one, *two = (torch.load(Path(folder) / name) for name in ("one/gradients-0.pt", "two/gradients-0.pt", "two/gradients-1.pt"))
     largest = max(gradient.abs().max().item() for gradient in one)
     apart = max((a - b).abs().max().item() for each in two for a, b in zip(one, each, strict=True))
-    return Measurement(apart / largest, details={"largest_gradient": largest}, note="a share of the largest gradient; FARE's step from the attack's random start")
+    return Measurement(apart / largest, details={"largest_gradient": largest}, note="as a share of the largest gradient; FARE from the random start alone")
 
 
 if __name__ == "__main__":

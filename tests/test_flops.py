@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from seaanchor.adapters.linear_map import LinearMap
 from seaanchor.config import AnchorConfig, ObjectiveConfig, PerturbationConfig
 from seaanchor.encoders.encoder import Reference
 from seaanchor.encoders.load import load_model
 from seaanchor.flops import count_flops, forward_flops, least_passes
-from seaanchor.parts import Batch, Head, Needs, Targets
-from seaanchor.recipes import assemble, fare, lore, penalty, tecoa
+from seaanchor.parts import Batch, Head, Needs, Preference, Targets
+from seaanchor.recipes import assemble, dpo, dpo_linear, fare, lore, penalty, tecoa
 from seaanchor.step import Moving, train_step
 
 ONE_PROCESS = SimpleNamespace(num_processes=1, process_index=0, unwrap_model=lambda m: m, backward=lambda loss: loss.backward())
@@ -80,6 +81,38 @@ def test_a_step_costs_what_the_formula_says(vit, recipe, formula):
     assert 0.97 <= ratio <= 1.03
     assert least_passes(recipe, method.needs, cached=True) == formula
     vit.zero_grad(set_to_none=True)
+
+
+@pytest.mark.parametrize(("reference_free", "formula"), [(True, 6), (False, 7)])
+def test_a_preference_step_costs_6_f_a_pair(vit, reference_free, formula):
+    """Lettered and clean images trained on together, the clean reference cached; how the reference sees the lettered ones is one forward more."""
+    recipe = replace(dpo(), perturbation=PerturbationConfig("none"))
+    recipe = replace(recipe, objective=replace(recipe.objective, reference_free=reference_free))
+    method, reference = assemble(recipe, vit.dim), Reference(vit)
+    batch = Batch(torch.rand(2, 3, 32, 32), torch.tensor([0, 1]), torch.arange(2), Preference(torch.tensor([0, 1]), torch.tensor([2, 3])))
+    targets = Targets(reference(batch.pixels_BCHW), batch.label_B, Head(F.normalize(torch.randn(5, vit.dim), dim=-1), 100.0))
+    moving = Moving(vit, torch.optim.Adamax(list(method.adapter.trainable(vit)), lr=1e-5), None, None)
+    method = replace(method, perturbation=lambda batch, loss, rng: batch)
+    flops, _ = count_flops(lambda: train_step(method, moving, ONE_PROCESS, batch, targets, recipe, 0, reference))
+    assert 0.97 <= flops / 2 / forward_flops(reference, 32) / formula <= 1.03
+    assert least_passes(recipe, method.needs, cached=True) == formula
+    vit.zero_grad(set_to_none=True)
+
+
+def test_a_linear_step_never_enters_the_tower():
+    """0 F beyond the embedding pass: four more images cost what a map costs, not a tower."""
+    dim, recipe = 192, replace(dpo_linear(), perturbation=PerturbationConfig("none"))
+    method, policy = assemble(recipe, dim), LinearMap(dim)
+    moving = Moving(policy, torch.optim.AdamW(list(method.adapter.trainable(policy)), lr=1e-3), None, None)
+    flops = []
+    for count in (4, 8):
+        embeddings_BD = torch.randn(count, dim)
+        batch = Batch(embeddings_BD, None, torch.arange(count), Preference(torch.zeros(count, dtype=torch.long), torch.ones(count, dtype=torch.long)))
+        targets = Targets(embeddings_BD, None, Head(F.normalize(torch.randn(5, dim), dim=-1), 100.0))
+        flops.append(count_flops(lambda: train_step(method, moving, ONE_PROCESS, batch, targets, recipe, 0, lambda x: x))[0])  # noqa: B023 (called at once)
+    maps = (flops[1] - flops[0]) / 4 / (2 * dim**2)
+    assert 0 < maps < 7  # two embeddings of an image, forward and to the weights; and their products with five texts
+    assert least_passes(recipe, method.needs, cached=True) == 0
 
 
 def test_formula_counts_what_is_asked_for():
