@@ -34,6 +34,7 @@ def rows_run(tiny_run, image_folder):
         ([GOOD, GOOD | {"text": "a zebra"}], "all 2 desirable and none undesirable"),
         ([BAD, BAD | {"text": "an apple"}], "all 2 undesirable and none desirable"),
         ([GOOD, BAD | {"text": "An  apple"}], "over one text, 'an apple'"),
+        ([GOOD, GOOD], "all 2 desirable and none undesirable"),
     ],
 )
 def test_kto_asks_for_both_kinds_of_rows_over_two_texts(rows_run, rows, found):
@@ -66,3 +67,12 @@ def test_class_names_that_cannot_be_drawn_or_told_apart_end_it_before_training(t
     config = replace(tiny_run(dpo(), perturbation=PerturbationConfig("typographic")), class_names=tmp_path / "names.txt")
     with pytest.raises(SeaAnchorError, match=r"does not fit an image of 32|no font of 'train'|twice: Apple = apple"):
         prepare(config)
+
+
+def test_preferences_that_are_cut_to_one_text_are_refused_and_others_may_be_cut(rows_run):
+    long = " ".join(["apple"] * 20)
+    alike = {"chosen": f"{long} red", "rejected": f"{long} blue"}
+    with pytest.raises(SeaAnchorError, match=r"in 1 of 2 rows .* behind the 16 tokens .* first in row 2: .* red' and .* blue'"):
+        prepare(rows_run(dpo(), PAIRED, alike))
+    apart = [PAIRED | {"chosen": f"{long} red"}, PAIRED | {"chosen": f"{long} blue"}]  # one text to the model, in two rows
+    assert len(prepare(rows_run(dpo(), *apart)).images.paths) == 2
