@@ -116,7 +116,10 @@ def _loop(
     while step < total and not stop:
         shares = [share for share in next(stream) if len(share.batch.index_B)]
         step += 1
-        images, stop = _agree(shares, together, interrupted)
+        images, asked = _agree(shares, together, interrupted)
+        if asked:
+            step -= 1  # this batch is not begun
+            break
         if images == 0:
             continue
         cleans = [to_device(share.batch, device) for share in shares]
@@ -124,7 +127,7 @@ def _loop(
         lr = set_learning_rate(moving.optimizer, config, step - 1, total)
         record = whole_step(setup.method, moving, accelerator, parts, config, step - 1, setup.reference, images)
         clock.images += int(images)
-        stop = stop or (together.world == 1 and interrupted[0])
+        stop = together.world == 1 and interrupted[0]
         log_now, save_now = step % config.log_every == 0 or step == total, step % config.save_every == 0 or step == total or stop
         if log_now or save_now:
             now_BD, reference_BD = _embed_in_eval_mode(setup.policy, parts)
@@ -147,7 +150,7 @@ def _loop(
         print(summary, flush=True)
     if len(skip_log.reasons) == len(setup.images.paths):
         raise SeaAnchorError(f"no image in {config.train_data} could be read", "readable images", "see the reasons above")
-    if saved < step:  # the last batch was skipped
+    if saved < step:  # the last batch was skipped, or another process was asked to stop
         _save(setup, moving, accelerator, folder, step)
     return step
 
@@ -174,7 +177,7 @@ def _evaluate(setup: Setup, moving: Moving, folder: RunFolder, report: Report, s
 
 
 def _agree(shares: Sequence[Share], together: Company, interrupted: list[bool]) -> tuple[float, bool]:
-    """Images of all processes that could be read and count, and whether any process is asked to stop after this batch.
+    """Images of all processes that could be read and count, and whether one of several processes is asked to stop: the others learn it here.
 
     Raises:
         SeaAnchorError: a process has no image of its own that could be read, and all must take part.

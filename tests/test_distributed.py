@@ -1,0 +1,216 @@
+"""Training on several processes is training on one: the same batches, losses, gradients and weights; and it ends when one of them does."""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+import torch
+
+from seaanchor.checkpoint import load_state
+from seaanchor.config import AnchorConfig, PerturbationConfig, RunConfig, to_dict
+from seaanchor.errors import SeaAnchorError
+from seaanchor.prepare import prepare
+from seaanchor.recipes import lore
+from seaanchor.runs import RunFolder
+from seaanchor.train import train
+
+WORKER = Path(__file__).with_name("distributed_worker.py")
+_spec = spec_from_file_location("distributed_worker", WORKER)
+worker = module_from_spec(_spec)
+_spec.loader.exec_module(worker)
+
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
+COUNT = 11  # images: batches of 8 and of 3, which four processes cannot share evenly, nor all have a part of
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")} | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """Class folders with 11 images, some of which cannot be read in a second copy."""
+    from PIL import Image
+
+    folder, rng = tmp_path_factory.mktemp("processes"), torch.Generator().manual_seed(0)
+    for i in range(COUNT):
+        file = folder / "images" / ("apple", "fox", "zebra")[i % 3] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(torch.randint(0, 256, (40, 40, 3), dtype=torch.uint8, generator=rng).numpy()).save(file)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(place, clip_folder) -> RunConfig:
+    """LORE with random starts, two updates a batch and multipliers that move: six batches of eight in one process."""
+    anchor = AnchorConfig("lagrangian", rho=1e-3, dual_lr=0.01, dual_hidden=16)
+    return replace(
+        lore(), model=str(clip_folder), train_data=str(place / "images"), output=place / "whole", anchor=anchor, primal_steps=2, grad_clip=1.0,
+        perturbation=PerturbationConfig(num_steps=3), batch_size=8, epochs=3, lr=1e-4, log_every=1, save_every=100, device="cpu", resume="auto",
+    )  # fmt: skip
+
+
+def job(do: str, config: RunConfig, **options) -> dict:
+    return {"do": do, "config": to_dict(config), "options": options}
+
+
+def launch(place: Path, name: str, processes: int, jobs: list[dict]) -> subprocess.CompletedProcess:
+    file = place / f"{name}.json"
+    file.write_text(json.dumps(jobs))
+    command = [*LAUNCHER, "--nproc-per-node", str(processes), str(WORKER), str(file)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, env=ENVIRONMENT)
+
+
+def outcomes(place: Path, name: str, number: int, processes: int) -> list[str]:
+    return [(place / f"{name}-{number}-{rank}.txt").read_text() for rank in range(processes)]
+
+
+def copied(base: RunConfig, source: str, name: str, **changes) -> RunConfig:
+    shutil.copytree(base.output.with_name(source), base.output.with_name(name))
+    return replace(base, output=base.output.with_name(name), **changes)
+
+
+def state_of(folder: Path) -> dict:
+    return load_state(RunFolder(folder).checkpoints()[-1])
+
+
+@pytest.fixture(scope="module")
+def one(place, base) -> dict:
+    """What one process finds; also a run of its own that is stopped in the middle."""
+    worker.gradients(base, str(place / "one.pt"))
+    train(base)
+    with pytest.raises(SeaAnchorError, match="stopped at batch 3 of 6"):
+        worker.run(replace(base, output=place / "one-stopped"), stop=3)
+    return torch.load(place / "one.pt")
+
+
+@pytest.fixture(scope="module")
+def two(place, base, one) -> subprocess.CompletedProcess:
+    """Two processes of a launcher: one of them is killed in the last job."""
+    shutil.copytree(place / "images", place / "broken")
+    half = replace(base, batch_size=4)
+    setup = prepare(replace(half, train_data=str(place / "broken")), world=2)
+    (share,) = next(worker.share_stream(setup, 0, 1, 2, worker.SkipLog(setup.images)))
+    for index in share.batch.index_B.tolist():  # the second process's part of the first batch
+        setup.images.paths[index].write_bytes(b"no image")
+    jobs = [
+        job("gradients", half, target=str(place / "two.pt")),
+        job("gradients", replace(base, batch_size=2, grad_accumulation=2), target=str(place / "two-by-two.pt")),
+        job("run", replace(half, output=place / "two-stopped"), stop=3),
+        job("run", copied(half, "one-stopped", "one-two"), alike=str(place / "alike-two.json")),
+        job("run", replace(half, output=place / "unreadable", train_data=str(place / "broken"))),
+        job("run", replace(half, output=place / "few", train_samples=1)),
+        job("run", replace(half, output=place / "killed"), kill=4) | {"ends": True},
+    ]
+    return launch(place, "two", 2, jobs)
+
+
+@pytest.fixture(scope="module")
+def four(place, base, two) -> subprocess.CompletedProcess:
+    quarter = replace(base, batch_size=2)
+    jobs = [
+        job("gradients", quarter, target=str(place / "four.pt")),
+        job("run", copied(quarter, "two-stopped", "two-four"), alike=str(place / "alike-four.json")),
+        job("run", replace(quarter, output=place / "four-stopped"), stop=2),
+    ]
+    return launch(place, "four", 4, jobs)
+
+
+def assert_close(found: dict, wanted: dict) -> None:
+    """To 1e-5 of the largest number of each kind."""
+    assert found.keys() == wanted.keys() and len(wanted) == 6 * 3
+    for name, theirs in found.items():
+        scale = wanted[name].abs().max()
+        assert scale > 0 and theirs.shape == wanted[name].shape
+        assert (theirs - wanted[name]).abs().max() <= 1e-5 * scale, name
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(place, base, one):
+    def parts(batch_size: int, accumulation: int) -> dict:
+        worker.gradients(replace(base, batch_size=batch_size, grad_accumulation=accumulation), str(place / "parts.pt"))
+        return torch.load(place / "parts.pt")
+
+    for sizes in ((4, 2), (1, 8)):
+        assert_close(parts(*sizes), one)
+    with pytest.raises(AssertionError):  # the comparison sees other batches
+        assert_close(parts(3, 3), one)
+
+
+@pytest.mark.parametrize("name", ["two", "two-by-two", "four"])
+def test_losses_and_gradients_are_those_of_one_process(place, one, four, name):
+    """With random starts, and in the last batch of three images."""
+    assert four.returncode == 0, four.stderr
+    assert_close(torch.load(place / f"{name}.pt"), one)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_weights_and_multipliers_are_the_same_bits_in_all_processes(place, four, processes):
+    same, count, tensors = json.loads((place / f"alike-{ {2: 'two', 4: 'four'}[processes] }.json").read_text())
+    assert same and count == processes and tensors > 10
+
+
+def test_a_run_goes_on_with_another_number_of_processes(place, base, four):
+    """Two to four and to one, one to two, four to one with parts: each ends near the run that was never stopped."""
+    assert "stopped at batch 3 of 6" in outcomes(place, "two", 2, 2)[0] == outcomes(place, "two", 2, 2)[1]
+    assert "stopped at batch 2 of 6" in outcomes(place, "four", 2, 4)[0]
+    train(copied(base, "two-stopped", "two-one"))
+    train(copied(base, "four-stopped", "four-one", batch_size=2, grad_accumulation=4))
+    start, whole = prepare(base), state_of(base.output)
+    for name in ("one-two", "two-four", "two-one", "four-one"):
+        state = state_of(place / name)
+        assert state["step"] == 6 and (place / name / "export").is_dir()
+        for part, before in (("policy", start.policy.state_dict()), ("dual", start.method.anchor.dual.state_dict())):
+            moved = sum((whole[part][k] - v).square().sum() for k, v in before.items()).sqrt()
+            apart = sum((whole[part][k] - state[part][k]).square().sum() for k in before).sqrt()
+            assert moved > 0 and apart / moved < 1e-2, (name, part)
+        rows, wanted = RunFolder(place / name).rows(), RunFolder(base.output).rows()
+        assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]  # only the first process writes
+        for row, other in zip(rows, wanted, strict=True):
+            for key in ("adversarial_loss", "clean_distance", "multiplier", "multiplier_p90", "lr"):  # over all processes' images
+                assert row[key] == pytest.approx(other[key], rel=1e-3), (name, row["step"], key)
+
+
+def test_another_size_of_updates_is_refused_with_what_would_fit(place, base, two):
+    before = (place / "two-stopped" / "config.yaml").read_text()
+    with pytest.raises(SeaAnchorError, match=r"sees 8 images, but here 4: 4 at once x 1 process x 1[\s\S]*set --batch-size 8 or --grad-accumulation 2"):
+        train(replace(base, output=place / "two-stopped", batch_size=4))
+    assert (place / "two-stopped" / "config.yaml").read_text() == before
+
+
+def test_bad_input_is_one_error_in_every_process(place, two):
+    unreadable, few = outcomes(place, "two", 4, 2), outcomes(place, "two", 5, 2)
+    assert unreadable[0] == unreadable[1] and "1 of 2 processes could read no image of their share of a batch" in unreadable[0]
+    assert few[0] == few[1] and "1 images" in few[0] and "at least one for each of 2 processes" in few[0]
+
+
+def test_a_killed_process_ends_the_run_of_a_launcher(place, two):
+    assert two.returncode != 0
+    assert "error: process 1 of 2 was lost" in two.stderr and "--resume auto" in two.stderr
+    assert [row["step"] for row in RunFolder(place / "killed").rows()] == [1, 2, 3]
+
+
+def test_processes_started_by_hand_end_with_the_one_that_is_lost(place, base):
+    """Nothing ends them from outside: one is killed, or raises."""
+    half, files = replace(base, batch_size=4), []
+    for name in ("kill", "raises"):
+        files.append(place / f"hand-{name}.json")
+        files[-1].write_text(json.dumps([job("run", replace(half, output=place / f"hand-{name}"), **{name: 3}) | {"ends": True}]))
+    done = subprocess.run([sys.executable, str(WORKER), *map(str, files)], capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
+    ends = {name: (code, seconds) for name, code, seconds in map(json.loads, (line for line in done.stdout.splitlines() if line.startswith("[")))}
+    assert {name: code for name, (code, _) in ends.items()} == {"hand-kill 0": 2, "hand-kill 1": -9, "hand-raises 0": 2, "hand-raises 1": 1}, done.stderr
+    said = {name: (place / f"{name.replace(' ', '-')}.err").read_text() for name in ends}
+    assert "error: process 1 of 2 was lost: no sign of life" in said["hand-kill 0"]
+    assert "error: process 1 of 2 ended: ValueError: a cosmic ray" in said["hand-raises 0"]
+    assert "ValueError: a cosmic ray" in said["hand-raises 1"] and "error: process" not in said["hand-raises 1"]
+    for name in ("kill", "raises"):
+        assert ends[f"hand-{name} 0"][1] - ends[f"hand-{name} 1"][1] < 30
+        assert [row["step"] for row in RunFolder(place / f"hand-{name}").rows()] == [1, 2]
+
+
+def test_the_numbers_of_the_batches_are_finite(place, two):
+    for row in RunFolder(place / "two-stopped").rows():
+        assert all(math.isfinite(value) for value in row.values())
