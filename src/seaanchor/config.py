@@ -163,7 +163,11 @@ class RunConfig:
     grad_clip: float | None = None
     """Largest gradient norm; free by default."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the training passes; attacks always run in fp32."""
+    """Arithmetic of the training passes."""
+    attack_precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the towers that training attacks; pixels and their perturbation stay in fp32."""
+    checkpoint_activations: bool = False
+    """Compute activations again in the backward instead of keeping them: a fraction of the memory for one more forward."""
     workers: int = 0
     """Data-loading processes."""
     seed: int = 0
@@ -275,6 +279,12 @@ def _check_composition(config: RunConfig) -> None:
             anchor == "lagrangian" and config.anchor.augmented > 0 and config.anchor.rho == 0, "a positive rho"
         ),
         "adapter linear with evaluation while training, which looks at the tower": (adapter == "linear" and bool(config.eval_every), "no eval_every"),
+        "adapter linear with checkpoint_activations, which are those of the tower": (
+            adapter == "linear" and config.checkpoint_activations, "adapter full or lora"
+        ),
+        f"attack_precision bf16 with perturbation {perturbation}, which takes no gradient": (
+            config.attack_precision == "bf16" and perturbation not in GRADIENT, "a gradient attack, such as pgd"
+        ),
     }  # fmt: skip
     for found, (applies, legal) in illegal.items():
         if applies:
@@ -305,7 +315,7 @@ def needs_classes(config: RunConfig) -> bool:
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """Settings that differ, as `name: old → new`; what may change between a run and its resumption is left out."""
     free = {"resume", "output", "device", "workers", "save_every", "log_every", "report_to", "eval_every", "eval_samples", "val_data"}
-    free |= {"batch_size", "grad_accumulation"}  # their product with the number of processes must stay, which the run folder checks
+    free |= {"checkpoint_activations", "batch_size", "grad_accumulation"}  # the last two times the number of processes must stay: the run folder checks it
     changed = []
     for key in sorted(set(old) | set(new)):
         before, after = old.get(key), new.get(key)

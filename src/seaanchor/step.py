@@ -4,8 +4,8 @@ Legend: B batch, D embedding dimension.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from seaanchor.averaging import WeightAverage
 from seaanchor.config import RunConfig
+from seaanchor.encoders.shadow import Shadow
 from seaanchor.errors import SeaAnchorError
+from seaanchor.kernels import fitted, num_tokens, recomputed
 from seaanchor.method import Encode, Method
 from seaanchor.parts import Batch, Constraint, Embeddings, LossTerms, Targets
 from seaanchor.runs import RunFolder
@@ -22,13 +24,16 @@ from seaanchor.tracking import StepRecord
 
 @dataclass(frozen=True)
 class Moving:
-    """Everything the loop changes: the wrapped policy and dual with their optimizers."""
+    """Everything the loop changes: the wrapped policy and dual with their optimizers; the low-precision copy that attacks look at, and the average
+    that an anchor holds the policy to, if there are any."""
 
     policy: nn.Module
     optimizer: torch.optim.Optimizer
     dual: nn.Module | None
     dual_optimizer: torch.optim.Optimizer | None
     average: WeightAverage | None = None
+    shadow: Shadow | None = None
+    moving_reference: WeightAverage | None = None
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,18 @@ def whole_step(
     together = together or accelerator.num_processes * sum(len(part.clean.index_B) for part in parts if part.counts)
     shares = [part.counts * accelerator.num_processes * len(part.clean.index_B) / together for part in parts]  # gradients are averaged over processes
     torch.manual_seed(step_seed(config.seed, step, accelerator.process_index))
-    attacked = [_attacked(method, encoder, part, step_seed(config.seed, step, 0), reference) for part in parts]
+    under_attack, tokens = encoder if moving.shadow is None else moving.shadow.refreshed(), num_tokens(encoder)
+    with fitted(under_attack, torch.float32 if moving.shadow is None else moving.shadow.dtype, tokens):
+        attacked = [_attacked(method, under_attack, part, step_seed(config.seed, step, 0), reference) for part in parts]
+    if moving.moving_reference is not None:
+        attacked = _held_to_average(encoder, moving.moving_reference, parts, attacked)
     encode = training_forward(moving.policy, config.precision)
     for _ in range(config.primal_steps):
         seen: list[LossTerms] = []
         moving.optimizer.zero_grad(set_to_none=True)
         for part, (perturbed, targets), share in zip(parts, attacked, shares, strict=True):
             waits = len(seen) + 1 < len(parts)
-            with accelerator.no_sync(moving.policy) if waits else nullcontext():
+            with accelerator.no_sync(moving.policy) if waits else nullcontext(), _training_kernels(encoder, config, tokens):
                 terms = method.primal_terms(encode, part.clean, perturbed, targets, encoder)
                 accelerator.backward(terms.total_B.mean() * share)
             seen.append(_detached(terms))
@@ -82,8 +91,9 @@ def whole_step(
         constraints = [_constraint_now(method, encoder, part.clean, targets) for part, targets in zip(parts, completed, strict=True)]
     if config.anchor.dual_lr > 0:
         _dual_step(method, moving, accelerator, constraints, completed, shares)
-    if moving.average is not None:
-        moving.average.update()
+    for average in (moving.average, moving.moving_reference):
+        if average is not None:
+            average.update()
     return _record(parts, seen, constraints)
 
 
@@ -106,6 +116,18 @@ def _attacked(method: Method, encoder: nn.Module, part: Part, seed: int, referen
     """The hard inputs of one part, and its targets with what they tell; parts share a generator's state, as each image draws for itself."""
     perturbed = method.perturb(encoder, part.clean, part.targets, torch.Generator().manual_seed(seed))
     return perturbed, method.complete(part.targets, perturbed, reference)
+
+
+@torch.no_grad()
+def _held_to_average(
+    encoder: nn.Module, average: WeightAverage, parts: Sequence[Part], attacked: Sequence[tuple[Batch, Targets]]
+) -> list[tuple[Batch, Targets]]:
+    """The same, with the clean images' embeddings under the averaged weights as what the anchor holds them to."""
+    encoder.eval()
+    with average.swapped():
+        held = [encoder(part.clean.pixels_BCHW).float() for part in parts]
+    encoder.train()
+    return [(perturbed, replace(targets, anchor_BD=held_BD)) for (perturbed, targets), held_BD in zip(attacked, held, strict=True)]
 
 
 def _detached(terms: LossTerms) -> LossTerms:
@@ -142,8 +164,16 @@ def _record(parts: Sequence[Part], seen: Sequence[LossTerms], constraints: Seque
     return StepRecord(objective_B, constraint, torch.cat(multipliers) if multipliers else None, None if adapter is None else adapter.reshape(1))
 
 
+@contextmanager
+def _training_kernels(encoder: nn.Module, config: RunConfig, tokens: int) -> Iterator[None]:
+    """Around a forward and its backward, which may compute the forward again and must then find the same kernels."""
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    with fitted(encoder, dtype, tokens), recomputed(encoder) if config.checkpoint_activations else nullcontext():
+        yield
+
+
 def training_forward(policy: nn.Module, precision: str) -> Encode:
-    """The policy as the primal steps call it, in bf16 where asked for; everything else calls the encoder itself, in fp32."""
+    """The policy as the primal steps call it, in bf16 where asked for; everything but an attack in bf16 calls the encoder itself, in fp32."""
 
     def encode(pixels_BCHW: Tensor) -> Tensor:
         with torch.autocast(pixels_BCHW.device.type, torch.bfloat16, enabled=precision == "bf16"):

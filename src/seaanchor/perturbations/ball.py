@@ -3,6 +3,7 @@
 Legend: B batch, C channels, H W pixels.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,6 +53,13 @@ class Ball:
             length_B111 = _l2(delta)
             inside = clean_BCHW + delta / (length_B111 + 1e-12) * length_B111.clamp(max=self.epsilon)
         return inside.clamp(0.0, 1.0)
+
+    def projection(self, clean_BCHW: Tensor) -> Callable[[Tensor], Tensor]:
+        """`project` for many points around the same images: what depends on those alone is computed once, and the given pixels are overwritten."""
+        if self.norm == "l2":
+            return lambda pixels_BCHW: self.project(pixels_BCHW, clean_BCHW)
+        low_BCHW, high_BCHW = (clean_BCHW - self.epsilon).clamp_(min=0.0), (clean_BCHW + self.epsilon).clamp_(max=1.0)
+        return lambda pixels_BCHW: pixels_BCHW.clamp_(low_BCHW, high_BCHW)
 
     def random_start(self, clean_BCHW: Tensor, index_B: Tensor, rng: torch.Generator) -> Tensor:
         """A point drawn uniformly from the ball, clipped to [0, 1]; a function of the generator and each image's number (B,), not of its batch."""

@@ -39,11 +39,11 @@ class PGD:
         clean_BCHW = batch.pixels_BCHW
         pixels_BCHW = self.ball.random_start(clean_BCHW, batch.index_B, rng) if self.random_start else clean_BCHW
         step_size = DEFAULT_STEP * self.ball.epsilon if self.step_size is None else self.step_size
-        velocity_BCHW, attack_loss = torch.zeros_like(clean_BCHW), loss(batch)
+        velocity_BCHW, attack_loss, project = torch.zeros_like(clean_BCHW), loss(batch), self.ball.projection(clean_BCHW)
         for _ in range(self.num_steps):
             _, grad_BCHW, _ = input_grad(attack_loss, pixels_BCHW)
-            velocity_BCHW = self.momentum * velocity_BCHW + self.ball.ascent_direction(grad_BCHW)
-            pixels_BCHW = self.ball.project(pixels_BCHW + step_size * self.ball.ascent_direction(velocity_BCHW), clean_BCHW)
+            velocity_BCHW.mul_(self.momentum).add_(self.ball.ascent_direction(grad_BCHW))
+            pixels_BCHW = project(pixels_BCHW.add(self.ball.ascent_direction(velocity_BCHW), alpha=step_size))
         return replace(batch, pixels_BCHW=pixels_BCHW)
 
 

@@ -1,0 +1,50 @@
+"""A low-precision copy of an encoder that is trained, for the attacks on it."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from seaanchor.encoders.encoder import Encoder
+
+
+class _Cast(nn.Module):
+    """A tower in another number type behind fp32 input and output.
+
+    Pixels are perturbed and normalised in fp32 and cast only here: just below 1.0 a bf16 step is 1/256, as large as the smallest perturbation;
+    normalised pixels lie around 0, where a step is finer.
+    """
+
+    def __init__(self, tower: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.tower, self.dtype = tower, dtype
+
+    def forward(self, normalised_BCHW: Tensor) -> Tensor:
+        return self.tower(normalised_BCHW.to(self.dtype)).float()
+
+
+class Shadow:
+    """A frozen copy of an encoder in low precision, whose weights follow the encoder's whenever it is refreshed.
+
+    Weights are cast once and not at every step of an attack. Batch normalisation keeps its statistics and weights in fp32, for they
+    scale whole channels.
+
+    Args:
+        encoder: what is trained; it stays as it is.
+        dtype: of the copy's weights and activations.
+    """
+
+    def __init__(self, encoder: Encoder, dtype: torch.dtype = torch.bfloat16) -> None:
+        self.encoder, self.dtype = copy.deepcopy(encoder).eval().requires_grad_(False), dtype
+        self.encoder.tower.to(dtype)
+        for module in self.encoder.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.float()
+        self._masters, self._copies = list(encoder.tower.parameters()), list(self.encoder.tower.parameters())
+        self.encoder.tower = _Cast(self.encoder.tower, dtype)
+
+    @torch.no_grad()
+    def refreshed(self) -> Encoder:
+        """The copy with the encoder's weights of now: pixels (B, C, H, W) in fp32 → embeddings (B, D) in fp32."""
+        torch._foreach_copy_(self._copies, self._masters)
+        return self.encoder

@@ -1,0 +1,74 @@
+"""The low-precision copy follows the weights it is of, and attacks on it find what attacks in fp32 find."""
+
+import pytest
+import torch
+from torch import nn
+
+from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.sources import open_images
+from seaanchor.encoders.encoder import Reference, fingerprint
+from seaanchor.encoders.head import build_head
+from seaanchor.encoders.load import load_model
+from seaanchor.encoders.shadow import Shadow
+from seaanchor.parts import frozen
+from seaanchor.perturbations.ball import Ball
+from seaanchor.perturbations.pgd import PGD
+
+
+@pytest.fixture
+def encoder():
+    return load_model("seaanchor-tiny-fare").encoder
+
+
+def test_it_is_near_the_encoder_and_follows_it(encoder):
+    pixels = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    before, shadow = fingerprint(encoder), Shadow(encoder)
+    wanted, got = encoder(pixels), shadow.refreshed()(pixels)
+    assert got.dtype == torch.float32 and fingerprint(encoder) == before
+    assert 0 < (got - wanted).norm() < 0.02 * wanted.norm()
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.mul_(1.1)
+    moved = encoder(pixels)
+    assert (moved - wanted).norm() > 0.2 * wanted.norm()
+    assert torch.equal(shadow.encoder(pixels), got)  # not before it is asked to
+    assert (shadow.refreshed()(pixels) - moved).norm() < 0.02 * moved.norm()
+    assert not any(p.requires_grad for p in shadow.encoder.parameters())
+
+
+def test_statistics_stay_in_fp32_and_the_rest_is_low(encoder):
+    norms = [m for m in Shadow(encoder).encoder.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms and all(m.running_var.dtype == m.weight.dtype == torch.float32 for m in norms)
+    assert {m.weight.dtype for m in Shadow(encoder).encoder.modules() if isinstance(m, nn.Conv2d)} == {torch.bfloat16}
+
+
+def test_bright_pixels_still_tell_one_step_from_another(encoder):
+    shadow = Shadow(encoder).refreshed()
+    bright = torch.full((1, 3, 64, 64), 1 - 1 / 255)
+    assert not torch.equal(shadow(bright), shadow(bright + 0.25 / 255))  # cast before normalising, both would be the same image
+
+
+def test_an_attack_on_it_finds_what_an_attack_in_fp32_finds(encoder):
+    """FARE's attack on the embedded robust model, judged in fp32: the loss reached, and which photos change their class."""
+    photos = subset(open_images("photos-mini/test"), 80, 0)
+    batch = next(batches(FolderDataset(photos, 64), 80, workers=0, order=None, skip_log=SkipLog(photos)))
+    head = build_head(load_model("seaanchor-tiny-fare"), photos.class_names)
+    reference_BD = Reference(encoder)(batch.pixels_BCHW)
+
+    def attacked(tower):
+        def loss(pixels):
+            embedding_BD = tower(pixels)
+            return (embedding_BD - reference_BD).square().sum(-1), embedding_BD
+
+        with frozen(tower):
+            hard = PGD(Ball("linf", 2 / 255))(batch, lambda _: loss, torch.Generator().manual_seed(0)).pixels_BCHW
+        assert (hard - batch.pixels_BCHW).abs().max() <= 2 / 255 + 1e-6
+        with torch.no_grad():
+            embedding_BD = encoder(hard)
+        return (embedding_BD - reference_BD).square().sum(-1), head(embedding_BD).argmax(-1) != batch.label_B
+
+    wanted_B, wanted_fooled_B = attacked(encoder)
+    got_B, got_fooled_B = attacked(Shadow(encoder).refreshed())
+    print("loss", (got_B.mean() / wanted_B.mean()).item(), "fooled", int(wanted_fooled_B.sum()), int(got_fooled_B.sum()), int((wanted_fooled_B != got_fooled_B).sum()))
+    assert got_B.mean() >= 0.98 * wanted_B.mean()
+    assert (wanted_fooled_B != got_fooled_B).sum() <= 2

@@ -1,0 +1,63 @@
+"""A training step with the options that change how it is computed."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from seaanchor.config import check
+from seaanchor.errors import SeaAnchorError
+from seaanchor.kernels import SelfAttention
+from seaanchor.parts import Batch
+from seaanchor.prepare import make_targets, prepare, start_accelerator
+from seaanchor.recipes import dpo, fare, lore
+from seaanchor.step import train_step
+from seaanchor.train import make_moving
+
+
+def stepped(config, steps=2):
+    """Weights and objective after some steps on the same photos, and what was seen of the towers meanwhile."""
+    accelerator, setup = start_accelerator("cpu"), prepare(config)
+    moving = make_moving(setup, accelerator, None)
+    pixels = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    batch = Batch(pixels, torch.arange(6) % 3, torch.arange(6))
+    targets = make_targets(setup, batch, None)
+    for number in range(steps):
+        record = train_step(setup.method, moving, accelerator, batch, targets, setup.config, number, setup.reference)
+    assert not any(isinstance(layer, SelfAttention) for layer in setup.policy.modules())
+    return torch.cat([p.detach().flatten() for p in setup.policy.parameters()]), record.objective_B, moving
+
+
+@pytest.mark.parametrize("recipe", [fare, lore])
+@pytest.mark.parametrize("change", [{"checkpoint_activations": True}, {"attack_precision": "bf16"}, {"attack_precision": "bf16", "precision": "bf16"}])
+def test_options_that_change_the_arithmetic_leave_the_step(tiny_run, recipe, change):
+    plain = tiny_run(recipe("8/255"))
+    wanted, wanted_B, _ = stepped(plain)
+    got, got_B, moving = stepped(replace(plain, **change))
+    exact = "checkpoint_activations" in change
+    if exact:
+        assert torch.allclose(got_B, wanted_B, rtol=1e-4)
+    assert abs(got_B.mean() / wanted_B.mean() - 1) < 0.15  # a tower of random weights, 16 numbers an embedding: bf16 rounds a few of them
+    start = stepped(replace(plain, lr=0.0), 1)[0]
+    assert (wanted - start).abs().max() > 1e-3
+    agree = torch.nn.functional.cosine_similarity(got - start, wanted - start, dim=0)
+    assert agree > (0.9999 if exact else 0.9)
+    assert (moving.shadow is None) == (change.get("attack_precision") is None)
+
+
+def test_the_attack_looks_at_the_weights_of_now(tiny_run):
+    config = tiny_run(fare("8/255"), attack_precision="bf16", lr=0.05)
+    *_, moving = stepped(config, 3)
+    trained = [p.detach() for p in moving.policy.tower.parameters()]
+    followed = [p for p in moving.shadow.encoder.parameters()]
+    before = [(a - b.float()).abs().max() for a, b in zip(trained, followed, strict=True)]
+    moving.shadow.refreshed()
+    after = [(a - b.float()).abs().max() for a, b in zip(trained, followed, strict=True)]
+    assert max(before) > 0.01  # the last update came after the last attack
+    assert max(after) < 0.004 * max(p.abs().max() for p in trained)
+
+
+def test_options_without_effect_are_refused(tiny_run):
+    check(tiny_run(fare(), attack_precision="bf16", checkpoint_activations=True))
+    with pytest.raises(SeaAnchorError, match="takes no gradient"):
+        check(replace(dpo(), attack_precision="bf16"))
