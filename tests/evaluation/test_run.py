@@ -56,7 +56,7 @@ def test_a_result_holds_its_protocol(results, clip_folder, image_folder, tmp_pat
     assert protocol["templates"] == ["a photo of a {}."]
     assert protocol["seed"] == 3
     assert protocol["image_size"] == 32
-    assert protocol["plans"][0] == {"name": "pgd", "norm": "linf", "epsilons": [1 / 255, 4 / 255], "num_steps": 2, "seed": 0}
+    assert protocol["plans"][0] == {"name": "pgd", "norm": "linf", "epsilons": [1 / 255, 4 / 255], "num_steps": 2, "seed": 0, "precision": "fp32"}
     versions = result["environment"]["versions"]
     assert versions["torch"] == torch.__version__.split("+")[0] or versions["torch"] == torch.__version__
     assert versions["timm"] == timm.__version__
