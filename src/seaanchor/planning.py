@@ -1,0 +1,194 @@
+"""`seaanchor train RECIPE --dry-run-on 8xH100`: FLOPs, time and memory of a run on GPUs that are elsewhere, on paper.
+
+Weights and images are not needed: random weights cost as much as any, and a number of images is enough.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from seaanchor.config import GRADIENT, RunConfig, check
+from seaanchor.costs import Cost, Work, step_cost
+from seaanchor.data.folder import subset
+from seaanchor.data.sources import open_images
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.load import embedded_models, load_model
+from seaanchor.errors import SeaAnchorError
+from seaanchor.hardware import Fleet, Machine, fleet
+from seaanchor.memory import CONTEXT, SPARE
+from seaanchor.prepare import CACHE_LIMIT
+from seaanchor.progress import duration
+from seaanchor.recipes import assemble
+from seaanchor.sharing import Deal
+
+REACHED = (0.4, 0.8)  # share of its data sheet's rates, of arithmetic and of memory, that a GPU is assumed to reach on kernels large enough to fill it
+CLASSES = 1000  # candidate texts where no data says how many
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would take.
+
+    Attributes:
+        config: of the run; its batch is no larger than a process's share of the images.
+        fleet: the GPUs, one process each.
+        images: in the data set.
+        classes: candidate texts.
+        total_steps: updates' batches of the whole run.
+        cached: whether reference embeddings are computed once, beforehand.
+        cost: of a step on one GPU.
+        work: of a whole run on one GPU, what is done beforehand included.
+        memory: bytes on one GPU at the worst moment, with what driver and allocator take.
+        largest_batch: images at once that fit on one GPU; 0 if not even one does.
+    """
+
+    config: RunConfig
+    fleet: Fleet
+    images: int
+    classes: int
+    total_steps: int
+    cached: bool
+    cost: Cost
+    work: Work
+    memory: float
+    largest_batch: int
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Of the run, at least and at most, evaluations not included."""
+        most, least = (self.work.seconds(self.fleet.gpu, share) for share in REACHED)
+        return least, most
+
+    @property
+    def fits(self) -> bool:
+        """Whether the batch fits on one GPU."""
+        return self.config.batch_size <= self.largest_batch
+
+
+def plan(config: RunConfig, on: str, images: int | None = None) -> Plan:
+    """Predict a run.
+
+    Args:
+        config: of the run.
+        on: GPUs, as `hardware.fleet` reads them.
+        images: how many the data set has; `config.train_data` is then not opened.
+
+    Raises:
+        SeaAnchorError: settings that do not go together, an unknown GPU, model or data set, fewer images than GPUs.
+    """
+    check(config)
+    gpus = fleet(on)
+    if images is not None and images < 1:
+        raise SeaAnchorError(f"--dry-run-images {images}", "at least 1", "give the number of images in the data set")
+    count, classes = (images, CLASSES) if images is not None else _counted(config)
+    if images is not None and config.train_samples is not None:
+        count = min(images, config.train_samples)
+    if count < gpus.count:
+        raise SeaAnchorError(f"{count} images for {gpus.count} GPUs", "at least one for each", "use fewer GPUs")
+    config = replace(config, batch_size=min(config.batch_size, -(-count // gpus.count)))
+    model = architecture(config)
+    deal = Deal(count, config.batch_size, gpus.count, config.grad_accumulation)
+    total = min(config.max_steps or config.epochs * deal.per_epoch, config.epochs * deal.per_epoch)
+    linear = config.adapter.kind == "linear"
+    cached = linear or (total * deal.whole / count > 1.5 and 4 * count * model.encoder.dim <= CACHE_LIMIT)
+    method = assemble(config, model.encoder.dim, ("one", "another"))
+    cost = step_cost(config, model.encoder, method, classes, cached)
+    beforehand = count * (1 + config.perturbation.variants * ("typographic" in config.perturbation.kind) if linear else 1) if cached else 0
+    work = _sum([(cost.step, total * config.grad_accumulation), (cost.forward, beforehand)])
+    buckets = 4 * cost.trained * (gpus.count > 1)  # gradients on their way to the other GPUs
+    waiting = 8 * 3 * model.encoder.image_size**2 * config.batch_size * (config.grad_accumulation - 1)  # the other parts' images, clean and perturbed
+    memory = cost.memory.of(config.batch_size) + buckets + waiting + CONTEXT
+    largest = cost.memory.largest_batch(gpus.gpu.memory - buckets - waiting - CONTEXT)
+    return Plan(config, gpus, count, classes, total, cached, cost, work, memory, largest)
+
+
+def architecture(config: RunConfig) -> LoadedModel:
+    """The model; with random weights where its own would have to be found or fetched.
+
+    Raises:
+        SeaAnchorError: as `load_model`.
+    """
+    name, tag = config.model, config.pretrained
+    stored = name in embedded_models() or Path(name).exists() or name.startswith(("local-dir:", "hf-hub:", "hf:", "timm:local-dir:", "timm:hf-hub:"))
+    if stored:
+        return load_model(name, tag, config.image_size)
+    if not name.startswith("timm:") and tag not in (None, "none"):
+        import open_clip
+
+        if tag not in open_clip.list_pretrained_tags_by_model(name) and not Path(str(tag)).is_file():
+            return load_model(name, tag, config.image_size)  # which says what is wrong
+        if f"{name}-quickgelu" in open_clip.list_models() and open_clip.get_pretrained_cfg(name, tag).get("quick_gelu"):
+            name = f"{name}-quickgelu"  # its activation keeps more for the backward pass
+    return load_model(name, "none", config.image_size)
+
+
+def lines(found: Plan) -> list[str]:
+    """The plan in plain text."""
+    config, cost, gpu, count = found.config, found.cost, found.fleet.gpu, found.fleet.count
+    attack = f" (ε = {config.perturbation.epsilon}, {config.perturbation.num_steps} steps)" if config.perturbation.kind in GRADIENT else ""
+    least, most = found.seconds
+    parts = config.grad_accumulation
+    step = [cost.step.seconds(gpu, share) * parts for share in reversed(REACHED)]
+    each = [config.batch_size * parts / seconds for seconds in reversed(step)]
+    low, high = (f"{100 * share:.0f}" for share in REACHED)
+    over = "" if parts == 1 else f" x {parts}"
+    return [
+        f"predicted    for {count} x {gpu.name} ({gpu.source}); nothing was computed there, or written",
+        f"model        {config.model}: {cost.forward.total / 1e9:.3g} GFLOP an image forward (F), whatever its weights",
+        f"method       {config.objective.kind} + {config.anchor.kind} + {config.perturbation.kind}{attack} + {config.adapter.kind}",
+        f"run          {found.images:,} images, {found.total_steps:,} batches of {config.batch_size} x {count}{over}, {config.primal_steps} updates each",
+        f"trained      {cost.trained:,} parameters",
+        f"cost         {cost.passes:.1f} F an image, {_amount(found.work.total * count, 'FLOP')} in all; a step: {_rates(cost.step, gpu)}",
+        f"time         {duration(least)} to {duration(most)} in all, {step[0]:.3g} to {step[1]:.3g} s a batch,",
+        f"             if the GPU reaches {high} to {low} % of these rates (an assumption), {_used(cost.step, gpu)};",
+        "             evaluations and the exchange between GPUs are not included",
+        "loading      each image once, then embeddings" if config.adapter.kind == "linear" else
+        f"loading      {each[0]:,.0f} to {each[1]:,.0f} images/s for each GPU, or it waits for them",
+        f"memory       {found.memory / 2**30:.2f} of {gpu.memory / 2**30:.2f} GiB: weights, gradients, optimizer and reference {cost.memory.fixed / 2**30:.2f},"
+        f" {(1 + SPARE) * cost.memory.per_image / 2**20:.1f} MiB an image, driver {CONTEXT / 2**30:.0f}",
+        _fitting(found),
+    ]  # fmt: skip
+
+
+def _counted(config: RunConfig) -> tuple[int, int]:
+    """Images and candidate texts of the data set."""
+    images = open_images(config.train_data, config.class_names)
+    if config.train_samples is not None:
+        images = subset(images, config.train_samples, config.seed)
+    return len(images.paths), len(images.class_names or ()) or CLASSES
+
+
+def _sum(works: list[tuple[Work, int]]) -> Work:
+    flops = {precision: sum(work.flops.get(precision, 0) * times for work, times in works) for precision in ("fp32", "bf16")}
+    return Work({precision: count for precision, count in flops.items() if count}, sum(work.moved * times for work, times in works))
+
+
+def _rates(work: Work, gpu: Machine) -> str:
+    """What a step is made of, with the rates it is divided by."""
+    parts = [f"{_amount(count, 'FLOP')} in {precision} at {gpu.rate(precision) / 1e12:.3g} TFLOP/s" for precision, count in sorted(work.flops.items())]
+    return ", ".join([*parts, f"{_amount(work.moved, 'B')} moved at {gpu.bandwidth / 1e9:.0f} GB/s"])
+
+
+def _used(work: Work, gpu: Machine) -> str:
+    """The same as a share of the fastest arithmetic that the step uses: what is called model-FLOPs utilisation."""
+    best = max(gpu.rate(precision) for precision in work.flops)
+    shares = [100 * work.total / work.seconds(gpu, share) / best for share in REACHED]
+    return f"that is {shares[0]:.0f} to {shares[1]:.0f} % of the peak at {'bf16' if 'bf16' in work.flops else 'fp32'}"
+
+
+def _fitting(found: Plan) -> str:
+    asked, largest = found.config.batch_size, found.largest_batch
+    if largest == 0:
+        return "fits         no: not even one image, whatever the batch size; take a smaller model or a larger GPU"
+    if found.fits:
+        return f"fits         yes; up to --batch-size {largest:,}"
+    asked *= found.config.grad_accumulation
+    parts = -(-asked // largest)
+    instead = f"--batch-size {-(-asked // parts)} --grad-accumulation {parts} lets an update still see {asked} images a GPU"
+    return f"fits         no: up to --batch-size {largest:,}; {instead}"
+
+
+def _amount(number: float, unit: str) -> str:
+    for factor, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if number >= factor:
+            return f"{number / factor:.3g} {prefix}{unit}"
+    return f"{number:.3g} {unit}"

@@ -1,0 +1,65 @@
+"""What training, its rehearsal and evaluation say when memory runs out: a batch size that fits, and what is kept."""
+
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from seaanchor.costs import attack_memory, step_memory
+from seaanchor.memory import Footprint, told_when_full
+from seaanchor.prepare import Setup, caches_reference
+from seaanchor.runs import RunFolder
+from seaanchor.step import Moving
+
+
+def room_to_train(setup: Setup, moving: Moving, device: torch.device, world: int, folder: RunFolder | None = None) -> AbstractContextManager[None]:
+    """Running out of memory inside becomes one error with settings that fit and give the same updates.
+
+    Args:
+        setup, moving: of the run, as they lie on the device.
+        device: of this process.
+        world: processes.
+        folder: of the run; None in a rehearsal, which has nothing to go on from.
+    """
+    config = setup.config
+    cached = setup.table is not None or caches_reference(setup, world)
+    tower = setup.model.encoder if setup.table is not None else setup.reference.get_submodule("encoder")  # a copy from before low-rank updates went in
+
+    def footprint() -> Footprint:
+        return step_memory(config, tower, setup.method, len(setup.head.weight_CD) if setup.head is not None else 1, cached)
+
+    def change(fits: int) -> str:
+        size, parts = split(config.batch_size, config.grad_accumulation, fits)
+        settings = f"--batch-size {size} --grad-accumulation {parts} fits and makes the same updates"
+        if folder is None:
+            return settings
+        saved = folder.checkpoints()
+        return f"{settings}; go on with --resume auto from {saved[-1] if saved else 'the start: no checkpoint was due yet'}"
+
+    modules = [setup.policy, setup.reference, *([moving.dual] if moving.dual is not None else [])]
+    optimizers = [optimizer for optimizer in (moving.optimizer, moving.dual_optimizer) if optimizer is not None]
+    states = [value for optimizer in optimizers for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+    held = sum(map(_weight, modules)) + sum(tensor.nbytes for tensor in [*states, *(moving.average.mean if moving.average is not None else [])])
+    return told_when_full(config.batch_size, device, held, footprint, change)
+
+
+def room_to_evaluate(encoder: nn.Module, classes: int, batch_size: int, device: torch.device) -> AbstractContextManager[None]:
+    """The same for an evaluation, whose attacks need most."""
+    held = _weight(encoder) if next(encoder.parameters()).device.type == device.type else 0
+    change = "--batch-size {} fits; results do not depend on it, but for rounding, and what was found so far is kept"
+    return told_when_full(batch_size, device, held, lambda: attack_memory(encoder, classes), lambda fits: change.format(fits))
+
+
+def split(batch_size: int, parts: int, fits: int) -> tuple[int, int]:
+    """The largest images at once that fit, and how often, for as many images an update.
+
+    >>> split(128, 1, 50), split(6, 2, 5), split(7, 1, 5)
+    ((32, 4), (4, 3), (1, 7))
+    """
+    whole = batch_size * parts
+    size = max(n for n in range(1, min(fits, whole) + 1) if whole % n == 0)
+    return size, whole // size
+
+
+def _weight(module: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
