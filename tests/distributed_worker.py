@@ -18,7 +18,8 @@ import seaanchor.train as loop
 from seaanchor.config import RunConfig, from_dict
 from seaanchor.data.folder import SkipLog
 from seaanchor.errors import SeaAnchorError
-from seaanchor.prepare import Setup, make_targets, prepare, share_stream, start_accelerator
+from seaanchor.evaluation.ranks import open_ranks
+from seaanchor.prepare import Setup, make_targets, prepare, share_stream, start_accelerator, to_device
 from seaanchor.processes import Company, company, gathered
 from seaanchor.step import Moving, Part, whole_step
 
@@ -31,7 +32,8 @@ def gradients(config: RunConfig, target: str) -> None:
     with company() as together:
         found = {}
         for step, shares in enumerate(share_stream(setup, 0, together.rank, together.world, SkipLog(setup.images))):
-            parts = [Part(share.batch, make_targets(setup, share.batch, None), share.counts) for share in shares]
+            cleans = [to_device(share.batch, accelerator.device) for share in shares]
+            parts = [Part(clean, make_targets(setup, clean, None), share.counts) for clean, share in zip(cleans, shares, strict=True)]
             (images,) = together.total([sum(len(part.clean.index_B) for part in parts if part.counts)])
             record = whole_step(setup.method, moving, accelerator, parts, config, step, setup.reference, images)
             order_B = torch.cat([part.clean.index_B[: len(part.clean.index_B) * part.counts] for part in parts])
@@ -84,13 +86,21 @@ def write(together: Company, found: dict, target: str) -> None:
         torch.save(found, target)
 
 
+def evaluate(config: RunConfig) -> None:
+    """Wait for the others as an evaluation does; the last process is killed meanwhile."""
+    with open_ranks() as ranks:
+        if ranks.rank == ranks.world - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        ranks.gather(ranks.rank)
+
+
 def main(file: Path) -> None:
     torch.set_num_threads(1)
     for number, job in enumerate(json.loads(file.read_text())):
         config = from_dict(RunConfig, job["config"])
         outcome = "done"
         try:
-            {"gradients": gradients, "run": run}[job["do"]](config, **job.get("options", {}))
+            {"gradients": gradients, "run": run, "evaluate": evaluate}[job["do"]](config, **job.get("options", {}))
         except SeaAnchorError as error:
             outcome = str(error)
             if job.get("ends"):

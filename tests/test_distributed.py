@@ -199,11 +199,14 @@ def test_processes_started_by_hand_end_with_the_one_that_is_lost(place, base):
     for name in ("kill", "raises"):
         files.append(place / f"hand-{name}.json")
         files[-1].write_text(json.dumps([job("run", replace(half, output=place / f"hand-{name}"), **{name: 3}) | {"ends": True}]))
+    files.append(place / "hand-evaluate.json")
+    files[-1].write_text(json.dumps([job("evaluate", base) | {"ends": True}]))
     done = subprocess.run([sys.executable, str(WORKER), *map(str, files)], capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
     ends = {name: (code, seconds) for name, code, seconds in map(json.loads, (line for line in done.stdout.splitlines() if line.startswith("[")))}
-    assert {name: code for name, (code, _) in ends.items()} == {"hand-kill 0": 2, "hand-kill 1": -9, "hand-raises 0": 2, "hand-raises 1": 1}, done.stderr
+    codes = {"hand-kill 0": 2, "hand-kill 1": -9, "hand-raises 0": 2, "hand-raises 1": 1, "hand-evaluate 0": 2, "hand-evaluate 1": -9}
+    assert {name: code for name, (code, _) in ends.items()} == codes, done.stderr
     said = {name: (place / f"{name.replace(' ', '-')}.err").read_text() for name in ends}
-    assert "error: process 1 of 2 was lost: no sign of life" in said["hand-kill 0"]
+    assert "error: process 1 of 2 was lost: no sign of life" in said["hand-kill 0"] and "process 1 of 2 was lost" in said["hand-evaluate 0"]
     assert "error: process 1 of 2 ended: ValueError: a cosmic ray" in said["hand-raises 0"]
     assert "ValueError: a cosmic ray" in said["hand-raises 1"] and "error: process" not in said["hand-raises 1"]
     for name in ("kill", "raises"):

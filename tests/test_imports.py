@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "progress": {"errors", "config"},
     "tracking": {"errors", "config", "parts"},
     "flops": {"errors", "config", "parts"},
-    "evaluation": {"store", "image_tables", "errors", "config", "parts", "perturbations", "lettering", "encoders", "data", "checkpoint", "places", "runs"},
+    "evaluation": {"store", "image_tables", "errors", "config", "parts", "perturbations", "lettering", "encoders", "data", "checkpoint", "places", "processes", "runs"},
     "export": {"errors", "checkpoint", "encoders", "adapters"},
     "report": {"errors", "parts", "config", "checkpoint", "places", "progress", "runs", "encoders", "data", "perturbations"},
     "zoo": {"errors", "checkpoint", "encoders", "export", "lettering"},

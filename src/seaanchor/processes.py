@@ -37,6 +37,16 @@ class Company:
     world: int = 1
     group: Any = None
 
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait for the others."""
+        if self.world > 1:
+            dist.barrier(group=self.group)
+
     def total(self, numbers: Sequence[float]) -> list[float]:
         """The sum of every process's numbers, exact for whole numbers."""
         if self.world == 1:
@@ -94,8 +104,11 @@ def _joined(records: Sequence[Any]) -> Any:
 
 
 @contextmanager
-def company() -> Iterator[Company]:
+def company(patience: timedelta | None = None) -> Iterator[Company]:
     """The processes of the default group, watched: if one is lost, or raises, the others raise too.
+
+    Args:
+        patience: how long they wait for what they agree on; by default as long as for everything else.
 
     Raises:
         SeaAnchorError: another process is gone; it names which.
@@ -104,7 +117,7 @@ def company() -> Iterator[Company]:
         yield Company()
         return
     rank, world = dist.get_rank(), dist.get_world_size()
-    group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+    group = None if dist.get_backend() == "gloo" and patience is None else dist.new_group(backend="gloo", timeout=patience)
     together = Company(rank, world, group)
     watch = Watch(rank, world, _store(together))
     try:

@@ -3,59 +3,40 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import torch.distributed as dist
 
-PATIENCE = timedelta(days=2)  # the others wait while the first process draws conclusions
+from seaanchor.errors import SeaAnchorError
+from seaanchor.processes import Company as Ranks
+from seaanchor.processes import company
 
-
-@dataclass(frozen=True)
-class Ranks:
-    """This process's number and how many there are."""
-
-    rank: int = 0
-    world: int = 1
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the process that writes."""
-        return self.rank == 0
-
-    def agree(self, value: Any) -> Any:
-        """The first process's value, in all of them."""
-        if self.world == 1:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, src=0)
-        return box[0]
-
-    def gather(self, value: Any) -> list[Any]:
-        """Every process's value, in the first; nothing in the others."""
-        if self.world == 1:
-            return [value]
-        values: list[Any] = [None] * self.world
-        dist.gather_object(value, values if self.first else None, dst=0)
-        return values if self.first else []
-
-    def barrier(self) -> None:
-        """Wait for the others."""
-        if self.world > 1:
-            dist.barrier()
+MEETING = timedelta(minutes=30)  # so long the processes wait for each other to start
+PATIENCE = timedelta(days=2)  # the others wait while the first process draws conclusions; a lost one is noticed all the same
 
 
 @contextmanager
 def open_ranks() -> Iterator[Ranks]:
-    """The processes that a launcher started, or this one alone. What travels between them are small tables, so the CPU's backend does."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Ranks()
-    elif dist.is_initialized():
-        yield Ranks(dist.get_rank(), dist.get_world_size())
-    else:
-        dist.init_process_group("gloo", timeout=PATIENCE)
+    """The processes that a launcher started, or this one alone. What travels between them are small tables, so the CPU's backend does.
+
+    Raises:
+        SeaAnchorError: they do not find each other, or one of them is lost.
+    """
+    announced = int(os.environ.get("WORLD_SIZE", "1"))
+    mine = announced > 1 and not dist.is_initialized()
+    if mine:
         try:
-            yield Ranks(dist.get_rank(), dist.get_world_size())
-        finally:
+            dist.init_process_group("gloo", timeout=MEETING)
+        except (dist.DistError, ValueError) as error:
+            found = f"{announced} processes were announced and did not find each other: {str(error).splitlines()[0]}"
+            change = "start every process, each with its own RANK, and all with the same MASTER_ADDR and MASTER_PORT"
+            raise SeaAnchorError(found, f"all {announced} of them", change) from error
+    try:
+        with company(PATIENCE) as ranks:
+            yield ranks
+    finally:
+        if mine:
             dist.destroy_process_group()
+
+
+__all__ = ["Ranks", "open_ranks"]
