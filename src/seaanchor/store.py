@@ -134,7 +134,7 @@ def write(kind: str, name: str, entry: Entry) -> bool:
     try:
         write_atomic(folder / kind / f"{name}.safetensors", lambda partial: save_file(tensors, partial, metadata=checksum))
     except (SeaAnchorError, SafetensorError, OSError) as error:
-        reason = error.found if isinstance(error, SeaAnchorError) else _short(error)
+        reason = _short(error.__cause__ or error)  # `write_atomic` names the entry, which differs each time
         _tell_once(f"nothing is kept in the cache {folder}: {reason}. Name another folder by {VARIABLE}, or write {VARIABLE}=off")
         return False
     trim(folder)
@@ -212,7 +212,7 @@ def _remove(file: Path) -> None:
 
 
 def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
 
 
 @cache

@@ -4,6 +4,7 @@ Legend: N texts, L tokens, D embedding.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -49,7 +50,7 @@ def tokenizer_identity(tokenizer: Any) -> list[Any] | None:
     """How texts become tokens, as JSON values: vocabulary, merges and settings; None for an unknown kind."""
     inner = getattr(tokenizer, "tokenizer", tokenizer)  # open_clip wraps transformers'
     if backend := getattr(inner, "backend_tokenizer", None):
-        rules = backend.to_str()
+        rules = json.dumps(json.loads(backend.to_str()) | {"padding": None, "truncation": None})  # left there by the last call, given in each
     elif hasattr(inner, "bpe_ranks") and hasattr(inner, "encoder"):
         rules = "\n".join([*inner.encoder, *map(" ".join, inner.bpe_ranks)])
     elif hasattr(inner, "get_vocab"):
