@@ -49,6 +49,9 @@ def test_t_0_is_the_untouched_model_and_t_1_the_export(run, clip_folder, tmp_pat
         export_at(run, 0.5, tmp_path / "1")
     with pytest.raises(SeaAnchorError, match="out of range"):
         export_at(run, 1e6, tmp_path / "far")
+    with pytest.raises(SeaAnchorError, match=r"t = 500.* leaves \d+ of 16 directions"):
+        export_at(run, 500.0, tmp_path / "far")
+    assert not (tmp_path / "far").exists()
 
 
 @pytest.mark.parametrize("t", [-1.0, 0.5, 1.0, 2.0])

@@ -155,14 +155,16 @@ def export_at(run: Path, t: float, output: Path) -> Path:
     """Write the model with W_t folded into both projections.
 
     Raises:
-        SeaAnchorError: no linear map in the run, or one of another model; a t out of range, an output folder in use, or a model whose projections cannot
-            take a map.
+        SeaAnchorError: no linear map in the run, or one of another model; a t out of range or so far out that the map loses rank, an output folder in use,
+            or a model whose projections cannot take a map.
     """
     if output.exists() and any(output.iterdir()):
         raise SeaAnchorError(f"{output} is not empty", "a new or empty folder", "name another --output")
     read_map(run)  # before a model is loaded
     model = base_model(run)
-    weight_DD = decompose(read_map(run, model)).without_rotation(t)
+    spectrum = decompose(read_map(run, model))
+    spectrum.check_rank(t)
+    weight_DD = spectrum.without_rotation(t)
     with folded(model, weight_DD) as at_t:
         return export_model(at_t, output)
 

@@ -110,3 +110,15 @@ def test_fused_attention_is_taken_whole():
     assert any(name.endswith("attn") for name in names)
     assert not any("out_proj" in name for name in names)
     assert any("c_fc" in name for name in names) and any("c_proj" in name for name in names)
+
+
+@pytest.mark.parametrize(("t", "left"), [(-2.0, None), (2.0, None), (8.0, 3), (-8.0, 3), (50.0, 1)])
+def test_a_map_that_loses_rank_is_no_model(t, left):
+    """Of 2, 1, 0.9 and 0.3: 0.15^8 is below 4·eps of fp32, and so on. A map without full rank is judged by its own."""
+    spectrum = decompose(torch.diag(torch.tensor([2.0, 1.0, 0.9, 0.3])))
+    if left is None:
+        spectrum.check_rank(t)
+    else:
+        with pytest.raises(SeaAnchorError, match=f"leaves {left} of 4 directions"):
+            spectrum.check_rank(t)
+    decompose(torch.diag(torch.tensor([1.0, 0.5, 0.0]))).check_rank(2.0)

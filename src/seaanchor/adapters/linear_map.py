@@ -68,6 +68,22 @@ class Spectrum:
             raise SeaAnchorError(f"t = {t} takes singular values of {low:.3g} to {high:.3g} out of range", "a number near 0 to 2", "choose a t nearer to 0")
         return powers_R
 
+    def check_rank(self, t: float) -> None:
+        """Fail where W_t is no model any more: so many singular values vanish beside the largest that it loses rank against W.
+
+        Raises:
+            SeaAnchorError: so it is, or as `powers`.
+        """
+        left, rank = self._rank(self.powers(t)), self._rank(self.s_R)
+        if left < rank:
+            found = f"t = {t} leaves {left} of {rank} directions of the map, whose singular values are {self.s_R.min():.3g} to {self.s_R.max():.3g}"
+            raise SeaAnchorError(found, "a number near 0 to 2, which lets every direction count", "choose a t nearer to 0")
+
+    def _rank(self, s_R: Tensor) -> int:
+        """How many singular values stand out from rounding in the map's precision, with numpy's and torch's tolerance."""
+        tolerance = max(len(self.u_ER), self.vh_RD.shape[-1]) * torch.finfo(self.dtype).eps
+        return int((s_R > tolerance * s_R.max()).sum())
+
     def at(self, t: float) -> Tensor:
         """W_t = U Sᵗ Vᵀ (E, D)."""
         return (self.u_ER * self.powers(t) @ self.vh_RD).to(self.dtype)
