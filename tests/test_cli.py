@@ -14,7 +14,8 @@ from seaanchor.config import RunConfig
 from seaanchor.recipes import RECIPES
 
 COMMANDS = [[], ["train"], ["train", "pretrain"], ["evaluate"], ["export"], ["quickstart"], ["recipes"], ["env"]]
-COMMANDS += [["recipes", name] for name in ("ls", "cat", "cp", "validate")]
+COMMANDS += [["recipes", name] for name in ("ls", "cat", "cp", "validate")] + [["cache"], ["cache", "ls"], ["cache", "clear"]]
+HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "matplotlib", "accelerate", "numpy", "PIL")
 
 
 @pytest.fixture
@@ -50,8 +51,23 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
+def test_no_help_imports_anything_heavy():
+    code = f"""
+import contextlib, io, sys
+from seaanchor import cli
+for command in {[*COMMANDS, ["sweep"], ["reproduce"], ["report"], ["steer"], ["data", "inspect"], ["attack", "typographic"]]}:
+    sys.argv = ["seaanchor", *command, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+        cli.main()
+    assert out.getvalue().startswith("Usage: seaanchor"), command
+print([m for m in {HEAVY} if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_import_is_quick():
-    code = "import time; t = time.perf_counter(); import seaanchor; print(time.perf_counter() - t)"
+    code = "import time; t = time.process_time(); import seaanchor; print(time.process_time() - t)"
     assert min(float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) for _ in range(3)) <= 0.1
 
 
