@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from seaanchor.adapters.linear_map import LinearMap
 from seaanchor.config import DRAWN, PREFERENCE, RunConfig, check, needs_classes, needs_head
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, chosen_batches, subset, training_order
+from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, chosen_batches, subset, to_float, training_order
 from seaanchor.data.preferences import tally
 from seaanchor.data.sources import open_images
 from seaanchor.embedded import EmbeddingTable, Identity, StoredDrawings
@@ -177,7 +177,7 @@ def _on_embeddings(setup: Setup, device: torch.device) -> Setup:
 
 @dataclass(frozen=True)
 class Share:
-    """Images that one process takes at once; what does `not count` takes part and changes nothing."""
+    """Images that one process takes at once, 8-bit until `to_device`; what does `not count` takes part and changes nothing."""
 
     batch: Batch
     counts: bool = True
@@ -204,9 +204,9 @@ def share_stream(setup: Setup, step: int, rank: int, world: int, skip_log: SkipL
 
 
 def batch_stream(setup: Setup, step: int, rank: int, world: int, skip_log: SkipLog) -> Iterator[Batch]:
-    """The batches of `share_stream` one after the other."""
+    """The batches of `share_stream` one after the other, with pixels in [0, 1]."""
     for shares in share_stream(setup, step, rank, world, skip_log):
-        yield from (share.batch for share in shares)
+        yield from (replace(share.batch, pixels_BCHW=to_float(share.batch.pixels_BCHW)) for share in shares)
 
 
 def make_targets(setup: Setup, batch: Batch, cache_ND: Tensor | None) -> Targets:
@@ -236,8 +236,8 @@ def reference_cache(setup: Setup, accelerator) -> Tensor | None:
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch on the device."""
+    """The batch on the device, pixels in [0, 1]. Nothing waits for a copy from pinned memory: whatever reads the pixels comes after it."""
     label_B = None if batch.label_B is None else batch.label_B.to(device)
     pair = batch.preference
     preference = None if pair is None else Preference(pair.chosen_B.to(device), pair.rejected_B.to(device))
-    return Batch(batch.pixels_BCHW.to(device), label_B, batch.index_B.to(device), preference)
+    return Batch(to_float(batch.pixels_BCHW.to(device, non_blocking=True)), label_B, batch.index_B.to(device), preference)

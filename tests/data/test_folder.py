@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, list_images, read_class_names, subset, training_order
+from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, chosen_batches, list_images, read_class_names, subset, to_float, training_order
 from seaanchor.data.images import read_image
 from seaanchor.data.sources import open_images
 from seaanchor.errors import SeaAnchorError
@@ -184,6 +184,24 @@ def test_order_is_what_was_asked_for_in_any_number_of_processes(image_folder):
         assert torch.cat([b.index_B for b in got]).tolist() == order
         assert [len(b.index_B) for b in got] == [5, 5, 2]
     assert torch.cat([b.index_B for b in read(images)[0]]).tolist() == list(range(12))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_pixels_travel_as_bytes_and_become_the_same_floats(image_folder, workers):
+    images = list_images(image_folder)
+    few = list(chosen_batches(FolderDataset(images, 8), [[3, 1], [7]], workers=workers, skip_log=SkipLog(images)))
+    whole = read(images)[0]
+    assert [batch.pixels_BCHW.dtype for batch in few] == [torch.uint8] * 2 and {batch.pixels_BCHW.dtype for batch in whole} == {torch.float32}
+    asked = torch.cat([batch.pixels_BCHW for batch in whole])[[3, 1, 7]]
+    assert torch.equal(to_float(torch.cat([batch.pixels_BCHW for batch in few])), asked) and asked.std() > 0.01
+
+
+def test_bytes_become_floats_by_division():
+    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    exact = torch.tensor([i / 255 for i in range(256)], dtype=torch.float64).float().view(1, 1, 16, 16)
+    assert torch.equal(to_float(every), exact)
+    assert not torch.equal(every * torch.tensor(1 / 255), exact)  # what a GPU would compute
+    assert to_float(exact) is exact
 
 
 def test_reading_leaves_the_global_random_state_alone(image_folder):
