@@ -41,7 +41,7 @@ def test_options_that_change_the_arithmetic_leave_the_step(tiny_run, recipe, cha
     start = stepped(replace(plain, lr=0.0), 1)[0]
     assert (wanted - start).abs().max() > 1e-3
     agree = torch.nn.functional.cosine_similarity(got - start, wanted - start, dim=0)
-    assert agree > (0.9999 if exact else 0.9)
+    assert agree > (0.9999 if exact else 0.8)  # Adam's first steps go by the signs of the gradients, small ones too
     assert (moving.shadow is None) == (change.get("attack_precision") is None)
 
 
@@ -49,7 +49,7 @@ def test_the_attack_looks_at_the_weights_of_now(tiny_run):
     config = tiny_run(fare("8/255"), attack_precision="bf16", lr=0.05)
     *_, moving = stepped(config, 3)
     trained = [p.detach() for p in moving.policy.tower.parameters()]
-    followed = [p for p in moving.shadow.encoder.parameters()]
+    followed = list(moving.shadow.encoder.parameters())
     before = [(a - b.float()).abs().max() for a, b in zip(trained, followed, strict=True)]
     moving.shadow.refreshed()
     after = [(a - b.float()).abs().max() for a, b in zip(trained, followed, strict=True)]
