@@ -4,6 +4,7 @@ Processor seconds of this process are the rule: other programs take turns on a c
 and memory with us, which is what the probe sees.
 """
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 PAIRS = 5
+QUICK = "BENCH_QUICK"  # in the environment: one round, and nothing is kept
 LARGEST_MOVE = 0.1  # of the probe between before and after
 
 Clock = Callable[[], float]
@@ -38,13 +40,13 @@ def probe(clock: Clock = time.process_time) -> float:
 
 def compare(
     first: Callable[[], object], second: Callable[[], object], *,
-    pairs: int = PAIRS, clock: Clock = time.process_time, warm: bool = True, quiet_probe: Callable[[Clock], float] = probe,
+    pairs: int | None = None, clock: Clock = time.process_time, warm: bool = True, quiet_probe: Callable[[Clock], float] = probe,
 ) -> Times:  # fmt: skip
-    """Time A against B: once each to warm up, then `pairs` rounds of A B B A, on one thread.
+    """Time A against B: once each to warm up, then rounds of A B B A, on one thread.
 
     Args:
         first, second: A and B; each call must do the same work.
-        pairs: rounds, so that each is timed twice as often.
+        pairs: rounds, so that each is timed twice as often; 5, or 1 for a quick look (`QUICK`).
         clock: `time.process_time`, or `time.perf_counter` where more than this process works.
         warm: whether a first, untimed call of each is worth it.
         quiet_probe: seconds of fixed work, taken before and after.
@@ -54,7 +56,7 @@ def compare(
         first(), second()
     seconds: tuple[list[float], list[float]] = ([], [])
     before = quiet_probe(clock)
-    for _ in range(pairs):
+    for _ in range(pairs or (1 if QUICK in os.environ else PAIRS)):
         for which, run in ((0, first), (1, second), (1, second), (0, first)):
             started = clock()
             run()

@@ -4,7 +4,10 @@ Legend: B batch.
 """
 
 import json
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import torch
 
+from seaanchor import store
 from seaanchor.config import RunConfig
 from seaanchor.data.folder import SkipLog
 from seaanchor.parts import Batch, Targets
@@ -40,6 +44,19 @@ def small_vit() -> str:
     return f"local-dir:{folder}"
 
 
+@contextmanager
+def uncached() -> Iterator[None]:
+    """Without the cache on disk: a bar pays for what a first run pays for, and leaves nothing in the user's folder."""
+    before = os.environ.get(store.VARIABLE)
+    os.environ[store.VARIABLE] = "off"
+    try:
+        yield
+    finally:
+        del os.environ[store.VARIABLE]
+        if before is not None:
+            os.environ[store.VARIABLE] = before
+
+
 def in_precision(recipe: RunConfig, precision: str, step_size: str | None = None) -> RunConfig:
     """The recipe with training passes and attack in `fp32` or `bf16`, and another step of the attack if given."""
     return replace(recipe, precision=precision, attack_precision=precision, perturbation=replace(recipe.perturbation, step_size=step_size))  # type: ignore[arg-type]
@@ -66,7 +83,8 @@ def ours(recipe: RunConfig, batch: int, *, model: str | None = None, device: str
     config = replace(recipe, model=model or small_vit(), batch_size=batch, train_data="photos-mini/train", device=device, lr=0.0)
     config = replace(config, pretrained="none" if ":" not in config.model and not config.model.startswith("seaanchor") else None)
     accelerator = start_accelerator(device)
-    setup = prepare(config, device=accelerator.device)
+    with uncached():
+        setup = prepare(config, device=accelerator.device)
     moving = make_moving(setup, accelerator, None)
     images = to_device(next(batch_stream(setup, 0, 0, 1, SkipLog(setup.images))), accelerator.device)
     targets = make_targets(setup, images, None)

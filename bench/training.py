@@ -22,10 +22,15 @@ from bench.clock import compare
 from bench.frame import Bar, Measurement, NotMeasured
 from bench.memory import saved_bytes
 from bench.peers import naive_lore, robustvlm
-from bench.subjects import Ours, in_precision, ours
+from bench.subjects import Ours, in_precision, ours, uncached
+from seaanchor.adapters.linear_map import LinearMap, decompose
 from seaanchor.config import RunConfig
+from seaanchor.data.sources import open_images
+from seaanchor.encoders.load import load_model
+from seaanchor.evaluation.typographic import TypographicPlan
 from seaanchor.flops import count_flops, forward_flops, least_passes
 from seaanchor.recipes import dpo, dpo_linear, dpo_linear_tiny, dpo_tiny, fare, lore, tecoa
+from seaanchor.steering import see_people, see_words, sweep_bias, sweep_typographic
 from seaanchor.train import train
 
 BATCH = 16
@@ -58,17 +63,18 @@ def other_flops() -> Measurement:
     return Measurement(max(ratios), details={name: counted for name, (counted, _) in counts.items()}, note=f"small ViT: {note}")
 
 
-def fare_ours(precision: str) -> Ours:
+def fare_ours(precision: str, model: str | None = None, batch: int = BATCH) -> Ours:
     """FARE with the settings of its public code, attack and training passes in one precision."""
-    return ours(in_precision(fare("4/255"), precision, step_size="1/255"), BATCH)
+    return ours(in_precision(fare("4/255"), precision, step_size="1/255"), batch, model=model)
 
 
-def fare_against_robustvlm(precision: str) -> Measurement:
+def fare_against_robustvlm(precision: str, model: str | None = None, batch: int = BATCH) -> Measurement:
     """The peer's seconds over ours; the peer in fp32 as published."""
-    mine = fare_ours(precision)
+    mine = fare_ours(precision, model, batch)
     peer = robustvlm.peer_of(mine.setup.model.encoder)
     times = compare(lambda: robustvlm.fare_step(peer, mine.images.pixels_BCHW), mine.step)
-    return Measurement(times.first / times.second, times.quiet, "processor", {"peer_s": times.first, "ours_s": times.second})
+    details = {"peer_s": times.first, "ours_s": times.second, "batch": batch}
+    return Measurement(times.first / times.second, times.quiet, "processor", details, f"{times.first:.2f} s against {times.second:.2f} s")
 
 
 def lore_against_naive() -> Measurement:
@@ -79,13 +85,14 @@ def lore_against_naive() -> Measurement:
     assert dual is not None, "LORE has a dual network"
     peer = naive_lore.peer_of(mine.setup.model.encoder, dual, bf16=True)
     times = compare(lambda: naive_lore.lore_step(peer, mine.images.pixels_BCHW), mine.step)
-    return Measurement(times.first / times.second, times.quiet, "processor", {"peer_s": times.first, "ours_s": times.second})
+    details = {"peer_s": times.first, "ours_s": times.second, "batch": BATCH}
+    return Measurement(times.first / times.second, times.quiet, "processor", details, f"{times.first:.2f} s against {times.second:.2f} s")
 
 
-def against(one: RunConfig, other: RunConfig, pairs: int = 5) -> Measurement:
+def against(one: RunConfig, other: RunConfig) -> Measurement:
     """Seconds of one of our steps over those of another, fp32."""
     first, second = ours(one, BATCH), ours(other, BATCH)
-    times = compare(first.step, second.step, pairs=pairs)
+    times = compare(first.step, second.step)
     return Measurement(times.first / times.second, times.quiet, "processor", {"first_s": times.first, "second_s": times.second})
 
 
@@ -117,11 +124,25 @@ def linear_map_against_tower() -> Measurement:
 
 def _three_epochs(recipe: RunConfig) -> Callable[[], None]:
     def run() -> None:
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), uncached():
             drawing = replace(recipe.perturbation, variants=1)
             train(replace(recipe, device="cpu", epochs=3, batch_size=64, perturbation=drawing, output=Path(folder) / "run"))
 
     return run
+
+
+def many_t(words: bool) -> Measurement:
+    """Seconds of 100 values of t with everything embedded beforehand."""
+    model, ts = load_model("seaanchor-tiny"), [-1 + 0.03 * i for i in range(100)]
+    torch.manual_seed(0)
+    spectrum = decompose(LinearMap(model.encoder.dim).weight * torch.linspace(0.5, 1.5, model.encoder.dim))
+    if words:
+        seen = see_words(model, open_images("photos-mini/test"), TypographicPlan())
+        times = compare(lambda: sweep_typographic(seen, spectrum, ts), lambda: None)
+    else:
+        people = see_people(model, open_images("emoji-people/test"))
+        times = compare(lambda: sweep_bias(people, spectrum, ts), lambda: None)
+    return Measurement(times.first, times.quiet, "processor", note="embedded model")
 
 
 def hopper_utilisation() -> Measurement:
@@ -154,18 +175,24 @@ def _freed(measure: Callable[[], Measurement]) -> Callable[[], Measurement]:
     return run
 
 
+FARE_B32 = "the same on a ViT-B/32 at 224 px, 2 images"
+FARE_TINY = "the same on the embedded ResNet"
 _BARS = [
     Bar("fare-flops", "FARE step: FLOPs counted / formula", lambda: flops(fare()), at_most=1.03, aim=1.01),
     Bar("lore-flops", "LORE step: FLOPs counted / formula", lambda: flops(lore()), at_most=1.03, aim=1.01),
     Bar("other-flops", "TeCoA and DPO: FLOPs counted / formula", other_flops, at_most=1.03, aim=1.01),
     Bar("fare-step-bf16", "FARE step, ours in bf16 / RobustVLM's as published", lambda: fare_against_robustvlm("bf16"), at_least=1.6, aim=2.2, unit="×"),
     Bar("fare-step-fp32", "FARE step, both in fp32", lambda: fare_against_robustvlm("fp32"), at_least=1.12, aim=1.3, unit="×"),
+    Bar("fare-step-bf16-b32", FARE_B32, lambda: fare_against_robustvlm("bf16", "ViT-B-32", 2), at_least=1.6, aim=2.2, unit="×"),
+    Bar("fare-step-bf16-tiny", FARE_TINY, lambda: fare_against_robustvlm("bf16", "seaanchor-tiny"), at_least=1.6, aim=2.2, unit="×"),
     Bar("lore-step-bf16", "LORE step against a naive transcription, both in bf16", lore_against_naive, at_least=1.6, aim=2.2, unit="×"),
     Bar("lore-fare", "LORE step / FARE step", lore_against_fare, at_most=2.35, aim=2.2),
     Bar("dual-network", "LORE step, dual network / scalar multiplier", dual_against_scalar, at_most=1.015, aim=1.005),
     Bar("fare-bytes-fp32", "saved bytes of a FARE step, ours / RobustVLM's", lambda: fare_bytes("fp32"), at_most=0.55, aim=0.5),
     Bar("fare-bytes-bf16", "saved bytes of a FARE step, ours in bf16 / RobustVLM's", lambda: fare_bytes("bf16"), at_most=0.35, aim=0.27),
     Bar("linear-map", "linear map against full fine-tuning, three epochs", linear_map_against_tower, at_least=7, aim=8.5, unit="×"),
+    Bar("many-t-words", "100 values of t, words drawn on 800 photos", lambda: many_t(True), at_most=1, aim=1, unit=" s"),
+    Bar("many-t-people", "100 values of t, 194 images of people", lambda: many_t(False), at_most=1, aim=1, unit=" s"),
     Bar("two-processes", "two processes against one: images a second", two_processes.throughput, at_least=1.85, aim=1.95, unit="×"),
     Bar("two-processes-gradient", "two processes against one: largest gradient difference", two_processes.gradients, at_most=1e-5, aim=1e-6),
     Bar("hopper", "FARE, ViT-B/32, one Hopper GPU: model-FLOPs utilisation", hopper_utilisation, at_least=40, aim=55, unit=" %"),

@@ -55,6 +55,13 @@ def test_a_reason_and_a_failure_are_no_measurements(capsys):
     assert "RuntimeError: shapes differ" in capsys.readouterr().err
 
 
+def test_a_noisy_bar_is_measured_once_more():
+    for quiet, values in (((False, True), 2.0), ((False, False), 2.0), ((True,), 1.0), ((None,), 1.0)):
+        outcomes = iter([Measurement(float(i + 1), each) for i, each in enumerate(quiet)])
+        result = run(bar(lambda outcomes=outcomes: next(outcomes)))
+        assert (result["value"], result["quiet"], next(outcomes, None)) == (values, quiet[-1], None)
+
+
 def test_results_are_kept_by_bar_and_written_into_the_page(tmp_path):
     file, page = tmp_path / "results.json", tmp_path / "performance.md"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
