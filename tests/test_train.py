@@ -582,3 +582,38 @@ def test_the_averaged_weights_are_evaluated_too(tiny_run, image_folder):
         assert all(torch.equal(one[key], other[key]) for key in one)
     raw, averaged = (load_model(str(config.output / name)).encoder.state_dict() for name in ("export", "export-averaged"))
     assert any(not torch.equal(raw[key], averaged[key]) for key in raw)
+
+
+def test_an_average_without_memory_holds_nothing_and_one_with_memory_does(tiny_run):
+    """The anchor's distance to the weights of a moment ago is 0 with gradient 0, which leaves FARE; to the pre-trained ones it holds."""
+    held = {"kind": "penalty", "weight": 5.0}
+
+    def weights(**anchor) -> torch.Tensor:
+        config = tiny_run(fare(), anchor=AnchorConfig(**anchor))
+        shutil.rmtree(config.output, ignore_errors=True)
+        train(config)
+        return torch.cat([w.flatten().float() for w in final(config)["export"].values()])
+
+    free, forgetful = weights(), weights(**held, reference="ema", reference_decay=1e-6)
+    frozen, averaged = weights(**held), weights(**held, reference="beta")
+    rounding = (free - forgetful).norm()  # of a distance that is 0; Adam makes steps of it where a weight's gradient is 0
+    assert (free - frozen).norm() > 5 * rounding
+    assert (averaged - frozen).norm() > 0 and (averaged - free).norm() > 5 * rounding, "the weighted average is neither"
+
+
+def test_a_run_with_a_moving_reference_resumes_where_it_was(tiny_run):
+    recipe = replace(lore(), anchor=AnchorConfig("lagrangian", reference="beta"))
+    whole = tiny_run(recipe, save_every=2)
+    train(whole)
+    cut = replace(tiny_run(recipe, save_every=2), output=whole.output.with_name("cut"), resume="auto")
+    shutil.copytree(whole.output, cut.output)
+    shutil.rmtree(cut.output / "export")
+    last = RunFolder(cut.output).checkpoints()[-1]
+    last.unlink()
+    train(cut)
+    assert_same(final(whole)["state"], final(cut)["state"])
+
+
+def test_an_anchor_that_holds_nothing_has_no_moving_reference():
+    with pytest.raises(SeaAnchorError, match=r"anchor\.reference"):
+        train(replace(fare(), anchor=AnchorConfig(reference="ema")))

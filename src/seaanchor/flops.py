@@ -58,7 +58,7 @@ def least_passes(config: RunConfig, needs: Needs, cached: bool) -> int:
 
     PGD takes 2 F a gradient step, APGD looks at its last point in one more; each of the K primal updates 3 F an image (2 F for low-rank
     updates, which leave the weights' own gradients out), and clean images go along where objective or anchor need them; the reference 1 F
-    where it is not cached and 1 F where it sees perturbed images, and the exact dual step 1 F. A linear map never enters the tower.
+    where it is not cached and 1 F where it sees perturbed images; the exact dual step and a moving reference 1 F each. A linear map never enters the tower.
     """
     if config.adapter.kind == "linear":
         return 0
@@ -66,4 +66,5 @@ def least_passes(config: RunConfig, needs: Needs, cached: bool) -> int:
     attack = {"pgd": 2 * gradient_steps, "apgd": 2 * gradient_steps + 1}.get(attacked_by, 0)
     primal = config.primal_steps * {"full": 3, "lora": 2}[config.adapter.kind] * (2 if needs.clean else 1)
     exact_dual = config.anchor.kind == "lagrangian" and config.anchor.exact_dual
-    return attack + primal + exact_dual + (not cached) + needs.reference_perturbed
+    average = config.anchor.reference != "frozen"
+    return attack + primal + exact_dual + average + (not cached) + needs.reference_perturbed
