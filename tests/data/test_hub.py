@@ -147,6 +147,6 @@ def test_without_the_library(monkeypatch):
         return real(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(SeaAnchorError, match="needs the library datasets") as caught:
+    with pytest.raises(SeaAnchorError, match="library datasets is not installed") as caught:
         open_images("hf-data:someone/something")
     assert "seaanchor[data]" in caught.value.change

@@ -17,11 +17,10 @@ from typing import Any
 from PIL import Image
 
 from seaanchor.data.images import FORMATS
+from seaanchor.data.library import library, load
 from seaanchor.data.preferences import DESIRABLE, TEXT, PreferenceRow, Tally, to_lines, to_row
 from seaanchor.errors import SeaAnchorError
 
-READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
-SAVED = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves
 FILE = "preferences.jsonl"
 
 
@@ -199,22 +198,9 @@ def open_rows(source: str, image: str, split: str | None, subset: str | None) ->
     Raises:
         SeaAnchorError: the library is missing; no such data set or split.
     """
+    datasets, path = library(), Path(source)
     try:
-        import datasets
-    except ImportError as error:
-        raise SeaAnchorError("the library datasets is not installed", "extra `data`", "pip install 'seaanchor[data]'") from error
-    path = Path(source)
-    datasets.disable_progress_bars()
-    try:
-        if any((path / name).is_file() for name in SAVED):
-            loaded = datasets.load_from_disk(source)
-        elif path.is_file():
-            if path.suffix.lower() not in READERS:
-                raise SeaAnchorError(f"{source} is a file of another kind", f"one ending in {', '.join(READERS)}, or a folder", "convert it")
-            loaded = datasets.load_dataset(READERS[path.suffix.lower()], data_files=source, streaming=True)["train"]
-        else:
-            loaded = datasets.load_dataset(source, subset, streaming=True)
-        rows = _one_split(loaded, source, split)
+        rows = _one_split(load(source, subset, streaming=True), source, split)
         if not isinstance(rows, datasets.IterableDataset):
             rows = rows.to_iterable_dataset()
         elif path.exists():  # Arrow keeps what it reads of a parquet file to its end (apache/arrow 39808); so it gets one row group at a time

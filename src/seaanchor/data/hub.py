@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from seaanchor.data.folder import ImageList
+from seaanchor.data.library import is_saved, library, load
 from seaanchor.data.names import note_unused, read_class_names
 from seaanchor.data.shards import class_number
 from seaanchor.errors import SeaAnchorError
 
 PREFIX = "hf-data:"
-SAVED = ("dataset_info.json", "dataset_dict.json")
 FORM = "hf-data:NAME, hf-data:NAME:SPLIT or hf-data:NAME:CONFIG:SPLIT"
 IMAGE_COLUMNS, LABEL_COLUMNS = ("image", "img"), ("label", "labels", "fine_label")
 MAPPED = 16_000_000  # bytes
@@ -72,7 +72,7 @@ class Row:
 
 def is_table(source: str) -> bool:
     """Whether a source is one of these: by its prefix, as a parquet file, or as a folder that `save_to_disk` wrote."""
-    return source.startswith(PREFIX) or source.endswith(".parquet") or any((Path(source) / name).is_file() for name in SAVED)
+    return source.startswith(PREFIX) or source.endswith(".parquet") or is_saved(Path(source))
 
 
 def list_rows(source: str, class_names: Path | None = None, split: str = "test") -> ImageList:
@@ -118,21 +118,12 @@ def list_rows(source: str, class_names: Path | None = None, split: str = "test")
 
 def _open(source: str, split: str) -> Any:
     """The `datasets.Dataset` that a source names."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise SeaAnchorError(f"{source} needs the library datasets ({error})", "extra data", "pip install 'seaanchor[data]'") from error
-
     name, config, asked = _parse(source)
     path = Path(name)
-    datasets.disable_progress_bars()
     try:
-        if any((path / file).is_file() for file in SAVED):
-            found = datasets.load_from_disk(name)
-        elif path.is_file():  # one file is one table, whatever the library calls its split
-            found = datasets.load_dataset("parquet", data_files=name, split="train")
-        else:
-            found = datasets.load_dataset(name, config, split=None if path.is_dir() else asked or split)
+        found = load(name, config, asked or split)
+    except SeaAnchorError:
+        raise
     except Exception as error:  # the library and its connections raise whatever they like
         if isinstance(error, IndexError) or "corresponds to no data" in str(error):  # what the library says of a table without rows
             raise SeaAnchorError(f"{source} is empty", "at least one row", "name another split") from error
@@ -167,9 +158,10 @@ def _column(table: Any, kind: str, usual: Sequence[str]) -> str | None:
 
 def _undecoded(table: Any, column: str) -> tuple[Any, list[int]]:
     """The table whose images come as bytes, and each image's stored size, for which no image is read."""
-    import datasets
     import pyarrow as pa
     import pyarrow.compute as pc
+
+    datasets = library()
 
     if isinstance(table.features[column], datasets.Image):
         table = table.cast_column(column, datasets.Image(decode=False))

@@ -168,15 +168,24 @@ def _to_tensor(picture: Image.Image | np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
+SYSTEM = {"libGL": "libgl1", "libgthread": "libglib2.0-0", "libglib": "libglib2.0-0"}  # library → Debian's package of it
+
+
+def _missing(kind: str, error: ImportError) -> SeaAnchorError:
+    """The package, or one of the system libraries that its OpenCV loads and that servers often lack."""
+    found = f"the corruption {kind} needs imagecorruptions ({error})"
+    for name, package in SYSTEM.items():
+        if name in str(error):
+            return SeaAnchorError(found, f"the system library {name}, or one of {', '.join(CORE)}", f"install Debian's or Ubuntu's package {package}")
+    return SeaAnchorError(found, f"the extra `corruptions`, or one of {', '.join(CORE)}", "pip install 'seaanchor[corruptions]'")
+
+
 def _by_package(image: Tensor, kind: str, severity: int, index: int, seed: int) -> Tensor:
     """One of the 19 types by the package, which draws from numpy's global state: it is set for this image, and put back."""
     try:
         import imagecorruptions
     except ImportError as error:  # the package, or a system library that OpenCV needs
-        raise SeaAnchorError(
-            f"the corruption {kind} needs imagecorruptions ({error})", f"the extra `corruptions`, or one of {', '.join(CORE)}",
-            "pip install 'seaanchor[corruptions]'",
-        ) from error  # fmt: skip
+        raise _missing(kind, error) from error
     draw = random.Random(f"{seed} {index} corruption").getrandbits(32)
     own = {"seed": draw} if kind in ("impulse_noise", "glass_blur") else {}  # these two draw elsewhere
     before = np.random.get_state()
