@@ -1,29 +1,21 @@
 """Measure the bars: `python -m bench [--only name,name] [--missing] [--quick] [--list]`, from the root of the repository."""
 
 import argparse
-import importlib
 import os
 import sys
 import time
 import traceback
-from importlib.util import find_spec
 
 import torch
 
-from bench import report
+from bench import evaluation, report, training
 from bench.clock import QUICK
 from bench.frame import Bar, Measurement, NotMeasured
-
-MODULES = ("training", "evaluation")  # each holds a list BARS
 
 
 def bars() -> list[Bar]:
     """All bars, in the order of the table."""
-    found: list[Bar] = []
-    for name in MODULES:
-        if find_spec(f"bench.{name}"):
-            found += importlib.import_module(f"bench.{name}").BARS
-    return found
+    return [*training.BARS, *evaluation.BARS]
 
 
 def chosen(every: list[Bar], only: str | None, missing: bool) -> list[Bar]:

@@ -43,7 +43,8 @@ def row(bar: Bar, outcome: Measurement | str, seconds: float) -> Row:
     when = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": round(seconds, 1), **machine()}
     if isinstance(outcome, str):
         return {"value": None, "verdict": "not measured", "note": outcome, **limit, **when}
-    judged = {"value": outcome.value, "verdict": verdict(bar, outcome.value), "quiet": outcome.quiet, "clock": outcome.clock}
+    judged = {"value": outcome.value, "verdict": verdict(bar, outcome.value), "aim_met": bar.reaches(outcome.value, bar.aim)}
+    judged |= {"quiet": outcome.quiet, "clock": outcome.clock}
     return {**judged, "note": outcome.note, "details": outcome.details, **limit, **when}
 
 
@@ -53,7 +54,7 @@ def line(name: str, result: Row) -> str:
         return f"{name:<28} not measured: {result['note']}"
     sign, unit = "≥" if result["at_least"] is not None else "≤", result["unit"]
     held = f"bar {sign} {_limit(result):g}{unit}, aim {result['aim']:g}{unit}"
-    return f"{name:<28} {_number(result['value'])}{unit}  {held}  {result['verdict']}  {_noise(result)}  {result['note']}".rstrip()
+    return f"{name:<28} {_number(result['value'])}{unit}  {held}  {_judged(result)}  {result['note']}".rstrip()
 
 
 def read(path: Path = RESULTS) -> dict[str, Row]:
@@ -84,21 +85,25 @@ def table(bars: Sequence[Bar], results: dict[str, Row]) -> str:
     for bar in bars:
         result = results.get(bar.name) or row(bar, "not run yet", 0)
         measured = "–" if result["value"] is None else f"{_number(result['value'])}{bar.unit}"
-        judged = result["verdict"] if result["value"] is None else f"{result['verdict']} {_noise(result)}".strip()
         limit = f"{'≥' if bar.at_least is not None else '≤'} {bar.limit:g}{bar.unit}"
-        cells = (f"{bar.what} (`{bar.name}`)", measured, limit, f"{bar.aim:g}{bar.unit}", judged, result.get("clock", ""), result["note"])
+        cells = (f"{bar.what} (`{bar.name}`)", measured, limit, f"{bar.aim:g}{bar.unit}", _judged(result), result.get("clock", ""), result["note"])
         lines.append("| " + " | ".join(cells) + " |")
     seen = [results[bar.name] for bar in bars if bar.name in results and results[bar.name]["value"] is not None]
     places = sorted({f"{r['processor']} ({r['family']}; {r['instruction_sets']}), torch {r['torch']}, {r['date'][:10]}" for r in seen})
-    return "\n".join([*lines, "", *(f"Measured on {place}." for place in places)])
+    below = ", ".join(f"`{bar.name}`" for bar in bars if results.get(bar.name, {}).get("verdict") == "short")
+    return "\n".join([*lines, "", f"Short of their bar: {below or 'none'}.", "", *(f"Measured on {place}." for place in places)])
 
 
 def _limit(result: Row) -> float:
     return result["at_least"] if result["at_least"] is not None else result["at_most"]
 
 
-def _noise(result: Row) -> str:
-    return {True: "quiet", False: "NOISY", None: ""}[result["quiet"]]
+def _judged(result: Row) -> str:
+    """The verdict, and what the probe said."""
+    if result["value"] is None:
+        return result["verdict"]
+    noise = {True: "quiet", False: "NOISY", None: ""}[result["quiet"]]
+    return ", ".join(part for part in (result["verdict"], "aim met" if result["aim_met"] else "", noise) if part)
 
 
 def _number(value: float) -> str:

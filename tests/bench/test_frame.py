@@ -75,7 +75,7 @@ def test_results_are_kept_by_bar_and_written_into_the_page(tmp_path):
     report.write_table([first, other], results, page)
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
-    assert "| ours against theirs (`speed`) | 2 | ≥ 1.6 | 2.2 | pass quiet | processor |  |" in text and "not run yet" in text
+    assert "| ours against theirs (`speed`) | 2 | ≥ 1.6 | 2.2 | pass, quiet | processor |  |" in text and "not run yet" in text
     report.write_table([first, other], results, page)
     assert page.read_text() == text
     page.write_text("no marks")
@@ -86,6 +86,7 @@ def test_results_are_kept_by_bar_and_written_into_the_page(tmp_path):
 def test_lines_say_how_it_went():
     noisy = report.line("speed", report.row(bar(), Measurement(1.2, False, "processor"), 0))
     assert "1.2" in noisy and "≥ 1.6" in noisy and "short" in noisy and "NOISY" in noisy
+    assert "pass, aim met, quiet" in report.line("speed", report.row(bar(), Measurement(2.3, True, "processor"), 0))
     assert report.line("speed", report.row(bar(), "no GPU", 0)).endswith("not measured: no GPU")
 
 
