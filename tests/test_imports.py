@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "anchors": PARTS,
     "perturbations": PARTS,
     "adapters": PARTS,
-    "encoders": {"errors", "parts", "store", "wording"},
+    "encoders": {"errors", "kernels", "parts", "store", "wording"},
     "data": {"errors", "parts", "checkpoint", "store", "wording"},
     "averaging": {"errors", "config", "parts"},
     "method": {"errors", "parts"},
@@ -41,15 +41,23 @@ MAY_IMPORT = {
     "progress": {"errors", "config"},
     "tracking": {"errors", "config", "parts"},
     "flops": {"errors", "config", "parts"},
-    "evaluation": {"store", "image_tables", "errors", "config", "parts", "perturbations", "lettering", "encoders", "data", "checkpoint", "places", "processes", "runs"},
+    "evaluation": {
+        "store", "image_tables", "errors", "config", "parts", "perturbations", "kernels", "lettering", "encoders", "data", "checkpoint", "places", "processes", "runs",
+    },  # fmt: skip
     "export": {"errors", "checkpoint", "encoders", "adapters"},
     "report": {"errors", "parts", "config", "checkpoint", "places", "progress", "runs", "encoders", "data", "perturbations"},
     "zoo": {"errors", "checkpoint", "encoders", "export", "lettering"},
-    "step": {"errors", "config", "parts", "method", "averaging", "runs", "tracking"},
+    "kernels": {"errors"},
+    "step": {"errors", "config", "encoders", "kernels", "parts", "method", "averaging", "runs", "tracking"},
 }
 MAY_IMPORT["embedded"] = {"parts", "perturbations"}
 MAY_IMPORT["image_tables"] = {"embedded", "parts", "store", "data", "encoders", "lettering", "perturbations"}
 MAY_IMPORT["prepare"] = {"image_tables", "errors", "config", "parts", "adapters", "data", "embedded", "encoders", "method", "perturbations", "recipes", "sharing"}
+MAY_IMPORT["memory"] = {"errors"}
+MAY_IMPORT["meter"] = {"hardware"}
+MAY_IMPORT["costs"] = {"meter", "adapters", "averaging", "config", "embedded", "encoders", "kernels", "memory", "method", "parts", "perturbations", "step"}
+MAY_IMPORT["room"] = {"costs", "memory", "prepare", "runs", "step"}
+MAY_IMPORT["evaluation"] |= {"room"}
 MAY_IMPORT["train"] = set(MAY_IMPORT) - {"report", "zoo", "flops"}
 """Packages and modules → what of ours they may import, inside functions too. Whatever is not named here, such as `cli`, stands in
 front: it may import everything, and nothing named here may import it."""

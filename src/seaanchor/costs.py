@@ -8,9 +8,9 @@ Legend: B batch, C classes, D embedding dimension.
 """
 
 import copy
-import weakref
-from collections import Counter
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -19,17 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import flop_registry
 
 from seaanchor.adapters.linear_map import LinearMap
 from seaanchor.averaging import WeightAverage
 from seaanchor.config import RunConfig
 from seaanchor.embedded import Identity
 from seaanchor.encoders.encoder import Reference
-from seaanchor.hardware import Machine
+from seaanchor.encoders.shadow import Shadow
+from seaanchor.kernels import adam_options
 from seaanchor.memory import Footprint
+from seaanchor.meter import Meter, Work
 from seaanchor.method import Method
 from seaanchor.parts import Batch, Head, LossOf, Perturbation, Preference, Targets, frozen, input_grad
 from seaanchor.perturbations.apgd import APGD, apgd
@@ -38,95 +37,12 @@ from seaanchor.perturbations.none import NoPerturbation
 from seaanchor.perturbations.pgd import PGD
 from seaanchor.step import Moving, train_step
 
-aten = torch.ops.aten
-FORMULAS = flop_registry | {
-    aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[aten._scaled_dot_product_flash_attention_backward],
-}
 SMALLEST = 64  # images from which on memory is a straight line: below, what weights need at the update is in the way
 ATTACKED = 12  # images' worth of pixels that APGD's state holds: where it is, was and was best, gradients, and what a step makes on the way
 ALONE = SimpleNamespace(
     num_processes=1, process_index=0, unwrap_model=lambda module: module, backward=lambda loss: loss.backward(),
     clip_grad_norm_=torch.nn.utils.clip_grad_norm_,
 )  # fmt: skip
-
-
-class Meter(TorchDispatchMode):
-    """Counts what runs inside: operations by precision, bytes moved by all other kernels, and bytes alive now and at most.
-
-    Attributes:
-        flops: operations of matrix products and convolutions, by `fp32` or `bf16`.
-        moved: bytes that the other kernels read and write.
-        alive, peak: bytes of the tensors made inside (or shown to `see`), now and at most.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flops: Counter[str] = Counter()
-        self.moved = self.alive = self.peak = 0
-        self._sizes: dict[int, int] = {}
-
-    def see(self, tensor: Tensor) -> None:
-        """Take a tensor's memory into account until it is freed."""
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key not in self._sizes:
-            self._sizes[key] = storage.nbytes()
-            self.alive += self._sizes[key]
-            self.peak = max(self.peak, self.alive)
-            weakref.finalize(storage, self._freed, key)
-
-    def _freed(self, key: int) -> None:
-        self.alive -= self._sizes.pop(key)
-
-    @property
-    def work(self) -> "Work":
-        """What was counted."""
-        return Work(dict(self.flops), self.moved)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        inputs = [x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)]
-        outputs = [x for x in tree_iter(result) if isinstance(x, Tensor)]
-        for tensor in outputs:
-            self.see(tensor)
-        if func._overloadpacket in FORMULAS:
-            precision = "bf16" if any(x.dtype == torch.bfloat16 for x in inputs) else "fp32"
-            self.flops[precision] += FORMULAS[func._overloadpacket](*args, **(kwargs or {}), out_val=result)
-        elif func.namespace == "aten" and not func.is_view and func not in _FREE:
-            self.moved += sum(map(_bytes, inputs)) + sum(map(_bytes, outputs))
-        return result
-
-
-_FREE = {aten.detach.default, aten.empty.memory_format, aten.empty_like.default, aten._unsafe_view.default, aten.lift_fresh.default}
-
-
-def _bytes(tensor: Tensor) -> int:
-    """What a kernel touches of a tensor: an expanded one is read from the few bytes that it has."""
-    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a machine has to do.
-
-    Attributes:
-        flops: operations of matrix products and convolutions, by `fp32` or `bf16`.
-        moved: bytes that all other kernels read and write.
-    """
-
-    flops: dict[str, int]
-    moved: int
-
-    def seconds(self, machine: Machine, share: float = 1.0) -> float:
-        """Where the machine reaches a share of its rates of arithmetic and of memory."""
-        arithmetic = sum(count / machine.rate(precision) for precision, count in self.flops.items())
-        return (arithmetic + self.moved / machine.bandwidth) / share
-
-    @property
-    def total(self) -> int:
-        """Operations of all precisions."""
-        return sum(self.flops.values())
 
 
 @dataclass(frozen=True)
@@ -206,28 +122,31 @@ class _Scene:
 
     def __init__(self, config: RunConfig, encoder: nn.Module, method: Method, classes: int, cached: bool, batch: int) -> None:
         self.config, self.batch, self.cached, self.mode = config, batch, cached, FakeTensorMode()
+        setattr(self.mode, "__deepcopy__", lambda memo: self.mode)  # noqa: B010 (a copy of a tensor without contents stays in its mode)
         self.method = replace(method, perturbation=_rehearsed(method.perturbation, config.perturbation.num_steps))
         linear = config.adapter.kind == "linear"
-        adapted: Any = encoder
-        if config.adapter.kind == "lora":  # goes in where there are real weights
+        adapted: Any = encoder  # what goes in where there are real weights goes in before they are left behind
+        if config.adapter.kind == "lora":
             adapted = copy.deepcopy(encoder)
             list(method.adapter.trainable(adapted))
+        shadow = Shadow(adapted) if config.attack_precision == "bf16" and not linear else None
         with FakeCopyMode(self.mode):
-            self.tower: Any = copy.deepcopy(adapted)
+            self.tower, shadow = copy.deepcopy((adapted, shadow))
             self.method = copy.deepcopy(self.method)
             self.reference = Identity() if linear else Reference(encoder)
         self.side, dim = adapted.image_size, adapted.dim
-        with self.mode, next(encoder.parameters()).device:
+        device = next(encoder.parameters()).device
+        with self.mode, device, _without_fakes_warning():
             policy = LinearMap(dim) if linear else self.tower
-            average = None
             parameters = [p for p in policy.parameters() if p.requires_grad] if adapted is not encoder else list(self.method.adapter.trainable(policy))
-            if config.average != "none":
-                average = WeightAverage(parameters, 1000, config.average, config.ema_decay)
-            optimizer = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}[config.optimizer](parameters, lr=config.lr)
+            average = _average(parameters, config.average, config.ema_decay)
+            held_to = _average(parameters, config.anchor.reference, config.anchor.reference_decay)
+            fused = adam_options(device)
+            optimizer = torch.optim.AdamW(parameters, lr=1e-5, **fused) if config.optimizer == "adamw" else torch.optim.Adamax(parameters, lr=1e-5)
             dual = self.method.anchor.dual_module()
-            dual_optimizer = None if dual is None else torch.optim.AdamW(dual.parameters(), lr=1e-3)
+            dual_optimizer = None if dual is None else torch.optim.AdamW(dual.parameters(), lr=1e-3, **fused)
             policy.train()
-            self.moving = Moving(policy, optimizer, dual, dual_optimizer, average)
+            self.moving = Moving(policy, optimizer, dual, dual_optimizer, average, shadow, held_to)
             self.moves = [policy] if dual is None else [policy, dual]
             shape = (batch, dim) if linear else (batch, 3, self.side, self.side)
             label_B = torch.zeros(batch, dtype=torch.long)
@@ -237,23 +156,29 @@ class _Scene:
 
     def measure(self, run: Callable[[], object]) -> Meter:
         """Run something and tell what it took; what lies there beforehand counts as alive."""
-        meter = Meter()
-        with self.mode, meter:
-            for tensor in self._held():
-                meter.see(tensor)
-            run()
+        meter, fast_path = Meter(), torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # one opaque kernel, which no formula counts
+        try:
+            with self.mode, meter:
+                for tensor in self._held():
+                    meter.see(tensor)
+                run()
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast_path)
         return meter
 
     def _held(self) -> Iterator[Tensor]:
-        for module in (self.tower, self.reference, *self.moves):
+        moving = self.moving
+        for module in (self.tower, self.reference, *self.moves, *([moving.shadow.encoder] if moving.shadow is not None else [])):
             yield from module.buffers()
             for parameter in module.parameters():
                 yield parameter
                 if parameter.grad is not None:
                     yield parameter.grad
-        for state in self.moving.optimizer.state.values():
+        for state in moving.optimizer.state.values():
             yield from (value for value in state.values() if isinstance(value, Tensor))
-        yield from self.moving.average.mean if self.moving.average is not None else []
+        for average in (moving.average, moving.moving_reference):
+            yield from average.mean if average is not None else []
         yield self.clean.pixels_BCHW
 
     def step(self) -> None:
@@ -272,6 +197,18 @@ class _Scene:
         with self.mode:
             pixels_BCHW = torch.rand(self.batch, 3, self.side, self.side, device=self.clean.index_B.device)
         return self.measure(lambda: torch.no_grad()(self.tower)(pixels_BCHW))
+
+
+def _average(parameters: list[nn.Parameter], kind: str, decay: float) -> WeightAverage | None:
+    return None if kind in ("none", "frozen") else WeightAverage(parameters, 1000, kind, decay)
+
+
+@contextmanager
+def _without_fakes_warning() -> Iterator[None]:
+    """torch warns when a tensor without contents is copied, because it asks for its address."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
+        yield
 
 
 def _rehearsed(perturbation: Perturbation, num_steps: int) -> Perturbation:

@@ -16,6 +16,7 @@ from seaanchor.flops import count_flops, forward_flops, least_passes
 from seaanchor.parts import Batch, Targets
 from seaanchor.prepare import Setup, batch_stream, caches_reference, make_targets, prepare, start_accelerator, to_device
 from seaanchor.progress import duration
+from seaanchor.room import room_to_train
 from seaanchor.runs import check_output
 from seaanchor.step import Moving, train_step
 from seaanchor.tracking import StepRecord, tracker_package
@@ -55,7 +56,8 @@ def dry_run(config: RunConfig) -> Rehearsal:
     """Load everything, take one batch through attack, primal and dual steps, and print what it showed.
 
     Raises:
-        SeaAnchorError: whatever `train` would raise before its first batch; no readable image; a loss that is not finite.
+        SeaAnchorError: whatever `train` would raise before its first batch; no readable image; a loss that is not finite; too little
+            memory.
     """
     check(config)
     accelerator = start_accelerator(config.device)
@@ -63,7 +65,9 @@ def dry_run(config: RunConfig) -> Rehearsal:
         check_output(config)
         tracker_package(config.report_to)
     setup = prepare(config, accelerator.num_processes, accelerator.device)
-    seen = rehearse(setup, make_moving(setup, accelerator, None), accelerator)
+    moving = make_moving(setup, accelerator, None)
+    with room_to_train(setup, moving, accelerator.device, accelerator.num_processes):
+        seen = rehearse(setup, moving, accelerator)
     if accelerator.is_main_process:
         print("\n".join(lines(setup, seen, str(accelerator.device), accelerator.num_processes)), flush=True)
     return seen

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seaanchor.config import GRADIENT, RunConfig, check
-from seaanchor.costs import Cost, Work, step_cost
+from seaanchor.costs import Cost, step_cost
 from seaanchor.data.folder import subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import LoadedModel
@@ -15,6 +15,7 @@ from seaanchor.encoders.load import embedded_models, load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.hardware import Fleet, Machine, fleet
 from seaanchor.memory import CONTEXT, SPARE
+from seaanchor.meter import Work
 from seaanchor.prepare import CACHE_LIMIT
 from seaanchor.progress import duration
 from seaanchor.recipes import assemble

@@ -13,10 +13,13 @@ from seaanchor.averaging import WeightAverage
 from seaanchor.checkpoint import tensors_in
 from seaanchor.config import RunConfig, check
 from seaanchor.data.folder import SkipLog
+from seaanchor.encoders.shadow import Shadow
 from seaanchor.errors import SeaAnchorError
+from seaanchor.kernels import adam_options, recomputed
 from seaanchor.prepare import Setup, Share, make_targets, prepare, reference_cache, share_stream, start_accelerator, to_device
 from seaanchor.processes import Company, company, gathered
 from seaanchor.progress import Clock, Progress, stop_on_interrupt
+from seaanchor.room import room_to_train
 from seaanchor.runs import RunFolder, check_output, open_run
 from seaanchor.step import Moving, Part, set_learning_rate, stop_if_not_finite, whole_step
 from seaanchor.tracking import Report, measure, reporting, tracker_package
@@ -26,7 +29,8 @@ def train(config: RunConfig) -> Path:
     """Train, evaluate and export one run; returns its folder.
 
     Raises:
-        SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not finite, a lost process.
+        SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not finite, a lost process, too
+            little memory.
     """
     check(config)
     accelerator = start_accelerator(config.device)
@@ -42,7 +46,8 @@ def _train(config: RunConfig, accelerator, together: Company) -> Path:
     folder, state = _open(setup, together)
     moving = make_moving(setup, accelerator, state)
     step = state["step"] if state else 0
-    with stop_on_interrupt() as interrupted, reporting(config, accelerator.is_main_process) as report:
+    room = room_to_train(setup, moving, accelerator.device, accelerator.num_processes, folder)
+    with stop_on_interrupt() as interrupted, reporting(config, accelerator.is_main_process) as report, room:
         step = _loop(setup, moving, accelerator, together, folder, report, step, interrupted)
     if step < setup.total_steps:
         change = f"the state is saved; go on with --resume auto --output {config.output}"
@@ -72,14 +77,20 @@ def make_moving(setup: Setup, accelerator, state: dict | None) -> Moving:
     setup.reference.to(accelerator.device)
     parameters = list(setup.method.adapter.trainable(encoder))
     encoder.to(accelerator.device)  # what the adapter has added, too
-    optimizer = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}[config.optimizer](parameters, lr=config.lr, weight_decay=config.wd)
+    if config.checkpoint_activations:
+        with recomputed(encoder):  # or its error would come after the reference embeddings
+            pass
+    options = adam_options(accelerator.device) if config.optimizer == "adamw" else {}
+    optimizer = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}[config.optimizer](parameters, lr=config.lr, weight_decay=config.wd, **options)
     average = None if config.average == "none" else WeightAverage(parameters, setup.total_steps, config.average, config.ema_decay)
+    anchor = config.anchor
+    moving_reference = None if anchor.reference == "frozen" else WeightAverage(parameters, setup.total_steps, anchor.reference, anchor.reference_decay)
     dual = setup.method.anchor.dual_module()
     dual_optimizer = None
     if dual is not None:
         for parameter in dual.to(accelerator.device).parameters() if accelerator.num_processes > 1 else ():
             torch.distributed.broadcast(parameter.data, 0)  # seeded alike they are the same already; the wrapper of the policy does this, too
-        dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=config.anchor.dual_lr, weight_decay=0.0)
+        dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=config.anchor.dual_lr, weight_decay=0.0, **adam_options(accelerator.device))
     if state is not None:
         encoder.load_state_dict(state["policy"])
         optimizer.load_state_dict(state["optimizer"])
@@ -88,9 +99,12 @@ def make_moving(setup: Setup, accelerator, state: dict | None) -> Moving:
             dual_optimizer.load_state_dict(state["dual_optimizer"])
         if average is not None:
             average.load_state_dict(state["average"])
+        if moving_reference is not None:
+            moving_reference.load_state_dict(state["moving_reference"])
     encoder.train()
     policy, optimizer = accelerator.prepare(encoder, optimizer)
-    return Moving(policy, optimizer, dual, dual_optimizer, average)
+    shadow = Shadow(setup.model.encoder) if config.attack_precision == "bf16" else None
+    return Moving(policy, optimizer, dual, dual_optimizer, average, shadow, moving_reference)
 
 
 def export_run(setup: Setup, moving: Moving, folder: RunFolder) -> None:
@@ -197,6 +211,8 @@ def _save(setup: Setup, moving: Moving, accelerator, folder: RunFolder, step: in
         state |= {"dual": moving.dual.state_dict(), "dual_optimizer": moving.dual_optimizer.state_dict()}
     if moving.average is not None:
         state["average"] = moving.average.state_dict()
+    if moving.moving_reference is not None:
+        state["moving_reference"] = moving.moving_reference.state_dict()
     stop_if_not_finite(tensors_in(state), step, folder, accelerator)
     if accelerator.is_main_process:
         folder.save(step, state)

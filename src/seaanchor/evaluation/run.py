@@ -21,6 +21,7 @@ from seaanchor.evaluation.ranks import Ranks, open_ranks
 from seaanchor.evaluation.rows import Work, forget
 from seaanchor.evaluation.subjects import Subject, identity, listing, make_bench, open_source, open_subject, output_of, reference_of
 from seaanchor.places import portable
+from seaanchor.room import room_to_evaluate
 from seaanchor.runs import environment
 
 
@@ -144,7 +145,8 @@ def _one(subject: Subject, source: str, bench: Bench, protocol: Protocol, sessio
         result = session.ranks.agree(_stored(file, stem) if session.skip_existing and session.ranks.first else None)
         if result is None:
             work = Work(session.batch_size, session.workers, session.device, session.ranks, partial)
-            found = compute(bench, source, protocol, work, shelf)
+            with room_to_evaluate(bench.model.encoder, len(bench.images.class_names or ()) or 1, session.batch_size, session.device):
+                found = compute(bench, source, protocol, work, shelf)
             result = None if found is None else portable(json.loads(json.dumps(found | {"protocol": described, "environment": environment()})))
         session.done[key] = result
     if not session.ranks.first or result is None:

@@ -1,0 +1,109 @@
+"""The cost model is the real step: the same operations, the same bytes moved and the same peak, counted where nothing is computed."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from seaanchor.config import AdapterConfig, PerturbationConfig
+from seaanchor.costs import ALONE, attack_memory, step_cost
+from seaanchor.encoders.encoder import Reference
+from seaanchor.encoders.load import load_model
+from seaanchor.meter import Meter
+from seaanchor.parts import Batch, Head, Targets, frozen, input_grad
+from seaanchor.recipes import assemble, dpo, dpo_linear, fare, lore
+from seaanchor.step import Moving, train_step
+
+PATCHES = 2 * 4 * 3 * 16 * 16 * 32  # operations of the patch embedding, whose share is large in a small tower
+
+
+@pytest.fixture
+def tower(clip_folder):
+    return load_model(str(clip_folder)).encoder
+
+
+def quick(recipe, batch_size=64):
+    return replace(recipe, batch_size=batch_size, primal_steps=min(2, recipe.primal_steps), perturbation=replace(recipe.perturbation, num_steps=2))
+
+
+def real_step(recipe, encoder) -> Meter:
+    """A second step on random pixels, metered, with what lay there before it."""
+    method, reference, size = assemble(recipe, encoder.dim), Reference(encoder), encoder.image_size
+    parameters, dual = list(method.adapter.trainable(encoder)), method.anchor.dual_module()
+    dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=1e-3, fused=True) if dual else None
+    moving = Moving(encoder, torch.optim.AdamW(parameters, lr=1e-5, fused=True), dual, dual_optimizer)
+    batch = Batch(torch.rand(recipe.batch_size, 3, size, size), torch.zeros(recipe.batch_size, dtype=torch.long), torch.arange(recipe.batch_size))
+    targets = Targets(reference(batch.pixels_BCHW), batch.label_B, Head(torch.randn(7, encoder.dim), 100.0))
+
+    def step():
+        train_step(method, moving, ALONE, batch, targets, recipe, 0, reference)
+
+    step()
+    meter = Meter()
+    with meter:
+        for tensor in (*encoder.parameters(), *reference.parameters(), *(dual.parameters() if dual else []), *encoder.buffers(), *reference.buffers()):
+            meter.see(tensor)
+        for parameter in (*encoder.parameters(), *(dual.parameters() if dual else [])):
+            meter.see(parameter.grad)
+        for state in moving.optimizer.state.values():
+            for value in state.values():
+                meter.see(value)
+        meter.see(batch.pixels_BCHW)
+        step()
+    return meter
+
+
+@pytest.mark.parametrize("recipe", [fare(), lore(), replace(lore(), precision="bf16")], ids=["fare", "lore", "lore in bf16"])
+def test_a_step_without_contents_costs_what_a_real_one_costs(tower, recipe):
+    recipe = replace(quick(recipe), perturbation=replace(quick(recipe).perturbation, random_start=False))
+    cost, real = step_cost(recipe, tower, assemble(recipe, tower.dim), 7, cached=True), real_step(recipe, tower)
+    assert cost.step.flops == dict(real.flops) and set(cost.step.flops) == ({"fp32"} if recipe.precision == "fp32" else {"fp32", "bf16"})
+    assert cost.step.moved == pytest.approx(real.moved, rel=0.01)
+    predicted = cost.memory.fixed + cost.memory.per_image * 64
+    assert predicted == pytest.approx(real.peak, rel=0.02)
+
+
+def test_attacks_in_low_precision_are_counted_as_such(tower):
+    recipe = replace(quick(lore()), precision="bf16", attack_precision="bf16")
+    cost = step_cost(recipe, tower, assemble(recipe, tower.dim), 7, cached=True)
+    assert cost.step.flops["bf16"] > 10 * cost.step.flops["fp32"]  # the multiplier network stays in fp32
+
+
+def test_passes_and_parameters(tower):
+    plain = step_cost(quick(fare()), tower, assemble(fare(), tower.dim), 7, cached=True)
+    assert plain.passes == pytest.approx(2 * 2 + 3 - PATCHES / plain.forward.total, abs=0.1)  # training needs no gradient to the pixels
+    assert step_cost(quick(fare()), tower, assemble(fare(), tower.dim), 7, cached=False).passes == pytest.approx(plain.passes + 1, abs=0.05)
+    assert plain.trained == sum(p.numel() for p in tower.parameters())
+    assert all(not p.requires_grad for p in tower.parameters()), "the model itself is left alone"
+
+
+def test_every_adapter_and_perturbation_has_a_cost(tower):
+    apgd = replace(quick(fare()), perturbation=PerturbationConfig("apgd", num_steps=2))
+    drawn = replace(dpo(), batch_size=64)
+    lora = replace(drawn, adapter=AdapterConfig("lora", rank=1))
+    linear = replace(dpo_linear(), batch_size=64)
+    recipes = {"apgd": apgd, "drawn": drawn, "lora": lora, "linear": linear}
+    cost = {name: step_cost(recipe, tower, assemble(recipe, tower.dim, ("a", "b")), 7, True) for name, recipe in recipes.items()}
+    patches = PATCHES / cost["apgd"].forward.total
+    assert cost["apgd"].passes == pytest.approx(2 * 2 + 1 + 3 - patches, abs=0.1)
+    assert cost["drawn"].passes == pytest.approx(6 + 1 - 2 * patches, abs=0.1)  # the reference sees the drawn image
+    assert cost["lora"].trained < cost["drawn"].trained / 5 and cost["lora"].memory.fixed < cost["drawn"].memory.fixed
+    assert cost["linear"].trained == tower.dim**2 and cost["linear"].passes < 0.3
+
+
+def test_memory_is_a_line_and_the_average_and_the_optimizer_are_on_it(tower):
+    plain, averaged = (step_cost(replace(quick(fare()), average=kind), tower, assemble(fare(), tower.dim), 7, True).memory for kind in ("none", "ema"))
+    weights = 4 * sum(p.numel() for p in tower.parameters())
+    assert averaged.fixed - plain.fixed == pytest.approx(weights, rel=0.05)
+    assert averaged.per_image == pytest.approx(plain.per_image)
+    twice = step_cost(quick(fare(), 200), tower, assemble(fare(), tower.dim), 7, True).memory
+    assert twice.fixed + 200 * twice.per_image == pytest.approx(plain.fixed + 200 * plain.per_image, rel=0.02)
+
+
+def test_an_attack_of_an_evaluation(tower):
+    need = attack_memory(tower, 7)
+    meter, pixels = Meter(), torch.rand(100, 3, tower.image_size, tower.image_size)
+    head = Head(torch.randn(7, tower.dim), 100.0)
+    with meter, frozen(tower):
+        input_grad(lambda p: (head(tower(p)).sum(1), p), pixels)
+    assert meter.peak < need.fixed + 100 * need.per_image < meter.peak + need.fixed + 14 * pixels.nbytes
