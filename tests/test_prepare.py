@@ -4,11 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
+from accelerate.state import AcceleratorState, PartialState
 
 from seaanchor.config import PerturbationConfig
 from seaanchor.encoders.text import _say_once
 from seaanchor.errors import SeaAnchorError
-from seaanchor.prepare import prepare
+from seaanchor.prepare import prepare, start_accelerator
 from seaanchor.recipes import dpo, ipo, kto
 
 PLAIN = PerturbationConfig("none")
@@ -76,3 +77,27 @@ def test_preferences_that_are_cut_to_one_text_are_refused_and_others_may_be_cut(
         prepare(rows_run(dpo(), PAIRED, alike))
     apart = [PAIRED | {"chosen": f"{long} red"}, PAIRED | {"chosen": f"{long} blue"}]  # one text to the model, in two rows
     assert len(prepare(rows_run(dpo(), *apart)).images.paths) == 2
+
+
+def test_numbers_from_accelerates_environment_do_not_reach_the_loss(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    assert start_accelerator("cpu").gradient_accumulation_steps == 1
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
+def test_split_weights_are_refused(monkeypatch, kind):
+    monkeypatch.setenv(f"ACCELERATE_USE_{kind}", "true")
+    with pytest.raises(SeaAnchorError, match=f"configured for {kind}[\\s\\S]*--grad-accumulation"):
+        start_accelerator("cpu")
+
+
+def test_processes_that_are_announced_by_halves(monkeypatch):
+    """A rank without an address: nothing may train alone beside others that do the same."""
+    for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+        if name != "WORLD_SIZE":
+            monkeypatch.delenv(name)  # accelerate sets these, and they must be gone afterwards
+    monkeypatch.setattr(AcceleratorState, "_shared_state", {})
+    monkeypatch.setattr(PartialState, "_shared_state", {})
+    with pytest.raises(SeaAnchorError, match="MASTER_ADDR"):
+        start_accelerator(None)

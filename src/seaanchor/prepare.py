@@ -65,17 +65,24 @@ def start_accelerator(device: str | None):
     in bf16 too. What an earlier run of this process chose is forgotten first, or a CPU run would fix the device for good.
 
     Raises:
-        SeaAnchorError: the machine has no such device, or the processes do not find each other.
+        SeaAnchorError: the machine has no such device, the processes do not find each other, or accelerate is asked to split the weights.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
-    from accelerate.utils import InitProcessGroupKwargs
+    from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
 
     if not torch.distributed.is_initialized():
         AcceleratorState._reset_state(reset_partial_state=True)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
+    for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1"):
+            found = f"accelerate is configured for {name}, which splits the weights among processes"
+            change = "configure it for several GPUs alone; where memory is short, a smaller --batch-size with --grad-accumulation gives the same updates"
+            raise SeaAnchorError(found, "the whole encoder in every process", change)
+    plain = GradientAccumulationPlugin(num_steps=1)  # or a number from accelerate's environment would divide the loss
+    patience = InitProcessGroupKwargs(timeout=PATIENCE)
     try:
-        accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+        accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu", gradient_accumulation_plugin=plain, kwargs_handlers=[patience])
     except (torch.distributed.DistError, ValueError) as error:
         if processes == 1:
             raise
