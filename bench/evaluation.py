@@ -7,6 +7,7 @@ Legend: B batch, C classes, D embedding dimension.
 """
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -214,10 +215,10 @@ def start_up(*command: str) -> Measurement:
 
 def child_seconds(command: list[str]) -> float:
     """Processor seconds of a child process, the system's for it included."""
-    before = os.times()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
-    after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 BARS = [
