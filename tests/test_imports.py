@@ -42,7 +42,8 @@ MAY_IMPORT = {
     "tracking": {"errors", "config", "parts"},
     "flops": {"errors", "config", "parts"},
     "evaluation": {
-        "store", "image_tables", "errors", "config", "parts", "perturbations", "kernels", "lettering", "encoders", "data", "checkpoint", "places", "processes", "runs",
+        "store", "image_tables", "errors", "config", "parts", "perturbations", "kernels", "lettering", "encoders", "data", "checkpoint", "places",
+        "processes", "runs",
     },  # fmt: skip
     "export": {"errors", "checkpoint", "encoders", "adapters"},
     "report": {"errors", "parts", "config", "checkpoint", "places", "progress", "runs", "encoders", "data", "perturbations"},

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from seaanchor.encoders.encoder import Encoder
+from seaanchor.kernels import fitted, num_tokens
 
 LARGEST_DIFFERENCE = 1e-4  # of the largest entry of an embedding; folding moves it by about 1e-6
 
@@ -50,8 +51,13 @@ def in_precision(encoder: Encoder, dtype: torch.dtype) -> Callable[[Tensor], Ten
     lie around 0.
     """
     tower = copy.deepcopy(encoder.tower).eval().requires_grad_(False).to(dtype)
-    mean, std = encoder.mean, encoder.std
-    return lambda pixels_BCHW: tower(((pixels_BCHW - mean) / std).to(dtype)).float()
+    mean, std, tokens = encoder.mean, encoder.std, num_tokens(encoder)
+
+    def embed(pixels_BCHW: Tensor) -> Tensor:
+        with fitted(tower, dtype, tokens):
+            return tower(((pixels_BCHW - mean) / std).to(dtype)).float()
+
+    return embed
 
 
 def _followed_by_norm(encoder: Encoder) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import AttackPlan, attack_all, fallback
 from seaanchor.evaluation.rows import Table, to_device
 from seaanchor.evaluation.typographic import TypographicPlan, evaluate_typographic
+from seaanchor.kernels import fitted, num_tokens
 from seaanchor.parts import Batch, Head, frozen
 from seaanchor.perturbations.classification import Classifier, Logits, Precision
 
@@ -100,9 +101,13 @@ def classifier(model: LoadedModel, head: Head, device: torch.device, precision: 
     head = on_device(head, device)
     encoder = folded(model.encoder.to(device).eval())
     embed_low = None if precision == "fp32" else in_precision(encoder, torch.bfloat16)
-    return Classifier(
-        lambda pixels_BCHW: head(encoder(pixels_BCHW).float()), None if embed_low is None else lambda pixels_BCHW: head(embed_low(pixels_BCHW))
-    )
+    tokens = num_tokens(encoder)
+
+    def logits(pixels_BCHW: Tensor) -> Tensor:
+        with fitted(encoder, torch.float32, tokens):
+            return head(encoder(pixels_BCHW).float())
+
+    return Classifier(logits, None if embed_low is None else lambda pixels_BCHW: head(embed_low(pixels_BCHW)))
 
 
 def labelled(source: str, class_names: Path | None, samples: int | None, seed: int) -> ImageList:
