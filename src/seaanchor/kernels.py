@@ -88,7 +88,7 @@ def num_tokens(module: nn.Module) -> int:
     return (int(size) // convolutions[0].stride[0]) ** 2 if size and len(convolutions) == 1 else 0
 
 
-def adam_options(device: torch.device) -> dict[str, bool]:
+def adam_options(device: torch.device) -> dict[str, Any]:
     """What makes torch's AdamW one pass over memory instead of a dozen, where it can."""
     return {"fused": True} if device.type in FUSED else {}
 

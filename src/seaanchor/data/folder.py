@@ -207,8 +207,8 @@ def to_float(pixels_BCHW: Tensor) -> Tensor:
 def chosen_batches(dataset: FolderDataset, chunks: Sequence[Sequence[int]], *, workers: int, skip_log: SkipLog) -> Iterator[Batch]:
     """A batch of each list of indices, as `batches` gives them, but with 8-bit pixels, a quarter of the bytes on the way to a GPU: `to_float` there."""
     own_rng = torch.Generator()  # or the loader would draw its seed from the global state, which training must be able to restore
-    chunks, pin = [list(chunk) for chunk in chunks], torch.cuda.is_available()
-    loader = DataLoader(dataset, batch_sampler=chunks, num_workers=workers, collate_fn=collate, generator=own_rng, pin_memory=pin)
+    lists, pin = [list(chunk) for chunk in chunks], torch.cuda.is_available()
+    loader = DataLoader(dataset, batch_sampler=lists, num_workers=workers, collate_fn=collate, generator=own_rng, pin_memory=pin)
     pairs_N2 = None if dataset.images.pairs is None else torch.tensor(dataset.images.pairs)
     for samples in loader:
         skip_log.add(samples.left_out)

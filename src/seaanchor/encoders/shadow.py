@@ -40,7 +40,8 @@ class Shadow:
         for module in self.encoder.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.float()
-        self._masters, self._copies = list(encoder.tower.parameters()), list(self.encoder.tower.parameters())
+        self._masters: list[Tensor] = list(encoder.tower.parameters())
+        self._copies: list[Tensor] = list(self.encoder.tower.parameters())
         self.encoder.tower = _Cast(self.encoder.tower, dtype)
 
     @torch.no_grad()

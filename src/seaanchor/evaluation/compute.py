@@ -22,6 +22,7 @@ from seaanchor.evaluation.suites import SUITES
 from seaanchor.evaluation.summary import rounded, summarise, summarise_captioned
 from seaanchor.evaluation.zeroshot import accuracy_rows, classifier, outcomes
 from seaanchor.image_tables import clean_rows
+from seaanchor.kernels import fitted, num_tokens
 from seaanchor.parts import Batch, frozen
 from seaanchor.perturbations.classification import Logits
 
@@ -43,8 +44,9 @@ def compute(bench: Bench, source: str, protocol: Protocol, work: Work, shelf: Sh
         SeaAnchorError: no image could be read, or an attack went astray.
     """
     wanted = frozenset(table for name in protocol.suites for table in SUITES[name].embeddings)
-    with frozen(bench.model.encoder):
-        dataset = FolderDataset(bench.images, bench.model.encoder.image_size)
+    encoder = bench.model.encoder
+    with frozen(encoder), fitted(encoder, torch.float32, num_tokens(encoder)):
+        dataset = FolderDataset(bench.images, encoder.image_size)
         collected = collect(f"{bench.model.name} on {source}", "images", dataset, _measure(bench, protocol), work)
         training = _embeddings("training", bench.model, bench.training, work) if bench.training is not None else None
         reference = _reference_embeddings(bench, work, shelf) if "reference" in wanted and bench.reference is not None else None
