@@ -280,6 +280,16 @@ def test_an_interrupt_saves_and_says_how_to_go_on(tiny_run, tmp_path, monkeypatc
     assert_same(final(whole), final(broken))
 
 
+def test_a_scheduler_and_a_launcher_may_both_send_sigterm(tiny_run, monkeypatch):
+    def twice(moving):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    at_step(monkeypatch, 2, twice)
+    with pytest.raises(SeaAnchorError, match="stopped at batch 2 of 4"):
+        train(tiny_run(fare()))
+
+
 def test_a_second_interrupt_stops_at_once(tiny_run, monkeypatch):
     def twice(moving):
         os.kill(os.getpid(), signal.SIGINT)

@@ -77,7 +77,7 @@ class Clock:
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[list[bool]]:
-    """Ctrl-C, or a scheduler's SIGTERM, ends the run after the current batch, saved; a second one ends it at once.
+    """Ctrl-C, or a scheduler's SIGTERM, ends the run after the current batch, saved; a second Ctrl-C ends it at once.
 
     Yields a list of one bool, true once asked to stop. Outside the main thread, where Python delivers no signals, it stays false.
     """
@@ -89,7 +89,9 @@ def stop_on_interrupt() -> Iterator[list[bool]]:
                 os._exit(0)
             return
         if interrupted[0]:
-            raise KeyboardInterrupt
+            if signum == signal.SIGINT:
+                raise KeyboardInterrupt
+            return  # a scheduler sends SIGTERM to all, and a launcher to its processes once more
         interrupted[0] = True
         print("\nstopping after this batch and saving; Ctrl-C again to stop at once", flush=True)
 

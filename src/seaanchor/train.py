@@ -166,6 +166,7 @@ def _loop(
         raise SeaAnchorError(f"no image in {config.train_data} could be read", "readable images", "see the reasons above")
     if saved < step:  # the last batch was skipped, or another process was asked to stop
         _save(setup, moving, accelerator, folder, step)
+    together.barrier()  # or a launcher, seeing the others end, would end the first process while it writes
     return step
 
 
