@@ -1,5 +1,6 @@
 """The command line: thin subcommands over the library. Nothing heavy is imported before a command needs it."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -75,6 +76,8 @@ def train(
     from seaanchor.train import train as run
 
     folder = run(check(config))
+    if os.environ.get("RANK", "0") != "0":
+        return  # the first of several processes tells
     print(f"done: {folder}")
     if not config.model.startswith("timm:"):
         prefix = "hf:" if config.model.startswith("hf:") else ""
