@@ -131,3 +131,18 @@ def test_evaluation_shares_them_with_training(reference, model, image_folder):
     store.clear()
     assert clean_rows(model, dataset, lambda: rows, True, lambda value: value) is rows
     assert torch.equal(table(reference, image_folder), trained) and reference.seen == 11
+
+
+def test_a_resumed_run_reads_the_references_and_not_its_own(tiny_run):
+    """The policy has moved when the cache is asked."""
+    from seaanchor.prepare import prepare, reference_cache, start_accelerator
+    from seaanchor.recipes import fare
+
+    accelerator = start_accelerator("cpu")
+    first = reference_cache(prepare(tiny_run(fare(), epochs=2)), accelerator)
+    setup = prepare(tiny_run(fare(), epochs=2))
+    with torch.no_grad():
+        for weight in setup.policy.parameters():
+            weight += 0.1
+    setup.reference.register_forward_hook(lambda module, inputs, output: pytest.fail("computed again"))
+    assert torch.equal(reference_cache(setup, accelerator), first)
