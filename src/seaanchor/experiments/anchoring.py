@@ -5,13 +5,14 @@ from typing import Any
 
 from seaanchor.config import AnchorConfig, RunConfig
 from seaanchor.experiments.arms import Arm
-from seaanchor.experiments.engine import measure
+from seaanchor.experiments.engine import Row, measure
 from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.lore import CLEAN, FARE, LORE, RHO, ROBUST, WEIGHT, columns_of, points, table_of
+from seaanchor.experiments.lore import CLEAN, FARE, LORE, RHO, ROBUST, WEIGHT, WEIGHTS, columns_of, points, table_of
 from seaanchor.experiments.mixing import interpolate
-from seaanchor.experiments.pool import EPSILON, SIBLING, elsewhere_look, fare_arm, lore_arm, penalty_arm, pooled, robust_look, run_folder, tecoa_arm
+from seaanchor.experiments.pool import EPSILON, PHOTOS, SIBLING, elsewhere_look, fare_arm, lore_arm, penalty_arm, pooled, robust_look, run_folder, tecoa_arm
 from seaanchor.experiments.preference import untouched
+from seaanchor.experiments.verdicts import Effect, above_curve, difference, judge
 
 LOOKED = (2 / 255, EPSILON / 255)
 
@@ -41,7 +42,21 @@ def run_mixing(bench: Bench) -> Section:
         Series(name, *points(table, curve, ROBUST, x), path=True) for name, curve in curves.items()
     ]) for x in titles], bench.output / "figure.svg")  # fmt: skip
     note = "α mixes the weights of the reference (0) and of the trained model (1). " + _said(bench)
-    return Section(note + text + "\n![mixtures of weights](figure.svg)\n", ("figure.svg",))
+    every = rows + _penalties(bench)
+    verdict = judge("half-way weights of FARE lie above the penalty's front: more clean accuracy at equal robust accuracy", [
+        Effect(f"{x} at α = {alpha:g}", gap) for x, where in (("clean photos", PHOTOS), ("emoji", "emoji/test")) for alpha in ALPHAS
+        if (gap := above_curve(every, f"{FARE} α={alpha:g}", _FRONT, f"apgd-ce {EPSILON}/255", "clean", PHOTOS, where))
+    ])  # fmt: skip
+    return Section(note + text + "\n![mixtures of weights](figure.svg)\n", ("figure.svg",), (verdict,))
+
+
+_FRONT = [FARE, *(f"penalty w={weight:g}" for weight in WEIGHTS)]
+
+
+def _penalties(bench: Bench) -> list[Row]:
+    """The penalty's front, of the weights that are not among the rows yet."""
+    arms = {f"penalty w={weight:g}": penalty_arm(bench, weight) for weight in WEIGHTS if weight != WEIGHT}
+    return pooled(arms, bench, [robust_look(LOOKED), elsewhere_look(bench)])
 
 
 def noise_anchors(bench: Bench) -> dict[str, dict[str, RunConfig]]:
@@ -71,7 +86,15 @@ def run_noise_anchors(bench: Bench) -> Section:
     panels([(objective, "photos, robust accuracy at 4/255, %", "clean accuracy on photos, %", [
         Series(anchor, *points(table, [_shared_name(objective, anchor)], ROBUST, CLEAN), line=False) for anchor in family
     ]) for objective, family in groups.items()], bench.output / "figure.svg")  # fmt: skip
-    return Section(_said(bench) + text + "\n![anchors compared](figure.svg)\n", ("figure.svg",))
+    robust, verdicts = f"apgd-ce {EPSILON}/255", []
+    for objective, family in groups.items():
+        bare = _shared_name(objective, "none")
+        verdicts += [judge(f"{anchor} keeps more of {objective}'s clean accuracy and is no less robust", [
+            Effect("clean photos", difference(rows, _shared_name(objective, anchor), bare, "clean", PHOTOS)),
+            Effect("emoji", difference(rows, _shared_name(objective, anchor), bare, "clean", "emoji/test")),
+            Effect(f"{EPSILON}/255", difference(rows, _shared_name(objective, anchor), bare, robust, PHOTOS), 0),
+        ]) for anchor in family if anchor != "none"]  # fmt: skip
+    return Section(_said(bench) + text + "\n![anchors compared](figure.svg)\n", ("figure.svg",), tuple(verdicts))
 
 
 def _shared_name(objective: str, anchor: str) -> str:
@@ -100,7 +123,11 @@ def run_moving(bench: Bench) -> Section:
         "*Weighted average*: Beta(0.7, 0.7) weights over the batches so far, which never forget the pre-trained weights; *exponential average*: decay "
         "0.99 a batch. The adversarial target stays the frozen reference. " + _said(bench)
     )
-    return Section(note + text + "\n![moving references](figure.svg)\n", ("figure.svg",))
+    verdicts = tuple(judge(f"{kind} of the policy's weights as the anchor keeps more than the frozen reference", [
+        Effect(f"{name.split(' ')[0]}, {where}", difference(rows, f"{name}, {kind}", name, "clean", dataset))
+        for name in (f"penalty w={WEIGHT:g}", LORE) for where, dataset in (("clean photos", PHOTOS), ("emoji", "emoji/test"))
+    ]) for kind in ("weighted average", "exponential average"))  # fmt: skip
+    return Section(note + text + "\n![moving references](figure.svg)\n", ("figure.svg",), verdicts)
 
 
 def dual_arms(bench: Bench) -> dict[str, dict[str, RunConfig]]:
@@ -117,7 +144,7 @@ def dual_arms(bench: Bench) -> dict[str, dict[str, RunConfig]]:
 
 def run_dual(bench: Bench) -> Section:
     """LORE's dual as published, and four attempts to better it."""
-    families = dual_arms(bench) | {"penalty": {f"penalty w={w:g}": penalty_arm(bench, w) for w in (0.3, 1.0, 3.0, 10.0)}}
+    families = dual_arms(bench) | {"penalty": {f"penalty w={w:g}": penalty_arm(bench, w) for w in WEIGHTS}, FARE: {FARE: fare_arm(bench)}}
     arms = {name: config for family in families.values() for name, config in family.items()}
     rows = pooled(arms, bench, [robust_look(LOOKED), elsewhere_look(bench)])
     text, table = table_of([*untouched(rows), *rows], columns_of(bench), bench)
@@ -128,7 +155,12 @@ def run_dual(bench: Bench) -> Section:
         "*Published*: no limit on λ; *capped*: λ at most 20, as everywhere else here; *warm start*: λ from 10; *violators only*: "
         "λ·max(0, distance − bound); *augmented*: a squared violation beside λ (κ = 3). All but the first are capped. " + _said(bench)
     )
-    return Section(note + text + "\n![duals compared](figure.svg)\n", ("figure.svg",))
+    published = [FARE, *dual_arms(bench)["published"]]
+    verdicts = tuple(judge(f"a dual that is {kind.replace('warm start', 'started high')} lies above the published one", [
+        Effect(f"{x} at {name.partition(',')[0].removeprefix('LORE ')}", gap) for name in members for x, where in (("photos", PHOTOS), ("emoji", "emoji/test"))
+        if (gap := above_curve(rows, name, published, f"apgd-ce {EPSILON}/255", "clean", PHOTOS, where))
+    ]) for kind, members in dual_arms(bench).items() if kind != "published")  # fmt: skip
+    return Section(note + text + "\n![duals compared](figure.svg)\n", ("figure.svg",), verdicts)
 
 
 PAPER = "arXiv 2505.18884"

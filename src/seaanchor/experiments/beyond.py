@@ -1,6 +1,6 @@
 """Experiments on words that neither paper has: constrained preference optimization, words and noise at once, every anchor compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from seaanchor.config import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
@@ -8,14 +8,14 @@ from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol
 from seaanchor.evaluation.typographic import TypographicPlan
 from seaanchor.experiments.arms import Arm
-from seaanchor.experiments.engine import Look, Row, measure, run_arms
+from seaanchor.experiments.engine import Look, measure, run_arms
 from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
 from seaanchor.experiments.lore import RHO, points, table_of
 from seaanchor.experiments.pool import PHOTOS
 from seaanchor.experiments.preference import COLUMNS, DRAWN, SIZES, untouched
 from seaanchor.experiments.tables import Column, share
-from seaanchor.experiments.verdicts import difference
+from seaanchor.experiments.verdicts import Effect, above_curve, difference, judge
 from seaanchor.recipes import dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
 
 SHORT = 6  # passes over the photos: 78 batches of 64
@@ -58,7 +58,16 @@ def run_constrained(bench: Bench) -> Section:
         Series(family, *points(table, list(members), T, title), path=True) for family, members in families.items()
     ]) for title in titles], bench.output / "figure.svg")  # fmt: skip
     note = f"`dpo-tiny` with {SHORT} passes, last weights; seeds {_seeds(bench)}, mean and range; columns as in the table of all objectives.\n\n"
-    return Section(note + text + "\n![what is kept against accuracy with a wrong word drawn](figure.svg)\n", ("figure.svg",))
+    every, curve = [*untouched(rows), *rows], list(families["DPO + KL"])[::-1]  # from strong to weak, so that T rises
+    verdict = judge("DPO under LORE's constraint keeps more than DPO with KL at equal accuracy under drawn words", [
+        Effect(f"{label} at ρ = {rho:g}", gap) for label, where in (("clean photos", PHOTOS), ("emoji", "emoji/test")) for rho in BOUNDS
+        if (gap := above_curve(every, f"DPO + Lagrangian ρ={rho:g}", ["untouched", *curve], "typographic.attacked", _clean(where), PHOTOS, where))
+    ])  # fmt: skip
+    return Section(note + text + "\n![what is kept against accuracy with a wrong word drawn](figure.svg)\n", ("figure.svg",), (verdict,))
+
+
+def _clean(dataset: str) -> str:
+    return "typographic.clean" if dataset == PHOTOS else "clean"
 
 
 def _on_photos(column: Column):
@@ -123,21 +132,28 @@ def run_joint(bench: Bench) -> Section:
             Series(name, *points(table, [name], "clean %", "word and noise %"), line=False) for name in names
         ]),
     ], bench.output / "figure.svg")  # fmt: skip
-    lines = [f"- {_interference(rows, one, other, what, measure_)}" for one, other, what, measure_ in (
-        ("joint, FARE", "noise alone, FARE", "noise", "apgd-ce 2/255"), ("joint, FARE", "words alone, FARE", "words", "typographic.attacked"),
-        ("words by DPO, then noise", "words alone, DPO", "words", "typographic.attacked"),
-        ("noise, then words by DPO", "noise alone, FARE", "noise", "apgd-ce 2/255"),
-    )]  # fmt: skip
+    noise, word, both = "apgd-ce 2/255", "typographic.attacked", "words-and-noise.apgd-ce 2/255"
+
+    def effect(what: str, one: str, other: str, measure_: str, wanted: int = 1) -> Effect:
+        return Effect(f"{what}: {one} less {other}", difference(rows, one, other, measure_, PHOTOS), wanted)
+
+    verdicts = (
+        judge("one model can be robust to words and to noise at once, without loss on either", [
+            effect("noise", "joint, FARE", "noise alone, FARE", noise, 0), effect("words", "joint, FARE", "words alone, FARE", word, 0),
+        ]),
+        judge("joint training beats one after the other against word and noise together", [
+            effect("both", "joint, FARE", other, both) for other in ("words by DPO, then noise", "noise, then words by DPO")
+        ]),
+        judge("the second of two stages undoes the first", [
+            effect("words", "words alone, DPO", "words by DPO, then noise", word), effect("noise", "noise alone, FARE", "noise, then words by DPO", noise),
+        ]),
+    )  # fmt: skip
     note = (
         f"`seaanchor-tiny`, `photos-mini/train`, 250 batches of 32 a stage, seeds {_seeds(bench)}, mean and range; 400 test photos. Words of odd "
         "number in unseen fonts (training: even, training fonts), noise by APGD-CE with 10 steps. *Word and noise*: the attacker draws three words, "
-        "keeps the worst, and searches the ball around that picture. Interference, in points:\n\n"
+        "keeps the worst, and searches the ball around that picture.\n\n"
     )
-    return Section(note + "\n".join(lines) + "\n\n" + text + "\n![words against noise](figure.svg)\n", ("figure.svg",))
-
-
-def _interference(rows: Sequence[Row], one: str, other: str, what: str, measure_: str) -> str:
-    return f"{what}: *{one}* less *{other}*: {difference(rows, one, other, measure_, PHOTOS)}"
+    return Section(note + text + "\n![words against noise](figure.svg)\n", ("figure.svg",), verdicts)
 
 
 def run_word_anchors(bench: Bench) -> Section:
@@ -161,7 +177,13 @@ def run_word_anchors(bench: Bench) -> Section:
         Series(kind, *points(table, [f"{name} + {kind}" for name in objectives], T, title)[:2], line=False, kinds=list(objectives)) for kind in kinds
     ]) for title in (O, "emoji %")], bench.output / "figure.svg")  # fmt: skip
     note = f"The recipes of the first table with 4 passes, last weights; seeds {_seeds(bench)}, mean and range.\n\n"
-    return Section(note + text + "\n![anchors compared](figure.svg)\n", ("figure.svg",))
+    verdicts = tuple(judge(f"{kind} keeps more of what {', '.join(objectives)} had, and words stay as powerless", [
+        effect for name in objectives for effect in (
+            Effect(f"{name} on emoji", difference(rows, f"{name} + {kind}", f"{name} + none", "clean", "emoji/test")),
+            Effect(f"{name} under words", difference(rows, f"{name} + {kind}", f"{name} + none", "typographic.attacked", PHOTOS), 0),
+        )
+    ]) for kind in kinds[1:])  # fmt: skip
+    return Section(note + text + "\n![anchors compared](figure.svg)\n", ("figure.svg",), verdicts)
 
 
 

@@ -1,11 +1,13 @@
 """What an experiment is: a claim, the runs that test it, and the section it writes."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from seaanchor.checkpoint import write_atomic
 from seaanchor.errors import SeaAnchorError
+from seaanchor.experiments.verdicts import Verdict
 
 SEEDS = (0, 1, 2)
 
@@ -31,10 +33,11 @@ class Bench:
 
 @dataclass(frozen=True)
 class Section:
-    """What an experiment found: Markdown, with the names of its figures, which lie beside it."""
+    """What an experiment found: Markdown, with the names of its figures, which lie beside it, and what became of its claims."""
 
     text: str
     figures: tuple[str, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,11 @@ def write_section(experiment: Experiment, section: Section, bench: Bench, docs: 
     """
     options = "".join(f" --extra {name}={name.upper()}" for name, _ in bench.extra)
     asked = "" if bench.seeds == SEEDS else f" --seeds {','.join(map(str, bench.seeds))}"
-    body = f"## {experiment.title}\n\n{experiment.claim}\n\n```bash\nseaanchor reproduce {experiment.name}{asked}{options}\n```\n\n{section.text.strip()}\n"
+    command = f"```bash\nseaanchor reproduce {experiment.name}{asked}{options}\n```"
+    found = "".join(f"{verdict.line()}\n\n" for verdict in section.verdicts)
+    body = f"## {experiment.title}\n\n{experiment.claim}\n\n{command}\n\n{found}{section.text.strip()}\n"
     write_atomic(bench.output / "section.md", body)
+    write_atomic(bench.output / "verdicts.json", json.dumps([verdict.__dict__ for verdict in section.verdicts], indent=1, ensure_ascii=False))
     if docs is None:
         return bench.output / "section.md"
     figures = docs.parent / "figures"
@@ -73,11 +79,31 @@ def write_section(experiment: Experiment, section: Section, bench: Bench, docs: 
         body = body.replace(f"]({figure})", f"](figures/{experiment.name}-{figure})")
         figures.mkdir(parents=True, exist_ok=True)
         write_atomic(figures / f"{experiment.name}-{figure}", (bench.output / figure).read_text())
-    begin, end = (f"<!-- {word} {experiment.name} -->" for word in ("begin", "end"))
+    put_between(docs, experiment.name, body)
+    return docs
+
+
+def put_between(docs: Path, name: str, body: str) -> None:
+    """Write a part of a document anew, between its two marks; at the end, where there are none yet.
+
+    Raises:
+        SeaAnchorError: the document has the first mark without the second.
+    """
+    begin, end = (f"<!-- {word} {name} -->" for word in ("begin", "end"))
     text = docs.read_text() if docs.is_file() else "# Results\n"
     if begin in text and end not in text:
         raise SeaAnchorError(f"{docs} has {begin} without {end}", "both marks, or neither", "put the second one back")
     before, _, rest = text.partition(begin)
     after = rest.partition(end)[2]
     write_atomic(docs, f"{before.rstrip()}\n\n{begin}\n{body}{end}\n{after}" if begin in text else f"{text.rstrip()}\n\n{begin}\n{body}{end}\n")
-    return docs
+
+
+def summary(experiments: Iterable[Experiment], root: Path) -> str:
+    """Every verdict there is, as a table: the claim, what came of it, the effects, the section."""
+    lines = ["| claim | here | effect, points with 95 % interval | section |", "| --- | --- | --- | --- |"]
+    for experiment in experiments:
+        file = root / experiment.name / "verdicts.json"
+        anchor = "".join(c for c in experiment.title.lower().replace(" ", "-") if c.isalnum() or c == "-")
+        found = json.loads(file.read_text()) if file.is_file() else ()
+        lines += [f"| {verdict['claim']} | {verdict['outcome']} | {verdict['effect']} | [{experiment.title}](#{anchor}) |" for verdict in found]
+    return "\n".join(lines) + "\n"

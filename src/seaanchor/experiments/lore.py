@@ -13,20 +13,17 @@ from seaanchor.experiments.pool import (
     EPSILON,
     PHOTOS,
     SIBLING,
-    budget,
     elsewhere_look,
     fare_arm,
     lore_arm,
     penalty_arm,
     pooled,
     robust_look,
-    tecoa_arm,
     trace,
 )  # fmt: skip
 from seaanchor.experiments.preference import untouched
 from seaanchor.experiments.tables import Cell, Column, as_csv, markdown, share, summarise, value
-from seaanchor.experiments.verdicts import difference
-from seaanchor.recipes import fare
+from seaanchor.experiments.verdicts import Effect, Verdict, above_curve, difference, judge
 
 RHOS = (0.2, 0.1, 0.05, 0.02)
 WEIGHTS = (0.3, 1.0, 3.0, 10.0)
@@ -41,10 +38,10 @@ def columns_of(bench: Bench, radii: Sequence[int] = (2, EPSILON)) -> tuple[Colum
     others = {label: path for label, path in (("emoji", "emoji/test"), *bench.extra) if label != "train"}
     near = [share(CLEAN, "clean", PHOTOS), *(share(f"photos {e}/255 %", f"apgd-ce {e}/255", PHOTOS) for e in radii)]
     far = [c for label, path in others.items() for c in (share(f"{label} clean %", "clean", path), share(f"{label} 2/255 %", "apgd-ce 2/255", path))]
-    return *near, *far, replace(value("drift", "drift.distance.mean"), read=_on_photos("drift.distance.mean"))
+    return *near, *far, replace(value("drift", "drift.distance.mean"), read=on_photos("drift.distance.mean"))
 
 
-def _on_photos(name: str) -> Callable[[Row], float | None]:
+def on_photos(name: str) -> Callable[[Row], float | None]:
     return lambda row: row.numbers[name]["accuracy"] if row.dataset == PHOTOS and name in row.numbers else None
 
 
@@ -62,7 +59,7 @@ def points(table: Mapping[str, Mapping[str, Cell]], names: Sequence[str], x: str
     return [100 * c[x].mean for c in cells], [100 * c[y].mean for c in cells], [100 * c[y].low for c in cells], [100 * c[y].high for c in cells]
 
 
-def _note(bench: Bench, more: str = "") -> str:
+def note(bench: Bench, more: str = "") -> str:
     train = "`photos-mini/train` (800 photos)" if bench.source("train", "") == "" else "the training photos given"
     return (
         f"`{SIBLING}`, {train}, 500 batches of 32 photos, ε = {EPSILON}/255 unless it says otherwise, two attack steps, two updates a batch for every method, "
@@ -89,19 +86,30 @@ def run_front(bench: Bench) -> Section:
     elsewhere = [c.title for c in columns if c.title.endswith("clean %") and c.title != CLEAN]
     figure = [
         (title, f"robust accuracy on photos at {EPSILON}/255, %", f"{x.removesuffix(' %')}, %", [
-            Series(family, *_swap(points(table, list(members), x, ROBUST)), line=family != "FARE") for family, members in families.items()
+            Series(family, *swapped(points(table, list(members), x, ROBUST)), line=family != "FARE") for family, members in families.items()
         ]) for title, x in ((f"Clean against robust: {x.removesuffix(' clean %')}", x) for x in (CLEAN, *elsewhere))
     ]  # fmt: skip
     panels(figure, bench.output / "figure.svg")
-    lines = [
-        f"- LORE (ρ = {rho:g}) less FARE at equal updates: clean {difference(rows, f'LORE ρ={rho:g}', FARE, 'clean', PHOTOS)}, "
-        f"{EPSILON}/255 {difference(rows, f'LORE ρ={rho:g}', FARE, f'apgd-ce {EPSILON}/255', PHOTOS)}, emoji clean "
-        f"{difference(rows, f'LORE ρ={rho:g}', FARE, 'clean', 'emoji/test')}" for rho in RHOS
-    ]  # fmt: skip
-    return Section(_note(bench) + text + "\n" + "\n".join(lines) + "\n\n![clean against robust accuracy](figure.svg)\n", ("figure.svg",))
+    return Section(note(bench) + text + "\n![clean against robust accuracy](figure.svg)\n", ("figure.svg",), _front_verdicts(rows))
 
 
-def _swap(found: tuple[list[float], list[float], list[float], list[float]]) -> tuple[list[float], list[float]]:
+def _front_verdicts(rows: Sequence[Row]) -> tuple[Verdict, ...]:
+    robust, weights = f"apgd-ce {EPSILON}/255", [FARE, *(f"penalty w={weight:g}" for weight in WEIGHTS)]
+    gaps = {rho: above_curve(rows, f"LORE ρ={rho:g}", weights, robust, "clean", PHOTOS) for rho in RHOS}
+    far = {rho: above_curve(rows, f"LORE ρ={rho:g}", weights, robust, "clean", PHOTOS, "emoji/test") for rho in RHOS}
+    above = [Effect(f"clean photos at ρ = {rho:g}", gap) for rho, gap in gaps.items() if gap]
+    above += [Effect(f"emoji at ρ = {rho:g}", gap) for rho, gap in far.items() if gap]
+    apart = [effect for rho in RHOS for effect in (
+        Effect(f"clean at ρ = {rho:g}", difference(rows, f"LORE ρ={rho:g}", FARE, "clean", PHOTOS)),
+        Effect(f"{EPSILON}/255", difference(rows, f"LORE ρ={rho:g}", FARE, robust, PHOTOS), 0),
+    )]  # fmt: skip
+    return (
+        judge("LORE's front lies above a fixed penalty's: more clean accuracy at equal robust accuracy", above),
+        judge("LORE keeps more clean accuracy than FARE and is no less robust", apart),
+    )
+
+
+def swapped(found: tuple[list[float], list[float], list[float], list[float]]) -> tuple[list[float], list[float]]:
     return found[1], found[0]
 
 
@@ -125,13 +133,37 @@ def run_epsilon(bench: Bench) -> Section:
         for name in ("FARE", "FARE, two updates", "LORE"):
             curves = [trace(f"{name} ε={e}", seed, bench, f"eval|{PHOTOS}|clean") for seed in bench.seeds]
             steps, values = curves[0][0], [[100 * v for v in curve[1]] for curve in curves]
-            series.append(Series(name, steps, *_middle(values), marker=False))
+            series.append(Series(name, steps, *middle(values), marker=False))
         figure.append((f"ε = {e}/255", "batch", "clean accuracy on 200 photos, %", series))
     panels(figure, bench.output / "figure.svg")
-    return Section(_note(bench) + text + "\n" + _dips(bench) + "\n" + _time_to(bench) + "\n![clean accuracy over training](figure.svg)\n", ("figure.svg",))
+    body = note(bench) + text + "\n" + _dips(bench) + "\n" + _time_to(bench) + "\n![clean accuracy over training](figure.svg)\n"
+    return Section(body, ("figure.svg",), _epsilon_verdicts(rows, bench))
 
 
-def _middle(values: Sequence[Sequence[float]]) -> tuple[list[float], list[float], list[float]]:
+def _epsilon_verdicts(rows: Sequence[Row], bench: Bench) -> tuple[Verdict, ...]:
+    def lowest(name: str) -> list[Row]:
+        shares = [min(_early(name, seed, bench)) for seed in bench.seeds]
+        return [Row(name, seed, PHOTOS, {"lowest": {"accuracy": low, "n": 200}}, {}) for seed, low in zip(bench.seeds, shares, strict=True)]
+
+    dips = [row for e in EPSILONS for name in ("FARE, two updates", "LORE") for row in lowest(f"{name} ε={e}")]
+    early = [Effect(f"ε = {e}/255", difference(dips, f"LORE ε={e}", f"FARE, two updates ε={e}", "lowest", PHOTOS)) for e in EPSILONS]
+    clean = [Effect(f"ε = {e}/255", difference(rows, f"LORE ε={e}", f"FARE, two updates ε={e}", "clean", PHOTOS)) for e in EPSILONS]
+    robust = [
+        Effect(f"ε = {e}/255", difference(rows, f"LORE ε={e}", f"FARE, two updates ε={e}", f"apgd-ce {e}/255", PHOTOS)) for e in EPSILONS if e != 10
+    ]
+    return (
+        judge("LORE's clean accuracy dips less in the first 100 batches than FARE's", early), judge("LORE ends with more clean accuracy than FARE", clean),
+        judge("LORE ends more robust than FARE at the trained ε", robust),
+    )  # fmt: skip
+
+
+def _early(name: str, seed: int, bench: Bench) -> list[float]:
+    """Clean accuracies of the first 100 batches."""
+    steps, shares = trace(name, seed, bench, f"eval|{PHOTOS}|clean")
+    return [share_ for step, share_ in zip(steps, shares, strict=True) if step <= 100]
+
+
+def middle(values: Sequence[Sequence[float]]) -> tuple[list[float], list[float], list[float]]:
     columns = list(zip(*values, strict=True))
     return [mean(c) for c in columns], [min(c) for c in columns], [max(c) for c in columns]
 
@@ -142,7 +174,7 @@ def _dips(bench: Bench) -> str:
     for e in EPSILONS:
         for name in ("FARE", "FARE, two updates", "LORE"):
             curves = [trace(f"{name} ε={e}", seed, bench, f"eval|{PHOTOS}|clean") for seed in bench.seeds]
-            first = [min(v for s, v in zip(*curve, strict=True) if s <= 100) for curve in curves]
+            first = [min(_early(f"{name} ε={e}", seed, bench)) for seed in bench.seeds]
             cells = [curves[0][1][0], mean(first), mean(curve[1][-1] for curve in curves)]
             lines.append(f"| {e}/255 | {name} | " + " | ".join(f"{100 * c:.1f}" for c in cells) + " |")
     return "\n".join(lines) + "\n"
@@ -163,109 +195,6 @@ def _time_to(bench: Bench) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run_constraint(bench: Bench) -> Section:
-    """What the multipliers do over training, and how far images end from where they were; dual variables and margins compared."""
-    arms = {FARE: fare_arm(bench)} | {f"LORE ρ={rho:g}": lore_arm(bench, rho=rho) for rho in RHOS[1:]} | {
-        f"{LORE}, linear dual": lore_arm(bench, rho=RHO, dual="linear"),
-        f"{LORE}, scalar dual": lore_arm(bench, rho=RHO, dual="scalar"),
-        f"{LORE}, λ fixed at 1": lore_arm(bench, rho=RHO, dual_lr=0.0),
-        f"{LORE}, fixed margin": lore_arm(bench, rho=RHO * _mean_margin(bench), margin="fixed"),
-    }  # fmt: skip
-    rows = pooled(arms, bench, [robust_look((2 / 255, EPSILON / 255)), elsewhere_look(bench)])
-    within = [Column(f"drift p{p} ", _on_photos(f"drift.distance.p{p}"), 3, 1.0) for p in (50, 90)]
-    trained = [Column(title, _logged(bench, key, share_), 1, scale) for title, key, share_, scale in (
-        ("above ρ at the end %", "violation_rate", 0.1, 100.0), ("above ρ, all batches %", "violation_rate", 1.0, 100.0),
-        ("λ at the end", "multiplier", 0.1, 1.0),
-    )]  # fmt: skip
-    text, _ = table_of([*untouched(rows), *rows], (*columns_of(bench), *within, *trained), bench)
-    shown = [FARE, *(f"LORE ρ={rho:g}" for rho in RHOS[1:])]
-    kinds = [LORE, f"{LORE}, linear dual", f"{LORE}, scalar dual", f"{LORE}, λ fixed at 1"]
-    figure = [
-        ("Distance of clean training images", "batch", "mean relative squared distance", [_curve(name, bench, "clean_distance") for name in shown]),
-        ("Share above ρ", "batch", "violations, % of a batch", [_curve(name, bench, "violation_rate", 100) for name in shown]),
-        ("Multipliers", "batch", "mean λ", [_curve(name, bench, "multiplier") for name in shown[1:]]),
-        ("Multipliers by kind of dual", "batch", "mean λ", [_curve(name, bench, "multiplier") for name in kinds]),
-    ]
-    panels(figure, bench.output / "figure.svg")
-    return Section(
-        _note(bench, "*Above ρ*: share of training images, at the end = mean of the last tenth of the log; FARE is counted against ρ = 0.1. ")
-        + text + "\n![distances, violations and multipliers over training](figure.svg)\n", ("figure.svg",),
-    )  # fmt: skip
-
-
-def _mean_margin(bench: Bench) -> float:
-    """Mean ‖φ_0(x)‖² of the training photos: the fixed margin that allows as much as the adaptive one on average."""
-    from seaanchor.data.folder import SkipLog
-    from seaanchor.prepare import batch_stream, prepare
-
-    setup = prepare(replace(budget(fare(), bench), max_steps=None, epochs=1, batch_size=100))
-    squares = [setup.reference(batch.pixels_BCHW).square().sum(-1) for batch in batch_stream(setup, 0, 0, 1, SkipLog(setup.images))]
-    return round(sum(float(s.sum()) for s in squares) / sum(len(s) for s in squares), 1)
-
-
-def _logged(bench: Bench, key: str, last: float) -> Callable[[Row], float | None]:
-    """Mean of a logged number over the last share of a shared run's log."""
-
-    def read(row: Row) -> float | None:
-        if row.seed < 0 or row.dataset != PHOTOS:
-            return None
-        values = trace(row.arm, row.seed, bench, key)[1]
-        return mean(values[-max(1, round(last * len(values))) :]) if values else None
-
-    return read
-
-
-def _curve(name: str, bench: Bench, key: str, scale: float = 1.0) -> Series:
-    curves = [trace(name, seed, bench, key) for seed in bench.seeds]
-    return Series(name, curves[0][0], *_middle([[scale * v for v in curve[1]] for curve in curves]), marker=False)
-
-
-STEPS = (1, 2, 5, 10)
-
-
-def run_k(bench: Bench) -> Section:
-    """Updates a batch: LORE over K, with FARE at as many updates beside it."""
-    arms = {f"{name} K={k}": config for k in STEPS for name, config in (
-        ("FARE", fare_arm(bench, primal_steps=k)), ("LORE", lore_arm(bench, rho=RHO, primal_steps=k))
-    )}  # fmt: skip
-    rows = pooled(arms, bench, [robust_look((2 / 255, EPSILON / 255)), elsewhere_look(bench)])
-    text, table = table_of([*untouched(rows), *rows], columns_of(bench), bench)
-    figure = [(title, "updates a batch, K", "accuracy, %", [
-        Series(name, STEPS, *points(table, [f"{name} K={k}" for k in STEPS], title, title)[1:]) for name in ("FARE", "LORE")
-    ]) for title in (CLEAN, ROBUST, "emoji clean %")]  # fmt: skip
-    panels(figure, bench.output / "figure.svg", log=True)
-    return Section(_note(bench, f"ρ = {RHO:g}.") + text + "\n![accuracy against K](figure.svg)\n", ("figure.svg",))
-
-
-def tecoa_arms(bench: Bench) -> dict[str, RunConfig]:
-    """TeCoA alone, under LORE's constraint on embeddings and under the constraint on class distributions."""
-    held = lore_arm(bench, rho=RHO).anchor
-    return {
-        "TeCoA": tecoa_arm(bench),
-        "TeCoA + embedding constraint": tecoa_arm(bench, replace(held, initial_multiplier=0.003)),  # its loss is of order 1, distances are of order 100
-        "TeCoA + KL constraint": tecoa_arm(bench, replace(held, on="distribution", rho=0.1)),
-    }
-
-
-def run_tecoa(bench: Bench) -> Section:
-    """TeCoA with and without constraints, beside FARE and LORE."""
-    arms = tecoa_arms(bench) | {FARE: fare_arm(bench), LORE: lore_arm(bench, rho=RHO)}
-    rows = pooled(arms, bench, [robust_look((2 / 255, EPSILON / 255)), elsewhere_look(bench)])
-    text, table = table_of([*untouched(rows), *rows], columns_of(bench), bench)
-    names = list(arms)
-    figure = [(f"{x.removesuffix(' %')} against robust", f"robust accuracy on photos at {EPSILON}/255, %", f"{x.removesuffix(' %')}, %", [
-        Series(name, *_swap(points(table, [name], x, ROBUST)), line=False) for name in names
-    ]) for x in (CLEAN, "emoji clean %")]  # fmt: skip
-    panels(figure, bench.output / "figure.svg")
-    lines = [
-        f"- {one} less TeCoA: clean {difference(rows, one, 'TeCoA', 'clean', PHOTOS)}, {EPSILON}/255 "
-        f"{difference(rows, one, 'TeCoA', f'apgd-ce {EPSILON}/255', PHOTOS)}, emoji clean {difference(rows, one, 'TeCoA', 'clean', 'emoji/test')}"
-        for one in list(arms)[1:3]
-    ]  # fmt: skip
-    note = _note(bench, "TeCoA learns from the labels of the training photos; FARE and LORE see none.")
-    return Section(note + text + "\n" + "\n".join(lines) + "\n\n![clean against robust accuracy](figure.svg)\n", ("figure.svg",))
-
-
 PAPER = "arXiv 2505.18884"
 
 EXPERIMENTS = (
@@ -276,13 +205,5 @@ EXPERIMENTS = (
     Experiment(
         "lore-epsilon", "Radii trained and radii attacked",
         f"{PAPER}: at large ε FARE loses clean accuracy early in training, LORE does not, and LORE ends higher.", 35, run_epsilon,
-    ),
-    Experiment(
-        "lore-constraint", "The constraint at work", f"{PAPER}: the multipliers hold clean images near the reference; a network does it best.", 20,
-        run_constraint,
-    ),
-    Experiment("lore-k", "Updates a batch", f"{PAPER}: a larger K lowers clean accuracy and raises robust accuracy.", 35, run_k),
-    Experiment(
-        "lore-tecoa", "TeCoA under constraints", f"{PAPER}: a constraint on embeddings helps TeCoA most, one on class distributions less.", 15, run_tecoa
     ),
 )  # fmt: skip

@@ -13,6 +13,7 @@ from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
 from seaanchor.experiments.mixing import interpolate
 from seaanchor.experiments.tables import Cell, Column, as_csv, markdown, share, summarise
+from seaanchor.experiments.verdicts import Effect, Verdict, above_curve, difference, judge
 from seaanchor.recipes import dpo_linear_tiny, dpo_lore_tiny, dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
 
 PHOTOS, SIZES = "photos-mini/test", (0.14, 0.25)
@@ -85,7 +86,19 @@ def run_typographic(bench: Bench) -> Section:
         "unseen fonts (training: even number, training fonts). *Unreadable cover*: the same box and colours with glyphs nobody can read, which no cure "
         "can win back; *gap closed*: of the way from the untouched model's T to the model's own accuracy under that cover.\n\n"
     )
-    return Section(note + text + "\n![clean accuracy against accuracy with a wrong word drawn](figure.svg)\n", ("figure.svg",))
+    picture = "\n![clean accuracy against accuracy with a wrong word drawn](figure.svg)\n"
+    return Section(note + text + picture, ("figure.svg",), (_power(every, "tower"), _power(every, "map")))
+
+
+def _power(rows: Sequence[Row], adapter: str) -> Verdict:
+    """Against the untouched model: accuracy with a wrong word drawn, and without."""
+    effects = []
+    for name in ("DPO + KL", "IPO + KL", "KTO + KL"):
+        arm = f"{name}, {adapter}"
+        effects.append(Effect(f"{name}: T", difference(rows, arm, UNTOUCHED, "typographic.attacked", PHOTOS)))
+        effects.append(Effect("clean", difference(rows, arm, UNTOUCHED, "typographic.clean", PHOTOS), 0))
+    what = {"tower": "on the tower", "map": "on one linear map"}[adapter]
+    return judge(f"preference optimization {what} takes drawn words their power and keeps clean accuracy", effects)
 
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
@@ -124,7 +137,21 @@ def run_retention(bench: Bench) -> Section:
         "α mixes the weights of the reference (0) and of the trained model (1), so that every method is a curve and can be read at equal accuracy under "
         f"drawn words; mean over seeds {', '.join(map(str, bench.seeds))}; {_counts(rows, labels)}.\n\n"
     )
-    return Section(note + text + "\n" + levels + "\n![accuracy elsewhere against accuracy with a wrong word drawn](figure.svg)\n", ("figure.svg",))
+    picture = "\n![accuracy elsewhere against accuracy with a wrong word drawn](figure.svg)\n"
+    verdicts = (_kept(every, "CE", ("DPO + KL", "IPO + KL", "KTO + KL"), labels), _kept(every, "DPO + KL", ("DPO + Lagrangian",), labels))
+    return Section(note + text + "\n" + levels + picture, ("figure.svg",), verdicts)
+
+
+def _kept(rows: Sequence[Row], base: str, others: Sequence[str], labels: dict[str, str]) -> Verdict:
+    """Accuracy elsewhere above another method's curve, at a model's own accuracy under drawn words."""
+    curve = [UNTOUCHED, *(f"{base} α={a:g}" for a in ALPHAS)]
+    found = [
+        (name, label, above_curve(rows, f"{name} α=1", curve, "typographic.attacked", "clean", PHOTOS, path))
+        for name in others for path, label in labels.items()
+    ]  # fmt: skip
+    named = {"CE": "cross-entropy", "DPO + KL": "DPO with KL"}[base]
+    whose = "preference optimization" if len(others) > 1 else "DPO under LORE's constraint"
+    return judge(f"{whose} retains more than {named} at equal T", [Effect(f"{name} on {label}", gap) for name, label, gap in found if gap is not None])
 
 
 def _counts(rows: Sequence[Row], labels: dict[str, str]) -> str:

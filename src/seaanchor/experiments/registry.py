@@ -4,11 +4,11 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.experiments import anchoring, beyond, gradients, lore, others, preference, sliders
-from seaanchor.experiments.experiment import Bench, Experiment, write_section
+from seaanchor.experiments import ablations, anchoring, beyond, gradients, lore, others, preference, sliders
+from seaanchor.experiments.experiment import Bench, Experiment, put_between, summary, write_section
 
 EXPERIMENTS: dict[str, Experiment] = {
-    e.name: e for group in (preference, sliders, gradients, lore, others, beyond, anchoring) for e in group.EXPERIMENTS
+    e.name: e for group in (preference, sliders, gradients, lore, ablations, others, beyond, anchoring) for e in group.EXPERIMENTS
 }  # fmt: skip
 
 
@@ -23,4 +23,7 @@ def reproduce(name: str, bench: Bench, docs: Path | None) -> Path:
         change = f"did you mean {near[0]}?" if near else "see `seaanchor reproduce`"
         raise SeaAnchorError(f"no experiment is called {name!r}", f"one of {', '.join(EXPERIMENTS)}", change)
     bench.output.mkdir(parents=True, exist_ok=True)
-    return write_section(EXPERIMENTS[name], EXPERIMENTS[name].run(bench), bench, docs)
+    written = write_section(EXPERIMENTS[name], EXPERIMENTS[name].run(bench), bench, docs)
+    if docs is not None:
+        put_between(docs, "summary", summary(EXPERIMENTS.values(), bench.output.parent))
+    return written

@@ -1,5 +1,6 @@
 """Experiments on the slider t of a trained linear map (arXiv 2411.08923): objects against reading, and gender."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean
@@ -13,8 +14,10 @@ from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.typographic import TypographicPlan
 from seaanchor.experiments.arms import Arm, run_arm
+from seaanchor.experiments.engine import Row
 from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
+from seaanchor.experiments.verdicts import Effect, Verdict, difference, judge
 from seaanchor.export.trained import read_map
 from seaanchor.recipes import dpo_linear_tiny, gender_flip
 from seaanchor.steering import see_people, see_words, sweep_bias, sweep_typographic
@@ -94,7 +97,23 @@ def run_slider(bench: Bench) -> Section:
         f"`dpo-linear-tiny`, seeds {_seeds(bench)}, mean and range; n = 800 photos and 400 drawn words. Singular values of the trained maps lie between "
         f"{low:.2g} and {high:.2g}; t = 0 is the pre-trained model.\n\n"
     )
-    return Section(note + table + "\n![accuracies against t](figure.svg)\n", ("figure.svg",))
+    rows = _rows(curves)
+    verdicts = (
+        judge("t beyond 0 helps the object against the drawn word", [
+            Effect(f"object above word, t = {t:g} less t = 0", difference(rows, f"{t:g}", "0", "two_way", "")) for t in (1.0, 2.0)
+        ]),
+        judge("t beyond 0 costs reading", [Effect(f"reading, t = 0 less t = {t:g}", difference(rows, "0", f"{t:g}", "reading", "")) for t in (1.0, 2.0)]),
+        judge("negative t goes the other way", [Effect("object above word, t = 0 less t = -1", difference(rows, "0", "-1", "two_way", ""))]),
+    )
+    return Section(note + table + "\n![accuracies against t](figure.svg)\n", ("figure.svg",), verdicts)
+
+
+def _rows(curves: Curves) -> list[Row]:
+    """The points of all curves as arms named by their t."""
+    return [
+        Row(f"{row['t']:g}", seed, "", {key: cell for key, cell in row.items() if isinstance(cell, dict) and "accuracy" in cell}, {})
+        for seed, rows in enumerate(curves) for row in rows
+    ]  # fmt: skip
 
 
 def neutral(rows: Sequence[dict[str, Any]], activity_lost: float = 0.03) -> dict[str, Any] | None:
@@ -138,7 +157,18 @@ def run_gender(bench: Bench) -> Section:
         f"`gender-flip` trained on the roles of `emoji-people/train`, looked at on the roles of `emoji-people/test` (n = {len(images.paths)}), "
         f"seeds {_seeds(bench)}, mean and range. A smoke test of the method on drawings, not a fairness claim.\n\n"
     )
-    return Section(note + "\n".join(lines) + "\n\n" + table + "\n![gender, activity and skew against t](figure.svg)\n", ("figure.svg",))
+    points = [*_rows(curves), Row("chance", -1, "", {"gender": {"accuracy": 0.5, "n": math.inf}}, {})]
+    neutrals = [found for found in map(neutral, curves) if found is not None]
+    verdicts = (
+        judge("t = 1 reverses gender", [Effect("chance less accuracy at t = 1", difference(points, "chance", "1", "gender", ""))]),
+        judge("t = 0 leaves it as it was", [Effect("accuracy at t = 0 less chance", difference(points, "0", "chance", "gender", ""))]),
+        Verdict(
+            "between them lies a t at chance that keeps the activity",
+            "holds" if len(neutrals) == len(curves) else "holds partly" if neutrals else "does not hold at this scale",
+            f"found for {len(neutrals)} of {len(curves)} seeds, at t = {', '.join(format(found['t'], 'g') for found in neutrals)}",
+        ),
+    )
+    return Section(note + "\n".join(lines) + "\n\n" + table + "\n![gender, activity and skew against t](figure.svg)\n", ("figure.svg",), verdicts)
 
 
 def _seeds(bench: Bench) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import mean, variance
 
 from seaanchor.experiments.engine import Row
@@ -46,3 +47,61 @@ def _spread(rows: Sequence[Row], arm: str, measure: str, dataset: str) -> tuple[
     shares = [cell["accuracy"] for cell in found]
     centre = mean(shares)
     return centre, centre * (1 - centre) / found[0]["n"] + (variance(shares) / len(shares) if len(shares) > 1 else 0.0)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim, what came of it, and the effects behind that."""
+
+    claim: str
+    outcome: str
+    effect: str
+
+    def line(self) -> str:
+        """As a sentence of a section."""
+        return f"**{self.claim[0].upper()}{self.claim[1:]}: {self.outcome}.** {self.effect}"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A measured difference and the sign that the claim asks of it; 0 asks that it is not clearly negative."""
+
+    name: str
+    found: Difference
+    wanted: int = 1
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval lies where the claim says; for 0, whether it is not wholly below."""
+        return self.found.sign >= 0 if self.wanted == 0 else self.found.sign == self.wanted
+
+
+def judge(claim: str, effects: Sequence[Effect], note: str = "") -> Verdict:
+    """A claim holds where every effect is shown, holds partly where some are, and otherwise does not hold at this scale."""
+    shown = sum(effect.shown for effect in effects)
+    outcome = "holds" if shown == len(effects) else "does not hold at this scale" if shown == 0 else "holds partly"
+    listed = "; ".join(f"{effect.name} {effect.found}" for effect in effects)
+    return Verdict(claim, outcome, f"{listed}{'; ' + note if note else ''}")
+
+
+def above_curve(rows: Sequence[Row], arm: str, curve: Sequence[str], x: str, y: str, dataset: str, y_dataset: str = "") -> Difference | None:
+    """How far an arm's y lies above a curve of other arms at the arm's own x, between the curve's two nearest points; None beyond its ends.
+
+    Args:
+        rows: of all of them.
+        arm: the point.
+        curve: arms in the order of the curve.
+        x, y: measures, of shares.
+        dataset: where both are measured, but for `y_dataset`, where y is.
+    """
+    where = y_dataset or dataset
+    at = _spread(rows, arm, x, dataset)[0]
+    ends = [(_spread(rows, name, x, dataset)[0], _spread(rows, name, y, where)) for name in curve]
+    for (x0, (y0, v0)), (x1, (y1, v1)) in pairwise(ends):
+        if min(x0, x1) <= at <= max(x0, x1) and x0 != x1:
+            part = (at - x0) / (x1 - x0)
+            own, own_variance = _spread(rows, arm, y, where)
+            middle = 100 * (own - (y0 + part * (y1 - y0)))
+            half = 100 * 1.96 * math.sqrt(own_variance + (1 - part) ** 2 * v0 + part**2 * v1)
+            return Difference(middle, middle - half, middle + half)
+    return None

@@ -1,0 +1,155 @@
+"""Ablations of LORE (arXiv 2505.18884): the constraint at work, duals, margins, updates a batch, and TeCoA under constraints."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from statistics import mean
+
+from seaanchor.config import RunConfig
+from seaanchor.experiments.engine import Row
+from seaanchor.experiments.experiment import Bench, Experiment, Section
+from seaanchor.experiments.figures import Series, panels
+from seaanchor.experiments.lore import CLEAN, FARE, LORE, PAPER, RHO, RHOS, ROBUST, columns_of, middle, note, on_photos, points, swapped, table_of
+from seaanchor.experiments.pool import EPSILON, PHOTOS, budget, elsewhere_look, fare_arm, lore_arm, pooled, robust_look, tecoa_arm, trace
+from seaanchor.experiments.preference import untouched
+from seaanchor.experiments.tables import Column
+from seaanchor.experiments.verdicts import Effect, Verdict, difference, judge
+from seaanchor.recipes import fare
+
+
+def run_constraint(bench: Bench) -> Section:
+    """What the multipliers do over training, and how far images end from where they were; dual variables and margins compared."""
+    arms = {FARE: fare_arm(bench)} | {f"LORE ρ={rho:g}": lore_arm(bench, rho=rho) for rho in RHOS[1:]} | {
+        f"{LORE}, linear dual": lore_arm(bench, rho=RHO, dual="linear"),
+        f"{LORE}, scalar dual": lore_arm(bench, rho=RHO, dual="scalar"),
+        f"{LORE}, λ fixed at 1": lore_arm(bench, rho=RHO, dual_lr=0.0),
+        f"{LORE}, fixed margin": lore_arm(bench, rho=RHO * _mean_margin(bench), margin="fixed"),
+    }  # fmt: skip
+    rows = pooled(arms, bench, [robust_look((2 / 255, EPSILON / 255)), elsewhere_look(bench)])
+    within = [Column(f"drift p{p} ", on_photos(f"drift.distance.p{p}"), 3, 1.0) for p in (50, 90)]
+    trained = [Column(title, _logged(bench, key, share_), 1, scale) for title, key, share_, scale in (
+        ("above ρ at the end %", "violation_rate", 0.1, 100.0), ("above ρ, all batches %", "violation_rate", 1.0, 100.0),
+        ("λ at the end", "multiplier", 0.1, 1.0),
+    )]  # fmt: skip
+    text, _ = table_of([*untouched(rows), *rows], (*columns_of(bench), *within, *trained), bench)
+    shown = [FARE, *(f"LORE ρ={rho:g}" for rho in RHOS[1:])]
+    kinds = [LORE, f"{LORE}, linear dual", f"{LORE}, scalar dual", f"{LORE}, λ fixed at 1"]
+    figure = [
+        ("Distance of clean training images", "batch", "mean relative squared distance", [_curve(name, bench, "clean_distance") for name in shown]),
+        ("Share above ρ", "batch", "violations, % of a batch", [_curve(name, bench, "violation_rate", 100) for name in shown]),
+        ("Multipliers", "batch", "mean λ", [_curve(name, bench, "multiplier") for name in shown[1:]]),
+        ("Multipliers by kind of dual", "batch", "mean λ", [_curve(name, bench, "multiplier") for name in kinds]),
+    ]
+    panels(figure, bench.output / "figure.svg")
+    return Section(
+        note(bench, "*Above ρ*: share of training images, at the end = mean of the last tenth of the log; FARE is counted against ρ = 0.1. ")
+        + text + "\n![distances, violations and multipliers over training](figure.svg)\n", ("figure.svg",), _constraint_verdicts(rows, bench),
+    )  # fmt: skip
+
+
+def _constraint_verdicts(rows: Sequence[Row], bench: Bench) -> tuple[Verdict, ...]:
+    read = _logged(bench, "violation_rate", 0.1)
+    broken = [replace(row, numbers={"broken": {"accuracy": read(row) or 0.0, "n": 32 * 50}}) for row in rows if row.dataset == PHOTOS]
+    learned = difference(broken, f"{LORE}, λ fixed at 1", LORE, "broken", PHOTOS)
+
+    def against(other: str) -> list[Effect]:
+        return [
+            Effect("clean photos", difference(rows, LORE, f"{LORE}, {other}", "clean", PHOTOS)),
+            Effect(f"{EPSILON}/255", difference(rows, LORE, f"{LORE}, {other}", f"apgd-ce {EPSILON}/255", PHOTOS)),
+            Effect("emoji", difference(rows, LORE, f"{LORE}, {other}", "clean", "emoji/test")),
+        ]
+
+    return (
+        judge("learned multipliers break the constraint less often than λ = 1", [Effect("share of training images above ρ at the end", learned)]),
+        judge("a dual network beats a linear dual", against("linear dual")), judge("a dual network beats one scalar", against("scalar dual")),
+        judge("an adaptive margin beats a fixed one", against("fixed margin")),
+    )
+
+
+def _mean_margin(bench: Bench) -> float:
+    """Mean ‖φ_0(x)‖² of the training photos: the fixed margin that allows as much as the adaptive one on average."""
+    from seaanchor.data.folder import SkipLog
+    from seaanchor.prepare import batch_stream, prepare
+
+    setup = prepare(replace(budget(fare(), bench), max_steps=None, epochs=1, batch_size=100))
+    squares = [setup.reference(batch.pixels_BCHW).square().sum(-1) for batch in batch_stream(setup, 0, 0, 1, SkipLog(setup.images))]
+    return round(sum(float(s.sum()) for s in squares) / sum(len(s) for s in squares), 1)
+
+
+def _logged(bench: Bench, key: str, last: float) -> Callable[[Row], float | None]:
+    """Mean of a logged number over the last share of a shared run's log."""
+
+    def read(row: Row) -> float | None:
+        if row.seed < 0 or row.dataset != PHOTOS:
+            return None
+        values = trace(row.arm, row.seed, bench, key)[1]
+        return mean(values[-max(1, round(last * len(values))) :]) if values else None
+
+    return read
+
+
+def _curve(name: str, bench: Bench, key: str, scale: float = 1.0) -> Series:
+    curves = [trace(name, seed, bench, key) for seed in bench.seeds]
+    return Series(name, curves[0][0], *middle([[scale * v for v in curve[1]] for curve in curves]), marker=False)
+
+
+STEPS = (1, 2, 5, 10)
+
+
+def run_k(bench: Bench) -> Section:
+    """Updates a batch: LORE over K, with FARE at as many updates beside it."""
+    arms = {f"{name} K={k}": config for k in STEPS for name, config in (
+        ("FARE", fare_arm(bench, primal_steps=k)), ("LORE", lore_arm(bench, rho=RHO, primal_steps=k))
+    )}  # fmt: skip
+    rows = pooled(arms, bench, [robust_look((2 / 255, EPSILON / 255)), elsewhere_look(bench)])
+    text, table = table_of([*untouched(rows), *rows], columns_of(bench), bench)
+    figure = [(title, "updates a batch, K", "accuracy, %", [
+        Series(name, STEPS, *points(table, [f"{name} K={k}" for k in STEPS], title, title)[1:]) for name in ("FARE", "LORE")
+    ]) for title in (CLEAN, ROBUST, "emoji clean %")]  # fmt: skip
+    panels(figure, bench.output / "figure.svg", log=True)
+    verdicts = (
+        judge("a larger K lowers clean accuracy", [Effect("LORE, K = 2 less K = 10", difference(rows, "LORE K=2", "LORE K=10", "clean", PHOTOS))]),
+        judge("a larger K raises robust accuracy", [
+            Effect(f"LORE, K = 10 less K = 2, {EPSILON}/255", difference(rows, "LORE K=10", "LORE K=2", f"apgd-ce {EPSILON}/255", PHOTOS))
+        ]),
+    )  # fmt: skip
+    return Section(note(bench, f"ρ = {RHO:g}.") + text + "\n![accuracy against K](figure.svg)\n", ("figure.svg",), verdicts)
+
+
+def tecoa_arms(bench: Bench) -> dict[str, RunConfig]:
+    """TeCoA alone, under LORE's constraint on embeddings and under the constraint on class distributions."""
+    held = lore_arm(bench, rho=RHO).anchor
+    return {
+        "TeCoA": tecoa_arm(bench),
+        "TeCoA + embedding constraint": tecoa_arm(bench, replace(held, initial_multiplier=0.003)),  # its loss is of order 1, distances are of order 100
+        "TeCoA + KL constraint": tecoa_arm(bench, replace(held, on="distribution", rho=0.1)),
+    }
+
+
+def run_tecoa(bench: Bench) -> Section:
+    """TeCoA with and without constraints, beside FARE and LORE."""
+    arms = tecoa_arms(bench) | {FARE: fare_arm(bench), LORE: lore_arm(bench, rho=RHO)}
+    rows = pooled(arms, bench, [robust_look((2 / 255, EPSILON / 255)), elsewhere_look(bench)])
+    text, table = table_of([*untouched(rows), *rows], columns_of(bench), bench)
+    names = list(arms)
+    figure = [(f"{x.removesuffix(' %')} against robust", f"robust accuracy on photos at {EPSILON}/255, %", f"{x.removesuffix(' %')}, %", [
+        Series(name, *swapped(points(table, [name], x, ROBUST)), line=False) for name in names
+    ]) for x in (CLEAN, "emoji clean %")]  # fmt: skip
+    panels(figure, bench.output / "figure.svg")
+    verdicts = tuple(judge(f"{one} keeps more than TeCoA and is no less robust", [
+        Effect("clean photos", difference(rows, one, "TeCoA", "clean", PHOTOS)), Effect("emoji", difference(rows, one, "TeCoA", "clean", "emoji/test")),
+        Effect(f"{EPSILON}/255", difference(rows, one, "TeCoA", f"apgd-ce {EPSILON}/255", PHOTOS), 0),
+    ]) for one in list(arms)[1:3])  # fmt: skip
+    said = note(bench, "TeCoA learns from the labels of the training photos; FARE and LORE see none.")
+    return Section(said + text + "\n![clean against robust accuracy](figure.svg)\n", ("figure.svg",), verdicts)
+
+
+EXPERIMENTS = (
+    Experiment(
+        "lore-constraint", "The constraint at work", f"{PAPER}: the multipliers hold clean images near the reference; a network does it best.", 20,
+        run_constraint,
+    ),
+    Experiment("lore-k", "Updates a batch", f"{PAPER}: a larger K lowers clean accuracy and raises robust accuracy.", 35, run_k),
+    Experiment(
+        "lore-tecoa", "TeCoA under constraints", f"{PAPER}: a constraint on embeddings helps TeCoA most, one on class distributions less.", 15, run_tecoa
+    ),
+)  # fmt: skip

@@ -1,0 +1,83 @@
+"""Differences with their intervals against hand computation, and what a verdict makes of them."""
+
+import json
+import math
+import random
+from pathlib import Path
+
+import pytest
+
+from seaanchor.errors import SeaAnchorError
+from seaanchor.experiments.engine import Row
+from seaanchor.experiments.experiment import Bench, Experiment, Section, put_between, summary, write_section
+from seaanchor.experiments.registry import EXPERIMENTS
+from seaanchor.experiments.verdicts import Difference, Effect, above_curve, difference, judge
+
+
+def row(arm: str, seed: int, **shares: float) -> Row:
+    return Row(arm, seed, "photos", {name: {"accuracy": share, "n": 400} for name, share in shares.items()}, {})
+
+
+def test_a_difference_by_hand():
+    """Seeds 0.5 and 0.6 (variance 0.005) against 0.4: binomial variances 0.55·0.45/400 and 0.4·0.6/400."""
+    found = difference([row("a", 0, clean=0.5), row("a", 1, clean=0.6), row("b", 0, clean=0.4)], "a", "b", "clean", "photos")
+    half = 1.96 * math.sqrt(0.55 * 0.45 / 400 + 0.005 / 2 + 0.4 * 0.6 / 400)
+    assert found.mean == pytest.approx(15) and found.high - found.mean == pytest.approx(100 * half) and found.low == pytest.approx(15 - 100 * half)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    """Two arms of three seeds, 400 images each time, true difference 5 points."""
+    rng, covered = random.Random(0), 0
+
+    def share(p: float) -> float:
+        return sum(rng.random() < p for _ in range(400)) / 400
+
+    for _ in range(300):
+        rows = [row(arm, seed, clean=share(p)) for arm, p in (("a", 0.45), ("b", 0.4)) for seed in range(3)]
+        found = difference(rows, "a", "b", "clean", "photos")
+        covered += found.low <= 5 <= found.high
+    assert covered >= 285, "images differ from seed to seed here, so that the interval is wide"
+
+
+def test_above_a_curve_by_hand():
+    """Between (x 0.2, y 0.6) and (x 0.4, y 0.5), at x = 0.3, the curve has y = 0.55."""
+    rows = [row("one", 0, x=0.2, y=0.6), row("two", 0, x=0.4, y=0.5), row("me", 0, x=0.3, y=0.7), row("out", 0, x=0.5, y=0.7)]
+    assert above_curve(rows, "me", ["one", "two"], "x", "y", "photos").mean == pytest.approx(15)
+    assert above_curve(rows, "out", ["one", "two"], "x", "y", "photos") is None
+
+
+CASES = [(1, 3, 1, True), (-1, 3, 1, False), (-3, -1, 1, False), (-3, -1, -1, True), (-1, 3, 0, True), (-3, -1, 0, False)]
+
+
+@pytest.mark.parametrize(("low", "high", "wanted", "shown"), CASES)
+def test_an_effect_is_shown_where_its_interval_says_so(low, high, wanted, shown):
+    assert Effect("e", Difference((low + high) / 2, low, high), wanted).shown is shown
+
+
+def test_verdicts():
+    yes, no = Effect("yes", Difference(2, 1, 3)), Effect("no", Difference(0, -1, 1))
+    assert [judge("c", e).outcome for e in ([yes, yes], [yes, no], [no, no])] == ["holds", "holds partly", "does not hold at this scale"]
+    assert judge("c", [yes]).effect == "yes +2.0 (+1.0 to +3.0)"
+
+
+def test_a_section_is_written_with_its_verdicts_and_collected(tmp_path: Path):
+    verdict = judge("it works", [Effect("yes", Difference(2, 1, 3))])
+    experiment = Experiment("one", "A first thing", "A claim.", 1, lambda bench: Section("Text.", (), (verdict,)))
+    docs = tmp_path / "results.md"
+    docs.write_text("# Results\n\nHead.\n\n<!-- begin summary -->\n<!-- end summary -->\n\nTail.\n")
+    for _ in range(2):  # the second time in its place
+        write_section(experiment, experiment.run(Bench(tmp_path / "one")), Bench(tmp_path / "one"), docs)
+        put_between(docs, "summary", summary([experiment], tmp_path))
+    text = docs.read_text()
+    assert text.count("**It works: holds.** yes +2.0 (+1.0 to +3.0)") == 1 and text.count("| it works | holds |") == 1
+    assert "[A first thing](#a-first-thing)" in text
+    assert text.index("| it works") < text.index("Tail.") < text.index("## A first thing")
+    assert json.loads((tmp_path / "one" / "verdicts.json").read_text())[0]["outcome"] == "holds"
+    docs.write_text("<!-- begin one -->")
+    with pytest.raises(SeaAnchorError, match="without"):
+        put_between(docs, "one", "x")
+
+
+def test_experiments_have_different_names_and_titles():
+    assert len({e.title for e in EXPERIMENTS.values()}) == len(EXPERIMENTS) and all(name == e.name for name, e in EXPERIMENTS.items())
+    assert all(0 < e.minutes <= 40 or e.name == "typographic" for e in EXPERIMENTS.values())
