@@ -245,7 +245,7 @@ def test_evaluate_and_export_end_to_end(run, clip_folder, image_folder, tmp_path
     (file,) = output.iterdir()
     result = json.loads(file.read_text())
     protocol = result["protocol"]
-    assert protocol["plans"] == [{"name": "pgd", "norm": "linf", "epsilons": [1 / 255, 4 / 255], "num_steps": 2, "seed": 5}]
+    assert protocol["plans"] == [{"name": "pgd", "norm": "linf", "epsilons": [1 / 255, 4 / 255], "num_steps": 2, "seed": 5, "precision": "fp32"}]
     assert (protocol["samples"], protocol["seed"], protocol["templates"]) == (9, 5, ["{}", "a {}"])
     assert result["clean"]["n"] == 9
     code, out, errors = run("export", "--model", str(clip_folder), "--output", str(tmp_path / "export"), "--half")
@@ -254,6 +254,17 @@ def test_evaluate_and_export_end_to_end(run, clip_folder, image_folder, tmp_path
     code, _, errors = run("evaluate", "--model", str(tmp_path / "export"), "--data", str(image_folder / "apple"), "--output", str(output))
     assert code == 2
     assert "no class folders" in errors
+
+
+def test_dry_run_on_gpus_that_are_elsewhere(run, clip_folder, tmp_path):
+    """Without a GPU, weights or data; mistakes end with one error."""
+    command = ["train", "fare", "--model", str(clip_folder), "--perturbation.num-steps", "1", "--output", str(tmp_path / "run")]
+    code, out, errors = run(*command, "--dry-run-on", "2xH100", "--dry-run-images", "1000")
+    assert code == 0, errors
+    assert "2 x H100-SXM" in out and "1,000 images, 8 batches of 128 x 2" in out and not (tmp_path / "run").exists()
+    for arguments, message in ((["--dry-run-on", "8xH1000"], "no GPU is called"), (["--dry-run-images", "5"], "without GPUs")):
+        code, _, errors = run(*command, *arguments)
+        assert code == 2 and errors.count("error:") == 1 and message in errors
 
 
 def test_dry_run_rehearses_and_writes_nothing(run, monkeypatch, tmp_path):

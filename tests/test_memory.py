@@ -1,0 +1,142 @@
+"""Running out of memory: the arithmetic, and a process that really runs out."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from seaanchor.config import PerturbationConfig
+from seaanchor.errors import SeaAnchorError
+from seaanchor.memory import SPARE, Footprint, available_bytes, full, is_out_of_memory, told_when_full
+from seaanchor.prepare import prepare, start_accelerator
+from seaanchor.recipes import fare
+from seaanchor.room import room_to_evaluate, room_to_train, split
+from seaanchor.runs import RunFolder
+from seaanchor.train import make_moving
+
+CPU = torch.device("cpu")
+
+
+def test_the_largest_batch_is_the_last_that_fits():
+    need = Footprint(fixed=1000.0, per_image=10.0)
+    for available in (1011.0, 1500.0, 12345.0):
+        images = need.largest_batch(available)
+        assert need.of(images) <= available < need.of(images + 1)
+    assert need.largest_batch(1010.0) == need.largest_batch(0.0) == 0
+    assert need.of(10) == 1000 + (1 + SPARE) * 100
+
+
+def test_the_error_names_a_batch_that_fits():
+    need, error = Footprint(fixed=2**30, per_image=2**24), MemoryError("too much")
+    caught = full(512, CPU, 3 * 2**30, need, error, lambda fits: f"--batch-size {fits}")
+    assert caught.found == "512 images at once do not fit into the memory of cpu: too much"
+    assert caught.change == f"--batch-size {int(2 * 2**30 / (1.1 * 2**24))}"
+    assert "9.80 GiB" in caught.expected and "17.6 MiB of it for each image" in caught.expected and "3.00 GiB could be had" in caught.expected
+    assert "smaller model" in full(512, CPU, 2**30, need, error, str).change
+    assert full(100, CPU, 2**50, need, error, str).change == full(100, CPU, 0, None, error, str).change == "50"  # it failed although it should fit: half
+
+
+@pytest.mark.parametrize(
+    ("error", "yes"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True), (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"), True),
+        (RuntimeError("MPS backend out of memory"), True), (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling"), True),
+        (RuntimeError("shapes cannot be multiplied"), False), (ValueError("out of memory"), False),
+    ],
+)  # fmt: skip
+def test_what_counts_as_out_of_memory(error, yes):
+    assert is_out_of_memory(error) == yes
+
+
+def test_real_allocations_fail_in_ways_that_are_known():
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        torch.empty(2**46)
+    assert is_out_of_memory(caught.value)
+
+
+def test_other_errors_pass_through_untouched():
+    for error in (RuntimeError("shapes"), SeaAnchorError("no image: out of memory", "b", "c"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as caught, told_when_full(1, CPU, 0, lambda: Footprint(0, 1), str):
+            raise error
+        assert caught.value is error
+
+
+def test_advice_that_fails_does_not_hide_the_error():
+    def broken() -> Footprint:
+        raise ValueError("no advice")
+
+    with pytest.raises(SeaAnchorError, match="8 images at once") as caught, told_when_full(8, CPU, 0, broken, lambda n: f"take {n}"):
+        raise MemoryError("full")
+    assert caught.value.change == "take 4"
+
+
+def test_what_can_be_had_is_no_more_than_the_machine_has():
+    assert 0 < available_bytes(CPU) < 2**50
+
+
+def test_a_batch_in_parts_sees_as_many_images():
+    assert split(128, 1, 50) == (32, 4) and split(64, 2, 1000) == (128, 1) and split(7, 3, 6) == (3, 7)
+
+
+def test_training_names_settings_and_the_last_checkpoint(tiny_run, tmp_path):
+    config = tiny_run(fare(), perturbation=PerturbationConfig(num_steps=1))
+    accelerator = start_accelerator("cpu")
+    setup = prepare(config, 1, CPU)
+    moving, folder = make_moving(setup, accelerator, None), RunFolder(tmp_path / "run")
+
+    def run_out(folder):
+        with pytest.raises(SeaAnchorError) as caught, room_to_train(setup, moving, CPU, 1, folder):
+            raise MemoryError("full")
+        return caught.value
+
+    assert run_out(None).change == "--batch-size 1 --grad-accumulation 3 fits and makes the same updates"  # the batch of 3 should have fitted
+    assert "no checkpoint was due yet" in run_out(folder).change
+    saved = folder.save(2, {"step": 2})
+    assert f"go on with --resume auto from {saved}" in run_out(folder).change
+
+
+def test_evaluation_names_a_batch_size(tiny_run):
+    encoder = prepare(replace(tiny_run(fare())), 1, CPU).model.encoder
+    with pytest.raises(SeaAnchorError, match="100 images at once") as caught, room_to_evaluate(encoder, 3, 100, CPU):
+        torch.empty(2**46)
+    assert "--batch-size 50 fits" in caught.value.change
+
+
+SQUEEZED = """
+import gc, re, resource, sys
+from dataclasses import replace
+from pathlib import Path
+import psutil, torch
+torch.set_num_threads(1)
+from seaanchor.config import PerturbationConfig
+from seaanchor.errors import SeaAnchorError
+from seaanchor.recipes import fare
+from seaanchor.train import train
+from seaanchor.encoders.load import load_model
+import seaanchor.prepare, accelerate, open_clip
+
+load_model("seaanchor-tiny")
+attack = PerturbationConfig(num_steps=1)
+config = replace(fare(), train_data="photos-mini/train", batch_size=400, max_steps=1, perturbation=attack, device="cpu", output=Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 800 * 2**20, resource.RLIM_INFINITY))
+try:
+    train(config)
+except SeaAnchorError as error:
+    print(error)
+    told = error.change
+gc.collect()
+size, parts = map(int, re.search(r"--batch-size (\\d+) --grad-accumulation (\\d+)", told).groups())
+train(replace(config, batch_size=size, grad_accumulation=parts, resume="auto"))
+print("went on with", size)
+"""
+
+
+def test_what_the_error_names_does_fit(tmp_path):
+    """A process with 800 MB runs out at 400 images, and goes on under the same limit with what it is told."""
+    run = subprocess.run([sys.executable, "-c", SQUEEZED, str(tmp_path / "run")], capture_output=True, text=True, timeout=240)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "400 images at once do not fit into the memory of cpu" in run.stdout and "went on with" in run.stdout
+    assert int(run.stdout.split()[-1]) >= 50
