@@ -47,7 +47,7 @@ MAY_IMPORT = {
     },  # fmt: skip
     "export": {"errors", "checkpoint", "encoders", "adapters"},
     "report": {"errors", "parts", "config", "checkpoint", "places", "progress", "runs", "encoders", "data", "perturbations"},
-    "zoo": {"errors", "checkpoint", "encoders", "export", "lettering"},
+    "zoo": {"errors", "checkpoint", "encoders", "export", "kernels", "lettering"},
     "kernels": {"errors"},
     "step": {"errors", "config", "encoders", "kernels", "parts", "method", "averaging", "runs", "tracking"},
 }

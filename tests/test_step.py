@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seaanchor.config import check
+from seaanchor.config import AdapterConfig, check
 from seaanchor.errors import SeaAnchorError
 from seaanchor.kernels import SelfAttention
 from seaanchor.parts import Batch
@@ -43,6 +43,15 @@ def test_options_that_change_the_arithmetic_leave_the_step(tiny_run, recipe, cha
     agree = torch.nn.functional.cosine_similarity(got - start, wanted - start, dim=0)
     assert agree > (0.9999 if exact else 0.8)  # Adam's first steps go by the signs of the gradients, small ones too
     assert (moving.shadow is None) == (change.get("attack_precision") is None)
+
+
+def test_low_rank_updates_are_attacked_in_low_precision_and_move(tiny_run):
+    plain = tiny_run(fare("8/255"), adapter=AdapterConfig(kind="lora", rank=2), lr=0.01)
+    _, wanted_B, _ = stepped(plain, 3)
+    *_, got_B, moving = stepped(replace(plain, attack_precision="bf16", precision="bf16"), 3)
+    assert abs(got_B.mean() / wanted_B.mean() - 1) < 0.15
+    moved = [p for name, p in moving.policy.named_parameters() if "lora_B" in name]
+    assert moved and all(p.abs().max() > 0 for p in moved)
 
 
 def test_the_attack_looks_at_the_weights_of_now(tiny_run):
