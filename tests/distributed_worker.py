@@ -87,9 +87,9 @@ def write(together: Company, found: dict, target: str) -> None:
 
 
 def evaluate(config: RunConfig) -> None:
-    """Wait for the others as an evaluation does; the last process is killed meanwhile."""
+    """Wait for the others as an evaluation does; the first process, which holds the connection to all, is killed meanwhile."""
     with open_ranks() as ranks:
-        if ranks.rank == ranks.world - 1:
+        if ranks.first:
             os.kill(os.getpid(), signal.SIGKILL)
         ranks.gather(ranks.rank)
 

@@ -203,10 +203,10 @@ def test_processes_started_by_hand_end_with_the_one_that_is_lost(place, base):
     files[-1].write_text(json.dumps([job("evaluate", base) | {"ends": True}]))
     done = subprocess.run([sys.executable, str(WORKER), *map(str, files)], capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
     ends = {name: (code, seconds) for name, code, seconds in map(json.loads, (line for line in done.stdout.splitlines() if line.startswith("[")))}
-    codes = {"hand-kill 0": 2, "hand-kill 1": -9, "hand-raises 0": 2, "hand-raises 1": 1, "hand-evaluate 0": 2, "hand-evaluate 1": -9}
+    codes = {"hand-kill 0": 2, "hand-kill 1": -9, "hand-raises 0": 2, "hand-raises 1": 1, "hand-evaluate 0": -9, "hand-evaluate 1": 2}
     assert {name: code for name, (code, _) in ends.items()} == codes, done.stderr
     said = {name: (place / f"{name.replace(' ', '-')}.err").read_text() for name in ends}
-    assert "error: process 1 of 2 was lost: no sign of life" in said["hand-kill 0"] and "process 1 of 2 was lost" in said["hand-evaluate 0"]
+    assert "error: process 1 of 2 was lost: no sign of life" in said["hand-kill 0"] and "process 0 of 2 was lost" in said["hand-evaluate 1"]
     assert "error: process 1 of 2 ended: ValueError: a cosmic ray" in said["hand-raises 0"]
     assert "ValueError: a cosmic ray" in said["hand-raises 1"] and "error: process" not in said["hand-raises 1"]
     for name in ("kill", "raises"):
