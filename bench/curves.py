@@ -27,7 +27,7 @@ FILE, FIGURE = ROOT / "bench" / "curves.json", ROOT / "docs" / "figures" / "perf
 POINTS = {"batch": (8, 16, 32, 64, 128), "classes": (1_000, 5_000, 10_000, 21_000), "images": (1_000, 10_000, 25_000, 50_000), "primal": (1, 2, 5, 10)}
 TITLES = {
     "batch": ("FARE step", "images in a batch"), "classes": ("step of APGD-CE, 64 images", "classes"),
-    "images": ("evaluation: clean and drift", "images"), "primal": ("LORE step, 16 images", "primal updates K"),
+    "images": ("evaluation: clean accuracy", "images"), "primal": ("LORE step, 16 images", "primal updates K"),
 }  # fmt: skip
 STEEPEST = 1.15  # slope of a curve's upper half over that of its lower half; a straight line has 1
 REPEATS = 3
@@ -73,7 +73,7 @@ def primal_step(count: int) -> Callable[[], object]:
 
 
 def evaluation(count: int, folder: Path) -> Callable[[], object]:
-    """`seaanchor evaluate` on that many photos: the embedded ones again and again, as links."""
+    """`seaanchor evaluate` on that many photos, from 800 up: the embedded ones again and again, as links."""
     from seaanchor.data.sources import open_images
     from seaanchor.evaluation.bench import Protocol
     from seaanchor.evaluation.run import evaluate
@@ -86,7 +86,7 @@ def evaluation(count: int, folder: Path) -> Callable[[], object]:
     for i in range(count):
         photo, label = Path(str(images.paths[i % len(images.paths)])), images.labels[i % len(images.labels)]
         os.symlink(photo, source / f"{label:02d} {images.class_names[label]}" / f"{i}{photo.suffix}")
-    return lambda: evaluate("seaanchor-tiny-lore", [str(source)], Protocol((), suites=("drift",)), folder / "out")
+    return lambda: evaluate("seaanchor-tiny-lore", [str(source)], Protocol(()), folder / "out")
 
 
 def measure(kind: str, size: int) -> Point:

@@ -142,7 +142,7 @@ def resident_growth() -> Measurement:
     """Megabytes by which 50,000 photos take more than 1,000, each evaluated by a process of its own."""
     few, many = (curves.point("images", count) for count in (1_000, 50_000))
     grown = many["peak_mb"] - few["peak_mb"]
-    return Measurement(grown, details={"few_mb": few["peak_mb"], "many_mb": many["peak_mb"]}, note="clean accuracy and drift; peak of resident memory")
+    return Measurement(grown, details={"few_mb": few["peak_mb"], "many_mb": many["peak_mb"]}, note="clean accuracy; peak of resident memory")
 
 
 def many_classes() -> Measurement:
