@@ -1,49 +1,91 @@
 """`seaanchor evaluate`: models on data sets, each beside its untouched reference, and whether the numbers can be believed."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from seaanchor.config import parse_epsilon
 from seaanchor.errors import SeaAnchorError
 
+if TYPE_CHECKING:
+    from seaanchor.evaluation.run import Protocol
+
 ATTACKS = ("pgd", "apgd-ce", "apgd", "autoattack", "square")
 SUITES = (
     "clean", "retrieval", *ATTACKS, "embedding", "typographic", "words-and-noise", "reading", "noise", "corruptions", "bias", "interpretability", "drift",
     "probe",
 )  # fmt: skip
+SUITE_HELP = (
+    "Any of clean, retrieval, the attacks pgd, apgd-ce, apgd (APGD-CE, then targeted APGD-DLR), autoattack and square, embedding (an attack on it), "
+    "typographic (a wrong class word drawn on), words-and-noise (the worst of three words, then each attack named), reading, noise, corruptions, "
+    "bias (sets of people in roles), interpretability, drift (distance from the reference), probe; joined by commas."
+)
+MANY = Parameter(consume_multiple=True, negative=())
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is measured, as flags: everything here decides the numbers."""
+
+    suite: Annotated[str, Parameter(help=SUITE_HELP)] = "clean,pgd,apgd-ce,apgd"
+    epsilon: str = "1/255,2/255,4/255"
+    """Radii, joined by commas, such as 1/255,2/255."""
+    words: Literal["all", "even", "odd"] = "all"
+    """Class names that may be drawn: all, or those of even or odd number."""
+    fonts: Literal["train", "unseen"] = "unseen"
+    """Fonts of drawn words."""
+    sizes: tuple[float, float] = (20 / 224, 40 / 224)
+    """Smallest and largest glyph height of drawn words, as shares of the image's side."""
+    norm: Literal["linf", "l2"] = "linf"
+    """Norm of the ball."""
+    num_steps: int = 10
+    """Gradient steps of each attack; autoattack always takes its own 100."""
+    attack_precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the gradients that pgd, apgd-ce and apgd follow; bf16 is faster. Whether an image is fooled is judged in fp32."""
+    num_queries: int = 1000
+    """Queries of the Square attack."""
+    corruptions: Literal["core", "all"] = "core"
+    """The 8 kinds that need no extra, or all 15 of ImageNet-C."""
+    samples: int | None = None
+    """At most this many images of each set, balanced over the classes."""
+    templates: Annotated[tuple[str, ...], MANY] = ()
+    """Prompts with `{}`, files of them, or openai-imagenet; by default those that a data set brings, or "a photo of a {}."."""
+    train_data: str | None = None
+    """Training images for the probe; the train split beside each set by default."""
+    seed: int = 0
+    """Of subsets and random starts."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """Of which models and classes, where results go, and how they are computed, as flags."""
+
+    pretrained: str | None = None
+    """Tag or weights file for bare names."""
+    reference: str | None = None
+    """The untouched model; a run's export and the embedded variants know theirs."""
+    class_names: Path | None = None
+    """File that names the classes."""
+    output: Path | None = None
+    """Folder of the result files; RUN/evaluation for a run's export by default, else runs/evaluation."""
+    batch_size: int = 100
+    """Images at a time; changes no result."""
+    workers: int = 0
+    """Data-loading processes."""
+    device: str | None = None
+    """cpu, cuda, ..."""
+    skip_existing: bool = False
+    """Read results that are already there instead of computing them again."""
 
 
 def evaluate(
-    *,
-    model: Annotated[list[str], Parameter(consume_multiple=True, negative=())],
-    data: Annotated[list[str], Parameter(consume_multiple=True, negative=())],
-    pretrained: str | None = None,
-    reference: str | None = None,
-    suite: str = "clean,pgd,apgd-ce,apgd",
-    epsilon: str = "1/255,2/255,4/255",
-    words: Literal["all", "even", "odd"] = "all",
-    fonts: Literal["train", "unseen"] = "unseen",
-    sizes: tuple[float, float] = (20 / 224, 40 / 224),
-    norm: Literal["linf", "l2"] = "linf",
-    num_steps: int = 10,
-    attack_precision: Literal["fp32", "bf16"] = "fp32",
-    num_queries: int = 1000,
-    corruptions: Literal["core", "all"] = "core",
-    samples: int | None = None,
-    class_names: Path | None = None,
-    templates: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (),
-    train_data: str | None = None,
-    output: Path | None = None,
-    batch_size: int = 100,
-    workers: int = 0,
-    device: str | None = None,
-    seed: int = 0,
-    skip_existing: bool = False,
-) -> None:
+    *, model: Annotated[list[str], MANY], data: Annotated[list[str], MANY], asked: Annotated[Asked, Parameter(name="*")] = Asked(),
+    manner: Annotated[Manner, Parameter(name="*")] = Manner(),
+) -> None:  # fmt: skip
     """What a model can do, clean and under attack, beside the untouched reference; killed, it goes on where it was.
 
     Parameters
@@ -52,89 +94,51 @@ def evaluate(
         One or several: a run's `export` folder, an embedded model, or any name that `train` takes.
     data
         One or several: class folders, folders with captions.jsonl, or the embedded sets photos-mini, emoji and emoji-people.
-    pretrained
-        Tag or weights file for bare names.
-    reference
-        The untouched model; a run's export and the embedded variants know theirs.
-    suite
-        Any of clean, retrieval, the attacks pgd, apgd-ce, apgd (APGD-CE, then targeted APGD-DLR), autoattack and square, embedding (an attack on it),
-        typographic (a wrong class word drawn on), words-and-noise (the worst of three words, then each attack named), reading, noise, corruptions,
-        bias (sets of people in roles), interpretability, drift (distance from the reference), probe; joined by commas.
-    epsilon
-        Radii, joined by commas, such as 1/255,2/255.
-    words
-        Class names that may be drawn: all, or those of even or odd number.
-    fonts
-        Fonts of drawn words.
-    sizes
-        Smallest and largest glyph height of drawn words, as shares of the image's side.
-    norm
-        Norm of the ball.
-    num_steps
-        Gradient steps of each attack; autoattack always takes its own 100.
-    attack_precision
-        Of the gradients that pgd, apgd-ce and apgd follow; bf16 is faster. Whether an image is fooled is judged in fp32.
-    num_queries
-        Queries of the Square attack.
-    corruptions
-        The 8 kinds that need no extra, or all 15 of ImageNet-C.
-    samples
-        At most this many images of each set, balanced over the classes.
-    class_names
-        File that names the classes.
-    templates
-        Prompts with `{}`, files of them, or openai-imagenet; by default those that a data set brings, or "a photo of a {}.".
-    train_data
-        Training images for the probe; the train split beside each set by default.
-    output
-        Folder of the result files; RUN/evaluation for a run's export by default, else runs/evaluation.
-    batch_size
-        Images at a time; changes no result.
-    workers
-        Data-loading processes.
-    device
-        cpu, cuda, ...
-    seed
-        Of subsets and random starts.
-    skip_existing
-        Read results that are already there instead of computing them again.
     """
-    wanted = chosen_suites(suite)
-    check_numbers(
-        ("--batch-size", batch_size, 1), ("--num-steps", num_steps, 0), ("--num-queries", num_queries, 1), ("--workers", workers, 0), ("--samples", samples, 1)
-    )
-    epsilons = tuple(sorted(parse_epsilon(e.strip(), norm) for e in epsilon.split(",")))
-    from seaanchor.data.names import read_templates
-    from seaanchor.evaluation.attacks import LOW_PRECISION, AttackPlan
-    from seaanchor.evaluation.corruptions import CORE, KINDS
-    from seaanchor.evaluation.run import Protocol, evaluate_all, output_of, require_sound
-    from seaanchor.evaluation.typographic import TypographicPlan
+    check_numbers(("--batch-size", manner.batch_size, 1), ("--workers", manner.workers, 0))
+    protocol = protocol_of(asked)
+    from seaanchor.evaluation.run import evaluate_all, output_of, require_sound
     from seaanchor.report.table import print_results
 
-    def plan(name: Any) -> AttackPlan:
-        steps, precision = {"square": num_queries, "autoattack": 100}.get(name, num_steps), attack_precision if name in LOW_PRECISION else "fp32"
-        return AttackPlan(name, norm, epsilons, steps, seed, precision)
-
-    if attack_precision != "fp32" and not set(wanted) & set(LOW_PRECISION):
-        raise SeaAnchorError(f"--attack-precision {attack_precision} without {', '.join(LOW_PRECISION)}", "an attack that may use it", "add one to --suite")
-
-    protocol = Protocol(
-        tuple(plan(name) for name in wanted if name in ATTACKS), read_templates(templates) if templates else (), samples, seed,
-        suites=tuple(name for name in wanted if name not in ("clean", *ATTACKS)), typographic=TypographicPlan(words, fonts, sizes, seed),
-        embedding=plan("embedding") if "embedding" in wanted else None, training=train_data,
-        corruptions=KINDS[:15] if corruptions == "all" else CORE,
-    )  # fmt: skip
-    results = evaluate_all(
-        model, data, protocol, output, pretrained=pretrained, reference=reference, class_names=class_names,
-        batch_size=batch_size, workers=workers, device=device, skip_existing=skip_existing,
-    )  # fmt: skip
+    results = evaluate_all(model, data, protocol, **asdict(manner))
     if not results:  # another process prints them
         return
     print_results(results)
     for result in results:
         print_checks(result)
-    print(f"results: {', '.join(dict.fromkeys(str(output or output_of(name)) for name in model))}")
+    print(f"results: {', '.join(dict.fromkeys(str(manner.output or output_of(name)) for name in model))}")
     require_sound(results)
+
+
+def protocol_of(asked: Asked) -> "Protocol":
+    """The protocol that the flags describe.
+
+    Raises:
+        SeaAnchorError: an unknown suite, a number out of range, or a flag that nothing uses.
+    """
+    wanted = chosen_suites(asked.suite)
+    check_numbers(("--num-steps", asked.num_steps, 0), ("--num-queries", asked.num_queries, 1), ("--samples", asked.samples, 1))
+    epsilons = tuple(sorted(parse_epsilon(e.strip(), asked.norm) for e in asked.epsilon.split(",")))
+    from seaanchor.data.names import read_templates
+    from seaanchor.evaluation.attacks import LOW_PRECISION, AttackPlan
+    from seaanchor.evaluation.corruptions import CORE, KINDS
+    from seaanchor.evaluation.run import Protocol
+    from seaanchor.evaluation.typographic import TypographicPlan
+
+    def plan(name: Any) -> AttackPlan:
+        steps = {"square": asked.num_queries, "autoattack": 100}.get(name, asked.num_steps)
+        return AttackPlan(name, asked.norm, epsilons, steps, asked.seed, asked.attack_precision if name in LOW_PRECISION else "fp32")
+
+    if asked.attack_precision != "fp32" and not set(wanted) & set(LOW_PRECISION):
+        found = f"--attack-precision {asked.attack_precision} without {', '.join(LOW_PRECISION)}"
+        raise SeaAnchorError(found, "an attack that may use it", "add one to --suite")
+    drawing = TypographicPlan(asked.words, asked.fonts, asked.sizes, asked.seed)
+    return Protocol(
+        tuple(plan(name) for name in wanted if name in ATTACKS), read_templates(asked.templates) if asked.templates else (), asked.samples, asked.seed,
+        suites=tuple(name for name in wanted if name not in ("clean", *ATTACKS)), typographic=drawing,
+        embedding=plan("embedding") if "embedding" in wanted else None, training=asked.train_data,
+        corruptions=KINDS[:15] if asked.corruptions == "all" else CORE,
+    )  # fmt: skip
 
 
 def check_numbers(*numbers: tuple[str, int | None, int]) -> None:

@@ -186,9 +186,9 @@ def training(runs: Sequence[tuple[int, Run]]) -> list[Figure]:
     if compared:
         note = "Share of clean images in the batch that are further from the reference than ρ."
         figures.append(_over_batches(compared, "violation_rate", "Violation rate", "share of the batch, %", 100.0, note=note))
-    for key, title, unit in (("kl", "KL to the reference's class distributions", "nats"), ("orthogonality", "Map's distance from orthogonal", "‖WWᵀ − 1‖")):
-        if having := [(number, run) for number, run in logged if any(key in row for row in run.rows)]:
-            figures.append(_over_batches(having, key, title, unit, 1.0, note="Mean of the batch's clean images." if key == "kl" else ""))
+    for name, title, unit in (("kl", "KL to the reference's class distributions", "nats"), ("orthogonality", "Map's distance from orthogonal", "‖WWᵀ − 1‖")):
+        if having := [(number, run) for number, run in logged if any(name in row for row in run.rows)]:
+            figures.append(_over_batches(having, name, title, unit, 1.0, note="Mean of the batch's clean images." if name == "kl" else ""))
     multiplied = [(number, run) for number, run in logged if any("multiplier" in row for row in run.rows)]
     if multiplied:
         note = "Line: mean over the batch's images. Band: 10 % to 90 % of them."
