@@ -86,7 +86,7 @@ def evaluation(count: int, folder: Path) -> Callable[[], object]:
     for i in range(count):
         photo, label = Path(str(images.paths[i % len(images.paths)])), images.labels[i % len(images.labels)]
         os.symlink(photo, source / f"{label:02d} {images.class_names[label]}" / f"{i}{photo.suffix}")
-    return lambda: evaluate("seaanchor-tiny-lore", [str(source)], Protocol(()), folder / "out")
+    return lambda: evaluate("seaanchor-tiny", [str(source)], Protocol(()), folder / "out")
 
 
 def measure(kind: str, size: int) -> Point:
