@@ -57,7 +57,7 @@ MAY_IMPORT["prepare"] = {"image_tables", "errors", "config", "parts", "adapters"
 MAY_IMPORT["memory"] = {"errors"}
 MAY_IMPORT["meter"] = {"hardware"}
 MAY_IMPORT["costs"] = {"meter", "adapters", "averaging", "config", "embedded", "encoders", "kernels", "memory", "method", "parts", "perturbations", "step"}
-MAY_IMPORT["room"] = {"costs", "memory", "prepare", "runs", "step"}
+MAY_IMPORT["room"] = {"costs", "encoders", "memory", "prepare", "runs", "step"}
 MAY_IMPORT["evaluation"] |= {"room"}
 MAY_IMPORT["train"] = set(MAY_IMPORT) - {"report", "zoo", "flops"}
 """Packages and modules → what of ours they may import, inside functions too. Whatever is not named here, such as `cli`, stands in

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ from seaanchor.adapters.linear_map import LinearMap
 from seaanchor.averaging import WeightAverage
 from seaanchor.config import RunConfig
 from seaanchor.embedded import Identity
-from seaanchor.encoders.encoder import Reference
+from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.shadow import Shadow
 from seaanchor.kernels import adam_options
 from seaanchor.memory import Footprint
@@ -69,7 +70,7 @@ class Cost:
         return self.step.total / self.batch / self.forward.total
 
 
-def step_cost(config: RunConfig, encoder: nn.Module, method: Method, classes: int, cached: bool) -> Cost:
+def step_cost(config: RunConfig, encoder: Encoder, method: Method, classes: int, cached: bool) -> Cost:
     """What one step of `config.batch_size` images takes, in fp32 or as `config.precision` has it.
 
     Args:
@@ -86,7 +87,7 @@ def step_cost(config: RunConfig, encoder: nn.Module, method: Method, classes: in
     return Cost(config.batch_size, scene.measure(scene.step).work, forward.work, step_memory(config, encoder, method, classes, cached), trained)
 
 
-def step_memory(config: RunConfig, encoder: nn.Module, method: Method, classes: int, cached: bool) -> Footprint:
+def step_memory(config: RunConfig, encoder: Encoder, method: Method, classes: int, cached: bool) -> Footprint:
     """Bytes at the worst moment of a step, from steps of two sizes; arguments as for `step_cost`."""
     size = max(SMALLEST, config.batch_size)
     scenes = [_Scene(_short(config), encoder, method, classes, cached, images) for images in (size, 2 * size)]
@@ -94,7 +95,7 @@ def step_memory(config: RunConfig, encoder: nn.Module, method: Method, classes: 
     return Footprint(2 * small - large, (large - small) / size)
 
 
-def attack_memory(encoder: nn.Module, classes: int) -> Footprint:
+def attack_memory(encoder: Encoder, classes: int) -> Footprint:
     """Bytes at the worst moment of an attack of an evaluation: a gradient to the pixels, and a few more images of the same size."""
     peaks = []
     for images in (SMALLEST, 2 * SMALLEST):
@@ -102,13 +103,17 @@ def attack_memory(encoder: nn.Module, classes: int) -> Footprint:
         with FakeCopyMode(mode):
             tower = copy.deepcopy(encoder)
         with mode, meter, frozen(tower), next(encoder.parameters()).device:
-            weights = [meter.see(tensor) for tensor in (*tower.parameters(), *tower.buffers())]
+            for tensor in (*tower.parameters(), *tower.buffers()):
+                meter.see(tensor)
             others = [torch.rand(images, 3, tower.image_size, tower.image_size) for _ in range(ATTACKED)]
-            head = Head(torch.randn(classes, tower.dim), 100.0)
-            input_grad(lambda pixels, tower=tower, head=head: (head(tower(pixels)).sum(1), pixels), others[0])
+            input_grad(partial(_attacked, tower, Head(torch.randn(classes, tower.dim), 100.0)), others[0])
         peaks.append(meter.peak)
-        del weights, others
+        del others
     return Footprint(2 * peaks[0] - peaks[1], (peaks[1] - peaks[0]) / SMALLEST)
+
+
+def _attacked(tower: nn.Module, head: Head, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    return head(tower(pixels_BCHW)).sum(1), pixels_BCHW
 
 
 def _short(config: RunConfig) -> RunConfig:
@@ -120,7 +125,7 @@ def _short(config: RunConfig) -> RunConfig:
 class _Scene:
     """A step's models, optimizers and batch as tensors without contents."""
 
-    def __init__(self, config: RunConfig, encoder: nn.Module, method: Method, classes: int, cached: bool, batch: int) -> None:
+    def __init__(self, config: RunConfig, encoder: Encoder, method: Method, classes: int, cached: bool, batch: int) -> None:
         self.config, self.batch, self.cached, self.mode = config, batch, cached, FakeTensorMode()
         setattr(self.mode, "__deepcopy__", lambda memo: self.mode)  # noqa: B010 (a copy of a tensor without contents stays in its mode)
         self.method = replace(method, perturbation=_rehearsed(method.perturbation, config.perturbation.num_steps))

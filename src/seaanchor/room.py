@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seaanchor.costs import attack_memory, step_memory
+from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.memory import Footprint, told_when_full
 from seaanchor.prepare import Setup, caches_reference
 from seaanchor.runs import RunFolder
@@ -23,10 +24,10 @@ def room_to_train(setup: Setup, moving: Moving, device: torch.device, world: int
     """
     config = setup.config
     cached = setup.table is not None or caches_reference(setup, world)
-    tower = setup.model.encoder if setup.table is not None else setup.reference.get_submodule("encoder")  # a copy from before low-rank updates went in
+    untouched = setup.reference.encoder if isinstance(setup.reference, Reference) else setup.model.encoder  # a copy from before low-rank updates went in
 
     def footprint() -> Footprint:
-        return step_memory(config, tower, setup.method, len(setup.head.weight_CD) if setup.head is not None else 1, cached)
+        return step_memory(config, untouched, setup.method, len(setup.head.weight_CD) if setup.head is not None else 1, cached)
 
     def change(fits: int) -> str:
         size, parts = split(config.batch_size, config.grad_accumulation, fits)
@@ -43,7 +44,7 @@ def room_to_train(setup: Setup, moving: Moving, device: torch.device, world: int
     return told_when_full(config.batch_size, device, held, footprint, change)
 
 
-def room_to_evaluate(encoder: nn.Module, classes: int, batch_size: int, device: torch.device) -> AbstractContextManager[None]:
+def room_to_evaluate(encoder: Encoder, classes: int, batch_size: int, device: torch.device) -> AbstractContextManager[None]:
     """The same for an evaluation, whose attacks need most."""
     held = _weight(encoder) if next(encoder.parameters()).device.type == device.type else 0
     change = "--batch-size {} fits; results do not depend on it, but for rounding, and what was found so far is kept"
