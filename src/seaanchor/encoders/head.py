@@ -3,7 +3,6 @@
 Legend: N texts, C classes, T templates, D embedding dimension.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 
 import torch
@@ -81,7 +80,7 @@ def _recall(kind: str, model: LoadedModel, asked: list, compute: Callable[[], st
         raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model for zero-shot classification", "choose an OpenCLIP or HF CLIP model")
     if model.text_identity is None or store.location() is None or (identity := model.text_identity()) is None:
         return compute()
-    return store.recall(kind, lambda: [store.code(sys.modules[__name__]), identity, asked], compute)
+    return store.recall(kind, lambda: [identity, asked], compute)
 
 
 @torch.no_grad()

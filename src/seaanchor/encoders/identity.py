@@ -7,21 +7,20 @@ import hashlib
 import json
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from seaanchor import store
-from seaanchor.encoders import encoder as encoder_code
-from seaanchor.encoders import text as text_code
 from seaanchor.encoders.encoder import Encoder, Family, fingerprint
 
 
 def image_side(encoder: Encoder, family: Family) -> list[Any]:
     """Everything that an image's embedding depends on besides its pixels, as JSON values; the device and its precision among them, for rounding."""
     precision = [encoder.mean.device.type, str(next(encoder.parameters()).dtype), torch.get_float32_matmul_precision()]
-    return [store.code(encoder_code), fingerprint(encoder), repr(encoder), encoder.image_size, precision, _versions(family)]
+    return [_code(), fingerprint(encoder), repr(encoder), encoder.image_size, precision, _versions(family)]
 
 
 def text_side(module: nn.Module, tower: nn.Module, tokenizer: Any, config: object) -> list[Any] | None:
@@ -43,7 +42,7 @@ def text_side(module: nn.Module, tower: nn.Module, tokenizer: Any, config: objec
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     layers = [repr(child) for child in module.children() if not any(id(tensor) in seen for _, tensor in _tensors(child))]
-    return [store.code(text_code), digest.hexdigest()[:32], layers, config, reads, _versions("open_clip"), _versions("hf")]
+    return [_code(), digest.hexdigest()[:32], layers, config, reads, _versions("open_clip"), _versions("hf")]
 
 
 def tokenizer_identity(tokenizer: Any) -> list[Any] | None:
@@ -65,6 +64,12 @@ def tokenizer_identity(tokenizer: Any) -> list[Any] | None:
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from sorted((dict(module.named_parameters()) | dict(module.named_buffers())).items())
+
+
+@cache
+def _code() -> str:
+    """Of this package: how towers are put together, and how texts become classifiers."""
+    return store.code(*sorted(Path(__file__).parent.glob("*.py")))
 
 
 @cache
