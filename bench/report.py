@@ -43,7 +43,7 @@ def row(bar: Bar, outcome: Measurement | str, seconds: float) -> Row:
     when = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": round(seconds, 1), **machine()}
     if isinstance(outcome, str):
         return {"value": None, "verdict": "not measured", "note": outcome, **limit, **when}
-    judged = {"value": outcome.value, "verdict": verdict(bar, outcome.value), "aim_met": bar.reaches(outcome.value, bar.aim)}
+    judged: Row = {"value": outcome.value, "verdict": verdict(bar, outcome.value), "aim_met": bar.reaches(outcome.value, bar.aim)}
     judged |= {"quiet": outcome.quiet, "clock": outcome.clock}
     return {**judged, "note": outcome.note, "details": outcome.details, **limit, **when}
 
