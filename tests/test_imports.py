@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "evaluation": {
         "store", "image_tables", "errors", "config", "parts", "perturbations", "kernels", "lettering", "encoders", "data", "checkpoint", "places",
         "processes", "runs",
-    },  # fmt: skip
+    },
     "export": {"errors", "checkpoint", "encoders", "adapters"},
     "report": {"errors", "parts", "config", "checkpoint", "places", "progress", "runs", "encoders", "data", "perturbations"},
     "zoo": {"errors", "checkpoint", "encoders", "export", "kernels", "lettering"},
@@ -53,7 +53,9 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["embedded"] = {"parts", "perturbations"}
 MAY_IMPORT["image_tables"] = {"embedded", "parts", "store", "data", "encoders", "lettering", "perturbations"}
-MAY_IMPORT["prepare"] = {"image_tables", "errors", "config", "parts", "adapters", "data", "embedded", "encoders", "method", "perturbations", "recipes", "sharing"}
+MAY_IMPORT["prepare"] = {
+    "image_tables", "errors", "config", "parts", "adapters", "data", "embedded", "encoders", "method", "perturbations", "recipes", "sharing",
+}
 MAY_IMPORT["memory"] = {"errors"}
 MAY_IMPORT["meter"] = {"hardware"}
 MAY_IMPORT["costs"] = {"meter", "adapters", "averaging", "config", "embedded", "encoders", "kernels", "memory", "method", "parts", "perturbations", "step"}
