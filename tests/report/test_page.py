@@ -204,3 +204,11 @@ def test_a_mixture_of_versions_is_told_on_the_page_and_to_the_user(made, tmp_pat
     told = capsys.readouterr().err
     assert told.startswith("warning: Results of different versions") and "old.json" in told and "new.json" in told
     assert "stand side by side and may not be comparable" in text
+
+
+@pytest.mark.parametrize(("change", "lines"), [(("", ""), 1), (("kind: lagrangian", "kind: kl"), 0), (("adapter: {kind: full}", "adapter: {kind: linear}"), 0)])
+def test_rho_is_drawn_where_it_is_a_bound_on_embeddings(made, tmp_path, change, lines):
+    run = made.write_run(tmp_path / "run", made.everything(), config=made.config.replace(*change))
+    html = write_report([run], gallery=0).read_text()
+    drift = html[html.index("How far clean images have moved") :]
+    assert drift[: drift.index("</section>")].count("ρ = 0.1") == lines

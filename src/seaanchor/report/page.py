@@ -122,12 +122,19 @@ def _figures(sources: Sources, tables: Sequence[Dataset], trained: float | None)
         found["typographic"] += [charts.trade_off(table.name, series, key, "wrong word drawn, T") for key in list(drawn)[:1]]
         found["radius"].append(charts.radius_curve(table.name, robust, table.constant))
         moved = [(f.number, drift, f.entry.run) for f in table.found for r in f.results if (drift := (r.data.get("suites") or {}).get("drift"))]
-        bounds = [drift.get("rho") or ((run.config if run else {}).get("anchor") or {}).get("rho") for _, drift, run in moved]
+        bounds = [_bound(drift, run) for _, drift, run in moved]
         found["drift"].append(charts.drift(table.name, [(number, drift) for number, drift, _ in moved], [b for b in bounds if b]))
     numbered = [(_number(run, sources.entries), run) for run in sources.runs]
     whole: dict[str, list[charts.Figure | None]] = found | {"training": list(charts.training(numbered))}
     whole["slider"] = [charts.slider(run) for run in sources.runs]
     return {name: [figure for figure in figures if figure] for name, figures in whole.items()}
+
+
+def _bound(drift: dict[str, Any], run: Run | None) -> float | None:
+    """What distances of clean embeddings are compared with: ρ, but for runs that are held to something else than those."""
+    anchor, adapter = ((run.config.get(part) or {}) if run else {} for part in ("anchor", "adapter"))
+    elsewhere = anchor.get("kind") == "kl" or anchor.get("on") == "distribution" or adapter.get("kind") == "linear"
+    return None if elsewhere else drift.get("rho") or anchor.get("rho")
 
 
 def _scale(tables: Sequence[Dataset]) -> float:
