@@ -138,16 +138,16 @@ for argument in sys.argv[2:]:
 
 
 def test_what_the_error_names_does_fit(tmp_path):
-    """Processes with 600 MB each: one runs out at 240 images, and another goes on with what the first was told."""
+    """Processes with 600 MB each: one runs out at 320 images, and another goes on with what the first was told."""
 
     def run(*batches: str) -> str:
         done = subprocess.run([sys.executable, "-c", SQUEEZED, str(tmp_path / "run"), *batches], capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 
-    said = run("240x1", "80x3")
+    said = run("320x1", "80x4")
     first, _, second = said.partition("no checkpoint was due yet")
-    assert "240 images at once do not fit into the memory of cpu" in first and "can't allocate memory" in first
+    assert "320 images at once do not fit into the memory of cpu" in first and "can't allocate memory" in first
     size, parts = map(int, re.findall(r"--batch-size (\d+) --grad-accumulation (\d+)", first)[0])
-    assert size * parts == 240 and 60 <= size <= 120
+    assert size * parts == 320 and 64 <= size <= 160
     assert "trained 80" in second
