@@ -89,7 +89,9 @@ def write(together: Company, found: dict, target: str) -> None:
 def evaluate(config: RunConfig) -> None:
     """Wait for the others as an evaluation does; the first process, which holds the connection to all, is killed meanwhile."""
     with open_ranks() as ranks:
+        ranks.barrier()
         if ranks.first:
+            time.sleep(2)  # as soon as all have begun
             os.kill(os.getpid(), signal.SIGKILL)
         ranks.gather(ranks.rank)
 

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -201,10 +202,16 @@ def test_processes_started_by_hand_end_with_the_one_that_is_lost(place, base):
         files[-1].write_text(json.dumps([job("run", replace(half, output=place / f"hand-{name}"), **{name: 3}) | {"ends": True}]))
     files.append(place / "hand-evaluate.json")
     files[-1].write_text(json.dumps([job("evaluate", base) | {"ends": True}]))
-    done = subprocess.run([sys.executable, str(WORKER), *map(str, files)], capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
-    ends = {name: (code, seconds) for name, code, seconds in map(json.loads, (line for line in done.stdout.splitlines() if line.startswith("[")))}
+    command, pipe = [sys.executable, str(WORKER), *map(str, files)], subprocess.PIPE
+    parent = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=ENVIRONMENT, start_new_session=True)
+    try:
+        output, errors = parent.communicate(timeout=200)
+    except subprocess.TimeoutExpired:
+        os.killpg(parent.pid, signal.SIGKILL)  # or what hangs would be left behind
+        raise
+    ends = {name: (code, seconds) for name, code, seconds in map(json.loads, (line for line in output.splitlines() if line.startswith("[")))}
     codes = {"hand-kill 0": 2, "hand-kill 1": -9, "hand-raises 0": 2, "hand-raises 1": 1, "hand-evaluate 0": -9, "hand-evaluate 1": 2}
-    assert {name: code for name, (code, _) in ends.items()} == codes, done.stderr
+    assert {name: code for name, (code, _) in ends.items()} == codes, errors
     said = {name: (place / f"{name.replace(' ', '-')}.err").read_text() for name in ends}
     assert "error: process 1 of 2 was lost: no sign of life" in said["hand-kill 0"] and "process 0 of 2 was lost" in said["hand-evaluate 1"]
     assert "error: process 1 of 2 ended: ValueError: a cosmic ray" in said["hand-raises 0"]

@@ -119,7 +119,10 @@ def company(patience: timedelta | None = None) -> Iterator[Company]:
     rank, world = dist.get_rank(), dist.get_world_size()
     group = None if dist.get_backend() == "gloo" and patience is None else dist.new_group(backend="gloo", timeout=patience)
     together = Company(rank, world, group)
-    watch = Watch(rank, world, _store(together))
+    try:
+        watch = Watch(rank, world, _store(together))
+    except RuntimeError as error:
+        raise _lost(f"a process of {world} was lost before they began") from error
     try:
         yield together
     except BaseException as error:
@@ -193,7 +196,7 @@ class Watch:
         """Which process is gone, after a connection broke; None if all of them go on living."""
         with contextlib.suppress(RuntimeError):
             self._store.add("suspicion", 1)
-        until = time.monotonic() + SUSPICION + 4 * BEAT
+        until = time.monotonic() + SUSPICION + 10 * BEAT  # a busy machine beats late
         while not self.verdict and time.monotonic() < until:
             time.sleep(BEAT / 10)
         return self.verdict or None
