@@ -7,6 +7,7 @@ one listens, and whoever learns of a loss ends with an error.
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -126,13 +127,24 @@ def company(patience: timedelta | None = None) -> Iterator[Company]:
     try:
         yield together
     except BaseException as error:
-        verdict = watch.explain() if _may_be_anothers(error) else None
+        verdict = _explained(watch) if _may_be_anothers(error) else None
         if verdict is None:
             watch.tell(error)
             raise
         watch.end(linger=True)
         raise _lost(verdict) from error
     watch.end()
+
+
+def _explained(watch: "Watch") -> str | None:
+    """`explain`, undisturbed by a launcher, which sends SIGTERM to all that are left as soon as one is lost."""
+    if threading.current_thread() is not threading.main_thread():
+        return watch.explain()
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        return watch.explain()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _may_be_anothers(error: BaseException) -> bool:
