@@ -164,15 +164,12 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
 
 
 def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()):
-    """The method a configuration describes.
+    """The method (`seaanchor.method.Method`) a configuration describes.
 
     Args:
         config: a checked configuration.
         dim: D of the reference embeddings, which the multiplier network reads.
         texts: class names or candidate texts, which typographic and attribute perturbations draw from.
-
-    Returns:
-        `seaanchor.method.Method`.
     """
     from seaanchor.adapters.full import Full
     from seaanchor.adapters.linear_map import Linear

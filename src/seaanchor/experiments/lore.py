@@ -12,7 +12,6 @@ from seaanchor.experiments.figures import Series, panels
 from seaanchor.experiments.pool import (
     EPSILON,
     PHOTOS,
-    SIBLING,
     elsewhere_look,
     fare_arm,
     lore_arm,
@@ -62,8 +61,8 @@ def points(table: Mapping[str, Mapping[str, Cell]], names: Sequence[str], x: str
 def note(bench: Bench, more: str = "") -> str:
     train = "`photos-mini/train` (800 photos)" if bench.source("train", "") == "" else "the training photos given"
     return (
-        f"`{SIBLING}`, {train}, 500 batches of 32 photos, ε = {EPSILON}/255 unless it says otherwise, two attack steps, two updates a batch for every method, "
-        f"learning rate 1.5e-3. Mean over seeds {', '.join(map(str, bench.seeds))}, range in brackets; 800 test photos, APGD-CE with 20 steps. {more}\n\n"
+        f"`seaanchor-tiny-32`, {train}, 500 batches of 32 photos, ε = {EPSILON}/255 unless it says otherwise, two attack steps, two updates a batch for "
+        f"every method, learning rate 1.5e-3. Mean over seeds {', '.join(map(str, bench.seeds))}, range in brackets; 800 test photos, APGD-CE with 20 steps. {more}\n\n"
     )
 
 

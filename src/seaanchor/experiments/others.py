@@ -109,7 +109,7 @@ def run_timm(bench: Bench) -> Section:
         Series(name, *points(table, [name], f"{EPSILON}/255 %", "clean %"), line=False) for name in table
     ])], bench.output / "figure.svg")  # fmt: skip
     note = (
-        f"`{SIBLING}`'s image tower as a timm ResNet-10-t of 512 pooled features, without texts; logistic regression on the untouched features of "
+        "The image tower of `seaanchor-tiny-32` as a timm ResNet-10-t of 512 pooled features, without texts; logistic regression on the untouched features of "
         f"`photos-mini/train`, then fixed. Budget as in the fronts above, seeds {', '.join(map(str, bench.seeds))}; 800 photos, APGD-CE with 20 steps.\n\n"
     )
     verdict = judge("with a fixed linear head LORE keeps more clean accuracy than FARE and is no less robust", [

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seaanchor.config import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
+from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol
 from seaanchor.experiments.arms import Arm, run_arm
@@ -17,7 +18,7 @@ from seaanchor.experiments.engine import Look, Row, measure, write_numbers
 from seaanchor.experiments.experiment import Bench
 from seaanchor.recipes import fare, lore, penalty, tecoa
 
-SIBLING = "seaanchor-tiny-32"
+SIBLING = "models/seaanchor-tiny-32"  # of the repository, not of the package: it would be a quarter of its size
 PHOTOS = "photos-mini/test"
 RADII = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
 EPSILON = 4  # in 255ths: where FARE and LORE part in the paper
@@ -25,7 +26,14 @@ UPDATES = 2  # of the encoder a batch, for every method: the same images, attack
 
 
 def budget(recipe: RunConfig, bench: Bench, epsilon: float = EPSILON, primal_steps: int = UPDATES) -> RunConfig:
-    """The same model, photos, attack and number of images for every method; two attack steps of three quarters of ε."""
+    """The same model, photos, attack and number of images for every method; two attack steps of three quarters of ε.
+
+    Raises:
+        SeaAnchorError: the model is not below the working folder.
+    """
+    if not Path(SIBLING).is_dir():
+        change = "run it in a clone of the repository, or train the model: seaanchor train pretrain --image-size 32 (docs/pretraining.md)"
+        raise SeaAnchorError(f"{SIBLING} is missing", "the 32-pixel sibling of the embedded model, which the repository holds", change)
     attack = PerturbationConfig(epsilon=f"{epsilon:g}/255", num_steps=2, step_size=f"{0.75 * epsilon:g}/255")
     return replace(
         recipe, model=SIBLING, train_data=bench.source("train", "photos-mini/train"), perturbation=attack, primal_steps=primal_steps, batch_size=32,
