@@ -104,7 +104,8 @@ def _embeddings(name: str, model: LoadedModel, images: ImageList, work: Work) ->
         return {"embedding": embed(model, batch)}
 
     def compute() -> Table | None:
-        collected = collect(f"{name} images of {model.name}", name, dataset, measure, work)
+        with fitted(model.encoder, torch.float32, num_tokens(model.encoder)):  # the arithmetic that the model beside it has, to the last bit
+            collected = collect(f"{name} images of {model.name}", name, dataset, measure, work)
         return None if collected is None else collected[0]
 
     table = clean_rows(model, dataset, compute, work.ranks.first, work.ranks.agree)
