@@ -21,6 +21,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.ranks import open_ranks
 from seaanchor.prepare import Setup, make_targets, prepare, share_stream, start_accelerator, to_device
 from seaanchor.processes import Company, company, gathered
+from seaanchor.sharded import own, whole
 from seaanchor.step import Moving, Part, whole_step
 
 
@@ -40,7 +41,8 @@ def gradients(config: RunConfig, target: str) -> None:
             order_B, loss_B = gathered(together, [order_B, record.objective_B])
             found[f"loss {step}"] = loss_B[order_B.argsort()]
             modules = {"policy": accelerator.unwrap_model(moving.policy), "dual": moving.dual}
-            found |= {f"{name} {step}": torch.cat([p.grad.flatten() for p in m.parameters()]) for name, m in modules.items() if m is not None}
+            grads = {name: whole([p.grad for p in module.parameters()], True) for name, module in modules.items() if module is not None}
+            found |= {f"{name} {step}": torch.cat([grad.flatten() for grad in tensors]) for name, tensors in grads.items()}
         write(together, found, target)
 
 
@@ -53,20 +55,22 @@ def unmoved(setup: Setup, accelerator) -> Moving:
     return moving
 
 
-def run(config: RunConfig, stop: int | None = None, kill: int | None = None, raises: int | None = None, alike: str | None = None) -> None:
-    """Train; the last process is interrupted, killed or in trouble in a batch, or all processes' weights are compared at the end."""
+def run(
+    config: RunConfig, stop: int | None = None, kill: int | None = None, raises: int | None = None, alike: str | None = None, held: str | None = None
+) -> None:
+    """Train; the last process is interrupted, killed or in trouble in a batch, or all processes' weights are compared at the end, or what each holds."""
     original, seen = loop.whole_step, []
     last = int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1
 
-    def step(method, moving, accelerator, parts, config, number, *args):
-        seen.append(moving)
+    def step(method, moving, accelerator, parts, config, number, reference, *args):
+        seen[:] = moving, reference
         if last and kill == number + 1:
             os.kill(os.getpid(), signal.SIGKILL)
         if last and raises == number + 1:
             raise ValueError("a cosmic ray")
         if last and stop == number + 1:
             os.kill(os.getpid(), signal.SIGINT)
-        return original(method, moving, accelerator, parts, config, number, *args)
+        return original(method, moving, accelerator, parts, config, number, reference, *args)
 
     loop.whole_step = step
     try:
@@ -74,11 +78,23 @@ def run(config: RunConfig, stop: int | None = None, kill: int | None = None, rai
     finally:
         loop.whole_step = original
     if alike is not None:
-        modules = (seen[-1].policy, seen[-1].dual)
+        modules = (seen[0].policy, seen[0].dual)
         with company() as together:
             everyones = together.gather([p.detach().numpy().tobytes() for module in modules for p in module.parameters()])
             if together.rank == 0:
                 Path(alike).write_text(json.dumps([all(mine == everyones[0] for mine in everyones), len(everyones), len(everyones[0])]))
+
+
+    if held is not None:
+        Path(f"{held}-{os.environ['RANK']}").write_text(json.dumps(sizes(*seen)))
+
+
+def sizes(moving: Moving, reference: torch.nn.Module) -> tuple[dict[str, int], dict[str, int]]:
+    """Numbers that this process holds of each thing that is split, and how many there are of it in all."""
+    moments = [value for state in moving.optimizer.state.values() for value in state.values() if value.dim()]
+    averages = {"average": moving.average.mean, "moving_reference": moving.moving_reference.mean}
+    things = {"policy": list(moving.policy.parameters()), "moments": moments, "reference": list(reference.parameters())} | averages
+    return {name: sum(map(torch.numel, own(tensors))) for name, tensors in things.items()}, {name: sum(map(torch.numel, t)) for name, t in things.items()}
 
 
 def write(together: Company, found: dict, target: str) -> None:

@@ -57,6 +57,7 @@ MAY_IMPORT["prepare"] = {
     "image_tables", "errors", "config", "parts", "adapters", "data", "embedded", "encoders", "method", "perturbations", "recipes", "sharing",
 }
 MAY_IMPORT["memory"] = {"errors"}
+MAY_IMPORT["sharded"] = set()
 MAY_IMPORT["meter"] = {"hardware"}
 MAY_IMPORT["costs"] = {"meter", "adapters", "averaging", "config", "embedded", "encoders", "kernels", "memory", "method", "parts", "perturbations", "step"}
 MAY_IMPORT["room"] = {"costs", "encoders", "memory", "prepare", "runs", "step"}

@@ -168,6 +168,8 @@ class RunConfig:
     """Arithmetic of the towers that training attacks; pixels and their perturbation stay in fp32."""
     checkpoint_activations: bool = False
     """Compute activations again in the backward instead of keeping them: a fraction of the memory for one more forward."""
+    shard: bool = False
+    """Split the encoder, its gradient and its optimizer's state among the processes, for towers that do not fit into one GPU."""
     workers: int = 0
     """Data-loading processes."""
     seed: int = 0
@@ -282,6 +284,7 @@ def _check_composition(config: RunConfig) -> None:
         "adapter linear with checkpoint_activations, which are those of the tower": (
             adapter == "linear" and config.checkpoint_activations, "adapter full or lora"
         ),
+        f"shard with adapter {adapter}, which trains too few numbers to split": (config.shard and adapter != "full", "adapter full"),
         f"attack_precision bf16 with perturbation {perturbation}, which takes no gradient": (
             config.attack_precision == "bf16" and perturbation not in GRADIENT, "a gradient attack, such as pgd"
         ),
@@ -315,7 +318,8 @@ def needs_classes(config: RunConfig) -> bool:
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """Settings that differ, as `name: old → new`; what may change between a run and its resumption is left out."""
     free = {"resume", "output", "device", "workers", "save_every", "log_every", "report_to", "eval_every", "eval_samples", "val_data"}
-    free |= {"checkpoint_activations", "batch_size", "grad_accumulation"}  # the last two times the number of processes must stay: the run folder checks it
+    free |= {"checkpoint_activations", "shard"}
+    free |= {"batch_size", "grad_accumulation"}  # these times the number of processes must stay: the run folder checks it
     changed = []
     for key in sorted(set(old) | set(new)):
         before, after = old.get(key), new.get(key)

@@ -68,14 +68,14 @@ def available_bytes(device: torch.device) -> int:
 
 
 @contextmanager
-def told_when_full(batch: int, device: torch.device, held: int, footprint: Callable[[], Footprint], change: Callable[[int], str]) -> Iterator[None]:
+def told_when_full(batch: int, device: torch.device, held: int, footprint: Callable[[], Footprint | None], change: Callable[[int], str]) -> Iterator[None]:
     """Running out of memory inside becomes one error that says which batch size would have fitted.
 
     Args:
         batch: images at once.
         device: whose memory counts.
         held: bytes of the footprint's fixed part that are on the device already.
-        footprint: what a batch needs; asked for only when memory has run out.
+        footprint: what a batch needs, if that is known; asked for only when memory has run out.
         change: the number of images that fit → what to do.
 
     Raises:
@@ -105,7 +105,7 @@ def full(batch: int, device: torch.device, room: float, need: Footprint | None, 
     return SeaAnchorError(found, expected, change(fits if fits < batch else max(1, batch // 2)))
 
 
-def _asked(footprint: Callable[[], Footprint]) -> Footprint | None:
+def _asked(footprint: Callable[[], Footprint | None]) -> Footprint | None:
     try:
         return footprint()
     except Exception:  # memory is short, and advice must not hide what happened

@@ -77,8 +77,8 @@ def start_accelerator(device: str | None):
     for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
         if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1"):
             found = f"accelerate is configured for {name}, which splits the weights among processes"
-            change = "configure it for several GPUs alone; where memory is short, a smaller --batch-size with --grad-accumulation gives the same updates"
-            raise SeaAnchorError(found, "the whole encoder in every process", change)
+            change = "configure it for several GPUs alone and add --shard; a smaller --batch-size with --grad-accumulation makes the same updates"
+            raise SeaAnchorError(found, "Sea Anchor's own way to split them", change)
     plain = GradientAccumulationPlugin(num_steps=1)  # or a number from accelerate's environment would divide the loss
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     try:

@@ -26,7 +26,9 @@ def room_to_train(setup: Setup, moving: Moving, device: torch.device, world: int
     cached = setup.table is not None or caches_reference(setup, world)
     untouched = setup.reference.encoder if isinstance(setup.reference, Reference) else setup.model.encoder  # a copy from before low-rank updates went in
 
-    def footprint() -> Footprint:
+    def footprint() -> Footprint | None:
+        if config.shard and world > 1:
+            return None  # the cost model knows no weights in parts
         return step_memory(config, untouched, setup.method, len(setup.head.weight_CD) if setup.head is not None else 1, cached)
 
     def change(fits: int) -> str:

@@ -5,6 +5,7 @@ Legend: B batch, N images of the data set, D embedding dimension.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from seaanchor.averaging import WeightAverage
 from seaanchor.checkpoint import tensors_in
 from seaanchor.config import RunConfig, check
 from seaanchor.data.folder import SkipLog
+from seaanchor.encoders.encoder import LoadedModel, Reference
+from seaanchor.encoders.load import load_model
 from seaanchor.encoders.shadow import Shadow
 from seaanchor.errors import SeaAnchorError
 from seaanchor.kernels import adam_options, recomputed
@@ -21,6 +24,7 @@ from seaanchor.processes import Company, company, gathered
 from seaanchor.progress import Clock, Progress, stop_on_interrupt
 from seaanchor.room import room_to_train
 from seaanchor.runs import RunFolder, check_output, open_run
+from seaanchor.sharded import is_split, own, shard, share_average, share_optimizer, whole
 from seaanchor.step import Moving, Part, set_learning_rate, stop_if_not_finite, whole_step
 from seaanchor.tracking import Report, measure, reporting, tracker_package
 
@@ -52,8 +56,7 @@ def _train(config: RunConfig, accelerator, together: Company) -> Path:
     if step < setup.total_steps:
         change = f"the state is saved; go on with --resume auto --output {config.output}"
         raise SeaAnchorError(f"stopped at batch {step} of {setup.total_steps}", "an uninterrupted run", change)
-    if accelerator.is_main_process:
-        export_run(setup, moving, folder)
+    export_run(setup, moving, folder, accelerator.is_main_process)
     return config.output
 
 
@@ -73,48 +76,86 @@ def _open(setup: Setup, together: Company) -> tuple[RunFolder, dict | None]:
 def make_moving(setup: Setup, accelerator, state: dict | None) -> Moving:
     """Policy, dual and optimizers on the device, as the checkpoint left them. They move first: an optimizer puts its state where its
     parameters are when it loads."""
-    config, encoder = setup.config, setup.policy.to(accelerator.device)
-    setup.reference.to(accelerator.device)
-    parameters = list(setup.method.adapter.trainable(encoder))
-    encoder.to(accelerator.device)  # what the adapter has added, too
-    if config.checkpoint_activations:
-        with recomputed(encoder):  # or its error would come after the reference embeddings
-            pass
-    options = adam_options(accelerator.device) if config.optimizer == "adamw" else {}
+    config, anchor, device, split = setup.config, setup.config.anchor, accelerator.device, in_parts(setup.config, accelerator)
+    parameters, shadow = _place(setup, device, state, split)
+    options = adam_options(device) if config.optimizer == "adamw" else {}
     optimizer = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}[config.optimizer](parameters, lr=config.lr, weight_decay=config.wd, **options)
     average = None if config.average == "none" else WeightAverage(parameters, setup.total_steps, config.average, config.ema_decay)
-    anchor = config.anchor
     moving_reference = None if anchor.reference == "frozen" else WeightAverage(parameters, setup.total_steps, anchor.reference, anchor.reference_decay)
     dual = setup.method.anchor.dual_module()
     dual_optimizer = None
     if dual is not None:
-        for parameter in dual.to(accelerator.device).parameters() if accelerator.num_processes > 1 else ():
+        for parameter in dual.to(device).parameters() if accelerator.num_processes > 1 else ():
             torch.distributed.broadcast(parameter.data, 0)  # seeded alike they are the same already; the wrapper of the policy does this, too
-        dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=config.anchor.dual_lr, weight_decay=0.0, **adam_options(accelerator.device))
+        dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=config.anchor.dual_lr, weight_decay=0.0, **adam_options(device))
     if state is not None:
-        encoder.load_state_dict(state["policy"])
-        optimizer.load_state_dict(state["optimizer"])
+        optimizer.load_state_dict(share_optimizer(state["optimizer"], parameters))
         if dual is not None and dual_optimizer is not None:
             dual.load_state_dict(state["dual"])
             dual_optimizer.load_state_dict(state["dual_optimizer"])
         if average is not None:
-            average.load_state_dict(state["average"])
+            average.load_state_dict(share_average(state["average"], parameters))
         if moving_reference is not None:
-            moving_reference.load_state_dict(state["moving_reference"])
-    encoder.train()
-    policy, optimizer = accelerator.prepare(encoder, optimizer)
-    shadow = Shadow(setup.model.encoder) if config.attack_precision == "bf16" else None
+            moving_reference.load_state_dict(share_average(state["moving_reference"], parameters))
+    setup.policy.train()
+    policy, optimizer = (setup.policy, accelerator.prepare(optimizer)) if split else accelerator.prepare(setup.policy, optimizer)
     return Moving(policy, optimizer, dual, dual_optimizer, average, shadow, moving_reference)
 
 
-def export_run(setup: Setup, moving: Moving, folder: RunFolder) -> None:
-    """Write `export`, and the average of the weights to `export-averaged` if one was kept. A linear map is written as it is, too."""
+def in_parts(config: RunConfig, accelerator) -> bool:
+    """Whether the weights are split among processes."""
+    return config.shard and accelerator.num_processes > 1
+
+
+def _place(setup: Setup, device: torch.device, state: dict | None, split: bool) -> tuple[list[nn.Parameter], Shadow | None]:
+    """Policy and reference on the device, the policy as the checkpoint left it: what is trained of it, and its low-precision copy if there is one."""
+    config, encoder = setup.config, setup.policy if split else setup.policy.to(device)
+    setup.reference.to(device)
+    parameters = list(setup.method.adapter.trainable(encoder))
+    if config.checkpoint_activations:
+        with recomputed(encoder):  # or its error would come after the reference embeddings
+            pass
+    if state is not None:
+        encoder.load_state_dict(state["policy"])
+    if not split:
+        encoder.to(device)  # what the adapter has added, too
+    shadow = Shadow(setup.model.encoder) if config.attack_precision == "bf16" else None
+    if split:
+        shard(encoder, device)
+        if shadow is not None:
+            shard(shadow.encoder, device)
+        parameters = list(encoder.parameters())
+    return parameters, shadow
+
+
+def export_run(setup: Setup, moving: Moving, folder: RunFolder, write: bool = True) -> None:
+    """Write `export`, and the average of the weights to `export-averaged` if one was kept. A linear map is written as it is, too.
+
+    Args:
+        write: whether this process does; where weights are split, all take part.
+    """
     from seaanchor.export.trained import export_trained
 
-    if moving.average is not None:
+    if moving.average is not None and (write or is_split(setup.policy)):
         with moving.average.swapped():
-            export_trained(setup.model, setup.policy, folder.root / "export-averaged")
-    export_trained(setup.model, setup.policy, folder.export)
+            if (model := _whole_model(setup, write)) is not None:
+                export_trained(model, setup.policy, folder.root / "export-averaged")
+    if (model := _whole_model(setup, write)) is not None:
+        export_trained(model, setup.policy, folder.export)
+
+
+def _whole_model(setup: Setup, keep: bool) -> LoadedModel | None:
+    """The model as it is trained now, in the process that keeps it; where its weights are split, all take part, and it is another one, loaded for them."""
+    if not is_split(setup.policy):
+        return setup.model if keep else None
+    weights = whole(setup.policy.state_dict(), keep)
+    if not keep:
+        return None
+    torch.manual_seed(setup.config.seed)  # as `prepare` does, for what has random weights; every step sets a seed of its own
+    model = load_model(setup.config.model, setup.config.pretrained, setup.config.image_size)
+    model.encoder.load_state_dict(weights)
+    model.encoder.to(setup.model.encoder.mean.device)
+    return model
 
 
 def _loop(
@@ -123,14 +164,18 @@ def _loop(
     config, total, main, device = setup.config, setup.total_steps, accelerator.is_main_process, accelerator.device
     skip_log, progress = SkipLog(setup.images), Progress(total, step, main)
     cache_ND = reference_cache(setup, accelerator)
+    split = is_split(setup.policy)
+    if split:  # only now, as not every process asks it equally often for what the disk may hold
+        shard(cast(Reference, setup.reference).encoder, device)
     stream = share_stream(setup, step, together.rank, together.world, skip_log)
-    if step == 0 and config.eval_every and main:
-        _evaluate(setup, moving, folder, report, step)  # where training starts from, and whatever is wrong with val_data
+    if step == 0 and config.eval_every and (main or split):
+        _evaluate(setup, moving, folder, report, step, main)  # where training starts from, and whatever is wrong with val_data
     stop, saved, clock = False, step, Clock()
     while step < total and not stop:
-        shares = [share for share in next(stream) if len(share.batch.index_B)]
+        dealt = next(stream)
+        shares = [share for share in dealt if len(share.batch.index_B)]
         step += 1
-        images, asked = _agree(shares, together, interrupted)
+        images, asked = _agree(shares, len(dealt) if split else 1, together, interrupted)
         if asked:
             step -= 1  # this batch is not begun
             break
@@ -155,8 +200,8 @@ def _loop(
                 for show in (folder.log, progress.show, report):
                     show(row)
         with clock.paused():
-            if config.eval_every and step % config.eval_every == 0 and main:
-                _evaluate(setup, moving, folder, report, step)
+            if config.eval_every and step % config.eval_every == 0 and (main or split):
+                _evaluate(setup, moving, folder, report, step, main)
             if save_now:
                 _save(setup, moving, accelerator, folder, step)
                 saved = step
@@ -180,25 +225,33 @@ def _embed_in_eval_mode(encoder: nn.Module, parts: Sequence[Part]) -> tuple[Tens
     return torch.cat(now), torch.cat(reference)
 
 
-def _evaluate(setup: Setup, moving: Moving, folder: RunFolder, report: Report, step: int) -> None:
+def _evaluate(setup: Setup, moving: Moving, folder: RunFolder, report: Report, step: int, main: bool) -> None:
+    """In the first process; where weights are split, the others help to put them together."""
     from seaanchor.evaluation.zeroshot import quick_accuracy
 
-    row = {"step": step, "eval": quick_accuracy(setup.model, setup.config)}
+    row: dict[str, Any] = {"step": step}
+    if (model := _whole_model(setup, main)) is not None:
+        row["eval"] = quick_accuracy(model, setup.config)
     if moving.average is not None and step > 0:
         with moving.average.swapped():
-            row["eval_averaged"] = quick_accuracy(setup.model, setup.config)
-    folder.log(row)
-    report(row)
+            if (model := _whole_model(setup, main)) is not None:
+                row["eval_averaged"] = quick_accuracy(model, setup.config)
+    if main:
+        folder.log(row)
+        report(row)
 
 
-def _agree(shares: Sequence[Share], together: Company, interrupted: list[bool]) -> tuple[float, bool]:
+def _agree(shares: Sequence[Share], least: int, together: Company, interrupted: list[bool]) -> tuple[float, bool]:
     """Images of all processes that could be read and count, and whether one of several processes is asked to stop: the others learn it here.
+
+    Args:
+        least: shares that every process needs; where weights are split, none may call a tower more often than another.
 
     Raises:
         SeaAnchorError: a process has no image of its own that could be read, and all must take part.
     """
     count = sum(len(share.batch.index_B) for share in shares if share.counts)
-    images, empty, stop = together.total([count, not shares, interrupted[0] and together.world > 1])
+    images, empty, stop = together.total([count, len(shares) < least, interrupted[0] and together.world > 1])
     if empty and together.world > 1:
         found = f"{empty:.0f} of {together.world} processes could read no image of their share of a batch"
         raise SeaAnchorError(found, "readable images for every process", "remove broken files, or use larger batches")
@@ -214,7 +267,8 @@ def _save(setup: Setup, moving: Moving, accelerator, folder: RunFolder, step: in
         state["average"] = moving.average.state_dict()
     if moving.moving_reference is not None:
         state["moving_reference"] = moving.moving_reference.state_dict()
-    stop_if_not_finite(tensors_in(state), step, folder, accelerator)
+    stop_if_not_finite(own(tensors_in(state)), step, folder, accelerator)
+    state = whole(state, accelerator.is_main_process)
     if accelerator.is_main_process:
         folder.save(step, state)
 

@@ -23,6 +23,11 @@ class _Cast(nn.Module):
         return self.tower(normalised_BCHW.to(self.dtype)).float()
 
 
+def _held(tower: nn.Module) -> list[Tensor]:
+    """Its weights of now, as they lie in this process: where they are split among several, both towers are split alike."""
+    return [parameter.to_local() if hasattr(parameter, "to_local") else parameter for parameter in tower.parameters()]
+
+
 class Shadow:
     """A frozen copy of an encoder in low precision, whose weights follow the encoder's whenever it is refreshed.
 
@@ -40,12 +45,11 @@ class Shadow:
         for module in self.encoder.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.float()
-        self._masters: list[Tensor] = list(encoder.tower.parameters())
-        self._copies: list[Tensor] = list(self.encoder.tower.parameters())
+        self._master, self._copy = encoder.tower, self.encoder.tower
         self.encoder.tower = _Cast(self.encoder.tower, dtype)
 
     @torch.no_grad()
     def refreshed(self) -> Encoder:
         """The copy with the encoder's weights of now: pixels (B, C, H, W) in fp32 → embeddings (B, D) in fp32."""
-        torch._foreach_copy_(self._copies, self._masters)
+        torch._foreach_copy_(_held(self._copy), _held(self._master))
         return self.encoder
