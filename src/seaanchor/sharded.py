@@ -53,7 +53,7 @@ def whole(state: Any, keep: bool) -> Any:
     if isinstance(state, list | tuple):
         return [whole(value, keep) for value in state]
     if is_part(state):
-        tensor = state.detach().full_tensor()
+        tensor = state.full_tensor().detach()
         return tensor.cpu() if keep else 0
     return state
 
