@@ -169,10 +169,11 @@ def draw(curves: dict[str, list[Point]]) -> None:
 
     found = []
     for kind in (kind for kind in POINTS if kind in curves):
-        points = curves[kind]
-        x = [p["size"] for p in points]
+        points, (title, counted) = curves[kind], TITLES[kind]
+        unit, counted = (1_000, f"{counted}, thousands") if points[-1]["size"] >= 10_000 else (1, counted)
+        x = [p["size"] / unit for p in points]
         lines = [Series(label, x, [p[key] / points[0][key] for p in points]) for label, key in (("processor seconds", "seconds"), ("resident peak", "peak_mb"))]
-        found.append((TITLES[kind][0], TITLES[kind][1], "times the first point", lines))
+        found.append((title, counted, "times the first point", lines))
     panels(found, FIGURE)
 
 

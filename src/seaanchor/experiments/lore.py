@@ -62,7 +62,8 @@ def note(bench: Bench, more: str = "") -> str:
     train = "`photos-mini/train` (800 photos)" if bench.source("train", "") == "" else "the training photos given"
     return (
         f"`seaanchor-tiny-32`, {train}, 500 batches of 32 photos, ε = {EPSILON}/255 unless it says otherwise, two attack steps, two updates a batch for "
-        f"every method, learning rate 1.5e-3. Mean over seeds {', '.join(map(str, bench.seeds))}, range in brackets; 800 test photos, APGD-CE with 20 steps. {more}\n\n"
+        f"every method, learning rate 1.5e-3. Mean over seeds {', '.join(map(str, bench.seeds))}, range in brackets; 800 test photos, APGD-CE with 20 "
+        f"steps. {more}\n\n"
     )
 
 
