@@ -41,6 +41,7 @@ def columns_of(bench: Bench, radii: Sequence[int] = (2, EPSILON)) -> tuple[Colum
 
 
 def on_photos(name: str) -> Callable[[Row], float | None]:
+    """A reader of a number on the photos alone."""
     return lambda row: row.numbers[name]["accuracy"] if row.dataset == PHOTOS and name in row.numbers else None
 
 
@@ -59,6 +60,7 @@ def points(table: Mapping[str, Mapping[str, Cell]], names: Sequence[str], x: str
 
 
 def note(bench: Bench, more: str = "") -> str:
+    """How the models of a section were trained and measured, in words."""
     train = "`photos-mini/train` (800 photos)" if bench.source("train", "") == "" else "the training photos given"
     return (
         f"`seaanchor-tiny-32`, {train}, 500 batches of 32 photos, ε = {EPSILON}/255 unless it says otherwise, two attack steps, two updates a batch for "
@@ -110,6 +112,7 @@ def _front_verdicts(rows: Sequence[Row]) -> tuple[Verdict, ...]:
 
 
 def swapped(found: tuple[list[float], list[float], list[float], list[float]]) -> tuple[list[float], list[float]]:
+    """The two columns of `points` the other way round, without the range."""
     return found[1], found[0]
 
 
@@ -164,6 +167,7 @@ def _early(name: str, seed: int, bench: Bench) -> list[float]:
 
 
 def middle(values: Sequence[Sequence[float]]) -> tuple[list[float], list[float], list[float]]:
+    """Mean, smallest and largest of every column."""
     columns = list(zip(*values, strict=True))
     return [mean(c) for c in columns], [min(c) for c in columns], [max(c) for c in columns]
 
