@@ -42,7 +42,10 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
 def test_above_a_curve_by_hand():
     """Between (x 0.2, y 0.6) and (x 0.4, y 0.5), at x = 0.3, the curve has y = 0.55."""
     rows = [row("one", 0, x=0.2, y=0.6), row("two", 0, x=0.4, y=0.5), row("me", 0, x=0.3, y=0.7), row("out", 0, x=0.5, y=0.7)]
-    assert above_curve(rows, "me", ["one", "two"], "x", "y", "photos").mean == pytest.approx(15)
+    found = above_curve(rows, "me", ["one", "two"], "x", "y", "photos")
+    assert found.mean == pytest.approx(15)
+    half = 1.96 * math.sqrt(0.7 * 0.3 / 400 + 0.25 * 0.6 * 0.4 / 400 + 0.25 * 0.5 * 0.5 / 400)
+    assert found.high - found.mean == pytest.approx(100 * half)
     assert above_curve(rows, "out", ["one", "two"], "x", "y", "photos") is None
 
 
