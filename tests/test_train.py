@@ -139,6 +139,7 @@ def test_evaluation_that_cannot_work_fails_before_the_first_batch(tiny_run, tmp_
 def test_two_runs_of_one_process_may_differ_in_precision(tiny_run, tmp_path, monkeypatch):
     """And nothing that accelerate reads from the environment changes a run."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    monkeypatch.setattr("seaanchor.kernels.computes_in_bf16", lambda device: True)
     configs = [tiny_run(fare(), precision=p) for p in ("fp32", "bf16", "fp32")]
     configs = [replace(config, output=tmp_path / str(i)) for i, config in enumerate(configs)]
     for config in configs:
@@ -146,6 +147,17 @@ def test_two_runs_of_one_process_may_differ_in_precision(tiny_run, tmp_path, mon
     first, low, again = (final(config) for config in configs)
     assert_same(first, again)
     assert not torch.equal(first["state"]["policy"]["tower.proj"], low["state"]["policy"]["tower.proj"])
+
+
+def test_a_run_says_that_it_takes_fp32_for_bf16(tiny_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("seaanchor.kernels.computes_in_bf16", lambda device: False)
+    configs = [replace(tiny_run(fare(), precision=p), output=tmp_path / p) for p in ("fp32", "bf16")]
+    said = []
+    for config in configs:
+        train(config)
+        said.append(capsys.readouterr().out)
+    assert_same(*({"policy": final(config)["state"]["policy"]} for config in configs))
+    assert "no arithmetic in bf16" in said[1] and "no arithmetic" not in said[0]
 
 
 def test_what_else_uses_accelerate_in_this_process_changes_nothing(tiny_run):

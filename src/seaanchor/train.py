@@ -18,7 +18,7 @@ from seaanchor.encoders.encoder import LoadedModel, Reference
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.shadow import Shadow
 from seaanchor.errors import SeaAnchorError
-from seaanchor.kernels import adam_options, recomputed
+from seaanchor.kernels import adam_options, recomputed, usable_precision
 from seaanchor.prepare import Setup, Share, make_targets, prepare, reference_cache, share_stream, start_accelerator, to_device
 from seaanchor.processes import Company, company, gathered
 from seaanchor.progress import Clock, Progress, stop_on_interrupt
@@ -46,6 +46,8 @@ def _train(config: RunConfig, accelerator, together: Company) -> Path:
     if accelerator.is_main_process:
         check_output(config)
         tracker_package(config.report_to)
+        if usable_precision(config.precision, accelerator.device) != config.precision:
+            print(f"  {accelerator.device.type} has no arithmetic in {config.precision} here: updates run in fp32, which is faster", flush=True)
     setup = prepare(config, accelerator.num_processes, accelerator.device)
     folder, state = _open(setup, together)
     moving = make_moving(setup, accelerator, state)

@@ -8,13 +8,26 @@ from seaanchor.experiments.arms import Arm
 from seaanchor.experiments.engine import Row, measure
 from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.lore import CLEAN, FARE, LORE, RHO, ROBUST, WEIGHT, WEIGHTS, columns_of, points, table_of
+from seaanchor.experiments.lore import CLEAN, ROBUST, WEIGHT, WEIGHTS, columns_of, points, table_of
 from seaanchor.experiments.mixing import interpolate
-from seaanchor.experiments.pool import EPSILON, PHOTOS, SIBLING, elsewhere_look, fare_arm, lore_arm, penalty_arm, pooled, robust_look, run_folder, tecoa_arm
+from seaanchor.experiments.pool import (
+    EPSILON,
+    FARE,
+    LORE,
+    PHOTOS,
+    RHO,
+    SIBLING,
+    elsewhere_look,
+    fare_arm,
+    lore_arm,
+    penalty_arm,
+    pooled,
+    robust_look,
+    run_folder,
+    tecoa_arm,
+)  # fmt: skip
 from seaanchor.experiments.preference import untouched
 from seaanchor.experiments.verdicts import Effect, above_curve, difference, judge
-
-LOOKED = (2 / 255, EPSILON / 255)
 
 
 def _said(bench: Bench) -> str:
@@ -27,7 +40,7 @@ ALPHAS = (0.25, 0.5, 0.75)
 def run_mixing(bench: Bench) -> Section:
     """Weights between the reference and each robust model: a free point on every front."""
     arms = {FARE: fare_arm(bench), LORE: lore_arm(bench, rho=RHO), f"penalty w={WEIGHT:g}": penalty_arm(bench, WEIGHT), "TeCoA": tecoa_arm(bench)}
-    looks = [robust_look(LOOKED), elsewhere_look(bench)]
+    looks = [robust_look(), elsewhere_look(bench)]
     rows, shared = pooled(arms, bench, looks), bench.output.parent / "robust"
     for name, config in arms.items():
         for seed in bench.seeds:
@@ -56,7 +69,7 @@ _FRONT = [FARE, *(f"penalty w={weight:g}" for weight in WEIGHTS)]
 def _penalties(bench: Bench) -> list[Row]:
     """The penalty's front, of the weights that are not among the rows yet."""
     arms = {f"penalty w={weight:g}": penalty_arm(bench, weight) for weight in WEIGHTS if weight != WEIGHT}
-    return pooled(arms, bench, [robust_look(LOOKED), elsewhere_look(bench)])
+    return pooled(arms, bench, [robust_look(), elsewhere_look(bench)])
 
 
 def noise_anchors(bench: Bench) -> dict[str, dict[str, RunConfig]]:
@@ -81,7 +94,7 @@ def run_noise_anchors(bench: Bench) -> Section:
     """Every anchor for the objectives against noise."""
     groups = noise_anchors(bench)
     arms = {_shared_name(objective, anchor): config for objective, family in groups.items() for anchor, config in family.items()}
-    rows = pooled(arms, bench, [robust_look(LOOKED), elsewhere_look(bench)])
+    rows = pooled(arms, bench, [robust_look(), elsewhere_look(bench)])
     text, table = table_of([*untouched(rows), *rows], columns_of(bench), bench)
     panels([(objective, "photos, robust accuracy at 4/255, %", "clean accuracy on photos, %", [
         Series(anchor, *points(table, [_shared_name(objective, anchor)], ROBUST, CLEAN), line=False) for anchor in family
@@ -114,7 +127,7 @@ def run_moving(bench: Bench) -> Section:
         arms |= {
             name: config, f"{name}, weighted average": replace(config, anchor=weighted), f"{name}, exponential average": replace(config, anchor=exponential),
         }  # fmt: skip
-    rows = pooled(arms, bench, [robust_look(LOOKED), elsewhere_look(bench)])
+    rows = pooled(arms, bench, [robust_look(), elsewhere_look(bench)])
     text, table = table_of([*untouched(rows), *rows], columns_of(bench), bench)
     panels([(f"{x.removesuffix(' %')} against robust", f"robust accuracy on photos at {EPSILON}/255, %", f"{x.removesuffix(' %')} accuracy, %", [
         Series(name, *points(table, [name], ROBUST, x), line=False) for name in arms
@@ -136,8 +149,12 @@ def dual_arms(bench: Bench) -> dict[str, dict[str, RunConfig]]:
         "published": {"max_multiplier": None}, "capped": {}, "warm start": {"initial_multiplier": 10.0}, "violators only": {"violators_only": True},
         "augmented": {"augmented": 3.0}, "slow": {"dual_lr": 5e-5},
     }
+
+    def rhos(kind: str) -> tuple[float, ...]:
+        return (0.1, RHO) if kind in ("published", "capped") else (RHO,)
+
     return {
-        kind: {f"LORE ρ={rho:g}" + ("" if kind == "capped" else f", {kind}"): lore_arm(bench, rho=rho, **more) for rho in (0.1, 0.05)}
+        kind: {f"LORE ρ={rho:g}" + ("" if kind == "capped" else f", {kind}"): lore_arm(bench, rho=rho, **more) for rho in rhos(kind)}
         for kind, more in kinds.items()
     }
 
@@ -146,7 +163,7 @@ def run_dual(bench: Bench) -> Section:
     """LORE's dual as published, and attempts to better it."""
     families = dual_arms(bench) | {"penalty": {f"penalty w={w:g}": penalty_arm(bench, w) for w in WEIGHTS}, FARE: {FARE: fare_arm(bench)}}
     arms = {name: config for family in families.values() for name, config in family.items()}
-    rows = pooled(arms, bench, [robust_look(LOOKED), elsewhere_look(bench)])
+    rows = pooled(arms, bench, [robust_look(), elsewhere_look(bench)])
     text, table = table_of([*untouched(rows), *rows], columns_of(bench), bench)
     panels([(f"{x.removesuffix(' %')} against robust", f"robust accuracy on photos at {EPSILON}/255, %", f"{x.removesuffix(' %')} accuracy, %", [
         Series(kind, *points(table, list(members), ROBUST, x), path=True) for kind, members in families.items()

@@ -71,7 +71,6 @@ def write_section(experiment: Experiment, section: Section, bench: Bench, docs: 
     found = "".join(f"{verdict.line()}\n\n" for verdict in section.verdicts)
     body = f"## {experiment.title}\n\n{experiment.claim}\n\n{command}\n\n{found}{section.text.strip()}\n"
     write_atomic(bench.output / "section.md", body)
-    write_atomic(bench.output / "verdicts.json", json.dumps([verdict.__dict__ for verdict in section.verdicts], indent=1, ensure_ascii=False))
     if docs is None:
         return bench.output / "section.md"
     figures = docs.parent / "figures"
@@ -79,8 +78,18 @@ def write_section(experiment: Experiment, section: Section, bench: Bench, docs: 
         body = body.replace(f"]({figure})", f"](figures/{experiment.name}-{figure})")
         figures.mkdir(parents=True, exist_ok=True)
         write_atomic(figures / f"{experiment.name}-{figure}", (bench.output / figure).read_text())
+    for table in bench.output.glob("table*.csv"):
+        write_atomic(docs.parent / "tables" / f"{experiment.name}{table.name.removeprefix('table')}", table.read_text())
     put_between(docs, experiment.name, body)
+    known = verdicts_of(docs) | {experiment.name: [verdict.__dict__ for verdict in section.verdicts]}
+    write_atomic(docs.parent / "tables" / "verdicts.json", json.dumps(known, indent=1, ensure_ascii=False) + "\n")
     return docs
+
+
+def verdicts_of(docs: Path) -> dict[str, list[dict[str, str]]]:
+    """Experiment → what became of its claims, as kept beside a document, so that its table does not need the runs of every experiment again."""
+    file = docs.parent / "tables" / "verdicts.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
 
 
 def put_between(docs: Path, name: str, body: str) -> None:
@@ -98,12 +107,12 @@ def put_between(docs: Path, name: str, body: str) -> None:
     write_atomic(docs, f"{before.rstrip()}\n\n{begin}\n{body}{end}\n{after}" if begin in text else f"{text.rstrip()}\n\n{begin}\n{body}{end}\n")
 
 
-def summary(experiments: Iterable[Experiment], root: Path) -> str:
-    """Every verdict there is, as a table: the claim, what came of it, the effects, the section."""
+def summary(experiments: Iterable[Experiment], docs: Path) -> str:
+    """Every verdict that stands beside a document, as a table: the claim, what came of it, the effects, the section."""
+    known = verdicts_of(docs)
     lines = ["| claim | here | effect, points with 95 % interval | section |", "| --- | --- | --- | --- |"]
     for experiment in experiments:
-        file = root / experiment.name / "verdicts.json"
         anchor = "".join(c for c in experiment.title.lower().replace(" ", "-") if c.isalnum() or c == "-")
-        found = json.loads(file.read_text()) if file.is_file() else ()
+        found = known.get(experiment.name, ())
         lines += [f"| {verdict['claim']} | {verdict['outcome']} | {verdict['effect']} | [{experiment.title}](#{anchor}) |" for verdict in found]
     return "\n".join(lines) + "\n"

@@ -7,8 +7,8 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.experiments.engine import Row
 from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.lore import CLEAN, FARE, RHOS, ROBUST, WEIGHTS, columns_of, points
-from seaanchor.experiments.pool import EPSILON
+from seaanchor.experiments.lore import CLEAN, RHOS, ROBUST, WEIGHTS, columns_of, points
+from seaanchor.experiments.pool import EPSILON, FARE
 from seaanchor.experiments.preference import COLUMNS, UNTOUCHED, towers
 from seaanchor.experiments.tables import summarise
 

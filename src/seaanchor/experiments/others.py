@@ -27,8 +27,8 @@ from seaanchor.experiments.arms import Arm, run_arm
 from seaanchor.experiments.engine import Look, Row, measure
 from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.lore import FARE, LORE, RHO, WEIGHT, middle, points, table_of
-from seaanchor.experiments.pool import EPSILON, PHOTOS, SIBLING, fare_arm, lore_arm, penalty_arm, pooled
+from seaanchor.experiments.lore import WEIGHT, middle, points, table_of
+from seaanchor.experiments.pool import ATTACK_STEPS, EPSILON, FARE, LORE, PHOTOS, RHO, SIBLING, fare_arm, lore_arm, penalty_arm, pooled
 from seaanchor.experiments.preference import SIZES, untouched
 from seaanchor.experiments.tables import share, value
 from seaanchor.experiments.verdicts import Effect, difference, judge
@@ -103,14 +103,15 @@ def run_timm(bench: Bench) -> Section:
         for name, config in arms.items():
             run = run_arm(Arm(name, replace(config, seed=seed)), bench.output / f"seed-{seed}")
             rows.append(_headed(name, seed, load_model(f"timm:local-dir:{(run / 'export').absolute()}", None, 32), weight_CD, bias_C))
-    columns = (share("clean %", "clean"), *(share(f"{e}/255 %", f"apgd-ce {e}/255") for e in (1, 2, EPSILON)))
+    columns = (share("clean %", "clean"), *(share(f"{e}/255 %", f"apgd-ce {e}/255") for e in (2, EPSILON)))
     text, table = table_of(rows, columns, bench)
     panels([("A tower with a fixed linear head", f"robust accuracy at {EPSILON}/255, %", "clean accuracy, %", [
         Series(name, *points(table, [name], f"{EPSILON}/255 %", "clean %"), line=False) for name in table
     ])], bench.output / "figure.svg")  # fmt: skip
     note = (
         "The image tower of `seaanchor-tiny-32` as a timm ResNet-10-t of 512 pooled features, without texts; logistic regression on the untouched features of "
-        f"`photos-mini/train`, then fixed. Budget as in the fronts above, seeds {', '.join(map(str, bench.seeds))}; 800 photos, APGD-CE with 20 steps.\n\n"
+        f"`photos-mini/train`, then fixed. Budget as in the fronts above, seeds {', '.join(map(str, bench.seeds))}; 800 photos, "
+        f"APGD-CE with {ATTACK_STEPS} steps.\n\n"
     )
     verdict = judge("with a fixed linear head LORE keeps more clean accuracy than FARE and is no less robust", [
         Effect("clean", difference(rows, LORE, FARE, "clean", PHOTOS)),
@@ -133,7 +134,7 @@ def _linear_head(model: LoadedModel) -> tuple[Tensor, Tensor]:
 
 def _headed(name: str, seed: int, model: LoadedModel, weight_CD: Tensor, bias_C: Tensor) -> Row:
     """Clean and robust accuracy of a tower under the fixed head."""
-    images, plan = open_images("photos-mini/test"), AttackPlan("apgd-ce", "linf", (1 / 255, 2 / 255, EPSILON / 255), 20)
+    images, plan = open_images("photos-mini/test"), AttackPlan("apgd-ce", "linf", (2 / 255, EPSILON / 255), ATTACK_STEPS)
     stream = batches(FolderDataset(images, 32), 100, workers=0, order=None, skip_log=SkipLog(images))
     with frozen(model.encoder):
         found = evaluate_stream(lambda pixels_BCHW: F.linear(model.encoder(pixels_BCHW).float(), weight_CD, bias_C), stream, (plan,))

@@ -25,5 +25,5 @@ def reproduce(name: str, bench: Bench, docs: Path | None) -> Path:
     bench.output.mkdir(parents=True, exist_ok=True)
     written = write_section(EXPERIMENTS[name], EXPERIMENTS[name].run(bench), bench, docs)
     if docs is not None:
-        put_between(docs, "summary", summary(EXPERIMENTS.values(), bench.output.parent))
+        put_between(docs, "summary", summary(EXPERIMENTS.values(), docs))
     return written
