@@ -12,13 +12,13 @@ from seaanchor.experiments.engine import Look, measure, run_arms
 from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
 from seaanchor.experiments.lore import points, table_of
-from seaanchor.experiments.pool import PHOTOS, RHO
-from seaanchor.experiments.preference import COLUMNS, DRAWN, SIZES, untouched
+from seaanchor.experiments.pool import RHO
+from seaanchor.experiments.preference import COLUMNS, untouched
 from seaanchor.experiments.tables import Column, share
 from seaanchor.experiments.verdicts import Effect, above_curve, difference, judge
+from seaanchor.experiments.words import DRAWN, PASSES, PHOTOS, SIZES, short, word_rows
 from seaanchor.recipes import dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
 
-SHORT = 3  # passes over the photos: 39 batches of 64
 T, O = "T, word drawn %", "O, clean %"  # noqa: E741 # the paper's letters
 
 
@@ -44,20 +44,20 @@ LAMBDAS, BOUNDS = (0.1, 1.0, 3.0, 10.0), (0.4, 0.2, 0.1, 0.05)
 
 def run_constrained(bench: Bench) -> Section:
     """DPO held by KL over its weight, and by LORE's constraint over ρ: the whole front of both."""
-    base = replace(dpo_tiny(), epochs=SHORT, average="none")
+    base = short(dpo_tiny())
     families = {
         "DPO + KL": {f"DPO + KL λ={weight:g}": replace(base, anchor=AnchorConfig("kl", weight=weight)) for weight in LAMBDAS},
         "DPO + Lagrangian": {f"DPO + Lagrangian ρ={rho:g}": replace(base, anchor=_lagrangian(rho)) for rho in BOUNDS},
     }
-    arms = [Arm(name, config) for family in families.values() for name, config in family.items()]
-    rows = run_arms(arms, bench.seeds, [DRAWN, _elsewhere(bench)], bench.output)
+    arms = {name: config for family in families.values() for name, config in family.items()}
+    rows = word_rows(arms, bench, [DRAWN, _elsewhere(bench)])
     columns = (*(replace(c, read=_on_photos(c)) for c in COLUMNS), *_others(bench))
     text, table = table_of([*untouched(rows), *rows], columns, bench)
     titles = [O, "reading %", *(c.title for c in _others(bench))]
     panels([(f"{title.removesuffix(' %')} against T", "accuracy with a wrong word drawn, %", f"{title.removesuffix(' %')}, %", [
         Series(family, *points(table, list(members), T, title), path=True) for family, members in families.items()
     ]) for title in titles], bench.output / "figure.svg")  # fmt: skip
-    note = f"`dpo-tiny` with {SHORT} passes, last weights; seeds {_seeds(bench)}, mean and range; columns as in the table of all objectives.\n\n"
+    note = f"`dpo-tiny` with {PASSES} passes, last weights; seeds {_seeds(bench)}, mean and range; columns as in the table of all objectives.\n\n"
     every, curve = [*untouched(rows), *rows], list(families["DPO + KL"])[::-1]  # from strong to weak, so that T rises
     verdict = judge("DPO under LORE's constraint keeps more than DPO with KL at equal accuracy under drawn words", [
         Effect(f"{label} at ρ = {rho:g}", gap) for label, where in (("clean photos", PHOTOS), ("emoji", "emoji/test")) for rho in BOUNDS
@@ -160,23 +160,24 @@ def run_word_anchors(bench: Bench) -> Section:
     """Every anchor for the objectives against words."""
     objectives = {"CE": typographic_ce_tiny(), "DPO": dpo_tiny(), "IPO": ipo_tiny(), "KTO": kto_tiny()}
     scale = {"CE": 1.0, "DPO": 0.1, "IPO": 100.0, "KTO": 0.1}  # how steep a loss is at the start, so that an anchor weighs about as much beside each
-    arms = []
+    arms: dict[str, RunConfig] = {}
     for name, recipe in objectives.items():
-        base, weight = replace(recipe, epochs=4, average="none"), scale[name]
+        base, weight = short(recipe), scale[name]
         anchors: Mapping[str, AnchorConfig] = {
-            "none": AnchorConfig(), "penalty": AnchorConfig("penalty", weight=0.01 * weight), "KL": AnchorConfig("kl", weight=weight),
+            "none": AnchorConfig(), "penalty": AnchorConfig("penalty", weight=0.01 * weight),
+            "KL": recipe.anchor if name != "CE" else AnchorConfig("kl", weight=weight),
             "Lagrangian on embeddings": _lagrangian(0.1, initial=0.003 * weight),
             "Lagrangian on distributions": _lagrangian(0.1, "distribution", initial=0.1 * weight),
         }  # fmt: skip
-        arms += [Arm(f"{name} + {anchor}", replace(base, anchor=config)) for anchor, config in anchors.items()]
-    rows = run_arms(arms, bench.seeds, [DRAWN, _elsewhere(bench)], bench.output)
+        arms |= {f"{name} + {anchor}": replace(base, anchor=config) for anchor, config in anchors.items()}
+    rows = word_rows(arms, bench, [DRAWN, _elsewhere(bench)])
     columns = (*(replace(c, read=_on_photos(c)) for c in COLUMNS), *_others(bench))
     text, table = table_of([*untouched(rows), *rows], columns, bench)
     kinds = ("none", "penalty", "KL", "Lagrangian on embeddings", "Lagrangian on distributions")
     panels([(f"{title.removesuffix(' %')} against T", "accuracy with a wrong word drawn, %", f"{title.removesuffix(' %')}, %", [
         Series(kind, *points(table, [f"{name} + {kind}" for name in objectives], T, title)[:2], line=False, kinds=list(objectives)) for kind in kinds
     ]) for title in (O, "emoji %")], bench.output / "figure.svg")  # fmt: skip
-    note = f"The recipes of the first table with 4 passes, last weights; seeds {_seeds(bench)}, mean and range.\n\n"
+    note = f"The recipes of the table on drawn words with {PASSES} passes; seeds {_seeds(bench)}, mean and range.\n\n"
     verdicts = tuple(judge(f"{kind} keeps more of what {', '.join(objectives)} had, and words stay as powerless", [
         effect for name in objectives for effect in (
             Effect(f"{name} on emoji", difference(rows, f"{name} + {kind}", f"{name} + none", "clean", "emoji/test")),
@@ -184,8 +185,6 @@ def run_word_anchors(bench: Bench) -> Section:
         )
     ]) for kind in kinds[1:])  # fmt: skip
     return Section(note + text + "\n![anchors compared](figure.svg)\n", ("figure.svg",), verdicts)
-
-
 
 
 EXPERIMENTS = (

@@ -22,7 +22,7 @@ from seaanchor.recipes import dpo_tiny, ipo_tiny, kto_tiny
 from seaanchor.step import set_learning_rate, train_step
 from seaanchor.train import make_moving
 
-PASSES, EVERY, PROBED = 6, 6, 200
+PASSES, EVERY, PROBED = 4, 4, 200
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
 from seaanchor.experiments.lore import CLEAN, RHOS, ROBUST, WEIGHTS, columns_of, points
 from seaanchor.experiments.pool import EPSILON, FARE
-from seaanchor.experiments.preference import COLUMNS, UNTOUCHED, towers
+from seaanchor.experiments.preference import COLUMNS, UNTOUCHED
 from seaanchor.experiments.tables import summarise
+from seaanchor.experiments.words import towers
 
 
 def read_rows(file: Path, experiment: str) -> list[Row]:

@@ -29,9 +29,10 @@ from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
 from seaanchor.experiments.lore import WEIGHT, middle, points, table_of
 from seaanchor.experiments.pool import ATTACK_STEPS, EPSILON, FARE, LORE, PHOTOS, RHO, SIBLING, fare_arm, lore_arm, penalty_arm, pooled
-from seaanchor.experiments.preference import SIZES, untouched
+from seaanchor.experiments.preference import untouched
 from seaanchor.experiments.tables import share, value
 from seaanchor.experiments.verdicts import Effect, difference, judge
+from seaanchor.experiments.words import SIZES, word_run
 from seaanchor.export.folder import export_model
 from seaanchor.parts import frozen
 from seaanchor.recipes import dpo_linear_tiny
@@ -156,9 +157,9 @@ def run_slider_lore(bench: Bench) -> Section:
     curves: dict[str, list] = {}
     for base in ("seaanchor-tiny", "seaanchor-tiny-lore"):
         seen = see_words(load_model(base), images, plan)
-        config: RunConfig = replace(dpo_linear_tiny(), model=base)
+        config: RunConfig = replace(dpo_linear_tiny(), model=base, device="cpu")
         for seed in bench.seeds:
-            run = run_arm(Arm(base, replace(config, seed=seed)), bench.output / f"seed-{seed}")
+            run = word_run(config, seed, bench)
             curves.setdefault(base, []).append(sweep_typographic(seen, decompose(_map_of(run)), TS))
             for t in FOLDED:
                 folder = bench.output / f"seed-{seed}" / f"{base} t={t:g}"

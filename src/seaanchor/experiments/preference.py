@@ -4,20 +4,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from seaanchor.checkpoint import write_atomic
-from seaanchor.config import AnchorConfig, RunConfig
 from seaanchor.evaluation.run import Protocol
-from seaanchor.evaluation.typographic import TypographicPlan
 from seaanchor.experiments.arms import Arm, grid
-from seaanchor.experiments.engine import Look, Row, measure, run_arms, save_rows
+from seaanchor.experiments.engine import Look, Row, measure, save_rows
 from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
 from seaanchor.experiments.mixing import interpolate
 from seaanchor.experiments.tables import Cell, Column, as_csv, markdown, share, summarise
 from seaanchor.experiments.verdicts import Effect, Verdict, above_curve, difference, judge
-from seaanchor.recipes import dpo_linear_tiny, dpo_lore_tiny, dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
+from seaanchor.experiments.words import DRAWN, PASSES, PHOTOS, maps, short, towers, word_rows, word_run
+from seaanchor.recipes import dpo_tiny
 
-PHOTOS, SIZES = "photos-mini/test", (0.14, 0.25)
-DRAWN = Look((PHOTOS,), Protocol((), suites=("typographic", "reading"), typographic=TypographicPlan("odd", "unseen", SIZES)))
 UNTOUCHED = "untouched"
 
 
@@ -34,25 +31,6 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def towers() -> dict[str, RunConfig]:
-    """The five objectives on the whole image tower."""
-    return {
-        "CE": typographic_ce_tiny(), "DPO + KL": dpo_tiny(), "IPO + KL": ipo_tiny(), "KTO + KL": kto_tiny(), "DPO + Lagrangian": dpo_lore_tiny(),
-    }  # fmt: skip
-
-
-def maps() -> dict[str, RunConfig]:
-    """The same on one linear map."""
-    base = dpo_linear_tiny()
-    found = {name: replace(base, objective=recipe.objective) for name, recipe in towers().items()}
-    held = AnchorConfig("lagrangian", on="distribution", rho=0.1, dual_lr=1e-4, initial_multiplier=0.1, max_multiplier=20.0)
-    return found | {
-        "CE": replace(found["CE"], anchor=AnchorConfig()),
-        "IPO + KL": replace(found["IPO + KL"], anchor=AnchorConfig("kl", weight=30.0)),  # its loss is in squared logits, hundreds of times larger
-        "DPO + Lagrangian": replace(found["DPO + Lagrangian"], anchor=held),
-    }
-
-
 def untouched(rows: Sequence[Row]) -> list[Row]:
     """The reference's own numbers as an arm of their own, once a data set."""
     seen = {row.dataset: row for row in reversed(rows)}
@@ -67,24 +45,22 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], bench: Bench, name: s
 
 def run_typographic(bench: Bench) -> Section:
     """Every objective on the tower and on the map, with words and fonts that no training saw."""
-    arms = [Arm(f"{name}, tower", config) for name, config in towers().items()] + [Arm(f"{name}, map", config) for name, config in maps().items()]
-    rows = run_arms(arms, bench.seeds, [DRAWN], bench.output)
-    averaged = [
-        replace(row, arm=f"{arm.name}, averaged") for arm in arms if arm.config.average != "none" for seed in bench.seeds
-        for row in measure(arm, seed, bench.output / f"seed-{seed}" / arm.name / "export-averaged", [DRAWN], bench.output)
-    ]  # fmt: skip
-    every = [*untouched(rows), *rows, *averaged]
+    arms = {f"{name}, tower": config for name, config in towers().items()} | {f"{name}, map": config for name, config in maps().items()}
+    rows = word_rows(arms, bench, [DRAWN])
+    every = [*untouched(rows), *rows]
     save_rows(every, bench.output / "rows.json")
     text, table = _table(every, COLUMNS, bench)
     series = []
-    for kind, ending in (("untouched", UNTOUCHED), ("tower", ", tower"), ("tower, averaged weights", ", averaged"), ("linear map", ", map")):
+    for kind, ending in (("untouched", UNTOUCHED), ("tower", ", tower"), ("linear map", ", map")):
         mine = {name.partition(",")[0]: cells for name, cells in table.items() if name.endswith(ending)}
         series.append(Series(kind, _means(mine.values(), "O, clean %"), _means(mine.values(), "T, word drawn %"), line=False, kinds=list(mine)))
     panels([("What the cure costs", "accuracy on clean photos, %", "accuracy with a wrong word drawn, %", series)], bench.output / "figure.svg")
     note = (
         f"Mean over seeds {', '.join(map(str, bench.seeds))}, range in brackets; n = 800 photos of `photos-mini/test`, drawn words of odd number in "
         "unseen fonts (training: even number, training fonts). *Unreadable cover*: the same box and colours with glyphs nobody can read, which no cure "
-        "can win back; *gap closed*: of the way from the untouched model's T to the model's own accuracy under that cover.\n\n"
+        "can win back; *gap closed*: of the way from the untouched model's T to the model's own accuracy under that cover. Towers: the recipes "
+        f"`typographic-ce-tiny`, `dpo-tiny`, `ipo-tiny`, `kto-tiny`, `dpo-lore-tiny` with {PASSES} passes over the 800 training photos; maps: "
+        "`dpo-linear-tiny` with each objective.\n\n"
     )
     picture = "\n![clean accuracy against accuracy with a wrong word drawn](figure.svg)\n"
     return Section(note + text + picture, ("figure.svg",), (_power(every, "tower"), _power(every, "map")))
@@ -101,22 +77,22 @@ def _power(rows: Sequence[Row], adapter: str) -> Verdict:
     return judge(f"preference optimization {what} takes drawn words their power and keeps clean accuracy", effects)
 
 
-ALPHAS = (0.25, 0.5, 0.75, 1.0)
+ALPHAS = (0.3, 0.6, 1.0)
 
 
 def run_retention(bench: Bench) -> Section:
     """Zero-shot accuracy on sets that took no part, at equal accuracy under drawn words: each model and its interpolations with the reference."""
     others = ("emoji/test", *(path for _, path in bench.extra))
-    look = Look(others, Protocol((), samples=2000))
+    look = Look(others, Protocol((), samples=1000))
     rows: list[Row] = []
     for name, config in towers().items():
-        arm = Arm(name, config)
-        run_arms([Arm(f"{name}, tower", config)], bench.seeds, [], bench.output.parent / "typographic")  # those runs are shared
         for seed in bench.seeds:
-            tuned = bench.output.parent / "typographic" / f"seed-{seed}" / f"{name}, tower" / "export"
+            print(f"{name}, seed {seed}", flush=True)
+            tuned = word_run(config, seed, bench) / "export"
             for alpha in ALPHAS:
-                model = interpolate(config.model, str(tuned), alpha, bench.output / "mixed" / f"seed-{seed}" / f"{name} alpha={alpha:g}")
-                rows += measure(arm, seed, model, [DRAWN, look], bench.output, f"{name} α={alpha:g}")
+                mixed = bench.output / "mixed" / f"seed-{seed}" / f"{name} alpha={alpha:g}"
+                model = tuned if alpha == 1 else interpolate(config.model, str(tuned), alpha, mixed)
+                rows += measure(Arm(name, config), seed, model, [DRAWN, look], bench.output.parent / "words", f"{name} α={alpha:g}")
     every = [*untouched(rows), *rows]
     save_rows(every, bench.output / "rows.json")
     labels = {path: label for label, path in (("emoji", "emoji/test"), *bench.extra)}
@@ -194,7 +170,7 @@ def crossing(x: Sequence[float], y: Sequence[float], level: float) -> float:
     return y[max(range(len(x)), key=lambda i: x[i])]
 
 
-SWEPT = (0.01, 0.05, 0.1, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
+BETAS, WEIGHTS = (0.01, 0.05, 0.1, 0.3, 1.0, 2.0), (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 def _ablation(setting: str, values: Sequence[float], label: str, log: bool):
@@ -202,8 +178,8 @@ def _ablation(setting: str, values: Sequence[float], label: str, log: bool):
 
     def run(bench: Bench) -> Section:
         look = Look((PHOTOS, "emoji/test"), DRAWN.protocol)
-        arms = grid(replace(dpo_tiny(), epochs=6), {setting: values})
-        rows = run_arms(arms, bench.seeds, [look], bench.output)
+        arms = grid(short(dpo_tiny()), {setting: values})
+        rows = word_rows({arm.name: arm.config for arm in arms}, bench, [look])
         columns = (*(replace(c, read=_on(PHOTOS, c)) for c in COLUMNS), share("emoji %", "clean", "emoji"))
         text, table = _table([*untouched(rows), *rows], columns, bench)
         titles = {
@@ -217,7 +193,7 @@ def _ablation(setting: str, values: Sequence[float], label: str, log: bool):
             series.append(Series(name, x, middle, low, high))
         panels([(f"DPO against drawn words: {label}", label, "accuracy or rate, %", series)], bench.output / "figure.svg", log=log)
         seeds = ", ".join(map(str, bench.seeds))
-        note = f"`dpo-tiny` with 6 passes and other values of `{setting}`, seeds {seeds}; columns as in the table of all objectives.\n\n"
+        note = f"`dpo-tiny` with {PASSES} passes and other values of `{setting}`, seeds {seeds}; columns as in the table of all objectives.\n\n"
         return Section(note + text + f"\n![measures against {label}](figure.svg)\n", ("figure.svg",))
 
     return run
@@ -235,11 +211,11 @@ EXPERIMENTS = (
         run_typographic,
     ),
     Experiment("retention", "What is retained", f"{PAPER}: preference optimization retains more of a model than cross-entropy does.", 20, run_retention),
-    Experiment("po-beta", "The sharpness β", f"{PAPER} sweeps β over the values below.", 10, _ablation("objective.beta", SWEPT, "β", True)),
-    Experiment("po-lambda", "The weight λ of the KL", f"{PAPER} sweeps λ over the values below.", 10, _ablation("anchor.weight", SWEPT, "λ", True)),
+    Experiment("po-beta", "The sharpness β", f"{PAPER} sweeps β from 0.01 to 2.", 10, _ablation("objective.beta", BETAS, "β", True)),
+    Experiment("po-lambda", "The weight λ of the KL", f"{PAPER} sweeps λ from 0.01 to 2.", 10, _ablation("anchor.weight", WEIGHTS, "λ", True)),
     Experiment(
         "po-variants", "Drawings of each image", f"{PAPER}: more typographic variants of each image help.", 5,
-        _ablation("perturbation.variants", (1, 3, 5, 10), "drawings of each photo", False),
+        _ablation("perturbation.variants", (1, 3, 10), "drawings of each photo", False),
     ),
     Experiment(
         "po-data", "Data size", f"{PAPER}: few images are enough.", 4, _ablation("train_samples", (100, 200, 400, 800), "training photos", False)

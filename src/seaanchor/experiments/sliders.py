@@ -13,13 +13,13 @@ from seaanchor.data.folder import ImageList
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.typographic import TypographicPlan
-from seaanchor.experiments.arms import Arm, run_arm
 from seaanchor.experiments.engine import Row
 from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
 from seaanchor.experiments.verdicts import Effect, Verdict, difference, judge
+from seaanchor.experiments.words import maps, word_run
 from seaanchor.export.trained import read_map
-from seaanchor.recipes import dpo_linear_tiny, gender_flip
+from seaanchor.recipes import gender_flip
 from seaanchor.steering import see_people, see_words, sweep_bias, sweep_typographic
 
 TS = tuple(round(-2 + 0.05 * i, 2) for i in range(81))
@@ -29,11 +29,11 @@ Curves = list[list[dict[str, Any]]]
 """For every seed the rows of a sweep over t."""
 
 
-def _curves(name: str, config: RunConfig, bench: Bench, sweep) -> tuple[Curves, list[tuple[float, float]]]:
+def _curves(config: RunConfig, bench: Bench, sweep) -> tuple[Curves, list[tuple[float, float]]]:
     """The curve of every seed, and the range of the map's singular values."""
     curves, ranges = [], []
     for seed in bench.seeds:
-        run = run_arm(Arm(name, replace(config, seed=seed)), bench.output / f"seed-{seed}")
+        run = word_run(config, seed, bench)
         spectrum = decompose(read_map(run))
         curves.append(sweep(spectrum))
         ranges.append((spectrum.s_R.min().item(), spectrum.s_R.max().item()))
@@ -81,10 +81,10 @@ MARKS = ((0.0, "pre-trained"), (1.0, "trained map"))
 
 def run_slider(bench: Bench) -> Section:
     """Objects against reading over t, words and fonts of no training."""
-    config = dpo_linear_tiny()
+    config = maps()["DPO + KL"]
     plan = TypographicPlan("odd", "unseen", (config.perturbation.sizes[0], config.perturbation.sizes[1]))
     seen = see_words(load_model(config.model), open_images("photos-mini/test"), plan)
-    curves, ranges = _curves("map", config, bench, lambda spectrum: sweep_typographic(seen, spectrum, TS))
+    curves, ranges = _curves(config, bench, lambda spectrum: sweep_typographic(seen, spectrum, TS))
     columns = {
         "clean photos %": _share("clean"), "wrong word drawn %": _share("attacked"), "drawn word wins %": _share("attack_word"),
         "object above word %": _share("two_way"), "reading %": _share("reading"),
@@ -127,10 +127,10 @@ def neutral(rows: Sequence[dict[str, Any]], activity_lost: float = 0.03) -> dict
 
 def run_gender(bench: Bench) -> Section:
     """Gender against activity over t, on roles of no training, and the skew of retrieval by neutral prompts."""
-    config = gender_flip()
+    config = replace(gender_flip(), device="cpu")
     images: ImageList = open_images("emoji-people/test", split="test")
     seen = see_people(load_model(config.model), images)
-    curves, _ = _curves("map", config, bench, lambda spectrum: sweep_bias(seen, spectrum, TS))
+    curves, _ = _curves(config, bench, lambda spectrum: sweep_bias(seen, spectrum, TS))
     columns = {"gender %": _share("gender"), "activity %": _share("activity"), "called a man %": lambda row: 100 * row["predicted_man"]}
     skew = {
         "MaxSkew@10, equal shares": _skew("uniform", "max_skew_at_10"), "NDKL, equal shares": _skew("uniform", "ndkl"),
