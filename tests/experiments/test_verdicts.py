@@ -70,12 +70,12 @@ def test_a_section_is_written_with_its_verdicts_and_collected(tmp_path: Path):
     docs.write_text("# Results\n\nHead.\n\n<!-- begin summary -->\n<!-- end summary -->\n\nTail.\n")
     for _ in range(2):  # the second time in its place
         write_section(experiment, experiment.run(Bench(tmp_path / "one")), Bench(tmp_path / "one"), docs)
-        put_between(docs, "summary", summary([experiment], tmp_path))
+        put_between(docs, "summary", summary([experiment], docs))
     text = docs.read_text()
     assert text.count("**It works: holds.** yes +2.0 (+1.0 to +3.0)") == 1 and text.count("| it works | holds |") == 1
     assert "[A first thing](#a-first-thing)" in text
     assert text.index("| it works") < text.index("Tail.") < text.index("## A first thing")
-    assert json.loads((tmp_path / "one" / "verdicts.json").read_text())[0]["outcome"] == "holds"
+    assert json.loads((tmp_path / "tables" / "verdicts.json").read_text())["one"][0]["outcome"] == "holds"
     docs.write_text("<!-- begin one -->")
     with pytest.raises(SeaAnchorError, match="without"):
         put_between(docs, "one", "x")
