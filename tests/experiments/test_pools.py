@@ -1,0 +1,40 @@
+"""Runs that experiments share: legal settings, one run for the same settings, and the same budget for every method."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from seaanchor.config import check
+from seaanchor.experiments.ablations import tecoa_arms
+from seaanchor.experiments.anchoring import dual_arms, noise_anchors
+from seaanchor.experiments.beyond import joint_arms
+from seaanchor.experiments.experiment import Bench
+from seaanchor.experiments.lore import fronts
+from seaanchor.experiments.words import maps, towers, word_folder
+
+BENCH = Bench(Path("runs/reproduce/any"))
+
+
+def robust_arms():
+    families = [*fronts(BENCH).values(), tecoa_arms(BENCH), *noise_anchors(BENCH).values(), *dual_arms(BENCH).values()]
+    return [config for family in families for config in family.values()]
+
+
+@pytest.mark.parametrize("config", [*robust_arms(), *towers().values(), *maps().values(), *joint_arms()[0].values()])
+def test_every_arm_is_a_legal_method(config):
+    assert check(config).seed == 0
+
+
+def test_robust_arms_differ_in_objective_anchor_and_updates_alone():
+    plain = [replace(config, objective=robust_arms()[0].objective, anchor=robust_arms()[0].anchor, primal_steps=1) for config in robust_arms()]
+    assert len(plain) > 15 and all(config == plain[0] for config in plain)
+
+
+def test_settings_name_a_run_of_words():
+    dpo, ipo = towers()["DPO + KL"], towers()["IPO + KL"]
+    folder = word_folder(dpo, 0, BENCH)
+    assert folder.parent == Path("runs/reproduce/words/seed-0")
+    assert folder == word_folder(replace(dpo, output=Path("elsewhere")), 0, replace(BENCH, output=Path("runs/reproduce/other")))
+    others = [word_folder(ipo, 0, BENCH), word_folder(dpo, 1, BENCH), word_folder(replace(dpo, lr=1e-5), 0, BENCH), word_folder(maps()["DPO + KL"], 0, BENCH)]
+    assert len({folder, *others}) == 5
