@@ -4,13 +4,17 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
+import torch.nn.functional as F
 from accelerate.state import AcceleratorState, PartialState
 
-from seaanchor.config import PerturbationConfig
+from seaanchor.config import PerturbationConfig, check
+from seaanchor.encoders.load import load_model
 from seaanchor.encoders.text import _say_once
 from seaanchor.errors import SeaAnchorError
 from seaanchor.prepare import prepare, start_accelerator
-from seaanchor.recipes import dpo, ipo, kto
+from seaanchor.recipes import dpo, dpo_linear, fare, ipo, kto
+from seaanchor.train import train
 
 PLAIN = PerturbationConfig("none")
 PAIRED = {"chosen": "an apple", "rejected": "a zebra"}
@@ -101,3 +105,23 @@ def test_processes_that_are_announced_by_halves(monkeypatch):
     monkeypatch.setattr(PartialState, "_shared_state", {})
     with pytest.raises(SeaAnchorError, match="MASTER_ADDR"):
         start_accelerator(None)
+
+
+def test_unit_embeddings_are_those_of_length_1_and_leave_the_export_raw(tiny_run):
+    """The logged objective is the distance of directions; the model that comes out has lengths again."""
+    still = replace(fare().perturbation, num_steps=0, random_start=False)
+    config = tiny_run(fare(), unit_embeddings=True, batch_size=6, lr=0.0, perturbation=still)
+    setup, raw = prepare(config), load_model(config.model).encoder
+    pixels = torch.rand(4, 3, raw.image_size, raw.image_size)
+    for encoder in (setup.policy.eval(), setup.reference):
+        assert torch.allclose(encoder(pixels), F.normalize(raw(pixels), dim=-1), atol=1e-6)
+    train(config)
+    first = json.loads((config.output / "metrics.jsonl").read_text().splitlines()[0])
+    assert 0 <= first["adversarial_loss"] < 1e-6  # nothing moves, so directions agree
+    again = load_model(str(config.output / "export")).encoder
+    assert again(pixels).norm(dim=-1).min() > 1.5 and torch.allclose(again(pixels), raw(pixels), atol=1e-5)
+
+
+def test_a_map_does_not_keep_lengths():
+    with pytest.raises(SeaAnchorError, match="unit_embeddings"):
+        check(replace(dpo_linear(), unit_embeddings=True))

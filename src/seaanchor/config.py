@@ -138,6 +138,8 @@ class RunConfig:
     anchor: AnchorConfig = field(default_factory=AnchorConfig)
     perturbation: PerturbationConfig = field(default_factory=PerturbationConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    unit_embeddings: bool = False
+    """Train on embeddings of length 1: distances and bounds then know directions alone. FARE and LORE take them raw."""
     primal_steps: int = 1
     """Updates of the encoder per batch (K), all on the same perturbed images."""
     epochs: int = 1
@@ -277,6 +279,7 @@ def _check_composition(config: RunConfig) -> None:
         f"anchor.reference {config.anchor.reference} with anchor none, which holds nothing": (
             anchor == "none" and config.anchor.reference != "frozen", "anchor penalty, kl or lagrangian"
         ),
+        "adapter linear with unit_embeddings, which a map would not leave at length 1": (adapter == "linear" and config.unit_embeddings, "raw embeddings"),
         "anchor.augmented with anchor.rho 0, by which a violation is divided": (
             anchor == "lagrangian" and config.anchor.augmented > 0 and config.anchor.rho == 0, "a positive rho"
         ),

@@ -108,6 +108,7 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     check(config)
     torch.manual_seed(config.seed)
     model = load_model(config.model, config.pretrained, config.image_size)
+    model.encoder.unit = config.unit_embeddings
     images = open_images(config.train_data, config.class_names)
     if config.train_samples is not None:
         images = subset(images, config.train_samples, config.seed)

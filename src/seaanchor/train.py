@@ -138,6 +138,7 @@ def export_run(setup: Setup, moving: Moving, folder: RunFolder, write: bool = Tr
     """
     from seaanchor.export.trained import export_trained
 
+    setup.model.encoder.unit = False  # training is over, and libraries know raw embeddings alone
     if moving.average is not None and (write or is_split(setup.policy)):
         with moving.average.swapped():
             if (model := _whole_model(setup, write)) is not None:

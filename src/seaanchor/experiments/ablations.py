@@ -142,7 +142,8 @@ def tecoa_arms(bench: Bench) -> dict[str, RunConfig]:
     held = lore_arm(bench, rho=RHO).anchor
     return {
         "TeCoA": tecoa_arm(bench),
-        "TeCoA + embedding constraint": tecoa_arm(bench, replace(held, initial_multiplier=0.003)),  # its loss is of order 1, distances are of order 100
+        # its loss is of order 1, distances are of order 100: at LORE's ρ and multipliers nothing would move
+        "TeCoA + embedding constraint": tecoa_arm(bench, replace(held, rho=0.2, initial_multiplier=0.003)),
         "TeCoA + KL constraint": tecoa_arm(bench, replace(held, on="distribution", rho=0.1)),
     }
 

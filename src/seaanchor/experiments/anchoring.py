@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from seaanchor.config import AnchorConfig, RunConfig
+from seaanchor.experiments.ablations import tecoa_arms
 from seaanchor.experiments.arms import Arm
 from seaanchor.experiments.engine import Row, measure
 from seaanchor.experiments.experiment import Bench, Experiment, Section
@@ -75,7 +76,7 @@ def _penalties(bench: Bench) -> list[Row]:
 def noise_anchors(bench: Bench) -> dict[str, dict[str, RunConfig]]:
     """Robust objectives under every anchor."""
     held = lore_arm(bench, rho=RHO).anchor
-    fare_, tecoa_ = fare_arm(bench), tecoa_arm(bench)
+    fare_, tecoa_, held_tecoa = fare_arm(bench), tecoa_arm(bench), tecoa_arms(bench)
     return {
         "FARE": {
             "none": fare_, "penalty": penalty_arm(bench, WEIGHT), "KL": replace(fare_, anchor=AnchorConfig("kl", weight=100.0)),
@@ -84,8 +85,7 @@ def noise_anchors(bench: Bench) -> dict[str, dict[str, RunConfig]]:
         },
         "TeCoA": {
             "none": tecoa_, "penalty": tecoa_arm(bench, AnchorConfig("penalty", weight=0.01)), "KL": tecoa_arm(bench, AnchorConfig("kl", weight=1.0)),
-            "Lagrangian on embeddings": tecoa_arm(bench, replace(held, initial_multiplier=0.003)),
-            "Lagrangian on distributions": tecoa_arm(bench, replace(held, on="distribution", rho=0.1)),
+            "Lagrangian on embeddings": held_tecoa["TeCoA + embedding constraint"], "Lagrangian on distributions": held_tecoa["TeCoA + KL constraint"],
         },
     }  # fmt: skip
 

@@ -207,7 +207,7 @@ PAPER = "arXiv 2411.08923"
 
 EXPERIMENTS = (
     Experiment(
-        "typographic", "Words drawn on images", f"{PAPER}, table 1: preference optimization takes drawn words their power and keeps clean accuracy.", 60,
+        "typographic", "Words drawn on images", f"{PAPER}, table 1: preference optimization takes drawn words their power and keeps clean accuracy.", 35,
         run_typographic,
     ),
     Experiment("retention", "What is retained", f"{PAPER}: preference optimization retains more of a model than cross-entropy does.", 20, run_retention),

@@ -77,7 +77,10 @@ class Effect:
 
 
 def judge(claim: str, effects: Sequence[Effect], note: str = "") -> Verdict:
-    """A claim holds where every effect is shown, holds partly where some are, and otherwise does not hold at this scale."""
+    """A claim holds where every effect is shown, holds partly where some are, and otherwise does not hold at this scale; without an effect it is open,
+    as where no point of one curve lies between two of the other."""
+    if not effects:
+        return Verdict(claim, "open", note or "nothing could be compared")
     shown = sum(effect.shown for effect in effects)
     outcome = "holds" if shown == len(effects) else "does not hold at this scale" if shown == 0 else "holds partly"
     listed = "; ".join(f"{effect.name} {effect.found}" for effect in effects)
