@@ -6,20 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seaanchor.config import (
-    AnchorConfig,
-    ObjectiveConfig,
-    PerturbationConfig,
-    RunConfig,
-    check,
-    differences,
-    from_dict,
-    needs_classes,
-    parse_epsilon,
-    read_yaml,
-    to_dict,
-)  # fmt: skip
+from seaanchor.config import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig, from_dict, parse_epsilon, read_yaml, to_dict
 from seaanchor.errors import SeaAnchorError
+from seaanchor.legality import check, differences, needs_classes  # fmt: skip
 from seaanchor.recipes import RECIPES
 
 

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "sharing": set(),
     "processes": {"errors"},
     "config": {"errors", "settings"},
+    "legality": {"errors", "config"},
     "checkpoint": {"errors"},
     "store": {"errors", "checkpoint"},
     "lettering": {"errors"},
@@ -37,7 +38,7 @@ MAY_IMPORT = {
     "averaging": {"errors", "config", "parts"},
     "method": {"errors", "parts"},
     "recipes": {"errors", "config", "parts", "wording", "objectives", "anchors", "perturbations", "adapters", "method"},
-    "runs": {"errors", "config", "checkpoint"},
+    "runs": {"errors", "config", "legality", "checkpoint"},
     "progress": {"errors", "config"},
     "tracking": {"errors", "config", "parts"},
     "flops": {"errors", "config", "parts"},
@@ -54,7 +55,7 @@ MAY_IMPORT = {
 MAY_IMPORT["embedded"] = {"parts", "perturbations"}
 MAY_IMPORT["image_tables"] = {"embedded", "parts", "store", "data", "encoders", "lettering", "perturbations"}
 MAY_IMPORT["prepare"] = {
-    "image_tables", "errors", "config", "parts", "adapters", "data", "embedded", "encoders", "method", "perturbations", "recipes", "sharing",
+    "image_tables", "errors", "config", "legality", "parts", "adapters", "data", "embedded", "encoders", "method", "perturbations", "recipes", "sharing",
 }
 MAY_IMPORT["memory"] = {"errors"}
 MAY_IMPORT["sharded"] = set()

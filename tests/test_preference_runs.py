@@ -9,10 +9,11 @@ import torch.nn.functional as F
 
 from seaanchor.adapters.linear_map import scale_spectrum, without_rotation
 from seaanchor.checkpoint import load_state
-from seaanchor.config import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig, check
+from seaanchor.config import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.trained import folded, read_map
+from seaanchor.legality import check
 from seaanchor.prepare import prepare
 from seaanchor.recipes import RECIPES, dpo, dpo_linear, gender_flip, kto
 from seaanchor.train import train

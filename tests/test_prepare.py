@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from accelerate.state import AcceleratorState, PartialState
 
-from seaanchor.config import PerturbationConfig, check
+from seaanchor.config import PerturbationConfig
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.text import _say_once
 from seaanchor.errors import SeaAnchorError
+from seaanchor.legality import check
 from seaanchor.prepare import prepare, start_accelerator
 from seaanchor.recipes import dpo, dpo_linear, fare, ipo, kto
 from seaanchor.train import train

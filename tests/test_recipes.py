@@ -15,9 +15,10 @@ from seaanchor.adapters.lora import LoRA
 from seaanchor.anchors.constraints import distribution_constraint, embedding_constraint
 from seaanchor.anchors.lagrangian import Lagrangian
 from seaanchor.anchors.penalty import NoAnchor, Penalty
-from seaanchor.config import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig, check, needs_classes
+from seaanchor.config import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.errors import SeaAnchorError
+from seaanchor.legality import check, needs_classes
 from seaanchor.objectives.embedding import EmbeddingDistance
 from seaanchor.objectives.preference import DPO, IPO, KTO
 from seaanchor.objectives.supervised import CrossEntropy, TeCoA

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from seaanchor.checkpoint import load_state
-from seaanchor.config import AnchorConfig, PerturbationConfig, RunConfig, check, to_dict
+from seaanchor.config import AnchorConfig, PerturbationConfig, RunConfig, to_dict
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
+from seaanchor.legality import check
 from seaanchor.recipes import dpo_linear, lore
 from seaanchor.runs import RunFolder
 from seaanchor.sharded import blocks, is_split, share_average, share_optimizer, whole

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seaanchor.config import AdapterConfig, check
+from seaanchor.config import AdapterConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.kernels import SelfAttention
+from seaanchor.legality import check
 from seaanchor.parts import Batch
 from seaanchor.prepare import make_targets, prepare, start_accelerator
 from seaanchor.recipes import dpo, fare, lore

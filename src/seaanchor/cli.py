@@ -15,8 +15,9 @@ from seaanchor.cli_data import attack_app, data_app, steer
 from seaanchor.cli_evaluate import evaluate
 from seaanchor.cli_experiments import reproduce, sweep
 from seaanchor.cli_report import report_app
-from seaanchor.config import RunConfig, check, from_dict, read_yaml, to_dict
+from seaanchor.config import RunConfig, from_dict, read_yaml, to_dict
 from seaanchor.errors import SeaAnchorError
+from seaanchor.legality import check
 
 app = App(
     name="seaanchor", help="Make pre-trained visual encoders trustworthy, always against a frozen copy of themselves.", version=__version__,

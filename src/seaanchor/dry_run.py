@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from seaanchor.config import RunConfig, check
+from seaanchor.config import RunConfig
 from seaanchor.data.folder import SkipLog
 from seaanchor.errors import SeaAnchorError
 from seaanchor.flops import count_flops, forward_flops, least_passes
+from seaanchor.legality import check
 from seaanchor.parts import Batch, Targets
 from seaanchor.prepare import Setup, batch_stream, caches_reference, make_targets, prepare, start_accelerator, to_device
 from seaanchor.progress import duration

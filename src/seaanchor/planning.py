@@ -6,7 +6,7 @@ Weights and images are not needed: random weights cost as much as any, and a num
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from seaanchor.config import GRADIENT, RunConfig, check
+from seaanchor.config import RunConfig
 from seaanchor.costs import Cost, step_cost
 from seaanchor.data.folder import subset
 from seaanchor.data.sources import open_images
@@ -14,6 +14,7 @@ from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.load import embedded_models, load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.hardware import Fleet, Machine, fleet
+from seaanchor.legality import GRADIENT, check
 from seaanchor.memory import CONTEXT, SPARE
 from seaanchor.meter import Work
 from seaanchor.prepare import CACHE_LIMIT

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from seaanchor.adapters.linear_map import LinearMap
-from seaanchor.config import DRAWN, PREFERENCE, RunConfig, check, needs_classes, needs_head
+from seaanchor.config import RunConfig
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, chosen_batches, subset, to_float, training_order
 from seaanchor.data.preferences import tally
 from seaanchor.data.sources import open_images
@@ -25,6 +25,7 @@ from seaanchor.encoders.head import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.image_tables import clean_table, drawn_table
+from seaanchor.legality import DRAWN, PREFERENCE, check, needs_classes, needs_head
 from seaanchor.method import Method
 from seaanchor.parts import Batch, Head, Preference, Targets
 from seaanchor.perturbations.typographic import Typographic

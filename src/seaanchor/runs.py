@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from seaanchor.checkpoint import load_state, save_state, write_atomic
-from seaanchor.config import RunConfig, differences, from_dict, read_yaml, to_dict
+from seaanchor.config import RunConfig, from_dict, read_yaml, to_dict
 from seaanchor.errors import SeaAnchorError
+from seaanchor.legality import differences
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from seaanchor.averaging import WeightAverage
 from seaanchor.checkpoint import tensors_in
-from seaanchor.config import RunConfig, check
+from seaanchor.config import RunConfig
 from seaanchor.data.folder import SkipLog
 from seaanchor.encoders.encoder import LoadedModel, Reference
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.shadow import Shadow
 from seaanchor.errors import SeaAnchorError
 from seaanchor.kernels import adam_options, recomputed, usable_precision
+from seaanchor.legality import check
 from seaanchor.prepare import Setup, Share, make_targets, prepare, reference_cache, share_stream, start_accelerator, to_device
 from seaanchor.processes import Company, company, gathered
 from seaanchor.progress import Clock, Progress, stop_on_interrupt

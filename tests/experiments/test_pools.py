@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from seaanchor.config import check
 from seaanchor.experiments.ablations import tecoa_arms
 from seaanchor.experiments.anchoring import dual_arms, noise_anchors
 from seaanchor.experiments.beyond import joint_arms
 from seaanchor.experiments.experiment import Bench
 from seaanchor.experiments.lore import fronts
 from seaanchor.experiments.words import maps, towers, word_folder
+from seaanchor.legality import check
 
 BENCH = Bench(Path("runs/reproduce/any"))
 

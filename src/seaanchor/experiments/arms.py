@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from seaanchor.config import RunConfig, check, differences, from_dict, read_yaml, to_dict
+from seaanchor.config import RunConfig, from_dict, read_yaml, to_dict
 from seaanchor.errors import SeaAnchorError
+from seaanchor.legality import check, differences
 from seaanchor.runs import RunFolder
 
 
