@@ -46,7 +46,9 @@ def test_above_a_curve_by_hand():
     assert found.mean == pytest.approx(15)
     half = 1.96 * math.sqrt(0.7 * 0.3 / 400 + 0.25 * 0.6 * 0.4 / 400 + 0.25 * 0.5 * 0.5 / 400)
     assert found.high - found.mean == pytest.approx(100 * half)
-    assert above_curve(rows, "out", ["one", "two"], "x", "y", "photos") is None
+    beyond = above_curve(rows, "out", ["one", "two"], "x", "y", "photos")
+    assert beyond == difference(rows, "out", "two", "y", "photos") and beyond.mean == pytest.approx(20), "more of x than the end, which stands for the curve"
+    assert above_curve(rows, "one", ["me", "two"], "x", "y", "photos") is None
 
 
 CASES = [(1, 3, 1, True), (-1, 3, 1, False), (-3, -1, 1, False), (-3, -1, -1, True), (-1, 3, 0, True), (-3, -1, 0, False)]

@@ -88,7 +88,9 @@ def judge(claim: str, effects: Sequence[Effect], note: str = "") -> Verdict:
 
 
 def above_curve(rows: Sequence[Row], arm: str, curve: Sequence[str], x: str, y: str, dataset: str, y_dataset: str = "") -> Difference | None:
-    """How far an arm's y lies above a curve of other arms at the arm's own x, between the curve's two nearest points; None beyond its ends.
+    """How far an arm's y lies above a curve of other arms at the arm's own x, between the curve's two nearest points.
+
+    Beyond the curve's largest x the arm is compared with the curve's end: it has more of x, and this much more of y. None short of the smallest x.
 
     Args:
         rows: of all of them.
@@ -107,4 +109,5 @@ def above_curve(rows: Sequence[Row], arm: str, curve: Sequence[str], x: str, y: 
             middle = 100 * (own - (y0 + part * (y1 - y0)))
             half = 100 * 1.96 * math.sqrt(own_variance + (1 - part) ** 2 * v0 + part**2 * v1)
             return Difference(middle, middle - half, middle + half)
-    return None
+    farthest = max(curve, key=lambda name: _spread(rows, name, x, dataset)[0])
+    return difference(rows, arm, farthest, y, where) if at > _spread(rows, farthest, x, dataset)[0] else None

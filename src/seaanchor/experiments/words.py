@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from seaanchor.config import AnchorConfig, RunConfig, to_dict
 from seaanchor.evaluation.run import Protocol
@@ -48,10 +49,16 @@ def maps() -> dict[str, RunConfig]:
 
 
 def word_folder(config: RunConfig, seed: int, bench: Bench) -> Path:
-    """Where the run of these settings lies, whichever experiment asks for it: its name is a digest of them."""
-    settings = to_dict(replace(config, seed=seed, output=RunConfig().output, resume=RunConfig().resume))
+    """Where the run of these settings lies, whichever experiment asks for it: its name is a digest of those that are not the default."""
+    settings = _changed(to_dict(replace(config, seed=seed, output=RunConfig().output, resume=RunConfig().resume)), to_dict(RunConfig()))
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
     return bench.output.parent / "words" / f"seed-{seed}" / f"{config.objective.kind}-{config.anchor.kind}-{config.adapter.kind}-{digest}"
+
+
+def _changed(settings: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _changed(value, default[key]) if isinstance(value, dict) else value for key, value in settings.items() if value != default[key]
+    }  # fmt: skip
 
 
 def word_run(config: RunConfig, seed: int, bench: Bench) -> Path:
