@@ -10,6 +10,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.experiments.verdicts import Verdict
 
 SEEDS = (0, 1, 2)
+SHOWN = 4  # effects of a verdict in the table of all
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,17 @@ def put_between(docs: Path, name: str, body: str) -> None:
 
 
 def summary(experiments: Iterable[Experiment], docs: Path) -> str:
-    """Every verdict that stands beside a document, as a table: the claim, what came of it, the effects, the section."""
+    """Every verdict that stands beside a document, as a table: the claim, what came of it, the first effects, the section that has all."""
     known = verdicts_of(docs)
     lines = ["| claim | here | effect, points with 95 % interval | section |", "| --- | --- | --- | --- |"]
     for experiment in experiments:
         anchor = "".join(c for c in experiment.title.lower().replace(" ", "-") if c.isalnum() or c == "-")
         found = known.get(experiment.name, ())
-        lines += [f"| {verdict['claim']} | {verdict['outcome']} | {verdict['effect']} | [{experiment.title}](#{anchor}) |" for verdict in found]
+        lines += [f"| {verdict['claim']} | {verdict['outcome']} | {_first(verdict['effect'])} | [{experiment.title}](#{anchor}) |" for verdict in found]
     return "\n".join(lines) + "\n"
+
+
+def _first(effects: str) -> str:
+    """The first few of a list of effects, and how many more there are."""
+    listed = effects.split("; ")
+    return "; ".join(listed if len(listed) <= SHOWN else [*listed[:SHOWN], f"and {len(listed) - SHOWN} more"])
