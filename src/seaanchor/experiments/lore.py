@@ -244,7 +244,7 @@ PAPER = "arXiv 2505.18884"
 
 EXPERIMENTS = (
     Experiment(
-        "lore-front", "LORE, FARE and a fixed penalty", f"{PAPER}: LORE's front of clean and robust accuracy lies above a fixed penalty's and FARE's.", 30,
+        "lore-front", "LORE, FARE and a fixed penalty", f"{PAPER}: LORE's front of clean and robust accuracy lies above a fixed penalty's and FARE's.", 40,
         run_front,
     ),
     Experiment(

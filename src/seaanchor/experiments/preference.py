@@ -207,14 +207,14 @@ PAPER = "arXiv 2411.08923"
 
 EXPERIMENTS = (
     Experiment(
-        "typographic", "Words drawn on images", f"{PAPER}, table 1: preference optimization takes drawn words their power and keeps clean accuracy.", 35,
+        "typographic", "Words drawn on images", f"{PAPER}, table 1: preference optimization takes drawn words their power and keeps clean accuracy.", 25,
         run_typographic,
     ),
     Experiment("retention", "What is retained", f"{PAPER}: preference optimization retains more of a model than cross-entropy does.", 20, run_retention),
-    Experiment("po-beta", "The sharpness β", f"{PAPER} sweeps β from 0.01 to 2.", 10, _ablation("objective.beta", BETAS, "β", True)),
+    Experiment("po-beta", "The sharpness β", f"{PAPER} sweeps β from 0.01 to 2.", 25, _ablation("objective.beta", BETAS, "β", True)),
     Experiment("po-lambda", "The weight λ of the KL", f"{PAPER} sweeps λ from 0.01 to 2.", 10, _ablation("anchor.weight", WEIGHTS, "λ", True)),
     Experiment(
-        "po-variants", "Drawings of each image", f"{PAPER}: more typographic variants of each image help.", 5,
+        "po-variants", "Drawings of each image", f"{PAPER}: more typographic variants of each image help.", 10,
         _ablation("perturbation.variants", (1, 3, 10), "drawings of each photo", False),
     ),
     Experiment(

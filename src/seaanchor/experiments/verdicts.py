@@ -59,7 +59,8 @@ class Verdict:
 
     def line(self) -> str:
         """As a sentence of a section."""
-        return f"**{self.claim[0].upper()}{self.claim[1:]}: {self.outcome}.** {self.effect}"
+        symbol = self.claim[1:2] == " "  # t is a number here and T another
+        return f"**{self.claim if symbol else self.claim[0].upper() + self.claim[1:]}: {self.outcome}.** {self.effect}"
 
 
 @dataclass(frozen=True)
