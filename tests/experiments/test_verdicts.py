@@ -51,7 +51,7 @@ def test_above_a_curve_by_hand():
     assert above_curve(rows, "one", ["me", "two"], "x", "y", "photos") is None
 
 
-CASES = [(1, 3, 1, True), (-1, 3, 1, False), (-3, -1, 1, False), (-3, -1, -1, True), (-1, 3, 0, True), (-3, -1, 0, False)]
+CASES = [(1, 3, 1, True), (-1, 3, 1, False), (-3, -1, 1, False), (-3, -1, -1, True), (-4.9, -1, 0, True), (-5.1, 3, 0, False), (1, 3, 0, True)]
 
 
 @pytest.mark.parametrize(("low", "high", "wanted", "shown"), CASES)

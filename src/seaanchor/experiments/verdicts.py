@@ -8,6 +8,8 @@ from statistics import mean, variance
 
 from seaanchor.experiments.engine import Row
 
+LOSS = 5.0  # percentage points: a claim of no loss must rule out one as large as this
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -65,7 +67,8 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Effect:
-    """A measured difference and the sign that the claim asks of it; 0 asks that it is not clearly negative."""
+    """A measured difference and the sign that the claim asks of it; 0 asks that nothing is lost, which is shown where the interval leaves out a loss
+    of `LOSS` points."""
 
     name: str
     found: Difference
@@ -73,8 +76,8 @@ class Effect:
 
     @property
     def shown(self) -> bool:
-        """Whether the interval lies where the claim says; for 0, whether it is not wholly below."""
-        return self.found.sign >= 0 if self.wanted == 0 else self.found.sign == self.wanted
+        """Whether the interval lies where the claim says."""
+        return self.found.low > -LOSS if self.wanted == 0 else self.found.sign == self.wanted
 
 
 def judge(claim: str, effects: Sequence[Effect], note: str = "") -> Verdict:
