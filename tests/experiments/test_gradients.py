@@ -1,0 +1,28 @@
+"""Where an objective's gradient goes, image by image."""
+
+import pytest
+import torch
+
+from seaanchor.experiments.gradients import Weights, concentration_gap
+
+
+def weights(gradient_B: torch.Tensor) -> Weights:
+    """Of 100 images, of which the first 20 are still fooled."""
+    return Weights(0, gradient_B, torch.zeros(100), torch.arange(100) < 20)
+
+
+def test_shares_by_hand():
+    even, steep = weights(torch.ones(100)), weights(torch.cat([torch.full((10,), 9.0), torch.full((90,), 1.0)]))
+    assert even.spent_on_fooled == pytest.approx(0.2) and even.spent_on_tenth == pytest.approx(0.1)
+    assert steep.spent_on_tenth == pytest.approx(0.5) and steep.spent_on_fooled == pytest.approx(100 / 180)
+
+
+def test_a_gap_and_its_interval():
+    """A tenth of the images takes half of one gradient and a tenth of the other; without a difference the interval holds 0."""
+    even, steep = weights(torch.ones(100)), weights(torch.cat([torch.full((10,), 9.0), torch.full((90,), 1.0)]))
+    gap = concentration_gap([steep, steep], [even, even])
+    assert gap.mean == pytest.approx(40) and 15 < gap.low < 38 and gap.high == pytest.approx(40), "no resample concentrates more than ten steep ones of a hundred"
+    torch.manual_seed(0)
+    noisy = [weights(torch.rand(100)) for _ in range(2)]
+    same = concentration_gap(noisy[:1], noisy[1:])
+    assert same.low < 0 < same.high
