@@ -64,7 +64,7 @@ def run_constrained(bench: Bench) -> Section:
     note = f"`dpo-tiny` with {PASSES} passes, last weights; seeds {_seeds(bench)}, mean and range; columns as in the table of all objectives.\n\n"
     every, curve = [*untouched(rows), *rows], list(families["DPO + KL"])[::-1]  # from strong to weak, so that T rises
     verdict = judge("DPO under LORE's constraint keeps more than DPO with KL at equal accuracy under drawn words", [
-        Effect(f"{label} at ρ = {rho:g}", gap) for label, where in (("clean photos", PHOTOS), *_sets(bench).items()) for rho in BOUNDS
+        Effect(f"{label} at ρ = {rho:g}", gap) for label, where in (*reversed(_sets(bench).items()), ("clean photos", PHOTOS)) for rho in BOUNDS
         if (gap := above_curve(every, f"DPO + Lagrangian ρ={rho:g}", ["untouched", *curve], "typographic.attacked", _clean(where), PHOTOS, where))
     ])  # fmt: skip
     return Section(note + text + "\n![what is kept against accuracy with a wrong word drawn](figure.svg)\n", ("figure.svg",), (verdict,))
