@@ -17,12 +17,6 @@ from seaanchor.step import Moving, train_step
 PATCHES = 2 * 4 * 3 * 16 * 16 * 32  # operations of the patch embedding, whose share is large in a small tower
 
 
-@pytest.fixture(autouse=True)
-def computes_in_bf16(monkeypatch):
-    """Whatever the machine: one without bf16 arithmetic would run these steps in fp32."""
-    monkeypatch.setattr("seaanchor.kernels.computes_in_bf16", lambda device: True)
-
-
 @pytest.fixture
 def tower(clip_folder):
     return load_model(str(clip_folder)).encoder

@@ -19,7 +19,7 @@ from seaanchor.prepare import Setup, batch_stream, caches_reference, make_target
 from seaanchor.progress import duration
 from seaanchor.room import room_to_train
 from seaanchor.runs import check_output
-from seaanchor.step import Moving, train_step
+from seaanchor.step import Moving, runnable, train_step
 from seaanchor.tracking import StepRecord, tracker_package
 from seaanchor.train import make_moving
 
@@ -66,6 +66,7 @@ def dry_run(config: RunConfig) -> Rehearsal:
         check_output(config)
         tracker_package(config.report_to)
     setup = prepare(config, accelerator.num_processes, accelerator.device)
+    setup = replace(setup, config=runnable(setup.config, accelerator.device))
     moving = make_moving(setup, accelerator, None)
     with room_to_train(setup, moving, accelerator.device, accelerator.num_processes):
         seen = rehearse(setup, moving, accelerator)

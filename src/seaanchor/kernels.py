@@ -28,11 +28,6 @@ def computes_in_bf16(device: str) -> bool:
     return device != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def usable_precision(asked: str, device: torch.device) -> str:
-    """The precision of the updates on a device: fp32 in place of bf16 where the device would imitate it."""
-    return asked if asked == "fp32" or computes_in_bf16(device.type) else "fp32"
-
-
 def plain_attention(device: torch.device, dtype: torch.dtype, tokens: int) -> bool:
     """Whether attention is faster as plain matrix products than fused: on a processor, in bf16, for short sequences.
 

@@ -15,7 +15,7 @@ from seaanchor.averaging import WeightAverage
 from seaanchor.config import RunConfig
 from seaanchor.encoders.shadow import Shadow
 from seaanchor.errors import SeaAnchorError
-from seaanchor.kernels import fitted, num_tokens, recomputed, usable_precision
+from seaanchor.kernels import computes_in_bf16, fitted, num_tokens, recomputed
 from seaanchor.method import Encode, Method
 from seaanchor.parts import Batch, Constraint, Embeddings, LossTerms, Targets
 from seaanchor.runs import RunFolder
@@ -73,14 +73,13 @@ def whole_step(
         attacked = [_attacked(method, under_attack, part, step_seed(config.seed, step, 0), reference) for part in parts]
     if moving.moving_reference is not None:
         attacked = _held_to_average(encoder, moving.moving_reference, parts, attacked)
-    precision = usable_precision(config.precision, parts[0].clean.pixels_BCHW.device)
-    encode = training_forward(moving.policy, precision)
+    encode = training_forward(moving.policy, config.precision)
     for _ in range(config.primal_steps):
         seen: list[LossTerms] = []
         moving.optimizer.zero_grad(set_to_none=True)
         for part, (perturbed, targets), share in zip(parts, attacked, shares, strict=True):
             waits = len(seen) + 1 < len(parts)
-            with accelerator.no_sync(moving.policy) if waits else nullcontext(), _training_kernels(encoder, config, precision, tokens):
+            with accelerator.no_sync(moving.policy) if waits else nullcontext(), _training_kernels(encoder, config, tokens):
                 terms = method.primal_terms(encode, part.clean, perturbed, targets, encoder)
                 accelerator.backward(terms.total_B.mean() * share)
             seen.append(_detached(terms))
@@ -166,11 +165,16 @@ def _record(parts: Sequence[Part], seen: Sequence[LossTerms], constraints: Seque
 
 
 @contextmanager
-def _training_kernels(encoder: nn.Module, config: RunConfig, precision: str, tokens: int) -> Iterator[None]:
+def _training_kernels(encoder: nn.Module, config: RunConfig, tokens: int) -> Iterator[None]:
     """Around a forward and its backward, which may compute the forward again and must then find the same kernels."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     with fitted(encoder, dtype, tokens), recomputed(encoder) if config.checkpoint_activations else nullcontext():
         yield
+
+
+def runnable(config: RunConfig, device: torch.device) -> RunConfig:
+    """The settings as a device runs them: updates in fp32 in place of bf16 where it would only imitate that."""
+    return config if config.precision == "fp32" or computes_in_bf16(device.type) else replace(config, precision="fp32")
 
 
 def training_forward(policy: nn.Module, precision: str) -> Encode:

@@ -4,6 +4,7 @@ Legend: B batch, N images of the data set, D embedding dimension.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from seaanchor.encoders.encoder import LoadedModel, Reference
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.shadow import Shadow
 from seaanchor.errors import SeaAnchorError
-from seaanchor.kernels import adam_options, recomputed, usable_precision
+from seaanchor.kernels import adam_options, recomputed
 from seaanchor.legality import check
 from seaanchor.prepare import Setup, Share, make_targets, prepare, reference_cache, share_stream, start_accelerator, to_device
 from seaanchor.processes import Company, company, gathered
@@ -26,7 +27,7 @@ from seaanchor.progress import Clock, Progress, stop_on_interrupt
 from seaanchor.room import room_to_train
 from seaanchor.runs import RunFolder, check_output, open_run
 from seaanchor.sharded import is_split, own, shard, share_average, share_optimizer, whole
-from seaanchor.step import Moving, Part, set_learning_rate, stop_if_not_finite, whole_step
+from seaanchor.step import Moving, Part, runnable, set_learning_rate, stop_if_not_finite, whole_step
 from seaanchor.tracking import Report, measure, reporting, tracker_package
 
 
@@ -47,10 +48,11 @@ def _train(config: RunConfig, accelerator, together: Company) -> Path:
     if accelerator.is_main_process:
         check_output(config)
         tracker_package(config.report_to)
-        if usable_precision(config.precision, accelerator.device) != config.precision:
-            print(f"  {accelerator.device.type} has no arithmetic in {config.precision} here: updates run in fp32, which is faster", flush=True)
     setup = prepare(config, accelerator.num_processes, accelerator.device)
     folder, state = _open(setup, together)
+    setup = replace(setup, config=runnable(setup.config, accelerator.device))  # the run folder keeps what was asked for, for a device that can do it
+    if accelerator.is_main_process and setup.config.precision != config.precision:
+        print(f"  {accelerator.device.type} has no arithmetic in {config.precision} here: updates run in fp32, which is faster", flush=True)
     moving = make_moving(setup, accelerator, state)
     step = state["step"] if state else 0
     room = room_to_train(setup, moving, accelerator.device, accelerator.num_processes, folder)
