@@ -13,6 +13,7 @@ from seaanchor.evaluation import compute as computing
 from seaanchor.evaluation import run as module
 from seaanchor.evaluation import subjects
 from seaanchor.evaluation.attacks import AttackPlan
+from seaanchor.evaluation.bench import FORMAT
 from seaanchor.evaluation.checks import failed
 from seaanchor.evaluation.intervals import interval
 from seaanchor.evaluation.run import Protocol, evaluate, reference_of
@@ -161,7 +162,7 @@ def test_a_result_of_another_format_or_version_is_not_read(clip_folder, image_fo
     (file,) = (tmp_path / "out").iterdir()
     file.write_text(json.dumps(honest | {"format": 1, "clean": {"accuracy": 1.0}}))
     assert again() == honest
-    assert f"{file} is of format 1, results are now of format 2: computed anew" in capsys.readouterr().out
+    assert f"{file} is of format 1, results are now of format {FORMAT}: computed anew" in capsys.readouterr().out
     file.write_text("{")
     assert again() == honest
     assert "of format unreadable" in capsys.readouterr().out

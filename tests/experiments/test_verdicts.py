@@ -3,11 +3,15 @@
 import json
 import math
 import random
+import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.intervals import proportion
 from seaanchor.experiments.engine import Row
 from seaanchor.experiments.experiment import Bench, Experiment, Section, put_between, summary, write_section
 from seaanchor.experiments.registry import EXPERIMENTS
@@ -39,12 +43,55 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     assert covered >= 285, "images differ from seed to seed here, so that the interval is wide"
 
 
+def seen(arm: str, seed: int, dataset: str = "photos", **hits: np.ndarray) -> Row:
+    return Row(arm, seed, dataset, {name: proportion(torch.from_numpy(hit_N)) for name, hit_N in hits.items()}, {})
+
+
+def test_a_difference_in_pairs_by_hand():
+    """Eight images, two seeds: differences of the mean verdicts are 1, 0.5, 0, 0, 0, 0, 0, -0.5; the two seeds differ by 0.25 and 0."""
+    one = [np.array([1, 1, 0, 1, 1, 0, 0, 0]) > 0, np.array([1, 0, 0, 1, 1, 0, 0, 0]) > 0]
+    other = [np.array([0, 0, 0, 1, 1, 0, 0, 0]) > 0, np.array([0, 0, 0, 1, 1, 0, 0, 1]) > 0]
+    rows = [seen(arm, seed, clean=hit_N) for arm, hits in (("a", one), ("b", other)) for seed, hit_N in enumerate(hits)]
+    found = difference(rows, "a", "b", "clean", "photos")
+    over_images = statistics.variance([1, 0.5, 0, 0, 0, 0, 0, -0.5]) / 8
+    half = 1.96 * math.sqrt(over_images + statistics.variance([0.25, 0.0]) / 2)
+    assert found.mean == pytest.approx(12.5) and found.high - found.mean == pytest.approx(100 * half)
+    mixed = [*rows[:2], row("b", 0, clean=0.25), row("b", 1, clean=0.375)]
+    assert difference(mixed, "a", "b", "clean", "photos").high > found.high, "without the images of one arm, samples are independent"
+
+
+def test_images_in_pairs_tell_more_and_not_too_much():
+    """Arms agree on four images of five, true difference 4 points: intervals are narrower than independent ones and cover it 95 times in 100."""
+    rng, covered, narrower = np.random.default_rng(0), 0, []
+    for _ in range(400):
+        kind_N = rng.choice(4, size=400, p=(0.5, 0.3, 0.12, 0.08))  # both right, both wrong, only a, only b
+        pair = [seen("a", 0, clean=(kind_N == 0) | (kind_N == 2)), seen("b", 0, clean=(kind_N == 0) | (kind_N == 3))]
+        found = difference(pair, "a", "b", "clean", "photos")
+        covered += found.low <= 4 <= found.high
+        apart = difference([row(r.arm, 0, clean=r.numbers["clean"]["accuracy"]) for r in pair], "a", "b", "clean", "photos")
+        narrower.append((found.high - found.low) / (apart.high - apart.low))
+    assert 370 <= covered <= 392 and statistics.mean(narrower) < 0.7
+
+
+def test_a_gap_to_a_curve_holds_the_error_of_both_axes():
+    """A curve from (0.2, 0.8) to (0.4, 0.4) and a point on it, all of images drawn at random: 0 is covered 95 times in 100."""
+    rng, covered, flat = np.random.default_rng(0), 0, 0
+    for _ in range(400):
+        rows = [seen(arm, 0, x=rng.random(400) < x, y=rng.random(400) < y) for arm, x, y in (("one", 0.2, 0.8), ("two", 0.4, 0.4), ("me", 0.3, 0.6))]
+        found = above_curve(rows, "me", ["one", "two"], "x", "y", "photos")
+        if found:
+            covered, flat = covered + (found.low <= 0 <= found.high), flat + 1
+    assert flat > 390 and 0.92 * flat <= covered <= 0.98 * flat
+
+
 def test_above_a_curve_by_hand():
     """Between (x 0.2, y 0.6) and (x 0.4, y 0.5), at x = 0.3, the curve has y = 0.55."""
     rows = [row("one", 0, x=0.2, y=0.6), row("two", 0, x=0.4, y=0.5), row("me", 0, x=0.3, y=0.7), row("out", 0, x=0.5, y=0.7)]
     found = above_curve(rows, "me", ["one", "two"], "x", "y", "photos")
     assert found.mean == pytest.approx(15)
-    half = 1.96 * math.sqrt(0.7 * 0.3 / 400 + 0.25 * 0.6 * 0.4 / 400 + 0.25 * 0.5 * 0.5 / 400)
+    heights = 0.7 * 0.3 + 0.25 * 0.6 * 0.4 + 0.25 * 0.5 * 0.5
+    shifts = 0.5**2 * (0.3 * 0.7 + 0.25 * 0.2 * 0.8 + 0.25 * 0.4 * 0.6)  # the curve falls by half a point a point
+    half = 1.96 * math.sqrt((heights + shifts) / 400)
     assert found.high - found.mean == pytest.approx(100 * half)
     beyond = above_curve(rows, "out", ["one", "two"], "x", "y", "photos")
     assert beyond == difference(rows, "out", "two", "y", "photos") and beyond.mean == pytest.approx(20), "more of x than the end, which stands for the curve"

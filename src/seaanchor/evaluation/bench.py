@@ -20,7 +20,7 @@ from seaanchor.evaluation.typographic import TypographicPlan
 from seaanchor.parts import Batch, Head
 from seaanchor.perturbations.classification import Logits
 
-FORMAT = 2  # of result files
+FORMAT = 3  # of result files
 
 
 @dataclass(frozen=True)

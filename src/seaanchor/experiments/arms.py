@@ -114,8 +114,8 @@ def drop_checkpoints(run: Path) -> None:
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
-Numbers = dict[str, dict[str, float]]
-"""Name of a measure → its value, and where there is one its 95 % interval and n: accuracy, low, high, n."""
+Numbers = dict[str, dict[str, Any]]
+"""Name of a measure → its value, and where there are such its 95 % interval, n, and which images it counts: accuracy, low, high, n, right."""
 
 
 def numbers_of(result: Mapping[str, Any]) -> Numbers:

@@ -1,11 +1,15 @@
 """How far two arms are apart, with an interval."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean, variance
+from typing import Any
 
+import numpy as np
+
+from seaanchor.evaluation.intervals import hits_of
 from seaanchor.experiments.engine import Row
 
 LOSS = 5.0  # percentage points: a claim of no loss must rule out one as large as this
@@ -28,27 +32,77 @@ class Difference:
         return f"{self.mean:+.1f} ({self.low:+.1f} to {self.high:+.1f})"
 
 
+@dataclass(frozen=True)
+class _Term:
+    """A share of an arm in a sum of several."""
+
+    weight: float
+    arm: str
+    measure: str
+    dataset: str
+
+
 def difference(rows: Sequence[Row], one: str, other: str, measure: str, dataset: str) -> Difference:
     """Arm `one` less arm `other`, of a share on one data set.
 
-    The variance is that of a mean over seeds, plus that of a share of n images, for each of the two. Both arms see the same images,
-    so that the interval is wider than one from paired images would be.
+    The variance is that of a mean over images, plus that of a mean over seeds. Both arms see the same images and are compared image by image where
+    the rows tell which are right, and taken for independent samples where they do not.
 
     Raises:
         ValueError: an arm has no such number there.
     """
-    first, second = (_spread(rows, arm, measure, dataset) for arm in (one, other))
-    middle, half = 100 * (first[0] - second[0]), 100 * 1.96 * math.sqrt(first[1] + second[1])
-    return Difference(middle, middle - half, middle + half)
+    return _sum(rows, [_Term(1, one, measure, dataset), _Term(-1, other, measure, dataset)])
 
 
-def _spread(rows: Sequence[Row], arm: str, measure: str, dataset: str) -> tuple[float, float]:
-    found = [row.numbers[measure] for row in rows if row.arm == arm and row.dataset == dataset and measure in row.numbers]
+def _sum(rows: Sequence[Row], terms: Sequence[_Term]) -> Difference:
+    """A weighted sum of shares: those of one data set share their images, all share their seeds."""
+    cells = [_cells(rows, term) for term in terms]
+    middle = sum(term.weight * _centre(found) for term, found in zip(terms, cells, strict=True))
+    spread = _over_seeds(terms, cells)
+    for dataset in {term.dataset for term in terms}:
+        mine = [(term.weight, found) for term, found in zip(terms, cells, strict=True) if term.dataset == dataset]
+        spread += _over_images([weight for weight, _ in mine], [found for _, found in mine])
+    half = 196 * math.sqrt(spread)
+    return Difference(100 * middle, 100 * middle - half, 100 * middle + half)
+
+
+_Cells = dict[int, Mapping[str, Any]]  # by seed
+
+
+def _cells(rows: Sequence[Row], term: _Term) -> _Cells:
+    found: _Cells = {r.seed: r.numbers[term.measure] for r in rows if r.arm == term.arm and r.dataset == term.dataset and term.measure in r.numbers}
     if not found:
-        raise ValueError(f"no {measure} of {arm} on {dataset}")
-    shares = [cell["accuracy"] for cell in found]
-    centre = mean(shares)
-    return centre, centre * (1 - centre) / found[0]["n"] + (variance(shares) / len(shares) if len(shares) > 1 else 0.0)
+        raise ValueError(f"no {term.measure} of {term.arm} on {term.dataset}")
+    return found
+
+
+def _centre(cells: _Cells) -> float:
+    return mean(cell["accuracy"] for cell in cells.values())
+
+
+def _over_images(weights: Sequence[float], cells: Sequence[_Cells]) -> float:
+    """Variance of the sum because there are n images: of its value on an image where every share tells its images, else of independent samples."""
+    known = [_hits(found) for found in cells]
+    if len({None if hit_N is None else len(hit_N) for hit_N in known}) == 1 and known[0] is not None:
+        value_N = np.dot(weights, np.stack(known))  # type: ignore[arg-type] # one length: none is None
+        return float(np.var(value_N, ddof=1) / len(value_N))
+    centres = [(_centre(found), next(iter(found.values()))["n"]) for found in cells]
+    return sum(weight**2 * p * (1 - p) / n for weight, (p, n) in zip(weights, centres, strict=True))
+
+
+def _hits(cells: _Cells) -> np.ndarray | None:
+    """Mean over seeds of 0 or 1 for each image (N,), or None where a share does not tell, or seeds saw other numbers of images."""
+    found = [hit_N for cell in cells.values() if (hit_N := hits_of(cell)) is not None]
+    return np.mean(found, axis=0) if len(found) == len(cells) and len({len(hit_N) for hit_N in found}) == 1 else None
+
+
+def _over_seeds(terms: Sequence[_Term], cells: Sequence[_Cells]) -> float:
+    """Variance of the sum because there are few seeds: of its value at a seed where all arms with several have the same."""
+    several = [(term.weight, found) for term, found in zip(terms, cells, strict=True) if len(found) > 1]
+    if len({tuple(sorted(found)) for _, found in several}) == 1:
+        seeds = several[0][1]
+        return variance(sum(weight * found[seed]["accuracy"] for weight, found in several) for seed in seeds) / len(seeds)
+    return sum(weight**2 * variance(cell["accuracy"] for cell in found.values()) / len(found) for weight, found in several)
 
 
 @dataclass(frozen=True)
@@ -92,7 +146,8 @@ def judge(claim: str, effects: Sequence[Effect], note: str = "") -> Verdict:
 
 
 def above_curve(rows: Sequence[Row], arm: str, curve: Sequence[str], x: str, y: str, dataset: str, y_dataset: str = "") -> Difference | None:
-    """How far an arm's y lies above a curve of other arms at the arm's own x, between the curve's two nearest points.
+    """How far an arm's y lies above a curve of other arms at the arm's own x, between the curve's two nearest points; its interval holds the error of
+    both axes, to first order.
 
     Beyond the curve's largest x the arm is compared with the curve's end: it has more of x, and this much more of y. None short of the smallest x.
 
@@ -104,14 +159,19 @@ def above_curve(rows: Sequence[Row], arm: str, curve: Sequence[str], x: str, y: 
         dataset: where both are measured, but for `y_dataset`, where y is.
     """
     where = y_dataset or dataset
-    at = _spread(rows, arm, x, dataset)[0]
-    ends = [(_spread(rows, name, x, dataset)[0], _spread(rows, name, y, where)) for name in curve]
-    for (x0, (y0, v0)), (x1, (y1, v1)) in pairwise(ends):
-        if min(x0, x1) <= at <= max(x0, x1) and x0 != x1:
-            part = (at - x0) / (x1 - x0)
-            own, own_variance = _spread(rows, arm, y, where)
-            middle = 100 * (own - (y0 + part * (y1 - y0)))
-            half = 100 * 1.96 * math.sqrt(own_variance + (1 - part) ** 2 * v0 + part**2 * v1)
-            return Difference(middle, middle - half, middle + half)
-    farthest = max(curve, key=lambda name: _spread(rows, name, x, dataset)[0])
-    return difference(rows, arm, farthest, y, where) if at > _spread(rows, farthest, x, dataset)[0] else None
+
+    def at(name: str, measure: str, on: str) -> float:
+        return _centre(_cells(rows, _Term(1, name, measure, on)))
+
+    own = at(arm, x, dataset)
+    for one, other in pairwise(curve):
+        x0, x1 = at(one, x, dataset), at(other, x, dataset)
+        if min(x0, x1) <= own <= max(x0, x1) and x0 != x1:
+            part = (own - x0) / (x1 - x0)
+            weights = {arm: 1.0, one: part - 1, other: -part}
+            slope = (at(other, y, where) - at(one, y, where)) / (x1 - x0)
+            heights = [_Term(weight, name, y, where) for name, weight in weights.items()]
+            shifts = [_Term(-slope * weight, name, x, dataset) for name, weight in weights.items()]  # adds up to 0: the curve is read at the arm's x
+            return _sum(rows, [*heights, *shifts])
+    farthest = max(curve, key=lambda name: at(name, x, dataset))
+    return difference(rows, arm, farthest, y, where) if own > at(farthest, x, dataset) else None

@@ -13,7 +13,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.places import expanded, portable
 from seaanchor.runs import RunFolder
 
-FORMATS = (1, 2)
+FORMATS = (1, 2, 3)
 EXPORTS = {"export": "", "export-averaged": " (averaged)"}
 NAMED = 5  # files of each kind in a warning
 
