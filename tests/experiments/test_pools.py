@@ -4,7 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
+from seaanchor.config import RunConfig, from_dict
 from seaanchor.experiments.ablations import tecoa_arms
 from seaanchor.experiments.anchoring import dual_arms, noise_anchors
 from seaanchor.experiments.beyond import joint_arms
@@ -38,3 +40,15 @@ def test_settings_name_a_run_of_words():
     assert folder == word_folder(replace(dpo, output=Path("elsewhere")), 0, replace(BENCH, output=Path("runs/reproduce/other")))
     others = [word_folder(ipo, 0, BENCH), word_folder(dpo, 1, BENCH), word_folder(replace(dpo, lr=1e-5), 0, BENCH), word_folder(maps()["DPO + KL"], 0, BENCH)]
     assert len({folder, *others}) == 5
+
+
+def test_a_published_recipe_is_the_run_it_names():
+    """Everything that a run's settings decide is in the file beside its numbers, and nothing of this machine."""
+    bench = Bench(Path("runs/reproduce/any"))
+    arms = dict(enumerate([*robust_arms(), *towers().values(), *maps().values(), *joint_arms()[0].values()]))
+    for name, config in arms.items():
+        bench.keep(str(name), config)
+    published = yaml.safe_load(yaml.safe_dump(bench.recipes))
+    assert all(check(from_dict(RunConfig, published[str(name)])) == check(config) for name, config in arms.items())
+    bench.keep("second", arms[0], model="the export of: first")
+    assert bench.recipes["second"]["model"] == "the export of: first" and str(Path.cwd()) not in str(bench.recipes)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from seaanchor.config import RunConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.intervals import proportion
 from seaanchor.experiments.engine import Row
@@ -128,6 +129,12 @@ def test_a_section_is_written_with_its_verdicts_and_collected(tmp_path: Path):
     assert text.count("**It works: holds.** yes +2.0 (+1.0 to +3.0)") == 1 and text.count("| it works | holds |") == 1
     assert "[A first thing](#a-first-thing)" in text
     assert text.index("| it works") < text.index("Tail.") < text.index("## A first thing")
+    assert "recipes.yaml" not in text, "no run was asked for"
+    bench = Bench(tmp_path / "one")
+    bench.keep("an arm", RunConfig(lr=1e-3))
+    write_section(experiment, experiment.run(bench), bench, docs)
+    assert "Recipes of all runs: [one.yaml](tables/one.yaml)." in docs.read_text()
+    assert (tmp_path / "tables" / "one.yaml").read_text() == "an arm:\n  lr: 0.001\n"
     assert json.loads((tmp_path / "tables" / "verdicts.json").read_text())["one"][0]["outcome"] == "holds"
     docs.write_text("<!-- begin one -->")
     with pytest.raises(SeaAnchorError, match="without"):

@@ -78,6 +78,21 @@ def _short(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value).replace("/", "|")
 
 
+def recipe_of(config: RunConfig) -> dict[str, Any]:
+    """The settings that are not the default: a recipe as `seaanchor train` takes it.
+
+    >>> recipe_of(RunConfig(lr=1e-3))
+    {'lr': 0.001}
+    """
+    return _changed(to_dict(config), to_dict(RunConfig()))
+
+
+def _changed(settings: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _changed(value, default[key]) if isinstance(value, dict) else value for key, value in settings.items() if value != default[key]
+    }  # fmt: skip
+
+
 def run_arm(arm: Arm, root: Path) -> Path:
     """Train an arm, or go on with it, or see that it is done; returns its run folder.
 

@@ -113,6 +113,10 @@ def run_joint(bench: Bench) -> Section:
     """One model robust to words and to noise: joint training, one after the other, and each alone; against each threat and against both at once."""
     first, then = joint_arms()
     look = [BOTH, _elsewhere(bench)]
+    for name, config in first.items():
+        bench.keep(name, config)
+    for name, (before, config) in then.items():
+        bench.keep(name, config, model=f"the export of: {before}")
     rows = run_arms([Arm(name, config) for name, config in first.items()], bench.seeds, look, bench.output)
     for seed in bench.seeds:
         for name, (before, config) in then.items():

@@ -2,11 +2,16 @@
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from seaanchor.checkpoint import write_atomic
+from seaanchor.config import RunConfig
 from seaanchor.errors import SeaAnchorError
+from seaanchor.experiments.arms import recipe_of
 from seaanchor.experiments.verdicts import Verdict
 
 SEEDS = (0, 1, 2)
@@ -21,11 +26,17 @@ class Bench:
         output: its folder: runs, evaluations, numbers.csv, tables, figures.
         seeds: of every run.
         extra: further labelled data sets by name, such as `cifar10`, for what took no part in training; `train` names other training photos.
+        recipes: of the runs it has asked for so far, by their names in tables.
     """
 
     output: Path
     seeds: tuple[int, ...] = SEEDS
     extra: tuple[tuple[str, str], ...] = ()
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
+
+    def keep(self, name: str, config: RunConfig, **described: Any) -> None:
+        """Note the recipe of a run, to be published with what came of it; `described` says in words what would name a folder of this machine."""
+        self.recipes[name] = recipe_of(config) | described
 
     def source(self, name: str, default: str) -> str:
         """The data set of that name, where one is given."""
@@ -70,8 +81,11 @@ def write_section(experiment: Experiment, section: Section, bench: Bench, docs: 
     asked = "" if bench.seeds == SEEDS else f" --seeds {','.join(map(str, bench.seeds))}"
     command = f"```bash\nseaanchor reproduce {experiment.name}{asked}{options}\n```"
     found = "".join(f"{verdict.line()}\n\n" for verdict in section.verdicts)
-    body = f"## {experiment.title}\n\n{experiment.claim}\n\n{command}\n\n{found}{section.text.strip()}\n"
+    listed = "\nRecipes of all runs: [recipes.yaml](recipes.yaml).\n" if bench.recipes else ""
+    body = f"## {experiment.title}\n\n{experiment.claim}\n\n{command}\n\n{found}{section.text.strip()}\n{listed}"
     write_atomic(bench.output / "section.md", body)
+    recipes = yaml.safe_dump(bench.recipes, sort_keys=False, allow_unicode=True)
+    write_atomic(bench.output / "recipes.yaml", recipes)
     if docs is None:
         return bench.output / "section.md"
     figures = docs.parent / "figures"
@@ -81,6 +95,9 @@ def write_section(experiment: Experiment, section: Section, bench: Bench, docs: 
         write_atomic(figures / f"{experiment.name}-{figure}", (bench.output / figure).read_text())
     for table in bench.output.glob("table*.csv"):
         write_atomic(docs.parent / "tables" / f"{experiment.name}{table.name.removeprefix('table')}", table.read_text())
+    if bench.recipes:
+        write_atomic(docs.parent / "tables" / f"{experiment.name}.yaml", recipes)
+        body = body.replace("[recipes.yaml](recipes.yaml)", f"[{experiment.name}.yaml](tables/{experiment.name}.yaml)")
     put_between(docs, experiment.name, body)
     known = verdicts_of(docs) | {experiment.name: [verdict.__dict__ for verdict in section.verdicts]}
     write_atomic(docs.parent / "tables" / "verdicts.json", json.dumps(known, indent=1, ensure_ascii=False) + "\n")

@@ -17,6 +17,7 @@ from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
 from seaanchor.experiments.verdicts import Difference, Effect, judge
+from seaanchor.experiments.words import PASSES, short
 from seaanchor.objectives.preference import preference_margin
 from seaanchor.parts import Batch, Embeddings, Targets
 from seaanchor.prepare import Setup, batch_stream, make_targets, prepare, start_accelerator
@@ -24,7 +25,7 @@ from seaanchor.recipes import dpo_tiny, ipo_tiny, kto_tiny
 from seaanchor.step import set_learning_rate, train_step
 from seaanchor.train import make_moving
 
-PASSES, EVERY, PROBED = 4, 4, 200
+EVERY, PROBED = 4, 200
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,11 @@ def run_gradients(bench: Bench) -> Section:
     """Per-image gradients of the three preference losses over training."""
     curves: dict[str, list[list[Weights]]] = {}
     for name, recipe in (("DPO", dpo_tiny()), ("IPO", ipo_tiny()), ("KTO", kto_tiny())):
+        config = short(recipe)
+        bench.keep(name, config)
         for seed in bench.seeds:
             print(f"{name}, seed {seed}", flush=True)
-            curves.setdefault(name, []).append(watch(replace(recipe, epochs=PASSES, average="none", seed=seed, device="cpu")))
+            curves.setdefault(name, []).append(watch(replace(config, seed=seed)))
     reads = {
         "median gradient, of the start's": lambda run, w: (w.gradient_B.median() / run[0].gradient_B.median()).item(),
         "spent on images whose word wins, %": lambda run, w: 100 * w.spent_on_fooled,

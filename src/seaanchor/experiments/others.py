@@ -98,6 +98,8 @@ def run_timm(bench: Bench) -> Section:
     arms = {name: replace(config, model=base, image_size=32) for name, config in (
         (FARE, fare_arm(bench)), (LORE, lore_arm(bench, rho=RHO)), (f"penalty w={WEIGHT:g}", penalty_arm(bench, WEIGHT))
     )}  # fmt: skip
+    for name, config in arms.items():
+        bench.keep(name, config, model=f"timm, from the image tower of {SIBLING}")
     weight_CD, bias_C = _linear_head(load_model(base, None, 32))
     rows = [_headed("untouched", -1, load_model(base, None, 32), weight_CD, bias_C)]
     for seed in bench.seeds:
@@ -158,6 +160,7 @@ def run_slider_lore(bench: Bench) -> Section:
     for base in ("seaanchor-tiny", "seaanchor-tiny-lore"):
         seen = see_words(load_model(base), images, plan)
         config: RunConfig = replace(dpo_linear_tiny(), model=base, device="cpu")
+        bench.keep(f"map on {base}", config)
         for seed in bench.seeds:
             run = word_run(config, seed, bench)
             curves.setdefault(base, []).append(sweep_typographic(seen, decompose(_map_of(run)), TS))

@@ -87,6 +87,7 @@ def pooled(arms: Mapping[str, RunConfig], bench: Bench, looks: Sequence[Look]) -
     for seed in bench.seeds:
         for name, config in arms.items():
             print(f"{name}, seed {seed}", flush=True)
+            bench.keep(name, config)
             followed = watched(config) if name in (FARE, FARE_ONCE, LORE) else config  # whichever experiment trains them: one shows them over the batches
             run = run_arm(Arm(name, replace(followed, seed=seed)), shared / f"seed-{seed}")
             rows += measure(Arm(name, config), seed, run / "export", looks, shared)

@@ -1,9 +1,10 @@
 """Experiments on preference optimization (arXiv 2411.08923): drawn words, retention, ablations."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from seaanchor.checkpoint import write_atomic
+from seaanchor.config import RunConfig
 from seaanchor.evaluation.run import Protocol
 from seaanchor.experiments.arms import Arm, grid
 from seaanchor.experiments.engine import Look, Row, measure, save_rows
@@ -88,6 +89,7 @@ def run_retention(bench: Bench) -> Section:
     for name, config in towers().items():
         for seed in bench.seeds:
             print(f"{name}, seed {seed}", flush=True)
+            bench.keep(name, config)
             tuned = word_run(config, seed, bench) / "export"
             for alpha in ALPHAS:
                 mixed = bench.output / "mixed" / f"seed-{seed}" / f"{name} alpha={alpha:g}"
@@ -170,15 +172,37 @@ def crossing(x: Sequence[float], y: Sequence[float], level: float) -> float:
     return y[max(range(len(x)), key=lambda i: x[i])]
 
 
-BETAS, WEIGHTS = (0.01, 0.05, 0.1, 0.3, 1.0, 2.0), (0.1, 0.3, 1.0, 3.0, 10.0)
+BETAS, WEIGHTS, DRAWINGS, PHOTO_COUNTS = (0.01, 0.05, 0.1, 0.3, 1.0, 2.0), (0.1, 0.3, 1.0, 3.0, 10.0), (1, 3, 10), (100, 200, 400, 800)
+UPDATES = 52  # whatever the number of photos
 
 
-def _ablation(setting: str, values: Sequence[float], label: str, log: bool):
-    """An experiment that varies one setting of `dpo-tiny`."""
+@dataclass(frozen=True)
+class _Contrast:
+    """A value of the setting less another one, of a share on a data set, and the sign that the claim asks of it."""
 
-    def run(bench: Bench) -> Section:
+    name: str
+    one: float
+    other: float
+    measure: str = "typographic.attacked"
+    dataset: str = PHOTOS
+    wanted: int = 1
+
+
+@dataclass(frozen=True)
+class _Ablation:
+    """An experiment that varies one setting of `dpo-tiny`; `run` is what an `Experiment` takes."""
+
+    setting: str
+    values: Sequence[float]
+    label: str
+    claim: str
+    contrasts: Sequence[_Contrast]
+    log: bool = True
+    base: RunConfig = field(default_factory=lambda: short(dpo_tiny()))
+
+    def run(self, bench: Bench) -> Section:
         look = Look((PHOTOS, "emoji/test"), DRAWN.protocol)
-        arms = grid(short(dpo_tiny()), {setting: values})
+        arms = grid(self.base, {self.setting: self.values})
         rows = word_rows({arm.name: arm.config for arm in arms}, bench, [look])
         columns = (*(replace(c, read=_on(PHOTOS, c)) for c in COLUMNS), share("emoji %", "clean", "emoji"))
         text, table = _table([*untouched(rows), *rows], columns, bench)
@@ -186,17 +210,35 @@ def _ablation(setting: str, values: Sequence[float], label: str, log: bool):
             "O, clean %": "clean photos", "T, word drawn %": "wrong word drawn", "drawn word wins %": "drawn word wins",
             "unreadable cover %": "unreadable cover", "reading %": "reading a word", "emoji %": "emoji, took no part",
         }  # fmt: skip
-        x = [float(arm.settings[setting]) for arm in arms]
+        x = [float(arm.settings[self.setting]) for arm in arms]
         series = []
         for measure_, name in titles.items():
             middle, low, high = ([100 * getattr(table[arm.name][measure_], end) for arm in arms] for end in ("mean", "low", "high"))
             series.append(Series(name, x, middle, low, high))
-        panels([(f"DPO against drawn words: {label}", label, "accuracy or rate, %", series)], bench.output / "figure.svg", log=log)
+        panels([(f"DPO against drawn words: {self.label}", self.label, "accuracy or rate, %", series)], bench.output / "figure.svg", log=self.log)
         seeds = ", ".join(map(str, bench.seeds))
-        note = f"`dpo-tiny` with {PASSES} passes and other values of `{setting}`, seeds {seeds}; columns as in the table of all objectives.\n\n"
-        return Section(note + text + f"\n![measures against {label}](figure.svg)\n", ("figure.svg",))
+        note = f"`dpo-tiny` with {UPDATES} updates and other values of `{self.setting}`, seeds {seeds}; columns as in the table of all objectives.\n\n"
+        return Section(note + text + f"\n![measures against {self.label}](figure.svg)\n", ("figure.svg",), (self._judge(rows),))
 
-    return run
+    def _judge(self, rows: Sequence[Row]) -> Verdict:
+        name = dict(zip(self.values, (arm.name for arm in grid(self.base, {self.setting: self.values})), strict=True))
+        return judge(self.claim, [Effect(c.name, difference(rows, name[c.one], name[c.other], c.measure, c.dataset), c.wanted) for c in self.contrasts])
+
+
+BETA = _Ablation("objective.beta", BETAS, "β", "a larger β takes drawn words less of their power and keeps more", (
+    _Contrast("T, β = 0.1 less β = 1", 0.1, 1.0), _Contrast("reading, β = 1 less β = 0.1", 1.0, 0.1, "reading.reading"),
+    _Contrast("emoji, β = 1 less β = 0.1", 1.0, 0.1, "clean", "emoji/test"),
+))  # fmt: skip
+LAMBDA = _Ablation("anchor.weight", WEIGHTS, "λ", "a larger λ takes drawn words less of their power and keeps more", (
+    _Contrast("T, λ = 0.1 less λ = 10", 0.1, 10.0), _Contrast("reading, λ = 10 less λ = 0.1", 10.0, 0.1, "reading.reading"),
+    _Contrast("emoji, λ = 10 less λ = 0.1", 10.0, 0.1, "clean", "emoji/test"),
+))  # fmt: skip
+VARIANTS = _Ablation("perturbation.variants", DRAWINGS, "drawings of each photo", "more drawings of each photo help against drawn words", (
+    _Contrast("T, 3 less 1", 3, 1), _Contrast("T, 10 less 1", 10, 1),
+), log=False)  # fmt: skip
+DATA = _Ablation("train_samples", PHOTO_COUNTS, "training photos", "few photos are enough at an equal number of updates", tuple(
+    _Contrast(f"T, {count} photos less 800", count, 800, wanted=0) for count in PHOTO_COUNTS[:-1]
+), log=False, base=replace(short(dpo_tiny()), epochs=100, max_steps=UPDATES))  # fmt: skip
 
 
 def _on(dataset: str, column: Column):
@@ -211,13 +253,8 @@ EXPERIMENTS = (
         run_typographic,
     ),
     Experiment("retention", "What is retained", f"{PAPER}: preference optimization retains more of a model than cross-entropy does.", 20, run_retention),
-    Experiment("po-beta", "The sharpness β", f"{PAPER} sweeps β from 0.01 to 2.", 25, _ablation("objective.beta", BETAS, "β", True)),
-    Experiment("po-lambda", "The weight λ of the KL", f"{PAPER} sweeps λ from 0.01 to 2.", 10, _ablation("anchor.weight", WEIGHTS, "λ", True)),
-    Experiment(
-        "po-variants", "Drawings of each image", f"{PAPER}: more typographic variants of each image help.", 10,
-        _ablation("perturbation.variants", (1, 3, 10), "drawings of each photo", False),
-    ),
-    Experiment(
-        "po-data", "Data size", f"{PAPER}: few images are enough.", 4, _ablation("train_samples", (100, 200, 400, 800), "training photos", False)
-    ),
+    Experiment("po-beta", "The sharpness β", f"{PAPER} sweeps β from 0.01 to 2.", 25, BETA.run),
+    Experiment("po-lambda", "The weight λ of the KL", f"{PAPER} sweeps λ from 0.01 to 2.", 10, LAMBDA.run),
+    Experiment("po-variants", "Drawings of each image", f"{PAPER}: more typographic variants of each image help.", 10, VARIANTS.run),
+    Experiment("po-data", "Data size", f"{PAPER}: few images are enough.", 10, DATA.run),
 )  # fmt: skip

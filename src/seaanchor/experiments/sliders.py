@@ -32,6 +32,7 @@ Curves = list[list[dict[str, Any]]]
 def _curves(config: RunConfig, bench: Bench, sweep) -> tuple[Curves, list[tuple[float, float]]]:
     """The curve of every seed, and the range of the map's singular values."""
     curves, ranges = [], []
+    bench.keep("map", config)
     for seed in bench.seeds:
         run = word_run(config, seed, bench)
         spectrum = decompose(read_map(run))

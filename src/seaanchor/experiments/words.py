@@ -8,12 +8,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from seaanchor.config import AnchorConfig, RunConfig, to_dict
+from seaanchor.config import AnchorConfig, RunConfig
 from seaanchor.evaluation.run import Protocol
 from seaanchor.evaluation.typographic import TypographicPlan
-from seaanchor.experiments.arms import Arm, drop_checkpoints, run_arm
+from seaanchor.experiments.arms import Arm, drop_checkpoints, recipe_of, run_arm
 from seaanchor.experiments.engine import Look, Row, measure, write_numbers
 from seaanchor.experiments.experiment import Bench
 from seaanchor.recipes import dpo_linear_tiny, dpo_lore_tiny, dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
@@ -50,15 +49,9 @@ def maps() -> dict[str, RunConfig]:
 
 def word_folder(config: RunConfig, seed: int, bench: Bench) -> Path:
     """Where the run of these settings lies, whichever experiment asks for it: its name is a digest of those that are not the default."""
-    settings = _changed(to_dict(replace(config, seed=seed, output=RunConfig().output, resume=RunConfig().resume)), to_dict(RunConfig()))
+    settings = recipe_of(replace(config, seed=seed, output=RunConfig().output, resume=RunConfig().resume))
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
     return bench.output.parent / "words" / f"seed-{seed}" / f"{config.objective.kind}-{config.anchor.kind}-{config.adapter.kind}-{digest}"
-
-
-def _changed(settings: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _changed(value, default[key]) if isinstance(value, dict) else value for key, value in settings.items() if value != default[key]
-    }  # fmt: skip
 
 
 def word_run(config: RunConfig, seed: int, bench: Bench) -> Path:
@@ -75,6 +68,7 @@ def word_rows(arms: Mapping[str, RunConfig], bench: Bench, looks: Sequence[Look]
     for seed in bench.seeds:
         for name, config in arms.items():
             print(f"{name}, seed {seed}", flush=True)
+            bench.keep(name, config)
             export = word_run(config, seed, bench) / "export"
             rows += measure(Arm(name, config), seed, export, looks, bench.output.parent / "words")
             write_numbers(rows, bench.output / "numbers.csv")
