@@ -110,7 +110,7 @@ def test_an_effect_is_shown_where_its_interval_says_so(low, high, wanted, shown)
 def test_verdicts():
     yes, no = Effect("yes", Difference(2, 1, 3)), Effect("no", Difference(0, -1, 1))
     assert [judge("c", e).outcome for e in ([yes, yes], [yes, no], [no, no])] == ["holds", "holds partly", "does not hold at this scale"]
-    assert judge("t = 1 turns", [yes]).line().startswith("**t = 1 turns: holds.**") and judge("one", [yes]).line().startswith("**One: holds.**")
+    assert judge("t = 1 turns", [yes]).line().startswith("**t = 1 turns: holds.**") and judge("a b", [yes]).line().startswith("**A b: holds.**")
     assert judge("c", []).outcome == "open", "no effect shows nothing"
     assert judge("c", [yes]).effect == "yes +2.0 (+1.0 to +3.0)"
 

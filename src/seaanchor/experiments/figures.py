@@ -1,5 +1,6 @@
 """Figures of many runs, as SVG: fronts of two measures, and measures against a setting."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ STYLE = {
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
     "svg.fonttype": "path", "svg.hashsalt": "seaanchor",
 }  # fmt: skip
-SHAPES = "osD^vP*Xp"
+SHAPES, ACROSS = "osD^vP*Xp", 3  # markers; panels a row
 PALETTE = ("#0f6e84", "#d97706", "#7c3aed", "#b91c1c", "#15803d", "#4b5563", "#be185d", "#1d4ed8", "#a16207", "#0e7490")
 
 
@@ -38,7 +39,7 @@ def plot(series: Sequence[Series], path: Path, *, title: str, x: str, y: str, lo
 def panels(
     many: Sequence[tuple[str, str, str, Sequence[Series]]], path: Path, *, log: bool = False, marks: Sequence[tuple[float, str]] = ()
 ) -> Path:
-    """Panels side by side, each (title, x label, y label, series); one legend to the right.
+    """Panels side by side, three a row, each (title, x label, y label, series); one legend to the right.
 
     Args:
         many: the panels.
@@ -58,8 +59,11 @@ def panels(
     colours = {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(dict.fromkeys(s.label for *_, series in many for s in series))}
     kinds = list(dict.fromkeys(kind for *_, series in many for s in series for kind in s.kinds or ()))
     with plt.rc_context(STYLE):
-        figure, all_axes = plt.subplots(1, len(many), figsize=(1.6 + 4.6 * len(many), 3.9), layout="constrained", squeeze=False)
-        for axes, (title, x, y, series) in zip(all_axes[0], many, strict=True):
+        rows, columns = math.ceil(len(many) / ACROSS), min(len(many), ACROSS)
+        figure, grid = plt.subplots(rows, columns, figsize=(1.6 + 4.6 * columns, 3.9 * rows), layout="constrained", squeeze=False)
+        for unused in grid.flat[len(many) :]:
+            unused.set_axis_off()
+        for axes, (title, x, y, series) in zip(grid.flat, many, strict=False):
             for one in series:
                 _draw(axes, one, colours[one.label], kinds)
             for at, name in marks:
@@ -69,8 +73,8 @@ def panels(
             if log:
                 axes.set_xscale("log")
         for at, kind in enumerate(kinds):
-            all_axes[0][0].plot([], [], "", linestyle="none", color="#6b7280", marker=SHAPES[at % len(SHAPES)], label=kind)
-        handles = {handle.get_label(): handle for axes in all_axes[0] for handle in axes.get_legend_handles_labels()[0]}
+            grid.flat[0].plot([], [], "", linestyle="none", color="#6b7280", marker=SHAPES[at % len(SHAPES)], label=kind)
+        handles = {handle.get_label(): handle for axes in grid.flat for handle in axes.get_legend_handles_labels()[0]}
         figure.legend(list(handles.values()), list(handles), loc="outside right center", frameon=False)
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)

@@ -115,7 +115,7 @@ class Verdict:
 
     def line(self) -> str:
         """As a sentence of a section."""
-        symbol = self.claim[1:2] == " "  # t is a number here and T another
+        symbol = self.claim.startswith("t ")  # a number here, and T another
         return f"**{self.claim if symbol else self.claim[0].upper() + self.claim[1:]}: {self.outcome}.** {self.effect}"
 
 
