@@ -112,7 +112,7 @@ def reproduce(
 
     if name is None:
         for experiment in EXPERIMENTS.values():
-            print(f"{experiment.name:<14} {experiment.minutes:>3} min  {experiment.title}")
+            print(f"{experiment.name:<16} {experiment.minutes:>3} min  {experiment.title}")
         return
     from seaanchor.experiments.experiment import Bench
 

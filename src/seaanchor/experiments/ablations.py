@@ -4,7 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import mean
 
-from seaanchor.config import RunConfig
+import torch
+from torch import Tensor
+
+from seaanchor.anchors.duals import Dual
+from seaanchor.config import RunConfig, from_dict, read_yaml
+from seaanchor.data.folder import SkipLog
 from seaanchor.experiments.engine import Row
 from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
@@ -23,22 +28,26 @@ from seaanchor.experiments.pool import (
     lore_arm,
     pooled,
     robust_look,
+    run_folder,
     tecoa_arm,
     trace,
 )  # fmt: skip
 from seaanchor.experiments.preference import untouched
 from seaanchor.experiments.tables import Column
 from seaanchor.experiments.verdicts import Effect, Verdict, difference, judge
+from seaanchor.prepare import batch_stream, prepare
 from seaanchor.recipes import fare
+from seaanchor.runs import RunFolder
 
 
 def run_constraint(bench: Bench) -> Section:
     """What the multipliers do over training, and how far images end from where they were; dual variables and margins compared."""
+    reference_ND = _references(bench)
     arms = {FARE: fare_arm(bench)} | {f"LORE ρ={rho:g}": lore_arm(bench, rho=rho) for rho in RHOS[1:]} | {
         f"{LORE}, linear dual": lore_arm(bench, rho=RHO, dual="linear"),
         f"{LORE}, scalar dual": lore_arm(bench, rho=RHO, dual="scalar"),
         f"{LORE}, λ fixed at 1": lore_arm(bench, rho=RHO, dual_lr=0.0),
-        f"{LORE}, fixed margin": lore_arm(bench, rho=RHO * _mean_margin(bench), margin="fixed"),
+        f"{LORE}, fixed margin": lore_arm(bench, rho=RHO * _mean_margin(reference_ND), margin="fixed"),
     }  # fmt: skip
     rows = pooled(arms, bench, [robust_look(), elsewhere_look(bench)])
     within = [Column(f"drift p{p} ", on_photos(f"drift.distance.p{p}"), 3, 1.0) for p in (50, 90)]
@@ -46,7 +55,8 @@ def run_constraint(bench: Bench) -> Section:
         ("above ρ at the end %", "violation_rate", 0.2, 100.0), ("above ρ, all batches %", "violation_rate", 1.0, 100.0),
         ("λ at the end", "multiplier", 0.2, 1.0),
     )]  # fmt: skip
-    text, _ = table_of([*untouched(rows), *rows], (*columns_of(bench), *within, *trained), bench)
+    spread = [Column(f"λ p{p}", _multiplier(bench, reference_ND, p / 100), 2, 1.0) for p in (10, 50, 90)]
+    text, _ = table_of([*untouched(rows), *rows], (*columns_of(bench), *within, *trained, *spread), bench)
     shown = [FARE, *(f"LORE ρ={rho:g}" for rho in RHOS[1:])]
     kinds = [LORE, f"{LORE}, linear dual", f"{LORE}, scalar dual", f"{LORE}, λ fixed at 1"]
     figure = [
@@ -57,7 +67,8 @@ def run_constraint(bench: Bench) -> Section:
     ]
     panels(figure, bench.output / "figure.svg")
     return Section(
-        note(bench, "*Above ρ*: share of training images, at the end = mean of the last fifth of the log; FARE is counted against ρ = 0.1. ")
+        note(bench, "*Above ρ*: share of training images, at the end = mean of the last fifth of the log; FARE is counted against ρ = 0.1; "
+             "*λ p10* to *p90*: percentiles of the last dual over the training photos. ")
         + text + "\n![distances, violations and multipliers over training](figure.svg)\n", ("figure.svg",), _constraint_verdicts(rows, bench),
     )  # fmt: skip
 
@@ -81,14 +92,33 @@ def _constraint_verdicts(rows: Sequence[Row], bench: Bench) -> tuple[Verdict, ..
     )
 
 
-def _mean_margin(bench: Bench) -> float:
-    """Mean ‖φ_0(x)‖² of the training photos: the fixed margin that allows as much as the adaptive one on average."""
-    from seaanchor.data.folder import SkipLog
-    from seaanchor.prepare import batch_stream, prepare
-
+def _references(bench: Bench) -> Tensor:
+    """Reference embeddings (N, D) of the training photos."""
     setup = prepare(replace(budget(fare(), bench), max_steps=None, epochs=1, batch_size=100))
-    squares = [setup.reference(batch.pixels_BCHW).square().sum(-1) for batch in batch_stream(setup, 0, 0, 1, SkipLog(setup.images))]
-    return round(sum(float(s.sum()) for s in squares) / sum(len(s) for s in squares), 1)
+    return torch.cat([setup.reference(batch.pixels_BCHW) for batch in batch_stream(setup, 0, 0, 1, SkipLog(setup.images))])
+
+
+def _mean_margin(reference_ND: Tensor) -> float:
+    """Mean ‖φ_0(x)‖²: the fixed margin that allows as much as the adaptive one on average."""
+    return round(reference_ND.square().sum(-1).mean().item(), 1)
+
+
+def _multiplier(bench: Bench, reference_ND: Tensor, part: float) -> Callable[[Row], float | None]:
+    """A quantile over the training photos of the multipliers that a run's dual ends with."""
+
+    @torch.no_grad()
+    def read(row: Row) -> float | None:
+        if row.seed < 0 or row.dataset != PHOTOS:
+            return None
+        run = RunFolder(run_folder(row.arm, row.seed, bench))
+        anchor, state = from_dict(RunConfig, read_yaml(run.config)).anchor, run.latest()
+        if anchor.kind != "lagrangian" or state is None:
+            return None
+        dual = Dual(anchor.dual, reference_ND.shape[1], hidden=anchor.dual_hidden, maximum=anchor.max_multiplier)
+        dual.load_state_dict(state["dual"])
+        return dual(reference_ND).quantile(part).item()
+
+    return read
 
 
 def _logged(bench: Bench, key: str, last: float) -> Callable[[Row], float | None]:

@@ -9,7 +9,7 @@ from seaanchor.experiments.arms import Arm
 from seaanchor.experiments.engine import Row, measure
 from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.lore import CLEAN, ROBUST, WEIGHT, WEIGHTS, columns_of, points, table_of
+from seaanchor.experiments.lore import CLEAN, RHOS, ROBUST, WEIGHT, WEIGHTS, columns_of, points, table_of
 from seaanchor.experiments.mixing import interpolate
 from seaanchor.experiments.pool import (
     EPSILON,
@@ -151,7 +151,7 @@ def dual_arms(bench: Bench) -> dict[str, dict[str, RunConfig]]:
     }
 
     def rhos(kind: str) -> tuple[float, ...]:
-        return (0.1, RHO) if kind in ("published", "capped") else (RHO,)
+        return RHOS if kind == "published" else (0.1, RHO) if kind == "capped" else (RHO,)
 
     return {
         kind: {f"LORE ρ={rho:g}" + ("" if kind == "capped" else f", {kind}"): lore_arm(bench, rho=rho, **more) for rho in rhos(kind)}
