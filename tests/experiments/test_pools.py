@@ -1,5 +1,6 @@
 """Runs that experiments share: legal settings, one run for the same settings, and the same budget for every method."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import yaml
 from seaanchor.config import RunConfig, from_dict
 from seaanchor.experiments.ablations import tecoa_arms
 from seaanchor.experiments.anchoring import dual_arms, noise_anchors
+from seaanchor.experiments.arms import one
 from seaanchor.experiments.beyond import joint_arms
 from seaanchor.experiments.experiment import Bench
 from seaanchor.experiments.lore import fronts
+from seaanchor.experiments.preference import BETA, DATA, LAMBDA, UPDATES, VARIANTS
 from seaanchor.experiments.words import maps, towers, word_folder
 from seaanchor.legality import check
 
@@ -52,3 +55,12 @@ def test_a_published_recipe_is_the_run_it_names():
     assert all(check(from_dict(RunConfig, published[str(name)])) == check(config) for name, config in arms.items())
     bench.keep("second", arms[0], model="the export of: first")
     assert bench.recipes["second"]["model"] == "the export of: first" and str(Path.cwd()) not in str(bench.recipes)
+
+
+@pytest.mark.parametrize("ablation", [BETA, LAMBDA, VARIANTS, DATA])
+def test_an_ablation_compares_values_it_has_at_equal_updates(ablation):
+    assert ablation.contrasts and {value for c in ablation.contrasts for value in (c.one, c.other)} <= set(ablation.values)
+    configs = [check(one(ablation.base, {ablation.setting: value}).config) for value in ablation.values]
+    photos = [config.train_samples or 800 for config in configs]
+    updates = [config.max_steps or math.ceil(n / config.batch_size) * config.epochs for config, n in zip(configs, photos, strict=True)]
+    assert set(updates) == {UPDATES}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from seaanchor.checkpoint import write_atomic
 from seaanchor.config import RunConfig
 from seaanchor.evaluation.run import Protocol
-from seaanchor.experiments.arms import Arm, grid
+from seaanchor.experiments.arms import Arm, one
 from seaanchor.experiments.engine import Look, Row, measure, save_rows
 from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
@@ -190,11 +190,12 @@ class _Contrast:
 
 @dataclass(frozen=True)
 class _Ablation:
-    """An experiment that varies one setting of `dpo-tiny`; `run` is what an `Experiment` takes."""
+    """An experiment that varies one setting of `dpo-tiny`; `run` is what an `Experiment` takes. `named` makes the name of an arm of its value."""
 
     setting: str
     values: Sequence[float]
     label: str
+    named: str
     claim: str
     contrasts: Sequence[_Contrast]
     log: bool = True
@@ -202,41 +203,41 @@ class _Ablation:
 
     def run(self, bench: Bench) -> Section:
         look = Look((PHOTOS, "emoji/test"), DRAWN.protocol)
-        arms = grid(self.base, {self.setting: self.values})
-        rows = word_rows({arm.name: arm.config for arm in arms}, bench, [look])
+        arms = {self.named.format(value): one(self.base, {self.setting: value}).config for value in self.values}
+        rows = word_rows(arms, bench, [look])
         columns = (*(replace(c, read=_on(PHOTOS, c)) for c in COLUMNS), share("emoji %", "clean", "emoji"))
         text, table = _table([*untouched(rows), *rows], columns, bench)
         titles = {
             "O, clean %": "clean photos", "T, word drawn %": "wrong word drawn", "drawn word wins %": "drawn word wins",
             "unreadable cover %": "unreadable cover", "reading %": "reading a word", "emoji %": "emoji, took no part",
         }  # fmt: skip
-        x = [float(arm.settings[self.setting]) for arm in arms]
         series = []
         for measure_, name in titles.items():
-            middle, low, high = ([100 * getattr(table[arm.name][measure_], end) for arm in arms] for end in ("mean", "low", "high"))
-            series.append(Series(name, x, middle, low, high))
+            middle, low, high = ([100 * getattr(table[arm][measure_], end) for arm in arms] for end in ("mean", "low", "high"))
+            series.append(Series(name, self.values, middle, low, high))
         panels([(f"DPO against drawn words: {self.label}", self.label, "accuracy or rate, %", series)], bench.output / "figure.svg", log=self.log)
         seeds = ", ".join(map(str, bench.seeds))
         note = f"`dpo-tiny` with {UPDATES} updates and other values of `{self.setting}`, seeds {seeds}; columns as in the table of all objectives.\n\n"
         return Section(note + text + f"\n![measures against {self.label}](figure.svg)\n", ("figure.svg",), (self._judge(rows),))
 
     def _judge(self, rows: Sequence[Row]) -> Verdict:
-        name = dict(zip(self.values, (arm.name for arm in grid(self.base, {self.setting: self.values})), strict=True))
-        return judge(self.claim, [Effect(c.name, difference(rows, name[c.one], name[c.other], c.measure, c.dataset), c.wanted) for c in self.contrasts])
+        return judge(self.claim, [
+            Effect(c.name, difference(rows, self.named.format(c.one), self.named.format(c.other), c.measure, c.dataset), c.wanted) for c in self.contrasts
+        ])  # fmt: skip
 
 
-BETA = _Ablation("objective.beta", BETAS, "β", "a larger β takes drawn words less of their power and keeps more", (
+BETA = _Ablation("objective.beta", BETAS, "β", "β = {:g}", "a larger β takes drawn words less of their power and keeps more", (
     _Contrast("T, β = 0.1 less β = 1", 0.1, 1.0), _Contrast("reading, β = 1 less β = 0.1", 1.0, 0.1, "reading.reading"),
     _Contrast("emoji, β = 1 less β = 0.1", 1.0, 0.1, "clean", "emoji/test"),
 ))  # fmt: skip
-LAMBDA = _Ablation("anchor.weight", WEIGHTS, "λ", "a larger λ takes drawn words less of their power and keeps more", (
+LAMBDA = _Ablation("anchor.weight", WEIGHTS, "λ", "λ = {:g}", "a larger λ takes drawn words less of their power and keeps more", (
     _Contrast("T, λ = 0.1 less λ = 10", 0.1, 10.0), _Contrast("reading, λ = 10 less λ = 0.1", 10.0, 0.1, "reading.reading"),
     _Contrast("emoji, λ = 10 less λ = 0.1", 10.0, 0.1, "clean", "emoji/test"),
 ))  # fmt: skip
-VARIANTS = _Ablation("perturbation.variants", DRAWINGS, "drawings of each photo", "more drawings of each photo help against drawn words", (
+VARIANTS = _Ablation("perturbation.variants", DRAWINGS, "drawings of each photo", "{:g} drawings", "more drawings of each photo help against drawn words", (
     _Contrast("T, 3 less 1", 3, 1), _Contrast("T, 10 less 1", 10, 1),
 ), log=False)  # fmt: skip
-DATA = _Ablation("train_samples", PHOTO_COUNTS, "training photos", "few photos are enough at an equal number of updates", tuple(
+DATA = _Ablation("train_samples", PHOTO_COUNTS, "training photos", "{:g} photos", "few photos are enough at an equal number of updates", tuple(
     _Contrast(f"T, {count} photos less 800", count, 800, wanted=0) for count in PHOTO_COUNTS[:-1]
 ), log=False, base=replace(short(dpo_tiny()), epochs=100, max_steps=UPDATES))  # fmt: skip
 
