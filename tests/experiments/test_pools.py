@@ -11,10 +11,10 @@ from seaanchor.config import RunConfig, from_dict
 from seaanchor.experiments.ablations import tecoa_arms
 from seaanchor.experiments.anchoring import dual_arms, noise_anchors
 from seaanchor.experiments.arms import one
-from seaanchor.experiments.beyond import joint_arms
 from seaanchor.experiments.experiment import Bench
 from seaanchor.experiments.lore import fronts
 from seaanchor.experiments.preference import BETA, DATA, LAMBDA, UPDATES, VARIANTS
+from seaanchor.experiments.threats import joint_arms
 from seaanchor.experiments.words import maps, towers, word_folder
 from seaanchor.legality import check
 

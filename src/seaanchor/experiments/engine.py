@@ -57,8 +57,8 @@ def run_arms(arms: Sequence[Arm], seeds: Sequence[int], looks: Sequence[Look], o
     return rows
 
 
-def measure(arm: Arm, seed: int, model: Path, looks: Sequence[Look], output: Path, name: str | None = None) -> list[Row]:
-    """The rows of one exported model."""
+def measure(arm: Arm, seed: int, model: str | Path, looks: Sequence[Look], output: Path, name: str | None = None) -> list[Row]:
+    """The rows of one model, by its folder or its name."""
     base = arm.config.model
     rows = []
     for look in looks:

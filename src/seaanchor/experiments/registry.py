@@ -4,11 +4,11 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.experiments import ablations, anchoring, beyond, gradients, headline, lore, others, preference, sliders
+from seaanchor.experiments import ablations, anchoring, beyond, gradients, headline, lore, others, preference, sliders, threats
 from seaanchor.experiments.experiment import Bench, Experiment, put_between, summary, write_section
 
 EXPERIMENTS: dict[str, Experiment] = {
-    e.name: e for group in (headline, preference, sliders, gradients, lore, ablations, others, beyond, anchoring) for e in group.EXPERIMENTS
+    e.name: e for group in (headline, preference, sliders, gradients, lore, ablations, others, beyond, threats, anchoring) for e in group.EXPERIMENTS
 }  # fmt: skip
 
 
