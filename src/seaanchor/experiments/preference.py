@@ -234,7 +234,7 @@ LAMBDA = _Ablation("anchor.weight", WEIGHTS, "λ", "λ = {:g}", "a larger λ tak
     _Contrast("T, λ = 0.1 less λ = 10", 0.1, 10.0), _Contrast("reading, λ = 10 less λ = 0.1", 10.0, 0.1, "reading.reading"),
     _Contrast("emoji, λ = 10 less λ = 0.1", 10.0, 0.1, "clean", "emoji/test"),
 ))  # fmt: skip
-VARIANTS = _Ablation("perturbation.variants", DRAWINGS, "drawings of each photo", "{:g} drawings", "more drawings of each photo help against drawn words", (
+VARIANTS = _Ablation("perturbation.variants", DRAWINGS, "drawings of each photo", "drawings: {:g}", "more drawings of each photo help against drawn words", (
     _Contrast("T, 3 less 1", 3, 1), _Contrast("T, 10 less 1", 10, 1),
 ), log=False)  # fmt: skip
 DATA = _Ablation("train_samples", PHOTO_COUNTS, "training photos", "{:g} photos", "few photos are enough at an equal number of updates", tuple(
