@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from seaanchor.config import RunConfig, from_dict
-from seaanchor.experiments.ablations import tecoa_arms
+from seaanchor.experiments.ablations import constraint_arms, tecoa_arms
 from seaanchor.experiments.anchoring import dual_arms, noise_anchors
 from seaanchor.experiments.arms import one
 from seaanchor.experiments.experiment import Bench
@@ -22,7 +22,7 @@ BENCH = Bench(Path("runs/reproduce/any"))
 
 
 def robust_arms():
-    families = [*fronts(BENCH).values(), tecoa_arms(BENCH), *noise_anchors(BENCH).values(), *dual_arms(BENCH).values()]
+    families = [*fronts(BENCH).values(), tecoa_arms(BENCH), constraint_arms(BENCH, 900.0), *noise_anchors(BENCH).values(), *dual_arms(BENCH).values()]
     return [config for family in families for config in family.values()]
 
 
