@@ -39,7 +39,7 @@ def plot(series: Sequence[Series], path: Path, *, title: str, x: str, y: str, lo
 def panels(
     many: Sequence[tuple[str, str, str, Sequence[Series]]], path: Path, *, log: bool = False, marks: Sequence[tuple[float, str]] = ()
 ) -> Path:
-    """Panels side by side, three a row, each (title, x label, y label, series); one legend to the right.
+    """Panels side by side, up to three a row, each (title, x label, y label, series); one legend to the right.
 
     Args:
         many: the panels.
@@ -59,7 +59,8 @@ def panels(
     colours = {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(dict.fromkeys(s.label for *_, series in many for s in series))}
     kinds = list(dict.fromkeys(kind for *_, series in many for s in series for kind in s.kinds or ()))
     with plt.rc_context(STYLE):
-        rows, columns = math.ceil(len(many) / ACROSS), min(len(many), ACROSS)
+        columns = 2 if len(many) == 4 else min(len(many), ACROSS)
+        rows = math.ceil(len(many) / columns)
         figure, grid = plt.subplots(rows, columns, figsize=(1.6 + 4.6 * columns, 3.9 * rows), layout="constrained", squeeze=False)
         for unused in grid.flat[len(many) :]:
             unused.set_axis_off()
