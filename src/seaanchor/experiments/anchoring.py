@@ -136,9 +136,11 @@ def run_moving(bench: Bench) -> Section:
         "*Weighted average*: Beta(0.7, 0.7) weights over the batches so far, which never forget the pre-trained weights; *exponential average*: decay "
         "0.99 a batch. The adversarial target stays the frozen reference. " + _said(bench)
     )
-    verdicts = tuple(judge(f"{kind} of the policy's weights as the anchor keeps more than the frozen reference", [
-        Effect(f"{name.split(' ')[0]}, {where}", difference(rows, f"{name}, {kind}", name, "clean", dataset))
-        for name in (f"penalty w={WEIGHT:g}", LORE) for where, dataset in (("clean photos", PHOTOS), ("emoji", "emoji/test"))
+    every = rows + _penalties(bench)
+    verdicts = tuple(judge(f"{kind} of the policy's weights as the anchor keeps more than a frozen reference at equal robust accuracy", [
+        Effect(f"{name.split(' ')[0]}, {label}", gap) for name in (f"penalty w={WEIGHT:g}", LORE)
+        for label, dataset in (("clean photos", PHOTOS), ("emoji", "emoji/test"))
+        if (gap := above_curve(every, f"{name}, {kind}", _FRONT, f"apgd-ce {EPSILON}/255", "clean", PHOTOS, dataset))
     ]) for kind in ("weighted average", "exponential average"))  # fmt: skip
     return Section(note + text + "\n![moving references](figure.svg)\n", ("figure.svg",), verdicts)
 
