@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test check bench clean
+.PHONY: quickstart test check bench reproduce clean
 
 quickstart: $(VENV)/core
 	$(BIN)/seaanchor quickstart
@@ -18,6 +18,9 @@ check: $(VENV)/test
 
 bench: $(VENV)/core
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(MISSING),--missing)
+
+reproduce: $(VENV)/core
+	$(BIN)/seaanchor reproduce $(NAME)
 
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)

@@ -89,7 +89,7 @@ def sweep(
 
 
 def reproduce(
-    name: str | None = None, /, *, output: Path = Path("runs/reproduce"), seeds: str = "0,1,2", extra: Annotated[list[str] | None, Many] = None,
+    name: str | None = None, /, *, output: Path = Path("runs/reproduce"), seeds: str | None = None, extra: Annotated[list[str] | None, Many] = None,
     docs: Path | None = None,
 ) -> None:  # fmt: skip
     """Run an experiment behind the published results, or what is missing of it; without a name, list them.
@@ -101,25 +101,27 @@ def reproduce(
     output
         Folder of all experiments, which share runs.
     seeds
-        Joined by commas.
+        Joined by commas; by default those of the experiment.
     extra
         Further labelled sets that took no part in training, such as cifar10=FOLDER.
     docs
         Markdown file whose section is written anew, such as docs/results.md.
     """
-    from seaanchor.experiments.registry import EXPERIMENTS
+    from seaanchor.experiments.registry import EXPERIMENTS, find
     from seaanchor.experiments.registry import reproduce as run
 
     if name is None:
-        for experiment in EXPERIMENTS.values():
-            print(f"{experiment.name:<16} {experiment.minutes:>3} min  {experiment.title}")
+        for one in EXPERIMENTS.values():
+            print(f"{one.name:<16} {one.minutes:>3} min  {len(one.seeds)} seed{'s' if len(one.seeds) > 1 else ' '}  {one.title}")
         return
+    experiment = find(name)
     from seaanchor.experiments.experiment import Bench
 
     pairs = [tuple(item.split("=", 1)) for item in extra or []]
     if wrong := [item for item, pair in zip(extra or [], pairs, strict=True) if len(pair) != 2]:
         raise SeaAnchorError(f"--extra {wrong[0]}", "a name and a folder, such as cifar10=cifar10/test", "write it so")
-    written = run(name, Bench(output / name, parse_seeds(seeds), tuple((pair[0], pair[1]) for pair in pairs)), docs)
+    chosen = experiment.seeds if seeds is None else parse_seeds(seeds)
+    written = run(experiment, Bench(output / name, chosen, tuple((pair[0], pair[1]) for pair in pairs)), docs)
     print(f"written: {written}; tables, figures and runs: {output / name}")
 
 

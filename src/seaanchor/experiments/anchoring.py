@@ -7,7 +7,7 @@ from seaanchor.config import AnchorConfig, RunConfig
 from seaanchor.experiments.ablations import tecoa_arms
 from seaanchor.experiments.arms import Arm
 from seaanchor.experiments.engine import Row, measure
-from seaanchor.experiments.experiment import Bench, Experiment, Section
+from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
 from seaanchor.experiments.lore import CLEAN, RHOS, ROBUST, WEIGHT, WEIGHTS, columns_of, points, table_of
 from seaanchor.experiments.mixing import interpolate
@@ -186,10 +186,16 @@ def run_dual(bench: Bench) -> Section:
 PAPER = "arXiv 2505.18884"
 
 EXPERIMENTS = (
-    Experiment("mixing", "Mixtures with the reference", "Mixing weights (WiSE-FT, PAINT) adds points to the front of every robust model.", 20, run_mixing),
-    Experiment("noise-anchors", "Anchors against noise", "Which anchor helps FARE and TeCoA most?", 25, run_noise_anchors),
     Experiment(
-        "moving", "A reference that moves", "An average of the policy's own weights as the anchor (TRACER, arXiv 2605.29380) keeps more.", 20, run_moving
+        "mixing", "Mixtures with the reference", "Mixing weights (WiSE-FT, PAINT) adds points to the front of every robust model.", 14, run_mixing, ONE_SEED
     ),
-    Experiment("dual", "Other duals", f"A changed dual update lies above the published one ({PAPER}) on the front of clean and robust accuracy.", 40, run_dual),
+    Experiment("noise-anchors", "Anchors against noise", "Which anchor helps FARE and TeCoA most?", 15, run_noise_anchors, ONE_SEED),
+    Experiment(
+        "moving", "A reference that moves", "An average of the policy's own weights as the anchor (TRACER, arXiv 2605.29380) keeps more.", 13, run_moving,
+        ONE_SEED,
+    ),
+    Experiment(
+        "dual", "Other duals", f"A changed dual update lies above the published one ({PAPER}) on the front of clean and robust accuracy.", 19, run_dual,
+        ONE_SEED,
+    ),
 )  # fmt: skip

@@ -25,7 +25,7 @@ from seaanchor.evaluation.zeroshot import evaluate_stream
 from seaanchor.experiments.ablations import tecoa_arms
 from seaanchor.experiments.arms import Arm, run_arm
 from seaanchor.experiments.engine import Look, Row, measure
-from seaanchor.experiments.experiment import Bench, Experiment, Section
+from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
 from seaanchor.experiments.lore import WEIGHT, middle, points, table_of
 from seaanchor.experiments.pool import ATTACK_STEPS, EPSILON, FARE, LORE, PHOTOS, RHO, SIBLING, fare_arm, lore_arm, penalty_arm, pooled
@@ -212,8 +212,8 @@ PAPER = "arXiv 2505.18884"
 EXPERIMENTS = (
     Experiment(
         "lore-other", "Other perturbations, and interpretability",
-        f"{PAPER}: LORE also helps under Square, noise and corruptions, and its embeddings stay near their classes' prompts.", 20, run_other,
+        f"{PAPER}: LORE also helps under Square, noise and corruptions, and its embeddings stay near their classes' prompts.", 17, run_other, ONE_SEED,
     ),
-    Experiment("lore-timm", "A tower without texts", f"{PAPER}: LORE holds for image-only towers with a fixed linear head.", 15, run_timm),
-    Experiment("slider-lore", "The slider on a robust tower", "The slider t composes with LORE.", 10, run_slider_lore),
+    Experiment("lore-timm", "A tower without texts", f"{PAPER}: LORE holds for image-only towers with a fixed linear head.", 5, run_timm, ONE_SEED),
+    Experiment("slider-lore", "The slider on a robust tower", "The slider t composes with LORE.", 6, run_slider_lore, ONE_SEED),
 )  # fmt: skip

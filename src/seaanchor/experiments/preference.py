@@ -8,7 +8,7 @@ from seaanchor.config import RunConfig
 from seaanchor.evaluation.run import Protocol
 from seaanchor.experiments.arms import Arm, one
 from seaanchor.experiments.engine import Look, Row, measure, save_rows
-from seaanchor.experiments.experiment import Bench, Experiment, Section
+from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
 from seaanchor.experiments.mixing import interpolate
 from seaanchor.experiments.tables import Cell, Column, as_csv, markdown, share, summarise
@@ -253,9 +253,9 @@ EXPERIMENTS = (
         "typographic", "Words drawn on images", f"{PAPER}, table 1: preference optimization takes drawn words their power and keeps clean accuracy.", 25,
         run_typographic,
     ),
-    Experiment("retention", "What is retained", f"{PAPER}: preference optimization retains more of a model than cross-entropy does.", 20, run_retention),
-    Experiment("po-beta", "The sharpness β", f"{PAPER} sweeps β from 0.01 to 2.", 25, BETA.run),
-    Experiment("po-lambda", "The weight λ of the KL", f"{PAPER} sweeps λ from 0.01 to 2.", 10, LAMBDA.run),
-    Experiment("po-variants", "Drawings of each image", f"{PAPER}: more typographic variants of each image help.", 10, VARIANTS.run),
-    Experiment("po-data", "Data size", f"{PAPER}: few images are enough.", 10, DATA.run),
+    Experiment("retention", "What is retained", f"{PAPER}: preference optimization retains more of a model than cross-entropy does.", 30, run_retention),
+    Experiment("po-beta", "The sharpness β", f"{PAPER} sweeps β from 0.01 to 2.", 7, BETA.run, ONE_SEED),
+    Experiment("po-lambda", "The weight λ of the KL", f"{PAPER} sweeps λ from 0.01 to 2.", 6, LAMBDA.run, ONE_SEED),
+    Experiment("po-variants", "Drawings of each image", f"{PAPER}: more typographic variants of each image help.", 4, VARIANTS.run, ONE_SEED),
+    Experiment("po-data", "Data size", f"{PAPER}: few images are enough.", 5, DATA.run, ONE_SEED),
 )  # fmt: skip

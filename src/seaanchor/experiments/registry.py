@@ -12,18 +12,23 @@ EXPERIMENTS: dict[str, Experiment] = {
 }  # fmt: skip
 
 
-def reproduce(name: str, bench: Bench, docs: Path | None) -> Path:
-    """Run an experiment, or what is missing of it, and write its section.
+def find(name: str) -> Experiment:
+    """The experiment of that name.
 
     Raises:
-        SeaAnchorError: no experiment of that name.
+        SeaAnchorError: there is none.
     """
     if name not in EXPERIMENTS:
         near = get_close_matches(name, EXPERIMENTS, n=1, cutoff=0.4)
         change = f"did you mean {near[0]}?" if near else "see `seaanchor reproduce`"
         raise SeaAnchorError(f"no experiment is called {name!r}", f"one of {', '.join(EXPERIMENTS)}", change)
+    return EXPERIMENTS[name]
+
+
+def reproduce(experiment: Experiment, bench: Bench, docs: Path | None) -> Path:
+    """Run an experiment, or what is missing of it, and write its section."""
     bench.output.mkdir(parents=True, exist_ok=True)
-    written = write_section(EXPERIMENTS[name], EXPERIMENTS[name].run(bench), bench, docs)
+    written = write_section(experiment, experiment.run(bench), bench, docs)
     if docs is not None:
         put_between(docs, "summary", summary(EXPERIMENTS.values(), docs))
     return written

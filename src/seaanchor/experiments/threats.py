@@ -10,7 +10,7 @@ from seaanchor.evaluation.typographic import TypographicPlan
 from seaanchor.experiments.arms import Arm
 from seaanchor.experiments.beyond import elsewhere, lagrangian, seeds_of, set_columns
 from seaanchor.experiments.engine import Look, Row, measure, run_arms
-from seaanchor.experiments.experiment import Bench, Experiment, Section
+from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
 from seaanchor.experiments.lore import points, table_of
 from seaanchor.experiments.pool import RHO
@@ -147,7 +147,7 @@ def _hardened(bench: Bench) -> list[Row]:
 EXPERIMENTS = (
     Experiment("joint", "Words and noise", "One model can be robust to drawn words and to noise at once.", 40, run_joint),
     Experiment(
-        "adaptive", "An attacker with a word and noise", "What alignment against words and hardening against noise are worth against both at once.", 35,
-        run_adaptive,
+        "adaptive", "An attacker with a word and noise", "What alignment against words and hardening against noise are worth against both at once.", 10,
+        run_adaptive, ONE_SEED,
     ),
 )  # fmt: skip
