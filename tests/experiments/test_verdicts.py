@@ -97,6 +97,7 @@ def test_above_a_curve_by_hand():
     beyond = above_curve(rows, "out", ["one", "two"], "x", "y", "photos")
     assert beyond == difference(rows, "out", "two", "y", "photos") and beyond.mean == pytest.approx(20), "more of x than the end, which stands for the curve"
     assert above_curve(rows, "one", ["me", "two"], "x", "y", "photos") is None
+    assert above_curve(rows, "two", ["one", "two"], "x", "y", "photos").mean == pytest.approx(0), "a point of the curve lies on it"
 
 
 CASES = [(1, 3, 1, True), (-1, 3, 1, False), (-3, -1, 1, False), (-3, -1, -1, True), (-4.9, -1, 0, True), (-5.1, 3, 0, False), (1, 3, 0, True)]

@@ -168,10 +168,10 @@ def above_curve(rows: Sequence[Row], arm: str, curve: Sequence[str], x: str, y: 
         x0, x1 = at(one, x, dataset), at(other, x, dataset)
         if min(x0, x1) <= own <= max(x0, x1) and x0 != x1:
             part = (own - x0) / (x1 - x0)
-            weights = {arm: 1.0, one: part - 1, other: -part}
+            weights = ((arm, 1.0), (one, part - 1), (other, -part))
             slope = (at(other, y, where) - at(one, y, where)) / (x1 - x0)
-            heights = [_Term(weight, name, y, where) for name, weight in weights.items()]
-            shifts = [_Term(-slope * weight, name, x, dataset) for name, weight in weights.items()]  # adds up to 0: the curve is read at the arm's x
+            heights = [_Term(weight, name, y, where) for name, weight in weights]
+            shifts = [_Term(-slope * weight, name, x, dataset) for name, weight in weights]  # adds up to 0: the curve is read at the arm's x
             return _sum(rows, [*heights, *shifts])
     farthest = max(curve, key=lambda name: at(name, x, dataset))
     return difference(rows, arm, farthest, y, where) if own > at(farthest, x, dataset) else None
