@@ -96,7 +96,9 @@ def test_above_a_curve_by_hand():
     assert found.high - found.mean == pytest.approx(100 * half)
     beyond = above_curve(rows, "out", ["one", "two"], "x", "y", "photos")
     assert beyond == difference(rows, "out", "two", "y", "photos") and beyond.mean == pytest.approx(20), "more of x than the end, which stands for the curve"
-    assert above_curve(rows, "one", ["me", "two"], "x", "y", "photos") is None
+    assert above_curve(rows, "one", ["me", "two"], "x", "y", "photos") == difference(rows, "one", "me", "y", "photos"), "less of both: below at least so much"
+    assert above_curve(rows, "one", ["two", "me"], "x", "y", "photos").mean == pytest.approx(-10), "the end nearest in x, though not the first"
+    assert above_curve([*rows, row("high", 0, x=0.1, y=0.9)], "high", ["one", "two"], "x", "y", "photos") is None
     assert above_curve(rows, "two", ["one", "two"], "x", "y", "photos").mean == pytest.approx(0), "a point of the curve lies on it"
 
 

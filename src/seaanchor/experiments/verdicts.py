@@ -149,7 +149,8 @@ def above_curve(rows: Sequence[Row], arm: str, curve: Sequence[str], x: str, y: 
     """How far an arm's y lies above a curve of other arms at the arm's own x, between the curve's two nearest points; its interval holds the error of
     both axes, to first order.
 
-    Beyond the curve's largest x the arm is compared with the curve's end: it has more of x, and this much more of y. None short of the smallest x.
+    Beyond the curve's largest x the arm is compared with the curve's end: it has more of x, and this much more of y. Short of the smallest x it is, too, where
+    it has less of y as well: the curve lies above it by no less. Otherwise None: what a curve would have there is not known.
 
     Args:
         rows: of all of them.
@@ -173,5 +174,8 @@ def above_curve(rows: Sequence[Row], arm: str, curve: Sequence[str], x: str, y: 
             heights = [_Term(weight, name, y, where) for name, weight in weights]
             shifts = [_Term(-slope * weight, name, x, dataset) for name, weight in weights]  # adds up to 0: the curve is read at the arm's x
             return _sum(rows, [*heights, *shifts])
-    farthest = max(curve, key=lambda name: at(name, x, dataset))
-    return difference(rows, arm, farthest, y, where) if own > at(farthest, x, dataset) else None
+    nearest, farthest = (pick(curve, key=lambda name: at(name, x, dataset)) for pick in (min, max))
+    if own > at(farthest, x, dataset):
+        return difference(rows, arm, farthest, y, where)
+    below = difference(rows, arm, nearest, y, where)
+    return below if below.mean <= 0 else None
