@@ -39,14 +39,15 @@ def program(*arguments: str, **settings) -> subprocess.CompletedProcess:
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
-    def seconds() -> float:
+    def seconds(*command: str) -> float:
         """Processor time: what else the machine does is not ours."""
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert program("--help").returncode == 0
+        assert subprocess.run([sys.executable, *command], capture_output=True, timeout=60, check=False).returncode == 0
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(seconds() for _ in range(5)) <= 0.3
+    bare = min(seconds("-c", "pass") for _ in range(5))  # a slow processor starts slowly, too
+    assert min(seconds("-m", "seaanchor.cli", "--help") for _ in range(5)) <= max(0.3, 25 * bare)
     code = "import sys, seaanchor, seaanchor.cli; print([m for m in ('torch', 'open_clip', 'timm', 'transformers', 'matplotlib', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 

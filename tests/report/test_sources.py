@@ -69,7 +69,7 @@ def torn_result(folder):
 
 
 def newer_result(folder):
-    (folder / "a.json").write_text(json.dumps({"format": 3, "dataset": "x", "model": "m", "suites": {}}))
+    (folder / "a.json").write_text(json.dumps({"format": 4, "dataset": "x", "model": "m", "suites": {}}))
     return folder / "a.json"
 
 
@@ -99,7 +99,7 @@ def torn_steering(folder):
     ("make", "message"),
     [
         (lambda f: f / "nothing", "is missing"), (lambda f: f, "is no run folder and holds no results"), (torn_result, "cut short or damaged"),
-        (newer_result, "has format 3"), (other_json, "is no result file"), (empty_run, "has logged nothing"), (torn_log, "line 2"),
+        (newer_result, "has format 4"), (other_json, "is no result file"), (empty_run, "has logged nothing"), (torn_log, "line 2"),
         (torn_steering, "steering.json is cut short"),
     ],
 )  # fmt: skip
