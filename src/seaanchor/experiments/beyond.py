@@ -19,10 +19,12 @@ T, O = "T, word drawn %", "O, clean %"  # noqa: E741 # the paper's letters
 
 
 def seeds_of(bench: Bench) -> str:
+    """The seeds, joined by commas."""
     return ", ".join(map(str, bench.seeds))
 
 
 def elsewhere(bench: Bench) -> Look:
+    """Clean accuracy on what took no part in training, 1,000 images of each."""
     return Look(("emoji/test", *(path for name, path in bench.extra if name != "train")), Protocol((), samples=1000))
 
 
@@ -32,10 +34,12 @@ def _sets(bench: Bench) -> dict[str, str]:
 
 
 def set_columns(bench: Bench) -> tuple[Column, ...]:
+    """Clean accuracy on each of those."""
     return tuple(share(f"{label} %", "clean", path) for label, path in _sets(bench).items())
 
 
 def lagrangian(rho: float, on: str = "embedding", initial: float = 0.003) -> AnchorConfig:
+    """LORE's constraint for losses of order 1, whose multipliers start low."""
     return AnchorConfig("lagrangian", on=on, rho=rho, dual_lr=5e-4, initial_multiplier=initial, max_multiplier=20.0)  # type: ignore[arg-type]
 
 
