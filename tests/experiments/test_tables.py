@@ -63,12 +63,19 @@ def test_a_section_takes_the_place_of_its_former_self_and_of_nothing_else(tmp_pa
     write_section(one, Section("first\n\n![f](figure.svg)", ("figure.svg",)), bench, docs)
     write_section(two, Section("other"), bench, docs)
     docs.write_text(docs.read_text() + "\nAfter.\n")
-    write_section(one, Section("second"), bench, docs)
+    for _ in range(3):
+        write_section(one, Section("second"), bench, docs)
     text = docs.read_text()
+    assert "\n\n\n" not in text, "empty lines heap up"
     assert text.startswith("# Results\n\nBefore.\n") and text.endswith("After.\n")
     assert "first" not in text and "second" in text and "other" in text
     assert "seaanchor reproduce one --seeds 0\n" in text
     assert (docs.parent / "figures" / "one-figure.svg").read_text() == "<svg/>"
+
+
+def test_the_seeds_of_a_table_in_words(tmp_path: Path):
+    said = [Bench(tmp_path, seeds=seeds).over_seeds() for seeds in ((2,), (0, 1))]
+    assert said == ["seed 2", "mean over seeds 0, 1, range in brackets"]
 
 
 def test_half_a_mark_is_an_error(tmp_path: Path):

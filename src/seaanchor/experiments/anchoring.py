@@ -32,7 +32,7 @@ from seaanchor.experiments.verdicts import Effect, above_curve, difference, judg
 
 
 def _said(bench: Bench) -> str:
-    return f"Budget, sets and attack as in the fronts above, seeds {', '.join(map(str, bench.seeds))}, mean and range.\n\n"
+    return f"Budget, sets and attack as in the fronts above, {bench.over_seeds()}.\n\n"
 
 
 ALPHAS = (0.25, 0.5, 0.75)

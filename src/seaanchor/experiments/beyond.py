@@ -18,11 +18,6 @@ from seaanchor.recipes import dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
 T, O = "T, word drawn %", "O, clean %"  # noqa: E741 # the paper's letters
 
 
-def seeds_of(bench: Bench) -> str:
-    """The seeds, joined by commas."""
-    return ", ".join(map(str, bench.seeds))
-
-
 def elsewhere(bench: Bench) -> Look:
     """Clean accuracy on what took no part in training, 1,000 images of each."""
     return Look(("emoji/test", *(path for name, path in bench.extra if name != "train")), Protocol((), samples=1000))
@@ -61,7 +56,7 @@ def run_constrained(bench: Bench) -> Section:
     panels([(f"{title.removesuffix(' %')} against T", "accuracy with a wrong word drawn, %", f"{title.removesuffix(' %')}, %", [
         Series(family, *points(table, list(members), T, title), path=True) for family, members in families.items()
     ]) for title in titles], bench.output / "figure.svg")  # fmt: skip
-    note = f"`dpo-tiny` with {PASSES} passes, last weights; seeds {seeds_of(bench)}, mean and range; columns as in the table of all objectives.\n\n"
+    note = f"`dpo-tiny` with {PASSES} passes, last weights; {bench.over_seeds()}; columns as in the table of all objectives.\n\n"
     every, curve = [*untouched(rows), *rows], list(families["DPO + KL"])[::-1]  # from strong to weak, so that T rises
     verdict = judge("DPO under LORE's constraint keeps more than DPO with KL at equal accuracy under drawn words", [
         Effect(f"{label} at ρ = {rho:g}", gap) for label, where in (*reversed(_sets(bench).items()), ("clean photos", PHOTOS)) for rho in BOUNDS
@@ -99,7 +94,7 @@ def run_word_anchors(bench: Bench) -> Section:
     panels([(f"{title.removesuffix(' %')} against T", "accuracy with a wrong word drawn, %", f"{title.removesuffix(' %')}, %", [
         Series(kind, *points(table, [f"{name} + {kind}" for name in objectives], T, title)[:2], line=False, kinds=list(objectives)) for kind in kinds
     ]) for title in (O, "emoji %")], bench.output / "figure.svg")  # fmt: skip
-    note = f"The recipes of the table on drawn words with {PASSES} passes; seeds {seeds_of(bench)}, mean and range.\n\n"
+    note = f"The recipes of the table on drawn words with {PASSES} passes; {bench.over_seeds()}.\n\n"
     verdicts = tuple(judge(f"{kind} keeps more of what {', '.join(objectives)} had, and words stay as powerless", [
         effect for name in objectives for effect in (
             Effect(f"{name} on emoji", difference(rows, f"{name} + {kind}", f"{name} + none", "clean", "emoji/test")),

@@ -38,6 +38,11 @@ class Bench:
         """Note the recipe of a run, to be published with what came of it; `described` says in words what would name a folder of this machine."""
         self.recipes[name] = recipe_of(config) | described
 
+    def over_seeds(self) -> str:
+        """Which seeds the numbers of a table come from, and how they are put together, in words."""
+        one = len(self.seeds) == 1
+        return f"seed {self.seeds[0]}" if one else f"mean over seeds {', '.join(map(str, self.seeds))}, range in brackets"
+
     def source(self, name: str, default: str) -> str:
         """The data set of that name, where one is given."""
         return dict(self.extra).get(name, default)
@@ -124,7 +129,8 @@ def put_between(docs: Path, name: str, body: str) -> None:
         raise SeaAnchorError(f"{docs} has {begin} without {end}", "both marks, or neither", "put the second one back")
     before, _, rest = text.partition(begin)
     after = rest.partition(end)[2]
-    write_atomic(docs, f"{before.rstrip()}\n\n{begin}\n{body}{end}\n{after}" if begin in text else f"{text.rstrip()}\n\n{begin}\n{body}{end}\n")
+    parts = (before.strip(), f"{begin}\n{body}{end}", after.strip())
+    write_atomic(docs, "\n\n".join(part for part in parts if part) + "\n")
 
 
 def summary(experiments: Iterable[Experiment], docs: Path) -> str:

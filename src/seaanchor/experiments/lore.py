@@ -72,7 +72,7 @@ def note(bench: Bench, more: str = "") -> str:
     train = "`photos-mini/train` (800 photos)" if bench.source("train", "") == "" else "the training photos given"
     return (
         f"`seaanchor-tiny-32`, {train}, {BATCHES} batches of 32 photos, ε = {EPSILON}/255 and two updates a batch unless it says "
-        f"otherwise, two attack steps, learning rate 1.5e-3. Mean over seeds {', '.join(map(str, bench.seeds))}, range in brackets; 800 test photos, APGD-CE "
+        f"otherwise, two attack steps, learning rate 1.5e-3; {bench.over_seeds()}; 800 test photos, APGD-CE "
         f"with {ATTACK_STEPS} steps. {more}\n\n"
     )
 

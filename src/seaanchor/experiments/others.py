@@ -55,10 +55,9 @@ def run_other(bench: Bench) -> Section:
     panels([("Gaussian noise", "σ in 255ths", "accuracy, %", [
         Series(name, sigmas, *_over(table[name], [f"σ = {sigma} %" for sigma in sigmas])) for name in table
     ])], bench.output / "figure.svg", log=True)  # fmt: skip
-    seeds = ", ".join(map(str, bench.seeds))
     note = (
-        f"200 test photos, seeds {seeds}; Square with 300 queries; corruptions: mean over 8 kinds and five severities of ImageNet-C; cosines of clean images "
-        "with the mean of 80 prompts about their own class, and about the other classes.\n\n"
+        f"200 test photos, {bench.over_seeds()}; Square with 300 queries; corruptions: mean over 8 kinds and five severities of ImageNet-C; cosines of clean "
+        "images with the mean of 80 prompts about their own class, and about the other classes.\n\n"
     )
     measures = {f"Square {EPSILON}/255": f"square {EPSILON}/255", "σ = 64": "noise.sigma=64"}
     more = [Effect(name, difference(rows, LORE, FARE, measure_, PHOTOS)) for name, measure_ in measures.items()]
@@ -113,7 +112,7 @@ def run_timm(bench: Bench) -> Section:
     ])], bench.output / "figure.svg")  # fmt: skip
     note = (
         "The image tower of `seaanchor-tiny-32` as a timm ResNet-10-t of 512 pooled features, without texts; logistic regression on the untouched features of "
-        f"`photos-mini/train`, then fixed. Budget as in the fronts above, seeds {', '.join(map(str, bench.seeds))}; 800 photos, "
+        f"`photos-mini/train`, then fixed. Budget as in the fronts above, {bench.over_seeds()}; 800 photos, "
         f"APGD-CE with {ATTACK_STEPS} steps.\n\n"
     )
     verdict = judge("with a fixed linear head LORE keeps more clean accuracy than FARE and is no less robust", [
@@ -178,7 +177,7 @@ def run_slider_lore(bench: Bench) -> Section:
         Series(label, TS, *middle([[100 * row[key]["accuracy"] for row in curve] for curve in found]), marker=False) for key, label in names.items()
     ]) for base, found in curves.items()], bench.output / "figure.svg")  # fmt: skip
     write_atomic(bench.output / "curves.csv", _csv(curves))
-    note = f"`dpo-linear-tiny` on the untouched model and on `seaanchor-tiny-lore`, folded at four t; 400 photos, seeds {', '.join(map(str, bench.seeds))}.\n\n"
+    note = f"`dpo-linear-tiny` on the untouched model and on `seaanchor-tiny-lore`, folded at four t; 400 photos, {bench.over_seeds()}.\n\n"
     on = "seaanchor-tiny-lore, t = "
     verdicts = (
         judge("on a robust tower t = 1 helps against words, too", [

@@ -57,11 +57,10 @@ def run_typographic(bench: Bench) -> Section:
         series.append(Series(kind, _means(mine.values(), "O, clean %"), _means(mine.values(), "T, word drawn %"), line=False, kinds=list(mine)))
     panels([("What the cure costs", "accuracy on clean photos, %", "accuracy with a wrong word drawn, %", series)], bench.output / "figure.svg")
     note = (
-        f"Mean over seeds {', '.join(map(str, bench.seeds))}, range in brackets; n = 800 photos of `photos-mini/test`, drawn words of odd number in "
-        "unseen fonts (training: even number, training fonts). *Unreadable cover*: the same box and colours with glyphs nobody can read, which no cure "
-        "can win back; *gap closed*: of the way from the untouched model's T to the model's own accuracy under that cover. Towers: the recipes "
-        f"`typographic-ce-tiny`, `dpo-tiny`, `ipo-tiny`, `kto-tiny`, `dpo-lore-tiny` with {PASSES} passes over the 800 training photos; maps: "
-        "`dpo-linear-tiny` with each objective.\n\n"
+        "n = 800 photos of `photos-mini/test`, drawn words of odd number in unseen fonts (training: even number, training fonts). *Unreadable "
+        "cover*: the same box and colours with glyphs nobody can read, which no cure can win back; *gap closed*: of the way from the untouched "
+        "model's T to the model's own accuracy under that cover. Towers: the recipes `typographic-ce-tiny`, `dpo-tiny`, `ipo-tiny`, `kto-tiny`, "
+        f"`dpo-lore-tiny` with {PASSES} passes over the 800 training photos; maps: `dpo-linear-tiny` with each objective; {bench.over_seeds()}.\n\n"
     )
     picture = "\n![clean accuracy against accuracy with a wrong word drawn](figure.svg)\n"
     return Section(note + text + picture, ("figure.svg",), (_power(every, "tower"), _power(every, "map")))
@@ -113,7 +112,7 @@ def run_retention(bench: Bench) -> Section:
     levels = _at_equal(table, [f"{label} %" for label in labels.values()] + ["reading %"])
     note = (
         "α mixes the weights of the reference (0) and of the trained model (1), so that every method is a curve and can be read at equal accuracy under "
-        f"drawn words; mean over seeds {', '.join(map(str, bench.seeds))}; {_counts(rows, labels)}.\n\n"
+        f"drawn words; {bench.over_seeds()}; {_counts(rows, labels)}.\n\n"
     )
     picture = "\n![accuracy elsewhere against accuracy with a wrong word drawn](figure.svg)\n"
     verdicts = (_kept(every, "CE", ("DPO + KL", "IPO + KL", "KTO + KL"), labels), _kept(every, "DPO + KL", ("DPO + Lagrangian",), labels))
@@ -216,8 +215,7 @@ class _Ablation:
             middle, low, high = ([100 * getattr(table[arm][measure_], end) for arm in arms] for end in ("mean", "low", "high"))
             series.append(Series(name, self.values, middle, low, high))
         panels([(f"DPO against drawn words: {self.label}", self.label, "accuracy or rate, %", series)], bench.output / "figure.svg", log=self.log)
-        seeds = ", ".join(map(str, bench.seeds))
-        note = f"`dpo-tiny` with {UPDATES} updates and other values of `{self.setting}`, seeds {seeds}; columns as in the table of all objectives.\n\n"
+        note = f"`dpo-tiny` with {UPDATES} updates and other values of `{self.setting}`, {bench.over_seeds()}; columns as in the table of all objectives.\n\n"
         return Section(note + text + f"\n![measures against {self.label}](figure.svg)\n", ("figure.svg",), (self._judge(rows),))
 
     def _judge(self, rows: Sequence[Row]) -> Verdict:

@@ -95,7 +95,7 @@ def run_slider(bench: Bench) -> Section:
     panels([panel], bench.output / "figure.svg", marks=MARKS)
     low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
     note = (
-        f"`dpo-linear-tiny`, seeds {_seeds(bench)}, mean and range; n = 800 photos and 400 drawn words. Singular values of the trained maps lie between "
+        f"`dpo-linear-tiny`, {bench.over_seeds()}; n = 800 photos and 400 drawn words. Singular values of the trained maps lie between "
         f"{low:.2g} and {high:.2g}; t = 0 is the pre-trained model.\n\n"
     )
     rows = _rows(curves)
@@ -156,7 +156,7 @@ def run_gender(bench: Bench) -> Section:
         lines.append(f"- seed {seed}: {said}; {middle}.")
     note = (
         f"`gender-flip` trained on the roles of `emoji-people/train`, looked at on the roles of `emoji-people/test` (n = {len(images.paths)}), "
-        f"seeds {_seeds(bench)}, mean and range. A smoke test of the method on drawings, not a fairness claim.\n\n"
+        f"{bench.over_seeds()}. A smoke test of the method on drawings, not a fairness claim.\n\n"
     )
     points = [*_rows(curves), Row("chance", -1, "", {"gender": {"accuracy": 0.5, "n": math.inf}}, {})]
     neutrals = [found for found in map(neutral, curves) if found is not None]
@@ -170,10 +170,6 @@ def run_gender(bench: Bench) -> Section:
         ),
     )
     return Section(note + "\n".join(lines) + "\n\n" + table + "\n![gender, activity and skew against t](figure.svg)\n", ("figure.svg",), verdicts)
-
-
-def _seeds(bench: Bench) -> str:
-    return ", ".join(map(str, bench.seeds))
 
 
 def _interval(found: dict[str, float]) -> str:

@@ -8,7 +8,7 @@ from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol
 from seaanchor.evaluation.typographic import TypographicPlan
 from seaanchor.experiments.arms import Arm
-from seaanchor.experiments.beyond import elsewhere, lagrangian, seeds_of, set_columns
+from seaanchor.experiments.beyond import elsewhere, lagrangian, set_columns
 from seaanchor.experiments.engine import Look, Row, measure, run_arms
 from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
@@ -104,7 +104,7 @@ def run_joint(bench: Bench) -> Section:
             effect("words", "words alone, DPO", "words by DPO, then noise", WORD), effect("noise", "noise alone, FARE", "noise, then words by DPO", NOISE),
         ]),
     )  # fmt: skip
-    note = f"`seaanchor-tiny`, `photos-mini/train`, 100 batches of 32 a stage, seeds {seeds_of(bench)}, mean and range. {ATTACKER}\n\n"
+    note = f"`seaanchor-tiny`, `photos-mini/train`, 100 batches of 32 a stage, {bench.over_seeds()}. {ATTACKER}\n\n"
     return Section(note + text + "\n![words against noise](figure.svg)\n", ("figure.svg",), verdicts)
 
 
@@ -127,7 +127,7 @@ def run_adaptive(bench: Bench) -> Section:
         judge("hardening against noise alone helps against word and noise together", [over(name) for name in HARDENED]),
         judge("the slider on a hardened tower helps against word and noise together", [over(steered, HARDENED[1])]),
     )
-    note = f"Towers of the table on drawn words, and the robust models of the package; seeds {seeds_of(bench)}, mean and range. {ATTACKER}\n\n"
+    note = f"Towers of the table on drawn words, and the robust models of the package; {bench.over_seeds()}. {ATTACKER}\n\n"
     return Section(note + text + "\n![words against noise](figure.svg)\n", ("figure.svg",), verdicts)
 
 
