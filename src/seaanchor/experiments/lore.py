@@ -227,7 +227,8 @@ def _cost_verdict(bench: Bench) -> Verdict:
 
 
 TRIES: dict[str, dict[str, Any]] = {
-    "learning rate × 2": {"lr": 3e-3}, "twice the batches": {"max_steps": 2 * BATCHES}, "unit embeddings": {"unit_embeddings": True},
+    "learning rate × 2": {"lr": 3e-3}, "twice the batches": {"max_steps": 2 * BATCHES}, "four times the batches": {"max_steps": 4 * BATCHES},
+    "unit embeddings": {"unit_embeddings": True},
 }  # fmt: skip
 
 
@@ -263,8 +264,8 @@ EXPERIMENTS = (
         run_front,
     ),
     Experiment(
-        "lore-tried", "What else was tried for LORE's front", "The same comparison with twice the learning rate, twice the batches, embeddings of length 1.",
-        17, run_tried, ONE_SEED,
+        "lore-tried", "What else was tried for LORE's front",
+        "The same comparison with twice the learning rate, two and four times the batches, embeddings of length 1.", 34, run_tried, ONE_SEED,
     ),
     Experiment(
         "lore-epsilon", "Radii trained and radii attacked",
