@@ -76,6 +76,11 @@ def ndkls(ranked_RN: Tensor, desired_G: Tensor) -> Tensor:
     return divergence_RN @ weight_N / weight_N.sum()
 
 
+def rank_genders(image_ND: Tensor, neutral_RD: Tensor, gender_N: Tensor) -> Tensor:
+    """Genders of the images (R, N) as each neutral prompt ranks them, best first; embeddings of length 1, equal scores in the order of the images."""
+    return gender_N[(neutral_RD @ image_ND.T).argsort(dim=1, descending=True, stable=True)]
+
+
 def evaluate_bias(image_ND: Tensor, caption_RGD: Tensor, neutral_RD: Tensor, role_N: Tensor, gender_N: Tensor, k: int = TOP_K) -> dict:
     """Gender and activity accuracy, and the skew of retrieval by neutral prompts.
 
@@ -97,7 +102,7 @@ def evaluate_bias(image_ND: Tensor, caption_RGD: Tensor, neutral_RD: Tensor, rol
     called_N = scores_NRG[rows, role_N].argmax(-1)
     best_N = scores_NRG.flatten(1).argmax(-1) // scores_NRG.shape[-1]
     shares_G = torch.bincount(gender_N, minlength=2).double() / len(gender_N)
-    ranked_RN = gender_N[(neutral_RD @ image_ND.T).argsort(dim=1, descending=True, stable=True)]
+    ranked_RN = rank_genders(image_ND, neutral_RD, gender_N)
     retrieval = {
         name: {f"max_skew_at_{k}": max_skews(ranked_RN, desired_G, k).mean().item(), "ndkl": ndkls(ranked_RN, desired_G).mean().item()}
         for name, desired_G in (("uniform", torch.full((2,), 0.5, dtype=torch.float64)), ("dataset", shares_G))

@@ -127,7 +127,7 @@ def run_gradients(bench: Bench) -> Section:
             cells = [mean(read(run, run[i]) for run in runs) for read in reads.values()]
             csv.append(",".join([name, str(weights.batch), *(f"{c:.6g}" for c in cells)]))
             if i in (0, 2, len(runs[0]) - 1):
-                lines.append(f"| {name} | {weights.batch} | " + " | ".join(f"{c:.3g}" for c in cells) + " |")
+                lines.append(f"| {name} | {weights.batch} | " + " | ".join(f"{c if abs(c) > 1e-5 else 0:.3g}" for c in cells) + " |")
     write_atomic(bench.output / "table.csv", "\n".join(csv) + "\n")
     panels(figure[:3], bench.output / "figure.svg")
     note = (

@@ -60,7 +60,8 @@ def run_typographic(bench: Bench) -> Section:
         "n = 800 photos of `photos-mini/test`, drawn words of odd number in unseen fonts (training: even number, training fonts). *Unreadable "
         "cover*: the same box and colours with glyphs nobody can read, which no cure can win back; *gap closed*: of the way from the untouched "
         "model's T to the model's own accuracy under that cover. Towers: the recipes `typographic-ce-tiny`, `dpo-tiny`, `ipo-tiny`, `kto-tiny`, "
-        f"`dpo-lore-tiny` with {PASSES} passes over the 800 training photos; maps: `dpo-linear-tiny` with each objective; {bench.over_seeds()}.\n\n"
+        f"`dpo-lore-tiny` with {PASSES} passes over the 800 training photos; maps: `dpo-linear-tiny` with the objective of each tower; "
+        f"{bench.over_seeds()}.\n\n"
     )
     picture = "\n![clean accuracy against accuracy with a wrong word drawn](figure.svg)\n"
     return Section(note + text + picture, ("figure.svg",), (_power(every, "tower"), _power(every, "map")))

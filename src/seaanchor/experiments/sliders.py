@@ -6,21 +6,26 @@ from dataclasses import replace
 from statistics import mean
 from typing import Any
 
-from seaanchor.adapters.linear_map import decompose
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seaanchor.adapters.linear_map import Spectrum, decompose
 from seaanchor.checkpoint import write_atomic
 from seaanchor.config import RunConfig
 from seaanchor.data.folder import ImageList
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
+from seaanchor.evaluation.bias import TOP_K, max_skews, ndkls, rank_genders
 from seaanchor.evaluation.typographic import TypographicPlan
 from seaanchor.experiments.engine import Row
 from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.verdicts import Effect, Verdict, difference, judge
-from seaanchor.experiments.words import maps, word_run
+from seaanchor.experiments.verdicts import Difference, Effect, Verdict, difference, judge
+from seaanchor.experiments.words import word_run
 from seaanchor.export.trained import read_map
-from seaanchor.recipes import gender_flip
-from seaanchor.steering import see_people, see_words, sweep_bias, sweep_typographic
+from seaanchor.recipes import dpo_linear_tiny, gender_flip
+from seaanchor.steering import SeenPeople, see_people, see_words, sweep_bias, sweep_typographic
 
 TS = tuple(round(-2 + 0.05 * i, 2) for i in range(81))
 SHOWN = (-2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -29,16 +34,10 @@ Curves = list[list[dict[str, Any]]]
 """For every seed the rows of a sweep over t."""
 
 
-def _curves(config: RunConfig, bench: Bench, sweep) -> tuple[Curves, list[tuple[float, float]]]:
-    """The curve of every seed, and the range of the map's singular values."""
-    curves, ranges = [], []
+def _spectra(config: RunConfig, bench: Bench) -> list[Spectrum]:
+    """The map of every seed, decomposed."""
     bench.keep("map", config)
-    for seed in bench.seeds:
-        run = word_run(config, seed, bench)
-        spectrum = decompose(read_map(run))
-        curves.append(sweep(spectrum))
-        ranges.append((spectrum.s_R.min().item(), spectrum.s_R.max().item()))
-    return curves, ranges
+    return [decompose(read_map(word_run(config, seed, bench))) for seed in bench.seeds]
 
 
 def _over_seeds(curves: Curves, i: int, read) -> tuple[float, float, float]:
@@ -82,10 +81,11 @@ MARKS = ((0.0, "pre-trained"), (1.0, "trained map"))
 
 def run_slider(bench: Bench) -> Section:
     """Objects against reading over t, words and fonts of no training."""
-    config = maps()["DPO + KL"]
+    config = replace(dpo_linear_tiny(), device="cpu")  # β = 1: at the 0.1 of the tables singular values fall to 1e-5, and negative t destroys the model
     plan = TypographicPlan("odd", "unseen", (config.perturbation.sizes[0], config.perturbation.sizes[1]))
     seen = see_words(load_model(config.model), open_images("photos-mini/test"), plan)
-    curves, ranges = _curves(config, bench, lambda spectrum: sweep_typographic(seen, spectrum, TS))
+    spectra = _spectra(config, bench)
+    curves = [sweep_typographic(seen, spectrum, TS) for spectrum in spectra]
     columns = {
         "clean photos %": _share("clean"), "wrong word drawn %": _share("attacked"), "drawn word wins %": _share("attack_word"),
         "object above word %": _share("two_way"), "reading %": _share("reading"),
@@ -93,7 +93,7 @@ def run_slider(bench: Bench) -> Section:
     table = _table(curves, columns, bench)
     panel = ("Objects against reading", "t, power of the singular values", "accuracy or rate, %", _series(curves, columns))
     panels([panel], bench.output / "figure.svg", marks=MARKS)
-    low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
+    low, high = min(s.s_R.min().item() for s in spectra), max(s.s_R.max().item() for s in spectra)
     note = (
         f"`dpo-linear-tiny`, {bench.over_seeds()}; n = 800 photos and 400 drawn words. Singular values of the trained maps lie between "
         f"{low:.2g} and {high:.2g}; t = 0 is the pre-trained model.\n\n"
@@ -126,12 +126,31 @@ def neutral(rows: Sequence[dict[str, Any]], activity_lost: float = 0.03) -> dict
     return min(fair, key=lambda r: abs(r["gender"]["accuracy"] - 0.5), default=None)
 
 
+def fairness_gaps(seen: SeenPeople, chosen: Sequence[tuple[Spectrum, float]]) -> dict[str, Difference]:
+    """How much more skewed a map's retrieval is at t = 0 than at its own t, in hundredths: mean over maps and roles, the interval over roles."""
+    equal_G = torch.full((2,), 0.5, dtype=torch.float64)
+    skews = {f"MaxSkew@{TOP_K}": lambda ranked_RN: max_skews(ranked_RN, equal_G, TOP_K), "NDKL": lambda ranked_RN: ndkls(ranked_RN, equal_G)}
+    found: dict[str, Difference] = {}
+    for name, skew in skews.items() if chosen else ():
+        gap_MR = torch.stack([100 * (skew(_ranked(seen, spectrum, 0.0)) - skew(_ranked(seen, spectrum, t))) for spectrum, t in chosen])
+        middle, error = gap_MR.mean().item(), (gap_MR.mean(0).std() / math.sqrt(gap_MR.shape[1])).item()
+        found[name] = Difference(middle, middle - 1.96 * error, middle + 1.96 * error)
+    return found
+
+
+def _ranked(seen: SeenPeople, spectrum: Spectrum, t: float) -> Tensor:
+    """Genders of the images (R, N) as the neutral prompts rank them at t."""
+    image_NR, neutral_RR = (F.normalize(spectrum.rotate(x).double() * spectrum.powers(t), dim=-1) for x in (seen.image_ND, seen.neutral_RD))
+    return rank_genders(image_NR, neutral_RR, seen.gender_N)
+
+
 def run_gender(bench: Bench) -> Section:
     """Gender against activity over t, on roles of no training, and the skew of retrieval by neutral prompts."""
     config = replace(gender_flip(), device="cpu")
     images: ImageList = open_images("emoji-people/test", split="test")
     seen = see_people(load_model(config.model), images)
-    curves, _ = _curves(config, bench, lambda spectrum: sweep_bias(seen, spectrum, TS))
+    spectra = _spectra(config, bench)
+    curves = [sweep_bias(seen, spectrum, TS) for spectrum in spectra]
     columns = {"gender %": _share("gender"), "activity %": _share("activity"), "called a man %": lambda row: 100 * row["predicted_man"]}
     skew = {
         "MaxSkew@10, equal shares": _skew("uniform", "max_skew_at_10"), "NDKL, equal shares": _skew("uniform", "ndkl"),
@@ -160,6 +179,7 @@ def run_gender(bench: Bench) -> Section:
     )
     points = [*_rows(curves), Row("chance", -1, "", {"gender": {"accuracy": 0.5, "n": math.inf}}, {})]
     neutrals = [found for found in map(neutral, curves) if found is not None]
+    fairer = fairness_gaps(seen, [(spectrum, found["t"]) for spectrum, rows in zip(spectra, curves, strict=True) if (found := neutral(rows))])
     verdicts = (
         judge("t = 1 reverses gender", [Effect("chance less accuracy at t = 1", difference(points, "chance", "1", "gender", ""))]),
         judge("t = 0 leaves it as it was", [Effect("accuracy at t = 0 less chance", difference(points, "0", "chance", "gender", ""))]),
@@ -168,6 +188,7 @@ def run_gender(bench: Bench) -> Section:
             "holds" if len(neutrals) == len(curves) else "holds partly" if neutrals else "does not hold at this scale",
             f"found for {len(neutrals)} of {len(curves)} seeds, at t = {', '.join(format(found['t'], 'g') for found in neutrals)}",
         ),
+        judge("there, retrieval by neutral prompts is less skewed than at t = 0", [Effect(f"{name} × 100", gap) for name, gap in fairer.items()]),
     )
     return Section(note + "\n".join(lines) + "\n\n" + table + "\n![gender, activity and skew against t](figure.svg)\n", ("figure.svg",), verdicts)
 
