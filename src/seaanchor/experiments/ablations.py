@@ -171,7 +171,10 @@ def run_k(bench: Bench) -> Section:
     ]) for title in (CLEAN, ROBUST, "emoji clean %")]  # fmt: skip
     panels(figure, bench.output / "figure.svg", log=True)
     verdicts = (
-        judge("a larger K lowers clean accuracy", [Effect("LORE, K = 1 less K = 5", difference(rows, _stepped(LORE, 1), _stepped(LORE, 5), "clean", PHOTOS))]),
+        judge("a larger K lowers clean accuracy", [
+            Effect(f"LORE, K = 1 less K = 5, {label}", difference(rows, _stepped(LORE, 1), _stepped(LORE, 5), "clean", source))
+            for label, source in {"photos": PHOTOS, **bench.elsewhere()}.items()
+        ]),
         judge("a larger K raises robust accuracy", [
             Effect(f"LORE, K = 5 less K = 1, {EPSILON}/255", difference(rows, _stepped(LORE, 5), _stepped(LORE, 1), f"apgd-ce {EPSILON}/255", PHOTOS))
         ]),

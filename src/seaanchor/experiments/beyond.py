@@ -20,17 +20,12 @@ T, O = "T, word drawn %", "O, clean %"  # noqa: E741 # the paper's letters
 
 def elsewhere(bench: Bench) -> Look:
     """Clean accuracy on what took no part in training, 1,000 images of each."""
-    return Look(("emoji/test", *(path for name, path in bench.extra if name != "train")), Protocol((), samples=1000))
-
-
-def _sets(bench: Bench) -> dict[str, str]:
-    """What took no part in training, by label."""
-    return {label: path for label, path in (("emoji", "emoji/test"), *bench.extra) if label != "train"}
+    return Look(tuple(bench.elsewhere().values()), Protocol((), samples=1000))
 
 
 def set_columns(bench: Bench) -> tuple[Column, ...]:
     """Clean accuracy on each of those."""
-    return tuple(share(f"{label} %", "clean", path) for label, path in _sets(bench).items())
+    return tuple(share(f"{label} %", "clean", path) for label, path in bench.elsewhere().items())
 
 
 def lagrangian(rho: float, on: str = "embedding", initial: float = 0.003) -> AnchorConfig:
@@ -59,7 +54,7 @@ def run_constrained(bench: Bench) -> Section:
     note = f"`dpo-tiny` with {PASSES} passes, last weights; {bench.over_seeds()}; columns as in the table of all objectives.\n\n"
     every, curve = [*untouched(rows), *rows], list(families["DPO + KL"])[::-1]  # from strong to weak, so that T rises
     verdict = judge("DPO under LORE's constraint keeps more than DPO with KL at equal accuracy under drawn words", [
-        Effect(f"{label} at ρ = {rho:g}", gap) for label, where in (*reversed(_sets(bench).items()), ("clean photos", PHOTOS)) for rho in BOUNDS
+        Effect(f"{label} at ρ = {rho:g}", gap) for label, where in (*reversed(bench.elsewhere().items()), ("clean photos", PHOTOS)) for rho in BOUNDS
         if (gap := above_curve(every, f"DPO + Lagrangian ρ={rho:g}", ["untouched", *curve], "typographic.attacked", _clean(where), PHOTOS, where))
     ])  # fmt: skip
     return Section(note + text + "\n![what is kept against accuracy with a wrong word drawn](figure.svg)\n", ("figure.svg",), (verdict,))

@@ -43,6 +43,10 @@ class Bench:
         one = len(self.seeds) == 1
         return f"seed {self.seeds[0]}" if one else f"mean over seeds {', '.join(map(str, self.seeds))}, range in brackets"
 
+    def elsewhere(self) -> dict[str, str]:
+        """Data sets that take no part in any training, by label."""
+        return {label: path for label, path in (("emoji", "emoji/test"), *self.extra) if label != "train"}
+
     def source(self, name: str, default: str) -> str:
         """The data set of that name, where one is given."""
         return dict(self.extra).get(name, default)

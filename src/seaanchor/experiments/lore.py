@@ -42,9 +42,8 @@ CLEAN, ROBUST = "photos clean %", f"photos {EPSILON}/255 %"
 
 def columns_of(bench: Bench, radii: Sequence[int] = (2, EPSILON)) -> tuple[Column, ...]:
     """Clean and robust accuracy on photos, the same elsewhere, and how far photos drift."""
-    others = {label: path for label, path in (("emoji", "emoji/test"), *bench.extra) if label != "train"}
     near = [share(CLEAN, "clean", PHOTOS), *(share(f"photos {e}/255 %", f"apgd-ce {e}/255", PHOTOS) for e in radii)]
-    far = [c for label, path in others.items() for c in (share(f"{label} clean %", "clean", path), share(f"{label} 2/255 %", "apgd-ce 2/255", path))]
+    far = [c for label, path in bench.elsewhere().items() for c in (share(f"{label} clean %", "clean", path), share(f"{label} 2/255 %", "apgd-ce 2/255", path))]
     return *near, *far, replace(value("drift", "drift.distance.mean"), read=on_photos("drift.distance.mean"))
 
 
@@ -100,15 +99,15 @@ def run_front(bench: Bench) -> Section:
         ]) for title, x in ((f"Clean against robust: {x.removesuffix(' clean %')}", x) for x in (CLEAN, *elsewhere))
     ]  # fmt: skip
     panels(figure, bench.output / "figure.svg")
-    return Section(note(bench) + text + "\n![clean against robust accuracy](figure.svg)\n", ("figure.svg",), _front_verdicts(rows))
+    return Section(note(bench) + text + "\n![clean against robust accuracy](figure.svg)\n", ("figure.svg",), _front_verdicts(rows, bench))
 
 
-def _front_verdicts(rows: Sequence[Row]) -> tuple[Verdict, ...]:
+def _front_verdicts(rows: Sequence[Row], bench: Bench) -> tuple[Verdict, ...]:
     robust, weights = f"apgd-ce {EPSILON}/255", [FARE, *(f"penalty w={weight:g}" for weight in WEIGHTS)]
-    gaps = {rho: above_curve(rows, f"LORE ρ={rho:g}", weights, robust, "clean", PHOTOS) for rho in RHOS}
-    far = {rho: above_curve(rows, f"LORE ρ={rho:g}", weights, robust, "clean", PHOTOS, "emoji/test") for rho in RHOS}
-    above = [Effect(f"clean photos at ρ = {rho:g}", gap) for rho, gap in gaps.items() if gap]
-    above += [Effect(f"emoji at ρ = {rho:g}", gap) for rho, gap in far.items() if gap]
+    above = [
+        Effect(f"{label} at ρ = {rho:g}", gap) for label, source in {"clean photos": PHOTOS, **bench.elsewhere()}.items() for rho in RHOS
+        if (gap := above_curve(rows, f"LORE ρ={rho:g}", weights, robust, "clean", PHOTOS, source))
+    ]  # fmt: skip
     apart = [effect for rho in RHOS for effect in (
         Effect(f"clean at ρ = {rho:g}", difference(rows, f"LORE ρ={rho:g}", FARE, "clean", PHOTOS)),
         Effect(f"{EPSILON}/255", difference(rows, f"LORE ρ={rho:g}", FARE, robust, PHOTOS), 0),
@@ -249,7 +248,8 @@ def run_tried(bench: Bench) -> Section:
     ]) for what, group in groups.items()]  # fmt: skip
     panels(figure, bench.output / "figure.svg")
     gaps = [
-        Effect(f"{what}, {where}", gap) for what, (lore, *penalties) in groups.items() for where, dataset in (("photos", PHOTOS), ("emoji", "emoji/test"))
+        Effect(f"{what}, {where}", gap)
+        for what, (lore, *penalties) in groups.items() for where, dataset in {"photos": PHOTOS, **bench.elsewhere()}.items()
         if (gap := above_curve(rows, lore, penalties, f"apgd-ce {EPSILON}/255", "clean", PHOTOS, dataset))
     ]  # fmt: skip
     verdict = judge("another learning rate, budget or normalisation lifts LORE above the penalty's front", gaps)

@@ -77,8 +77,7 @@ def robust_look(radii: Sequence[int] = (2, EPSILON)) -> Look:
 
 def elsewhere_look(bench: Bench) -> Look:
     """Sets that took no part in fine-tuning: clean, and attacked at half the training radius."""
-    sources = ("emoji/test", *(path for name, path in bench.extra if name != "train"))
-    return Look(sources, Protocol((AttackPlan("apgd-ce", "linf", (2 / 255,), ATTACK_STEPS),), samples=500))
+    return Look(tuple(bench.elsewhere().values()), Protocol((AttackPlan("apgd-ce", "linf", (2 / 255,), ATTACK_STEPS),), samples=500))
 
 
 def pooled(arms: Mapping[str, RunConfig], bench: Bench, looks: Sequence[Look]) -> list[Row]:

@@ -83,8 +83,7 @@ ALPHAS = (0.3, 0.6, 1.0)
 
 def run_retention(bench: Bench) -> Section:
     """Zero-shot accuracy on sets that took no part, at equal accuracy under drawn words: each model and its interpolations with the reference."""
-    others = ("emoji/test", *(path for _, path in bench.extra))
-    look = Look(others, Protocol((), samples=1000))
+    look = Look(tuple(bench.elsewhere().values()), Protocol((), samples=1000))
     rows: list[Row] = []
     for name, config in towers().items():
         for seed in bench.seeds:
@@ -97,7 +96,7 @@ def run_retention(bench: Bench) -> Section:
                 rows += measure(Arm(name, config), seed, model, [DRAWN, look], bench.output.parent / "words", f"{name} α={alpha:g}")
     every = [*untouched(rows), *rows]
     save_rows(every, bench.output / "rows.json")
-    labels = {path: label for label, path in (("emoji", "emoji/test"), *bench.extra)}
+    labels = {path: label for label, path in bench.elsewhere().items()}
     columns = (
         share("T, word drawn %", "typographic.attacked", PHOTOS), share("O, clean %", "typographic.clean", PHOTOS),
         share("reading %", "reading.reading", PHOTOS),
