@@ -1,10 +1,16 @@
 """Where gender is at chance and the activity still recognised, and whether retrieval is fairer there."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 
 from seaanchor.adapters.linear_map import decompose
+from seaanchor.experiments.arms import recipe_of
 from seaanchor.experiments.sliders import fairness_gaps, neutral
+from seaanchor.recipes import RECIPES
 from seaanchor.steering import SeenPeople, sweep_bias
 
 
@@ -37,3 +43,8 @@ def test_gaps_of_skew_are_those_of_the_sweep():
         assert found[name].mean == pytest.approx(50 * (sum(start) - sum(end)), abs=1e-9)
         assert found[name].low < found[name].mean < found[name].high
     assert fairness_gaps(seen, []) == {}
+
+
+def test_the_published_slider_is_the_recipe_that_its_section_names():
+    published = yaml.safe_load((Path(__file__).parents[2] / "docs" / "tables" / "slider.yaml").read_text())
+    assert published["map"] == recipe_of(replace(RECIPES["dpo-linear-tiny"](), device="cpu"))

@@ -188,7 +188,7 @@ def run_gender(bench: Bench) -> Section:
             "holds" if len(neutrals) == len(curves) else "holds partly" if neutrals else "does not hold at this scale",
             f"found for {len(neutrals)} of {len(curves)} seeds, at t = {', '.join(format(found['t'], 'g') for found in neutrals)}",
         ),
-        judge("there, retrieval by neutral prompts is less skewed than at t = 0", [Effect(f"{name} × 100", gap) for name, gap in fairer.items()]),
+        judge("at the neutral t retrieval by neutral prompts is less skewed than at t = 0", [Effect(f"{name} × 100", gap) for name, gap in fairer.items()]),
     )
     return Section(note + "\n".join(lines) + "\n\n" + table + "\n![gender, activity and skew against t](figure.svg)\n", ("figure.svg",), verdicts)
 
