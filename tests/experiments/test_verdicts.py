@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from seaanchor.config import RunConfig
 from seaanchor.errors import SeaAnchorError
@@ -16,7 +17,7 @@ from seaanchor.evaluation.intervals import proportion
 from seaanchor.experiments.engine import Row
 from seaanchor.experiments.experiment import Bench, Experiment, Section, put_between, summary, write_section
 from seaanchor.experiments.registry import EXPERIMENTS
-from seaanchor.experiments.verdicts import Difference, Effect, above_curve, difference, judge
+from seaanchor.experiments.verdicts import Difference, Effect, _half_width, above_curve, difference, judge
 
 
 def row(arm: str, seed: int, **shares: float) -> Row:
@@ -26,8 +27,31 @@ def row(arm: str, seed: int, **shares: float) -> Row:
 def test_a_difference_by_hand():
     """Seeds 0.5 and 0.6 (variance 0.005) against 0.4: binomial variances 0.55·0.45/400 and 0.4·0.6/400."""
     found = difference([row("a", 0, clean=0.5), row("a", 1, clean=0.6), row("b", 0, clean=0.4)], "a", "b", "clean", "photos")
-    half = 1.96 * math.sqrt(0.55 * 0.45 / 400 + 0.005 / 2 + 0.4 * 0.6 / 400)
+    seeds, total = 0.005 / 2, 0.55 * 0.45 / 400 + 0.005 / 2 + 0.4 * 0.6 / 400
+    half = student(total**2 / seeds**2) * math.sqrt(total)
     assert found.mean == pytest.approx(15) and found.high - found.mean == pytest.approx(100 * half) and found.low == pytest.approx(15 - 100 * half)
+
+
+def student(freedom: float) -> float:
+    """97.5 % of Student's t as the table in use has it: scipy's to 2 % from two degrees of freedom on, never below it."""
+    found, exact = _half_width([(1.0, freedom)]), stats.t.ppf(0.975, freedom)
+    assert 0.999 * exact < found < (1.2 if freedom < 2 else 1.02) * exact
+    return found
+
+
+@pytest.mark.parametrize("freedom", [1, 1.5, 2, 2.5, 3, 6, 8.5, 15, 50, 1000])
+def test_few_seeds_widen_an_interval(freedom):
+    student(freedom)
+
+
+def test_three_seeds_that_differ_are_covered():
+    """Training moves a share by 3 points (standard deviation), images hardly: 1.96 standard errors would cover the truth four times in five."""
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(500):
+        rows = [Row(arm, seed, "", {"y": {"accuracy": p + 0.03 * rng.normal(), "n": 10**6}}, {}) for arm, p in (("a", 0.5), ("b", 0.4)) for seed in range(3)]
+        found = difference(rows, "a", "b", "y", "")
+        covered += found.low <= 10 <= found.high
+    assert 460 <= covered <= 489
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
@@ -55,7 +79,8 @@ def test_a_difference_in_pairs_by_hand():
     rows = [seen(arm, seed, clean=hit_N) for arm, hits in (("a", one), ("b", other)) for seed, hit_N in enumerate(hits)]
     found = difference(rows, "a", "b", "clean", "photos")
     over_images = statistics.variance([1, 0.5, 0, 0, 0, 0, 0, -0.5]) / 8
-    half = 1.96 * math.sqrt(over_images + statistics.variance([0.25, 0.0]) / 2)
+    over_seeds = statistics.variance([0.25, 0.0]) / 2
+    half = student((over_images + over_seeds) ** 2 / over_seeds**2) * math.sqrt(over_images + over_seeds)
     assert found.mean == pytest.approx(12.5) and found.high - found.mean == pytest.approx(100 * half)
     mixed = [*rows[:2], row("b", 0, clean=0.25), row("b", 1, clean=0.375)]
     assert difference(mixed, "a", "b", "clean", "photos").high > found.high, "without the images of one arm, samples are independent"
@@ -111,11 +136,24 @@ def test_an_effect_is_shown_where_its_interval_says_so(low, high, wanted, shown)
 
 
 def test_verdicts():
-    yes, no = Effect("yes", Difference(2, 1, 3)), Effect("no", Difference(0, -1, 1))
-    assert [judge("c", e).outcome for e in ([yes, yes], [yes, no], [no, no])] == ["holds", "holds partly", "does not hold at this scale"]
+    yes, no, wide, none = (Effect(name, found) for name, found in (
+        ("yes", Difference(2, 1, 3)), ("no", Difference(0, -1, 1)), ("wide", Difference(2, -2, 6)), ("none", None),
+    ))  # fmt: skip
+    outcomes = {("yes", "yes"): "holds", ("yes", "no"): "holds partly", ("yes", "wide"): "holds partly", ("no", "wide"): "does not hold at this scale"}
+    outcomes |= {("wide",): "undecided", ("none",): "open", ("yes", "none"): "holds"}
+    effects = {effect.name: effect for effect in (yes, no, wide, none)}
+    assert {names: judge("c", [effects[name] for name in names]).outcome for names in outcomes} == outcomes
+    assert judge("c", [yes, no, wide, none]).effect == "yes +2.0 (+1.0 to +3.0) ✓; no +0.0 (-1.0 to +1.0) ✗; wide +2.0 (-2.0 to +6.0); not comparable: none"
     assert judge("t = 1 turns", [yes]).line().startswith("**t = 1 turns: holds.**") and judge("a b", [yes]).line().startswith("**A b: holds.**")
     assert judge("c", []).outcome == "open", "no effect shows nothing"
-    assert judge("c", [yes]).effect == "yes +2.0 (+1.0 to +3.0)"
+
+
+REFUTED = [(-3, -1, 1, True), (-3, 4.9, 1, True), (-3, 5.1, 1, False), (1, 3, -1, True), (-5.1, 3, -1, False), (-9, -5.5, 0, True), (-9, 1, 0, False)]
+
+
+@pytest.mark.parametrize(("low", "high", "wanted", "refuted"), [*REFUTED, (1, 3, 1, False)])
+def test_an_effect_is_refuted_on_the_other_side_or_where_none_of_five_points_has_room(low, high, wanted, refuted):
+    assert Effect("e", Difference((low + high) / 2, low, high), wanted).refuted is refuted
 
 
 def test_a_section_is_written_with_its_verdicts_and_collected(tmp_path: Path):
@@ -128,7 +166,7 @@ def test_a_section_is_written_with_its_verdicts_and_collected(tmp_path: Path):
         put_between(docs, "summary", summary([experiment], docs))
     text, many = docs.read_text(), judge("many", [Effect(f"e{i}", Difference(2, 1, 3)) for i in range(6)])
     write_section(experiment, Section("Text.", (), (many,)), Bench(tmp_path / "one"), tmp_path / "other" / "results.md")
-    assert "e3 +2.0 (+1.0 to +3.0); and 2 more |" in summary([experiment], tmp_path / "other" / "results.md")
+    assert "e3 +2.0 (+1.0 to +3.0) ✓; and 2 more |" in summary([experiment], tmp_path / "other" / "results.md")
     assert text.count("**It works: holds.** yes +2.0 (+1.0 to +3.0)") == 1 and text.count("| it works | holds |") == 1
     assert "[A first thing](#a-first-thing)" in text
     assert text.index("| it works") < text.index("Tail.") < text.index("## A first thing")

@@ -58,8 +58,8 @@ def run_mixing(bench: Bench) -> Section:
     note = "α mixes the weights of the reference (0) and of the trained model (1). " + _said(bench)
     every = rows + _penalties(bench)
     verdict = judge("half-way weights of FARE lie above the penalty's front: more clean accuracy at equal robust accuracy", [
-        Effect(f"{x} at α = {alpha:g}", gap) for x, where in (("clean photos", PHOTOS), ("emoji", "emoji/test")) for alpha in ALPHAS
-        if (gap := above_curve(every, f"{FARE} α={alpha:g}", _FRONT, f"apgd-ce {EPSILON}/255", "clean", PHOTOS, where))
+        Effect(f"{x} at α = {alpha:g}", above_curve(every, f"{FARE} α={alpha:g}", _FRONT, f"apgd-ce {EPSILON}/255", "clean", PHOTOS, where))
+        for x, where in (("clean photos", PHOTOS), ("emoji", "emoji/test")) for alpha in ALPHAS
     ])  # fmt: skip
     return Section(note + text + "\n![mixtures of weights](figure.svg)\n", ("figure.svg",), (verdict,))
 
@@ -138,9 +138,8 @@ def run_moving(bench: Bench) -> Section:
     )
     every = rows + _penalties(bench)
     verdicts = tuple(judge(f"{kind} of the policy's weights as the anchor keeps more than a frozen reference at equal robust accuracy", [
-        Effect(f"{name.split(' ')[0]}, {label}", gap) for name in (f"penalty w={WEIGHT:g}", LORE)
-        for label, dataset in (("clean photos", PHOTOS), ("emoji", "emoji/test"))
-        if (gap := above_curve(every, f"{name}, {kind}", _FRONT, f"apgd-ce {EPSILON}/255", "clean", PHOTOS, dataset))
+        Effect(f"{name.split(' ')[0]}, {label}", above_curve(every, f"{name}, {kind}", _FRONT, f"apgd-ce {EPSILON}/255", "clean", PHOTOS, dataset))
+        for name in (f"penalty w={WEIGHT:g}", LORE) for label, dataset in (("clean photos", PHOTOS), ("emoji", "emoji/test"))
     ]) for kind in ("weighted average", "exponential average"))  # fmt: skip
     return Section(note + text + "\n![moving references](figure.svg)\n", ("figure.svg",), verdicts)
 
@@ -177,8 +176,9 @@ def run_dual(bench: Bench) -> Section:
     )
     published = [FARE, *dual_arms(bench)["published"]]
     verdicts = tuple(judge(f"a dual that is {kind.replace('warm start', 'started high')} lies above the published one", [
-        Effect(f"{x} at {name.partition(',')[0].removeprefix('LORE ')}", gap) for name in members for x, where in (("photos", PHOTOS), ("emoji", "emoji/test"))
-        if (gap := above_curve(rows, name, published, f"apgd-ce {EPSILON}/255", "clean", PHOTOS, where))
+        Effect(f"{x} at {name.partition(',')[0].removeprefix('LORE ')}", above_curve(
+            rows, name, published, f"apgd-ce {EPSILON}/255", "clean", PHOTOS, where,
+        )) for name in members for x, where in (("photos", PHOTOS), ("emoji", "emoji/test"))
     ]) for kind, members in dual_arms(bench).items() if kind != "published")  # fmt: skip
     return Section(note + text + "\n![duals compared](figure.svg)\n", ("figure.svg",), verdicts)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from seaanchor.checkpoint import write_atomic
 from seaanchor.config import RunConfig
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
-from seaanchor.experiments.experiment import Bench, Experiment, Section
+from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
 from seaanchor.experiments.verdicts import Difference, Effect, judge
 from seaanchor.experiments.words import PASSES, short
@@ -143,6 +143,7 @@ def run_gradients(bench: Bench) -> Section:
 
 EXPERIMENTS = (
     Experiment(
-        "po-gradients", "What each loss weighs", "arXiv 2411.08923: DPO and KTO weigh the images that are still wrong, IPO all alike.", 10, run_gradients
+        "po-gradients", "What each loss weighs", "arXiv 2411.08923: DPO and KTO weigh the images that are still wrong, IPO all alike.", 4, run_gradients,
+        ONE_SEED,
     ),
 )

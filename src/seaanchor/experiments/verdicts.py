@@ -45,8 +45,8 @@ class _Term:
 def difference(rows: Sequence[Row], one: str, other: str, measure: str, dataset: str) -> Difference:
     """Arm `one` less arm `other`, of a share on one data set.
 
-    The variance is that of a mean over images, plus that of a mean over seeds. Both arms see the same images and are compared image by image where
-    the rows tell which are right, and taken for independent samples where they do not.
+    The variance is that of a mean over images, plus that of a mean over seeds, of which there are few: the interval is Student's. Both arms see the
+    same images and are compared image by image where the rows tell which are right, and taken for independent samples where they do not.
 
     Raises:
         ValueError: an arm has no such number there.
@@ -58,12 +58,24 @@ def _sum(rows: Sequence[Row], terms: Sequence[_Term]) -> Difference:
     """A weighted sum of shares: those of one data set share their images, all share their seeds."""
     cells = [_cells(rows, term) for term in terms]
     middle = sum(term.weight * _centre(found) for term, found in zip(terms, cells, strict=True))
-    spread = _over_seeds(terms, cells)
+    parts = _over_seeds(terms, cells)
     for dataset in {term.dataset for term in terms}:
         mine = [(term.weight, found) for term, found in zip(terms, cells, strict=True) if term.dataset == dataset]
-        spread += _over_images([weight for weight, _ in mine], [found for _, found in mine])
-    half = 196 * math.sqrt(spread)
+        parts.append((_over_images([weight for weight, _ in mine], [found for _, found in mine]), math.inf))
+    half = 100 * _half_width(parts)
     return Difference(100 * middle, 100 * middle - half, 100 * middle + half)
+
+
+_QUANTILES = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 7: 2.365, 10: 2.228, 20: 2.086, math.inf: 1.96}  # 97.5 % of Student's t
+
+
+def _half_width(parts: Sequence[tuple[float, float]]) -> float:
+    """Half of the 95 % interval of a sum whose parts have these variances, each known from so many degrees of freedom (Welch and Satterthwaite)."""
+    total = sum(part for part, _ in parts)
+    loose = sum(part**2 / freedom for part, freedom in parts)
+    of_freedom = list(reversed(_QUANTILES))
+    quantile = np.interp(loose / total**2 if total else 0.0, [1 / count for count in of_freedom], [_QUANTILES[count] for count in of_freedom])
+    return float(quantile) * math.sqrt(total)
 
 
 _Cells = dict[int, Mapping[str, Any]]  # by seed
@@ -96,13 +108,13 @@ def _hits(cells: _Cells) -> np.ndarray | None:
     return np.mean(found, axis=0) if len(found) == len(cells) and len({len(hit_N) for hit_N in found}) == 1 else None
 
 
-def _over_seeds(terms: Sequence[_Term], cells: Sequence[_Cells]) -> float:
-    """Variance of the sum because there are few seeds: of its value at a seed where all arms with several have the same."""
+def _over_seeds(terms: Sequence[_Term], cells: Sequence[_Cells]) -> list[tuple[float, float]]:
+    """Variances of the sum because there are few seeds, with degrees of freedom: of its value at a seed where all arms with several have the same."""
     several = [(term.weight, found) for term, found in zip(terms, cells, strict=True) if len(found) > 1]
     if len({tuple(sorted(found)) for _, found in several}) == 1:
         seeds = several[0][1]
-        return variance(sum(weight * found[seed]["accuracy"] for weight, found in several) for seed in seeds) / len(seeds)
-    return sum(weight**2 * variance(cell["accuracy"] for cell in found.values()) / len(found) for weight, found in several)
+        return [(variance(sum(weight * found[seed]["accuracy"] for weight, found in several) for seed in seeds) / len(seeds), len(seeds) - 1)]
+    return [(weight**2 * variance(cell["accuracy"] for cell in found.values()) / len(found), len(found) - 1) for weight, found in several]
 
 
 @dataclass(frozen=True)
@@ -121,28 +133,43 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Effect:
-    """A measured difference and the sign that the claim asks of it; 0 asks that nothing is lost, which is shown where the interval leaves out a loss
-    of `LOSS` points."""
+    """A measured difference, None where nothing could be compared, and the sign that the claim asks of it; 0 asks that nothing is lost, which is shown where
+    the interval leaves out a loss of `LOSS` points."""
 
     name: str
-    found: Difference
+    found: Difference | None
     wanted: int = 1
 
     @property
     def shown(self) -> bool:
         """Whether the interval lies where the claim says."""
-        return self.found.low > -LOSS if self.wanted == 0 else self.found.sign == self.wanted
+        return self.found is not None and (self.found.low > -LOSS if self.wanted == 0 else self.found.sign == self.wanted)
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the interval lies on the other side, or leaves no room for an effect of `LOSS` points."""
+        if self.found is None or self.shown:
+            return False
+        side = self.wanted or 1
+        return self.found.sign == -side or (self.wanted != 0 and max(side * self.found.low, side * self.found.high) < LOSS)
+
+    def __str__(self) -> str:
+        mark = " ✓" if self.shown else " ✗" if self.refuted else ""
+        return f"{self.name} {self.found}{mark}"
 
 
 def judge(claim: str, effects: Sequence[Effect], note: str = "") -> Verdict:
-    """A claim holds where every effect is shown, holds partly where some are, and otherwise does not hold at this scale; without an effect it is open,
-    as where no point of one curve lies between two of the other."""
-    if not effects:
-        return Verdict(claim, "open", note or "nothing could be compared")
-    shown = sum(effect.shown for effect in effects)
-    outcome = "holds" if shown == len(effects) else "does not hold at this scale" if shown == 0 else "holds partly"
-    listed = "; ".join(f"{effect.name} {effect.found}" for effect in effects)
-    return Verdict(claim, outcome, f"{listed}{'; ' + note if note else ''}")
+    """A claim holds where every effect is shown, and holds partly where some are. Where none is, it does not hold at this scale if one is refuted, and is
+    undecided otherwise; without an effect it is open, as where no point of one curve lies between two of the other."""
+    known = [effect for effect in effects if effect.found is not None]
+    missing = [effect.name for effect in effects if effect.found is None]
+    notes = ([f"not comparable: {', '.join(missing)}"] if missing else []) + ([note] if note else [])
+    if not known:
+        return Verdict(claim, "open", "; ".join(notes) or "nothing could be compared")
+    shown = sum(effect.shown for effect in known)
+    none = "does not hold at this scale" if any(effect.refuted for effect in known) else "undecided"
+    outcome = "holds" if shown == len(known) else "holds partly" if shown else none
+    return Verdict(claim, outcome, "; ".join([*map(str, known), *notes]))
 
 
 def above_curve(rows: Sequence[Row], arm: str, curve: Sequence[str], x: str, y: str, dataset: str, y_dataset: str = "") -> Difference | None:
