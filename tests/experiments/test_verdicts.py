@@ -166,7 +166,7 @@ def test_a_section_is_written_with_its_verdicts_and_collected(tmp_path: Path):
         put_between(docs, "summary", summary([experiment], docs))
     text, many = docs.read_text(), judge("many", [Effect(f"e{i}", Difference(2, 1, 3)) for i in range(6)])
     write_section(experiment, Section("Text.", (), (many,)), Bench(tmp_path / "one"), tmp_path / "other" / "results.md")
-    assert "e3 +2.0 (+1.0 to +3.0) ✓; and 2 more |" in summary([experiment], tmp_path / "other" / "results.md")
+    assert "e3 +2.0 (+1.0 to +3.0) ✓; and 2 more | 3 | [A first thing](#a-first-thing) |" in summary([experiment], tmp_path / "other" / "results.md")
     assert text.count("**It works: holds.** yes +2.0 (+1.0 to +3.0)") == 1 and text.count("| it works | holds |") == 1
     assert "[A first thing](#a-first-thing)" in text
     assert text.index("| it works") < text.index("Tail.") < text.index("## A first thing")

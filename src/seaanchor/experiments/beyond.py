@@ -52,7 +52,10 @@ def run_constrained(bench: Bench) -> Section:
     panels([(f"{title.removesuffix(' %')} against T", "accuracy with a wrong word drawn, %", f"{title.removesuffix(' %')}, %", [
         Series(family, *points(table, list(members), T, title), path=True) for family, members in families.items()
     ]) for title in titles], bench.output / "figure.svg")  # fmt: skip
-    note = f"`dpo-tiny` with {PASSES} passes, last weights; {bench.over_seeds()}; columns as in the table of all objectives.\n\n"
+    note = (
+        f"`dpo-tiny` with {PASSES} passes, last weights; *w*: weight of a fixed penalty on embeddings; {bench.over_seeds()}; columns as in the table of all "
+        "objectives.\n\n"
+    )
     every = [*untouched(rows), *rows]
     verdicts = tuple(judge(f"DPO under LORE's constraint keeps more than DPO with {what} at equal accuracy under drawn words", [
         Effect(f"{label} at ρ = {rho:g}", above_curve(
@@ -91,7 +94,11 @@ def run_word_anchors(bench: Bench) -> Section:
     panels([(f"{title.removesuffix(' %')} against T", "accuracy with a wrong word drawn, %", f"{title.removesuffix(' %')}, %", [
         Series(kind, *points(table, [f"{name} + {kind}" for name in objectives], T, title)[:2], line=False, kinds=list(objectives)) for kind in kinds
     ]) for title in (O, "emoji %")], bench.output / "figure.svg")  # fmt: skip
-    note = f"The recipes of the table on drawn words with {PASSES} passes; {bench.over_seeds()}.\n\n"
+    note = (
+        f"The recipes of the table on drawn words with {PASSES} passes, one strength of each anchor, so that this compares settings and not fronts: for CE a "
+        "penalty of 0.01, KL 1, ρ = 0.1 on embeddings with λ from 0.003 or on distributions with λ from 0.1; penalty and λ are a tenth of that for DPO and "
+        f"KTO, a hundred times as much for IPO, after how steep the losses start; KL as in their recipes; {bench.over_seeds()}.\n\n"
+    )
     verdicts = tuple(judge(f"{kind} keeps more of what {', '.join(objectives)} had, and words stay as powerless", [
         effect for name in objectives for effect in (
             Effect(f"{name} on emoji", difference(rows, f"{name} + {kind}", f"{name} + none", "clean", "emoji/test")),

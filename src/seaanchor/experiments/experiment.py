@@ -110,13 +110,13 @@ def write_section(experiment: Experiment, section: Section, bench: Bench, docs: 
         write_atomic(docs.parent / "tables" / f"{experiment.name}.yaml", recipes)
         body = body.replace("[recipes.yaml](recipes.yaml)", f"[{experiment.name}.yaml](tables/{experiment.name}.yaml)")
     put_between(docs, experiment.name, body)
-    known = verdicts_of(docs) | {experiment.name: [verdict.__dict__ for verdict in section.verdicts]}
+    known = verdicts_of(docs) | {experiment.name: [verdict.__dict__ | {"seeds": len(bench.seeds)} for verdict in section.verdicts]}
     write_atomic(docs.parent / "tables" / "verdicts.json", json.dumps(known, indent=1, ensure_ascii=False) + "\n")
     return docs
 
 
-def verdicts_of(docs: Path) -> dict[str, list[dict[str, str]]]:
-    """Experiment → what became of its claims, as kept beside a document, so that its table does not need the runs of every experiment again."""
+def verdicts_of(docs: Path) -> dict[str, list[dict[str, Any]]]:
+    """Experiment → what became of its claims, and of how many seeds, as kept beside a document, so that its table does not need the runs of every experiment again."""
     file = docs.parent / "tables" / "verdicts.json"
     return json.loads(file.read_text()) if file.is_file() else {}
 
@@ -140,11 +140,12 @@ def put_between(docs: Path, name: str, body: str) -> None:
 def summary(experiments: Iterable[Experiment], docs: Path) -> str:
     """Every verdict that stands beside a document, as a table: the claim, what came of it, the first effects, the section that has all."""
     known = verdicts_of(docs)
-    lines = ["| claim | here | effect, points with 95 % interval | section |", "| --- | --- | --- | --- |"]
+    lines = ["| claim | here | effect, points with 95 % interval | seeds | section |", "| --- | --- | --- | --- | --- |"]
     for experiment in experiments:
         anchor = "".join(c for c in experiment.title.lower().replace(" ", "-") if c.isalnum() or c == "-")
         found = known.get(experiment.name, ())
-        lines += [f"| {verdict['claim']} | {verdict['outcome']} | {_first(verdict['effect'])} | [{experiment.title}](#{anchor}) |" for verdict in found]
+        section = f"[{experiment.title}](#{anchor})"
+        lines += [f"| {v['claim']} | {v['outcome']} | {_first(v['effect'])} | {v.get('seeds', '')} | {section} |" for v in found]
     return "\n".join(lines) + "\n"
 
 

@@ -71,8 +71,9 @@ def note(bench: Bench, more: str = "") -> str:
     train = "`photos-mini/train` (800 photos)" if bench.source("train", "") == "" else "the training photos given"
     return (
         f"`seaanchor-tiny-32`, {train}, {BATCHES} batches of 32 photos, ε = {EPSILON}/255 and two updates a batch unless it says "
-        f"otherwise, two attack steps, learning rate 1.5e-3; {bench.over_seeds()}; 800 test photos, APGD-CE "
-        f"with {ATTACK_STEPS} steps. {more}\n\n"
+        f"otherwise, two attack steps, learning rate 1.5e-3; LORE's dual: rate 5e-4, λ from 1, at most 20; {bench.over_seeds()}. 800 test photos, 100 emoji, "
+        f"up to 500 of other sets, APGD-CE with {ATTACK_STEPS} steps; *drift*: mean squared distance of clean embeddings from the reference's, relative to "
+        f"their squared length. {more}\n\n"
     )
 
 

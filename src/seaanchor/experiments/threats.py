@@ -104,7 +104,7 @@ def run_joint(bench: Bench) -> Section:
             effect("words", "words alone, DPO", "words by DPO, then noise", WORD), effect("noise", "noise alone, FARE", "noise, then words by DPO", NOISE),
         ]),
     )  # fmt: skip
-    note = f"`seaanchor-tiny`, `photos-mini/train`, 100 batches of 32 a stage, {bench.over_seeds()}. {ATTACKER}\n\n"
+    note = f"`seaanchor-tiny`, `photos-mini/train`, 100 batches of 32 a stage, which are 200 where there are two, {bench.over_seeds()}. {ATTACKER}\n\n"
     return Section(note + text + "\n![words against noise](figure.svg)\n", ("figure.svg",), verdicts)
 
 
