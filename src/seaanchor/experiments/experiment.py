@@ -116,7 +116,7 @@ def write_section(experiment: Experiment, section: Section, bench: Bench, docs: 
 
 
 def verdicts_of(docs: Path) -> dict[str, list[dict[str, Any]]]:
-    """Experiment → what became of its claims, and of how many seeds, as kept beside a document, so that its table does not need the runs of every experiment again."""
+    """Experiment → what became of its claims and over how many seeds, kept beside a document so that its table does not need every run again."""
     file = docs.parent / "tables" / "verdicts.json"
     return json.loads(file.read_text()) if file.is_file() else {}
 
