@@ -127,7 +127,10 @@ def run_adaptive(bench: Bench) -> Section:
         judge("hardening against noise alone helps against word and noise together", [over(name) for name in HARDENED]),
         judge("the slider on a hardened tower helps against word and noise together", [over(steered, HARDENED[1])]),
     )
-    note = f"Towers of the table on drawn words, and the robust models of the package (FARE with one update a batch, LORE with two); {bench.over_seeds()}. {ATTACKER}\n\n"
+    note = (
+        "Towers of the table on drawn words, and the robust models of the package (FARE with one update a batch, LORE with two); "
+        f"{bench.over_seeds()}. {ATTACKER}\n\n"
+    )
     return Section(note + text + "\n![words against noise](figure.svg)\n", ("figure.svg",), verdicts)
 
 
