@@ -10,10 +10,10 @@ from torch import Tensor
 from seaanchor.anchors.duals import Dual
 from seaanchor.config import RunConfig, from_dict, read_yaml
 from seaanchor.data.folder import SkipLog
-from seaanchor.experiments.engine import Row
+from seaanchor.experiments.engine import Look, Row
 from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.lore import CLEAN, PAPER, ROBUST, columns_of, middle, note, on_photos, points, swapped, table_of
+from seaanchor.experiments.lore import CLEAN, PAPER, RHOS, ROBUST, columns_of, middle, note, on_photos, points, swapped, table_of
 from seaanchor.experiments.pool import (
     EPSILON,
     FARE,
@@ -34,7 +34,7 @@ from seaanchor.experiments.pool import (
 )  # fmt: skip
 from seaanchor.experiments.preference import untouched
 from seaanchor.experiments.tables import Column
-from seaanchor.experiments.verdicts import Effect, Verdict, difference, judge
+from seaanchor.experiments.verdicts import Effect, Verdict, above_curve, difference, judge
 from seaanchor.prepare import batch_stream, prepare
 from seaanchor.recipes import fare
 from seaanchor.runs import RunFolder
@@ -57,7 +57,8 @@ def constraint_arms(bench: Bench, margin: float) -> dict[str, RunConfig]:
 def run_constraint(bench: Bench) -> Section:
     """What the multipliers do over training, and how far images end from where they were; dual variables and margins compared."""
     reference_ND = _references(bench)
-    rows = pooled(constraint_arms(bench, _mean_margin(reference_ND)), bench, [robust_look(), elsewhere_look(bench)])
+    looks = [robust_look(), elsewhere_look(bench)]
+    rows = pooled(constraint_arms(bench, _mean_margin(reference_ND)), bench, looks)
     text, _ = table_of([*untouched(rows), *rows], columns_of(bench), bench)
     shown = [FARE, *(f"LORE ρ={rho:g}" for rho in TIGHT)]
     kinds = [LORE, f"{LORE}, linear dual", FAST_SCALAR, f"{LORE}, λ fixed at 1"]
@@ -68,7 +69,7 @@ def run_constraint(bench: Bench) -> Section:
         ("Multipliers by kind of dual", "batch", "mean λ", [_curve(name, bench, "multiplier") for name in kinds]),
     ], bench.output / "figure.svg")  # fmt: skip
     picture = "\n![distances, violations and multipliers over training](figure.svg)\n"
-    return Section(note(bench) + text + _held(rows, bench, reference_ND) + picture, ("figure.svg",), _constraint_verdicts(rows, bench))
+    return Section(note(bench) + text + _held(rows, bench, reference_ND) + picture, ("figure.svg",), _constraint_verdicts(rows, bench, looks))
 
 
 def _held(rows: Sequence[Row], bench: Bench, reference_ND: Tensor) -> str:
@@ -86,17 +87,20 @@ def _held(rows: Sequence[Row], bench: Bench, reference_ND: Tensor) -> str:
     return told + table_of(rows, (*within, *trained, *spread), bench, "table-held")[0]
 
 
-def _constraint_verdicts(rows: Sequence[Row], bench: Bench) -> tuple[Verdict, ...]:
+def _constraint_verdicts(rows: Sequence[Row], bench: Bench, looks: Sequence[Look]) -> tuple[Verdict, ...]:
     read = _logged(bench, "violation_rate", 0.2)
     broken = [replace(row, numbers={"broken": {"accuracy": read(row) or 0.0, "n": 32 * 6}}) for row in rows if row.dataset == PHOTOS]
     learned = difference(broken, f"{LORE}, λ fixed at 1", LORE, "broken", PHOTOS)
 
+    front = {f"LORE ρ={rho:g}": lore_arm(bench, rho=rho) for rho in RHOS}
+    every = [*rows, *pooled({name: config for name, config in front.items() if name not in {row.arm for row in rows}}, bench, looks, rows)]
+
     def against(other: str) -> list[Effect]:
         return [
-            Effect("clean photos", difference(rows, LORE, other, "clean", PHOTOS)),
-            Effect(f"{EPSILON}/255", difference(rows, LORE, other, f"apgd-ce {EPSILON}/255", PHOTOS)),
-            Effect("emoji", difference(rows, LORE, other, "clean", "emoji/test")),
-        ]
+            Effect(f"{other.partition(', ')[2]} above the front over ρ, {label}", above_curve(
+                every, other, [FARE, *front], f"apgd-ce {EPSILON}/255", "clean", PHOTOS, source,
+            ), -1) for label, source in {"clean photos": PHOTOS, **bench.elsewhere()}.items()
+        ]  # fmt: skip
 
     return (
         judge("learned multipliers break the constraint less often than λ = 1", [Effect("share of training images above ρ at the end", learned)]),

@@ -1,5 +1,6 @@
 """Experiments on what holds a robust model near its reference: mixtures of weights, every anchor, moving references, other duals."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -56,7 +57,7 @@ def run_mixing(bench: Bench) -> Section:
         Series(name, *points(table, curve, ROBUST, x), path=True) for name, curve in curves.items()
     ]) for x in titles], bench.output / "figure.svg")  # fmt: skip
     note = "α mixes the weights of the reference (0) and of the trained model (1). " + _said(bench)
-    every = rows + _penalties(bench)
+    every = rows + _penalties(bench, rows)
     verdict = judge("half-way weights of FARE lie above the penalty's front: more clean accuracy at equal robust accuracy", [
         Effect(f"{x} at α = {alpha:g}", above_curve(every, f"{FARE} α={alpha:g}", _FRONT, f"apgd-ce {EPSILON}/255", "clean", PHOTOS, where))
         for x, where in (("clean photos", PHOTOS), ("emoji", "emoji/test")) for alpha in ALPHAS
@@ -67,10 +68,10 @@ def run_mixing(bench: Bench) -> Section:
 _FRONT = [FARE, *(f"penalty w={weight:g}" for weight in WEIGHTS)]
 
 
-def _penalties(bench: Bench) -> list[Row]:
+def _penalties(bench: Bench, known: Sequence[Row]) -> list[Row]:
     """The penalty's front, of the weights that are not among the rows yet."""
     arms = {f"penalty w={weight:g}": penalty_arm(bench, weight) for weight in WEIGHTS if weight != WEIGHT}
-    return pooled(arms, bench, [robust_look(), elsewhere_look(bench)])
+    return pooled(arms, bench, [robust_look(), elsewhere_look(bench)], known)
 
 
 def noise_anchors(bench: Bench) -> dict[str, dict[str, RunConfig]]:
@@ -140,7 +141,7 @@ def run_moving(bench: Bench) -> Section:
         "*Weighted average*: Beta(0.7, 0.7) weights over the batches so far, which never forget the pre-trained weights; *exponential average*: decay "
         "0.99 a batch. The adversarial target stays the frozen reference. " + _said(bench)
     )
-    every = rows + _penalties(bench)
+    every = rows + _penalties(bench, rows)
     verdicts = tuple(judge(f"{kind} of the policy's weights as the anchor keeps more than a frozen reference at equal robust accuracy", [
         Effect(f"{name.split(' ')[0]}, {label}", above_curve(every, f"{name}, {kind}", _FRONT, f"apgd-ce {EPSILON}/255", "clean", PHOTOS, dataset))
         for name in (f"penalty w={WEIGHT:g}", LORE) for label, dataset in (("clean photos", PHOTOS), ("emoji", "emoji/test"))

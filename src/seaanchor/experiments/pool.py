@@ -80,8 +80,8 @@ def elsewhere_look(bench: Bench) -> Look:
     return Look(tuple(bench.elsewhere().values()), Protocol((AttackPlan("apgd-ce", "linf", (2 / 255,), ATTACK_STEPS),), samples=500))
 
 
-def pooled(arms: Mapping[str, RunConfig], bench: Bench, looks: Sequence[Look]) -> list[Row]:
-    """Every arm with every seed, from the folder that all share; what is there is read."""
+def pooled(arms: Mapping[str, RunConfig], bench: Bench, looks: Sequence[Look], known: Sequence[Row] = ()) -> list[Row]:
+    """Every arm with every seed, from the folder that all share; what is there is read. `known` rows are those of the experiment so far."""
     shared, rows = bench.output.parent / "robust", []
     for seed in bench.seeds:
         for name, config in arms.items():
@@ -90,7 +90,7 @@ def pooled(arms: Mapping[str, RunConfig], bench: Bench, looks: Sequence[Look]) -
             followed = watched(config) if name in (FARE, FARE_ONCE, LORE) else config  # whichever experiment trains them: one shows them over the batches
             run = run_arm(Arm(name, replace(followed, seed=seed)), shared / f"seed-{seed}")
             rows += measure(Arm(name, config), seed, run / "export", looks, shared)
-            write_numbers(rows, bench.output / "numbers.csv")
+            write_numbers([*known, *rows], bench.output / "numbers.csv")
     return rows
 
 
