@@ -111,7 +111,7 @@ def run_word_anchors(bench: Bench) -> Section:
 EXPERIMENTS = (
     Experiment(
         "constrained", "Constrained preference optimization",
-        "DPO under LORE's constraint keeps more than DPO with KL at equal accuracy under drawn words.", 30, run_constrained,
+        "DPO under LORE's constraint keeps more than DPO with KL at equal accuracy under drawn words.", 25, run_constrained,
     ),
     Experiment("word-anchors", "Anchors against words", "Which anchor helps CE, DPO, IPO and KTO most?", 23, run_word_anchors, ONE_SEED),
 )  # fmt: skip

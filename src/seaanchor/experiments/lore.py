@@ -272,7 +272,7 @@ PAPER = "arXiv 2505.18884"
 
 EXPERIMENTS = (
     Experiment(
-        "lore-front", "LORE, FARE and a fixed penalty", f"{PAPER}: LORE's front of clean and robust accuracy lies above a fixed penalty's and FARE's.", 40,
+        "lore-front", "LORE, FARE and a fixed penalty", f"{PAPER}: LORE's front of clean and robust accuracy lies above a fixed penalty's and FARE's.", 31,
         run_front,
     ),
     Experiment(
@@ -281,6 +281,6 @@ EXPERIMENTS = (
     ),
     Experiment(
         "lore-epsilon", "Radii trained and radii attacked",
-        f"{PAPER}: at large ε FARE loses clean accuracy early in training, LORE does not, and LORE ends higher.", 15, run_epsilon, ONE_SEED,
+        f"{PAPER}: at large ε FARE loses clean accuracy early in training, LORE does not, and LORE ends higher.", 18, run_epsilon, ONE_SEED,
     ),
 )  # fmt: skip

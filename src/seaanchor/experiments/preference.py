@@ -106,7 +106,7 @@ def run_retention(bench: Bench) -> Section:
     )
     text, table = _table(every, columns, bench)
     figure = [
-        (label, "accuracy with a wrong word drawn, %", f"zero-shot accuracy on {label}, %", [
+        (label, "accuracy with a wrong word drawn, %", f"accuracy on {label}, %", [
             Series(name, _means(_curve(table, name), "T, word drawn %"), _means(_curve(table, name), f"{label} %"), path=True) for name in towers()
         ]) for label in labels.values()
     ]  # fmt: skip
