@@ -141,7 +141,9 @@ def test_verdicts():
     ))  # fmt: skip
     outcomes = {("yes", "yes"): "holds", ("yes", "no"): "holds partly", ("yes", "wide"): "holds partly", ("no", "wide"): "does not hold at this scale"}
     outcomes |= {("wide",): "undecided", ("none",): "open", ("yes", "none"): "holds"}
-    effects = {effect.name: effect for effect in (yes, no, wide, none)}
+    kept = Effect("kept", Difference(-1, -2, 0.5), 0)
+    outcomes |= {("kept",): "holds", ("yes", "kept"): "holds", ("no", "kept"): "does not hold at this scale", ("wide", "kept"): "undecided"}
+    effects = {effect.name: effect for effect in (yes, no, wide, none, kept)}
     assert {names: judge("c", [effects[name] for name in names]).outcome for names in outcomes} == outcomes
     assert judge("c", [yes, no, wide, none]).effect == "yes +2.0 (+1.0 to +3.0) ✓; no +0.0 (-1.0 to +1.0) ✗; wide +2.0 (-2.0 to +6.0); not comparable: none"
     assert judge("t = 1 turns", [yes]).line().startswith("**t = 1 turns: holds.**") and judge("a b", [yes]).line().startswith("**A b: holds.**")

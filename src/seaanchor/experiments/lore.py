@@ -170,7 +170,7 @@ def _epsilon_verdicts(rows: Sequence[Row], bench: Bench) -> tuple[Verdict, ...]:
     held = [
         Effect(f"clean, {name}", difference(rows, _at(LORE, widest), _at(HELD, widest), "clean", source))
         for name, source in {"photos": PHOTOS, **bench.elsewhere()}.items()
-    ] + [Effect(f"attacked at {EPSILONS[0]}/255", difference(rows, _at(LORE, widest), _at(HELD, widest), small, PHOTOS), 0)]
+    ] + [Effect(f"no loss at {EPSILONS[0]}/255", difference(rows, _at(LORE, widest), _at(HELD, widest), small, PHOTOS), 0)]
     return (
         judge(f"LORE's clean accuracy dips less in the first {EARLY} batches than FARE's", early), judge("LORE ends with more clean accuracy than FARE", clean),
         judge("LORE ends more robust than FARE", robust),

@@ -159,16 +159,16 @@ class Effect:
 
 
 def judge(claim: str, effects: Sequence[Effect], note: str = "") -> Verdict:
-    """A claim holds where every effect is shown, and holds partly where some are. Where none is, it does not hold at this scale if one is refuted, and is
+    """A claim holds where every effect is shown, and holds partly where some are, one of them a gain if any is claimed. Where none is, it does not hold at this scale if one is refuted, and is
     undecided otherwise; without an effect it is open, as where no point of one curve lies between two of the other."""
     known = [effect for effect in effects if effect.found is not None]
     missing = [effect.name for effect in effects if effect.found is None]
     notes = ([f"not comparable: {', '.join(missing)}"] if missing else []) + ([note] if note else [])
     if not known:
         return Verdict(claim, "open", "; ".join(notes) or "nothing could be compared")
-    shown = sum(effect.shown for effect in known)
+    gains = [effect for effect in known if effect.wanted] or known
     none = "does not hold at this scale" if any(effect.refuted for effect in known) else "undecided"
-    outcome = "holds" if shown == len(known) else "holds partly" if shown else none
+    outcome = "holds" if all(effect.shown for effect in known) else "holds partly" if any(effect.shown for effect in gains) else none
     return Verdict(claim, outcome, "; ".join([*map(str, known), *notes]))
 
 
