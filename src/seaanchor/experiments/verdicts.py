@@ -159,8 +159,8 @@ class Effect:
 
 
 def judge(claim: str, effects: Sequence[Effect], note: str = "") -> Verdict:
-    """A claim holds where every effect is shown, and holds partly where some are, one of them a gain if any is claimed. Where none is, it does not hold at this scale if one is refuted, and is
-    undecided otherwise; without an effect it is open, as where no point of one curve lies between two of the other."""
+    """A claim holds where every effect is shown, and holds partly where some are, one of them a gain if any is claimed. Where none is, it does not hold
+    at this scale if one is refuted, and is undecided otherwise; without an effect it is open, as where no point of one curve lies between two of another."""
     known = [effect for effect in effects if effect.found is not None]
     missing = [effect.name for effect in effects if effect.found is None]
     notes = ([f"not comparable: {', '.join(missing)}"] if missing else []) + ([note] if note else [])
