@@ -13,7 +13,7 @@ from seaanchor.data.folder import SkipLog
 from seaanchor.experiments.engine import Look, Row
 from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.lore import CLEAN, PAPER, RHOS, ROBUST, columns_of, middle, note, on_photos, points, swapped, table_of
+from seaanchor.experiments.lore import CLEAN, PAPER, RHOS, ROBUST, TIGHT, columns_of, middle, note, on_photos, points, swapped, table_of
 from seaanchor.experiments.pool import (
     EPSILON,
     FARE,
@@ -40,7 +40,6 @@ from seaanchor.recipes import fare
 from seaanchor.runs import RunFolder
 
 FAST_SCALAR = f"{LORE}, scalar dual, rate × 100"
-TIGHT = (RHO, 0.02)  # where the constraint binds to the end
 
 
 def constraint_arms(bench: Bench, margin: float) -> dict[str, RunConfig]:

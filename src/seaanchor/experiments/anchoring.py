@@ -10,7 +10,7 @@ from seaanchor.experiments.arms import Arm
 from seaanchor.experiments.engine import Row, measure
 from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.lore import CLEAN, RHOS, ROBUST, WEIGHT, WEIGHTS, columns_of, points, table_of
+from seaanchor.experiments.lore import CLEAN, RHOS, ROBUST, SLOW, WEIGHT, WEIGHTS, columns_of, points, table_of
 from seaanchor.experiments.mixing import interpolate
 from seaanchor.experiments.pool import (
     EPSILON,
@@ -153,7 +153,7 @@ def dual_arms(bench: Bench) -> dict[str, dict[str, RunConfig]]:
     """The published dual and attempts to better it, each over ρ."""
     kinds: dict[str, dict[str, Any]] = {
         "published": {"max_multiplier": None}, "capped": {}, "warm start": {"initial_multiplier": 10.0}, "violators only": {"violators_only": True},
-        "augmented": {"augmented": 3.0}, "slow": {"dual_lr": 5e-5},
+        "augmented": {"augmented": 3.0}, "slow": {"dual_lr": SLOW},
     }
 
     def rhos(kind: str) -> tuple[float, ...]:
