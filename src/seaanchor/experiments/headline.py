@@ -7,7 +7,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.experiments.engine import Row
 from seaanchor.experiments.experiment import Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.lore import CLEAN, RHOS, ROBUST, WEIGHTS, columns_of, points
+from seaanchor.experiments.lore import CLEAN, RHOS, ROBUST, TIGHT, WEIGHTS, columns_of, points
 from seaanchor.experiments.pool import EPSILON, FARE
 from seaanchor.experiments.preference import COLUMNS, UNTOUCHED
 from seaanchor.experiments.tables import summarise
@@ -30,7 +30,10 @@ def run_headline(bench: Bench) -> Section:
     """Drawn from the rows of `lore-front` and `typographic`."""
     noise = summarise(read_rows(bench.output.parent / "lore-front" / "table.json", "lore-front"), columns_of(bench))
     words = summarise(read_rows(bench.output.parent / "typographic" / "rows.json", "typographic"), COLUMNS)
-    lines = {"LORE, over ρ": [f"LORE ρ={rho:g}" for rho in RHOS], "fixed penalty, over its weight": [f"penalty w={w:g}" for w in WEIGHTS]}
+    lines = {
+        "LORE, over ρ": [f"LORE ρ={rho:g}" for rho in RHOS], "LORE, slow dual": [f"LORE ρ={rho:g}, slow" for rho in TIGHT],
+        "fixed penalty, over its weight": [f"penalty w={w:g}" for w in WEIGHTS],
+    }  # fmt: skip
     left = [Series(name, *points(noise, arms, ROBUST, CLEAN), path=True) for name, arms in lines.items()]
     left += [Series(name, *points(noise, [arm], ROBUST, CLEAN), line=False) for name, arm in (("FARE", FARE), ("untouched model", UNTOUCHED))]
     right = [Series("untouched model", *points(words, [UNTOUCHED], "T, word drawn %", "O, clean %"), line=False)]
