@@ -142,7 +142,7 @@ def run_gradients(bench: Bench) -> Section:
     panels(figure[:3], bench.output / "figure.svg")
     note = (
         f"The recipes `dpo-tiny`, `ipo-tiny`, `kto-tiny` with {PASSES} passes; norm of the objective's gradient to each unit embedding, of {PROBED} "
-        f"training photos with one word drawn on each, the same throughout; mean over seeds {', '.join(map(str, bench.seeds))}.\n\n"
+        f"training photos with one word drawn on each, the same throughout; {bench.over_seeds().removesuffix(', range in brackets')}.\n\n"
     )
     end, early = ({name: [run[i] for run in runs] for name, runs in curves.items()} for i in (-1, SHOWN))
     verdicts = (
