@@ -16,7 +16,7 @@ from seaanchor.config import RunConfig
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
 from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.verdicts import Difference, Effect, judge
+from seaanchor.experiments.verdicts import Difference, Effect, Verdict, judge
 from seaanchor.experiments.words import PASSES, short
 from seaanchor.objectives.preference import preference_margin
 from seaanchor.parts import Batch, Embeddings, Targets
@@ -144,8 +144,12 @@ def run_gradients(bench: Bench) -> Section:
         f"The recipes `dpo-tiny`, `ipo-tiny`, `kto-tiny` with {PASSES} passes; norm of the objective's gradient to each unit embedding, of {PROBED} "
         f"training photos with one word drawn on each, the same throughout; {bench.over_seeds().removesuffix(', range in brackets')}.\n\n"
     )
+    return Section(note + "\n".join(lines) + "\n\n![gradients over training](figure.svg)\n", ("figure.svg",), _verdicts(curves))
+
+
+def _verdicts(curves: dict[str, list[list[Weights]]]) -> tuple[Verdict, ...]:
     end, early = ({name: [run[i] for run in runs] for name, runs in curves.items()} for i in (-1, SHOWN))
-    verdicts = (
+    return (
         judge("DPO and KTO spend more of their gradient on few images than IPO does", [
             Effect(f"{name} less IPO, share spent on a tenth of the images, at the end", spending_gap(lambda w: w.spent_on_tenth, end[name], end["IPO"]))
             for name in ("DPO", "KTO")
@@ -156,7 +160,6 @@ def run_gradients(bench: Bench) -> Section:
             )) for name in ("DPO", "KTO")
         ]),
     )  # fmt: skip
-    return Section(note + "\n".join(lines) + "\n\n![gradients over training](figure.svg)\n", ("figure.svg",), verdicts)
 
 
 EXPERIMENTS = (

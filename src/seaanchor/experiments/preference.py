@@ -223,8 +223,10 @@ class _Ablation:
             middle, low, high = ([100 * getattr(table[arm][measure_], end) for arm in arms] for end in ("mean", "low", "high"))
             series.append(Series(name, self.values, middle, low, high))
         panels([(f"DPO against drawn words: {self.label}", self.label, "accuracy or rate, %", series)], bench.output / "figure.svg", log=self.log)
-        note = f"`dpo-tiny` with {UPDATES} updates and other values of `{self.setting}`, {bench.over_seeds()}; columns as in the table of all objectives.\n\n"
-        note = note.replace("\n", f" {self.remark}\n", 1) if self.remark else note
+        note = (
+            f"`dpo-tiny` with {UPDATES} updates and other values of `{self.setting}`, {bench.over_seeds()}; columns as in the table of all objectives."
+            f"{self.remark}\n\n"
+        )
         return Section(note + text + f"\n![measures against {self.label}](figure.svg)\n", ("figure.svg",), (self._judge(rows),))
 
     def _judge(self, rows: Sequence[Row]) -> Verdict:
@@ -244,7 +246,7 @@ LAMBDA = _Ablation("anchor.weight", WEIGHTS, "λ", "λ = {:g}", "a larger λ tak
 ))  # fmt: skip
 VARIANTS = _Ablation("perturbation.variants", DRAWINGS, "drawings of each photo", "drawings: {:g}", "more drawings of each photo help against drawn words", (
     _Contrast("T, 3 less 1", 3, 1), _Contrast("T, 10 less 1", 10, 1),
-), log=False, remark="Each photo is seen four times, each time with one of its drawings at random, so that of ten at most four are seen.")  # fmt: skip
+), log=False, remark=" Each photo is seen four times, each time with one of its drawings at random, so that of ten at most four are seen.")  # fmt: skip
 DATA = _Ablation("train_samples", PHOTO_COUNTS, "training photos", "{:g} photos", "few photos are enough at an equal number of updates", tuple(
     _Contrast(f"{what}, {count} photos less 800", count, 800, *where, wanted=0)
     for what, where in (("T", ("typographic.attacked", PHOTOS)), ("emoji", ("clean", "emoji/test"))) for count in PHOTO_COUNTS[:-1]

@@ -182,10 +182,15 @@ def run_gender(bench: Bench) -> Section:
         "one nearest to chance. Accuracy at chance is not indifference: see how many are called men. A smoke test of the method on drawings, not a fairness "
         "claim.\n\n"
     )
+    picture = "\n![gender, activity and skew against t](figure.svg)\n"
+    return Section(note + "\n".join(lines) + "\n\n" + table + picture, ("figure.svg",), _gender_verdicts(seen, spectra, curves))
+
+
+def _gender_verdicts(seen: SeenPeople, spectra: Sequence[Spectrum], curves: Curves) -> tuple[Verdict, ...]:
     points = [*_rows(curves), Row("chance", -1, "", {"gender": {"accuracy": 0.5, "n": math.inf}}, {})]
     neutrals = [found for found in map(neutral, curves) if found is not None]
     fairer = fairness_gaps(seen, [(spectrum, found["t"]) for spectrum, rows in zip(spectra, curves, strict=True) if (found := neutral(rows))])
-    verdicts = (
+    return (
         judge("t = 1 turns gender below chance", [Effect("chance less accuracy at t = 1", difference(points, "chance", "1", "gender", ""))]),
         judge("the pre-trained model, t = 0, tells gender", [Effect("accuracy at t = 0 less chance", difference(points, "0", "chance", "gender", ""))]),
         Verdict(
@@ -195,7 +200,6 @@ def run_gender(bench: Bench) -> Section:
         ),
         judge("at the neutral t retrieval by neutral prompts is less skewed than at t = 0", [Effect(f"{name} × 100", gap) for name, gap in fairer.items()]),
     )
-    return Section(note + "\n".join(lines) + "\n\n" + table + "\n![gender, activity and skew against t](figure.svg)\n", ("figure.svg",), verdicts)
 
 
 def _interval(found: dict[str, float]) -> str:
