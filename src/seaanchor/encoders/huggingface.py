@@ -69,7 +69,7 @@ def _load(name: str, source: str) -> tuple[Any, Any]:
     except ImportError as error:
         raise SeaAnchorError("transformers is not installed", "the extra `hf`", "pip install 'seaanchor[hf]'") from error
     try:
-        return CLIPModel.from_pretrained(source, dtype=torch.float32), AutoTokenizer.from_pretrained(source)
+        return CLIPModel.from_pretrained(source, dtype=torch.float32), AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # the Hub, the configuration and the weights each fail in their own way
         raise hub_error(name, error, "name a folder with a CLIPModel and its tokenizer") from error
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.identity import text_side
 from seaanchor.encoders.load import embedded_models, hub_error, state_dict_of, weights_error
+from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
 from seaanchor.encoders.text import TextLimit, encode_text
 from seaanchor.errors import SeaAnchorError
 
@@ -122,7 +123,7 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), remote_code_refused():
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -187,6 +188,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise SeaAnchorError(
             f"{file} is missing or no OpenCLIP configuration ({error!r})", "model_cfg with vision_cfg and text_cfg", "name the folder of an export"
         ) from error
+    check_tokenizer_settings(str(folder), config["model_cfg"]["text_cfg"])
     return config
 
 
@@ -225,6 +227,7 @@ def _tokenizer(name: str, source: str, text_cfg: dict[str, Any], bpe: Path | Non
     import open_clip
     from open_clip.tokenizer import SimpleTokenizer
 
+    check_tokenizer_settings(name, text_cfg)
     try:
         with _quiet():
             if bpe is None:

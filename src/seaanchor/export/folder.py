@@ -15,6 +15,7 @@ from torch import Tensor
 
 from seaanchor.checkpoint import write_atomic
 from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.tokenizer import write_tokenizer
 
@@ -135,9 +136,11 @@ def _reload_open_clip(folder: Path) -> _Reloaded:
     import open_clip
 
     name = f"local-dir:{folder}"
-    model = open_clip.create_model(name).eval()
-    preprocess = open_clip.get_model_preprocess_cfg(model)
-    tokenizer = open_clip.get_tokenizer(name)
+    check_tokenizer_settings(str(folder), json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"])
+    with remote_code_refused():
+        model = open_clip.create_model(name).eval()
+        preprocess = open_clip.get_model_preprocess_cfg(model)
+        tokenizer = open_clip.get_tokenizer(name)
     return _Reloaded(
         lambda pixels_BCHW: model.encode_image(pixels_BCHW, normalize=False), preprocess["mean"], preprocess["std"],
         lambda texts: model.encode_text(tokenizer(list(texts)), normalize=False),
@@ -156,7 +159,7 @@ def _reload_hf(folder: Path) -> _Reloaded:
     from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 
     model = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
-    processor, tokenizer = CLIPImageProcessor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    processor, tokenizer = CLIPImageProcessor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
     def plain(features: Any) -> Tensor:
         return getattr(features, "pooler_output", features)  # transformers 5 wraps the embedding

@@ -1,0 +1,120 @@
+"""A model folder is data: whatever it asks for, nothing in it runs, and nobody is asked on the terminal whether it may."""
+
+import json
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from seaanchor.encoders.load import load_model
+from seaanchor.encoders.remote_code import HARMLESS, check_tokenizer_settings, remote_code_refused
+from seaanchor.errors import SeaAnchorError
+
+MARKER = "from pathlib import Path\nPath(__file__).with_name('it_ran').touch()\nMarked = None\n"
+
+
+def with_tokenizer_code(folder: Path) -> Path:
+    """The folder with a Python file that leaves a marker when it runs, and a tokenizer that names it."""
+    (folder / "marker.py").write_text(MARKER)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Marked", "auto_map": {"AutoTokenizer": ["marker.Marked", None]}}))
+    return folder
+
+
+def ran(*folders: Path) -> list[Path]:
+    """Markers in the folders and wherever transformers copies modules to."""
+    copies = [Path(module.__file__).parent for name, module in sys.modules.items() if name.startswith("transformers_modules") and module.__file__]
+    return [file for folder in (*folders, *copies) for file in folder.rglob("it_ran")]
+
+
+@pytest.fixture
+def asking_folder(clip_folder, tmp_path) -> Path:
+    """An OpenCLIP folder whose configuration asks for the tokenizer's code to be trusted."""
+    folder = with_tokenizer_code(Path(shutil.copytree(clip_folder, tmp_path / "asks")))
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"] |= {"hf_tokenizer_name": ".", "tokenizer_kwargs": {"trust_remote_code": True}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture
+def nobody_is_asked(monkeypatch):
+    def asked(*arguments):
+        raise AssertionError("somebody was asked on the terminal")
+
+    monkeypatch.setattr("builtins.input", asked)
+
+
+def test_a_folder_that_asks_for_trust_is_refused_by_name(asking_folder):
+    with pytest.raises(SeaAnchorError, match=r"sets trust_remote_code for its tokenizer.*\n.*only bpe_path, clean"):
+        load_model(str(asking_folder))
+    assert not ran(asking_folder)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "train", "export"])
+def test_every_command_refuses_it(run, asking_folder, image_folder, tmp_path, command):
+    arguments = {
+        "evaluate": ["--model", asking_folder, "--data", image_folder, "--suite", "clean", "--output", tmp_path / "out"],
+        "train": ["tecoa", "--model", asking_folder, "--train-data", image_folder, "--output", tmp_path / "out", "--device", "cpu"],
+        "export": ["--model", asking_folder, "--output", tmp_path / "out"],
+    }[command]
+    code, _, errors = run(command, *arguments)
+    assert code == 2
+    assert "trust_remote_code" in errors
+    assert not ran(asking_folder, tmp_path)
+
+
+def test_a_tokenizer_that_brings_code_is_refused_without_a_question(clip_folder, tmp_path, nobody_is_asked):
+    folder = with_tokenizer_code(Path(shutil.copytree(clip_folder, tmp_path / "brings")))
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "."
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(SeaAnchorError, match="the tokenizer of .* could not be loaded"):
+        load_model(str(folder))
+    assert not ran(folder)
+
+
+def test_a_hugging_face_folder_that_brings_code_is_refused_without_a_question(hf_folder, tmp_path, nobody_is_asked):
+    folder = Path(shutil.copytree(hf_folder, tmp_path / "brings"))
+    (folder / "tokenizer.json").unlink(missing_ok=True)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "clip"}))
+    with_tokenizer_code(folder)
+    with suppress(SeaAnchorError):  # transformers may also take the class of its own that goes with the model
+        load_model(f"hf:{folder}")
+    assert not ran(folder)
+
+
+def test_the_reload_of_an_export_refuses_it(asking_folder):
+    from seaanchor.export.folder import _reload_open_clip
+
+    with pytest.raises(SeaAnchorError, match="trust_remote_code"):
+        _reload_open_clip(asking_folder)
+    assert not ran(asking_folder)
+
+
+@pytest.mark.parametrize("settings", [{"use_fast": False}, {"clean": ["lower"]}, {"subfolder": "x"}, ["trust_remote_code"], {"trust_remote_code": False}])
+def test_whatever_is_not_known_to_be_harmless_is_refused(settings):
+    with pytest.raises(SeaAnchorError, match="tokenizer"):
+        check_tokenizer_settings("m", {"tokenizer_kwargs": settings})
+
+
+def test_what_open_clips_own_configurations_set_passes():
+    import open_clip
+
+    seen = set()
+    for name in open_clip.list_models():
+        text_cfg = open_clip.get_model_config(name).get("text_cfg", {})
+        check_tokenizer_settings(name, text_cfg)
+        seen |= set(text_cfg.get("tokenizer_kwargs", {}))
+    assert seen and seen <= HARMLESS
+
+
+def test_the_time_for_an_answer_is_put_back():
+    from transformers import dynamic_module_utils
+
+    before = dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    with remote_code_refused():
+        assert dynamic_module_utils.TIME_OUT_REMOTE_CODE == 0
+    assert before == dynamic_module_utils.TIME_OUT_REMOTE_CODE > 0
