@@ -70,7 +70,7 @@ def test_a_tokenizer_that_brings_code_is_refused_without_a_question(clip_folder,
     config = json.loads((folder / "open_clip_config.json").read_text())
     config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "."
     (folder / "open_clip_config.json").write_text(json.dumps(config))
-    with pytest.raises(SeaAnchorError, match="the tokenizer of .* could not be loaded"):
+    with pytest.raises(SeaAnchorError, match=r"the tokenizer of .* could not be loaded"):
         load_model(str(folder))
     assert not ran(folder)
 
