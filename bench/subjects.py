@@ -21,7 +21,7 @@ from seaanchor.data.folder import SkipLog
 from seaanchor.parts import Batch, Targets
 from seaanchor.prepare import Setup, batch_stream, make_targets, prepare, start_accelerator, to_device
 from seaanchor.step import Moving, train_step
-from seaanchor.train import make_moving
+from seaanchor.training import make_moving
 
 VISION = {"image_size": 64, "layers": 6, "width": 192, "head_width": 64, "patch_size": 8}
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}

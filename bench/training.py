@@ -31,7 +31,7 @@ from seaanchor.evaluation.typographic import TypographicPlan
 from seaanchor.flops import count_flops, forward_flops, least_passes
 from seaanchor.recipes import dpo, dpo_linear, dpo_linear_tiny, dpo_tiny, fare, lore, tecoa
 from seaanchor.steering import see_people, see_words, sweep_bias, sweep_typographic
-from seaanchor.train import train
+from seaanchor.training import train
 
 BATCH = 16
 HOPPER_PEAK = 989e12  # FLOP/s of dense bf16 products, H100 and H200 SXM (NVIDIA's data sheets)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-import seaanchor.train as loop
+import seaanchor.training as loop
 from seaanchor.config import RunConfig, from_dict
 from seaanchor.data.folder import SkipLog
 from seaanchor.errors import SeaAnchorError

@@ -21,7 +21,7 @@ HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "matplotli
 @pytest.fixture
 def train(run, monkeypatch):
     """Runs `seaanchor train ...` up to the configuration it would train with."""
-    import seaanchor.train as module
+    import seaanchor.training as module
 
     def call(*arguments: str) -> RunConfig:
         got = []

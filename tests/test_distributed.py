@@ -20,7 +20,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.prepare import prepare
 from seaanchor.recipes import lore
 from seaanchor.runs import RunFolder
-from seaanchor.train import train
+from seaanchor.training import train
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 _spec = spec_from_file_location("distributed_worker", WORKER)

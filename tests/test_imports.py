@@ -63,7 +63,7 @@ MAY_IMPORT["meter"] = {"hardware"}
 MAY_IMPORT["costs"] = {"meter", "adapters", "averaging", "config", "embedded", "encoders", "kernels", "memory", "method", "parts", "perturbations", "step"}
 MAY_IMPORT["room"] = {"costs", "encoders", "memory", "prepare", "runs", "step"}
 MAY_IMPORT["evaluation"] |= {"room"}
-MAY_IMPORT["train"] = set(MAY_IMPORT) - {"report", "zoo", "flops"}
+MAY_IMPORT["training"] = set(MAY_IMPORT) - {"report", "zoo", "flops"}
 """Packages and modules → what of ours they may import, inside functions too. Whatever is not named here, such as `cli`, stands in
 front: it may import everything, and nothing named here may import it."""
 
@@ -139,8 +139,8 @@ def test_light_modules_pull_in_nothing_heavy_by_a_detour():
 
 
 def test_the_reader_of_imports_sees_what_it_should():
-    source = "import torch\nif x:\n    import numpy\ndef f():\n    import timm\nclass C:\n    from seaanchor import train\n"
-    assert [m for m, _ in imports(ast.parse(source), everywhere=False)] == ["torch", "numpy", "seaanchor", "seaanchor.train"]
+    source = "import torch\nif x:\n    import numpy\ndef f():\n    import timm\nclass C:\n    from seaanchor import training\n"
+    assert [m for m, _ in imports(ast.parse(source), everywhere=False)] == ["torch", "numpy", "seaanchor", "seaanchor.training"]
     assert "timm" in [m for m, _ in imports(ast.parse(source), everywhere=True)]
 
 
@@ -150,3 +150,25 @@ def test_public_names_are_there():
         assert getattr(seaanchor, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = seaanchor.nothing
+
+
+def test_a_public_name_is_the_same_on_every_access():
+    """Also after all submodules were imported: an import puts a submodule into the package under its own name."""
+    code = (
+        "import importlib, pkgutil, seaanchor\n"
+        "names = [name for name in seaanchor.__all__]\n"
+        "first = {name: getattr(seaanchor, name) for name in names}\n"
+        "assert all(getattr(seaanchor, name) is first[name] for name in names), 'the second access'\n"
+        "for module in pkgutil.walk_packages(seaanchor.__path__, 'seaanchor.'):\n"
+        "    if not module.name.endswith('__main__'):\n"
+        "        importlib.import_module(module.name)\n"
+        "changed = [name for name in names if getattr(seaanchor, name) is not first[name]]\n"
+        "print(changed, type(seaanchor.train).__name__)"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[] function"
+
+
+def test_no_public_name_is_that_of_a_submodule():
+    below = {name.split(".")[0] for name in trees()}
+    assert not below & set(seaanchor.__all__)

@@ -15,7 +15,7 @@ from seaanchor.prepare import prepare, start_accelerator
 from seaanchor.recipes import fare
 from seaanchor.room import room_to_evaluate, room_to_train, split
 from seaanchor.runs import RunFolder
-from seaanchor.train import make_moving
+from seaanchor.training import make_moving
 
 CPU = torch.device("cpu")
 
@@ -115,7 +115,7 @@ torch.set_num_threads(1)
 from seaanchor.config import PerturbationConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.recipes import fare
-from seaanchor.train import train
+from seaanchor.training import train
 
 attack = PerturbationConfig(num_steps=1)
 config = replace(fare(), train_data="photos-mini/train", max_steps=1, perturbation=attack, device="cpu", output=Path(sys.argv[1]), resume="auto")

@@ -16,7 +16,7 @@ from seaanchor.export.trained import folded, read_map
 from seaanchor.legality import check
 from seaanchor.prepare import prepare
 from seaanchor.recipes import RECIPES, dpo, dpo_linear, gender_flip, kto
-from seaanchor.train import train
+from seaanchor.training import train
 
 DRAWN = PerturbationConfig("typographic", variants=2, sizes=(0.25, 0.4))
 ANCHORS = {

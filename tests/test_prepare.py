@@ -15,7 +15,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.legality import check
 from seaanchor.prepare import prepare, start_accelerator
 from seaanchor.recipes import dpo, dpo_linear, fare, ipo, kto
-from seaanchor.train import train
+from seaanchor.training import train
 
 PLAIN = PerturbationConfig("none")
 PAIRED = {"chosen": "an apple", "rejected": "a zebra"}

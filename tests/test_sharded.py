@@ -21,7 +21,7 @@ from seaanchor.legality import check
 from seaanchor.recipes import dpo_linear, lore
 from seaanchor.runs import RunFolder
 from seaanchor.sharded import blocks, is_split, share_average, share_optimizer, whole
-from seaanchor.train import train
+from seaanchor.training import train
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 _spec = spec_from_file_location("distributed_worker", WORKER)

@@ -24,7 +24,7 @@ from seaanchor.export.trained import read_map
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.recipes import dpo_linear, gender_flip
 from seaanchor.steering import export_at, see_people, see_words, steering_curve, sweep_bias, sweep_typographic
-from seaanchor.train import train
+from seaanchor.training import train
 
 DRAWN = PerturbationConfig("typographic", variants=2, sizes=(0.25, 0.4))
 

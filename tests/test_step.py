@@ -13,7 +13,7 @@ from seaanchor.parts import Batch
 from seaanchor.prepare import make_targets, prepare, start_accelerator
 from seaanchor.recipes import dpo, fare, lore
 from seaanchor.step import train_step
-from seaanchor.train import make_moving
+from seaanchor.training import make_moving
 
 
 def stepped(config, steps=2):

@@ -11,7 +11,7 @@ from seaanchor.progress import Progress
 from seaanchor.recipes import dpo, dpo_linear, fare, lore
 from seaanchor.runs import RunFolder
 from seaanchor.tracking import StepRecord, measure
-from seaanchor.train import train
+from seaanchor.training import train
 
 DRAWN = PerturbationConfig("typographic", variants=1, sizes=(0.25, 0.4))
 ALWAYS = {"step", "lr", "adversarial_loss", "images_per_s", "seconds"}

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "Batch": "parts", "Embeddings": "parts", "Head": "parts", "Targets": "parts", "Constraint": "parts", "input_grad": "parts",
-    "Method": "method", "RunConfig": "config", "RECIPES": "recipes", "assemble": "recipes", "train": "train",
+    "Method": "method", "RunConfig": "config", "RECIPES": "recipes", "assemble": "recipes", "train": "training",
     "Encoder": "encoders.encoder", "Reference": "encoders.encoder", "LoadedModel": "encoders.encoder",
     "load_model": "encoders.load", "build_head": "encoders.head",
     "Ball": "perturbations.ball", "PGD": "perturbations.pgd", "APGD": "perturbations.apgd", "apgd_ce": "perturbations.apgd",

@@ -74,7 +74,7 @@ def train(
 
         rehearse(check(config))
         return
-    from seaanchor.train import train as run
+    from seaanchor.training import train as run
 
     folder = run(check(config))
     if os.environ.get("RANK", "0") != "0":

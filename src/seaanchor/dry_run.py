@@ -21,7 +21,7 @@ from seaanchor.room import room_to_train
 from seaanchor.runs import check_output
 from seaanchor.step import Moving, runnable, train_step
 from seaanchor.tracking import StepRecord, tracker_package
-from seaanchor.train import make_moving
+from seaanchor.training import make_moving
 
 T = TypeVar("T")
 

@@ -124,7 +124,7 @@ def _fresh(output: Path) -> None:
 
 
 def _train(config: RunConfig) -> None:
-    from seaanchor.train import train
+    from seaanchor.training import train
 
     train(config)
 

@@ -9,7 +9,7 @@ from seaanchor.config import RunConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.experiments.arms import grid, is_done, numbers_of, one, run_arm
 from seaanchor.recipes import dpo_tiny, fare, lore_tiny
-from seaanchor.train import train
+from seaanchor.training import train
 
 
 def test_a_grid_has_every_combination_in_order():

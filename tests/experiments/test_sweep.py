@@ -82,7 +82,7 @@ def test_mixing_takes_the_straight_line_between_two_models(tmp_path: Path, clip_
     from seaanchor.encoders.load import load_model
     from seaanchor.experiments.mixing import interpolate
     from seaanchor.recipes import fare
-    from seaanchor.train import train
+    from seaanchor.training import train
 
     tuned = train(replace(tiny_run(fare()), lr=0.01)) / "export"
     start, end = (dict(load_model(str(m)).encoder.named_parameters()) for m in (clip_folder, tuned))

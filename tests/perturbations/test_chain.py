@@ -12,7 +12,7 @@ from seaanchor.encoders.head import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.parts import Targets
 from seaanchor.recipes import assemble, dpo_tiny, perturbation_of
-from seaanchor.train import train
+from seaanchor.training import train
 
 
 def test_noise_stays_in_the_ball_around_the_lettered_image_and_makes_the_word_win():

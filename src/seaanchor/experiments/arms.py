@@ -99,7 +99,7 @@ def run_arm(arm: Arm, root: Path) -> Path:
     Raises:
         SeaAnchorError: as `train`; or the folder holds a run with other settings.
     """
-    from seaanchor.train import train
+    from seaanchor.training import train
 
     output = root / arm.name
     config = replace(arm.config, output=output, resume="auto")

@@ -23,7 +23,7 @@ from seaanchor.parts import Batch, Embeddings, Targets
 from seaanchor.prepare import Setup, batch_stream, make_targets, prepare, start_accelerator
 from seaanchor.recipes import dpo_tiny, ipo_tiny, kto_tiny
 from seaanchor.step import set_learning_rate, train_step
-from seaanchor.train import make_moving
+from seaanchor.training import make_moving
 
 EVERY, PROBED = 4, 200
 SHOWN = 2  # the look in the middle that is told: many are still fooled, the losses have parted

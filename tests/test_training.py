@@ -20,7 +20,7 @@ import yaml
 from safetensors.torch import load_file
 
 import seaanchor.prepare
-import seaanchor.train as loop
+import seaanchor.training as loop
 from seaanchor.checkpoint import load_state
 from seaanchor.config import AdapterConfig, AnchorConfig, PerturbationConfig, RunConfig, to_dict
 from seaanchor.data.folder import SkipLog
@@ -31,7 +31,7 @@ from seaanchor.recipes import dpo, dpo_linear, dpo_lore, fare, kto, lore, tecoa_
 from seaanchor.runs import RunFolder
 from seaanchor.step import learning_rate
 from seaanchor.tracking import flatten
-from seaanchor.train import train
+from seaanchor.training import train
 
 TIMINGS = {"images_per_s", "seconds"}
 
@@ -254,7 +254,7 @@ def start(config: RunConfig, path: Path, **kwargs) -> subprocess.Popen:
     path.write_text(yaml.safe_dump(to_dict(config)))
     code = (
         "import sys, torch; torch.set_num_threads(1); from pathlib import Path; from seaanchor.config import RunConfig, from_dict, read_yaml\n"
-        "from seaanchor.train import train; train(from_dict(RunConfig, read_yaml(Path(sys.argv[1]))))"
+        "from seaanchor.training import train; train(from_dict(RunConfig, read_yaml(Path(sys.argv[1]))))"
     )
     (path.with_suffix(".py")).write_text(code)
     return subprocess.Popen([sys.executable, str(path.with_suffix(".py")), str(path)], **kwargs)
