@@ -20,7 +20,7 @@ bench: $(VENV)/core
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(MISSING),--missing)
 
 reproduce: $(VENV)/core
-	$(BIN)/seaanchor reproduce $(NAME)
+	$(BIN)/python -m studies $(NAME)
 
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from seaanchor.attacks.classification import Classifier, Logits
 from seaanchor.data.folder import FolderDataset, SkipLog, batches
 from seaanchor.encoders.encoder import LoadedModel
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.zeroshot import classifier, labelled
-from seaanchor.parts import Head
-from seaanchor.perturbations.classification import Classifier, Logits
+from seaanchor.types import Head
 
 CPU = torch.device("cpu")
 SET = "photos-mini/test"

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.frame import Bar, Measurement
-from seaanchor.checkpoint import write_atomic
+from seaanchor.utils.checkpoint import write_atomic
 
 ROOT = Path(__file__).parents[1]
 FILE, FIGURE = ROOT / "bench" / "curves.json", ROOT / "docs" / "figures" / "performance-curves.svg"
@@ -41,11 +41,11 @@ def class_step(count: int) -> Callable[[], object]:
     import torch.nn.functional as F
 
     from bench.attacked import CPU, attacked
+    from seaanchor.attacks.apgd import apgd_ce
+    from seaanchor.attacks.ball import Ball
     from seaanchor.encoders.load import load_model
     from seaanchor.evaluation.zeroshot import classifier
-    from seaanchor.parts import Head
-    from seaanchor.perturbations.apgd import apgd_ce
-    from seaanchor.perturbations.ball import Ball
+    from seaanchor.types import Head
 
     model, seen = load_model("seaanchor-tiny"), attacked("seaanchor-tiny", 64)
     weight_CD = F.normalize(torch.randn(count, model.encoder.dim, generator=torch.Generator().manual_seed(0)), dim=-1)
@@ -59,7 +59,7 @@ def class_step(count: int) -> Callable[[], object]:
 def batch_step(count: int) -> Callable[[], object]:
     """A FARE step on that many photos."""
     from bench.subjects import ours
-    from seaanchor.recipes import fare
+    from seaanchor.methods import fare
 
     return ours(fare(), count).step
 
@@ -67,7 +67,7 @@ def batch_step(count: int) -> Callable[[], object]:
 def primal_step(count: int) -> Callable[[], object]:
     """A LORE step with that many primal updates."""
     from bench.subjects import ours
-    from seaanchor.recipes import lore
+    from seaanchor.methods import lore
 
     return ours(replace(lore(), primal_steps=count), 16).step
 
@@ -75,7 +75,7 @@ def primal_step(count: int) -> Callable[[], object]:
 def evaluation(count: int, folder: Path) -> Callable[[], object]:
     """`seaanchor evaluate` on that many photos, from 800 up: the embedded ones again and again, as links."""
     from seaanchor.data.sources import open_images
-    from seaanchor.evaluation.bench import Protocol
+    from seaanchor.evaluation.protocol import Protocol
     from seaanchor.evaluation.run import evaluate
 
     images = open_images("photos-mini/test")
@@ -165,7 +165,7 @@ def curve(kind: str) -> Measurement:
 
 def draw(curves: dict[str, list[Point]]) -> None:
     """All curves in one figure, seconds and resident megabytes as multiples of the first point."""
-    from seaanchor.experiments.figures import Series, panels
+    from seaanchor.plotting.panels import Series, panels
 
     found = []
     for kind in (kind for kind in POINTS if kind in curves):

@@ -23,18 +23,18 @@ from bench.attacked import CPU, SET, Attacked, attacked
 from bench.clock import QUICK, compare, probe
 from bench.frame import Bar, Measurement
 from bench.peers import autoattack
+from seaanchor.attacks.apgd import apgd_ce, apgd_targeted
+from seaanchor.attacks.ball import Ball
 from seaanchor.data.folder import FolderDataset, ImageList
+from seaanchor.distributed.launch import open_ranks
 from seaanchor.encoders.encoder import LoadedModel
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.attacks import AttackPlan
-from seaanchor.evaluation.interpretability import openai_templates
-from seaanchor.evaluation.ranks import open_ranks
 from seaanchor.evaluation.rows import Work, collect
+from seaanchor.evaluation.suites.interpretability import openai_templates
 from seaanchor.evaluation.zeroshot import accuracy_rows, classifier, labelled
-from seaanchor.parts import Batch
-from seaanchor.perturbations.apgd import apgd_ce, apgd_targeted
-from seaanchor.perturbations.ball import Ball
+from seaanchor.types import Batch
 
 STEPS = 100
 ROOT = Path(__file__).parents[1]
@@ -257,7 +257,7 @@ BARS = [
     Bar("many-classes", "a step of APGD-CE with 21,000 classes / with 1,000", many_classes, 1.10, at_most=1.15),
     Bar("text-classifier", "zero-shot classifier of 80 prompts a class against open_clip's builder", text_classifier, 9, at_least=4.5, unit="×"),
     Bar("text-classifier-cached", "1,000 × 80 prompts, the second time", cached_classifier, 0.1, at_most=0.5, unit=" s"),
-    Bar("help", "`seaanchor --help`", lambda: start_up("-m", "seaanchor.cli", "--help"), 0.1, at_most=0.3, unit=" s"),
+    Bar("help", "`seaanchor --help`", lambda: start_up("-m", "seaanchor.cli.app", "--help"), 0.1, at_most=0.3, unit=" s"),
     Bar("import", "`import seaanchor`, beyond an empty Python", lambda: start_up("-c", "import seaanchor"), 0.05, at_most=0.1, unit=" s"),
     *curves.BARS,
 ]

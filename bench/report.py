@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from bench.frame import Bar, Measurement, verdict
-from seaanchor.checkpoint import write_atomic
+from seaanchor.utils.checkpoint import write_atomic
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results.json"

@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from seaanchor import store
-from seaanchor.config import RunConfig
+from seaanchor.config.schema import RunConfig
 from seaanchor.data.folder import SkipLog
-from seaanchor.parts import Batch, Targets
-from seaanchor.prepare import Setup, batch_stream, make_targets, prepare, start_accelerator, to_device
-from seaanchor.step import Moving, train_step
-from seaanchor.training import make_moving
+from seaanchor.training.loop import make_moving
+from seaanchor.training.setup import Setup, batch_stream, make_targets, prepare, start_accelerator, to_device
+from seaanchor.training.step import Moving, train_step
+from seaanchor.types import Batch, Targets
+from seaanchor.utils import disk_cache
 
 VISION = {"image_size": 64, "layers": 6, "width": 192, "head_width": 64, "patch_size": 8}
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
@@ -47,14 +47,14 @@ def small_vit() -> str:
 @contextmanager
 def uncached() -> Iterator[None]:
     """Without the cache on disk: a bar pays for what a first run pays for, and leaves nothing in the user's folder."""
-    before = os.environ.get(store.VARIABLE)
-    os.environ[store.VARIABLE] = "off"
+    before = os.environ.get(disk_cache.VARIABLE)
+    os.environ[disk_cache.VARIABLE] = "off"
     try:
         yield
     finally:
-        del os.environ[store.VARIABLE]
+        del os.environ[disk_cache.VARIABLE]
         if before is not None:
-            os.environ[store.VARIABLE] = before
+            os.environ[disk_cache.VARIABLE] = before
 
 
 def in_precision(recipe: RunConfig, precision: str, step_size: str | None = None) -> RunConfig:

@@ -17,7 +17,7 @@ import torch
 from bench.clock import LARGEST_MOVE, probe
 from bench.frame import Measurement, NotMeasured
 from bench.subjects import ours, share_of
-from seaanchor.recipes import fare
+from seaanchor.methods import fare
 
 BATCH = 16
 STEPS = 5

@@ -8,13 +8,17 @@ import torch
 from torch import Tensor
 
 from seaanchor.anchors.duals import Dual
-from seaanchor.config import RunConfig, from_dict, read_yaml
+from seaanchor.config.schema import RunConfig, from_dict, read_yaml
 from seaanchor.data.folder import SkipLog
-from seaanchor.experiments.engine import Look, Row
-from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
-from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.lore import CLEAN, PAPER, RHOS, ROBUST, TIGHT, columns_of, middle, note, on_photos, points, swapped, table_of
-from seaanchor.experiments.pool import (
+from seaanchor.methods import fare
+from seaanchor.plotting.panels import Series, panels
+from seaanchor.sweeps.engine import Look, Row
+from seaanchor.sweeps.tables import Column
+from seaanchor.training.run_folder import RunFolder
+from seaanchor.training.setup import batch_stream, prepare
+from studies.experiment import ONE_SEED, Bench, Experiment, Section
+from studies.lore import CLEAN, PAPER, RHOS, ROBUST, TIGHT, columns_of, middle, note, on_photos, points, swapped, table_of
+from studies.pool import (
     EPSILON,
     FARE,
     FARE_ONCE,
@@ -32,12 +36,8 @@ from seaanchor.experiments.pool import (
     tecoa_arm,
     trace,
 )  # fmt: skip
-from seaanchor.experiments.preference import untouched
-from seaanchor.experiments.tables import Column
-from seaanchor.experiments.verdicts import Effect, Verdict, above_curve, difference, judge
-from seaanchor.prepare import batch_stream, prepare
-from seaanchor.recipes import fare
-from seaanchor.runs import RunFolder
+from studies.preference import untouched
+from studies.verdicts import Effect, Verdict, above_curve, difference, judge
 
 FAST_SCALAR = f"{LORE}, scalar dual, rate × 100"
 

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from seaanchor.config import AnchorConfig, RunConfig
-from seaanchor.experiments.ablations import tecoa_arms
-from seaanchor.experiments.arms import Arm
-from seaanchor.experiments.engine import Row, measure
-from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
-from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.lore import CLEAN, RHOS, ROBUST, SLOW, WEIGHT, WEIGHTS, columns_of, points, table_of
-from seaanchor.experiments.mixing import interpolate
-from seaanchor.experiments.pool import (
+from seaanchor.config.schema import AnchorConfig, RunConfig
+from seaanchor.plotting.panels import Series, panels
+from seaanchor.sweeps.arms import Arm
+from seaanchor.sweeps.engine import Row, measure
+from studies.ablations import tecoa_arms
+from studies.experiment import ONE_SEED, Bench, Experiment, Section
+from studies.lore import CLEAN, RHOS, ROBUST, SLOW, WEIGHT, WEIGHTS, columns_of, points, table_of
+from studies.mixing import interpolate
+from studies.pool import (
     EPSILON,
     FARE,
     LORE,
@@ -28,8 +28,8 @@ from seaanchor.experiments.pool import (
     run_folder,
     tecoa_arm,
 )  # fmt: skip
-from seaanchor.experiments.preference import untouched
-from seaanchor.experiments.verdicts import Effect, above_curve, difference, judge
+from studies.preference import untouched
+from studies.verdicts import Effect, above_curve, difference, judge
 
 
 def _said(bench: Bench) -> str:

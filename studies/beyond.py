@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from seaanchor.config import AnchorConfig, RunConfig
+from seaanchor.config.schema import AnchorConfig, RunConfig
 from seaanchor.evaluation.run import Protocol
-from seaanchor.experiments.engine import Look
-from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
-from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.lore import points, table_of
-from seaanchor.experiments.preference import COLUMNS, untouched
-from seaanchor.experiments.tables import Column, share
-from seaanchor.experiments.verdicts import Effect, above_curve, difference, judge
-from seaanchor.experiments.words import DRAWN, PASSES, PHOTOS, short, word_rows
-from seaanchor.recipes import dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
+from seaanchor.methods import dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
+from seaanchor.plotting.panels import Series, panels
+from seaanchor.sweeps.engine import Look
+from seaanchor.sweeps.tables import Column, share
+from studies.experiment import ONE_SEED, Bench, Experiment, Section
+from studies.lore import points, table_of
+from studies.preference import COLUMNS, untouched
+from studies.verdicts import Effect, above_curve, difference, judge
+from studies.words import DRAWN, PASSES, PHOTOS, short, word_rows
 
 T, O = "T, word drawn %", "O, clean %"  # noqa: E741 # the paper's letters
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from seaanchor.checkpoint import write_atomic
-from seaanchor.config import RunConfig
+from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.experiments.arms import recipe_of
-from seaanchor.experiments.verdicts import Verdict
+from seaanchor.sweeps.arms import recipe_of
+from seaanchor.utils.checkpoint import write_atomic
+from studies.verdicts import Verdict
 
 SEEDS, ONE_SEED = (0, 1, 2), (0,)
 SHOWN = 4  # effects of a verdict in the table of all

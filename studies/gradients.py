@@ -11,19 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seaanchor.checkpoint import write_atomic
-from seaanchor.config import RunConfig
+from seaanchor.config.schema import RunConfig
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
-from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
-from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.verdicts import Difference, Effect, Verdict, judge
-from seaanchor.experiments.words import PASSES, short
+from seaanchor.methods import dpo_tiny, ipo_tiny, kto_tiny
 from seaanchor.objectives.preference import preference_margin
-from seaanchor.parts import Batch, Embeddings, Targets
-from seaanchor.prepare import Setup, batch_stream, make_targets, prepare, start_accelerator
-from seaanchor.recipes import dpo_tiny, ipo_tiny, kto_tiny
-from seaanchor.step import set_learning_rate, train_step
-from seaanchor.training import make_moving
+from seaanchor.plotting.panels import Series, panels
+from seaanchor.training.loop import make_moving
+from seaanchor.training.setup import Setup, batch_stream, make_targets, prepare, start_accelerator
+from seaanchor.training.step import set_learning_rate, train_step
+from seaanchor.types import Batch, Embeddings, Targets
+from seaanchor.utils.checkpoint import write_atomic
+from studies.experiment import ONE_SEED, Bench, Experiment, Section
+from studies.verdicts import Difference, Effect, Verdict, judge
+from studies.words import PASSES, short
 
 EVERY, PROBED = 4, 200
 SHOWN = 2  # the look in the middle that is told: many are still fooled, the losses have parted

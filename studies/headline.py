@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.experiments.engine import Row
-from seaanchor.experiments.experiment import Bench, Experiment, Section
-from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.lore import CLEAN, RHOS, ROBUST, TIGHT, WEIGHTS, columns_of, points
-from seaanchor.experiments.pool import EPSILON, FARE
-from seaanchor.experiments.preference import COLUMNS, UNTOUCHED
-from seaanchor.experiments.tables import summarise
-from seaanchor.experiments.words import towers
+from seaanchor.plotting.panels import Series, panels
+from seaanchor.sweeps.engine import Row
+from seaanchor.sweeps.tables import summarise
+from studies.experiment import Bench, Experiment, Section
+from studies.lore import CLEAN, RHOS, ROBUST, TIGHT, WEIGHTS, columns_of, points
+from studies.pool import EPSILON, FARE
+from studies.preference import COLUMNS, UNTOUCHED
+from studies.words import towers
 
 
 def read_rows(file: Path, experiment: str) -> list[Row]:

@@ -5,12 +5,13 @@ from dataclasses import replace
 from statistics import mean
 from typing import Any
 
-from seaanchor.checkpoint import write_atomic
-from seaanchor.config import RunConfig
-from seaanchor.experiments.engine import Row, save_rows
-from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
-from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.pool import (
+from seaanchor.config.schema import RunConfig
+from seaanchor.plotting.panels import Series, panels
+from seaanchor.sweeps.engine import Row, save_rows
+from seaanchor.sweeps.tables import Cell, Column, as_csv, markdown, share, summarise, value
+from seaanchor.utils.checkpoint import write_atomic
+from studies.experiment import ONE_SEED, Bench, Experiment, Section
+from studies.pool import (
     ATTACK_STEPS,
     BATCHES,
     EPSILON,
@@ -28,9 +29,8 @@ from seaanchor.experiments.pool import (
     trace,
     watched,
 )  # fmt: skip
-from seaanchor.experiments.preference import untouched
-from seaanchor.experiments.tables import Cell, Column, as_csv, markdown, share, summarise, value
-from seaanchor.experiments.verdicts import Effect, Verdict, above_curve, difference, judge
+from studies.preference import untouched
+from studies.verdicts import Effect, Verdict, above_curve, difference, judge
 
 RHOS = (0.15, 0.1, 0.05, 0.02)
 TIGHT, SLOW = (0.05, 0.02), 5e-5  # where a multiplier lags behind its constraint, and a tenth of the paper's rate, which overshoots less

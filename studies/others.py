@@ -9,34 +9,34 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.adapters.linear_map import decompose
-from seaanchor.checkpoint import write_atomic
-from seaanchor.config import RunConfig
+from seaanchor.config.schema import RunConfig
 from seaanchor.data.folder import FolderDataset, SkipLog, batches
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.attacks import AttackPlan
-from seaanchor.evaluation.intervals import proportion
-from seaanchor.evaluation.probe import fit_logistic
 from seaanchor.evaluation.run import Protocol
-from seaanchor.evaluation.suites import embed_stream
-from seaanchor.evaluation.typographic import TypographicPlan
+from seaanchor.evaluation.statistics import proportion
+from seaanchor.evaluation.suites.probe import fit_logistic
+from seaanchor.evaluation.suites.registry import embed_stream
+from seaanchor.evaluation.suites.typographic import TypographicPlan
 from seaanchor.evaluation.zeroshot import evaluate_stream
-from seaanchor.experiments.ablations import tecoa_arms
-from seaanchor.experiments.arms import Arm, run_arm
-from seaanchor.experiments.engine import Look, Row, measure
-from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
-from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.lore import WEIGHT, middle, points, table_of
-from seaanchor.experiments.pool import ATTACK_STEPS, EPSILON, FARE, LORE, PHOTOS, RHO, SIBLING, fare_arm, lore_arm, penalty_arm, pooled
-from seaanchor.experiments.preference import untouched
-from seaanchor.experiments.tables import share, value
-from seaanchor.experiments.verdicts import Effect, difference, judge
-from seaanchor.experiments.words import SIZES, word_run
 from seaanchor.export.folder import export_model
-from seaanchor.parts import frozen
-from seaanchor.recipes import dpo_linear_tiny
-from seaanchor.steering import export_at, see_words, sweep_typographic
+from seaanchor.methods import dpo_linear_tiny
+from seaanchor.plotting.panels import Series, panels
+from seaanchor.steering.curve import export_at, see_words, sweep_typographic
+from seaanchor.sweeps.arms import Arm, run_arm
+from seaanchor.sweeps.engine import Look, Row, measure
+from seaanchor.sweeps.tables import share, value
+from seaanchor.types import frozen
+from seaanchor.utils.checkpoint import write_atomic
+from studies.ablations import tecoa_arms
+from studies.experiment import ONE_SEED, Bench, Experiment, Section
+from studies.lore import WEIGHT, middle, points, table_of
+from studies.pool import ATTACK_STEPS, EPSILON, FARE, LORE, PHOTOS, RHO, SIBLING, fare_arm, lore_arm, penalty_arm, pooled
+from studies.preference import untouched
+from studies.verdicts import Effect, difference, judge
+from studies.words import SIZES, word_run
 
 
 def run_other(bench: Bench) -> Section:

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seaanchor.config import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
+from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol
-from seaanchor.experiments.arms import Arm, run_arm
-from seaanchor.experiments.engine import Look, Row, measure, write_numbers
-from seaanchor.experiments.experiment import Bench
-from seaanchor.recipes import fare, lore, penalty, tecoa
+from seaanchor.methods import fare, lore, penalty, tecoa
+from seaanchor.sweeps.arms import Arm, run_arm
+from seaanchor.sweeps.engine import Look, Row, measure, write_numbers
+from studies.experiment import Bench
 
 SIBLING = "models/seaanchor-tiny-32"  # of the repository, not of the package: it would be a quarter of its size
 PHOTOS = "photos-mini/test"

@@ -4,18 +4,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import mean
 
-from seaanchor.checkpoint import write_atomic
-from seaanchor.config import RunConfig
+from seaanchor.config.schema import RunConfig
 from seaanchor.evaluation.run import Protocol
-from seaanchor.experiments.arms import Arm, one
-from seaanchor.experiments.engine import Look, Row, measure, save_rows
-from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
-from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.mixing import interpolate
-from seaanchor.experiments.tables import Cell, Column, as_csv, markdown, share, summarise
-from seaanchor.experiments.verdicts import Effect, Verdict, above_curve, difference, judge
-from seaanchor.experiments.words import DRAWN, PASSES, PHOTOS, maps, short, towers, word_rows, word_run
-from seaanchor.recipes import dpo_tiny
+from seaanchor.methods import dpo_tiny
+from seaanchor.plotting.panels import Series, panels
+from seaanchor.sweeps.arms import Arm, one
+from seaanchor.sweeps.engine import Look, Row, measure, save_rows
+from seaanchor.sweeps.tables import Cell, Column, as_csv, markdown, share, summarise
+from seaanchor.utils.checkpoint import write_atomic
+from studies.experiment import ONE_SEED, Bench, Experiment, Section
+from studies.mixing import interpolate
+from studies.verdicts import Effect, Verdict, above_curve, difference, judge
+from studies.words import DRAWN, PASSES, PHOTOS, maps, short, towers, word_rows, word_run
 
 UNTOUCHED = "untouched"
 

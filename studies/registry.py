@@ -4,8 +4,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.experiments import ablations, anchoring, beyond, gradients, headline, lore, others, preference, sliders, threats
-from seaanchor.experiments.experiment import Bench, Experiment, put_between, summary, write_section
+from studies import ablations, anchoring, beyond, gradients, headline, lore, others, preference, sliders, threats
+from studies.experiment import Bench, Experiment, put_between, summary, write_section
 
 EXPERIMENTS: dict[str, Experiment] = {
     e.name: e for group in (headline, preference, sliders, gradients, lore, ablations, others, beyond, threats, anchoring) for e in group.EXPERIMENTS

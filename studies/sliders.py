@@ -11,21 +11,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.adapters.linear_map import Spectrum, decompose
-from seaanchor.checkpoint import write_atomic
-from seaanchor.config import RunConfig
+from seaanchor.config.schema import RunConfig
 from seaanchor.data.folder import ImageList
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
-from seaanchor.evaluation.bias import TOP_K, max_skews, ndkls, rank_genders
-from seaanchor.evaluation.typographic import TypographicPlan
-from seaanchor.experiments.engine import Row
-from seaanchor.experiments.experiment import Bench, Experiment, Section
-from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.verdicts import Difference, Effect, Verdict, difference, judge
-from seaanchor.experiments.words import word_run
+from seaanchor.evaluation.suites.bias import TOP_K, max_skews, ndkls, rank_genders
+from seaanchor.evaluation.suites.typographic import TypographicPlan
 from seaanchor.export.trained import read_map
-from seaanchor.recipes import dpo_linear_tiny, gender_flip
-from seaanchor.steering import SeenPeople, see_people, see_words, sweep_bias, sweep_typographic
+from seaanchor.methods import dpo_linear_tiny, gender_flip
+from seaanchor.plotting.panels import Series, panels
+from seaanchor.steering.curve import SeenPeople, see_people, see_words, sweep_bias, sweep_typographic
+from seaanchor.sweeps.engine import Row
+from seaanchor.utils.checkpoint import write_atomic
+from studies.experiment import Bench, Experiment, Section
+from studies.verdicts import Difference, Effect, Verdict, difference, judge
+from studies.words import word_run
 
 TS = tuple(round(-2 + 0.05 * i, 2) for i in range(81))
 SHOWN = (-2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)

@@ -3,23 +3,23 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from seaanchor.config import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
+from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol
-from seaanchor.evaluation.typographic import TypographicPlan
-from seaanchor.experiments.arms import Arm
-from seaanchor.experiments.beyond import elsewhere, lagrangian, set_columns
-from seaanchor.experiments.engine import Look, Row, measure, run_arms
-from seaanchor.experiments.experiment import ONE_SEED, Bench, Experiment, Section
-from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.lore import points, table_of
-from seaanchor.experiments.pool import RHO
-from seaanchor.experiments.preference import untouched
-from seaanchor.experiments.tables import Cell, share
-from seaanchor.experiments.verdicts import Effect, difference, judge
-from seaanchor.experiments.words import PHOTOS, SIZES, towers, word_rows, word_run
-from seaanchor.recipes import dpo_linear_tiny, dpo_tiny
-from seaanchor.steering import export_at
+from seaanchor.evaluation.suites.typographic import TypographicPlan
+from seaanchor.methods import dpo_linear_tiny, dpo_tiny
+from seaanchor.plotting.panels import Series, panels
+from seaanchor.steering.curve import export_at
+from seaanchor.sweeps.arms import Arm
+from seaanchor.sweeps.engine import Look, Row, measure, run_arms
+from seaanchor.sweeps.tables import Cell, share
+from studies.beyond import elsewhere, lagrangian, set_columns
+from studies.experiment import ONE_SEED, Bench, Experiment, Section
+from studies.lore import points, table_of
+from studies.pool import RHO
+from studies.preference import untouched
+from studies.verdicts import Effect, difference, judge
+from studies.words import PHOTOS, SIZES, towers, word_rows, word_run
 
 
 def _noise_tiny(recipe: RunConfig, kind: str) -> RunConfig:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from seaanchor.evaluation.intervals import hits_of
-from seaanchor.experiments.engine import Row
+from seaanchor.evaluation.statistics import hits_of
+from seaanchor.sweeps.engine import Row
 
 LOSS = 5.0  # percentage points: a claim of no loss must rule out one as large as this
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from seaanchor.config import AnchorConfig, RunConfig
+from seaanchor.config.schema import AnchorConfig, RunConfig
 from seaanchor.evaluation.run import Protocol
-from seaanchor.evaluation.typographic import TypographicPlan
-from seaanchor.experiments.arms import Arm, drop_checkpoints, recipe_of, run_arm
-from seaanchor.experiments.engine import Look, Row, measure, write_numbers
-from seaanchor.experiments.experiment import Bench
-from seaanchor.recipes import dpo_linear_tiny, dpo_lore_tiny, dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
+from seaanchor.evaluation.suites.typographic import TypographicPlan
+from seaanchor.methods import dpo_linear_tiny, dpo_lore_tiny, dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
+from seaanchor.sweeps.arms import Arm, drop_checkpoints, recipe_of, run_arm
+from seaanchor.sweeps.engine import Look, Row, measure, write_numbers
+from studies.experiment import Bench
 
 PHOTOS, SIZES = "photos-mini/test", (0.14, 0.25)
 PASSES = 4  # over the 800 photos, in batches of 64: 52 updates

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
-from seaanchor.parts import Batch
+from seaanchor.types import Batch
 
 torch.set_num_threads(1)  # the models are too small to share, and threads of parallel runs would fight
 
@@ -84,7 +84,7 @@ def tiny_run(clip_folder: Path, image_folder: Path, tmp_path: Path):
     """Turns a recipe into a run of four batches on `clip_folder` and `image_folder`."""
     from dataclasses import replace
 
-    from seaanchor.config import RunConfig
+    from seaanchor.config.schema import RunConfig
 
     def make(recipe: RunConfig, **changes) -> RunConfig:
         attack = replace(recipe.perturbation, num_steps=2)
@@ -98,7 +98,7 @@ def run(monkeypatch, capsys):
     """Runs a command in this process: (exit code, output, errors)."""
     import sys
 
-    from seaanchor import cli
+    from seaanchor.cli import app as cli
 
     def call(*arguments) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["seaanchor", *map(str, arguments)])
@@ -156,7 +156,7 @@ def cut_vocabulary_folder(tmp_path_factory) -> Path:
     """A CLIP with a ResNet-10-t tower, random running statistics and a cut vocabulary, as the embedded model is."""
     import open_clip
 
-    from seaanchor.zoo.tiny import model_cfg, write_folder
+    from tools.pretraining.tiny import model_cfg, write_folder
 
     torch.manual_seed(0)
     model = open_clip.CLIP(**model_cfg(32))

@@ -11,61 +11,14 @@ import seaanchor
 
 ROOT = Path(seaanchor.__file__).parent
 HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "matplotlib", "accelerate", "numpy", "PIL")
-LIGHT_MODULES = ("__init__", "cli", "config", "settings", "recipes", "errors")
+LIGHT_MODULES = ("__init__", "cli.app", "config.schema", "config.io", "config.validation", "methods", "errors")
 
-PARTS = {"errors", "parts", "distances", "lettering", "wording"}  # what the four kinds of parts stand on
-MAY_IMPORT = {
-    "errors": set(),
-    "parts": set(),
-    "distances": set(),
-    "places": set(),
-    "hardware": {"errors"},
-    "settings": {"errors"},
-    "sharing": set(),
-    "processes": {"errors"},
-    "config": {"errors", "settings"},
-    "legality": {"errors", "config"},
-    "checkpoint": {"errors"},
-    "store": {"errors", "checkpoint"},
-    "lettering": {"errors"},
-    "wording": {"errors"},
-    "objectives": PARTS,  # the four kinds of parts never import each other
-    "anchors": PARTS,
-    "perturbations": PARTS,
-    "adapters": PARTS,
-    "encoders": {"errors", "kernels", "parts", "store", "wording"},
-    "data": {"errors", "parts", "checkpoint", "store", "wording"},
-    "averaging": {"errors", "config", "parts"},
-    "method": {"errors", "parts"},
-    "recipes": {"errors", "config", "parts", "wording", "objectives", "anchors", "perturbations", "adapters", "method"},
-    "runs": {"errors", "config", "legality", "checkpoint"},
-    "progress": {"errors", "config"},
-    "tracking": {"errors", "config", "parts"},
-    "flops": {"errors", "config", "parts"},
-    "evaluation": {
-        "store", "image_tables", "errors", "config", "parts", "perturbations", "kernels", "lettering", "encoders", "data", "checkpoint", "places",
-        "processes", "runs",
-    },
-    "export": {"errors", "checkpoint", "encoders", "adapters"},
-    "report": {"errors", "parts", "config", "checkpoint", "places", "progress", "runs", "encoders", "data", "perturbations"},
-    "zoo": {"errors", "checkpoint", "encoders", "export", "kernels", "lettering"},
-    "kernels": {"errors"},
-    "step": {"errors", "config", "encoders", "kernels", "parts", "method", "averaging", "runs", "tracking"},
-}
-MAY_IMPORT["embedded"] = {"parts", "perturbations"}
-MAY_IMPORT["image_tables"] = {"embedded", "parts", "store", "data", "encoders", "lettering", "perturbations"}
-MAY_IMPORT["prepare"] = {
-    "image_tables", "errors", "config", "legality", "parts", "adapters", "data", "embedded", "encoders", "method", "perturbations", "recipes", "sharing",
-}
-MAY_IMPORT["memory"] = {"errors"}
-MAY_IMPORT["sharded"] = set()
-MAY_IMPORT["meter"] = {"hardware"}
-MAY_IMPORT["costs"] = {"meter", "adapters", "averaging", "config", "embedded", "encoders", "kernels", "memory", "method", "parts", "perturbations", "step"}
-MAY_IMPORT["room"] = {"costs", "encoders", "memory", "prepare", "runs", "step"}
-MAY_IMPORT["evaluation"] |= {"room"}
-MAY_IMPORT["training"] = set(MAY_IMPORT) - {"report", "zoo", "flops"}
-"""Packages and modules → what of ours they may import, inside functions too. Whatever is not named here, such as `cli`, stands in
-front: it may import everything, and nothing named here may import it."""
+ORDER = (
+    "errors", "registry", "types", "functional", "utils", "plotting", "objectives", "anchors", "attacks", "adapters", "distributed", "method",
+    "perturbations", "data", "encoders", "config", "export", "methods", "training", "profiling", "evaluation", "report", "steering", "sweeps", "api",
+    "testing", "cli",
+)  # fmt: skip
+"""Folders and modules of the package, from the left: a file imports only from those left of its own, or from its own folder, inside functions too."""
 
 
 def imports(tree: ast.Module, *, everywhere: bool) -> list[tuple[str, int]]:
@@ -92,32 +45,46 @@ def trees() -> dict[str, ast.Module]:
     return {".".join(f.relative_to(ROOT).with_suffix("").parts): ast.parse(f.read_text()) for f in sorted(ROOT.rglob("*.py"))}
 
 
-def test_data_flows_one_way():
-    broken = []
-    for name, tree in trees().items():
-        package = name.split(".")[0]
-        if package not in MAY_IMPORT:
-            continue
+def edges() -> list[tuple[str, str, int]]:
+    """(file, file that it imports, line), both by dotted names below `seaanchor`; a package stands for its `__init__`."""
+    found, files = [], trees()
+    for name, tree in files.items():
         for module, line in imports(tree, everywhere=True):
-            parts = module.split(".")
-            target = parts[1] if parts[0] == "seaanchor" and len(parts) > 1 else None
-            if target and target not in MAY_IMPORT[package] | {package, "__version__"}:
-                broken.append(f"{name}:{line} imports {module}")
+            target = module.removeprefix("seaanchor.")
+            if module.startswith("seaanchor.") and target in files:
+                found.append((name, target, line))
+            elif module.startswith("seaanchor.") and f"{target}.__init__" in files:
+                found.append((name, f"{target}.__init__", line))
+    return found
+
+
+def test_data_flows_one_way():
+    place = {folder: i for i, folder in enumerate(ORDER)}
+    broken = []
+    for name, target, line in edges():
+        mine, theirs = name.split(".")[0], target.split(".")[0]
+        if name != "__init__" and mine != theirs and place[theirs] > place[mine]:
+            broken.append(f"{name}:{line} imports {target}")
     assert not broken, "\n".join(broken)
 
 
-def test_the_order_has_no_circle():
-    """Taking away what depends on nothing that is left must take away everything."""
-    left = {package: set(allowed) for package, allowed in MAY_IMPORT.items()}
+def test_no_file_imports_itself_by_a_detour():
+    """Taking away the files that import nothing that is left must take away all of them, also inside a folder."""
+    left: dict[str, set[str]] = {name: set() for name in trees()}
+    for name, target, _ in edges():
+        left[name].add(target)
     while left:
-        free = {package for package, allowed in left.items() if not allowed & set(left)}
+        free = {name for name, targets in left.items() if not (targets - {name}) & set(left)}
         assert free, f"these import each other: {sorted(left)}"
-        left = {package: allowed for package, allowed in left.items() if package not in free}
+        left = {name: targets for name, targets in left.items() if name not in free}
 
 
-def test_everything_named_is_there():
-    names = {name.split(".")[0] for name in trees()}
-    assert set(MAY_IMPORT) <= names
+def test_every_folder_has_its_place():
+    assert {name.split(".")[0] for name in trees()} - {"__init__"} <= set(ORDER)
+
+
+def test_at_most_eight_files_lie_flat():
+    assert sum(name.count(".") == 0 for name in trees()) <= 8
 
 
 def test_imports_are_absolute():

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from seaanchor.config import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
+from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
 from seaanchor.encoders.encoder import Encoder, Reference
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
-from seaanchor.parts import Batch, Head, Preference, Targets
-from seaanchor.recipes import assemble, dpo, fare, lore, penalty, tecoa
-from seaanchor.step import Moving, step_seed, train_step, training_forward
+from seaanchor.methods import assemble, dpo, fare, lore, penalty, tecoa
+from seaanchor.training.step import Moving, step_seed, train_step, training_forward
+from seaanchor.types import Batch, Head, Preference, Targets
 
 ONE_PROCESS = SimpleNamespace(num_processes=1, process_index=0, unwrap_model=lambda m: m, backward=lambda loss: loss.backward())
 PIXELS = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -15,20 +15,20 @@ from seaanchor.adapters.lora import LoRA
 from seaanchor.anchors.constraints import distribution_constraint, embedding_constraint
 from seaanchor.anchors.lagrangian import Lagrangian
 from seaanchor.anchors.penalty import NoAnchor, Penalty
-from seaanchor.config import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
+from seaanchor.attacks.pgd import PGD
+from seaanchor.config.schema import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
+from seaanchor.config.validation import check, needs_classes
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.errors import SeaAnchorError
-from seaanchor.legality import check, needs_classes
+from seaanchor.methods import RECIPES, assemble, dpo, fare, ipo, kto, lore, penalty, tecoa, tecoa_kl, tecoa_lore
 from seaanchor.objectives.embedding import EmbeddingDistance
 from seaanchor.objectives.preference import DPO, IPO, KTO
 from seaanchor.objectives.supervised import CrossEntropy, TeCoA
-from seaanchor.parts import Batch, Head, Preference, Targets
 from seaanchor.perturbations.attribute import AttributeSwap
 from seaanchor.perturbations.none import NoPerturbation
-from seaanchor.perturbations.pgd import PGD
 from seaanchor.perturbations.typographic import Typographic
-from seaanchor.recipes import RECIPES, assemble, dpo, fare, ipo, kto, lore, penalty, tecoa, tecoa_kl, tecoa_lore
-from seaanchor.step import Moving, train_step
+from seaanchor.training.step import Moving, train_step
+from seaanchor.types import Batch, Head, Preference, Targets
 
 PARTS = {
     "fare": (EmbeddingDistance, NoAnchor, None, PGD, Full),
@@ -118,9 +118,9 @@ def test_settings_of_the_papers():
 
 def test_recipes_have_no_branches():
     """`if "lore" in name` starts here."""
-    import seaanchor.recipes
+    import seaanchor.methods
 
-    for recipe in (*RECIPES.values(), assemble, seaanchor.recipes.perturbation_of):
+    for recipe in (*RECIPES.values(), assemble, seaanchor.methods.perturbation_of):
         source = inspect.getsource(recipe)
         assert "\n    if " not in source and len(source.splitlines()) <= 45, recipe
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seaanchor.config import parse_epsilon
+from seaanchor.attacks.apgd import apgd_ce, apgd_targeted
+from seaanchor.attacks.ball import Ball
+from seaanchor.config.schema import parse_epsilon
 from seaanchor.data.folder import FolderDataset, SkipLog, batches
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.zeroshot import labelled
-from seaanchor.perturbations.apgd import apgd_ce, apgd_targeted
-from seaanchor.perturbations.ball import Ball
 
 STEPS = 100
 

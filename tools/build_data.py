@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seaanchor.zoo.caltech import EMBEDDED_CLASSES, class_name, split_files
+from tools.pretraining.caltech import EMBEDDED_CLASSES, class_name, split_files
 
 SIZE = 64
 TWIN = 4.0  # grey levels: copies lie below 2.3, different pictures above 6.3

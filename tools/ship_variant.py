@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from seaanchor.encoders.load import load_model
-from seaanchor.zoo.tiny import write_folder
+from tools.pretraining.tiny import write_folder
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from bench.frame import NotMeasured
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.classification import Logits
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.classification import Logits
 
 TARGETS = 9
 

@@ -9,12 +9,12 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES = {
-    "Batch": "parts", "Embeddings": "parts", "Head": "parts", "Targets": "parts", "Constraint": "parts", "input_grad": "parts",
-    "Method": "method", "RunConfig": "config", "RECIPES": "recipes", "assemble": "recipes", "train": "training",
+    "Batch": "types", "Embeddings": "types", "Head": "types", "Targets": "types", "Constraint": "types", "input_grad": "types",
+    "Method": "method", "RunConfig": "config.schema", "RECIPES": "methods", "assemble": "methods", "train": "training.loop",
     "Encoder": "encoders.encoder", "Reference": "encoders.encoder", "LoadedModel": "encoders.encoder",
-    "load_model": "encoders.load", "build_head": "encoders.head",
-    "Ball": "perturbations.ball", "PGD": "perturbations.pgd", "APGD": "perturbations.apgd", "apgd_ce": "perturbations.apgd",
-    "apgd_targeted": "perturbations.apgd", "AttackResult": "perturbations.classification",
+    "load_model": "encoders.load", "build_head": "encoders.heads",
+    "Ball": "attacks.ball", "PGD": "attacks.pgd", "APGD": "attacks.apgd", "apgd_ce": "attacks.apgd",
+    "apgd_targeted": "attacks.apgd", "AttackResult": "attacks.classification",
     "evaluate": "evaluation.run", "export_model": "export.folder", "SeaAnchorError": "errors",
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from seaanchor.parts import Adapter, Anchor, AttackLoss, Batch, Constraint, Embeddings, LossTerms, Needs, Objective, Perturbation, Targets, frozen
+from seaanchor.types import Adapter, Anchor, AttackLoss, Batch, Constraint, Embeddings, LossTerms, Needs, Objective, Perturbation, Targets, frozen
 
 Encode = Callable[[Tensor], Tensor]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from seaanchor.config import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig, parse_epsilon
+from seaanchor.config.schema import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig, parse_epsilon
 
 
 def fare(epsilon: str = "2/255") -> RunConfig:
@@ -182,7 +182,7 @@ def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()):
     from seaanchor.objectives.embedding import EmbeddingDistance
     from seaanchor.objectives.preference import DPO, IPO, KTO
     from seaanchor.objectives.supervised import CrossEntropy, TeCoA
-    from seaanchor.parts import Adapter, Anchor, Needs, Objective
+    from seaanchor.types import Adapter, Anchor, Needs, Objective
 
     a, o = config.anchor, config.objective
     constraint_of = {"embedding": embedding_constraint, "distribution": distribution_constraint}[a.on]
@@ -210,15 +210,15 @@ def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()):
 
 def perturbation_of(config: PerturbationConfig, texts: Sequence[str] = (), seed: int = 0):
     """The perturbation a configuration describes, over the given class names or candidate texts."""
-    from seaanchor.parts import Perturbation
-    from seaanchor.perturbations.apgd import APGD
+    from seaanchor.attacks.apgd import APGD
+    from seaanchor.attacks.ball import Ball
+    from seaanchor.attacks.pgd import PGD
     from seaanchor.perturbations.attribute import AttributeSwap, partners
-    from seaanchor.perturbations.ball import Ball
     from seaanchor.perturbations.chain import Chain
     from seaanchor.perturbations.none import NoPerturbation
-    from seaanchor.perturbations.pgd import PGD
     from seaanchor.perturbations.typographic import Typographic
-    from seaanchor.wording import swap_words, word_pairs
+    from seaanchor.types import Perturbation
+    from seaanchor.utils.text import swap_words, word_pairs
 
     ball = Ball(config.norm, parse_epsilon(config.epsilon, config.norm))
     step = None if config.step_size is None else parse_epsilon(config.step_size, config.norm)

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from seaanchor.anchors.constraints import distribution_constraint, embedding_constraint
 from seaanchor.anchors.penalty import NoAnchor, Penalty
-from seaanchor.distances import entropy, kl_divergence, squared_distance
-from seaanchor.parts import Embeddings, Head, Targets
+from seaanchor.functional.distances import entropy, kl_divergence, squared_distance
+from seaanchor.types import Embeddings, Head, Targets
 
 REFERENCE = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
 CLEAN = torch.tensor([[3.0, 1.0], [1.0, 2.0]])  # squared distances 9 and 4; squared norms of the reference 25 and 1

@@ -8,7 +8,7 @@ import torch
 
 from seaanchor.anchors.duals import Dual
 from seaanchor.anchors.lagrangian import Lagrangian
-from seaanchor.parts import Constraint, Embeddings, Targets
+from seaanchor.types import Constraint, Embeddings, Targets
 
 KINDS = ["network", "linear", "scalar"]
 

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 
+from seaanchor.attacks.apgd import APGD, apgd, apgd_ce, apgd_targeted, checkpoints, dlr_targeted
+from seaanchor.attacks.ball import Ball
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Batch
-from seaanchor.perturbations.apgd import APGD, apgd, apgd_ce, apgd_targeted, checkpoints, dlr_targeted
-from seaanchor.perturbations.ball import Ball
+from seaanchor.types import Batch
 
 RADII = [("linf", 2 / 255), ("linf", 4 / 255), ("linf", 8 / 255), ("l2", 0.1), ("l2", 0.3)]
 

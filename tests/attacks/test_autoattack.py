@@ -7,17 +7,17 @@ import torch
 from pyautoattack import AutoAttack
 from pyautoattack.square import SquareAttack
 
+from seaanchor.attacks import autoattack
+from seaanchor.attacks.apgd import apgd_ce
+from seaanchor.attacks.autoattack import autoattack_standard, fab_attack
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.square import square_attack
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation import autoattack
-from seaanchor.evaluation.autoattack import autoattack_standard, fab_attack
-from seaanchor.evaluation.square import square_attack
-from seaanchor.parts import Batch, frozen
-from seaanchor.perturbations.apgd import apgd_ce
-from seaanchor.perturbations.ball import Ball
+from seaanchor.types import Batch, frozen
 
 WIDE = [Ball("linf", 16 / 255), Ball("l2", 2.0)]  # so that some images fall to a few queries
 NARROW = [Ball("linf", 3 / 255), Ball("l2", 0.25)]

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.embedding import embedding_attack
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
-from seaanchor.evaluation.embedding_attack import embedding_attack
-from seaanchor.parts import Batch, frozen
-from seaanchor.perturbations.ball import Ball
+from seaanchor.types import Batch, frozen
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import pytest
 import torch
 from pyautoattack.autopgd_base import APGDAttack
 
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.pgd import PGD, pgd_attack
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Batch, input_grad
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.pgd import PGD, pgd_attack
+from seaanchor.types import Batch, input_grad
 
 
 def linear_loss(weight):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seaanchor.config import RunConfig
-from seaanchor.recipes import RECIPES
+from seaanchor.config.schema import RunConfig
+from seaanchor.methods import RECIPES
 
 COMMANDS = [[], ["train"], ["train", "pretrain"], ["evaluate"], ["export"], ["quickstart"], ["recipes"], ["env"]]
 COMMANDS += [["recipes", name] for name in ("ls", "cat", "cp", "validate")] + [["cache"], ["cache", "ls"], ["cache", "clear"]]
@@ -21,7 +21,7 @@ HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "matplotli
 @pytest.fixture
 def train(run, monkeypatch):
     """Runs `seaanchor train ...` up to the configuration it would train with."""
-    import seaanchor.training as module
+    import seaanchor.training.loop as module
 
     def call(*arguments: str) -> RunConfig:
         got = []
@@ -35,7 +35,7 @@ def train(run, monkeypatch):
 
 
 def program(*arguments: str, **settings) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "seaanchor.cli", *arguments], capture_output=True, text=True, timeout=60, check=False, **settings)
+    return subprocess.run([sys.executable, "-m", "seaanchor.cli.app", *arguments], capture_output=True, text=True, timeout=60, check=False, **settings)
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
@@ -47,15 +47,16 @@ def test_help_is_quick_and_imports_nothing_heavy():
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     bare = min(seconds("-c", "pass") for _ in range(5))  # a slow processor starts slowly, too
-    assert min(seconds("-m", "seaanchor.cli", "--help") for _ in range(5)) <= max(0.3, 25 * bare)
-    code = "import sys, seaanchor, seaanchor.cli; print([m for m in ('torch', 'open_clip', 'timm', 'transformers', 'matplotlib', 'numpy') if m in sys.modules])"
+    assert min(seconds("-m", "seaanchor.cli.app", "--help") for _ in range(5)) <= max(0.3, 25 * bare)
+    heavy = ("torch", "open_clip", "timm", "transformers", "matplotlib", "numpy")
+    code = f"import sys, seaanchor, seaanchor.cli.app; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 def test_no_help_imports_anything_heavy():
     code = f"""
 import contextlib, io, sys
-from seaanchor import cli
+from seaanchor.cli import app as cli
 for command in {[*COMMANDS, ["sweep"], ["reproduce"], ["report"], ["steer"], ["data", "inspect"], ["attack", "typographic"]]}:
     sys.argv = ["seaanchor", *command, "--help"]
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
@@ -269,7 +270,7 @@ def test_dry_run_on_gpus_that_are_elsewhere(run, clip_folder, tmp_path):
 
 
 def test_dry_run_rehearses_and_writes_nothing(run, monkeypatch, tmp_path):
-    import seaanchor.dry_run as module
+    import seaanchor.profiling.dry_run as module
 
     got = []
     monkeypatch.setattr(module, "dry_run", got.append)
@@ -282,7 +283,7 @@ def test_interrupting_is_no_error(run, monkeypatch):
     def interrupted():
         raise KeyboardInterrupt
 
-    import seaanchor.runs as module
+    import seaanchor.training.run_folder as module
 
     monkeypatch.setattr(module, "environment", interrupted)
     code, _, errors = run("env")

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from seaanchor import quickstart
+from seaanchor.cli import quickstart
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.typographic import TypographicPlan
-from seaanchor.recipes import dpo_linear_tiny, dpo_tiny, fare_quick, lore_quick
+from seaanchor.evaluation.suites.typographic import TypographicPlan
+from seaanchor.methods import dpo_linear_tiny, dpo_tiny, fare_quick, lore_quick
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_another_folder_is_left_alone(tmp_path):
 def test_training_and_testing_share_no_word_and_no_font():
     training, testing = dpo_tiny().perturbation, TypographicPlan("odd", "unseen", (0.2, 0.3))
     names = [str(i) for i in range(9)]
-    from seaanchor.recipes import perturbation_of
+    from seaanchor.methods import perturbation_of
 
     assert not set(perturbation_of(training, names).drawable) & set(testing.attack(names).drawable)
     assert training.fonts != testing.fonts

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seaanchor.config import AnchorConfig, PerturbationConfig, RunConfig, from_dict, parse_epsilon, read_yaml, to_dict
+from seaanchor.config.schema import AnchorConfig, PerturbationConfig, RunConfig, from_dict, parse_epsilon, read_yaml, to_dict
+from seaanchor.config.validation import check  # fmt: skip
 from seaanchor.errors import SeaAnchorError
-from seaanchor.legality import check  # fmt: skip
-from seaanchor.recipes import RECIPES
+from seaanchor.methods import RECIPES
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -90,13 +90,13 @@ def test_every_setting_is_documented():
     import ast
     import inspect
 
-    import seaanchor.config
+    import seaanchor.config.schema
 
-    for node in ast.parse(inspect.getsource(seaanchor.config)).body:
+    for node in ast.parse(inspect.getsource(seaanchor.config.schema)).body:
         if isinstance(node, ast.ClassDef) and node.name.endswith("Config"):
             documented = [a.target.id for a, b in zip(node.body, node.body[1:], strict=False) if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr)]
-            nested = {f.name for f in fields(getattr(seaanchor.config, node.name)) if is_dataclass(f.default_factory)}
-            assert set(documented) | nested == {f.name for f in fields(getattr(seaanchor.config, node.name))}, node.name
+            nested = {f.name for f in fields(getattr(seaanchor.config.schema, node.name)) if is_dataclass(f.default_factory)}
+            assert set(documented) | nested == {f.name for f in fields(getattr(seaanchor.config.schema, node.name))}, node.name
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", ""])

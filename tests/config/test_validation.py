@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from seaanchor.config import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig, to_dict
+from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig, to_dict
+from seaanchor.config.validation import check, differences, needs_classes
 from seaanchor.errors import SeaAnchorError
-from seaanchor.legality import check, differences, needs_classes
-from seaanchor.recipes import RECIPES
+from seaanchor.methods import RECIPES
 
 
 @pytest.mark.parametrize(

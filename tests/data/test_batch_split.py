@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from seaanchor.data.build import build_shards
+from seaanchor.data.batch_split import Deal
 from seaanchor.data.sources import open_images
-from seaanchor.sharing import Deal
+from seaanchor.data.webdataset.write import build_shards
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 12, 13, 64])

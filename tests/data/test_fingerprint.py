@@ -6,11 +6,11 @@ import shutil
 import pytest
 from PIL import Image
 
-from seaanchor.data import identity
-from seaanchor.data.build import build_shards
+from seaanchor.data import fingerprint as identity
+from seaanchor.data.fingerprint import identity_of, still_unreadable
 from seaanchor.data.folder import FolderDataset, SkipLog
-from seaanchor.data.identity import identity_of, still_unreadable
 from seaanchor.data.sources import open_images
+from seaanchor.data.webdataset.write import build_shards
 
 
 @pytest.fixture(params=["content", "files"])

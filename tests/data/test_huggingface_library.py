@@ -6,7 +6,7 @@ import logging
 import datasets
 import pytest
 
-from seaanchor.data.library import is_saved, library, load
+from seaanchor.data.huggingface.library import is_saved, library, load
 from seaanchor.errors import SeaAnchorError
 
 

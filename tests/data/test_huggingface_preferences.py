@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from seaanchor.data.columns import FILE, Columns, Imported, from_columns, import_preferences, open_rows
 from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.huggingface.preferences import FILE, Columns, Imported, from_columns, import_preferences, open_rows
 from seaanchor.data.preferences import read_preferences
 from seaanchor.errors import SeaAnchorError
 

@@ -74,7 +74,7 @@ def test_json_that_holds_no_prompts(tmp_path, content):
 def test_imagenets_names_are_distinct_and_differ_from_openclips_in_two():
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
-    from seaanchor.wording import check_distinct
+    from seaanchor.utils.text import check_distinct
 
     names = read_class_names(Path("imagenet"), None)
     check_distinct(names)  # raises if two are the same, capitals aside

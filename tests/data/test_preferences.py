@@ -8,7 +8,7 @@ from PIL import Image
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
 from seaanchor.data.preferences import PreferenceRow, Tally, as_images, read_preferences, swapped_captions, tally, write_preferences
 from seaanchor.errors import SeaAnchorError
-from seaanchor.wording import check_distinct, swap_words, word_pairs
+from seaanchor.utils.text import check_distinct, swap_words, word_pairs
 
 
 @pytest.fixture

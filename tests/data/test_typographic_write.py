@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from seaanchor.attack import write_typographic
 from seaanchor.data.folder import list_images
-from seaanchor.data.typographic import list_lettered
+from seaanchor.data.typographic.read import list_lettered
+from seaanchor.data.typographic.write import write_typographic
 from seaanchor.errors import SeaAnchorError
 from seaanchor.perturbations.typographic import Typographic
 

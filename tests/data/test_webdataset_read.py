@@ -11,11 +11,11 @@ import torch
 import webdataset
 from PIL import Image
 
-from seaanchor.data.build import build_shards
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, list_images, subset, training_order
 from seaanchor.data.images import name_below, num_bytes
-from seaanchor.data.shards import index_shard, list_shards
 from seaanchor.data.sources import open_images
+from seaanchor.data.webdataset.read import index_shard, list_shards
+from seaanchor.data.webdataset.write import build_shards
 from seaanchor.errors import SeaAnchorError
 
 

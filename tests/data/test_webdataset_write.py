@@ -12,11 +12,11 @@ import torch
 import webdataset
 from PIL import Image
 
-from seaanchor.cli import main
-from seaanchor.data.build import build_shards
+from seaanchor.cli.app import main
 from seaanchor.data.folder import FolderDataset, list_images
 from seaanchor.data.images import read_image
-from seaanchor.data.shards import list_shards
+from seaanchor.data.webdataset.read import list_shards
+from seaanchor.data.webdataset.write import build_shards
 from seaanchor.errors import SeaAnchorError
 
 

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import torch
 
-import seaanchor.training as loop
-from seaanchor.config import RunConfig, from_dict
+import seaanchor.training.loop as loop
+from seaanchor.config.schema import RunConfig, from_dict
 from seaanchor.data.folder import SkipLog
+from seaanchor.distributed.launch import open_ranks
+from seaanchor.distributed.process_group import Company, company, gathered
+from seaanchor.distributed.sharding import own, whole
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.ranks import open_ranks
-from seaanchor.prepare import Setup, make_targets, prepare, share_stream, start_accelerator, to_device
-from seaanchor.processes import Company, company, gathered
-from seaanchor.sharded import own, whole
-from seaanchor.step import Moving, Part, whole_step
+from seaanchor.training.setup import Setup, make_targets, prepare, share_stream, start_accelerator, to_device
+from seaanchor.training.step import Moving, Part, whole_step
 
 
 def gradients(config: RunConfig, target: str) -> None:

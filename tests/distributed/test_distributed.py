@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from seaanchor.checkpoint import load_state
-from seaanchor.config import AnchorConfig, PerturbationConfig, RunConfig, to_dict
+from seaanchor.config.schema import AnchorConfig, PerturbationConfig, RunConfig, to_dict
 from seaanchor.errors import SeaAnchorError
-from seaanchor.prepare import prepare
-from seaanchor.recipes import lore
-from seaanchor.runs import RunFolder
-from seaanchor.training import train
+from seaanchor.methods import lore
+from seaanchor.training.loop import train
+from seaanchor.training.run_folder import RunFolder
+from seaanchor.training.setup import prepare
+from seaanchor.utils.checkpoint import load_state
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 _spec = spec_from_file_location("distributed_worker", WORKER)

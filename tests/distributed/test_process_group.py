@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
-import seaanchor.processes as processes
+import seaanchor.distributed.process_group as processes
+from seaanchor.distributed.process_group import Company, Watch, company, gathered
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Constraint
-from seaanchor.processes import Company, Watch, company, gathered
-from seaanchor.tracking import StepRecord
+from seaanchor.training.loggers import StepRecord
+from seaanchor.types import Constraint
 
 
 @pytest.fixture

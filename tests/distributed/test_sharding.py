@@ -13,15 +13,15 @@ import pytest
 import torch
 from torch import nn
 
-from seaanchor.checkpoint import load_state
-from seaanchor.config import AnchorConfig, PerturbationConfig, RunConfig, to_dict
+from seaanchor.config.schema import AnchorConfig, PerturbationConfig, RunConfig, to_dict
+from seaanchor.config.validation import check
+from seaanchor.distributed.sharding import blocks, is_split, share_average, share_optimizer, whole
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.legality import check
-from seaanchor.recipes import dpo_linear, lore
-from seaanchor.runs import RunFolder
-from seaanchor.sharded import blocks, is_split, share_average, share_optimizer, whole
-from seaanchor.training import train
+from seaanchor.methods import dpo_linear, lore
+from seaanchor.training.loop import train
+from seaanchor.training.run_folder import RunFolder
+from seaanchor.utils.checkpoint import load_state
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 _spec = spec_from_file_location("distributed_worker", WORKER)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from seaanchor.encoders.apart import check_classes_apart, check_pairs_apart
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.distinct_texts import check_classes_apart, check_pairs_apart
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 

@@ -9,7 +9,7 @@ from torch import nn
 from seaanchor.encoders.cache import embed_all
 from seaanchor.encoders.encoder import Encoder, Reference, fingerprint
 from seaanchor.encoders.load import load_model
-from seaanchor.parts import Batch
+from seaanchor.types import Batch
 
 
 class Identity(nn.Module):
@@ -86,7 +86,7 @@ def test_memory_layout_changes_no_embedding(resnet):
 
 
 def test_copies_and_checkpoints_keep_the_layout(resnet, tmp_path):
-    from seaanchor.checkpoint import load_state, save_state
+    from seaanchor.utils.checkpoint import load_state, save_state
 
     twin = copy.deepcopy(resnet)
     for a, b in zip(resnet.parameters(), twin.parameters(), strict=True):

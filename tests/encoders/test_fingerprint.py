@@ -7,12 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seaanchor import store
 from seaanchor.encoders import head as head_code
-from seaanchor.encoders.head import build_head, class_means, embed_texts
-from seaanchor.encoders.identity import image_side, tokenizer_identity
+from seaanchor.encoders.fingerprint import image_side, tokenizer_identity
+from seaanchor.encoders.heads import build_head, class_means, embed_texts
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.text import LOT, in_lots
+from seaanchor.utils import disk_cache
 
 NAMES = ("cat", "grand piano", "a very long name of a thing that hardly anybody has seen", "!!", "dog")
 TEMPLATES = ("a photo of a {}.", "{}", "a drawing of the {}, which is large")
@@ -20,7 +20,7 @@ TEMPLATES = ("a photo of a {}.", "{}", "a drawing of the {}, which is large")
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(disk_cache.VARIABLE, str(tmp_path / "cache"))
 
 
 @pytest.fixture

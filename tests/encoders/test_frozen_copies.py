@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from seaanchor.encoders.copies import folded, in_precision
 from seaanchor.encoders.encoder import Encoder, fingerprint
+from seaanchor.encoders.frozen_copies import folded, in_precision
 from seaanchor.encoders.load import load_model
-from seaanchor.parts import input_grad
+from seaanchor.types import input_grad
 
 
 class Shared(nn.Module):

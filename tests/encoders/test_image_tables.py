@@ -6,21 +6,21 @@ import pytest
 import torch
 from PIL import Image
 
-from seaanchor import store
 from seaanchor.data.folder import FolderDataset, SkipLog
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import Reference
+from seaanchor.encoders.image_tables import clean_rows, clean_table, drawn_table
 from seaanchor.encoders.load import load_model
-from seaanchor.image_tables import clean_rows, clean_table, drawn_table
 from seaanchor.perturbations.none import NoPerturbation
 from seaanchor.perturbations.typographic import Typographic
+from seaanchor.utils import disk_cache
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(disk_cache.VARIABLE, str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -128,15 +128,15 @@ def test_evaluation_shares_them_with_training(reference, model, image_folder):
     rows = clean_rows(model, dataset, never, True, lambda value: value)
     assert rows["index"].tolist() == [i for i in range(12) if i != 2] and torch.equal(rows["embedding"], trained[rows["index"]])
     assert clean_rows(model, dataset, never, False, lambda value: True) is None  # another process of the same evaluation
-    store.clear()
+    disk_cache.clear()
     assert clean_rows(model, dataset, lambda: rows, True, lambda value: value) is rows
     assert torch.equal(table(reference, image_folder), trained) and reference.seen == 11
 
 
 def test_a_resumed_run_reads_the_references_and_not_its_own(tiny_run):
     """The policy has moved when the cache is asked."""
-    from seaanchor.prepare import prepare, reference_cache, start_accelerator
-    from seaanchor.recipes import fare
+    from seaanchor.methods import fare
+    from seaanchor.training.setup import prepare, reference_cache, start_accelerator
 
     accelerator = start_accelerator("cpu")
     first = reference_cache(prepare(tiny_run(fare(), epochs=2)), accelerator)

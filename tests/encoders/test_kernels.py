@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from seaanchor.encoders.kernels import SelfAttention, adam_options, attention, fitted, num_tokens, plain_attention, recomputed
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.kernels import SelfAttention, adam_options, attention, fitted, num_tokens, plain_attention, recomputed
-from seaanchor.parts import frozen, input_grad
+from seaanchor.types import frozen, input_grad
 
 CPU = torch.device("cpu")
 

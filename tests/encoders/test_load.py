@@ -113,7 +113,7 @@ def test_a_folder_by_path_and_by_prefix(clip_folder, picture, monkeypatch):
 
 
 def test_an_embedded_variant_borrows_the_text_tower(cut_vocabulary_folder, monkeypatch):
-    from seaanchor.zoo.tiny import write_folder
+    from tools.pretraining.tiny import write_folder
 
     monkeypatch.setattr(load, "ZOO", cut_vocabulary_folder.parent)
     base = load_model("tiny")

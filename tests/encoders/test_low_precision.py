@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import nn
 
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.pgd import PGD
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import Reference, fingerprint
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
-from seaanchor.encoders.shadow import Shadow
-from seaanchor.parts import frozen
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.pgd import PGD
+from seaanchor.encoders.low_precision import Shadow
+from seaanchor.types import frozen
 
 
 @pytest.fixture

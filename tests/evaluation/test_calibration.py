@@ -6,7 +6,7 @@ import torch
 
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.calibration import evaluate_calibration
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from seaanchor.attack import write_typographic
 from seaanchor.data.folder import subset
 from seaanchor.data.sources import open_images
+from seaanchor.data.typographic.write import write_typographic
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol, evaluate
-from seaanchor.experiments.arms import numbers_of
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.report.page import write_report
 from seaanchor.report.table import print_results
-from seaanchor.steering import see_words, sweep_typographic
+from seaanchor.steering.curve import see_words, sweep_typographic
+from seaanchor.sweeps.arms import numbers_of
 
 
 @pytest.fixture(scope="module")

@@ -6,17 +6,17 @@ from dataclasses import replace
 import pytest
 import torch
 
+from seaanchor.attacks.apgd import apgd_ce, apgd_targeted
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.classification import DOUBT, Classifier, margin, misclassified
+from seaanchor.attacks.pgd import pgd_attack
 from seaanchor.data.folder import FolderDataset, SkipLog, batches
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import AttackPlan, attack_all, attack_survivors
 from seaanchor.evaluation.zeroshot import accuracy_rows, classifier, labelled, outcomes
-from seaanchor.parts import Batch
-from seaanchor.perturbations.apgd import apgd_ce, apgd_targeted
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.classification import DOUBT, Classifier, margin, misclassified
-from seaanchor.perturbations.pgd import pgd_attack
+from seaanchor.types import Batch
 
 CPU = torch.device("cpu")
 EPSILON = 2 / 255

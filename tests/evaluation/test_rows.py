@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from seaanchor.data.folder import FolderDataset, list_images
+from seaanchor.distributed.launch import Ranks, open_ranks
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation import compute, rows
 from seaanchor.evaluation.attacks import AttackPlan
-from seaanchor.evaluation.ranks import Ranks, open_ranks
 from seaanchor.evaluation.rows import Work, collect
 from seaanchor.evaluation.run import Protocol, evaluate
 
@@ -150,7 +150,7 @@ def test_two_processes_give_the_bytes_of_one(clip_folder, image_folder, tmp_path
     evaluate(str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "one", reference=str(clip_folder), batch_size=3)
     arguments = ["--model", str(clip_folder), "--reference", str(clip_folder), "--data", str(image_folder), "--output", str(tmp_path / "two")]
     arguments += ["--suite", "clean,apgd,drift,noise,retrieval", "--epsilon", "1/255,4/255", "--num-steps", "2", "--batch-size", "3"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "seaanchor.cli", "evaluate"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "seaanchor.cli.app", "evaluate"]
     done = subprocess.run([*launcher, *arguments], capture_output=True, text=True, timeout=280, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     assert result_files(tmp_path / "two") == result_files(tmp_path / "one")

@@ -13,10 +13,10 @@ from seaanchor.evaluation import compute as computing
 from seaanchor.evaluation import run as module
 from seaanchor.evaluation import subjects
 from seaanchor.evaluation.attacks import AttackPlan
-from seaanchor.evaluation.bench import FORMAT
-from seaanchor.evaluation.checks import failed
-from seaanchor.evaluation.intervals import interval
+from seaanchor.evaluation.protocol import FORMAT
 from seaanchor.evaluation.run import Protocol, evaluate, reference_of
+from seaanchor.evaluation.sanity_checks import failed
+from seaanchor.evaluation.statistics import interval
 from seaanchor.evaluation.summary import summarise
 
 PROTOCOL = Protocol((AttackPlan("pgd", "linf", (1 / 255, 4 / 255), 2), AttackPlan("apgd", "linf", (1 / 255,), 2)), seed=3)
@@ -295,7 +295,7 @@ def test_unlabelled_images_are_an_error(clip_folder, image_folder, tmp_path):
 
 
 def test_quick_accuracy_leaves_the_policy_as_it_was(clip_folder, image_folder):
-    from seaanchor.config import RunConfig
+    from seaanchor.config.schema import RunConfig
     from seaanchor.encoders.load import load_model
     from seaanchor.evaluation.zeroshot import quick_accuracy
 
@@ -310,9 +310,9 @@ def test_quick_accuracy_leaves_the_policy_as_it_was(clip_folder, image_folder):
 
 def test_quick_accuracy_of_runs_against_drawn_words_counts_those(image_folder):
     """At the run's own words, fonts and sizes: as the suite of the same plan counts them."""
-    from seaanchor.config import PerturbationConfig, RunConfig
+    from seaanchor.config.schema import PerturbationConfig, RunConfig
     from seaanchor.encoders.load import load_model
-    from seaanchor.evaluation.typographic import TypographicPlan
+    from seaanchor.evaluation.suites.typographic import TypographicPlan
     from seaanchor.evaluation.zeroshot import quick_accuracy
 
     settings = PerturbationConfig(kind="typographic", words="even", sizes=(0.2, 0.3))

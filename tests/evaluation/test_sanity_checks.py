@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.classification import AttackResult
+from seaanchor.attacks.pgd import pgd_attack
 from seaanchor.evaluation import attacks
 from seaanchor.evaluation.attacks import AttackPlan, attack_survivors, inside
-from seaanchor.evaluation.checks import Witness, check_model, failed, run_checks, spread
+from seaanchor.evaluation.sanity_checks import Witness, check_model, failed, run_checks, spread
 from seaanchor.evaluation.zeroshot import evaluate_stream
-from seaanchor.parts import Batch
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.classification import AttackResult
-from seaanchor.perturbations.pgd import pgd_attack
+from seaanchor.types import Batch
 
 EPSILONS = (2 / 255, 8 / 255)
 PGD = AttackPlan("pgd", "linf", EPSILONS, 5)
@@ -78,7 +78,7 @@ def test_masked_gradients_are_caught(small_classifier, some, masked):
 
 def test_masked_gradients_are_caught_by_transfer_alone(small_classifier, some, monkeypatch):
     """Where the package with the black box is missing."""
-    monkeypatch.setattr("seaanchor.evaluation.checks.square_is_there", lambda: False)
+    monkeypatch.setattr("seaanchor.evaluation.sanity_checks.square_is_there", lambda: False)
     assert names(Quantised(small_classifier).eval(), some, reference=small_classifier) == ["pgd: transfer from the reference is not stronger"]
 
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.classification import AttackResult, noise_per_image
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation import attacks
 from seaanchor.evaluation.attacks import AttackPlan, attack_survivors, fallback
 from seaanchor.evaluation.zeroshot import evaluate_stream
-from seaanchor.parts import Batch
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.classification import AttackResult, noise_per_image
+from seaanchor.types import Batch
 
 EPSILONS = (1 / 255, 4 / 255, 8 / 255)
 PLANS = tuple(AttackPlan(name, "linf", EPSILONS, 5) for name in ("pgd", "apgd-ce", "apgd"))

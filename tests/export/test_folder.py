@@ -99,7 +99,7 @@ def test_cut_vocabulary(cut_vocabulary_folder, tmp_path, monkeypatch, moves, wit
 def test_the_hugging_face_form_of_a_tokenizer_gives_the_same_tokens(cut_vocabulary_folder, tmp_path):
     from open_clip.tokenizer import HFTokenizer
 
-    from seaanchor.zoo.words import common_words
+    from tools.pretraining.words import common_words
 
     ours = load_model(str(cut_vocabulary_folder)).export_config["tokenizer"]
     tokenizer_module.write_as_hugging_face(ours, cut_vocabulary_folder / "bpe_2000.txt.gz", tmp_path)

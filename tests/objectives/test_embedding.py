@@ -3,7 +3,7 @@
 import torch
 
 from seaanchor.objectives.embedding import EmbeddingDistance
-from seaanchor.parts import Embeddings, Targets
+from seaanchor.types import Embeddings, Targets
 
 REFERENCE = torch.tensor([[3.0, 4.0], [1.0, 0.0]], dtype=torch.float64)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from seaanchor.objectives.preference import DPO, IPO, KTO, dpo_loss, ipo_loss, kto_loss, preference_margin
-from seaanchor.parts import Embeddings, Head, Preference, Targets
+from seaanchor.types import Embeddings, Head, Preference, Targets
 
 SCALE = 20.0
 

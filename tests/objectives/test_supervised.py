@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from seaanchor.objectives.supervised import CrossEntropy, TeCoA
-from seaanchor.parts import Embeddings, Head, Targets
+from seaanchor.types import Embeddings, Head, Targets
 
 HEAD = Head(F.normalize(torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64), dim=-1), 20.0)
 TARGETS = Targets(torch.zeros(3, 6, dtype=torch.float64), torch.tensor([0, 3, 1]), HEAD)

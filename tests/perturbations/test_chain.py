@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import torch
 
-from seaanchor.config import PerturbationConfig
+from seaanchor.config.schema import PerturbationConfig
 from seaanchor.data.folder import FolderDataset, SkipLog, batches
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import Reference
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
-from seaanchor.parts import Targets
-from seaanchor.recipes import assemble, dpo_tiny, perturbation_of
-from seaanchor.training import train
+from seaanchor.methods import assemble, dpo_tiny, perturbation_of
+from seaanchor.training.loop import train
+from seaanchor.types import Targets
 
 
 def test_noise_stays_in_the_ball_around_the_lettered_image_and_makes_the_word_win():
@@ -39,8 +39,8 @@ def test_noise_stays_in_the_ball_around_the_lettered_image_and_makes_the_word_wi
 
 
 def test_a_run_with_both_trains_and_counts_its_attack(tiny_run):
-    from seaanchor.flops import least_passes
-    from seaanchor.recipes import dpo
+    from seaanchor.methods import dpo
+    from seaanchor.profiling.flops import least_passes
 
     config = tiny_run(dpo())
     both = replace(config, perturbation=replace(config.perturbation, kind="typographic+pgd", num_steps=2), average="none")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from seaanchor.data.typographic import check_names, is_lettered, list_lettered, parse_name
+from seaanchor.attacks.drawing import COLOURS, break_lines, check_drawable, draw_word, font_files, fonts_with, glyphs, lay_on, lay_out, letter, scramble
+from seaanchor.data.typographic.read import check_names, is_lettered, list_lettered, parse_name
 from seaanchor.errors import SeaAnchorError
-from seaanchor.lettering import COLOURS, break_lines, check_drawable, draw_word, font_files, fonts_with, glyphs, lay_on, lay_out, letter, scramble
-from seaanchor.parts import Batch
 from seaanchor.perturbations.attribute import AttributeSwap, partners
 from seaanchor.perturbations.typographic import Typographic
+from seaanchor.types import Batch
 
 NAMES = ("apple", "red fox", "zebra", "grand piano", "key", "lamp")
 SIZES = (0.2, 0.4)

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seaanchor.config import AdapterConfig, PerturbationConfig
-from seaanchor.costs import ALONE, attack_memory, step_cost
+from seaanchor.config.schema import AdapterConfig, PerturbationConfig
 from seaanchor.encoders.encoder import Reference
 from seaanchor.encoders.load import load_model
-from seaanchor.meter import Meter
-from seaanchor.parts import Batch, Head, Targets, frozen, input_grad
-from seaanchor.recipes import assemble, dpo, dpo_linear, fare, lore
-from seaanchor.step import Moving, train_step
+from seaanchor.methods import assemble, dpo, dpo_linear, fare, lore
+from seaanchor.profiling.cost_model import ALONE, attack_memory, step_cost
+from seaanchor.profiling.op_counter import Meter
+from seaanchor.training.step import Moving, train_step
+from seaanchor.types import Batch, Head, Targets, frozen, input_grad
 
 PATCHES = 2 * 4 * 3 * 16 * 16 * 32  # operations of the patch embedding, whose share is large in a small tower
 

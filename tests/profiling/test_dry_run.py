@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from seaanchor.config import AdapterConfig, PerturbationConfig
-from seaanchor.dry_run import dry_run, lines
+from seaanchor.config.schema import AdapterConfig, PerturbationConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.recipes import dpo, fare, lore, tecoa_kl
+from seaanchor.methods import dpo, fare, lore, tecoa_kl
+from seaanchor.profiling.dry_run import dry_run, lines
 
 
 def test_numbers_of_a_lore_run(tiny_run, capsys):
@@ -84,7 +84,7 @@ def test_a_loss_that_is_not_finite_is_reported(tiny_run, clip_folder, tmp_path):
 
 
 def test_the_printed_numbers_are_the_returned_ones():
-    from seaanchor.dry_run import Rehearsal
+    from seaanchor.profiling.dry_run import Rehearsal
 
     setup = SimpleNamespace(
         config=fare(), model=SimpleNamespace(name="m", encoder=SimpleNamespace(image_size=64, dim=8)), images=SimpleNamespace(class_names=None)

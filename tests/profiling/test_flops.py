@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from seaanchor.adapters.linear_map import LinearMap
-from seaanchor.config import AnchorConfig, ObjectiveConfig, PerturbationConfig
+from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig
 from seaanchor.encoders.encoder import Reference
 from seaanchor.encoders.load import load_model
-from seaanchor.flops import count_flops, forward_flops, least_passes
-from seaanchor.parts import Batch, Head, Needs, Preference, Targets
-from seaanchor.recipes import assemble, dpo, dpo_linear, fare, lore, penalty, tecoa
-from seaanchor.step import Moving, train_step
+from seaanchor.methods import assemble, dpo, dpo_linear, fare, lore, penalty, tecoa
+from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
+from seaanchor.training.step import Moving, train_step
+from seaanchor.types import Batch, Head, Needs, Preference, Targets
 
 ONE_PROCESS = SimpleNamespace(num_processes=1, process_index=0, unwrap_model=lambda m: m, backward=lambda loss: loss.backward())
 

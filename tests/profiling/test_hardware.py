@@ -3,7 +3,7 @@
 import pytest
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.hardware import GPUS, find, fleet
+from seaanchor.profiling.hardware import GPUS, find, fleet
 
 
 @pytest.mark.parametrize(

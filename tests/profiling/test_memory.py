@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seaanchor.config import PerturbationConfig
+from seaanchor.config.schema import PerturbationConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.memory import SPARE, Footprint, available_bytes, full, is_out_of_memory, told_when_full
-from seaanchor.prepare import prepare, start_accelerator
-from seaanchor.recipes import fare
-from seaanchor.room import room_to_evaluate, room_to_train, split
-from seaanchor.runs import RunFolder
-from seaanchor.training import make_moving
+from seaanchor.methods import fare
+from seaanchor.profiling.memory import SPARE, Footprint, available_bytes, full, is_out_of_memory, told_when_full
+from seaanchor.profiling.memory_advice import room_to_evaluate, room_to_train, split
+from seaanchor.training.loop import make_moving
+from seaanchor.training.run_folder import RunFolder
+from seaanchor.training.setup import prepare, start_accelerator
 
 CPU = torch.device("cpu")
 
@@ -112,10 +112,10 @@ from dataclasses import replace
 from pathlib import Path
 import accelerate, open_clip, psutil, torch
 torch.set_num_threads(1)
-from seaanchor.config import PerturbationConfig
+from seaanchor.config.schema import PerturbationConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.recipes import fare
-from seaanchor.training import train
+from seaanchor.methods import fare
+from seaanchor.training.loop import train
 
 attack = PerturbationConfig(num_steps=1)
 config = replace(fare(), train_data="photos-mini/train", max_steps=1, perturbation=attack, device="cpu", output=Path(sys.argv[1]), resume="auto")

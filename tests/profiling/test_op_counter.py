@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from seaanchor.hardware import Machine
-from seaanchor.meter import Meter, Work
+from seaanchor.profiling.hardware import Machine
+from seaanchor.profiling.op_counter import Meter, Work
 
 
 def test_seconds_by_hand():

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from seaanchor.config import AdapterConfig
+from seaanchor.config.schema import AdapterConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.hardware import find
-from seaanchor.memory import CONTEXT
-from seaanchor.planning import REACHED, architecture, lines, plan
-from seaanchor.recipes import dpo_linear, fare, lore
+from seaanchor.methods import dpo_linear, fare, lore
+from seaanchor.profiling.hardware import find
+from seaanchor.profiling.memory import CONTEXT
+from seaanchor.profiling.plan import REACHED, architecture, lines, plan
 
 
 @pytest.fixture

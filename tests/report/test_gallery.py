@@ -12,7 +12,7 @@ from PIL import Image
 from seaanchor.encoders.load import ZOO
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol, evaluate
-from seaanchor.evaluation.typographic import TypographicPlan
+from seaanchor.evaluation.suites.typographic import TypographicPlan
 from seaanchor.report.gallery import chosen, gallery
 from seaanchor.report.page import write_report
 from seaanchor.report.sources import read_sources

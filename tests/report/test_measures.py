@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from seaanchor.evaluation.intervals import interval
+from seaanchor.evaluation.statistics import interval
 from seaanchor.report.measures import Measure, Value, difference, measures
 
 

@@ -170,7 +170,7 @@ def test_how_numbers_are_written(value, percent, text):
 
 
 def test_the_command(made, tmp_path, capsys, monkeypatch):
-    from seaanchor import cli
+    from seaanchor.cli import app as cli
 
     run = made.write_run(tmp_path / "run", made.everything())
     monkeypatch.setattr("sys.argv", ["seaanchor", "report", str(run), "--gallery", "0", "--output", str(tmp_path / "out.html")])

@@ -10,21 +10,21 @@ import torch.nn.functional as F
 from PIL import Image
 
 from seaanchor.adapters.linear_map import decompose, scale_spectrum
-from seaanchor.attack import write_typographic
-from seaanchor.cli import app
-from seaanchor.config import PerturbationConfig
+from seaanchor.cli.app import app
+from seaanchor.config.schema import PerturbationConfig
 from seaanchor.data.sources import open_images
-from seaanchor.encoders.head import build_head
+from seaanchor.data.typographic.write import write_typographic
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.bias import evaluate_bias
-from seaanchor.evaluation.suites import people_texts
-from seaanchor.evaluation.typographic import TypographicPlan, evaluate_typographic
+from seaanchor.evaluation.suites.bias import evaluate_bias
+from seaanchor.evaluation.suites.registry import people_texts
+from seaanchor.evaluation.suites.typographic import TypographicPlan, evaluate_typographic
 from seaanchor.export.trained import read_map
+from seaanchor.methods import dpo_linear, gender_flip
 from seaanchor.perturbations.typographic import Typographic
-from seaanchor.recipes import dpo_linear, gender_flip
-from seaanchor.steering import export_at, see_people, see_words, steering_curve, sweep_bias, sweep_typographic
-from seaanchor.training import train
+from seaanchor.steering.curve import export_at, see_people, see_words, steering_curve, sweep_bias, sweep_typographic
+from seaanchor.training.loop import train
 
 DRAWN = PerturbationConfig("typographic", variants=2, sizes=(0.25, 0.4))
 
@@ -156,8 +156,8 @@ def test_a_hundred_values_of_t_take_less_than_a_second(words, people):
 
 def test_the_curve_at_t_0_is_the_untouched_models_accuracy(run, image_folder):
     rows = steering_curve(run, str(image_folder), (0.0, 1.0), sizes=(0.25, 0.4))
-    from seaanchor.config import read_yaml
-    from seaanchor.encoders.head import build_head
+    from seaanchor.config.schema import read_yaml
+    from seaanchor.encoders.heads import build_head
 
     base, images = load_model(read_yaml(run / "config.yaml")["model"]), open_images(str(image_folder))
     from seaanchor.data.folder import FolderDataset, SkipLog, batches

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seaanchor.experiments.gradients import Weights, spending_gap
+from studies.gradients import Weights, spending_gap
 
 
 def weights(gradient_B: torch.Tensor) -> Weights:

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seaanchor.config import RunConfig, from_dict
-from seaanchor.experiments.ablations import constraint_arms, tecoa_arms
-from seaanchor.experiments.anchoring import dual_arms, noise_anchors
-from seaanchor.experiments.arms import one
-from seaanchor.experiments.experiment import Bench
-from seaanchor.experiments.lore import fronts
-from seaanchor.experiments.preference import BETA, DATA, LAMBDA, UPDATES, VARIANTS
-from seaanchor.experiments.threats import joint_arms
-from seaanchor.experiments.words import maps, towers, word_folder
-from seaanchor.legality import check
+from seaanchor.config.schema import RunConfig, from_dict
+from seaanchor.config.validation import check
+from seaanchor.sweeps.arms import one
+from studies.ablations import constraint_arms, tecoa_arms
+from studies.anchoring import dual_arms, noise_anchors
+from studies.experiment import Bench
+from studies.lore import fronts
+from studies.preference import BETA, DATA, LAMBDA, UPDATES, VARIANTS
+from studies.threats import joint_arms
+from studies.words import maps, towers, word_folder
 
 BENCH = Bench(Path("runs/reproduce/any"))
 

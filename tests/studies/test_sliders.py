@@ -8,10 +8,10 @@ import torch
 import yaml
 
 from seaanchor.adapters.linear_map import decompose
-from seaanchor.experiments.arms import recipe_of
-from seaanchor.experiments.sliders import fairness_gaps, neutral
-from seaanchor.recipes import RECIPES
-from seaanchor.steering import SeenPeople, sweep_bias
+from seaanchor.methods import RECIPES
+from seaanchor.steering.curve import SeenPeople, sweep_bias
+from seaanchor.sweeps.arms import recipe_of
+from studies.sliders import fairness_gaps, neutral
 
 
 def row(t: float, gender: float, activity: float, half: float = 0.07) -> dict:

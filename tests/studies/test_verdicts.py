@@ -11,13 +11,13 @@ import pytest
 import torch
 from scipy import stats
 
-from seaanchor.config import RunConfig
+from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.intervals import proportion
-from seaanchor.experiments.engine import Row
-from seaanchor.experiments.experiment import Bench, Experiment, Section, put_between, summary, write_section
-from seaanchor.experiments.registry import EXPERIMENTS
-from seaanchor.experiments.verdicts import Difference, Effect, _half_width, above_curve, difference, judge
+from seaanchor.evaluation.statistics import proportion
+from seaanchor.sweeps.engine import Row
+from studies.experiment import Bench, Experiment, Section, put_between, summary, write_section
+from studies.registry import EXPERIMENTS
+from studies.verdicts import Difference, Effect, _half_width, above_curve, difference, judge
 
 
 def row(arm: str, seed: int, **shares: float) -> Row:

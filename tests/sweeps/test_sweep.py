@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from seaanchor.cli_experiments import parse_seeds
+from seaanchor.cli.sweep import parse_seeds
 from seaanchor.errors import SeaAnchorError
-from seaanchor.experiments.sweep import parse_vary, read_points
+from seaanchor.sweeps.sweep import parse_vary, read_points
 
 
 def call(monkeypatch, *arguments: str, code: int = 0) -> None:
     """The command line in this process; success ends with code 0."""
     import sys
 
-    from seaanchor.cli import main
+    from seaanchor.cli.app import main
 
     monkeypatch.setattr(sys, "argv", ["seaanchor", *arguments])
     with pytest.raises(SystemExit) as ended:
@@ -80,9 +80,9 @@ def test_mixing_takes_the_straight_line_between_two_models(tmp_path: Path, clip_
     from dataclasses import replace
 
     from seaanchor.encoders.load import load_model
-    from seaanchor.experiments.mixing import interpolate
-    from seaanchor.recipes import fare
-    from seaanchor.training import train
+    from seaanchor.methods import fare
+    from seaanchor.training.loop import train
+    from studies.mixing import interpolate
 
     tuned = train(replace(tiny_run(fare()), lr=0.01)) / "export"
     start, end = (dict(load_model(str(m)).encoder.named_parameters()) for m in (clip_folder, tuned))

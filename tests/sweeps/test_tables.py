@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.experiments.engine import Row, write_numbers
-from seaanchor.experiments.experiment import Bench, Experiment, Section, write_section
-from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.preference import crossing
-from seaanchor.experiments.tables import as_csv, markdown, share, summarise, value
+from seaanchor.plotting.panels import Series, panels
+from seaanchor.sweeps.engine import Row, write_numbers
+from seaanchor.sweeps.tables import as_csv, markdown, share, summarise, value
+from studies.experiment import Bench, Experiment, Section, write_section
+from studies.preference import crossing
 
 
 def rows() -> list[Row]:

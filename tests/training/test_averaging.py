@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from seaanchor.averaging import WeightAverage, beta_weight
+from seaanchor.training.averaging import WeightAverage, beta_weight
 
 
 def path(total):

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seaanchor.config import AdapterConfig, AnchorConfig, PerturbationConfig
-from seaanchor.parts import Constraint
-from seaanchor.progress import Progress
-from seaanchor.recipes import dpo, dpo_linear, fare, lore
-from seaanchor.runs import RunFolder
-from seaanchor.tracking import StepRecord, measure
-from seaanchor.training import train
+from seaanchor.config.schema import AdapterConfig, AnchorConfig, PerturbationConfig
+from seaanchor.methods import dpo, dpo_linear, fare, lore
+from seaanchor.training.loggers import StepRecord, measure
+from seaanchor.training.loop import train
+from seaanchor.training.progress import Progress
+from seaanchor.training.run_folder import RunFolder
+from seaanchor.types import Constraint
 
 DRAWN = PerturbationConfig("typographic", variants=1, sizes=(0.25, 0.4))
 ALWAYS = {"step", "lr", "adversarial_loss", "images_per_s", "seconds"}

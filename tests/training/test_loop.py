@@ -19,19 +19,19 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-import seaanchor.prepare
-import seaanchor.training as loop
-from seaanchor.checkpoint import load_state
-from seaanchor.config import AdapterConfig, AnchorConfig, PerturbationConfig, RunConfig, to_dict
+import seaanchor.training.loop as loop
+import seaanchor.training.setup
+from seaanchor.config.schema import AdapterConfig, AnchorConfig, PerturbationConfig, RunConfig, to_dict
 from seaanchor.data.folder import SkipLog
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.prepare import batch_stream, caches_reference, prepare, reference_cache, share_stream, start_accelerator
-from seaanchor.recipes import dpo, dpo_linear, dpo_lore, fare, kto, lore, tecoa_kl
-from seaanchor.runs import RunFolder
-from seaanchor.step import learning_rate
-from seaanchor.tracking import flatten
-from seaanchor.training import train
+from seaanchor.methods import dpo, dpo_linear, dpo_lore, fare, kto, lore, tecoa_kl
+from seaanchor.training.loggers import flatten
+from seaanchor.training.loop import train
+from seaanchor.training.run_folder import RunFolder
+from seaanchor.training.setup import batch_stream, caches_reference, prepare, reference_cache, share_stream, start_accelerator
+from seaanchor.training.step import learning_rate
+from seaanchor.utils.checkpoint import load_state
 
 TIMINGS = {"images_per_s", "seconds"}
 
@@ -139,7 +139,7 @@ def test_evaluation_that_cannot_work_fails_before_the_first_batch(tiny_run, tmp_
 def test_two_runs_of_one_process_may_differ_in_precision(tiny_run, tmp_path, monkeypatch):
     """And nothing that accelerate reads from the environment changes a run."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    monkeypatch.setattr("seaanchor.step.computes_in_bf16", lambda device: True)
+    monkeypatch.setattr("seaanchor.training.step.computes_in_bf16", lambda device: True)
     configs = [tiny_run(fare(), precision=p) for p in ("fp32", "bf16", "fp32")]
     configs = [replace(config, output=tmp_path / str(i)) for i, config in enumerate(configs)]
     for config in configs:
@@ -150,7 +150,7 @@ def test_two_runs_of_one_process_may_differ_in_precision(tiny_run, tmp_path, mon
 
 
 def test_a_run_says_that_it_takes_fp32_for_bf16(tiny_run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("seaanchor.step.computes_in_bf16", lambda device: False)
+    monkeypatch.setattr("seaanchor.training.step.computes_in_bf16", lambda device: False)
     configs = [replace(tiny_run(fare(), precision=p), output=tmp_path / p) for p in ("fp32", "bf16")]
     said = []
     for config in configs:
@@ -253,8 +253,8 @@ def test_preference_runs_go_on_to_the_same_bits(tiny_run, tmp_path, monkeypatch,
 def start(config: RunConfig, path: Path, **kwargs) -> subprocess.Popen:
     path.write_text(yaml.safe_dump(to_dict(config)))
     code = (
-        "import sys, torch; torch.set_num_threads(1); from pathlib import Path; from seaanchor.config import RunConfig, from_dict, read_yaml\n"
-        "from seaanchor.training import train; train(from_dict(RunConfig, read_yaml(Path(sys.argv[1]))))"
+        "import sys, torch; torch.set_num_threads(1); from pathlib import Path; from seaanchor.config.schema import RunConfig, from_dict, read_yaml\n"
+        "from seaanchor.training.loop import train; train(from_dict(RunConfig, read_yaml(Path(sys.argv[1]))))"
     )
     (path.with_suffix(".py")).write_text(code)
     return subprocess.Popen([sys.executable, str(path.with_suffix(".py")), str(path)], **kwargs)
@@ -427,7 +427,7 @@ def test_a_learning_rate_far_too_large(tiny_run):
 def test_an_output_in_use_is_refused_before_the_model_loads(tiny_run, monkeypatch):
     config = tiny_run(fare())
     train(config)
-    monkeypatch.setattr(seaanchor.prepare, "load_model", lambda *args: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(seaanchor.training.setup, "load_model", lambda *args: pytest.fail("the model was loaded"))
     with pytest.raises(SeaAnchorError, match="already holds a run"):
         train(config)
     with pytest.raises(SeaAnchorError, match=r"seed: 0 → 1"):

@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 
 from seaanchor.adapters.linear_map import scale_spectrum, without_rotation
-from seaanchor.checkpoint import load_state
-from seaanchor.config import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig
+from seaanchor.config.schema import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig
+from seaanchor.config.validation import check
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.trained import folded, read_map
-from seaanchor.legality import check
-from seaanchor.prepare import prepare
-from seaanchor.recipes import RECIPES, dpo, dpo_linear, gender_flip, kto
-from seaanchor.training import train
+from seaanchor.methods import RECIPES, dpo, dpo_linear, gender_flip, kto
+from seaanchor.training.loop import train
+from seaanchor.training.setup import prepare
+from seaanchor.utils.checkpoint import load_state
 
 DRAWN = PerturbationConfig("typographic", variants=2, sizes=(0.25, 0.4))
 ANCHORS = {

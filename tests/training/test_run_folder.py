@@ -8,11 +8,11 @@ import pytest
 import torch
 import yaml
 
-from seaanchor.config import RunConfig
+from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.recipes import lore
-from seaanchor.runs import RunFolder, check_output, environment
-from seaanchor.runs import open_run as open_run_of
+from seaanchor.methods import lore
+from seaanchor.training.run_folder import RunFolder, check_output, environment
+from seaanchor.training.run_folder import open_run as open_run_of
 
 IDENTITY = {"reference": "r", "images": "i", "together": 128}
 

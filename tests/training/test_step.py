@@ -5,15 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seaanchor.config import AdapterConfig
+from seaanchor.config.schema import AdapterConfig
+from seaanchor.config.validation import check
+from seaanchor.encoders.kernels import SelfAttention
 from seaanchor.errors import SeaAnchorError
-from seaanchor.kernels import SelfAttention
-from seaanchor.legality import check
-from seaanchor.parts import Batch
-from seaanchor.prepare import make_targets, prepare, start_accelerator
-from seaanchor.recipes import dpo, fare, lore
-from seaanchor.step import train_step
-from seaanchor.training import make_moving
+from seaanchor.methods import dpo, fare, lore
+from seaanchor.training.loop import make_moving
+from seaanchor.training.setup import make_targets, prepare, start_accelerator
+from seaanchor.training.step import train_step
+from seaanchor.types import Batch
 
 
 def stepped(config, steps=2):

@@ -9,8 +9,8 @@ import time
 import pytest
 import torch
 
-from seaanchor.checkpoint import load_state, save_state, tensors_in, write_atomic
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.checkpoint import load_state, save_state, tensors_in, write_atomic
 
 
 def optimizer_state() -> dict:
@@ -136,7 +136,7 @@ def test_other_files_are_recognised(tmp_path):
 def test_killed_while_saving_over_and_over(tmp_path):
     """SIGKILL at arbitrary moments of a process that does nothing but save: the file is always whole."""
     script = (
-        "import sys, torch; from pathlib import Path; from seaanchor.checkpoint import save_state; i = 0\n"
+        "import sys, torch; from pathlib import Path; from seaanchor.utils.checkpoint import save_state; i = 0\n"
         "while True:\n    save_state(Path(sys.argv[1]), {'step': i, 'x': torch.full((200_000,), float(i))}); i += 1; print(i, flush=True)"
     )
     target = tmp_path / "state"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seaanchor.places import expanded, portable
+from seaanchor.utils.paths import expanded, portable
 
 
 @pytest.fixture

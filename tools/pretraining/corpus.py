@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from seaanchor.lettering import draw_word, font_files
-from seaanchor.zoo.caltech import class_name, split_files
-from seaanchor.zoo.words import ROOT, common_words
+from seaanchor.attacks.drawing import draw_word, font_files
+from tools.pretraining.caltech import class_name, split_files
+from tools.pretraining.words import ROOT, common_words
 
 SIZE = 64
 

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seaanchor.checkpoint import load_state, save_state
+from seaanchor.encoders.kernels import attention
 from seaanchor.encoders.text import encode_text
 from seaanchor.errors import SeaAnchorError
-from seaanchor.kernels import attention
-from seaanchor.zoo.corpus import Corpus, Mix, load_corpus, make_batch
+from seaanchor.utils.checkpoint import load_state, save_state
+from tools.pretraining.corpus import Corpus, Mix, load_corpus, make_batch
 
 MEAN = torch.tensor((0.48145466, 0.4578275, 0.40821073)).view(3, 1, 1)  # OpenAI CLIP's
 STD = torch.tensor((0.26862954, 0.26130258, 0.27577711)).view(3, 1, 1)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
-from seaanchor.checkpoint import load_state, write_atomic
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.folder import export_model
-from seaanchor.zoo.corpus import Mix
-from seaanchor.zoo.pretrain import MEAN, STD, PretrainConfig, Stage, pretrain
+from seaanchor.utils.checkpoint import load_state, write_atomic
+from tools.pretraining.corpus import Mix
+from tools.pretraining.pretrain import MEAN, STD, PretrainConfig, Stage, pretrain
 
 NUM_MERGES = 2000
 BPE = f"bpe_{NUM_MERGES}.txt.gz"

@@ -4,7 +4,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-ROOT = Path(str(files("seaanchor.zoo")))
+ROOT = Path(str(files("seaanchor"))) / "zoo"
 
 
 @cache

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from seaanchor.parts import Head
+from seaanchor.types import Head
 
 
 @dataclass(frozen=True)

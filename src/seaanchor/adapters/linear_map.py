@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Head
+from seaanchor.types import Head
 
 
 class LinearMap(nn.Module):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Head
+from seaanchor.types import Head
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from seaanchor.distances import entropy, kl_divergence, squared_distance
-from seaanchor.parts import Constraint, Embeddings, Targets
+from seaanchor.functional.distances import entropy, kl_divergence, squared_distance
+from seaanchor.types import Constraint, Embeddings, Targets
 
 ConstraintOf = Callable[[Embeddings, Targets, float, bool], Constraint]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seaanchor.anchors.constraints import ConstraintOf, embedding_constraint
 from seaanchor.anchors.duals import Dual
-from seaanchor.parts import AnchorTerms, Constraint, Embeddings, Needs, Targets
+from seaanchor.types import AnchorTerms, Constraint, Embeddings, Needs, Targets
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from seaanchor.anchors.constraints import ConstraintOf, embedding_constraint
-from seaanchor.parts import AnchorTerms, Constraint, Embeddings, Needs, Targets
+from seaanchor.types import AnchorTerms, Constraint, Embeddings, Needs, Targets
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.classification import AttackResult, Fooled, Logits, misclassified, noise_per_image
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Batch, LossOf, input_grad
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.classification import AttackResult, Fooled, Logits, misclassified, noise_per_image
+from seaanchor.types import Batch, LossOf, input_grad
 
 MOMENTUM = 0.75  # alpha of algorithm 1
 OSCILLATION = 0.75  # rho: fewer improving steps than this share halves the step

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from seaanchor.evaluation.square import NORMS, judged, kept_random_state, labels, pyautoattack, square_attack
-from seaanchor.parts import Batch
-from seaanchor.perturbations.apgd import apgd_ce, apgd_targeted
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.classification import Logits
+from seaanchor.attacks.apgd import apgd_ce, apgd_targeted
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.classification import Logits
+from seaanchor.attacks.square import NORMS, judged, kept_random_state, labels, pyautoattack, square_attack
+from seaanchor.types import Batch
 
 FEWEST_TARGETED = 4  # classes; the targeted DLR loss compares the third and fourth largest logits
 

@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from seaanchor.attacks.noise import next_key, normal, uniform
 from seaanchor.errors import SeaAnchorError
-from seaanchor.perturbations.noise import next_key, normal, uniform
 
 Norm = Literal["linf", "l2"]
 

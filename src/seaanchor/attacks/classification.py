@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seaanchor.perturbations.ball import Ball
+from seaanchor.attacks.ball import Ball
 
 Logits = Callable[[Tensor], Tensor]
 Precision = Literal["fp32", "bf16"]

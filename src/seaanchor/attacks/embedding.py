@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seaanchor.parts import Batch
-from seaanchor.perturbations.apgd import apgd
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.classification import noise_per_image
+from seaanchor.attacks.apgd import apgd
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.classification import noise_per_image
+from seaanchor.types import Batch
 
 
 @dataclass(frozen=True)

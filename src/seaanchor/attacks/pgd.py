@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seaanchor.parts import AttackLoss, Batch, LossOf, input_grad
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.classification import AttackResult, Logits, misclassified, noise_per_image
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.classification import AttackResult, Logits, misclassified, noise_per_image
+from seaanchor.types import AttackLoss, Batch, LossOf, input_grad
 
 DEFAULT_STEP = 0.25  # of epsilon (LORE, App. B; with 10 steps Madry's 2.5 epsilon / steps)
 

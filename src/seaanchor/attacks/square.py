@@ -10,10 +10,10 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.classification import Logits
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Batch
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.classification import Logits
+from seaanchor.types import Batch
 
 NORMS = {"linf": "Linf", "l2": "L2"}
 

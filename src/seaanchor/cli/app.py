@@ -3,21 +3,21 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-import seaanchor.cli_build  # noqa: F401 (adds `data build`)
+import seaanchor.cli.data_build  # noqa: F401 (adds `data build`)
 from seaanchor import __version__
-from seaanchor.cli_cache import cache_app
-from seaanchor.cli_data import attack_app, data_app, steer
-from seaanchor.cli_evaluate import evaluate
-from seaanchor.cli_experiments import reproduce, sweep
-from seaanchor.cli_report import report_app
-from seaanchor.config import RunConfig, from_dict, read_yaml, to_dict
+from seaanchor.cli.cache import cache_app
+from seaanchor.cli.data import attack_app, data_app, steer
+from seaanchor.cli.evaluate import evaluate
+from seaanchor.cli.report import report_app
+from seaanchor.cli.sweep import sweep
+from seaanchor.config.schema import RunConfig, from_dict, read_yaml, to_dict
+from seaanchor.config.validation import check
 from seaanchor.errors import SeaAnchorError
-from seaanchor.legality import check
 
 app = App(
     name="seaanchor", help="Make pre-trained visual encoders trustworthy, always against a frozen copy of themselves.", version=__version__,
@@ -34,7 +34,6 @@ app.command(cache_app)
 app.command(steer)
 app.command(evaluate)
 app.command(sweep)
-app.command(reproduce)
 
 
 @train_app.default
@@ -63,18 +62,18 @@ def train(
         Any setting of the recipe.
     """
     if dry_run_on is not None:
-        from seaanchor.planning import lines, plan
+        from seaanchor.profiling.plan import lines, plan
 
         print("\n".join(lines(plan(check(config), dry_run_on, dry_run_images))))
         return
     if dry_run_images is not None:
         raise SeaAnchorError("--dry-run-images without GPUs", "--dry-run-on, such as 8xH100; --dry-run itself counts the images", "add --dry-run-on")
     if dry_run:
-        from seaanchor.dry_run import dry_run as rehearse
+        from seaanchor.profiling.dry_run import dry_run as rehearse
 
         rehearse(check(config))
         return
-    from seaanchor.training import train as run
+    from seaanchor.training.loop import train as run
 
     folder = run(check(config))
     if os.environ.get("RANK", "0") != "0":
@@ -84,38 +83,6 @@ def train(
         prefix = "hf:" if config.model.startswith("hf:") else ""
         exports = " ".join(f"{prefix}{folder / name}" for name in ("export", "export-averaged") if (folder / name).is_dir())
         print(f"evaluate it beside its reference: seaanchor evaluate --model {exports} --data LABELLED_FOLDER")
-
-
-@train_app.command
-def pretrain(
-    *, tiny_imagenet: Path, cifar10: Path, caltech101: Path, emoji: Path, output: Path = Path("runs/pretrain"), image_size: Literal[32, 64] = 64,
-    seed: int = 0, scale: float = 1.0,
-) -> None:  # fmt: skip
-    """Pre-train the embedded model from scratch; killed, it goes on where it was.
-
-    Parameters
-    ----------
-    tiny_imagenet
-        Folder with `train/`, `words.txt`.
-    cifar10
-        Folder with `train/CLASS/`.
-    caltech101
-        Folder `101_ObjectCategories`.
-    emoji
-        Folder made by `tools/build_data.py pretraining-art`.
-    output
-        Run folder; the model lands in OUTPUT/export.
-    image_size
-        64, or 32 for the sibling alone.
-    seed
-        Of weights, data and augmentation.
-    scale
-        Multiplies the number of images.
-    """
-    from seaanchor.zoo.tiny import train_tiny
-
-    sources = {"tiny-imagenet": tiny_imagenet, "cifar10": cifar10, "caltech101": caltech101, "emoji": emoji}
-    print(f"done: {train_tiny(sources, output, image_size, seed=seed, scale=scale)}")
 
 
 @app.command
@@ -151,7 +118,7 @@ def quickstart(*, output: Path = Path("runs/quickstart"), seed: int = 0) -> None
     seed
         Of every run.
     """
-    from seaanchor.quickstart import quickstart as run
+    from seaanchor.cli.quickstart import quickstart as run
 
     run(output, seed)
 
@@ -159,7 +126,7 @@ def quickstart(*, output: Path = Path("runs/quickstart"), seed: int = 0) -> None
 @recipes_app.command
 def ls() -> None:
     """List the shipped recipes."""
-    from seaanchor.recipes import RECIPES
+    from seaanchor.methods import RECIPES
 
     for name, recipe in RECIPES.items():
         print(f"{name:<19} {(recipe.__doc__ or '').splitlines()[0]}")
@@ -198,7 +165,7 @@ def env() -> None:
     """Versions and hardware, for a bug report."""
     import json
 
-    from seaanchor.runs import environment
+    from seaanchor.training.run_folder import environment
 
     print(json.dumps(environment(), indent=2))
 
@@ -206,7 +173,7 @@ def env() -> None:
 def _recipe_yaml(name: str) -> str:
     import yaml
 
-    from seaanchor.recipes import RECIPES
+    from seaanchor.methods import RECIPES
 
     recipe = _recipe(name)
     doc = (RECIPES[name].__doc__ or "").splitlines()[0] if name in RECIPES else name
@@ -217,7 +184,7 @@ def _recipe(name: str) -> dict:
     """A recipe's settings, by shipped name or file."""
     from difflib import get_close_matches
 
-    from seaanchor.recipes import RECIPES
+    from seaanchor.methods import RECIPES
 
     if name in RECIPES:
         return to_dict(RECIPES[name]())
@@ -248,6 +215,3 @@ def main() -> None:
 def _drop_none(settings: dict) -> dict:
     return {k: _drop_none(v) if isinstance(v, dict) else v for k, v in settings.items() if v is not None}
 
-
-if __name__ == "__main__":
-    main()

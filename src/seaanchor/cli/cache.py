@@ -8,23 +8,23 @@ cache_app = App(name="cache", help="Embeddings that all runs share: where they a
 @cache_app.command
 def ls() -> None:
     """Where the cache is, and how much there is in it."""
-    from seaanchor import store
+    from seaanchor.utils import disk_cache
 
-    folder, total = store.location(), 0
+    folder, total = disk_cache.location(), 0
     if folder is None:
-        print(f"the cache is off: {store.VARIABLE} says so, or there is no home folder")
+        print(f"the cache is off: {disk_cache.VARIABLE} says so, or there is no home folder")
         return
     print(folder)
-    for usage in store.usage():
+    for usage in disk_cache.usage():
         total += usage.num_bytes
         print(f"{usage.kind:<10} {usage.entries:>6} entries {usage.num_bytes / 1e6:>10,.1f} MB")
-    print(f"{total / 1e9:.2f} of at most {store.LIMIT / 1e9:.0f} GB")
+    print(f"{total / 1e9:.2f} of at most {disk_cache.LIMIT / 1e9:.0f} GB")
 
 
 @cache_app.command
 def clear() -> None:
     """Remove every entry; what is needed is computed again."""
-    from seaanchor import store
+    from seaanchor.utils import disk_cache
 
-    count, num_bytes = store.clear()
-    print(f"{count} entries of {num_bytes / 1e6:,.1f} MB removed from {store.location() or 'nowhere: the cache is off'}")
+    count, num_bytes = disk_cache.clear()
+    print(f"{count} entries of {num_bytes / 1e6:,.1f} MB removed from {disk_cache.location() or 'nowhere: the cache is off'}")

@@ -43,8 +43,8 @@ def typographic(
     seed
         Of words, fonts, sizes, places and colours.
     """
-    from seaanchor.attack import write_typographic
     from seaanchor.data.sources import open_images
+    from seaanchor.data.typographic.write import write_typographic
     from seaanchor.perturbations.typographic import Typographic
 
     if image_size < SMALLEST:
@@ -105,7 +105,7 @@ def pairs(*, data: str, output: Path, swap: str = "gender", flip: bool = False, 
     """
     from seaanchor.data.preferences import swapped_captions, write_preferences
     from seaanchor.data.sources import open_images
-    from seaanchor.wording import word_pairs
+    from seaanchor.utils.text import word_pairs
 
     images = swapped_captions(open_images(data, class_names), word_pairs(swap), flip=flip)
     write_preferences(images, output)
@@ -142,7 +142,7 @@ def import_(
     samples
         At most this many rows.
     """
-    from seaanchor.data.columns import FILE, Columns, import_preferences
+    from seaanchor.data.huggingface.preferences import FILE, Columns, import_preferences
 
     if samples is not None and samples < 1:
         raise SeaAnchorError(f"--samples {samples}", "at least 1", "correct it")
@@ -192,7 +192,7 @@ def steer(
     seed
         Of drawn words.
     """
-    from seaanchor.steering import export_at, steering_curve
+    from seaanchor.steering.curve import export_at, steering_curve
 
     if (t is None) == (data is None):
         raise SeaAnchorError("steer with both or neither of --t and --data", "--t with --output to export, or --data to evaluate", "give one of them")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from seaanchor.cli_data import data_app
+from seaanchor.cli.data import data_app
 
 
 @data_app.command
@@ -32,9 +32,9 @@ def build(
     templates
         Prompts with `{}`, a file of them, openai-imagenet or simple-imagenet; by default the data set's own, or 'a photo of a {}.'.
     """
-    from seaanchor.data.build import build_shards
     from seaanchor.data.names import read_templates
     from seaanchor.data.sources import open_images
+    from seaanchor.data.webdataset.write import build_shards
 
     images = open_images(data, class_names, split)
     built = build_shards(images, output, split, shard_size=shard_size, image_size=image_size, templates=read_templates(templates) if templates else None)

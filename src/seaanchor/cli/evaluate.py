@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from seaanchor.config import parse_epsilon
+from seaanchor.config.schema import parse_epsilon
 from seaanchor.errors import SeaAnchorError
 
 if TYPE_CHECKING:
@@ -121,9 +121,9 @@ def protocol_of(asked: Asked) -> "Protocol":
     epsilons = tuple(sorted(parse_epsilon(e.strip(), asked.norm) for e in asked.epsilon.split(",")))
     from seaanchor.data.names import read_templates
     from seaanchor.evaluation.attacks import LOW_PRECISION, AttackPlan
-    from seaanchor.evaluation.corruptions import CORE, KINDS
     from seaanchor.evaluation.run import Protocol
-    from seaanchor.evaluation.typographic import TypographicPlan
+    from seaanchor.evaluation.suites.corruptions import CORE, KINDS
+    from seaanchor.evaluation.suites.typographic import TypographicPlan
 
     def plan(name: Any) -> AttackPlan:
         steps = {"square": asked.num_queries, "autoattack": 100}.get(name, asked.num_steps)

@@ -10,10 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from seaanchor.config import RunConfig
+from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.recipes import dpo_linear_tiny, dpo_tiny, fare_quick, lore_quick
-from seaanchor.runs import RunFolder
+from seaanchor.methods import dpo_linear_tiny, dpo_tiny, fare_quick, lore_quick
+from seaanchor.training.run_folder import RunFolder
 
 BASE = "seaanchor-tiny"
 DATA = "photos-mini"
@@ -79,9 +79,9 @@ def _harden(output: Path, seed: int) -> Path:
 def _align(output: Path, seed: int) -> None:
     """DPO against drawn words, on the tower and on one linear map; tested with other words and other fonts."""
     from seaanchor.evaluation.run import Protocol, evaluate
-    from seaanchor.evaluation.typographic import TypographicPlan
+    from seaanchor.evaluation.suites.typographic import TypographicPlan
     from seaanchor.report.table import print_results
-    from seaanchor.steering import steering_curve
+    from seaanchor.steering.curve import steering_curve
 
     recipe = replace(dpo_tiny(), epochs=4, average="none")
     print(f"\nDPO: {recipe.epochs} passes over {DATA}, a wrong word drawn on each photo", flush=True)
@@ -124,7 +124,7 @@ def _fresh(output: Path) -> None:
 
 
 def _train(config: RunConfig) -> None:
-    from seaanchor.training import train
+    from seaanchor.training.loop import train
 
     train(config)
 
@@ -159,7 +159,7 @@ def _table(entries: tuple[Entry, ...], results: list[dict[str, Any]], output: Pa
 
 
 def _picture(entries: tuple[Entry, ...], results: list[dict[str, Any]], recipes: dict[str, RunConfig], output: Path) -> Path:
-    from seaanchor.report.figures import Point, quickstart_picture
+    from seaanchor.plotting.figures import Point, quickstart_picture
 
     points = [
         Point(e.label, e.family, r["clean"]["accuracy"], r["robust"][0]["accuracy"], e.long) for e, r in zip(entries, results, strict=True)

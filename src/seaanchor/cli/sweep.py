@@ -1,11 +1,11 @@
-"""`seaanchor sweep` and `seaanchor reproduce`: many runs as one. Nothing heavy is imported before a command needs it."""
+"""`seaanchor sweep`: many runs as one. Nothing heavy is imported before a command needs it."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from seaanchor.config import RunConfig, parse_epsilon
+from seaanchor.config.schema import RunConfig, parse_epsilon
 from seaanchor.errors import SeaAnchorError
 
 Many = Parameter(consume_multiple=True, negative=())
@@ -66,13 +66,13 @@ def sweep(
     config
         Any setting of the recipe; OUTPUT is the sweep's folder.
     """
-    from seaanchor.cli_evaluate import ATTACKS, check_numbers, chosen_suites
+    from seaanchor.cli.evaluate import ATTACKS, check_numbers, chosen_suites
     from seaanchor.evaluation.attacks import AttackPlan
     from seaanchor.evaluation.run import Protocol
-    from seaanchor.evaluation.typographic import TypographicPlan
-    from seaanchor.experiments.engine import Look
-    from seaanchor.experiments.sweep import parse_vary, read_points
-    from seaanchor.experiments.sweep import sweep as run
+    from seaanchor.evaluation.suites.typographic import TypographicPlan
+    from seaanchor.sweeps.engine import Look
+    from seaanchor.sweeps.sweep import parse_vary, read_points
+    from seaanchor.sweeps.sweep import sweep as run
 
     wanted = chosen_suites(suite)
     check_numbers(("--num-steps", num_steps, 0), ("--samples", samples, 1))
@@ -86,43 +86,6 @@ def sweep(
     embedding = AttackPlan("embedding", "linf", radii, num_steps) if "embedding" in others else None
     protocol = Protocol(plans, samples=samples, suites=others, typographic=TypographicPlan(words, fonts, sizes), embedding=embedding)
     run(config, parse_vary(vary or []), read_points(points) if points else [], parse_seeds(seeds), Look(tuple(data), protocol), x, y)
-
-
-def reproduce(
-    name: str | None = None, /, *, output: Path = Path("runs/reproduce"), seeds: str | None = None, extra: Annotated[list[str] | None, Many] = None,
-    docs: Path | None = None,
-) -> None:  # fmt: skip
-    """Run an experiment behind the published results, or what is missing of it; without a name, list them.
-
-    Parameters
-    ----------
-    name
-        Of the experiment.
-    output
-        Folder of all experiments, which share runs.
-    seeds
-        Joined by commas; by default those of the experiment.
-    extra
-        Further labelled sets that took no part in training, such as cifar10=FOLDER.
-    docs
-        Markdown file whose section is written anew, such as docs/results.md.
-    """
-    from seaanchor.experiments.registry import EXPERIMENTS, find
-    from seaanchor.experiments.registry import reproduce as run
-
-    if name is None:
-        for one in EXPERIMENTS.values():
-            print(f"{one.name:<16} {one.minutes:>3} min  {len(one.seeds)} seed{'s' if len(one.seeds) > 1 else ' '}  {one.title}")
-        return
-    experiment = find(name)
-    from seaanchor.experiments.experiment import Bench
-
-    pairs = [tuple(item.split("=", 1)) for item in extra or []]
-    if wrong := [item for item, pair in zip(extra or [], pairs, strict=True) if len(pair) != 2]:
-        raise SeaAnchorError(f"--extra {wrong[0]}", "a name and a folder, such as cifar10=cifar10/test", "write it so")
-    chosen = experiment.seeds if seeds is None else parse_seeds(seeds)
-    written = run(experiment, Bench(output / name, chosen, tuple((pair[0], pair[1]) for pair in pairs)), docs)
-    print(f"written: {written}; tables, figures and runs: {output / name}")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from seaanchor.config.io import from_dict, read_yaml, to_dict
 from seaanchor.errors import SeaAnchorError
-from seaanchor.settings import from_dict, read_yaml, to_dict
 
 
 @dataclass(frozen=True)

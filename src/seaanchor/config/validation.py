@@ -5,7 +5,7 @@ Nothing here imports torch, so that a mistake in a recipe is found before anythi
 
 from typing import Any
 
-from seaanchor.config import RunConfig, parse_epsilon
+from seaanchor.config.schema import RunConfig, parse_epsilon
 from seaanchor.errors import SeaAnchorError
 
 PREFERENCE = ("dpo", "ipo", "kto")

@@ -7,12 +7,12 @@ from pathlib import Path
 import PIL
 from torch import Tensor
 
-from seaanchor import store
 from seaanchor.data import images as images_code
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog
-from seaanchor.data.hub import Row
+from seaanchor.data.huggingface.images import Row
 from seaanchor.data.images import Item, num_bytes
-from seaanchor.data.shards import Member
+from seaanchor.data.webdataset.read import Member
+from seaanchor.utils import disk_cache
 
 READ_WHOLE = 256e6  # bytes of a data set up to which its images are told by content
 
@@ -27,7 +27,7 @@ def identity_of(images: ImageList, image_size: int) -> list[object] | None:
         None where neither is possible: large tables that name images outside themselves.
     """
     sizes = [num_bytes(item) for item in images.paths]
-    read = [store.code(images_code), PIL.__version__, image_size, len(images.paths)]
+    read = [disk_cache.code(images_code), PIL.__version__, image_size, len(images.paths)]
     digest = hashlib.sha256()
     if sum(size or 0 for size in sizes) <= READ_WHOLE and not _outside(images, sizes):
         for item in images.paths:

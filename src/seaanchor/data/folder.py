@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from seaanchor.data.images import EXTENSIONS, Item, UnreadableImage, read_image
 from seaanchor.data.names import read_class_names
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Batch, Preference
+from seaanchor.types import Batch, Preference
 
 SPLITS = frozenset({"train", "val", "valid", "validation", "test"})
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seaanchor.checkpoint import write_atomic
 from seaanchor.data.folder import ImageList
 from seaanchor.data.images import Item
 from seaanchor.errors import SeaAnchorError
-from seaanchor.wording import plain, swap_words
+from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.text import plain, swap_words
 
 TEXT, DESIRABLE = ("text", "completion", "caption"), ("desirable", "label")
 

@@ -4,11 +4,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from seaanchor.data.folder import ImageList, list_images
-from seaanchor.data.hub import is_table, list_rows
+from seaanchor.data.huggingface.images import is_table, list_rows
 from seaanchor.data.people import open_people
 from seaanchor.data.preferences import read_preferences
-from seaanchor.data.shards import is_shards, list_shards
-from seaanchor.data.typographic import is_lettered, list_lettered
+from seaanchor.data.typographic.read import is_lettered, list_lettered
+from seaanchor.data.webdataset.read import is_shards, list_shards
 from seaanchor.errors import SeaAnchorError
 
 EMBEDDED = Path(str(files("seaanchor"))) / "zoo" / "data"
@@ -20,7 +20,7 @@ def open_images(source: str, class_names: Path | None = None, split: str = "trai
 
     Args:
         source: a folder (also of `label=X_text=Y` images); a tar, or a folder of them in CLIP_benchmark's layout; `hf-data:NAME`, as
-            `seaanchor.data.hub` reads it; a JSON lines file of preferences; or `photos-mini`, `emoji`, `emoji-people` (captions as
+            `seaanchor.data.huggingface.images` reads it; a JSON lines file of preferences; or `photos-mini`, `emoji`, `emoji-people` (captions as
             classes), with `/train` or `/test` to name the split.
         class_names: names for the classes, as `read_class_names` takes them.
         split: which part is meant where the source holds several and does not say.

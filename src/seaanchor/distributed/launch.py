@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
+from seaanchor.distributed.process_group import Company as Ranks
+from seaanchor.distributed.process_group import company
 from seaanchor.errors import SeaAnchorError
-from seaanchor.processes import Company as Ranks
-from seaanchor.processes import company
 
 MEETING = timedelta(minutes=30)  # so long the processes wait for each other to start
 PATIENCE = timedelta(days=2)  # the others wait while the first process draws conclusions; a lost one is noticed all the same

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from seaanchor.parts import Batch
+from seaanchor.types import Batch
 
 
 def embed_all(reference: nn.Module, stream: Iterable[Batch], count: int, device: torch.device) -> Tensor:

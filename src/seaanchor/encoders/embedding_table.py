@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from seaanchor.parts import Batch, LossOf, Perturbation, Preference
-from seaanchor.perturbations.noise import bits, next_key
+from seaanchor.attacks.noise import bits, next_key
 from seaanchor.perturbations.typographic import Typographic
+from seaanchor.types import Batch, LossOf, Perturbation, Preference
 
 
 class Identity(nn.Module):

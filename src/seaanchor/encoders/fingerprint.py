@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seaanchor import store
 from seaanchor.encoders.encoder import Encoder, Family, fingerprint
+from seaanchor.utils import disk_cache
 
 
 def image_side(encoder: Encoder, family: Family) -> list[Any]:
@@ -69,7 +69,7 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 @cache
 def _code() -> str:
     """Of this package: how towers are put together, and how texts become classifiers."""
-    return store.code(*sorted(Path(__file__).parent.glob("*.py")))
+    return disk_cache.code(*sorted(Path(__file__).parent.glob("*.py")))
 
 
 @cache

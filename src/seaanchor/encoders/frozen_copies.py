@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from seaanchor.encoders.encoder import Encoder
-from seaanchor.kernels import fitted, num_tokens
+from seaanchor.encoders.kernels import fitted, num_tokens
 
 LARGEST_DIFFERENCE = 1e-4  # of the largest entry of an embedding; folding moves it by about 1e-6
 

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seaanchor import store
-from seaanchor.encoders.apart import check_classes_apart
+from seaanchor.encoders.distinct_texts import check_classes_apart
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.text import overlong, warn_overlong
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Head
-from seaanchor.wording import check_distinct
+from seaanchor.types import Head
+from seaanchor.utils import disk_cache
+from seaanchor.utils.text import check_distinct
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 AT_ONCE = 8192  # texts turned into tokens; they go through the tower in smaller lots
@@ -52,7 +52,7 @@ def class_means(
     def texts() -> list[str]:
         return [template.replace("{}", name) for name in class_names for template in templates]
 
-    def compute() -> store.Entry:
+    def compute() -> disk_cache.Entry:
         unit_ND = F.normalize(_encode(model, texts(), batch_size), dim=-1)
         return {"mean": unit_ND.view(len(class_names), len(templates), -1).mean(1), "cut": _cut(model, texts())}
 
@@ -74,13 +74,13 @@ def embed_texts(model: LoadedModel, texts: Sequence[str], batch_size: int = AT_O
     return found["unit"].to(model.encoder.mean.device)
 
 
-def _recall(kind: str, model: LoadedModel, asked: list, compute: Callable[[], store.Entry]) -> store.Entry:
+def _recall(kind: str, model: LoadedModel, asked: list, compute: Callable[[], disk_cache.Entry]) -> disk_cache.Entry:
     """From the cache, where the model tells what its texts depend on."""
     if model.encode_texts is None:
         raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model for zero-shot classification", "choose an OpenCLIP or HF CLIP model")
-    if model.text_identity is None or store.location() is None or (identity := model.text_identity()) is None:
+    if model.text_identity is None or disk_cache.location() is None or (identity := model.text_identity()) is None:
         return compute()
-    return store.recall(kind, lambda: [identity, asked], compute)
+    return disk_cache.recall(kind, lambda: [identity, asked], compute)
 
 
 @torch.no_grad()

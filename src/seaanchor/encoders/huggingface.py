@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
-from seaanchor.encoders.identity import text_side
+from seaanchor.encoders.fingerprint import text_side
 from seaanchor.encoders.load import hub_error
 from seaanchor.encoders.text import TextLimit, in_lots
 from seaanchor.errors import SeaAnchorError

@@ -10,16 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seaanchor import embedded, lettering, store
+from seaanchor.attacks import drawing
+from seaanchor.data.fingerprint import identity_of, still_unreadable
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
-from seaanchor.data.identity import identity_of, still_unreadable
-from seaanchor.embedded import EmbeddingTable, embed_drawings
+from seaanchor.encoders import embedding_table
 from seaanchor.encoders.cache import embed_all
+from seaanchor.encoders.embedding_table import EmbeddingTable, embed_drawings
 from seaanchor.encoders.encoder import Encoder, Family, LoadedModel, Reference
-from seaanchor.encoders.identity import image_side
-from seaanchor.parts import Batch, Perturbation
+from seaanchor.encoders.fingerprint import image_side
 from seaanchor.perturbations import typographic
 from seaanchor.perturbations.typographic import Typographic
+from seaanchor.types import Batch, Perturbation
+from seaanchor.utils import disk_cache
 
 CLEAN, DRAWN = "images", "drawings"  # kinds of entries
 
@@ -36,15 +38,15 @@ def clean_table(reference: Reference, family: Family, images: ImageList, batch_s
     """
     dataset = FolderDataset(images, reference.encoder.image_size)
 
-    def compute() -> store.Entry:
+    def compute() -> disk_cache.Entry:
         read_N = torch.zeros(len(dataset), dtype=torch.bool)
         stream = batches(dataset, batch_size, workers=workers, order=None, skip_log=SkipLog(images))
         return {"embedding": embed_all(reference, _noting(stream, read_N), len(dataset), device), "read": read_N}
 
-    def accept(entry: store.Entry) -> bool:
+    def accept(entry: disk_cache.Entry) -> bool:
         return still_unreadable(dataset, entry["read"], SkipLog(images))
 
-    return store.recall(CLEAN, lambda: describe(reference.encoder, family, images), compute, accept)["embedding"].to(device)
+    return disk_cache.recall(CLEAN, lambda: describe(reference.encoder, family, images), compute, accept)["embedding"].to(device)
 
 
 def clean_rows(
@@ -64,10 +66,10 @@ def clean_rows(
     """
 
     def described() -> list[object] | None:
-        return describe(model.encoder, model.family, dataset.images) if first and store.location() is not None else None
+        return describe(model.encoder, model.family, dataset.images) if first and disk_cache.location() is not None else None
 
     before = described()
-    entry = None if before is None else store.read(CLEAN, store.key(before))
+    entry = None if before is None else disk_cache.read(CLEAN, disk_cache.key(before))
     if entry is not None and not still_unreadable(dataset, entry["read"], SkipLog(dataset.images)):
         entry = None
     if agree(entry is not None):
@@ -78,7 +80,7 @@ def clean_rows(
         embedding_ND[table["index"]] = table["embedding"]
         read_N = torch.zeros(len(dataset), dtype=torch.bool)
         read_N[table["index"]] = True
-        store.write(CLEAN, store.key(before), {"embedding": embedding_ND, "read": read_N})
+        disk_cache.write(CLEAN, disk_cache.key(before), {"embedding": embedding_ND, "read": read_N})
     return table
 
 
@@ -89,7 +91,7 @@ def drawn_table(
     """As `embed_drawings`: every image, and every drawing that a `Typographic` perturbation can give it; what cannot be read goes to the log."""
     dataset = FolderDataset(images, reference.encoder.image_size)
 
-    def compute() -> store.Entry:
+    def compute() -> disk_cache.Entry:
         stream = batches(dataset, batch_size, workers=workers, order=None, skip_log=skip_log)
         table = embed_drawings(reference, stream, len(dataset), reference.encoder.dim, perturbation, device)
         return {field.name: values for field in fields(table) if (values := getattr(table, field.name)) is not None}
@@ -98,7 +100,7 @@ def drawn_table(
         pixels = describe(reference.encoder, family, images)
         return None if pixels is None else [pixels, images.labels, images.pairs, _drawing(perturbation)]
 
-    entry = store.recall(DRAWN, depends_on, compute, lambda entry: still_unreadable(dataset, entry["read_N"], skip_log))
+    entry = disk_cache.recall(DRAWN, depends_on, compute, lambda entry: still_unreadable(dataset, entry["read_N"], skip_log))
     return EmbeddingTable(**{field.name: entry[field.name].to(device) if field.name in entry else None for field in fields(EmbeddingTable)})  # type: ignore[arg-type]
 
 
@@ -111,8 +113,8 @@ def describe(encoder: Encoder, family: Family, images: ImageList) -> list[object
 def _drawing(perturbation: Perturbation) -> list[object] | None:
     if not isinstance(perturbation, Typographic):
         return None
-    fonts = store.code(*lettering.font_files(perturbation.fonts))
-    return [asdict(perturbation), fonts, store.code(lettering, typographic, embedded)]
+    fonts = disk_cache.code(*drawing.font_files(perturbation.fonts))
+    return [asdict(perturbation), fonts, disk_cache.code(drawing, typographic, embedding_table)]
 
 
 def _noting(stream: Iterable[Batch], read_N: Tensor) -> Iterator[Batch]:

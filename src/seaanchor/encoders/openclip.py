@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
-from seaanchor.encoders.identity import text_side
+from seaanchor.encoders.fingerprint import text_side
 from seaanchor.encoders.load import embedded_models, hub_error, state_dict_of, weights_error
 from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
 from seaanchor.encoders.text import TextLimit, encode_text

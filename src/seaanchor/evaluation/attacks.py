@@ -10,14 +10,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from seaanchor.attacks.apgd import apgd_ce, apgd_targeted
+from seaanchor.attacks.autoattack import autoattack_standard
+from seaanchor.attacks.ball import Ball, Norm
+from seaanchor.attacks.classification import AttackResult, Classifier, Logits, Precision
+from seaanchor.attacks.pgd import pgd_attack
+from seaanchor.attacks.square import pyautoattack, square_attack
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.autoattack import autoattack_standard
-from seaanchor.evaluation.square import pyautoattack, square_attack
-from seaanchor.parts import Batch
-from seaanchor.perturbations.apgd import apgd_ce, apgd_targeted
-from seaanchor.perturbations.ball import Ball, Norm
-from seaanchor.perturbations.classification import AttackResult, Classifier, Logits, Precision
-from seaanchor.perturbations.pgd import pgd_attack
+from seaanchor.types import Batch
 
 AttackName = Literal["pgd", "apgd-ce", "apgd", "square", "autoattack", "embedding"]
 Stage = Callable[..., AttackResult]

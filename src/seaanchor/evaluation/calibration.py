@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seaanchor.evaluation.intervals import proportion
+from seaanchor.evaluation.statistics import proportion
 
 NUM_BINS = 15
 

@@ -10,21 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seaanchor.attacks.classification import Logits
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
 from seaanchor.encoders.encoder import LoadedModel, fingerprint
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
+from seaanchor.encoders.image_tables import clean_rows
+from seaanchor.encoders.kernels import fitted, num_tokens
 from seaanchor.evaluation.attacks import fallback
-from seaanchor.evaluation.bench import Bench, Protocol, Seen, Tables
-from seaanchor.evaluation.checks import Witness, check_model, run_checks, spread, square_is_there
+from seaanchor.evaluation.protocol import Bench, Protocol, Seen, Tables
 from seaanchor.evaluation.rows import Table, Work, collect, to_device
+from seaanchor.evaluation.sanity_checks import Witness, check_model, run_checks, spread, square_is_there
 from seaanchor.evaluation.subjects import listing
-from seaanchor.evaluation.suites import SUITES
+from seaanchor.evaluation.suites.registry import SUITES
 from seaanchor.evaluation.summary import rounded, summarise, summarise_captioned
 from seaanchor.evaluation.zeroshot import accuracy_rows, classifier, outcomes
-from seaanchor.image_tables import clean_rows
-from seaanchor.kernels import fitted, num_tokens
-from seaanchor.parts import Batch, frozen
-from seaanchor.perturbations.classification import Logits
+from seaanchor.types import Batch, frozen
 
 Result = dict[str, Any]
 CHECKED = 32  # captioned images that the model's checks look at

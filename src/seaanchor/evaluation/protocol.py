@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seaanchor.attacks.classification import Logits
 from seaanchor.data.folder import ImageList
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.evaluation.attacks import AttackPlan
-from seaanchor.evaluation.corruptions import CORE
-from seaanchor.evaluation.retrieval import Captions
 from seaanchor.evaluation.rows import Table
-from seaanchor.evaluation.typographic import TypographicPlan
-from seaanchor.parts import Batch, Head
-from seaanchor.perturbations.classification import Logits
+from seaanchor.evaluation.suites.corruptions import CORE
+from seaanchor.evaluation.suites.retrieval import Captions
+from seaanchor.evaluation.suites.typographic import TypographicPlan
+from seaanchor.types import Batch, Head
 
 FORMAT = 3  # of result files
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seaanchor.checkpoint import load_state, save_state
 from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.distributed.launch import Ranks
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.ranks import Ranks
-from seaanchor.parts import Batch, Preference
+from seaanchor.types import Batch, Preference
+from seaanchor.utils.checkpoint import load_state, save_state
 
 Table = dict[str, Tensor]
 """Columns, each (N, ...); `index` is the image's number in its list."""

@@ -10,19 +10,19 @@ from typing import Any
 import torch
 
 from seaanchor import __version__
-from seaanchor.checkpoint import write_atomic
+from seaanchor.distributed.launch import Ranks, open_ranks
 from seaanchor.encoders.encoder import fingerprint
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import require_extra
-from seaanchor.evaluation.bench import FORMAT, Bench, Protocol
-from seaanchor.evaluation.checks import failed
 from seaanchor.evaluation.compute import Result, Shelf, compute
-from seaanchor.evaluation.ranks import Ranks, open_ranks
+from seaanchor.evaluation.protocol import FORMAT, Bench, Protocol
 from seaanchor.evaluation.rows import Work, forget
+from seaanchor.evaluation.sanity_checks import failed
 from seaanchor.evaluation.subjects import Subject, identity, listing, make_bench, open_source, open_subject, output_of, reference_of
-from seaanchor.places import portable
-from seaanchor.room import room_to_evaluate
-from seaanchor.runs import environment
+from seaanchor.profiling.memory_advice import room_to_evaluate
+from seaanchor.training.run_folder import environment
+from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.paths import portable
 
 
 @dataclass(frozen=True)

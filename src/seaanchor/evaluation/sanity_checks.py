@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seaanchor.attacks.apgd import apgd_ce
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.classification import Logits
+from seaanchor.attacks.pgd import pgd_attack
+from seaanchor.attacks.square import pyautoattack, square_attack
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import GRADIENT, AttackPlan, attack_survivors
-from seaanchor.evaluation.square import pyautoattack, square_attack
 from seaanchor.evaluation.zeroshot import Outcomes
-from seaanchor.parts import Batch
-from seaanchor.perturbations.apgd import apgd_ce
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.classification import Logits
-from seaanchor.perturbations.pgd import pgd_attack
+from seaanchor.types import Batch
 
 CHECKED = 32  # images that are attacked again
 BORDERLINE = 2 / 1000  # share of images that may fall on the other side by rounding; of few images, one

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import torch
 
-from seaanchor.config import read_yaml
+from seaanchor.attacks.classification import Precision
+from seaanchor.config.schema import read_yaml
 from seaanchor.data.folder import ImageList, subset
 from seaanchor.data.images import name_below, num_bytes
 from seaanchor.data.sources import NAMES as EMBEDDED_SETS
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import LoadedModel, fingerprint
-from seaanchor.encoders.head import DEFAULT_TEMPLATES, build_head, embed_texts
+from seaanchor.encoders.heads import DEFAULT_TEMPLATES, build_head, embed_texts
 from seaanchor.encoders.load import ZOO, embedded_models, load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.bench import Bench, Protocol
-from seaanchor.evaluation.retrieval import CAPTION_FILES, Captions, read_captions
-from seaanchor.evaluation.suites import SUITES
+from seaanchor.evaluation.protocol import Bench, Protocol
+from seaanchor.evaluation.suites.registry import SUITES
+from seaanchor.evaluation.suites.retrieval import CAPTION_FILES, Captions, read_captions
 from seaanchor.evaluation.zeroshot import classifier, labelled, on_device
-from seaanchor.parts import Head
-from seaanchor.perturbations.classification import Precision
+from seaanchor.types import Head
 
 
 @dataclass(frozen=True)

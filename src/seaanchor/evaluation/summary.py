@@ -4,7 +4,7 @@ from typing import Any
 
 from seaanchor.encoders.encoder import LoadedModel, fingerprint
 from seaanchor.evaluation.calibration import calibration_of
-from seaanchor.evaluation.intervals import proportion
+from seaanchor.evaluation.statistics import proportion
 from seaanchor.evaluation.zeroshot import Outcomes
 
 DIGITS = 6  # significant; what follows is rounding of fp32, which depends on the size of a batch

@@ -10,19 +10,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seaanchor.config import RunConfig, parse_epsilon
+from seaanchor.attacks.classification import Classifier, Logits, Precision
+from seaanchor.config.schema import RunConfig, parse_epsilon
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
-from seaanchor.encoders.copies import folded, in_precision
 from seaanchor.encoders.encoder import LoadedModel
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.frozen_copies import folded, in_precision
+from seaanchor.encoders.heads import build_head
+from seaanchor.encoders.kernels import fitted, num_tokens
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import AttackPlan, attack_all, fallback
 from seaanchor.evaluation.rows import Table, to_device
-from seaanchor.evaluation.typographic import TypographicPlan, evaluate_typographic
-from seaanchor.kernels import fitted, num_tokens
-from seaanchor.parts import Batch, Head, frozen
-from seaanchor.perturbations.classification import Classifier, Logits, Precision
+from seaanchor.evaluation.suites.typographic import TypographicPlan, evaluate_typographic
+from seaanchor.types import Batch, Head, frozen
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seaanchor.checkpoint import write_atomic
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.tokenizer import write_tokenizer
+from seaanchor.utils.checkpoint import write_atomic
 
 TOLERANCE = 1e-5  # relative difference of embeddings that rounding may leave
 HALF_TOLERANCE = 2e-2

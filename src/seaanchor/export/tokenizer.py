@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from seaanchor.checkpoint import write_atomic
+from seaanchor.utils.checkpoint import write_atomic
 
 START, END, PADDING = "<start_of_text>", "<end_of_text>", "<pad>"
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # open_clip's SimpleTokenizer

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from seaanchor.adapters.linear_map import LinearMap, without_rotation
 from seaanchor.adapters.lora import has_updates, merge
-from seaanchor.checkpoint import load_state, save_state
 from seaanchor.encoders.encoder import LoadedModel, fingerprint
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.folder import export_model
+from seaanchor.utils.checkpoint import load_state, save_state
 
 MAP = "linear_map.safetensors"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from seaanchor.distances import squared_distance
-from seaanchor.parts import Embeddings, Needs, Targets
+from seaanchor.functional.distances import squared_distance
+from seaanchor.types import Embeddings, Needs, Targets
 
 
 @dataclass(frozen=True)

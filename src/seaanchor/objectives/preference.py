@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seaanchor.distances import kl_divergence
-from seaanchor.parts import Embeddings, Head, Needs, Preference, Targets
+from seaanchor.functional.distances import kl_divergence
+from seaanchor.types import Embeddings, Head, Needs, Preference, Targets
 
 
 def preference_margin(policy_chosen_B: Tensor, policy_rejected_B: Tensor, reference_chosen_B: Tensor, reference_rejected_B: Tensor) -> Tensor:

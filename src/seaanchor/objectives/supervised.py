@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seaanchor.parts import Embeddings, Head, Needs, Targets
+from seaanchor.types import Embeddings, Head, Needs, Targets
 
 
 def class_cross_entropy(embedding_BD: Tensor, head: Head, label_B: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Batch, LossOf, Preference
+from seaanchor.types import Batch, LossOf, Preference
 
 
 @dataclass(frozen=True)

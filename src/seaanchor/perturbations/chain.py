@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from seaanchor.parts import Batch, LossOf, Perturbation
+from seaanchor.types import Batch, LossOf, Perturbation
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from seaanchor.parts import Batch, LossOf
+from seaanchor.types import Batch, LossOf
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seaanchor.attacks.drawing import Lettering, check_drawable, fonts_with, lay_on, letter, scramble
+from seaanchor.attacks.noise import bits, next_key
 from seaanchor.errors import SeaAnchorError
-from seaanchor.lettering import Lettering, check_drawable, fonts_with, lay_on, letter, scramble
-from seaanchor.parts import Batch, LossOf, Preference
-from seaanchor.perturbations.noise import bits, next_key
-from seaanchor.wording import check_distinct
+from seaanchor.types import Batch, LossOf, Preference
+from seaanchor.utils.text import check_distinct
 
 Words = Literal["all", "even", "odd"]
 

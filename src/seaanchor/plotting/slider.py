@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seaanchor.report.figures import STYLE
+from seaanchor.plotting.figures import STYLE
 
 LINES = {
     "clean": ("clean images", "#0f6e84", "-"), "attacked": ("wrong word drawn", "#d97706", "-"), "attack_word": ("drawn word wins", "#b91c1c", "--"),

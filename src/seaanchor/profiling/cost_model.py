@@ -22,21 +22,21 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 from seaanchor.adapters.linear_map import LinearMap
-from seaanchor.averaging import WeightAverage
-from seaanchor.config import RunConfig
-from seaanchor.embedded import Identity
+from seaanchor.attacks.apgd import APGD, apgd
+from seaanchor.attacks.pgd import PGD
+from seaanchor.config.schema import RunConfig
+from seaanchor.encoders.embedding_table import Identity
 from seaanchor.encoders.encoder import Encoder, Reference
-from seaanchor.encoders.shadow import Shadow
-from seaanchor.kernels import adam_options
-from seaanchor.memory import Footprint
-from seaanchor.meter import Meter, Work
+from seaanchor.encoders.kernels import adam_options
+from seaanchor.encoders.low_precision import Shadow
 from seaanchor.method import Method
-from seaanchor.parts import Batch, Head, LossOf, Perturbation, Preference, Targets, frozen, input_grad
-from seaanchor.perturbations.apgd import APGD, apgd
 from seaanchor.perturbations.chain import Chain
 from seaanchor.perturbations.none import NoPerturbation
-from seaanchor.perturbations.pgd import PGD
-from seaanchor.step import Moving, train_step
+from seaanchor.profiling.memory import Footprint
+from seaanchor.profiling.op_counter import Meter, Work
+from seaanchor.training.averaging import WeightAverage
+from seaanchor.training.step import Moving, train_step
+from seaanchor.types import Batch, Head, LossOf, Perturbation, Preference, Targets, frozen, input_grad
 
 SMALLEST = 64  # images from which on memory is a straight line: below, what weights need at the update is in the way
 ATTACKED = 12  # images' worth of pixels that APGD's state holds: where it is, was and was best, gradients, and what a step makes on the way

@@ -9,19 +9,19 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from seaanchor.config import RunConfig
+from seaanchor.config.schema import RunConfig
+from seaanchor.config.validation import check
 from seaanchor.data.folder import SkipLog
 from seaanchor.errors import SeaAnchorError
-from seaanchor.flops import count_flops, forward_flops, least_passes
-from seaanchor.legality import check
-from seaanchor.parts import Batch, Targets
-from seaanchor.prepare import Setup, batch_stream, caches_reference, make_targets, prepare, start_accelerator, to_device
-from seaanchor.progress import duration
-from seaanchor.room import room_to_train
-from seaanchor.runs import check_output
-from seaanchor.step import Moving, runnable, train_step
-from seaanchor.tracking import StepRecord, tracker_package
-from seaanchor.training import make_moving
+from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
+from seaanchor.profiling.memory_advice import room_to_train
+from seaanchor.training.loggers import StepRecord, tracker_package
+from seaanchor.training.loop import make_moving
+from seaanchor.training.progress import duration
+from seaanchor.training.run_folder import check_output
+from seaanchor.training.setup import Setup, batch_stream, caches_reference, make_targets, prepare, start_accelerator, to_device
+from seaanchor.training.step import Moving, runnable, train_step
+from seaanchor.types import Batch, Targets
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from seaanchor.config import RunConfig
-from seaanchor.parts import Needs
+from seaanchor.config.schema import RunConfig
+from seaanchor.types import Needs
 
 T = TypeVar("T")
 

@@ -5,12 +5,12 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from seaanchor.costs import attack_memory, step_memory
 from seaanchor.encoders.encoder import Encoder, Reference
-from seaanchor.memory import Footprint, told_when_full
-from seaanchor.prepare import Setup, caches_reference
-from seaanchor.runs import RunFolder
-from seaanchor.step import Moving
+from seaanchor.profiling.cost_model import attack_memory, step_memory
+from seaanchor.profiling.memory import Footprint, told_when_full
+from seaanchor.training.run_folder import RunFolder
+from seaanchor.training.setup import Setup, caches_reference
+from seaanchor.training.step import Moving
 
 
 def room_to_train(setup: Setup, moving: Moving, device: torch.device, world: int, folder: RunFolder | None = None) -> AbstractContextManager[None]:

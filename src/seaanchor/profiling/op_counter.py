@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
-from seaanchor.hardware import Machine
+from seaanchor.profiling.hardware import Machine
 
 aten = torch.ops.aten
 FORMULAS = flop_registry | {

@@ -6,21 +6,21 @@ Weights and images are not needed: random weights cost as much as any, and a num
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from seaanchor.config import RunConfig
-from seaanchor.costs import Cost, step_cost
+from seaanchor.config.schema import RunConfig
+from seaanchor.config.validation import GRADIENT, check
+from seaanchor.data.batch_split import Deal
 from seaanchor.data.folder import subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.load import embedded_models, load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.hardware import Fleet, Machine, fleet
-from seaanchor.legality import GRADIENT, check
-from seaanchor.memory import CONTEXT, SPARE
-from seaanchor.meter import Work
-from seaanchor.prepare import CACHE_LIMIT
-from seaanchor.progress import duration
-from seaanchor.recipes import assemble
-from seaanchor.sharing import Deal
+from seaanchor.methods import assemble
+from seaanchor.profiling.cost_model import Cost, step_cost
+from seaanchor.profiling.hardware import Fleet, Machine, fleet
+from seaanchor.profiling.memory import CONTEXT, SPARE
+from seaanchor.profiling.op_counter import Work
+from seaanchor.training.progress import duration
+from seaanchor.training.setup import CACHE_LIMIT
 
 REACHED = (0.4, 0.8)  # share of its data sheet's rates, of arithmetic and of memory, that a GPU is assumed to reach on kernels large enough to fill it
 CLASSES = 1000  # candidate texts where no data says how many

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seaanchor.parts import Batch
-from seaanchor.perturbations.apgd import apgd_ce, apgd_targeted
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.classification import Logits
-from seaanchor.perturbations.pgd import pgd_attack
+from seaanchor.attacks.apgd import apgd_ce, apgd_targeted
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.classification import Logits
+from seaanchor.attacks.pgd import pgd_attack
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.report.measures import ATTACKS, ball_text, radius
 from seaanchor.report.radii import trained_radius
 from seaanchor.report.sources import Entry, Result
+from seaanchor.types import Batch
 
 TARGETED_CLASSES = 4  # fewest that the targeted attack is defined for
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from seaanchor.plotting.svg import STAND_IN, colour, marker, plot, swatch
 from seaanchor.report.measures import ATTACKS, Measure, Value, ball_text, radius
 from seaanchor.report.sources import Run
-from seaanchor.report.svg import STAND_IN, colour, marker, plot, swatch
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seaanchor.progress import duration
+from seaanchor.plotting.svg import swatch
 from seaanchor.report.sources import Entry, Run, Sources
-from seaanchor.report.svg import swatch
 from seaanchor.report.tables import Dataset
+from seaanchor.training.progress import duration
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seaanchor.attacks.classification import Logits
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import LoadedModel, fingerprint
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import embedded_models, load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Batch, Head, frozen
-from seaanchor.perturbations.classification import Logits
-from seaanchor.places import expanded, portable
 from seaanchor.report.attacked import Attack, drawn_words, gradient_attack
 from seaanchor.report.measures import count
 from seaanchor.report.sources import Entry, Result
+from seaanchor.types import Batch, Head, frozen
+from seaanchor.utils.paths import expanded, portable
 
 CHUNK, CHUNKS = 4, 3  # images looked at at a time for each one shown, and how often until both kinds are found
 ANSWERS = 5

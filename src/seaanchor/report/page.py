@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from seaanchor import __version__
-from seaanchor.checkpoint import write_atomic
 from seaanchor.errors import SeaAnchorError
+from seaanchor.plotting.svg import swatch
 from seaanchor.report import charts
 from seaanchor.report.facts import as_yaml, check_lines, papers, protocols, run_line, versions
 from seaanchor.report.radii import trained_radius
 from seaanchor.report.sources import Entry, Run, Sources, read_sources
-from seaanchor.report.svg import swatch
 from seaanchor.report.tables import Dataset, as_csv, datasets, glance
 from seaanchor.report.text import bar, breakable, change_text, interval_text, value_text
+from seaanchor.utils.checkpoint import write_atomic
 
 
 def write_report(runs: Sequence[Path | str], output: Path | None = None, *, gallery: int = 6, device: str | None = None) -> Path:

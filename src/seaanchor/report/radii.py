@@ -1,6 +1,6 @@
 """The radius that a model was trained at."""
 
-from seaanchor.config import parse_epsilon
+from seaanchor.config.schema import parse_epsilon
 from seaanchor.report.sources import Entry
 
 

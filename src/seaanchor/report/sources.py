@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seaanchor.config import read_yaml
+from seaanchor.config.schema import read_yaml
 from seaanchor.errors import SeaAnchorError
-from seaanchor.places import expanded, portable
-from seaanchor.runs import RunFolder
+from seaanchor.training.run_folder import RunFolder
+from seaanchor.utils.paths import expanded, portable
 
 FORMATS = (1, 2, 3)
 EXPORTS = {"export": "", "export-averaged": " (averaged)"}

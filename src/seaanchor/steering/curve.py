@@ -16,22 +16,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.adapters.linear_map import Spectrum, decompose
-from seaanchor.checkpoint import write_atomic
-from seaanchor.config import read_yaml
+from seaanchor.config.schema import read_yaml
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import LoadedModel
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.bias import caveat, evaluate_bias
-from seaanchor.evaluation.intervals import proportion
-from seaanchor.evaluation.suites import embed_stream, people_texts
-from seaanchor.evaluation.typographic import TypographicPlan, reading_pictures
+from seaanchor.evaluation.statistics import proportion
+from seaanchor.evaluation.suites.bias import caveat, evaluate_bias
+from seaanchor.evaluation.suites.registry import embed_stream, people_texts
+from seaanchor.evaluation.suites.typographic import TypographicPlan, reading_pictures
 from seaanchor.export.folder import export_model
 from seaanchor.export.trained import folded, read_map
-from seaanchor.places import portable
-from seaanchor.report.slider import steering_picture
+from seaanchor.plotting.slider import steering_picture
+from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.paths import portable
 
 TS = (-2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 TEMPLATES = ("a photo of a {}.",)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from seaanchor.config import RunConfig, from_dict, read_yaml, to_dict
+from seaanchor.config.schema import RunConfig, from_dict, read_yaml, to_dict
+from seaanchor.config.validation import check, differences
 from seaanchor.errors import SeaAnchorError
-from seaanchor.legality import check, differences
-from seaanchor.runs import RunFolder
+from seaanchor.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def run_arm(arm: Arm, root: Path) -> Path:
     Raises:
         SeaAnchorError: as `train`; or the folder holds a run with other settings.
     """
-    from seaanchor.training import train
+    from seaanchor.training.loop import train
 
     output = root / arm.name
     config = replace(arm.config, output=output, resume="auto")

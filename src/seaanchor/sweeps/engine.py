@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from seaanchor.checkpoint import write_atomic
 from seaanchor.evaluation.run import Protocol, evaluate
-from seaanchor.experiments.arms import Arm, Numbers, drop_checkpoints, numbers_of, run_arm
+from seaanchor.sweeps.arms import Arm, Numbers, drop_checkpoints, numbers_of, run_arm
+from seaanchor.utils.checkpoint import write_atomic
 
 
 @dataclass(frozen=True)

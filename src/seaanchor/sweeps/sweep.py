@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seaanchor.checkpoint import write_atomic
-from seaanchor.config import RunConfig
+from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.retrieval import DEPTHS
 from seaanchor.evaluation.subjects import open_source
-from seaanchor.experiments.arms import Arm, grid, one
-from seaanchor.experiments.engine import Look, Row, run_arms, save_rows
-from seaanchor.experiments.figures import Series, panels
-from seaanchor.experiments.tables import Cell, as_csv, markdown, share, summarise, value
+from seaanchor.evaluation.suites.retrieval import DEPTHS
+from seaanchor.plotting.panels import Series, panels
+from seaanchor.sweeps.arms import Arm, grid, one
+from seaanchor.sweeps.engine import Look, Row, run_arms, save_rows
+from seaanchor.sweeps.tables import Cell, as_csv, markdown, share, summarise, value
+from seaanchor.utils.checkpoint import write_atomic
 
 UNTOUCHED = "untouched"
 SHOWN = 12  # columns of the printed table; numbers.csv has all

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from seaanchor.experiments.engine import Row
+from seaanchor.sweeps.engine import Row
 
 
 @dataclass(frozen=True)

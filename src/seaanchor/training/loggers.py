@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seaanchor.config import RunConfig, to_dict
+from seaanchor.config.schema import RunConfig, to_dict
 from seaanchor.errors import SeaAnchorError
-from seaanchor.parts import Constraint
+from seaanchor.types import Constraint
 
 Report = Callable[[dict[str, Any]], None]
 PROJECT = "seaanchor"

@@ -11,24 +11,24 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from seaanchor.averaging import WeightAverage
-from seaanchor.checkpoint import tensors_in
-from seaanchor.config import RunConfig
+from seaanchor.config.schema import RunConfig
+from seaanchor.config.validation import check
 from seaanchor.data.folder import SkipLog
+from seaanchor.distributed.process_group import Company, company, gathered
+from seaanchor.distributed.sharding import is_split, own, shard, share_average, share_optimizer, whole
 from seaanchor.encoders.encoder import LoadedModel, Reference
+from seaanchor.encoders.kernels import adam_options, recomputed
 from seaanchor.encoders.load import load_model
-from seaanchor.encoders.shadow import Shadow
+from seaanchor.encoders.low_precision import Shadow
 from seaanchor.errors import SeaAnchorError
-from seaanchor.kernels import adam_options, recomputed
-from seaanchor.legality import check
-from seaanchor.prepare import Setup, Share, make_targets, prepare, reference_cache, share_stream, start_accelerator, to_device
-from seaanchor.processes import Company, company, gathered
-from seaanchor.progress import Clock, Progress, stop_on_interrupt
-from seaanchor.room import room_to_train
-from seaanchor.runs import RunFolder, check_output, open_run
-from seaanchor.sharded import is_split, own, shard, share_average, share_optimizer, whole
-from seaanchor.step import Moving, Part, runnable, set_learning_rate, stop_if_not_finite, whole_step
-from seaanchor.tracking import Report, measure, reporting, tracker_package
+from seaanchor.profiling.memory_advice import room_to_train
+from seaanchor.training.averaging import WeightAverage
+from seaanchor.training.loggers import Report, measure, reporting, tracker_package
+from seaanchor.training.progress import Clock, Progress, stop_on_interrupt
+from seaanchor.training.run_folder import RunFolder, check_output, open_run
+from seaanchor.training.setup import Setup, Share, make_targets, prepare, reference_cache, share_stream, start_accelerator, to_device
+from seaanchor.training.step import Moving, Part, runnable, set_learning_rate, stop_if_not_finite, whole_step
+from seaanchor.utils.checkpoint import tensors_in
 
 
 def train(config: RunConfig) -> Path:

@@ -12,10 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from seaanchor.checkpoint import load_state, save_state, write_atomic
-from seaanchor.config import RunConfig, from_dict, read_yaml, to_dict
+from seaanchor.config.schema import RunConfig, from_dict, read_yaml, to_dict
+from seaanchor.config.validation import differences
 from seaanchor.errors import SeaAnchorError
-from seaanchor.legality import differences
+from seaanchor.utils.checkpoint import load_state, save_state, write_atomic
 
 
 @dataclass(frozen=True)

@@ -14,23 +14,23 @@ import torch
 from torch import Tensor, nn
 
 from seaanchor.adapters.linear_map import LinearMap
-from seaanchor.config import RunConfig
+from seaanchor.config.schema import RunConfig
+from seaanchor.config.validation import DRAWN, PREFERENCE, check, needs_classes, needs_head
+from seaanchor.data.batch_split import Deal
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, chosen_batches, subset, to_float, training_order
 from seaanchor.data.preferences import tally
 from seaanchor.data.sources import open_images
-from seaanchor.embedded import EmbeddingTable, Identity, StoredDrawings
-from seaanchor.encoders.apart import check_pairs_apart
+from seaanchor.encoders.distinct_texts import check_pairs_apart
+from seaanchor.encoders.embedding_table import EmbeddingTable, Identity, StoredDrawings
 from seaanchor.encoders.encoder import LoadedModel, Reference, fingerprint
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
+from seaanchor.encoders.image_tables import clean_table, drawn_table
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.image_tables import clean_table, drawn_table
-from seaanchor.legality import DRAWN, PREFERENCE, check, needs_classes, needs_head
 from seaanchor.method import Method
-from seaanchor.parts import Batch, Head, Preference, Targets
+from seaanchor.methods import assemble
 from seaanchor.perturbations.typographic import Typographic
-from seaanchor.recipes import assemble
-from seaanchor.sharing import Deal
+from seaanchor.types import Batch, Head, Preference, Targets
 
 CACHE_LIMIT = 4e9  # bytes of reference embeddings at hand; ImageNet's of a ViT-B/32 are 2.6e9
 PATIENCE = timedelta(minutes=30)  # a process waits for another at most so long

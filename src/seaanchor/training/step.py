@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from seaanchor.averaging import WeightAverage
-from seaanchor.config import RunConfig
-from seaanchor.encoders.shadow import Shadow
+from seaanchor.config.schema import RunConfig
+from seaanchor.encoders.kernels import computes_in_bf16, fitted, num_tokens, recomputed
+from seaanchor.encoders.low_precision import Shadow
 from seaanchor.errors import SeaAnchorError
-from seaanchor.kernels import computes_in_bf16, fitted, num_tokens, recomputed
 from seaanchor.method import Encode, Method
-from seaanchor.parts import Batch, Constraint, Embeddings, LossTerms, Targets
-from seaanchor.runs import RunFolder
-from seaanchor.tracking import StepRecord
+from seaanchor.training.averaging import WeightAverage
+from seaanchor.training.loggers import StepRecord
+from seaanchor.training.run_folder import RunFolder
+from seaanchor.types import Batch, Constraint, Embeddings, LossTerms, Targets
 
 
 @dataclass(frozen=True)

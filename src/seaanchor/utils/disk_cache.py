@@ -20,8 +20,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from seaanchor import __version__
-from seaanchor.checkpoint import write_atomic
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.checkpoint import write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor

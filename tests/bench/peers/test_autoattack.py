@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bench.peers import autoattack
-from seaanchor.perturbations.apgd import apgd_ce, apgd_targeted
-from seaanchor.perturbations.ball import Ball
+from seaanchor.attacks.apgd import apgd_ce, apgd_targeted
+from seaanchor.attacks.ball import Ball
 
 pytest.importorskip("pyautoattack")
 EPSILON = 4 / 255

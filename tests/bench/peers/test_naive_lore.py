@@ -7,12 +7,12 @@ import torch
 
 from bench.peers.naive_lore import lore_step, peer_of
 from bench.subjects import ours
-from seaanchor.flops import count_flops, forward_flops
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.pgd import PGD
-from seaanchor.prepare import start_accelerator
-from seaanchor.recipes import lore
-from seaanchor.step import train_step
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.pgd import PGD
+from seaanchor.methods import lore
+from seaanchor.profiling.flops import count_flops, forward_flops
+from seaanchor.training.setup import start_accelerator
+from seaanchor.training.step import train_step
 
 ATTACK = {"epsilon": 2 / 255, "step_size": 0.5 / 255}
 

@@ -7,13 +7,13 @@ import torch
 
 from bench.memory import saved_bytes
 from bench.peers.robustvlm import fare_step, peer_of, pgd
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.pgd import PGD
 from seaanchor.encoders.encoder import Encoder
-from seaanchor.flops import count_flops, forward_flops
-from seaanchor.parts import Batch
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.pgd import PGD
-from seaanchor.prepare import start_accelerator
-from seaanchor.step import train_step
+from seaanchor.profiling.flops import count_flops, forward_flops
+from seaanchor.training.setup import start_accelerator
+from seaanchor.training.step import train_step
+from seaanchor.types import Batch
 
 
 def inner(subject):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from bench.peers.tecoa import SCALE, Peer, logits_of, tecoa_step
 from seaanchor.encoders.encoder import Encoder
 from seaanchor.encoders.load import load_model
-from seaanchor.flops import count_flops, forward_flops
+from seaanchor.profiling.flops import count_flops, forward_flops
 
 
 def test_33_f_an_image_on_vit_b_32_with_imagenets_classes():

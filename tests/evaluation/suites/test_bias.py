@@ -7,7 +7,7 @@ import torch
 from fairlearn.metrics import MetricFrame, count, demographic_parity_ratio, selection_rate
 
 from seaanchor.data.sources import open_images
-from seaanchor.evaluation.bias import caveat, evaluate_bias, max_skew_at_k, max_skews, ndkl, ndkls
+from seaanchor.evaluation.suites.bias import caveat, evaluate_bias, max_skew_at_k, max_skews, ndkl, ndkls
 
 
 def test_max_skew_by_hand():

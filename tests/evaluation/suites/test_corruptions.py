@@ -10,11 +10,11 @@ import torch
 
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.corruptions import CORE, EXTRA, KINDS, SEVERITIES, SIGMAS, corrupt, gaussian_noise
-from seaanchor.parts import Batch
+from seaanchor.evaluation.suites.corruptions import CORE, EXTRA, KINDS, SEVERITIES, SIGMAS, corrupt, gaussian_noise
+from seaanchor.types import Batch
 
 imagecorruptions = pytest.importorskip("imagecorruptions", exc_type=ImportError)  # its OpenCV wants libGL, which a bare server may lack
 RANDOM = CORE[:3]
@@ -151,7 +151,7 @@ def test_without_the_extra_the_core_works_and_the_rest_says_what_to_install(batc
 
 
 def test_the_package_is_imported_only_when_needed():
-    code = "import sys, seaanchor.evaluation.corruptions; print([m for m in ('imagecorruptions', 'cv2', 'numba', 'skimage') if m in sys.modules])"
+    code = "import sys, seaanchor.evaluation.suites.corruptions; print([m for m in ('imagecorruptions', 'cv2', 'numba', 'skimage') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 

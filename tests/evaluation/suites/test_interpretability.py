@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
-from seaanchor.evaluation.interpretability import evaluate_interpretability, mean_prompts, openai_templates
+from seaanchor.evaluation.suites.interpretability import evaluate_interpretability, mean_prompts, openai_templates
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 100])

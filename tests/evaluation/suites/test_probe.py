@@ -10,7 +10,7 @@ from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.probe import PENALTIES, evaluate_probe, fit_logistic, held_out, linear_probe, nearest_neighbours
+from seaanchor.evaluation.suites.probe import PENALTIES, evaluate_probe, fit_logistic, held_out, linear_probe, nearest_neighbours
 
 CLASSES = 6
 

@@ -10,10 +10,10 @@ from PIL import Image
 
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.retrieval import evaluate_retrieval, read_captions
+from seaanchor.evaluation.suites.retrieval import evaluate_retrieval, read_captions
 
 
 def by_sorting(queries, candidates, own, other, k):

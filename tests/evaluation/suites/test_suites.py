@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from seaanchor.cli_evaluate import ATTACKS
-from seaanchor.cli_evaluate import SUITES as OFFERED
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.classification import AttackResult
+from seaanchor.cli.evaluate import ATTACKS
+from seaanchor.cli.evaluate import SUITES as OFFERED
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
@@ -18,12 +20,10 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation import attacks, compute
 from seaanchor.evaluation import run as module
 from seaanchor.evaluation.attacks import AttackPlan
-from seaanchor.evaluation.interpretability import evaluate_interpretability, mean_prompts
-from seaanchor.evaluation.probe import nearest_neighbours
 from seaanchor.evaluation.run import Protocol, evaluate, evaluate_all
-from seaanchor.evaluation.suites import SUITES
-from seaanchor.perturbations.ball import Ball
-from seaanchor.perturbations.classification import AttackResult
+from seaanchor.evaluation.suites.interpretability import evaluate_interpretability, mean_prompts
+from seaanchor.evaluation.suites.probe import nearest_neighbours
+from seaanchor.evaluation.suites.registry import SUITES
 
 SAMPLES = 30
 
@@ -76,8 +76,8 @@ def test_numbers_are_those_of_the_functions(result, direct):
 
 
 def test_noise_and_corruptions_bite_more_the_stronger_they_are(result, direct):
-    from seaanchor.encoders.head import build_head
-    from seaanchor.evaluation.corruptions import corrupt
+    from seaanchor.encoders.heads import build_head
+    from seaanchor.evaluation.suites.corruptions import corrupt
 
     noise, corruptions = result["suites"]["noise"], result["suites"]["corruptions"]
     assert [row["sigma"] for row in noise] == [8, 16, 32, 64, 128]
@@ -94,7 +94,7 @@ def test_noise_and_corruptions_bite_more_the_stronger_they_are(result, direct):
 
 
 def test_the_attack_on_the_embedding(result, direct):
-    from seaanchor.evaluation.embedding_attack import embedding_attack
+    from seaanchor.attacks.embedding import embedding_attack
 
     nothing, row = result["suites"]["embedding"]
     assert (nothing["epsilon"], nothing["distance"]["max"]) == (0.0, pytest.approx(0, abs=1e-6))
@@ -121,7 +121,7 @@ def test_every_share_has_an_interval_and_n(result):
 
 
 def test_calibration_is_guos(result, direct):
-    from seaanchor.encoders.head import build_head
+    from seaanchor.encoders.heads import build_head
     from seaanchor.evaluation.calibration import evaluate_calibration
 
     model, images, image_ND, label_N, _ = direct

@@ -7,13 +7,13 @@ import torch
 
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
-from seaanchor.encoders.head import build_head
+from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import AttackPlan, attack_all
 from seaanchor.evaluation.run import Protocol, evaluate
-from seaanchor.evaluation.typographic import TypographicPlan, typographic_hits
-from seaanchor.evaluation.words_and_noise import words_and_noise
+from seaanchor.evaluation.suites.typographic import TypographicPlan, typographic_hits
+from seaanchor.evaluation.suites.words_and_noise import words_and_noise
 from seaanchor.evaluation.zeroshot import classifier
 
 LETTERS = TypographicPlan("odd", "unseen", (0.14, 0.25))

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from seaanchor.data.folder import ImageList
-from seaanchor.data.library import is_saved, library, load
+from seaanchor.data.huggingface.library import is_saved, library, load
 from seaanchor.data.names import note_unused, read_class_names
-from seaanchor.data.shards import class_number
+from seaanchor.data.webdataset.read import class_number
 from seaanchor.errors import SeaAnchorError
 
 PREFIX = "hf-data:"

@@ -16,8 +16,8 @@ from typing import Any
 
 from PIL import Image
 
+from seaanchor.data.huggingface.library import library, load
 from seaanchor.data.images import FORMATS
-from seaanchor.data.library import library, load
 from seaanchor.data.preferences import DESIRABLE, TEXT, PreferenceRow, Tally, to_lines, to_row
 from seaanchor.errors import SeaAnchorError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from seaanchor.data.folder import ImageList
 from seaanchor.data.images import EXTENSIONS
 from seaanchor.errors import SeaAnchorError
-from seaanchor.wording import plain
+from seaanchor.utils.text import plain
 
 LONGEST = 220  # bytes; file systems take 255, and some are for `label=`, `_text=`, the number and `.png`
 

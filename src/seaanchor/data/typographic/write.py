@@ -6,11 +6,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from seaanchor.checkpoint import write_atomic
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
-from seaanchor.data.typographic import check_names
+from seaanchor.data.typographic.read import check_names
 from seaanchor.errors import SeaAnchorError
 from seaanchor.perturbations.typographic import Typographic
+from seaanchor.utils.checkpoint import write_atomic
 
 
 def write_typographic(images: ImageList, attack: Typographic, image_size: int, output: Path) -> tuple[int, str]:

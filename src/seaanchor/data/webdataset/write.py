@@ -1,4 +1,4 @@
-"""Labelled images as WebDataset shards in CLIP_benchmark's layout, which its `wds/NAME` data sets and `seaanchor.data.shards` read."""
+"""Labelled images as WebDataset shards in CLIP_benchmark's layout, which its `wds/NAME` data sets and `seaanchor.data.webdataset.read` read."""
 
 import io
 import os
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from seaanchor.checkpoint import write_atomic
 from seaanchor.data.folder import ImageList, SkipLog
 from seaanchor.data.images import FORMATS, Item, UnreadableImage, read_image, to_rgb, upright
-from seaanchor.data.shards import CLASSES, COUNT, TEMPLATES
+from seaanchor.data.webdataset.read import CLASSES, COUNT, TEMPLATES
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.checkpoint import write_atomic
 
 KEPT = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}  # formats that CLIP_benchmark reads, and the endings it knows them by
 DEFAULT_TEMPLATES = ("a photo of a {}.",)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.data.folder import ImageList
-from seaanchor.evaluation.intervals import proportion
+from seaanchor.evaluation.statistics import proportion
 
 TOP_K = 10
 CAVEAT = "emoji-people is a smoke test of the method, not a fairness claim."

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.encoders.encoder import LoadedModel
-from seaanchor.encoders.head import AT_ONCE, class_means
+from seaanchor.encoders.heads import AT_ONCE, class_means
 
 
 def openai_templates() -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.intervals import proportion
+from seaanchor.evaluation.statistics import proportion
 
 NEIGHBOURS = 20
 TEMPERATURE = 0.07

@@ -11,26 +11,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.embedding import embedding_attack
 from seaanchor.data.folder import ImageList
 from seaanchor.data.people import GENDERS, caption
 from seaanchor.encoders.encoder import LoadedModel
-from seaanchor.encoders.head import embed_texts
+from seaanchor.encoders.heads import embed_texts
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import inside
-from seaanchor.evaluation.bench import Bench, Seen, Suite, Tables
-from seaanchor.evaluation.bias import caveat, evaluate_bias
-from seaanchor.evaluation.checks import check
-from seaanchor.evaluation.corruptions import SEVERITIES, SIGMAS, corrupt, gaussian_noise
-from seaanchor.evaluation.embedding_attack import embedding_attack
-from seaanchor.evaluation.interpretability import evaluate_interpretability, mean_prompts, openai_templates
-from seaanchor.evaluation.intervals import proportion
-from seaanchor.evaluation.probe import evaluate_probe
-from seaanchor.evaluation.retrieval import evaluate_retrieval
+from seaanchor.evaluation.protocol import Bench, Seen, Suite, Tables
 from seaanchor.evaluation.rows import Table
-from seaanchor.evaluation.typographic import evaluate_reading, typographic_hits
-from seaanchor.evaluation.words_and_noise import WORDS_TRIED, words_and_noise
-from seaanchor.parts import Batch
-from seaanchor.perturbations.ball import Ball
+from seaanchor.evaluation.sanity_checks import check
+from seaanchor.evaluation.statistics import proportion
+from seaanchor.evaluation.suites.bias import caveat, evaluate_bias
+from seaanchor.evaluation.suites.corruptions import SEVERITIES, SIGMAS, corrupt, gaussian_noise
+from seaanchor.evaluation.suites.interpretability import evaluate_interpretability, mean_prompts, openai_templates
+from seaanchor.evaluation.suites.probe import evaluate_probe
+from seaanchor.evaluation.suites.retrieval import evaluate_retrieval
+from seaanchor.evaluation.suites.typographic import evaluate_reading, typographic_hits
+from seaanchor.evaluation.suites.words_and_noise import WORDS_TRIED, words_and_noise
+from seaanchor.types import Batch
 
 T = TypeVar("T")
 

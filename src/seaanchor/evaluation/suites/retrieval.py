@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seaanchor.data.folder import ImageList
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.intervals import proportion
+from seaanchor.evaluation.statistics import proportion
 
 DEPTHS = (1, 5, 10)
 CAPTION_FILES = ("captions.jsonl", "metadata.jsonl")  # the second as Hugging Face's image folders name it

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seaanchor.evaluation.intervals import proportion
-from seaanchor.lettering import lay_on, letter
-from seaanchor.parts import Batch
+from seaanchor.attacks.drawing import lay_on, letter
+from seaanchor.evaluation.statistics import proportion
 from seaanchor.perturbations.typographic import Typographic
+from seaanchor.types import Batch
 
 Logits = Callable[[Tensor], Tensor]
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from seaanchor.attacks.classification import Logits
 from seaanchor.evaluation.attacks import AttackPlan, attack_all
 from seaanchor.evaluation.rows import Table
-from seaanchor.evaluation.typographic import TypographicPlan
-from seaanchor.parts import Batch
-from seaanchor.perturbations.classification import Logits
+from seaanchor.evaluation.suites.typographic import TypographicPlan
+from seaanchor.types import Batch
 
 WORDS_TRIED = 3
 

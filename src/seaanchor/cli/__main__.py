@@ -1,0 +1,5 @@
+"""`python -m seaanchor.cli`."""
+
+from seaanchor.cli.app import main
+
+main()

@@ -1,0 +1,1 @@
+"""Settings: the schema, reading and writing, what goes together, and the parts they describe."""

@@ -1,0 +1,1 @@
+"""Folders of images that carry a word: `label=X_text=Y`."""

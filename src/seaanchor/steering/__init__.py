@@ -1,0 +1,1 @@
+"""The slider t of a linear map."""

@@ -1,0 +1,1 @@
+"""One run: setup, loop, step, state, run folder."""
