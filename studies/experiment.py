@@ -90,7 +90,7 @@ def write_section(experiment: Experiment, section: Section, bench: Bench, docs: 
     """
     options = "".join(f" --extra {name}={name.upper()}" for name, _ in bench.extra)
     asked = "" if bench.seeds == experiment.seeds else f" --seeds {','.join(map(str, bench.seeds))}"
-    command = f"```bash\nseaanchor reproduce {experiment.name}{asked}{options}\n```"
+    command = f"```bash\npython -m studies {experiment.name}{asked}{options}\n```"
     found = "".join(f"{verdict.line()}\n\n" for verdict in section.verdicts)
     listed = "\nRecipes of all runs: [recipes.yaml](recipes.yaml).\n" if bench.recipes else ""
     body = f"## {experiment.title}\n\n{experiment.claim}\n\n{command}\n\n{found}{section.text.strip()}\n{listed}"

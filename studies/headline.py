@@ -21,7 +21,7 @@ def read_rows(file: Path, experiment: str) -> list[Row]:
         SeaAnchorError: it has not run yet.
     """
     if not file.is_file():
-        change = f"run `seaanchor reproduce {experiment}` first, with the same --output"
+        change = f"run `python -m studies {experiment}` first, with the same --output"
         raise SeaAnchorError(f"{file} is missing", f"the rows of experiment {experiment}", change)
     return [Row(**row) for row in json.loads(file.read_text())]
 

@@ -35,7 +35,7 @@ def budget(recipe: RunConfig, bench: Bench, epsilon: float = EPSILON, primal_ste
         SeaAnchorError: the model is not below the working folder.
     """
     if not Path(SIBLING).is_dir():
-        change = "run it in a clone of the repository, or train the model: seaanchor train pretrain --image-size 32 (docs/pretraining.md)"
+        change = "run it in a clone of the repository, or train the model: python -m tools.pretraining --image-size 32 (docs/pretraining.md)"
         raise SeaAnchorError(f"{SIBLING} is missing", "the 32-pixel sibling of the embedded model, which the repository holds", change)
     attack = PerturbationConfig(epsilon=f"{epsilon:g}/255", num_steps=2, step_size=f"{0.75 * epsilon:g}/255")
     return replace(

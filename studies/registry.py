@@ -20,7 +20,7 @@ def find(name: str) -> Experiment:
     """
     if name not in EXPERIMENTS:
         near = get_close_matches(name, EXPERIMENTS, n=1, cutoff=0.4)
-        change = f"did you mean {near[0]}?" if near else "see `seaanchor reproduce`"
+        change = f"did you mean {near[0]}?" if near else "see `python -m studies`"
         raise SeaAnchorError(f"no experiment is called {name!r}", f"one of {', '.join(EXPERIMENTS)}", change)
     return EXPERIMENTS[name]
 

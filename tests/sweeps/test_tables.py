@@ -69,7 +69,7 @@ def test_a_section_takes_the_place_of_its_former_self_and_of_nothing_else(tmp_pa
     assert "\n\n\n" not in text, "empty lines heap up"
     assert text.startswith("# Results\n\nBefore.\n") and text.endswith("After.\n")
     assert "first" not in text and "second" in text and "other" in text
-    assert "seaanchor reproduce one --seeds 0\n" in text
+    assert "python -m studies one --seeds 0\n" in text
     assert (docs.parent / "figures" / "one-figure.svg").read_text() == "<svg/>"
 
 
