@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from seaanchor.encoders.load import ZOO
+from seaanchor.encoders.embedded import ZOO
 
 KEYS = ("acc1", "acc5", "mean_per_class_recall")
 

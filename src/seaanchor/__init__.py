@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "Batch": "types", "Embeddings": "types", "Head": "types", "Targets": "types", "Constraint": "types", "input_grad": "types",
-    "Method": "method", "RunConfig": "config.schema", "RECIPES": "methods", "assemble": "methods", "train": "training.loop",
+    "Method": "method", "RunConfig": "config.schema", "RECIPES": "methods", "assemble": "methods", "train_from_config": "api",
     "Encoder": "encoders.encoder", "Reference": "encoders.encoder", "LoadedModel": "encoders.encoder",
     "load_model": "encoders.load", "build_head": "encoders.heads",
     "Ball": "attacks.ball", "PGD": "attacks.pgd", "APGD": "attacks.apgd", "apgd_ce": "attacks.apgd",

@@ -115,7 +115,7 @@ torch.set_num_threads(1)
 from seaanchor.config.schema import PerturbationConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.methods import fare
-from seaanchor.training.loop import train
+from seaanchor.api import train_from_config as train
 
 attack = PerturbationConfig(num_steps=1)
 config = replace(fare(), train_data="photos-mini/train", max_steps=1, perturbation=attack, device="cpu", output=Path(sys.argv[1]), resume="auto")

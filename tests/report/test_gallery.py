@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seaanchor.encoders.load import ZOO
+from seaanchor.encoders.embedded import ZOO
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol, evaluate
 from seaanchor.evaluation.suites.typographic import TypographicPlan

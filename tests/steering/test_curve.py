@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from seaanchor.adapters.linear_map import decompose, scale_spectrum
+from seaanchor.api import train_from_config as train
 from seaanchor.cli.app import app
 from seaanchor.config.schema import PerturbationConfig
 from seaanchor.data.sources import open_images
@@ -24,7 +25,6 @@ from seaanchor.export.trained import read_map
 from seaanchor.methods import dpo_linear, gender_flip
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.steering.curve import export_at, see_people, see_words, steering_curve, sweep_bias, sweep_typographic
-from seaanchor.training.loop import train
 
 DRAWN = PerturbationConfig("typographic", variants=2, sizes=(0.25, 0.4))
 

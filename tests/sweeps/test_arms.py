@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from seaanchor.api import train_from_config as train
 from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.methods import dpo_tiny, fare, lore_tiny
 from seaanchor.sweeps.arms import grid, is_done, numbers_of, one, run_arm
-from seaanchor.training.loop import train
 
 
 def test_a_grid_has_every_combination_in_order():

@@ -79,9 +79,9 @@ def test_mixing_takes_the_straight_line_between_two_models(tmp_path: Path, clip_
     """At 0 the reference, at 1 the trained model, at a half the mean of both, weight by weight."""
     from dataclasses import replace
 
+    from seaanchor.api import train_from_config as train
     from seaanchor.encoders.load import load_model
     from seaanchor.methods import fare
-    from seaanchor.training.loop import train
     from studies.mixing import interpolate
 
     tuned = train(replace(tiny_run(fare()), lr=0.01)) / "export"

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from seaanchor.api import train_from_config as train
 from seaanchor.config.schema import AdapterConfig, AnchorConfig, PerturbationConfig
 from seaanchor.methods import dpo, dpo_linear, fare, lore
 from seaanchor.training.loggers import StepRecord, measure
-from seaanchor.training.loop import train
 from seaanchor.training.progress import Progress
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.types import Constraint

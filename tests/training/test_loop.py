@@ -21,13 +21,13 @@ from safetensors.torch import load_file
 
 import seaanchor.training.loop as loop
 import seaanchor.training.setup
+from seaanchor.api import train_from_config as train
 from seaanchor.config.schema import AdapterConfig, AnchorConfig, PerturbationConfig, RunConfig, to_dict
 from seaanchor.data.folder import SkipLog
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.methods import dpo, dpo_linear, dpo_lore, fare, kto, lore, tecoa_kl
 from seaanchor.training.loggers import flatten
-from seaanchor.training.loop import train
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import batch_stream, caches_reference, prepare, reference_cache, share_stream, start_accelerator
 from seaanchor.training.step import learning_rate
@@ -254,7 +254,7 @@ def start(config: RunConfig, path: Path, **kwargs) -> subprocess.Popen:
     path.write_text(yaml.safe_dump(to_dict(config)))
     code = (
         "import sys, torch; torch.set_num_threads(1); from pathlib import Path; from seaanchor.config.schema import RunConfig, from_dict, read_yaml\n"
-        "from seaanchor.training.loop import train; train(from_dict(RunConfig, read_yaml(Path(sys.argv[1]))))"
+        "from seaanchor.api import train_from_config; train_from_config(from_dict(RunConfig, read_yaml(Path(sys.argv[1]))))"
     )
     (path.with_suffix(".py")).write_text(code)
     return subprocess.Popen([sys.executable, str(path.with_suffix(".py")), str(path)], **kwargs)

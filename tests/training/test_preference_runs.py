@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 
 from seaanchor.adapters.linear_map import scale_spectrum, without_rotation
+from seaanchor.api import train_from_config as train
 from seaanchor.config.schema import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig
 from seaanchor.config.validation import check
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.trained import folded, read_map
 from seaanchor.methods import RECIPES, dpo, dpo_linear, gender_flip, kto
-from seaanchor.training.loop import train
 from seaanchor.training.setup import prepare
 from seaanchor.utils.checkpoint import load_state
 

@@ -73,7 +73,7 @@ def train(
 
         rehearse(check(config))
         return
-    from seaanchor.training.loop import train as run
+    from seaanchor.api import train_from_config as run
 
     folder = run(check(config))
     if os.environ.get("RANK", "0") != "0":

@@ -124,7 +124,7 @@ def _fresh(output: Path) -> None:
 
 
 def _train(config: RunConfig) -> None:
-    from seaanchor.training.loop import train
+    from seaanchor.api import train_from_config as train
 
     train(config)
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.fingerprint import text_side
-from seaanchor.encoders.load import hub_error
 from seaanchor.encoders.text import TextLimit, in_lots
+from seaanchor.encoders.weights import hub_error
 from seaanchor.errors import SeaAnchorError
 
 OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seaanchor.encoders.embedded import embedded_models
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.fingerprint import text_side
-from seaanchor.encoders.load import embedded_models, hub_error, state_dict_of, weights_error
 from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
 from seaanchor.encoders.text import TextLimit, encode_text
+from seaanchor.encoders.weights import hub_error, state_dict_of, weights_error
 from seaanchor.errors import SeaAnchorError
 
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")

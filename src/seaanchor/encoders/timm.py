@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
-from seaanchor.encoders.load import hub_error, state_dict_of, weights_error
+from seaanchor.encoders.weights import hub_error, state_dict_of, weights_error
 from seaanchor.errors import SeaAnchorError
 
 

@@ -13,9 +13,10 @@ from seaanchor.data.folder import ImageList, subset
 from seaanchor.data.images import name_below, num_bytes
 from seaanchor.data.sources import NAMES as EMBEDDED_SETS
 from seaanchor.data.sources import open_images
+from seaanchor.encoders.embedded import ZOO, embedded_models
 from seaanchor.encoders.encoder import LoadedModel, fingerprint
 from seaanchor.encoders.heads import DEFAULT_TEMPLATES, build_head, embed_texts
-from seaanchor.encoders.load import ZOO, embedded_models, load_model
+from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.protocol import Bench, Protocol
 from seaanchor.evaluation.suites.registry import SUITES

@@ -11,8 +11,9 @@ from seaanchor.config.validation import GRADIENT, check
 from seaanchor.data.batch_split import Deal
 from seaanchor.data.folder import subset
 from seaanchor.data.sources import open_images
+from seaanchor.encoders.embedded import embedded_models
 from seaanchor.encoders.encoder import LoadedModel
-from seaanchor.encoders.load import embedded_models, load_model
+from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.methods import assemble
 from seaanchor.profiling.cost_model import Cost, step_cost

@@ -16,9 +16,10 @@ from torch import Tensor
 from seaanchor.attacks.classification import Logits
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
+from seaanchor.encoders.embedded import embedded_models
 from seaanchor.encoders.encoder import LoadedModel, fingerprint
 from seaanchor.encoders.heads import build_head
-from seaanchor.encoders.load import embedded_models, load_model
+from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.report.attacked import Attack, drawn_words, gradient_attack
 from seaanchor.report.measures import count

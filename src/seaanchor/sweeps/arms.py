@@ -99,7 +99,7 @@ def run_arm(arm: Arm, root: Path) -> Path:
     Raises:
         SeaAnchorError: as `train`; or the folder holds a run with other settings.
     """
-    from seaanchor.training.loop import train
+    from seaanchor.api import train_from_config as train
 
     output = root / arm.name
     config = replace(arm.config, output=output, resume="auto")

@@ -3,8 +3,9 @@
 Legend: B batch, N images of the data set, D embedding dimension.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,6 @@ from seaanchor.encoders.kernels import adam_options, recomputed
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.low_precision import Shadow
 from seaanchor.errors import SeaAnchorError
-from seaanchor.profiling.memory_advice import room_to_train
 from seaanchor.training.averaging import WeightAverage
 from seaanchor.training.loggers import Report, measure, reporting, tracker_package
 from seaanchor.training.progress import Clock, Progress, stop_on_interrupt
@@ -31,7 +31,20 @@ from seaanchor.training.step import Moving, Part, runnable, set_learning_rate, s
 from seaanchor.utils.checkpoint import tensors_in
 
 
-def train(config: RunConfig) -> Path:
+@dataclass(frozen=True)
+class Hooks:
+    """What a run asks of the layers above it.
+
+    Attributes:
+        evaluate: accuracies of the model as it is trained now, for `eval_every`; by default none.
+        memory_advice: a context in which running out of memory becomes one error with settings that fit.
+    """
+
+    evaluate: Callable[[LoadedModel, RunConfig], dict[str, Any]] = lambda model, config: {}
+    memory_advice: Callable[[Setup, Moving, torch.device, int, RunFolder], AbstractContextManager[None]] = lambda *run: nullcontext()
+
+
+def train(config: RunConfig, hooks: Hooks = Hooks()) -> Path:
     """Train, evaluate and export one run; returns its folder.
 
     Raises:
@@ -41,10 +54,10 @@ def train(config: RunConfig) -> Path:
     check(config)
     accelerator = start_accelerator(config.device)
     with company() as together:
-        return _train(config, accelerator, together)
+        return _train(config, hooks, accelerator, together)
 
 
-def _train(config: RunConfig, accelerator, together: Company) -> Path:
+def _train(config: RunConfig, hooks: Hooks, accelerator, together: Company) -> Path:
     if accelerator.is_main_process:
         check_output(config)
         tracker_package(config.report_to)
@@ -55,9 +68,9 @@ def _train(config: RunConfig, accelerator, together: Company) -> Path:
         print(f"  {accelerator.device.type} has no arithmetic in {config.precision} here: updates run in fp32, which is faster", flush=True)
     moving = make_moving(setup, accelerator, state)
     step = state["step"] if state else 0
-    room = room_to_train(setup, moving, accelerator.device, accelerator.num_processes, folder)
+    room = hooks.memory_advice(setup, moving, accelerator.device, accelerator.num_processes, folder)
     with stop_on_interrupt() as interrupted, reporting(config, accelerator.is_main_process) as report, room:
-        step = _loop(setup, moving, accelerator, together, folder, report, step, interrupted)
+        step = _loop(setup, moving, hooks, accelerator, together, folder, report, step, interrupted)
     if step < setup.total_steps:
         change = f"the state is saved; go on with --resume auto --output {config.output}"
         raise SeaAnchorError(f"stopped at batch {step} of {setup.total_steps}", "an uninterrupted run", change)
@@ -165,7 +178,7 @@ def _whole_model(setup: Setup, keep: bool) -> LoadedModel | None:
 
 
 def _loop(
-    setup: Setup, moving: Moving, accelerator, together: Company, folder: RunFolder, report: Report, step: int, interrupted: list[bool]
+    setup: Setup, moving: Moving, hooks: Hooks, accelerator, together: Company, folder: RunFolder, report: Report, step: int, interrupted: list[bool]
 ) -> int:
     config, total, main, device = setup.config, setup.total_steps, accelerator.is_main_process, accelerator.device
     skip_log, progress = SkipLog(setup.images), Progress(total, step, main)
@@ -175,7 +188,7 @@ def _loop(
         shard(cast(Reference, setup.reference).encoder, device)
     stream = share_stream(setup, step, together.rank, together.world, skip_log)
     if step == 0 and config.eval_every and (main or split):
-        _evaluate(setup, moving, folder, report, step, main)  # where training starts from, and whatever is wrong with val_data
+        _evaluate(setup, moving, hooks, folder, report, step, main)  # where training starts from, and whatever is wrong with val_data
     stop, saved, clock = False, step, Clock()
     while step < total and not stop:
         dealt = next(stream)
@@ -207,7 +220,7 @@ def _loop(
                     show(row)
         with clock.paused():
             if config.eval_every and step % config.eval_every == 0 and (main or split):
-                _evaluate(setup, moving, folder, report, step, main)
+                _evaluate(setup, moving, hooks, folder, report, step, main)
             if save_now:
                 _save(setup, moving, accelerator, folder, step)
                 saved = step
@@ -231,17 +244,15 @@ def _embed_in_eval_mode(encoder: nn.Module, parts: Sequence[Part]) -> tuple[Tens
     return torch.cat(now), torch.cat(reference)
 
 
-def _evaluate(setup: Setup, moving: Moving, folder: RunFolder, report: Report, step: int, main: bool) -> None:
+def _evaluate(setup: Setup, moving: Moving, hooks: Hooks, folder: RunFolder, report: Report, step: int, main: bool) -> None:
     """In the first process; where weights are split, the others help to put them together."""
-    from seaanchor.evaluation.zeroshot import quick_accuracy
-
     row: dict[str, Any] = {"step": step}
     if (model := _whole_model(setup, main)) is not None:
-        row["eval"] = quick_accuracy(model, setup.config)
+        row["eval"] = hooks.evaluate(model, setup.config)
     if moving.average is not None and step > 0:
         with moving.average.swapped():
             if (model := _whole_model(setup, main)) is not None:
-                row["eval_averaged"] = quick_accuracy(model, setup.config)
+                row["eval_averaged"] = hooks.evaluate(model, setup.config)
     if main:
         folder.log(row)
         report(row)
