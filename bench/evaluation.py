@@ -26,7 +26,7 @@ from bench.peers import autoattack
 from seaanchor.attacks.apgd import apgd_ce, apgd_targeted
 from seaanchor.attacks.ball import Ball
 from seaanchor.data.folder import FolderDataset, ImageList
-from seaanchor.distributed.launch import open_ranks
+from seaanchor.distributed.launch import open_group
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
@@ -129,8 +129,8 @@ def twice_the_images() -> Measurement:
 
     def pass_over(some: ImageList) -> Callable[[], object]:
         def run() -> None:
-            with tempfile.TemporaryDirectory() as folder, open_ranks() as ranks:
-                collect("bench", "images", FolderDataset(some, 64), measure, Work(50, 0, CPU, ranks, Path(folder)))
+            with tempfile.TemporaryDirectory() as folder, open_group() as group:
+                collect("bench", "images", FolderDataset(some, 64), measure, Work(50, 0, CPU, group, Path(folder)))
 
         return run
 

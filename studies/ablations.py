@@ -12,7 +12,7 @@ from seaanchor.config.schema import RunConfig, from_dict, read_yaml
 from seaanchor.data.folder import SkipLog
 from seaanchor.methods import fare
 from seaanchor.plotting.panels import Series, panels
-from seaanchor.sweeps.engine import Look, Row
+from seaanchor.sweeps.engine import EvaluationSpec, Row
 from seaanchor.sweeps.tables import Column
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import batch_stream, prepare
@@ -86,7 +86,7 @@ def _held(rows: Sequence[Row], bench: Bench, reference_ND: Tensor) -> str:
     return told + table_of(rows, (*within, *trained, *spread), bench, "table-held")[0]
 
 
-def _constraint_verdicts(rows: Sequence[Row], bench: Bench, looks: Sequence[Look]) -> tuple[Verdict, ...]:
+def _constraint_verdicts(rows: Sequence[Row], bench: Bench, looks: Sequence[EvaluationSpec]) -> tuple[Verdict, ...]:
     read = _logged(bench, "violation_rate", 0.2)
     broken = [replace(row, numbers={"broken": {"accuracy": read(row) or 0.0, "n": 32 * 6}}) for row in rows if row.dataset == PHOTOS]
     learned = difference(broken, f"{LORE}, λ fixed at 1", LORE, "broken", PHOTOS)

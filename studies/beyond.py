@@ -7,7 +7,7 @@ from seaanchor.config.schema import AnchorConfig, RunConfig
 from seaanchor.evaluation.run import Protocol
 from seaanchor.methods import dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
 from seaanchor.plotting.panels import Series, panels
-from seaanchor.sweeps.engine import Look
+from seaanchor.sweeps.engine import EvaluationSpec
 from seaanchor.sweeps.tables import Column, share
 from studies.experiment import ONE_SEED, Bench, Experiment, Section
 from studies.lore import points, table_of
@@ -18,9 +18,9 @@ from studies.words import DRAWN, PASSES, PHOTOS, short, word_rows
 T, O = "T, word drawn %", "O, clean %"  # noqa: E741 # the paper's letters
 
 
-def elsewhere(bench: Bench) -> Look:
+def elsewhere(bench: Bench) -> EvaluationSpec:
     """Clean accuracy on what took no part in training, 1,000 images of each."""
-    return Look(tuple(bench.elsewhere().values()), Protocol((), samples=1000))
+    return EvaluationSpec(tuple(bench.elsewhere().values()), Protocol((), samples=1000))
 
 
 def set_columns(bench: Bench) -> tuple[Column, ...]:

@@ -26,7 +26,7 @@ from seaanchor.methods import dpo_linear_tiny
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.steering.curve import export_at, see_words, sweep_typographic
 from seaanchor.sweeps.arms import Arm, run_arm
-from seaanchor.sweeps.engine import Look, Row, measure
+from seaanchor.sweeps.engine import EvaluationSpec, Row, measure
 from seaanchor.sweeps.tables import share, value
 from seaanchor.types import frozen
 from seaanchor.utils.checkpoint import write_atomic
@@ -44,7 +44,7 @@ def run_other(bench: Bench) -> Section:
     arms = {FARE: fare_arm(bench), LORE: lore_arm(bench, rho=RHO), f"penalty w={WEIGHT:g}": penalty_arm(bench, WEIGHT)} | tecoa_arms(bench)
     square = AttackPlan("square", "linf", (2 / 255, EPSILON / 255), 300)
     protocol = Protocol((square,), samples=200, suites=("noise", "corruptions", "interpretability"))
-    rows = pooled(arms, bench, [Look((PHOTOS,), protocol)])
+    rows = pooled(arms, bench, [EvaluationSpec((PHOTOS,), protocol)])
     columns = (
         share("clean %", "clean"), *(share(f"Square {e}/255 %", f"square {e}/255") for e in (2, EPSILON)),
         *(share(f"σ = {sigma} %", f"noise.sigma={sigma}") for sigma in (8, 16, 32, 64, 128)), share("corruptions %", "corruptions.mean"),
@@ -153,7 +153,7 @@ FOLDED = (0.0, 0.5, 1.0, 2.0)
 def run_slider_lore(bench: Bench) -> Section:
     """The slider trained on top of a robust tower: do words lose their power there, and does the robustness to noise stay?"""
     plan, images = TypographicPlan("odd", "unseen", SIZES), open_images("photos-mini/test")
-    look = Look((PHOTOS,), Protocol((AttackPlan("apgd-ce", "linf", (1 / 255, 2 / 255), 10),), suites=("typographic", "reading"), typographic=plan, samples=400))
+    look = EvaluationSpec((PHOTOS,), Protocol((AttackPlan("apgd-ce", "linf", (1 / 255, 2 / 255), 10),), suites=("typographic", "reading"), typographic=plan, samples=400))
     rows: list[Row] = []
     curves: dict[str, list] = {}
     for base in ("seaanchor-tiny", "seaanchor-tiny-lore"):

@@ -15,7 +15,7 @@ from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol
 from seaanchor.methods import fare, lore, penalty, tecoa
 from seaanchor.sweeps.arms import Arm, run_arm
-from seaanchor.sweeps.engine import Look, Row, measure, write_numbers
+from seaanchor.sweeps.engine import EvaluationSpec, Row, measure, write_numbers
 from studies.experiment import Bench
 
 SIBLING = "models/seaanchor-tiny-32"  # of the repository, not of the package: it would be a quarter of its size
@@ -70,17 +70,17 @@ def watched(config: RunConfig) -> RunConfig:
     return replace(config, val_data=(PHOTOS,), eval_every=15, eval_samples=200)
 
 
-def robust_look(radii: Sequence[int] = (2, EPSILON)) -> Look:
+def robust_look(radii: Sequence[int] = (2, EPSILON)) -> EvaluationSpec:
     """Photos of the embedded set: clean, attacked (radii in 255ths), and how far they drifted."""
-    return Look((PHOTOS,), Protocol((AttackPlan("apgd-ce", "linf", tuple(e / 255 for e in radii), ATTACK_STEPS),), suites=("drift",)))
+    return EvaluationSpec((PHOTOS,), Protocol((AttackPlan("apgd-ce", "linf", tuple(e / 255 for e in radii), ATTACK_STEPS),), suites=("drift",)))
 
 
-def elsewhere_look(bench: Bench) -> Look:
+def elsewhere_look(bench: Bench) -> EvaluationSpec:
     """Sets that took no part in fine-tuning: clean, and attacked at half the training radius."""
-    return Look(tuple(bench.elsewhere().values()), Protocol((AttackPlan("apgd-ce", "linf", (2 / 255,), ATTACK_STEPS),), samples=500))
+    return EvaluationSpec(tuple(bench.elsewhere().values()), Protocol((AttackPlan("apgd-ce", "linf", (2 / 255,), ATTACK_STEPS),), samples=500))
 
 
-def pooled(arms: Mapping[str, RunConfig], bench: Bench, looks: Sequence[Look], known: Sequence[Row] = ()) -> list[Row]:
+def pooled(arms: Mapping[str, RunConfig], bench: Bench, looks: Sequence[EvaluationSpec], known: Sequence[Row] = ()) -> list[Row]:
     """Every arm with every seed, from the folder that all share; what is there is read. `known` rows are those of the experiment so far."""
     shared, rows = bench.output.parent / "robust", []
     for seed in bench.seeds:

@@ -9,7 +9,7 @@ from seaanchor.evaluation.run import Protocol
 from seaanchor.methods import dpo_tiny
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.sweeps.arms import Arm, one
-from seaanchor.sweeps.engine import Look, Row, measure, save_rows
+from seaanchor.sweeps.engine import EvaluationSpec, Row, measure, save_rows
 from seaanchor.sweeps.tables import Cell, Column, as_csv, markdown, share, summarise
 from seaanchor.utils.checkpoint import write_atomic
 from studies.experiment import ONE_SEED, Bench, Experiment, Section
@@ -85,7 +85,7 @@ ALPHAS = (0.3, 0.6, 1.0)
 
 def run_retention(bench: Bench) -> Section:
     """Zero-shot accuracy on sets that took no part, at equal accuracy under drawn words: each model and its interpolations with the reference."""
-    look = Look(tuple(bench.elsewhere().values()), Protocol((), samples=1000))
+    look = EvaluationSpec(tuple(bench.elsewhere().values()), Protocol((), samples=1000))
     rows: list[Row] = []
     for name, config in towers().items():
         for seed in bench.seeds:
@@ -209,7 +209,7 @@ class _Ablation:
     base: RunConfig = field(default_factory=lambda: short(dpo_tiny()))
 
     def run(self, bench: Bench) -> Section:
-        look = Look((PHOTOS, "emoji/test"), DRAWN.protocol)
+        look = EvaluationSpec((PHOTOS, "emoji/test"), DRAWN.protocol)
         arms = {self.named.format(value): one(self.base, {self.setting: value}).config for value in self.values}
         rows = word_rows(arms, bench, [look])
         columns = (*(replace(c, read=_on(PHOTOS, c)) for c in COLUMNS), share("emoji %", "clean", "emoji"))

@@ -11,7 +11,7 @@ from seaanchor.methods import dpo_linear_tiny, dpo_tiny
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.steering.curve import export_at
 from seaanchor.sweeps.arms import Arm
-from seaanchor.sweeps.engine import Look, Row, measure, run_arms
+from seaanchor.sweeps.engine import EvaluationSpec, Row, measure, run_arms
 from seaanchor.sweeps.tables import Cell, share
 from studies.beyond import elsewhere, lagrangian, set_columns
 from studies.experiment import ONE_SEED, Bench, Experiment, Section
@@ -31,7 +31,7 @@ def _noise_tiny(recipe: RunConfig, kind: str) -> RunConfig:
     )  # fmt: skip
 
 
-BOTH = Look((PHOTOS,), Protocol(
+BOTH = EvaluationSpec((PHOTOS,), Protocol(
     (AttackPlan("apgd-ce", "linf", (1 / 255,), 10),), suites=("typographic", "words-and-noise"), samples=400,
     typographic=TypographicPlan("odd", "unseen", SIZES),
 ))  # fmt: skip

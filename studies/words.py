@@ -14,12 +14,12 @@ from seaanchor.evaluation.run import Protocol
 from seaanchor.evaluation.suites.typographic import TypographicPlan
 from seaanchor.methods import dpo_linear_tiny, dpo_lore_tiny, dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
 from seaanchor.sweeps.arms import Arm, drop_checkpoints, recipe_of, run_arm
-from seaanchor.sweeps.engine import Look, Row, measure, write_numbers
+from seaanchor.sweeps.engine import EvaluationSpec, Row, measure, write_numbers
 from studies.experiment import Bench
 
 PHOTOS, SIZES = "photos-mini/test", (0.14, 0.25)
 PASSES = 4  # over the 800 photos, in batches of 64: 52 updates
-DRAWN = Look((PHOTOS,), Protocol((), suites=("typographic", "reading"), typographic=TypographicPlan("odd", "unseen", SIZES)))
+DRAWN = EvaluationSpec((PHOTOS,), Protocol((), suites=("typographic", "reading"), typographic=TypographicPlan("odd", "unseen", SIZES)))
 
 
 def short(recipe: RunConfig) -> RunConfig:
@@ -62,7 +62,7 @@ def word_run(config: RunConfig, seed: int, bench: Bench) -> Path:
     return run
 
 
-def word_rows(arms: Mapping[str, RunConfig], bench: Bench, looks: Sequence[Look]) -> list[Row]:
+def word_rows(arms: Mapping[str, RunConfig], bench: Bench, looks: Sequence[EvaluationSpec]) -> list[Row]:
     """Every arm with every seed, from the folder that all share; what is there is read."""
     rows: list[Row] = []
     for seed in bench.seeds:

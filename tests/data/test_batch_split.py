@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from seaanchor.data.batch_split import Deal
+from seaanchor.data.batch_split import BatchSplit
 from seaanchor.data.sources import open_images
 from seaanchor.data.webdataset.write import build_shards
 
@@ -13,7 +13,7 @@ from seaanchor.data.webdataset.write import build_shards
 def test_every_image_is_dealt_once(count):
     order = [3 * i for i in range(count)]
     for batch_size, world, accumulation in itertools.product((1, 2, 3, 8), (1, 2, 3, 4), (1, 2, 3)):
-        deal = Deal(count, batch_size, world, accumulation)
+        deal = BatchSplit(count, batch_size, world, accumulation)
         seen: list[int] = []
         for number in range(deal.per_epoch):
             hands = [deal.hands(order, number, rank) for rank in range(world)]
@@ -33,7 +33,7 @@ def test_shards_are_dealt_by_image(image_folder, tmp_path):
     build_shards(open_images(str(image_folder)), tmp_path / "wds", shard_size=5)
     images = open_images(str(tmp_path / "wds" / "test"))
     assert len({item.shard for item in images.paths}) == 3
-    deal = Deal(len(images.paths), 2, world=3)
+    deal = BatchSplit(len(images.paths), 2, world=3)
     order = list(range(len(images.paths)))
     hands = [[hand for number in range(deal.per_epoch) for hand, counts in deal.hands(order, number, rank) if counts] for rank in range(3)]
     shares = [[images.paths[i].name for hand in mine for i in hand] for mine in hands]

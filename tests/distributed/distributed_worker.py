@@ -17,8 +17,8 @@ import torch
 import seaanchor.training.loop as loop
 from seaanchor.config.schema import RunConfig, from_dict
 from seaanchor.data.folder import SkipLog
-from seaanchor.distributed.launch import open_ranks
-from seaanchor.distributed.process_group import Company, company, gathered
+from seaanchor.distributed.launch import open_group
+from seaanchor.distributed.process_group import ProcessGroup, company, gathered
 from seaanchor.distributed.sharding import own, whole
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.setup import Setup, make_targets, prepare, share_stream, start_accelerator, to_device
@@ -30,20 +30,20 @@ def gradients(config: RunConfig, target: str) -> None:
     accelerator = start_accelerator("cpu")
     setup = prepare(config, accelerator.num_processes)
     moving = unmoved(setup, accelerator)
-    with company() as together:
+    with company() as group:
         found = {}
-        for step, shares in enumerate(share_stream(setup, 0, together.rank, together.world, SkipLog(setup.images))):
+        for step, shares in enumerate(share_stream(setup, 0, group.rank, group.world, SkipLog(setup.images))):
             cleans = [to_device(share.batch, accelerator.device) for share in shares]
             parts = [Part(clean, make_targets(setup, clean, None), share.counts) for clean, share in zip(cleans, shares, strict=True)]
-            (images,) = together.total([sum(len(part.clean.index_B) for part in parts if part.counts)])
+            (images,) = group.total([sum(len(part.clean.index_B) for part in parts if part.counts)])
             record = whole_step(setup.method, moving, accelerator, parts, config, step, setup.reference, images)
             order_B = torch.cat([part.clean.index_B[: len(part.clean.index_B) * part.counts] for part in parts])
-            order_B, loss_B = gathered(together, [order_B, record.objective_B])
+            order_B, loss_B = gathered(group, [order_B, record.objective_B])
             found[f"loss {step}"] = loss_B[order_B.argsort()]
             modules = {"policy": accelerator.unwrap_model(moving.policy), "dual": moving.dual}
             grads = {name: whole([p.grad for p in module.parameters()], True) for name, module in modules.items() if module is not None}
             found |= {f"{name} {step}": torch.cat([grad.flatten() for grad in tensors]) for name, tensors in grads.items()}
-        write(together, found, target)
+        write(group, found, target)
 
 
 def unmoved(setup: Setup, accelerator) -> Moving:
@@ -79,9 +79,9 @@ def run(
         loop.whole_step = original
     if alike is not None:
         modules = (seen[0].policy, seen[0].dual)
-        with company() as together:
-            everyones = together.gather([p.detach().numpy().tobytes() for module in modules for p in module.parameters()])
-            if together.rank == 0:
+        with company() as group:
+            everyones = group.gather([p.detach().numpy().tobytes() for module in modules for p in module.parameters()])
+            if group.rank == 0:
                 Path(alike).write_text(json.dumps([all(mine == everyones[0] for mine in everyones), len(everyones), len(everyones[0])]))
 
 
@@ -97,14 +97,14 @@ def sizes(moving: Moving, reference: torch.nn.Module) -> tuple[dict[str, int], d
     return {name: sum(map(torch.numel, own(tensors))) for name, tensors in things.items()}, {name: sum(map(torch.numel, t)) for name, t in things.items()}
 
 
-def write(together: Company, found: dict, target: str) -> None:
-    if together.rank == 0:
+def write(group: ProcessGroup, found: dict, target: str) -> None:
+    if group.rank == 0:
         torch.save(found, target)
 
 
 def evaluate(config: RunConfig) -> None:
     """Wait for the others as an evaluation does; the first process, which holds the connection to all, is killed meanwhile."""
-    with open_ranks() as ranks:
+    with open_group() as ranks:
         ranks.barrier()
         if ranks.first:
             time.sleep(2)  # as soon as all have begun

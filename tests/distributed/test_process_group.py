@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 import seaanchor.distributed.process_group as processes
-from seaanchor.distributed.process_group import Company, Watch, company, gathered
+from seaanchor.distributed.process_group import ProcessGroup, Watch, company, gathered
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.loggers import StepRecord
 from seaanchor.types import Constraint
@@ -97,7 +97,7 @@ def test_records_of_several_processes_become_one(monkeypatch):
         [StepRecord(torch.empty(0), None, None), torch.ones(0, 3)],
         [StepRecord(torch.tensor([5.0]), Constraint(torch.tensor([6.0]), torch.ones(1)), None), torch.ones(1, 3)],
     ]
-    monkeypatch.setattr(Company, "gather", lambda self, value: records)
-    record, embedding = gathered(Company(0, 3), records[0])
+    monkeypatch.setattr(ProcessGroup, "gather", lambda self, value: records)
+    record, embedding = gathered(ProcessGroup(0, 3), records[0])
     assert record.objective_B.tolist() == [1, 2, 5] and record.constraint.distance_B.tolist() == [3, 4, 6] and record.multiplier_B is None
     assert embedding.shape == (3, 3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from seaanchor.encoders.kernels import SelfAttention, adam_options, attention, fitted, num_tokens, plain_attention, recomputed
+from seaanchor.encoders.kernels import SelfAttention, activation_checkpointing, adam_options, attention, fast_kernels, num_tokens, plain_attention
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import frozen, input_grad
@@ -61,7 +61,7 @@ def test_attention_laid_out_anew_says_the_same(dtype, mode):
     wanted = output_and_gradients(layer, x)
     low = nn.MultiheadAttention(24, 3, batch_first=True).to(dtype)
     low.load_state_dict(layer.state_dict())
-    with fitted(low, dtype, 7):
+    with fast_kernels(low, dtype, 7):
         assert type(low) is SelfAttention
         got = output_and_gradients(low, x.to(dtype))
     assert type(low) is nn.MultiheadAttention and len(got) == len(wanted) == (6 if mode == "trained" else 2)
@@ -83,7 +83,7 @@ def test_what_is_no_plain_self_attention_goes_to_the_library(case):
         return layer(*inputs, need_weights=case == "weights", attn_mask=mask, key_padding_mask=padding)[0]
 
     wanted = run()
-    with fitted(layer, torch.float32, 4):
+    with fast_kernels(layer, torch.float32, 4):
         got = run()
     assert torch.equal(wanted, got)
 
@@ -107,7 +107,7 @@ def test_a_fitted_tower_answers_as_before(transformer):
 
     with frozen(transformer):
         wanted = input_grad(loss, pixels)
-        with fitted(transformer, torch.float32, num_tokens(transformer)):
+        with fast_kernels(transformer, torch.float32, num_tokens(transformer)):
             got = input_grad(loss, pixels)
     for a, b in zip(wanted[:2], got[:2], strict=True):
         assert (a - b).abs().max() <= 1e-5 * a.abs().max()
@@ -115,7 +115,7 @@ def test_a_fitted_tower_answers_as_before(transformer):
 
 def test_the_kernels_are_put_back_after_an_error(clip_folder):
     encoder = load_model(f"local-dir:{clip_folder}").encoder
-    with pytest.raises(KeyError), fitted(encoder, torch.bfloat16, 4):
+    with pytest.raises(KeyError), fast_kernels(encoder, torch.bfloat16, 4):
         raise KeyError
     assert not any(isinstance(layer, SelfAttention) for layer in encoder.modules())
     assert torch.backends.cuda.flash_sdp_enabled()
@@ -126,7 +126,7 @@ def test_activations_computed_again_give_the_same_gradients_from_fewer_bytes(tra
     pixels = pixels_for(transformer)
     wanted = weight_gradients(transformer, pixels)
     kept = bytes_saved(lambda: transformer(pixels))
-    with fitted(transformer, torch.float32, num_tokens(transformer)), recomputed(transformer):
+    with fast_kernels(transformer, torch.float32, num_tokens(transformer)), activation_checkpointing(transformer):
         got = weight_gradients(transformer, pixels)
         fewer = bytes_saved(lambda: transformer(pixels))
     again = bytes_saved(lambda: transformer(pixels))
@@ -140,10 +140,10 @@ def test_the_embedded_tower_can_compute_again_and_a_plain_one_is_refused():
     encoder = load_model("seaanchor-tiny").encoder.train().requires_grad_(True)
     pixels = pixels_for(encoder)
     wanted = weight_gradients(encoder, pixels)
-    with recomputed(encoder):
+    with activation_checkpointing(encoder):
         got = weight_gradients(encoder, pixels)
     assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-5 * a.abs().max()) for a, b in zip(wanted, got, strict=True))
-    with pytest.raises(SeaAnchorError, match="cannot recompute"), recomputed(nn.Linear(2, 2)):
+    with pytest.raises(SeaAnchorError, match="cannot recompute"), activation_checkpointing(nn.Linear(2, 2)):
         pass
 
 

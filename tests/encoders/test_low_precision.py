@@ -11,7 +11,7 @@ from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import Reference, fingerprint
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
-from seaanchor.encoders.low_precision import Shadow
+from seaanchor.encoders.low_precision import LowPrecisionCopy
 from seaanchor.types import frozen
 
 
@@ -22,7 +22,7 @@ def encoder():
 
 def test_it_is_near_the_encoder_and_follows_it(encoder):
     pixels = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    before, shadow = fingerprint(encoder), Shadow(encoder)
+    before, shadow = fingerprint(encoder), LowPrecisionCopy(encoder)
     wanted, got = encoder(pixels), shadow.refreshed()(pixels)
     assert got.dtype == torch.float32 and fingerprint(encoder) == before
     assert 0 < (got - wanted).norm() < 0.02 * wanted.norm()
@@ -37,13 +37,13 @@ def test_it_is_near_the_encoder_and_follows_it(encoder):
 
 
 def test_statistics_stay_in_fp32_and_the_rest_is_low(encoder):
-    norms = [m for m in Shadow(encoder).encoder.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in LowPrecisionCopy(encoder).encoder.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and all(m.running_var.dtype == m.weight.dtype == torch.float32 for m in norms)
-    assert {m.weight.dtype for m in Shadow(encoder).encoder.modules() if isinstance(m, nn.Conv2d)} == {torch.bfloat16}
+    assert {m.weight.dtype for m in LowPrecisionCopy(encoder).encoder.modules() if isinstance(m, nn.Conv2d)} == {torch.bfloat16}
 
 
 def test_bright_pixels_still_tell_one_step_from_another(encoder):
-    shadow = Shadow(encoder).refreshed()
+    shadow = LowPrecisionCopy(encoder).refreshed()
     bright = torch.full((1, 3, 64, 64), 1 - 1 / 255)
     assert not torch.equal(shadow(bright), shadow(bright + 0.25 / 255))  # cast before normalising, both would be the same image
 
@@ -69,6 +69,6 @@ def test_an_attack_on_it_finds_what_an_attack_in_fp32_finds(encoder):
         return (embedding_BD - reference_BD).square().sum(-1), head(embedding_BD).argmax(-1) != batch.label_B
 
     wanted_B, wanted_fooled_B = attacked(encoder)
-    got_B, got_fooled_B = attacked(Shadow(encoder).refreshed())
+    got_B, got_fooled_B = attacked(LowPrecisionCopy(encoder).refreshed())
     assert abs(got_B.mean() / wanted_B.mean() - 1) < 0.005
     assert (wanted_fooled_B != got_fooled_B).sum() <= 1 and wanted_fooled_B.sum() > 5

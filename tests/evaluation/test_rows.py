@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from seaanchor.data.folder import FolderDataset, list_images
-from seaanchor.distributed.launch import Ranks, open_ranks
+from seaanchor.distributed.launch import open_group
+from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation import compute, rows
 from seaanchor.evaluation.attacks import AttackPlan
@@ -28,8 +29,8 @@ def dataset(image_folder) -> FolderDataset:
     return FolderDataset(list_images(image_folder), 8)
 
 
-def work(folder: Path, batch_size: int = 3, workers: int = 0, ranks: Ranks = Ranks()) -> Work:  # noqa: B008 (frozen)
-    return Work(batch_size, workers, torch.device("cpu"), ranks, folder / ".partial")
+def work(folder: Path, batch_size: int = 3, workers: int = 0, group: ProcessGroup = ProcessGroup()) -> Work:  # noqa: B008 (frozen)
+    return Work(batch_size, workers, torch.device("cpu"), group, folder / ".partial")
 
 
 def means(batch):
@@ -92,10 +93,10 @@ def test_nothing_readable_is_an_error(dataset, tmp_path):
 
 
 def test_alone_there_is_nobody_to_wait_for():
-    with open_ranks() as ranks:
-        assert (ranks.rank, ranks.world, ranks.first) == (0, 1, True)
-        assert ranks.agree("x") == "x"
-        assert ranks.gather(3) == [3]
+    with open_group() as group:
+        assert (group.rank, group.world, group.first) == (0, 1, True)
+        assert group.agree("x") == "x"
+        assert group.gather(3) == [3]
 
 
 KILLED = """

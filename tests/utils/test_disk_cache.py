@@ -30,7 +30,7 @@ def ask():
             call.computed += 1
             return {"x": torch.full((100, 8), value), "index": torch.arange(3), "read": torch.tensor([True, False])}
 
-        return disk_cache.recall("kind", lambda: depends_on, compute, **settings)["x"][0, 0].item()
+        return disk_cache.get_or_compute("kind", lambda: depends_on, compute, **settings)["x"][0, 0].item()
 
     call.computed = 0
     return call
@@ -68,7 +68,7 @@ def test_where_it_is(monkeypatch, tmp_path):
 def test_nothing_is_kept_of_what_cannot_be_told_or_changed_meanwhile(folder, ask):
     ask(None), ask(None)
     states = iter(["before", "after"])
-    disk_cache.recall("kind", lambda: next(states), lambda: {"x": torch.zeros(1)})
+    disk_cache.get_or_compute("kind", lambda: next(states), lambda: {"x": torch.zeros(1)})
     assert ask.computed == 2 and entries(folder) == []
 
 
@@ -103,7 +103,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
 import torch
 from seaanchor.utils import disk_cache
 for n in (1, 2):
-    x = disk_cache.recall("kind", lambda: n, lambda: {"x": torch.full((10_000,), float(n))})["x"]
+    x = disk_cache.get_or_compute("kind", lambda: n, lambda: {"x": torch.full((10_000,), float(n))})["x"]
     print(x[0].item())
 """
 
@@ -157,7 +157,7 @@ def test_room_is_made_by_what_was_not_used_for_longest(folder, monkeypatch):
 def test_large_tables_are_maps_of_the_file(folder, ask, monkeypatch):
     monkeypatch.setattr(disk_cache, "MAPPED", 1000)
     ask()
-    first = disk_cache.recall("kind", lambda: "this", lambda: {})
+    first = disk_cache.get_or_compute("kind", lambda: "this", lambda: {})
     (file,) = entries(folder)
     assert str(file) in Path("/proc/self/maps").read_text()
     first["x"][0] = 7  # of this process alone

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 attack_app = App(name="attack", help="Write attacked images to a folder.")
 SMALLEST = 16  # pixels, of an image to draw a word on
-data_app = App(name="data", help="Look at data, and make preference data.")
+data_app = App(name="data", help="EvaluationSpec at data, and make preference data.")
 
 
 @attack_app.command

@@ -28,7 +28,7 @@ MANY = Parameter(consume_multiple=True, negative=())
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluationOptions:
     """What is measured, as flags: everything here decides the numbers."""
 
     suite: Annotated[str, Parameter(help=SUITE_HELP)] = "clean,pgd,apgd-ce,apgd"
@@ -61,7 +61,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Manner:
+class RuntimeOptions:
     """Of which models and classes, where results go, and how they are computed, as flags."""
 
     pretrained: str | None = None
@@ -83,8 +83,8 @@ class Manner:
 
 
 def evaluate(
-    *, model: Annotated[list[str], MANY], data: Annotated[list[str], MANY], asked: Annotated[Asked, Parameter(name="*")] = Asked(),
-    manner: Annotated[Manner, Parameter(name="*")] = Manner(),
+    *, model: Annotated[list[str], MANY], data: Annotated[list[str], MANY], asked: Annotated[EvaluationOptions, Parameter(name="*")] = EvaluationOptions(),
+    manner: Annotated[RuntimeOptions, Parameter(name="*")] = RuntimeOptions(),
 ) -> None:  # fmt: skip
     """What a model can do, clean and under attack, beside the untouched reference; killed, it goes on where it was.
 
@@ -110,7 +110,7 @@ def evaluate(
     require_sound(results)
 
 
-def protocol_of(asked: Asked) -> "Protocol":
+def protocol_of(asked: EvaluationOptions) -> "Protocol":
     """The protocol that the flags describe.
 
     Raises:

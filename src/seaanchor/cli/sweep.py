@@ -70,7 +70,7 @@ def sweep(
     from seaanchor.evaluation.attacks import AttackPlan
     from seaanchor.evaluation.run import Protocol
     from seaanchor.evaluation.suites.typographic import TypographicPlan
-    from seaanchor.sweeps.engine import Look
+    from seaanchor.sweeps.engine import EvaluationSpec
     from seaanchor.sweeps.sweep import parse_vary, read_points
     from seaanchor.sweeps.sweep import sweep as run
 
@@ -85,7 +85,7 @@ def sweep(
     y = y or (f"{attacks[-1]} {round(255 * radii[-1], 3):g}/255" if attacks else "retrieval.text_to_image.recall@1" if found else "typographic.attacked")
     embedding = AttackPlan("embedding", "linf", radii, num_steps) if "embedding" in others else None
     protocol = Protocol(plans, samples=samples, suites=others, typographic=TypographicPlan(words, fonts, sizes), embedding=embedding)
-    run(config, parse_vary(vary or []), read_points(points) if points else [], parse_seeds(seeds), Look(tuple(data), protocol), x, y)
+    run(config, parse_vary(vary or []), read_points(points) if points else [], parse_seeds(seeds), EvaluationSpec(tuple(data), protocol), x, y)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

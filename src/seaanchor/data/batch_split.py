@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Deal:
+class BatchSplit:
     """How N images are dealt out.
 
     Args:
@@ -19,9 +19,9 @@ class Deal:
         world: processes.
         accumulation: how often they do so for one update.
 
-    >>> Deal(10, 2, world=2).whole, Deal(10, 2, world=2).per_epoch
+    >>> BatchSplit(10, 2, world=2).whole, BatchSplit(10, 2, world=2).per_epoch
     (4, 3)
-    >>> [Deal(10, 2, world=2).hands(range(10), 0, rank) for rank in (0, 1)]
+    >>> [BatchSplit(10, 2, world=2).hands(range(10), 0, rank) for rank in (0, 1)]
     [[([0, 2], True)], [([1, 3], True)]]
     """
 

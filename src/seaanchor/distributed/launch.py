@@ -7,8 +7,7 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
-from seaanchor.distributed.process_group import Company as Ranks
-from seaanchor.distributed.process_group import company
+from seaanchor.distributed.process_group import ProcessGroup, company
 from seaanchor.errors import SeaAnchorError
 
 MEETING = timedelta(minutes=30)  # so long the processes wait for each other to start
@@ -16,7 +15,7 @@ PATIENCE = timedelta(days=2)  # the others wait while the first process draws co
 
 
 @contextmanager
-def open_ranks() -> Iterator[Ranks]:
+def open_group() -> Iterator[ProcessGroup]:
     """The processes that a launcher started, or this one alone. What travels between them are small tables, so the CPU's backend does.
 
     Raises:
@@ -32,11 +31,10 @@ def open_ranks() -> Iterator[Ranks]:
             change = "start every process, each with its own RANK, and all with the same MASTER_ADDR and MASTER_PORT"
             raise SeaAnchorError(found, f"all {announced} of them", change) from error
     try:
-        with company(PATIENCE) as ranks:
-            yield ranks
+        with company(PATIENCE) as group:
+            yield group
     finally:
         if mine:
             dist.destroy_process_group()
 
 
-__all__ = ["Ranks", "open_ranks"]

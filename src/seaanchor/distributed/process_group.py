@@ -31,12 +31,12 @@ VERDICT = "verdict"
 
 
 @dataclass(frozen=True)
-class Company:
+class ProcessGroup:
     """This process's number, how many there are, and the group that carries what they agree on; alone, everything here does nothing."""
 
     rank: int = 0
     world: int = 1
-    group: Any = None
+    handle: Any = None
 
     @property
     def first(self) -> bool:
@@ -46,21 +46,21 @@ class Company:
     def barrier(self) -> None:
         """Wait for the others."""
         if self.world > 1:
-            dist.barrier(group=self.group)
+            dist.barrier(group=self.handle)
 
     def total(self, numbers: Sequence[float]) -> list[float]:
         """The sum of every process's numbers, exact for whole numbers."""
         if self.world == 1:
             return list(numbers)
         sums = torch.tensor(numbers, dtype=torch.float64)
-        dist.all_reduce(sums, group=self.group)
+        dist.all_reduce(sums, group=self.handle)
         return sums.tolist()
 
     def agree(self, value: Any) -> Any:
         """The first process's value, in all of them."""
         box = [value]
         if self.world > 1:
-            dist.broadcast_object_list(box, src=0, group=self.group)
+            dist.broadcast_object_list(box, src=0, group=self.handle)
         return box[0]
 
     def gather(self, value: Any) -> list[Any]:
@@ -68,18 +68,18 @@ class Company:
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
-        dist.gather_object(value, values if self.rank == 0 else None, dst=0, group=self.group)
+        dist.gather_object(value, values if self.rank == 0 else None, dst=0, group=self.handle)
         return values if self.rank == 0 else []
 
 
-def gathered(together: Company, records: Any) -> Any:
+def gathered(group: ProcessGroup, records: Any) -> Any:
     """Records, or lists of them, whose tensors (B, ...) hold the rows of all processes, in the first; the others keep theirs.
 
     What is None in one process must be so in all, unless the process has no row that counts.
     """
-    if together.world == 1:
+    if group.world == 1:
         return records
-    everyones = together.gather(_apply(lambda tensor: tensor.detach().cpu(), records))
+    everyones = group.gather(_apply(lambda tensor: tensor.detach().cpu(), records))
     return _joined(everyones) if everyones else records
 
 
@@ -105,7 +105,7 @@ def _joined(records: Sequence[Any]) -> Any:
 
 
 @contextmanager
-def company(patience: timedelta | None = None) -> Iterator[Company]:
+def company(patience: timedelta | None = None) -> Iterator[ProcessGroup]:
     """The processes of the default group, watched: if one is lost, or raises, the others raise too.
 
     Args:
@@ -115,17 +115,17 @@ def company(patience: timedelta | None = None) -> Iterator[Company]:
         SeaAnchorError: another process is gone; it names which.
     """
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
-        yield Company()
+        yield ProcessGroup()
         return
     rank, world = dist.get_rank(), dist.get_world_size()
-    group = None if dist.get_backend() == "gloo" and patience is None else dist.new_group(backend="gloo", timeout=patience)
-    together = Company(rank, world, group)
+    handle = None if dist.get_backend() == "gloo" and patience is None else dist.new_group(backend="gloo", timeout=patience)
+    group = ProcessGroup(rank, world, handle)
     try:
-        watch = Watch(rank, world, _store(together))
+        watch = Watch(rank, world, _store(group))
     except RuntimeError as error:
         raise _lost(f"a process of {world} was lost before they began") from error
     try:
-        yield together
+        yield group
     except BaseException as error:
         verdict = _explained(watch) if _may_be_anothers(error) else None
         if verdict is None:
@@ -156,15 +156,15 @@ def _lost(verdict: str) -> SeaAnchorError:
     return SeaAnchorError(verdict, "all processes until the end", "see what that process or its machine says; then go on with --resume auto")
 
 
-def _store(together: Company) -> dist.TCPStore:
+def _store(group: ProcessGroup) -> dist.TCPStore:
     """A connection of every process to the first one, which outlives broken groups."""
-    host, first = os.environ.get("MASTER_ADDR", "localhost"), together.rank == 0
+    host, first = os.environ.get("MASTER_ADDR", "localhost"), group.rank == 0
     wait = timedelta(seconds=SILENCE)
     if first:
-        store = dist.TCPStore(host, 0, together.world, True, wait, wait_for_workers=False)
-        together.agree(store.port)
+        store = dist.TCPStore(host, 0, group.world, True, wait, wait_for_workers=False)
+        group.agree(store.port)
         return store
-    return dist.TCPStore(host, together.agree(None), together.world, False, wait, wait_for_workers=False)
+    return dist.TCPStore(host, group.agree(None), group.world, False, wait, wait_for_workers=False)
 
 
 class Watch:

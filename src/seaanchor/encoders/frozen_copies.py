@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from seaanchor.encoders.encoder import Encoder
-from seaanchor.encoders.kernels import fitted, num_tokens
+from seaanchor.encoders.kernels import fast_kernels, num_tokens
 
 LARGEST_DIFFERENCE = 1e-4  # of the largest entry of an embedding; folding moves it by about 1e-6
 
@@ -54,7 +54,7 @@ def in_precision(encoder: Encoder, dtype: torch.dtype) -> Callable[[Tensor], Ten
     mean, std, tokens = encoder.mean, encoder.std, num_tokens(encoder)
 
     def embed(pixels_BCHW: Tensor) -> Tensor:
-        with fitted(tower, dtype, tokens):
+        with fast_kernels(tower, dtype, tokens):
             return tower(((pixels_BCHW - mean) / std).to(dtype)).float()
 
     return embed

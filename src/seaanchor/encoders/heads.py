@@ -56,7 +56,7 @@ def class_means(
         unit_ND = F.normalize(_encode(model, texts(), batch_size), dim=-1)
         return {"mean": unit_ND.view(len(class_names), len(templates), -1).mean(1), "cut": _cut(model, texts())}
 
-    found = _recall("classes", model, [list(class_names), list(templates)], compute)
+    found = _cached("classes", model, [list(class_names), list(templates)], compute)
     if (cut := found["cut"]).numel() and model.text_limit is not None:  # told whenever such texts are asked for
         if apart:
             check_classes_apart(model.text_limit, class_names, templates)
@@ -70,17 +70,17 @@ def embed_texts(model: LoadedModel, texts: Sequence[str], batch_size: int = AT_O
     Raises:
         SeaAnchorError: the model has no text tower.
     """
-    found = _recall("texts", model, list(texts), lambda: {"unit": F.normalize(_encode(model, texts, batch_size), dim=-1)})
+    found = _cached("texts", model, list(texts), lambda: {"unit": F.normalize(_encode(model, texts, batch_size), dim=-1)})
     return found["unit"].to(model.encoder.mean.device)
 
 
-def _recall(kind: str, model: LoadedModel, asked: list, compute: Callable[[], disk_cache.Entry]) -> disk_cache.Entry:
+def _cached(kind: str, model: LoadedModel, asked: list, compute: Callable[[], disk_cache.Entry]) -> disk_cache.Entry:
     """From the cache, where the model tells what its texts depend on."""
     if model.encode_texts is None:
         raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model for zero-shot classification", "choose an OpenCLIP or HF CLIP model")
     if model.text_identity is None or disk_cache.location() is None or (identity := model.text_identity()) is None:
         return compute()
-    return disk_cache.recall(kind, lambda: [identity, asked], compute)
+    return disk_cache.get_or_compute(kind, lambda: [identity, asked], compute)
 
 
 @torch.no_grad()

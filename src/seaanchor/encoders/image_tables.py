@@ -46,7 +46,7 @@ def clean_table(reference: Reference, family: Family, images: ImageList, batch_s
     def accept(entry: disk_cache.Entry) -> bool:
         return still_unreadable(dataset, entry["read"], SkipLog(images))
 
-    return disk_cache.recall(CLEAN, lambda: describe(reference.encoder, family, images), compute, accept)["embedding"].to(device)
+    return disk_cache.get_or_compute(CLEAN, lambda: describe(reference.encoder, family, images), compute, accept)["embedding"].to(device)
 
 
 def clean_rows(
@@ -100,7 +100,7 @@ def drawn_table(
         pixels = describe(reference.encoder, family, images)
         return None if pixels is None else [pixels, images.labels, images.pairs, _drawing(perturbation)]
 
-    entry = disk_cache.recall(DRAWN, depends_on, compute, lambda entry: still_unreadable(dataset, entry["read_N"], skip_log))
+    entry = disk_cache.get_or_compute(DRAWN, depends_on, compute, lambda entry: still_unreadable(dataset, entry["read_N"], skip_log))
     return EmbeddingTable(**{field.name: entry[field.name].to(device) if field.name in entry else None for field in fields(EmbeddingTable)})  # type: ignore[arg-type]
 
 

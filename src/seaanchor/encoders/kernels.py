@@ -71,7 +71,7 @@ def _attend(query_BHTD: Tensor, key_BHTD: Tensor, value_BHTD: Tensor) -> Tensor:
 
 
 @contextmanager
-def fitted(module: nn.Module, dtype: torch.dtype, tokens: int) -> Iterator[nn.Module]:
+def fast_kernels(module: nn.Module, dtype: torch.dtype, tokens: int) -> Iterator[nn.Module]:
     """The module with the kernels that suit its device, the number type it computes in, and its sequences; as it was on leaving.
 
     Args:
@@ -104,7 +104,7 @@ def adam_options(device: torch.device) -> dict[str, Any]:
 
 
 @contextmanager
-def recomputed(module: nn.Module) -> Iterator[nn.Module]:
+def activation_checkpointing(module: nn.Module) -> Iterator[nn.Module]:
     """The module saving only what lies between its blocks; the backward computes the rest again. One more forward for a fraction of the memory.
 
     Whoever calls it goes through forward and backward inside: an attack has its own passes, outside, and saves everything.

@@ -28,7 +28,7 @@ def _held(tower: nn.Module) -> list[Tensor]:
     return [parameter.to_local() if hasattr(parameter, "to_local") else parameter for parameter in tower.parameters()]
 
 
-class Shadow:
+class LowPrecisionCopy:
     """A frozen copy of an encoder in low precision, whose weights follow the encoder's whenever it is refreshed.
 
     Weights are cast once and not at every step of an attack. Batch normalisation keeps its statistics and weights in fp32, for they

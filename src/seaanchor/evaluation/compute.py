@@ -15,7 +15,7 @@ from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
 from seaanchor.encoders.encoder import LoadedModel, fingerprint
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.image_tables import clean_rows
-from seaanchor.encoders.kernels import fitted, num_tokens
+from seaanchor.encoders.kernels import fast_kernels, num_tokens
 from seaanchor.evaluation.attacks import fallback
 from seaanchor.evaluation.protocol import Bench, Protocol, Seen, Tables
 from seaanchor.evaluation.rows import Table, Work, collect, to_device
@@ -45,7 +45,7 @@ def compute(bench: Bench, source: str, protocol: Protocol, work: Work, shelf: Sh
     """
     wanted = frozenset(table for name in protocol.suites for table in SUITES[name].embeddings)
     encoder = bench.model.encoder
-    with frozen(encoder), fitted(encoder, torch.float32, num_tokens(encoder)):
+    with frozen(encoder), fast_kernels(encoder, torch.float32, num_tokens(encoder)):
         dataset = FolderDataset(bench.images, encoder.image_size)
         collected = collect(f"{bench.model.name} on {source}", "images", dataset, _measure(bench, protocol), work)
         training = _embeddings("training", bench.model, bench.training, work) if bench.training is not None else None
@@ -104,11 +104,11 @@ def _embeddings(name: str, model: LoadedModel, images: ImageList, work: Work) ->
         return {"embedding": embed(model, batch)}
 
     def compute() -> Table | None:
-        with fitted(model.encoder, torch.float32, num_tokens(model.encoder)):  # the arithmetic that the model beside it has, to the last bit
+        with fast_kernels(model.encoder, torch.float32, num_tokens(model.encoder)):  # the arithmetic that the model beside it has, to the last bit
             collected = collect(f"{name} images of {model.name}", name, dataset, measure, work)
         return None if collected is None else collected[0]
 
-    table = clean_rows(model, dataset, compute, work.ranks.first, work.ranks.agree)
+    table = clean_rows(model, dataset, compute, work.group.first, work.group.agree)
     if table is None or images.labels is None:
         return table
     return table | {"label": torch.tensor(images.labels)[table["index"]]}
@@ -118,7 +118,7 @@ def _reference_embeddings(bench: Bench, work: Work, shelf: Shelf) -> Table | Non
     if bench.reference is None:
         return None
     key = _key(bench.reference, bench.images)
-    if not work.ranks.agree(key in shelf.tables):
+    if not work.group.agree(key in shelf.tables):
         bench.reference.encoder.to(bench.device).eval()
         shelf.tables[key] = _embeddings("reference", bench.reference, bench.images, work)
     return shelf.tables.get(key)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from seaanchor.data.folder import FolderDataset, SkipLog, batches
-from seaanchor.distributed.launch import Ranks
+from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Batch, Preference
 from seaanchor.utils.checkpoint import load_state, save_state
@@ -35,7 +35,7 @@ class Work:
     batch_size: int
     workers: int
     device: torch.device
-    ranks: Ranks
+    group: ProcessGroup
     partial: Path
 
 
@@ -67,14 +67,14 @@ def collect(title: str, name: str, dataset: FolderDataset, measure: Callable[[Ba
     Raises:
         SeaAnchorError: no image could be read.
     """
-    done = _read_parts(work.partial, name) if work.ranks.first else []
-    finished = work.ranks.agree({i for part in done for i in (*part.skipped, *(i for rows in part.rows for i in rows["index"].tolist()))})
+    done = _read_parts(work.partial, name) if work.group.first else []
+    finished = work.group.agree({i for part in done for i in (*part.skipped, *(i for rows in part.rows for i in rows["index"].tolist()))})
     count = len(dataset)
     units = [range(i, min(i + work.batch_size, count)) for i in range(0, count, work.batch_size)]
-    mine = [i for unit in units[work.ranks.rank :: work.ranks.world] for i in unit if i not in finished]
+    mine = [i for unit in units[work.group.rank :: work.group.world] for i in unit if i not in finished]
     parts = done + list(_measure_all(title, name, dataset, mine, measure, work))
-    gathered = work.ranks.gather(parts)
-    if not work.ranks.first:
+    gathered = work.group.gather(parts)
+    if not work.group.first:
         return None
     return _join([part for several in gathered for part in several], dataset)
 
@@ -92,7 +92,7 @@ def _measure_all(
             part.rows.append({column: values.detach().cpu() for column, values in rows.items()})
         if part.due():
             rows_done += _write(name, part, work)
-            if work.ranks.first:
+            if work.group.first:
                 print(f"  {title}: {rows_done:,} of {len(order):,} images, {time.monotonic() - begun:.0f} s", flush=True)
             yield part
             part = _Part()

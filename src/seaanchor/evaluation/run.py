@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from seaanchor import __version__
-from seaanchor.distributed.launch import Ranks, open_ranks
+from seaanchor.distributed.launch import open_group
+from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.encoders.encoder import fingerprint
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import require_extra
@@ -33,7 +34,7 @@ class _Session:
     batch_size: int
     workers: int
     device: torch.device
-    ranks: Ranks
+    group: ProcessGroup
     skip_existing: bool
     done: dict[str, Result | None] = field(default_factory=dict)
 
@@ -89,8 +90,8 @@ def evaluate_all(
     _distinct("model", names, names)
     _distinct("data set", sources, [str(Path(source).resolve()) for source in sources])
     require_extra(protocol.plans)
-    with open_ranks() as ranks:
-        session = _Session(batch_size, workers, _device(device, ranks), ranks, skip_existing)
+    with open_group() as group:
+        session = _Session(batch_size, workers, _device(device, group), group, skip_existing)
         subjects = [open_subject(name, pretrained, reference, protocol, output) for name in names]
         opened = [open_source(source, class_names, protocol) for source in sources]
         rows = [[make_bench(s, source, *images, protocol, session.device) for s in subjects] for source, images in zip(sources, opened, strict=True)]
@@ -122,9 +123,9 @@ def _distinct(what: str, given: Sequence[str], meant: Sequence[str]) -> None:
         raise SeaAnchorError(f"the {what} {', '.join(twice)} is named twice", f"every {what} once", "leave one out")
 
 
-def _device(name: str | None, ranks: Ranks) -> torch.device:
+def _device(name: str | None, group: ProcessGroup) -> torch.device:
     torch.backends.cudnn.allow_tf32 = False  # success is judged in fp32
-    default = f"cuda:{ranks.rank % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
+    default = f"cuda:{group.rank % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=name or default).device
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
@@ -142,14 +143,14 @@ def _one(subject: Subject, source: str, bench: Bench, protocol: Protocol, sessio
     if key in session.done:
         result = session.done[key]
     else:
-        result = session.ranks.agree(_stored(file, stem) if session.skip_existing and session.ranks.first else None)
+        result = session.group.agree(_stored(file, stem) if session.skip_existing and session.group.first else None)
         if result is None:
-            work = Work(session.batch_size, session.workers, session.device, session.ranks, partial)
+            work = Work(session.batch_size, session.workers, session.device, session.group, partial)
             with room_to_evaluate(bench.model.encoder, len(bench.images.class_names or ()) or 1, session.batch_size, session.device):
                 found = compute(bench, source, protocol, work, shelf)
             result = None if found is None else portable(json.loads(json.dumps(found | {"protocol": described, "environment": environment()})))
         session.done[key] = result
-    if not session.ranks.first or result is None:
+    if not session.group.first or result is None:
         return None
     result = result | {"reference": reference}
     write_atomic(file, json.dumps(result, indent=1))

@@ -17,7 +17,7 @@ from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.frozen_copies import folded, in_precision
 from seaanchor.encoders.heads import build_head
-from seaanchor.encoders.kernels import fitted, num_tokens
+from seaanchor.encoders.kernels import fast_kernels, num_tokens
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import AttackPlan, attack_all, fallback
 from seaanchor.evaluation.rows import Table, to_device
@@ -104,7 +104,7 @@ def classifier(model: LoadedModel, head: Head, device: torch.device, precision: 
     tokens = num_tokens(encoder)
 
     def logits(pixels_BCHW: Tensor) -> Tensor:
-        with fitted(encoder, torch.float32, tokens):
+        with fast_kernels(encoder, torch.float32, tokens):
             return head(encoder(pixels_BCHW).float())
 
     return Classifier(logits, None if embed_low is None else lambda pixels_BCHW: head(embed_low(pixels_BCHW)))

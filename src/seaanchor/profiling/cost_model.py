@@ -28,7 +28,7 @@ from seaanchor.config.schema import RunConfig
 from seaanchor.encoders.embedding_table import Identity
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.kernels import adam_options
-from seaanchor.encoders.low_precision import Shadow
+from seaanchor.encoders.low_precision import LowPrecisionCopy
 from seaanchor.method import Method
 from seaanchor.perturbations.chain import Chain
 from seaanchor.perturbations.none import NoPerturbation
@@ -134,7 +134,7 @@ class _Scene:
         if config.adapter.kind == "lora":
             adapted = copy.deepcopy(encoder)
             list(method.adapter.trainable(adapted))
-        shadow = Shadow(adapted) if config.attack_precision == "bf16" and not linear else None
+        shadow = LowPrecisionCopy(adapted) if config.attack_precision == "bf16" and not linear else None
         with FakeCopyMode(self.mode):
             self.tower, shadow = copy.deepcopy((adapted, shadow))
             self.method = copy.deepcopy(self.method)

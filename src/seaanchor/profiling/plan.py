@@ -8,7 +8,7 @@ from pathlib import Path
 
 from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import GRADIENT, check
-from seaanchor.data.batch_split import Deal
+from seaanchor.data.batch_split import BatchSplit
 from seaanchor.data.folder import subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.embedded import embedded_models
@@ -89,7 +89,7 @@ def plan(config: RunConfig, on: str, images: int | None = None) -> Plan:
         raise SeaAnchorError(f"{count} images for {gpus.count} GPUs", "at least one for each", "use fewer GPUs")
     config = replace(config, batch_size=min(config.batch_size, -(-count // gpus.count)))
     model = architecture(config)
-    deal = Deal(count, config.batch_size, gpus.count, config.grad_accumulation)
+    deal = BatchSplit(count, config.batch_size, gpus.count, config.grad_accumulation)
     total = min(config.max_steps or config.epochs * deal.per_epoch, config.epochs * deal.per_epoch)
     linear = config.adapter.kind == "linear"
     cached = linear or (total * deal.whole / count > 1.5 and 4 * count * model.encoder.dim <= CACHE_LIMIT)

@@ -14,7 +14,7 @@ from seaanchor.utils.checkpoint import write_atomic
 
 
 @dataclass(frozen=True)
-class Look:
+class EvaluationSpec:
     """What is measured on a model: data sets, each with its protocol."""
 
     sources: tuple[str, ...]
@@ -33,7 +33,7 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run_arms(arms: Sequence[Arm], seeds: Sequence[int], looks: Sequence[Look], output: Path, *, export: str = "export") -> list[Row]:
+def run_arms(arms: Sequence[Arm], seeds: Sequence[int], looks: Sequence[EvaluationSpec], output: Path, *, export: str = "export") -> list[Row]:
     """Every arm with every seed; what is there already is read.
 
     Args:
@@ -57,7 +57,7 @@ def run_arms(arms: Sequence[Arm], seeds: Sequence[int], looks: Sequence[Look], o
     return rows
 
 
-def measure(arm: Arm, seed: int, model: str | Path, looks: Sequence[Look], output: Path, name: str | None = None) -> list[Row]:
+def measure(arm: Arm, seed: int, model: str | Path, looks: Sequence[EvaluationSpec], output: Path, name: str | None = None) -> list[Row]:
     """The rows of one model, by its folder or its name."""
     base = arm.config.model
     rows = []

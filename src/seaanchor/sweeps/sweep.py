@@ -10,7 +10,7 @@ from seaanchor.evaluation.subjects import open_source
 from seaanchor.evaluation.suites.retrieval import DEPTHS
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.sweeps.arms import Arm, grid, one
-from seaanchor.sweeps.engine import Look, Row, run_arms, save_rows
+from seaanchor.sweeps.engine import EvaluationSpec, Row, run_arms, save_rows
 from seaanchor.sweeps.tables import Cell, as_csv, markdown, share, summarise, value
 from seaanchor.utils.checkpoint import write_atomic
 
@@ -57,7 +57,7 @@ def read_points(file: Path) -> list[dict[str, Any]]:
 
 
 def sweep(
-    base: RunConfig, vary: dict[str, list[str]], points: Sequence[dict[str, Any]], seeds: Sequence[int], look: Look, x: str, y: str
+    base: RunConfig, vary: dict[str, list[str]], points: Sequence[dict[str, Any]], seeds: Sequence[int], look: EvaluationSpec, x: str, y: str
 ) -> list[Row]:
     """Train and evaluate every point with every seed, and write numbers.csv, table.csv, table.md, front.svg to the base's output folder.
 
@@ -83,7 +83,7 @@ def sweep(
     return rows
 
 
-def _check_look(look: Look, x: str, y: str) -> None:
+def _check_look(look: EvaluationSpec, x: str, y: str) -> None:
     """See, before hours of training, that the data can be opened and the axes will be measured on every set."""
     others = [suite for suite in look.protocol.suites if suite != "retrieval"]
     retrieval = [f"retrieval.{way}.recall@{k}" for way in ("image_to_text", "text_to_image") for k in DEPTHS if "retrieval" in look.protocol.suites]

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import check
 from seaanchor.data.folder import SkipLog
-from seaanchor.distributed.process_group import Company, company, gathered
+from seaanchor.distributed.process_group import ProcessGroup, company, gathered
 from seaanchor.distributed.sharding import is_split, own, shard, share_average, share_optimizer, whole
 from seaanchor.encoders.encoder import LoadedModel, Reference
-from seaanchor.encoders.kernels import adam_options, recomputed
+from seaanchor.encoders.kernels import activation_checkpointing, adam_options
 from seaanchor.encoders.load import load_model
-from seaanchor.encoders.low_precision import Shadow
+from seaanchor.encoders.low_precision import LowPrecisionCopy
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.averaging import WeightAverage
 from seaanchor.training.loggers import Report, measure, reporting, tracker_package
@@ -48,21 +48,21 @@ def train(config: RunConfig, hooks: Hooks = Hooks()) -> Path:
     """Train, evaluate and export one run; returns its folder.
 
     Raises:
-        SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not finite, a lost process, too
+        SeaAnchorError: settings that do not go group, bad data or weights, a run folder in use, a loss that is not finite, a lost process, too
             little memory.
     """
     check(config)
     accelerator = start_accelerator(config.device)
-    with company() as together:
-        return _train(config, hooks, accelerator, together)
+    with company() as group:
+        return _train(config, hooks, accelerator, group)
 
 
-def _train(config: RunConfig, hooks: Hooks, accelerator, together: Company) -> Path:
+def _train(config: RunConfig, hooks: Hooks, accelerator, group: ProcessGroup) -> Path:
     if accelerator.is_main_process:
         check_output(config)
         tracker_package(config.report_to)
     setup = prepare(config, accelerator.num_processes, accelerator.device)
-    folder, state = _open(setup, together)
+    folder, state = _open(setup, group)
     setup = replace(setup, config=runnable(setup.config, accelerator.device))  # the run folder keeps what was asked for, for a device that can do it
     if accelerator.is_main_process and setup.config.precision != config.precision:
         print(f"  {accelerator.device.type} has no arithmetic in {config.precision} here: updates run in fp32, which is faster", flush=True)
@@ -70,7 +70,7 @@ def _train(config: RunConfig, hooks: Hooks, accelerator, together: Company) -> P
     step = state["step"] if state else 0
     room = hooks.memory_advice(setup, moving, accelerator.device, accelerator.num_processes, folder)
     with stop_on_interrupt() as interrupted, reporting(config, accelerator.is_main_process) as report, room:
-        step = _loop(setup, moving, hooks, accelerator, together, folder, report, step, interrupted)
+        step = _loop(setup, moving, hooks, accelerator, group, folder, report, step, interrupted)
     if step < setup.total_steps:
         change = f"the state is saved; go on with --resume auto --output {config.output}"
         raise SeaAnchorError(f"stopped at batch {step} of {setup.total_steps}", "an uninterrupted run", change)
@@ -78,15 +78,15 @@ def _train(config: RunConfig, hooks: Hooks, accelerator, together: Company) -> P
     return config.output
 
 
-def _open(setup: Setup, together: Company) -> tuple[RunFolder, dict | None]:
+def _open(setup: Setup, group: ProcessGroup) -> tuple[RunFolder, dict | None]:
     """The first process opens the run folder, and the others read the checkpoint that it chose.
 
     Raises:
         SeaAnchorError: as `open_run`; or the others do not see the first one's folder.
     """
-    folder, state = open_run(setup.config, setup.identity, together.world) if together.rank == 0 else (RunFolder(setup.config.output), None)
-    chosen = together.agree(state["step"] if state else None)
-    if together.rank > 0 and chosen is not None:
+    folder, state = open_run(setup.config, setup.identity, group.world) if group.rank == 0 else (RunFolder(setup.config.output), None)
+    chosen = group.agree(state["step"] if state else None)
+    if group.rank > 0 and chosen is not None:
         state = folder.load(chosen)
     return folder, state
 
@@ -125,19 +125,19 @@ def in_parts(config: RunConfig, accelerator) -> bool:
     return config.shard and accelerator.num_processes > 1
 
 
-def _place(setup: Setup, device: torch.device, state: dict | None, split: bool) -> tuple[list[nn.Parameter], Shadow | None]:
+def _place(setup: Setup, device: torch.device, state: dict | None, split: bool) -> tuple[list[nn.Parameter], LowPrecisionCopy | None]:
     """Policy and reference on the device, the policy as the checkpoint left it: what is trained of it, and its low-precision copy if there is one."""
     config, encoder = setup.config, setup.policy if split else setup.policy.to(device)
     setup.reference.to(device)
     parameters = list(setup.method.adapter.trainable(encoder))
     if config.checkpoint_activations:
-        with recomputed(encoder):  # or its error would come after the reference embeddings
+        with activation_checkpointing(encoder):  # or its error would come after the reference embeddings
             pass
     if state is not None:
         encoder.load_state_dict(state["policy"])
     if not split:
         encoder.to(device)  # what the adapter has added, too
-    shadow = Shadow(setup.model.encoder) if config.attack_precision == "bf16" else None
+    shadow = LowPrecisionCopy(setup.model.encoder) if config.attack_precision == "bf16" else None
     if split:
         shard(encoder, device)
         if shadow is not None:
@@ -178,7 +178,7 @@ def _whole_model(setup: Setup, keep: bool) -> LoadedModel | None:
 
 
 def _loop(
-    setup: Setup, moving: Moving, hooks: Hooks, accelerator, together: Company, folder: RunFolder, report: Report, step: int, interrupted: list[bool]
+    setup: Setup, moving: Moving, hooks: Hooks, accelerator, group: ProcessGroup, folder: RunFolder, report: Report, step: int, interrupted: list[bool]
 ) -> int:
     config, total, main, device = setup.config, setup.total_steps, accelerator.is_main_process, accelerator.device
     skip_log, progress = SkipLog(setup.images), Progress(total, step, main)
@@ -186,7 +186,7 @@ def _loop(
     split = is_split(setup.policy)
     if split:  # only now, as not every process asks it equally often for what the disk may hold
         shard(cast(Reference, setup.reference).encoder, device)
-    stream = share_stream(setup, step, together.rank, together.world, skip_log)
+    stream = share_stream(setup, step, group.rank, group.world, skip_log)
     if step == 0 and config.eval_every and (main or split):
         _evaluate(setup, moving, hooks, folder, report, step, main)  # where training starts from, and whatever is wrong with val_data
     stop, saved, clock = False, step, Clock()
@@ -194,7 +194,7 @@ def _loop(
         dealt = next(stream)
         shares = [share for share in dealt if len(share.batch.index_B)]
         step += 1
-        images, asked = _agree(shares, len(dealt) if split else 1, together, interrupted)
+        images, asked = _agree(shares, len(dealt) if split else 1, group, interrupted)
         if asked:
             step -= 1  # this batch is not begun
             break
@@ -205,7 +205,7 @@ def _loop(
         lr = set_learning_rate(moving.optimizer, config, step - 1, total)
         record = whole_step(setup.method, moving, accelerator, parts, config, step - 1, setup.reference, images)
         clock.images += int(images)
-        stop = together.world == 1 and interrupted[0]
+        stop = group.world == 1 and interrupted[0]
         log_now, save_now = step % config.log_every == 0 or step == total, step % config.save_every == 0 or step == total or stop
         if log_now or save_now:
             now_BD, reference_BD = _embed_in_eval_mode(setup.policy, parts)
@@ -213,7 +213,7 @@ def _loop(
         elif device.type == "cpu":  # elsewhere a look would make the device wait
             stop_if_not_finite([record.objective_B], step, folder, accelerator)
         if log_now:
-            record, now_BD, reference_BD = gathered(together, [record, now_BD, reference_BD])
+            record, now_BD, reference_BD = gathered(group, [record, now_BD, reference_BD])
             if main:
                 row = {"step": step, "lr": lr} | measure(record, now_BD, reference_BD, config) | clock.read(1)
                 for show in (folder.log, progress.show, report):
@@ -230,7 +230,7 @@ def _loop(
         raise SeaAnchorError(f"no image in {config.train_data} could be read", "readable images", "see the reasons above")
     if saved < step:  # the last batch was skipped, or another process was asked to stop
         _save(setup, moving, accelerator, folder, step)
-    together.barrier()  # or a launcher, seeing the others end, would end the first process while it writes
+    group.barrier()  # or a launcher, seeing the others end, would end the first process while it writes
     return step
 
 
@@ -245,7 +245,7 @@ def _embed_in_eval_mode(encoder: nn.Module, parts: Sequence[Part]) -> tuple[Tens
 
 
 def _evaluate(setup: Setup, moving: Moving, hooks: Hooks, folder: RunFolder, report: Report, step: int, main: bool) -> None:
-    """In the first process; where weights are split, the others help to put them together."""
+    """In the first process; where weights are split, the others help to put them group."""
     row: dict[str, Any] = {"step": step}
     if (model := _whole_model(setup, main)) is not None:
         row["eval"] = hooks.evaluate(model, setup.config)
@@ -258,7 +258,7 @@ def _evaluate(setup: Setup, moving: Moving, hooks: Hooks, folder: RunFolder, rep
         report(row)
 
 
-def _agree(shares: Sequence[Share], least: int, together: Company, interrupted: list[bool]) -> tuple[float, bool]:
+def _agree(shares: Sequence[Share], least: int, group: ProcessGroup, interrupted: list[bool]) -> tuple[float, bool]:
     """Images of all processes that could be read and count, and whether one of several processes is asked to stop: the others learn it here.
 
     Args:
@@ -268,9 +268,9 @@ def _agree(shares: Sequence[Share], least: int, together: Company, interrupted: 
         SeaAnchorError: a process has no image of its own that could be read, and all must take part.
     """
     count = sum(len(share.batch.index_B) for share in shares if share.counts)
-    images, empty, stop = together.total([count, len(shares) < least, interrupted[0] and together.world > 1])
-    if empty and together.world > 1:
-        found = f"{empty:.0f} of {together.world} processes could read no image of their share of a batch"
+    images, empty, stop = group.total([count, len(shares) < least, interrupted[0] and group.world > 1])
+    if empty and group.world > 1:
+        found = f"{empty:.0f} of {group.world} processes could read no image of their share of a batch"
         raise SeaAnchorError(found, "readable images for every process", "remove broken files, or use larger batches")
     return images, stop > 0
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seaanchor.adapters.linear_map import LinearMap
 from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import DRAWN, PREFERENCE, check, needs_classes, needs_head
-from seaanchor.data.batch_split import Deal
+from seaanchor.data.batch_split import BatchSplit
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, chosen_batches, subset, to_float, training_order
 from seaanchor.data.preferences import tally
 from seaanchor.data.sources import open_images
@@ -127,7 +127,7 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     for part in getattr(method.perturbation, "links", (method.perturbation,)):
         if isinstance(part, Typographic):
             part.check_size(model.encoder.image_size)
-    deal = Deal(len(images.paths), config.batch_size, world, config.grad_accumulation)
+    deal = BatchSplit(len(images.paths), config.batch_size, world, config.grad_accumulation)
     longest = config.epochs * deal.per_epoch
     total = min(config.max_steps or longest, longest)
     names = "\n".join([*(str(path)[len(str(images.root)) :] for path in images.paths), str((images.labels, images.class_names, images.pairs))])
@@ -196,7 +196,7 @@ def share_stream(setup: Setup, step: int, rank: int, world: int, skip_log: SkipL
     """This process's shares of every whole batch from `step` on. The order is a pure function of seed, epoch and the size of a whole batch,
     so resuming needs no state and any number of processes sees the same batches."""
     config, count = setup.config, len(setup.images.paths)
-    deal = Deal(count, config.batch_size, world, config.grad_accumulation)
+    deal = BatchSplit(count, config.batch_size, world, config.grad_accumulation)
     for epoch in range(step // deal.per_epoch, config.epochs):
         order = training_order(count, epoch, config.seed)
         dealt = [deal.hands(order, number, rank) for number in range(step % deal.per_epoch, deal.per_epoch)]
@@ -232,7 +232,7 @@ def caches_reference(setup: Setup, world: int) -> bool:
     if setup.table is not None:
         return False
     count = len(setup.images.paths)
-    visits = setup.total_steps * Deal(count, setup.config.batch_size, world, setup.config.grad_accumulation).whole / count
+    visits = setup.total_steps * BatchSplit(count, setup.config.batch_size, world, setup.config.grad_accumulation).whole / count
     return visits > 1.5 and 4 * count * setup.model.encoder.dim <= CACHE_LIMIT
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from seaanchor.config.schema import RunConfig
-from seaanchor.encoders.kernels import computes_in_bf16, fitted, num_tokens, recomputed
-from seaanchor.encoders.low_precision import Shadow
+from seaanchor.encoders.kernels import activation_checkpointing, computes_in_bf16, fast_kernels, num_tokens
+from seaanchor.encoders.low_precision import LowPrecisionCopy
 from seaanchor.errors import SeaAnchorError
 from seaanchor.method import Encode, Method
 from seaanchor.training.averaging import WeightAverage
@@ -32,7 +32,7 @@ class Moving:
     dual: nn.Module | None
     dual_optimizer: torch.optim.Optimizer | None
     average: WeightAverage | None = None
-    shadow: Shadow | None = None
+    shadow: LowPrecisionCopy | None = None
     moving_reference: WeightAverage | None = None
 
 
@@ -69,7 +69,7 @@ def whole_step(
     shares = [part.counts * accelerator.num_processes * len(part.clean.index_B) / together for part in parts]  # gradients are averaged over processes
     torch.manual_seed(step_seed(config.seed, step, accelerator.process_index))
     under_attack, tokens = encoder if moving.shadow is None else moving.shadow.refreshed(), num_tokens(encoder)
-    with fitted(under_attack, torch.float32 if moving.shadow is None else moving.shadow.dtype, tokens):
+    with fast_kernels(under_attack, torch.float32 if moving.shadow is None else moving.shadow.dtype, tokens):
         attacked = [_attacked(method, under_attack, part, step_seed(config.seed, step, 0), reference) for part in parts]
     if moving.moving_reference is not None:
         attacked = _held_to_average(encoder, moving.moving_reference, parts, attacked)
@@ -168,7 +168,7 @@ def _record(parts: Sequence[Part], seen: Sequence[LossTerms], constraints: Seque
 def _training_kernels(encoder: nn.Module, config: RunConfig, tokens: int) -> Iterator[None]:
     """Around a forward and its backward, which may compute the forward again and must then find the same kernels."""
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    with fitted(encoder, dtype, tokens), recomputed(encoder) if config.checkpoint_activations else nullcontext():
+    with fast_kernels(encoder, dtype, tokens), activation_checkpointing(encoder) if config.checkpoint_activations else nullcontext():
         yield
 
 

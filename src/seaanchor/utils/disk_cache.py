@@ -70,7 +70,7 @@ def key(depends_on: object) -> str:
     return hashlib.sha256(described.encode()).hexdigest()[:40]
 
 
-def recall(kind: str, describe: Callable[[], object], compute: Callable[[], Entry], accept: Callable[[Entry], bool] = lambda entry: True) -> Entry:
+def get_or_compute(kind: str, describe: Callable[[], object], compute: Callable[[], Entry], accept: Callable[[Entry], bool] = lambda entry: True) -> Entry:
     """An entry of the cache, or what `compute` gives, which becomes that entry.
 
     Args:
@@ -222,4 +222,4 @@ def _tell_once(message: str) -> None:
         print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
-__all__ = ["LIMIT", "VARIABLE", "Entry", "Usage", "clear", "code", "key", "location", "read", "recall", "trim", "usage", "write"]
+__all__ = ["LIMIT", "VARIABLE", "Entry", "Usage", "clear", "code", "get_or_compute", "key", "location", "read", "trim", "usage", "write"]

@@ -77,7 +77,7 @@ def ndkls(ranked_RN: Tensor, desired_G: Tensor) -> Tensor:
 
 
 def rank_genders(image_ND: Tensor, neutral_RD: Tensor, gender_N: Tensor) -> Tensor:
-    """Genders of the images (R, N) as each neutral prompt ranks them, best first; embeddings of length 1, equal scores in the order of the images."""
+    """Genders of the images (R, N) as each neutral prompt group them, best first; embeddings of length 1, equal scores in the order of the images."""
     return gender_N[(neutral_RD @ image_ND.T).argsort(dim=1, descending=True, stable=True)]
 
 
