@@ -1,4 +1,5 @@
-"""Measure the bars: `python -m bench [--only name,name] [--missing] [--quick] [--list]`, from the root of the repository."""
+"""Measure the bars: `python -m bench [--only name,name] [--missing] [--quick] [--list]`, from the root of the
+repository."""
 
 import argparse
 import os
@@ -44,9 +45,15 @@ def run(bar: Bar) -> report.Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Speed bars, each a ratio measured side by side.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Speed bars, each a ratio measured side by side."
+    )
     parser.add_argument("--only", help="names of bars, separated by commas; the others keep their results")
-    parser.add_argument("--missing", action="store_true", help="only bars without a measurement in bench/results.json: go on after an interruption")
+    parser.add_argument(
+        "--missing",
+        action="store_true",
+        help="only bars without a measurement in bench/results.json: go on after an interruption",
+    )
     parser.add_argument("--quick", action="store_true", help="one round of each bar, printed and not kept")
     parser.add_argument("--list", action="store_true", help="print the bars and measure nothing")
     options = parser.parse_args()
@@ -62,7 +69,9 @@ def main() -> None:
     for bar in chosen(every, options.only, options.missing):
         result = run(bar)
         if not options.quick:
-            report.write_table(every, report.keep(bar.name, result))  # at once, so that an interruption loses one bar at most
+            report.write_table(
+                every, report.keep(bar.name, result)
+            )  # at once, so that an interruption loses one bar at most
         print(report.line(bar.name, result), flush=True)
 
 

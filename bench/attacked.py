@@ -22,7 +22,8 @@ SET = "photos-mini/test"
 
 @dataclass(frozen=True)
 class Attacked:
-    """Correctly classified images with labels and numbers; `plain` is the model as it is, which the peers attack, `ours` what our evaluation builds of it."""
+    """Correctly classified images with labels and numbers; `plain` is the model as it is, which the peers attack,
+    `ours` what our evaluation builds of it."""
 
     plain: Logits
     ours: Classifier
@@ -32,7 +33,9 @@ class Attacked:
 
     def first(self, count: int) -> "Attacked":
         """The same with fewer images."""
-        return replace(self, pixels_BCHW=self.pixels_BCHW[:count], label_B=self.label_B[:count], index_B=self.index_B[:count])
+        return replace(
+            self, pixels_BCHW=self.pixels_BCHW[:count], label_B=self.label_B[:count], index_B=self.index_B[:count]
+        )
 
 
 def attacked(name: str, count: int, *, double: bool = False) -> Attacked:
@@ -41,7 +44,13 @@ def attacked(name: str, count: int, *, double: bool = False) -> Attacked:
     head = build_head(model, images.class_names or ())
     if double:
         model, head = _doubled(model), Head(head.weight_CD.double(), head.logit_scale)
-    (batch,) = batches(FolderDataset(images, model.encoder.image_size), len(images.paths), workers=0, order=None, skip_log=SkipLog(images))
+    (batch,) = batches(
+        FolderDataset(images, model.encoder.image_size),
+        len(images.paths),
+        workers=0,
+        order=None,
+        skip_log=SkipLog(images),
+    )
     pixels_BCHW = batch.pixels_BCHW.double() if double else batch.pixels_BCHW
     encoder = model.encoder.eval().requires_grad_(False)
 

@@ -1,7 +1,7 @@
 """How times are taken: one thread, interleaved A B B A, minima, and a probe of how quiet the machine was.
 
-Processor seconds of this process are the rule: other programs take turns on a core, and wall time counts their turns. They still share caches
-and memory with us, which is what the probe sees.
+Processor seconds of this process are the rule: other programs take turns on a core, and wall time counts their turns.
+They still share caches and memory with us, which is what the probe sees.
 """
 
 import os
@@ -39,9 +39,14 @@ def probe(clock: Clock = time.process_time) -> float:
 
 
 def compare(
-    first: Callable[[], object], second: Callable[[], object], *,
-    pairs: int | None = None, clock: Clock = time.process_time, warm: bool = True, quiet_probe: Callable[[Clock], float] = probe,
-) -> Times:  # fmt: skip
+    first: Callable[[], object],
+    second: Callable[[], object],
+    *,
+    pairs: int | None = None,
+    clock: Clock = time.process_time,
+    warm: bool = True,
+    quiet_probe: Callable[[Clock], float] = probe,
+) -> Times:
     """Time A against B: once each to warm up, then rounds of A B B A, on one thread.
 
     Args:

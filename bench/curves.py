@@ -1,7 +1,9 @@
-"""How time and memory grow: with the batch, with classes, with images, and with LORE's K. Every point is a fresh process.
+"""How time and memory grow: with the batch, with classes, with images, and with LORE's K. Every point is a fresh
+process.
 
-`python -m bench.curves batch 64` measures one point and prints it; a bar measures a curve, adds it to `bench/curves.json` and draws all curves that
-are there into one figure. Seconds are processor seconds on one thread; memory is the peak of the resident set while the work runs.
+`python -m bench.curves batch 64` measures one point and prints it; a bar measures a curve, adds it to
+`bench/curves.json` and draws all curves that are there into one figure. Seconds are processor seconds on one thread;
+memory is the peak of the resident set while the work runs.
 
 Legend: B batch, C classes, D embedding dimension.
 """
@@ -24,11 +26,18 @@ from seaanchor.utils.checkpoint import write_atomic
 
 ROOT = Path(__file__).parents[1]
 FILE, FIGURE = ROOT / "bench" / "curves.json", ROOT / "docs" / "figures" / "performance-curves.svg"
-POINTS = {"batch": (8, 16, 32, 64, 128), "classes": (1_000, 5_000, 10_000, 21_000), "images": (1_000, 10_000, 25_000, 50_000), "primal": (1, 2, 5, 10)}
+POINTS = {
+    "batch": (8, 16, 32, 64, 128),
+    "classes": (1_000, 5_000, 10_000, 21_000),
+    "images": (1_000, 10_000, 25_000, 50_000),
+    "primal": (1, 2, 5, 10),
+}
 TITLES = {
-    "batch": ("FARE step", "images in a batch"), "classes": ("step of APGD-CE, 64 images", "classes"),
-    "images": ("evaluation: clean accuracy", "images"), "primal": ("LORE step, 16 images", "primal updates K"),
-}  # fmt: skip
+    "batch": ("FARE step", "images in a batch"),
+    "classes": ("step of APGD-CE, 64 images", "classes"),
+    "images": ("evaluation: clean accuracy", "images"),
+    "primal": ("LORE step, 16 images", "primal updates K"),
+}
 STEEPEST = 1.15  # slope of a curve's upper half over that of its lower half; a straight line has 1
 REPEATS = 3
 
@@ -53,7 +62,9 @@ def class_step(count: int) -> Callable[[], object]:
     with torch.no_grad():
         label_B = logits(seen.pixels_BCHW).argmax(-1)  # so that nothing is retired at once
     ball = Ball("linf", 0.0)  # nor later: every step costs the same
-    return lambda: apgd_ce(logits, seen.pixels_BCHW, label_B, ball, num_steps=2, index_B=seen.index_B, start_BCHW=seen.pixels_BCHW)
+    return lambda: apgd_ce(
+        logits, seen.pixels_BCHW, label_B, ball, num_steps=2, index_B=seen.index_B, start_BCHW=seen.pixels_BCHW
+    )
 
 
 def batch_step(count: int) -> Callable[[], object]:
@@ -96,7 +107,12 @@ def measure(kind: str, size: int) -> Point:
     torch.set_num_threads(1)
     folder = Path(tempfile.mkdtemp())
     try:
-        work = {"batch": batch_step, "classes": class_step, "images": partial(evaluation, folder=folder), "primal": primal_step}[kind](size)
+        work = {
+            "batch": batch_step,
+            "classes": class_step,
+            "images": partial(evaluation, folder=folder),
+            "primal": primal_step,
+        }[kind](size)
         before = resident()
         forget_peak()
         seconds = []
@@ -128,15 +144,21 @@ def peak() -> float:
 def point(kind: str, size: int) -> Point:
     """One point, measured by a process of its own; the cache is off."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "SEAANCHOR_CACHE": "off"}
-    done = subprocess.run([sys.executable, "-m", "bench.curves", kind, str(size)], env=environment, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.curves", kind, str(size)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
     if done.returncode:
         raise RuntimeError(f"{kind} {size} failed: {done.stderr.strip().splitlines()[-1]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def steepness(x: Sequence[float], y: Sequence[float]) -> float:
-    """Slope of the upper half of a curve over that of its lower half, each by least squares: 1 for a straight line, more for what grows faster.
-    A curve that rises by less than a tenth in all counts as flat."""
+    """Slope of the upper half of a curve over that of its lower half, each by least squares: 1 for a straight line,
+    more for what grows faster. A curve that rises by less than a tenth in all counts as flat."""
     if max(y) - y[0] < 0.1 * y[0]:
         return 1.0
     middle = len(x) // 2
@@ -151,7 +173,8 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def curve(kind: str) -> Measurement:
-    """Measure a curve, keep it and draw all: how much steeper its upper half is than its lower, in time or memory, whichever is more."""
+    """Measure a curve, keep it and draw all: how much steeper its upper half is than its lower, in time or memory,
+    whichever is more."""
     points = [point(kind, size) for size in POINTS[kind]]
     known = json.loads(FILE.read_text()) if FILE.exists() else {}
     write_atomic(FILE, json.dumps(dict(sorted((known | {kind: points}).items())), indent=2) + "\n")
@@ -159,7 +182,10 @@ def curve(kind: str) -> Measurement:
     x = [p["size"] for p in points]
     seconds, memory = steepness(x, [p["seconds"] for p in points]), steepness(x, [p["peak_mb"] for p in points])
     first, last = points[0], points[-1]
-    note = f"{first['size']:,} to {last['size']:,}: {first['seconds']:.3g} to {last['seconds']:.3g} s, {first['peak_mb']:.0f} to {last['peak_mb']:.0f} MB"
+    note = (
+        f"{first['size']:,} to {last['size']:,}: {first['seconds']:.3g} to {last['seconds']:.3g} s, "
+        f"{first['peak_mb']:.0f} to {last['peak_mb']:.0f} MB"
+    )
     return Measurement(max(seconds, memory), None, "processor", {"time": seconds, "memory": memory}, note)
 
 
@@ -172,18 +198,30 @@ def draw(curves: dict[str, list[Point]]) -> None:
         points, (title, counted) = curves[kind], TITLES[kind]
         unit, counted = (1_000, f"{counted}, thousands") if points[-1]["size"] >= 10_000 else (1, counted)
         x = [p["size"] / unit for p in points]
-        lines = [Series(label, x, [p[key] / points[0][key] for p in points]) for label, key in (("processor seconds", "seconds"), ("resident peak", "peak_mb"))]
+        lines = [
+            Series(label, x, [p[key] / points[0][key] for p in points])
+            for label, key in (("processor seconds", "seconds"), ("resident peak", "peak_mb"))
+        ]
         found.append((title, counted, "times the first point", lines))
     panels(found, FIGURE)
 
 
 def _bar(kind: str, what: str) -> Bar:
-    return Bar(f"curve-{kind}", f"{what}: slope of time or memory, upper half / lower half", partial(curve, kind), 1.0, at_most=STEEPEST)
+    return Bar(
+        f"curve-{kind}",
+        f"{what}: slope of time or memory, upper half / lower half",
+        partial(curve, kind),
+        1.0,
+        at_most=STEEPEST,
+    )
 
 
 BARS = [
-    _bar("batch", "a larger batch"), _bar("classes", "more classes"), _bar("images", "more images"), _bar("primal", "a larger K"),
-]  # fmt: skip
+    _bar("batch", "a larger batch"),
+    _bar("classes", "more classes"),
+    _bar("images", "more images"),
+    _bar("primal", "a larger K"),
+]
 
 if __name__ == "__main__":
     print(json.dumps(measure(sys.argv[1], int(sys.argv[2]))))

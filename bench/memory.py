@@ -1,7 +1,8 @@
 """Bytes that the autograd graph holds: the largest amount alive at once while something runs.
 
-What counts is every tensor saved for a backward pass, by storage, so that two views of one tensor count once; parameters, buffers and inputs that
-exist anyway do not count. A storage is alive as long as a graph holds it. What a kernel needs for itself meanwhile is not seen.
+What counts is every tensor saved for a backward pass, by storage, so that two views of one tensor count once;
+parameters, buffers and inputs that exist anyway do not count. A storage is alive as long as a graph holds it. What a
+kernel needs for itself meanwhile is not seen.
 """
 
 from collections import Counter
@@ -43,7 +44,8 @@ class Ledger:
 
 
 def saved_bytes(run: Callable[[], object], known: Iterable[Tensor]) -> int:
-    """Run something and return the peak of the bytes its graphs hold, without the `known` tensors (weights, buffers, inputs)."""
+    """Run something and return the peak of the bytes its graphs hold, without the `known` tensors (weights, buffers,
+    inputs)."""
     ledger = Ledger(known)
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _Held(tensor, ledger), lambda held: held.tensor):
         run()

@@ -1,7 +1,10 @@
-"""How far the cost model's time is from a clock's: steps predicted from this machine's own rates, beside the same steps measured.
+"""How far the cost model's time is from a clock's: steps predicted from this machine's own rates, beside the same steps
+measured.
 
-The rates are probed: a matrix product of a tower's size in fp32 and in bf16, and a sum of two large tensors for the memory. The model has no other
-number in it, so what it misses is here for all to see: kernels that reach less than a matrix product, or more than the memory's rate within a cache.
+The rates are probed: a matrix product of a tower's size in fp32 and in bf16, and a sum of two large tensors for the
+memory. The model has no other
+number in it, so what it misses is here for all to see: kernels that reach less than a matrix product, or more than the
+memory's rate within a cache.
 """
 
 import time
@@ -58,12 +61,21 @@ def prediction(model: str | None, batch: int, times: int, rows: int, width: int)
         rates = {"gflops": machine.fp32 / 1e9, "gbytes": machine.bandwidth / 1e9}
         details[name] = {"predicted": predicted, "measured": measured, "ratio": predicted / measured, **rates}
     worst = max(max(row["ratio"], 1 / row["ratio"]) for row in details.values())
-    note = ", ".join(f"{name} {row['predicted']:.3g} s predicted, {row['measured']:.3g} s measured: {row['ratio']:.2f}" for name, row in details.items())
+    note = ", ".join(
+        f"{name} {row['predicted']:.3g} s predicted, {row['measured']:.3g} s measured: {row['ratio']:.2f}"
+        for name, row in details.items()
+    )
     return Measurement(worst, abs(probe() / before - 1) <= LARGEST_MOVE, "processor", details, note)
 
 
 def _bar(name: str, subject: str, measure: Callable[[], Measurement], aim: float, at_most: float) -> Bar:
-    return Bar(f"prediction-{name}", f"steps of {subject}: predicted time off by a factor of", measure, aim=aim, at_most=at_most)
+    return Bar(
+        f"prediction-{name}",
+        f"steps of {subject}: predicted time off by a factor of",
+        measure,
+        aim=aim,
+        at_most=at_most,
+    )
 
 
 BARS = [

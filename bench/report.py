@@ -16,7 +16,16 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results.json"
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- bars: written by make bench -->", "<!-- end of bars -->"
-SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")  # of a processor's flags, those that matrix products use
+SETS = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "asimd",
+    "sve",
+    "bf16",
+)  # of a processor's flags, those that matrix products use
 
 Row = dict[str, Any]
 
@@ -30,7 +39,9 @@ def machine() -> dict[str, str]:
     flags = (facts.get("flags") or facts.get("Features") or "").split()
     return {
         "processor": facts.get("model name") or platform.processor() or platform.machine(),
-        "family": " ".join(f"{name} {facts[key]}" for name, key in (("family", "cpu family"), ("model", "model")) if key in facts),
+        "family": " ".join(
+            f"{name} {facts[key]}" for name, key in (("family", "cpu family"), ("model", "model")) if key in facts
+        ),
         "instruction_sets": " ".join(name for name in SETS if name in flags) or torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "torch": torch.__version__,
@@ -43,7 +54,11 @@ def row(bar: Bar, outcome: Measurement | str, seconds: float) -> Row:
     when = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": round(seconds, 1), **machine()}
     if isinstance(outcome, str):
         return {"value": None, "verdict": "not measured", "note": outcome, **limit, **when}
-    judged: Row = {"value": outcome.value, "verdict": verdict(bar, outcome.value), "aim_met": bar.reaches(outcome.value, bar.aim)}
+    judged: Row = {
+        "value": outcome.value,
+        "verdict": verdict(bar, outcome.value),
+        "aim_met": bar.reaches(outcome.value, bar.aim),
+    }
     judged |= {"quiet": outcome.quiet, "clock": outcome.clock}
     return {**judged, "note": outcome.note, "details": outcome.details, **limit, **when}
 
@@ -86,12 +101,27 @@ def table(bars: Sequence[Bar], results: dict[str, Row]) -> str:
         result = results.get(bar.name) or row(bar, "not run yet", 0)
         measured = "–" if result["value"] is None else f"{_number(result['value'])}{bar.unit}"
         limit = f"{'≥' if bar.at_least is not None else '≤'} {bar.limit:g}{bar.unit}"
-        cells = (f"{bar.what} (`{bar.name}`)", measured, limit, f"{bar.aim:g}{bar.unit}", _judged(result), result.get("clock", ""), result["note"])
+        cells = (
+            f"{bar.what} (`{bar.name}`)",
+            measured,
+            limit,
+            f"{bar.aim:g}{bar.unit}",
+            _judged(result),
+            result.get("clock", ""),
+            result["note"],
+        )
         lines.append("| " + " | ".join(cells) + " |")
     seen = [results[bar.name] for bar in bars if bar.name in results and results[bar.name]["value"] is not None]
-    places = sorted({f"{r['processor']} ({r['family']}; {r['instruction_sets']}), torch {r['torch']}, {r['date'][:10]}" for r in seen})
+    places = sorted(
+        {
+            f"{r['processor']} ({r['family']}; {r['instruction_sets']}), torch {r['torch']}, {r['date'][:10]}"
+            for r in seen
+        }
+    )
     below = ", ".join(f"`{bar.name}`" for bar in bars if results.get(bar.name, {}).get("verdict") == "short")
-    return "\n".join([*lines, "", f"Short of their bar: {below or 'none'}.", "", *(f"Measured on {place}." for place in places)])
+    return "\n".join(
+        [*lines, "", f"Short of their bar: {below or 'none'}.", "", *(f"Measured on {place}." for place in places)]
+    )
 
 
 def _limit(result: Row) -> float:

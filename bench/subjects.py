@@ -30,7 +30,8 @@ _kept: list[tempfile.TemporaryDirectory] = []  # removed when the process ends
 
 @cache
 def small_vit() -> str:
-    """The bench's tower, random weights: a CLIP with a ViT of 64 pixels, patch 8, width 192, depth 6 (F = 0.37 GFLOP), as a model's name."""
+    """The bench's tower, random weights: a CLIP with a ViT of 64 pixels, patch 8, width 192, depth 6 (F = 0.37 GFLOP),
+    as a model's name."""
     import open_clip
     from safetensors.torch import save_file
 
@@ -38,8 +39,14 @@ def small_vit() -> str:
     _kept.append(tempfile.TemporaryDirectory())
     folder = Path(_kept[-1].name)
     model = open_clip.CLIP(128, VISION, TEXT)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "open_clip_model.safetensors")
-    config = {"model_cfg": {"embed_dim": 128, "vision_cfg": VISION, "text_cfg": TEXT}, "preprocess_cfg": {"size": VISION["image_size"]}}
+    save_file(
+        {name: tensor.contiguous() for name, tensor in model.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
+    config = {
+        "model_cfg": {"embed_dim": 128, "vision_cfg": VISION, "text_cfg": TEXT},
+        "preprocess_cfg": {"size": VISION["image_size"]},
+    }
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     return f"local-dir:{folder}"
 
@@ -59,12 +66,18 @@ def uncached() -> Iterator[None]:
 
 def in_precision(recipe: RunConfig, precision: str, step_size: str | None = None) -> RunConfig:
     """The recipe with training passes and attack in `fp32` or `bf16`, and another step of the attack if given."""
-    return replace(recipe, precision=precision, attack_precision=precision, perturbation=replace(recipe.perturbation, step_size=step_size))  # type: ignore[arg-type]
+    return replace(
+        recipe,
+        precision=precision,
+        attack_precision=precision,
+        perturbation=replace(recipe.perturbation, step_size=step_size),
+    )  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Ours:
-    """One of our training steps, ready to be called again and again on the same batch; reference embeddings are cached."""
+    """One of our training steps, ready to be called again and again on the same batch; reference embeddings are
+    cached."""
 
     setup: Setup
     moving: Moving
@@ -75,13 +88,20 @@ class Ours:
     def step(self) -> object:
         """Attack, primal steps, dual step."""
         setup = self.setup
-        return train_step(setup.method, self.moving, self.accelerator, self.images, self.targets, setup.config, 0, setup.reference)
+        return train_step(
+            setup.method, self.moving, self.accelerator, self.images, self.targets, setup.config, 0, setup.reference
+        )
 
 
 def ours(recipe: RunConfig, batch: int, *, model: str | None = None, device: str = "cpu") -> Ours:
-    """Our step on `batch` embedded photos. The learning rate is 0, so that every call finds the weights that the first one found."""
-    config = replace(recipe, model=model or small_vit(), batch_size=batch, train_data="photos-mini/train", device=device, lr=0.0)
-    config = replace(config, pretrained="none" if ":" not in config.model and not config.model.startswith("seaanchor") else None)
+    """Our step on `batch` embedded photos. The learning rate is 0, so that every call finds the weights that the first
+    one found."""
+    config = replace(
+        recipe, model=model or small_vit(), batch_size=batch, train_data="photos-mini/train", device=device, lr=0.0
+    )
+    config = replace(
+        config, pretrained="none" if ":" not in config.model and not config.model.startswith("seaanchor") else None
+    )
     accelerator = start_accelerator(device)
     with uncached():
         setup = prepare(config, device=accelerator.device)
@@ -96,4 +116,6 @@ def share_of(subject: Ours, rank: int, world: int) -> Ours:
     images, targets = subject.images, subject.targets
     label_B = None if images.label_B is None else images.label_B[rank::world]
     share = Batch(images.pixels_BCHW[rank::world], label_B, images.index_B[rank::world])
-    return replace(subject, images=share, targets=replace(targets, reference_BD=targets.reference_BD[rank::world], label_B=label_B))
+    return replace(
+        subject, images=share, targets=replace(targets, reference_BD=targets.reference_BD[rank::world], label_B=label_B)
+    )

@@ -1,6 +1,7 @@
 """The bars of training: our step against the formulas, against public code, and against itself with parts taken out.
 
-Times are of the bench's small ViT on 16 photos unless a note says otherwise; the rest of a run (loading, evaluation) is left out.
+Times are of the bench's small ViT on 16 photos unless a note says otherwise; the rest of a run (loading, evaluation) is
+left out.
 
 Legend: B batch.
 """
@@ -49,18 +50,25 @@ def passes(recipe: RunConfig, model: str | None = None) -> tuple[float, int]:
 def flops(recipe: RunConfig) -> Measurement:
     """Counted FLOPs over the formula's, on a ViT-B/32 with random weights; the small ViT beside it."""
     (counted, formula), (small, _) = passes(recipe, "ViT-B-32"), passes(recipe)
-    note = f"ViT-B/32: {counted:.2f} F an image, formula {formula} F; with the small ViT's longer sequences {small:.2f} F"
+    note = (
+        f"ViT-B/32: {counted:.2f} F an image, formula {formula} F; with the small ViT's longer sequences {small:.2f} F"
+    )
     return Measurement(counted / formula, details={"F": counted, "formula": formula, "F_small_vit": small}, note=note)
 
 
 def other_flops() -> Measurement:
     """The largest ratio of the other methods."""
     recipes = {"TeCoA": tecoa(), "DPO": dpo(), "DPO on a linear map": dpo_linear()}
-    drawn = {name: replace(recipe, perturbation=replace(recipe.perturbation, variants=1)) if name != "TeCoA" else recipe for name, recipe in recipes.items()}
+    drawn = {
+        name: replace(recipe, perturbation=replace(recipe.perturbation, variants=1)) if name != "TeCoA" else recipe
+        for name, recipe in recipes.items()
+    }
     counts = {name: passes(recipe) for name, recipe in drawn.items()}
     note = ", ".join(f"{name} {counted:.2f} F (formula {formula} F)" for name, (counted, formula) in counts.items())
     ratios = [counted / formula for counted, formula in counts.values() if formula]
-    return Measurement(max(ratios), details={name: counted for name, (counted, _) in counts.items()}, note=f"small ViT: {note}")
+    return Measurement(
+        max(ratios), details={name: counted for name, (counted, _) in counts.items()}, note=f"small ViT: {note}"
+    )
 
 
 def fare_ours(precision: str, model: str | None = None, batch: int = BATCH) -> Ours:
@@ -74,7 +82,13 @@ def fare_against_robustvlm(precision: str, model: str | None = None, batch: int 
     peer = robustvlm.peer_of(mine.setup.model.encoder)
     times = compare(lambda: robustvlm.fare_step(peer, mine.images.pixels_BCHW), mine.step)
     details = {"peer_s": times.first, "ours_s": times.second, "batch": batch}
-    return Measurement(times.first / times.second, times.quiet, "processor", details, f"{times.first:.2f} s against {times.second:.2f} s")
+    return Measurement(
+        times.first / times.second,
+        times.quiet,
+        "processor",
+        details,
+        f"{times.first:.2f} s against {times.second:.2f} s",
+    )
 
 
 def lore_against_naive() -> Measurement:
@@ -86,14 +100,22 @@ def lore_against_naive() -> Measurement:
     peer = naive_lore.peer_of(mine.setup.model.encoder, dual, bf16=True)
     times = compare(lambda: naive_lore.lore_step(peer, mine.images.pixels_BCHW), mine.step)
     details = {"peer_s": times.first, "ours_s": times.second, "batch": BATCH}
-    return Measurement(times.first / times.second, times.quiet, "processor", details, f"{times.first:.2f} s against {times.second:.2f} s")
+    return Measurement(
+        times.first / times.second,
+        times.quiet,
+        "processor",
+        details,
+        f"{times.first:.2f} s against {times.second:.2f} s",
+    )
 
 
 def against(one: RunConfig, other: RunConfig) -> Measurement:
     """Seconds of one of our steps over those of another, fp32."""
     first, second = ours(one, BATCH), ours(other, BATCH)
     times = compare(first.step, second.step)
-    return Measurement(times.first / times.second, times.quiet, "processor", {"first_s": times.first, "second_s": times.second})
+    return Measurement(
+        times.first / times.second, times.quiet, "processor", {"first_s": times.first, "second_s": times.second}
+    )
 
 
 def lore_against_fare() -> Measurement:
@@ -111,22 +133,35 @@ def fare_bytes(precision: str) -> Measurement:
     peer = robustvlm.peer_of(mine.setup.model.encoder)
     pixels_BCHW, encoder = mine.images.pixels_BCHW, mine.setup.model.encoder
     held = saved_bytes(mine.step, [*encoder.parameters(), *encoder.buffers(), pixels_BCHW])
-    theirs = saved_bytes(lambda: robustvlm.fare_step(peer, pixels_BCHW), [*peer.model.parameters(), *peer.model.buffers(), pixels_BCHW])
+    theirs = saved_bytes(
+        lambda: robustvlm.fare_step(peer, pixels_BCHW), [*peer.model.parameters(), *peer.model.buffers(), pixels_BCHW]
+    )
     note = f"{held / 1e6:.0f} MB against {theirs / 1e6:.0f} MB"
     return Measurement(held / theirs, details={"ours_bytes": held, "peer_bytes": theirs}, note=note)
 
 
 def linear_map_against_tower() -> Measurement:
-    """Three epochs through `train`, from loading the model to the verified export: the whole tower's seconds over the linear map's."""
+    """Three epochs through `train`, from loading the model to the verified export: the whole tower's seconds over the
+    linear map's."""
     times = compare(_three_epochs(dpo_tiny()), _three_epochs(dpo_linear_tiny()), warm=False)
-    return Measurement(times.first / times.second, times.quiet, "processor", {"tower_s": times.first, "linear_s": times.second}, "embedded model, 800 photos")
+    return Measurement(
+        times.first / times.second,
+        times.quiet,
+        "processor",
+        {"tower_s": times.first, "linear_s": times.second},
+        "embedded model, 800 photos",
+    )
 
 
 def _three_epochs(recipe: RunConfig) -> Callable[[], None]:
     def run() -> None:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), uncached():
             drawing = replace(recipe.perturbation, variants=1)
-            train(replace(recipe, device="cpu", epochs=3, batch_size=64, perturbation=drawing, output=Path(folder) / "run"))
+            train(
+                replace(
+                    recipe, device="cpu", epochs=3, batch_size=64, perturbation=drawing, output=Path(folder) / "run"
+                )
+            )
 
     return run
 
@@ -160,7 +195,13 @@ def hopper_utilisation() -> Measurement:
         torch.cuda.synchronize()
         seconds = seconds if warm else min(seconds, time.perf_counter() - started)
     details = {"batch": batch, "step_s": seconds, "peak_flop_s": HOPPER_PEAK}
-    return Measurement(100 * needed / seconds / HOPPER_PEAK, None, "wall", details, f"{torch.cuda.get_device_name()}, batch {batch}, bf16")
+    return Measurement(
+        100 * needed / seconds / HOPPER_PEAK,
+        None,
+        "wall",
+        details,
+        f"{torch.cuda.get_device_name()}, batch {batch}, bf16",
+    )
 
 
 def _freed(measure: Callable[[], Measurement]) -> Callable[[], Measurement]:
@@ -181,20 +222,96 @@ _BARS = [
     Bar("fare-flops", "FARE step: FLOPs counted / formula", lambda: flops(fare()), at_most=1.03, aim=1.01),
     Bar("lore-flops", "LORE step: FLOPs counted / formula", lambda: flops(lore()), at_most=1.03, aim=1.01),
     Bar("other-flops", "TeCoA and DPO: FLOPs counted / formula", other_flops, at_most=1.03, aim=1.01),
-    Bar("fare-step-bf16", "FARE step, ours in bf16 / RobustVLM's as published", lambda: fare_against_robustvlm("bf16"), at_least=1.6, aim=2.2, unit="×"),
-    Bar("fare-step-fp32", "FARE step, both in fp32", lambda: fare_against_robustvlm("fp32"), at_least=1.12, aim=1.3, unit="×"),
-    Bar("fare-step-bf16-b32", FARE_B32, lambda: fare_against_robustvlm("bf16", "ViT-B-32", 2), at_least=1.6, aim=2.2, unit="×"),
-    Bar("fare-step-bf16-tiny", FARE_TINY, lambda: fare_against_robustvlm("bf16", "seaanchor-tiny"), at_least=1.6, aim=2.2, unit="×"),
-    Bar("lore-step-bf16", "LORE step against a naive transcription, both in bf16", lore_against_naive, at_least=1.6, aim=2.2, unit="×"),
+    Bar(
+        "fare-step-bf16",
+        "FARE step, ours in bf16 / RobustVLM's as published",
+        lambda: fare_against_robustvlm("bf16"),
+        at_least=1.6,
+        aim=2.2,
+        unit="×",
+    ),
+    Bar(
+        "fare-step-fp32",
+        "FARE step, both in fp32",
+        lambda: fare_against_robustvlm("fp32"),
+        at_least=1.12,
+        aim=1.3,
+        unit="×",
+    ),
+    Bar(
+        "fare-step-bf16-b32",
+        FARE_B32,
+        lambda: fare_against_robustvlm("bf16", "ViT-B-32", 2),
+        at_least=1.6,
+        aim=2.2,
+        unit="×",
+    ),
+    Bar(
+        "fare-step-bf16-tiny",
+        FARE_TINY,
+        lambda: fare_against_robustvlm("bf16", "seaanchor-tiny"),
+        at_least=1.6,
+        aim=2.2,
+        unit="×",
+    ),
+    Bar(
+        "lore-step-bf16",
+        "LORE step against a naive transcription, both in bf16",
+        lore_against_naive,
+        at_least=1.6,
+        aim=2.2,
+        unit="×",
+    ),
     Bar("lore-fare", "LORE step / FARE step", lore_against_fare, at_most=2.35, aim=2.2),
     Bar("dual-network", "LORE step, dual network / scalar multiplier", dual_against_scalar, at_most=1.015, aim=1.005),
-    Bar("fare-bytes-fp32", "saved bytes of a FARE step, ours / RobustVLM's", lambda: fare_bytes("fp32"), at_most=0.55, aim=0.5),
-    Bar("fare-bytes-bf16", "saved bytes of a FARE step, ours in bf16 / RobustVLM's", lambda: fare_bytes("bf16"), at_most=0.35, aim=0.27),
-    Bar("linear-map", "linear map against full fine-tuning, three epochs", linear_map_against_tower, at_least=7, aim=8.5, unit="×"),
-    Bar("many-t-words", "100 values of t, words drawn on 800 photos", lambda: many_t(True), at_most=1, aim=1, unit=" s"),
+    Bar(
+        "fare-bytes-fp32",
+        "saved bytes of a FARE step, ours / RobustVLM's",
+        lambda: fare_bytes("fp32"),
+        at_most=0.55,
+        aim=0.5,
+    ),
+    Bar(
+        "fare-bytes-bf16",
+        "saved bytes of a FARE step, ours in bf16 / RobustVLM's",
+        lambda: fare_bytes("bf16"),
+        at_most=0.35,
+        aim=0.27,
+    ),
+    Bar(
+        "linear-map",
+        "linear map against full fine-tuning, three epochs",
+        linear_map_against_tower,
+        at_least=7,
+        aim=8.5,
+        unit="×",
+    ),
+    Bar(
+        "many-t-words", "100 values of t, words drawn on 800 photos", lambda: many_t(True), at_most=1, aim=1, unit=" s"
+    ),
     Bar("many-t-people", "100 values of t, 194 images of people", lambda: many_t(False), at_most=1, aim=1, unit=" s"),
-    Bar("two-processes", "two processes against one: images a second", two_processes.throughput, at_least=1.85, aim=1.95, unit="×"),
-    Bar("two-processes-gradient", "two processes against one: largest gradient difference", two_processes.gradients, at_most=1e-5, aim=1e-6),
-    Bar("hopper", "FARE, ViT-B/32, one Hopper GPU: model-FLOPs utilisation", hopper_utilisation, at_least=40, aim=55, unit=" %"),
+    Bar(
+        "two-processes",
+        "two processes against one: images a second",
+        two_processes.throughput,
+        at_least=1.85,
+        aim=1.95,
+        unit="×",
+    ),
+    Bar(
+        "two-processes-gradient",
+        "two processes against one: largest gradient difference",
+        two_processes.gradients,
+        at_most=1e-5,
+        aim=1e-6,
+    ),
+    Bar(
+        "hopper",
+        "FARE, ViT-B/32, one Hopper GPU: model-FLOPs utilisation",
+        hopper_utilisation,
+        at_least=40,
+        aim=55,
+        unit=" %",
+    ),
 ]
 BARS = [replace(bar, measure=_freed(bar.measure)) for bar in _BARS]

@@ -1,6 +1,8 @@
-"""FARE on two processes against one, with gloo and one thread each: `python -m torch.distributed.run -m bench.two_processes FOLDER` is one of them.
+"""FARE on two processes against one, with gloo and one thread each: `python -m torch.distributed.run -m
+bench.two_processes FOLDER` is one of them.
 
-A process runs the step that `train` runs and writes what it saw to FOLDER. Wall seconds, since the processes wait for each other.
+A process runs the step that `train` runs and writes what it saw to FOLDER. Wall seconds, since the processes wait for
+each other.
 """
 
 import json
@@ -25,8 +27,8 @@ ROUNDS = 2
 
 
 def worker(folder: Path) -> None:
-    """One process: seconds of its steps with a full batch of its own, and its gradients for a share of one batch, without an attack, whose
-    signs would turn rounding into other images."""
+    """One process: seconds of its steps with a full batch of its own, and its gradients for a share of one batch,
+    without an attack, whose signs would turn rounding into other images."""
     torch.set_num_threads(1)
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     mine = ours(fare(), BATCH)
@@ -38,7 +40,9 @@ def worker(folder: Path) -> None:
         seconds.append(time.perf_counter() - started)
     probes.append(probe(time.perf_counter))
     recipe = fare()
-    started_only = share_of(ours(replace(recipe, perturbation=replace(recipe.perturbation, num_steps=0)), BATCH), rank, world)
+    started_only = share_of(
+        ours(replace(recipe, perturbation=replace(recipe.perturbation, num_steps=0)), BATCH), rank, world
+    )
     started_only.step()
     torch.save([p.grad for p in started_only.setup.policy.parameters()], folder / f"gradients-{rank}.pt")
     (folder / f"seconds-{rank}.json").write_text(json.dumps({"seconds": min(seconds), "probes": probes}))
@@ -47,7 +51,16 @@ def worker(folder: Path) -> None:
 def launch(world: int, folder: Path) -> list[dict]:
     """Run `world` processes and return what they wrote."""
     folder.mkdir()
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}", "-m", "bench.two_processes", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc_per_node={world}",
+        "-m",
+        "bench.two_processes",
+        str(folder),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     if done.returncode:
@@ -67,7 +80,13 @@ def throughput() -> Measurement:
             probes += [value for each in seen for value in each["probes"]]
     quiet = max(probes) / min(probes) - 1 <= LARGEST_MOVE
     details = {"one_s": least[1], "two_s": least[2], "probes_s": probes}
-    return Measurement(2 * least[1] / least[2], quiet, "wall", details, f"probes {min(probes):.4f} to {max(probes):.4f} s, of all processes")
+    return Measurement(
+        2 * least[1] / least[2],
+        quiet,
+        "wall",
+        details,
+        f"probes {min(probes):.4f} to {max(probes):.4f} s, of all processes",
+    )
 
 
 def gradients() -> Measurement:
@@ -75,10 +94,17 @@ def gradients() -> Measurement:
     with tempfile.TemporaryDirectory() as folder:
         launch(1, Path(folder) / "one")
         launch(2, Path(folder) / "two")
-        one, *two = (torch.load(Path(folder) / name) for name in ("one/gradients-0.pt", "two/gradients-0.pt", "two/gradients-1.pt"))
+        one, *two = (
+            torch.load(Path(folder) / name)
+            for name in ("one/gradients-0.pt", "two/gradients-0.pt", "two/gradients-1.pt")
+        )
     largest = max(gradient.abs().max().item() for gradient in one)
     apart = max((a - b).abs().max().item() for each in two for a, b in zip(one, each, strict=True))
-    return Measurement(apart / largest, details={"largest_gradient": largest}, note="as a share of the largest gradient; FARE from the random start alone")
+    return Measurement(
+        apart / largest,
+        details={"largest_gradient": largest},
+        note="as a share of the largest gradient; FARE from the random start alone",
+    )
 
 
 if __name__ == "__main__":

@@ -13,9 +13,14 @@ app = App(name="python -m studies", help_format="plaintext")
 
 @app.default
 def reproduce(
-    name: str | None = None, /, *, output: Path = Path("runs/reproduce"), seeds: str | None = None, extra: Annotated[list[str] | None, Many] = None,
+    name: str | None = None,
+    /,
+    *,
+    output: Path = Path("runs/reproduce"),
+    seeds: str | None = None,
+    extra: Annotated[list[str] | None, Many] = None,
     docs: Path | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Run an experiment behind the published results, or what is missing of it; without a name, list them.
 
     Parameters
@@ -36,7 +41,10 @@ def reproduce(
 
     if name is None:
         for one in EXPERIMENTS.values():
-            print(f"{one.name:<16} {one.minutes:>3} min  {len(one.seeds)} seed{'s' if len(one.seeds) > 1 else ' '}  {one.title}")
+            print(
+                f"{one.name:<16} {one.minutes:>3} min  {len(one.seeds)} "
+                f"seed{'s' if len(one.seeds) > 1 else ' '}  {one.title}"
+            )
         return
     experiment = find(name)
     from studies.experiment import Bench

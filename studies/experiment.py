@@ -25,7 +25,8 @@ class Bench:
     Attributes:
         output: its folder: runs, evaluations, numbers.csv, tables, figures.
         seeds: of every run.
-        extra: further labelled data sets by name, such as `cifar10`, for what took no part in training; `train` names other training photos.
+        extra: further labelled data sets by name, such as `cifar10`, for what took no part in training; `train` names
+            other training photos.
         recipes: of the runs it has asked for so far, by their names in tables.
     """
 
@@ -35,13 +36,16 @@ class Bench:
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
 
     def keep(self, name: str, config: RunConfig, **described: Any) -> None:
-        """Note the recipe of a run, to be published with what came of it; `described` says in words what would name a folder of this machine."""
+        """Note the recipe of a run, to be published with what came of it; `described` says in words what would name a
+        folder of this machine."""
         self.recipes[name] = recipe_of(config) | described
 
     def over_seeds(self) -> str:
         """Which seeds the numbers of a table come from, and how they are put together, in words."""
         one = len(self.seeds) == 1
-        return f"seed {self.seeds[0]}" if one else f"mean over seeds {', '.join(map(str, self.seeds))}, range in brackets"
+        return (
+            f"seed {self.seeds[0]}" if one else f"mean over seeds {', '.join(map(str, self.seeds))}, range in brackets"
+        )
 
     def elsewhere(self) -> dict[str, str]:
         """Data sets that take no part in any training, by label."""
@@ -54,7 +58,8 @@ class Bench:
 
 @dataclass(frozen=True)
 class Section:
-    """What an experiment found: Markdown, with the names of its figures, which lie beside it, and what became of its claims."""
+    """What an experiment found: Markdown, with the names of its figures, which lie beside it, and what became of its
+    claims."""
 
     text: str
     figures: tuple[str, ...] = ()
@@ -110,13 +115,16 @@ def write_section(experiment: Experiment, section: Section, bench: Bench, docs: 
         write_atomic(docs.parent / "tables" / f"{experiment.name}.yaml", recipes)
         body = body.replace("[recipes.yaml](recipes.yaml)", f"[{experiment.name}.yaml](tables/{experiment.name}.yaml)")
     put_between(docs, experiment.name, body)
-    known = verdicts_of(docs) | {experiment.name: [verdict.__dict__ | {"seeds": len(bench.seeds)} for verdict in section.verdicts]}
+    known = verdicts_of(docs) | {
+        experiment.name: [verdict.__dict__ | {"seeds": len(bench.seeds)} for verdict in section.verdicts]
+    }
     write_atomic(docs.parent / "tables" / "verdicts.json", json.dumps(known, indent=1, ensure_ascii=False) + "\n")
     return docs
 
 
 def verdicts_of(docs: Path) -> dict[str, list[dict[str, Any]]]:
-    """Experiment → what became of its claims and over how many seeds, kept beside a document so that its table does not need every run again."""
+    """Experiment → what became of its claims and over how many seeds, kept beside a document so that its table does not
+    need every run again."""
     file = docs.parent / "tables" / "verdicts.json"
     return json.loads(file.read_text()) if file.is_file() else {}
 
@@ -138,14 +146,21 @@ def put_between(docs: Path, name: str, body: str) -> None:
 
 
 def summary(experiments: Iterable[Experiment], docs: Path) -> str:
-    """Every verdict that stands beside a document, as a table: the claim, what came of it, the first effects, the section that has all."""
+    """Every verdict that stands beside a document, as a table: the claim, what came of it, the first effects, the
+    section that has all."""
     known = verdicts_of(docs)
-    lines = ["| claim | here | effect, points with 95 % interval | seeds | section |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        "| claim | here | effect, points with 95 % interval | seeds | section |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for experiment in experiments:
         anchor = "".join(c for c in experiment.title.lower().replace(" ", "-") if c.isalnum() or c == "-")
         found = known.get(experiment.name, ())
         section = f"[{experiment.title}](#{anchor})"
-        lines += [f"| {v['claim']} | {v['outcome']} | {_first(v['effect'])} | {v.get('seeds', '')} | {section} |" for v in found]
+        lines += [
+            f"| {v['claim']} | {v['outcome']} | {_first(v['effect'])} | {v.get('seeds', '')} | {section} |"
+            for v in found
+        ]
     return "\n".join(lines) + "\n"
 
 

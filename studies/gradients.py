@@ -31,7 +31,8 @@ SHOWN = 2  # the look in the middle that is told: many are still fooled, the los
 
 @dataclass(frozen=True)
 class Weights:
-    """Of every probe image (B,): norm of the objective's gradient to the unit embedding, margin h, and whether the drawn word still wins over the object."""
+    """Of every probe image (B,): norm of the objective's gradient to the unit embedding, margin h, and whether the
+    drawn word still wins over the object."""
 
     batch: int
     gradient_B: Tensor
@@ -69,16 +70,28 @@ def weigh(setup: Setup, clean: Batch, perturbed: Batch, targets: Targets, batch:
         perturbed_BD, clean_BD = encoder(perturbed.pixels_BCHW).float(), encoder(clean.pixels_BCHW).float()
     encoder.train(was_training)
     unit_BD = F.normalize(perturbed_BD, dim=-1).requires_grad_()
-    loss_B = setup.method.objective(Embeddings(unit_BD, clean_BD), targets)  # cosines see no length, so the unit embedding stands for the raw one
+    loss_B = setup.method.objective(
+        Embeddings(unit_BD, clean_BD), targets
+    )  # cosines see no length, so the unit embedding stands for the raw one
     (gradient_BD,) = torch.autograd.grad(loss_B.sum(), unit_BD)
     now, before = head(unit_BD.detach()), head(targets.reference_perturbed_BD)
-    chosen, rejected = ([logits.gather(1, text_B[:, None]).squeeze(1) for logits in (now, before)] for text_B in (pair.chosen_B, pair.rejected_B))
-    return Weights(batch, gradient_BD.norm(dim=-1), preference_margin(chosen[0], rejected[0], chosen[1], rejected[1]), rejected[0] > chosen[0])
+    chosen, rejected = (
+        [logits.gather(1, text_B[:, None]).squeeze(1) for logits in (now, before)]
+        for text_B in (pair.chosen_B, pair.rejected_B)
+    )
+    return Weights(
+        batch,
+        gradient_BD.norm(dim=-1),
+        preference_margin(chosen[0], rejected[0], chosen[1], rejected[1]),
+        rejected[0] > chosen[0],
+    )
 
 
-def spending_gap(read: Callable[[Weights], float], one: Sequence[Weights], other: Sequence[Weights], draws: int = 1000) -> Difference:
-    """How much larger a share of its gradient is with one objective than with another, in points; mean over runs, with the 95 % interval of a bootstrap
-    over the images, which both see alike."""
+def spending_gap(
+    read: Callable[[Weights], float], one: Sequence[Weights], other: Sequence[Weights], draws: int = 1000
+) -> Difference:
+    """How much larger a share of its gradient is with one objective than with another, in points; mean over runs, with
+    the 95 % interval of a bootstrap over the images, which both see alike."""
     generator, gaps = torch.Generator().manual_seed(0), []
     count = len(one[0].gradient_B)
     for draw in range(draws + 1):
@@ -94,15 +107,25 @@ def watch(config: RunConfig) -> list[Weights]:
     accelerator, setup = start_accelerator("cpu"), prepare(config)
     moving = make_moving(setup, accelerator, None)
     few = subset(setup.images, PROBED, 0)
-    clean = next(iter(batches(FolderDataset(few, setup.model.encoder.image_size), PROBED, workers=0, order=None, skip_log=SkipLog(few))))
-    perturbed = setup.method.perturb(setup.policy, clean, make_targets(setup, clean, None), torch.Generator().manual_seed(0))
+    clean = next(
+        iter(
+            batches(
+                FolderDataset(few, setup.model.encoder.image_size), PROBED, workers=0, order=None, skip_log=SkipLog(few)
+            )
+        )
+    )
+    perturbed = setup.method.perturb(
+        setup.policy, clean, make_targets(setup, clean, None), torch.Generator().manual_seed(0)
+    )
     targets = setup.method.complete(make_targets(setup, clean, None), perturbed, setup.reference)
     seen = [weigh(setup, clean, perturbed, targets, 0)]
     stream = batch_stream(setup, 0, 0, 1, SkipLog(setup.images))
     for step in range(setup.total_steps):
         batch = next(stream)
         set_learning_rate(moving.optimizer, config, step, setup.total_steps)
-        train_step(setup.method, moving, accelerator, batch, make_targets(setup, batch, None), config, step, setup.reference)
+        train_step(
+            setup.method, moving, accelerator, batch, make_targets(setup, batch, None), config, step, setup.reference
+        )
         if (step + 1) % EVERY == 0:
             seen.append(weigh(setup, clean, perturbed, targets, step + 1))
     return seen
@@ -124,7 +147,11 @@ def run_gradients(bench: Bench) -> Section:
         "spent on a tenth of the images, %": lambda run, w: 100 * w.spent_on_tenth,
         "mean margin h": lambda run, w: w.margin_B.mean().item(),
     }
-    figure, lines, csv = [], [f"| | batch | {' | '.join(reads)} |", "|" + " --- |" * (len(reads) + 2)], [",".join(["objective", "batch", *reads])]
+    figure, lines, csv = (
+        [],
+        [f"| | batch | {' | '.join(reads)} |", "|" + " --- |" * (len(reads) + 2)],
+        [",".join(["objective", "batch", *reads])],
+    )
     for title, read in reads.items():
         series = []
         for name, runs in curves.items():
@@ -137,34 +164,62 @@ def run_gradients(bench: Bench) -> Section:
             cells = [mean(read(run, run[i]) for run in runs) for read in reads.values()]
             csv.append(",".join([name, str(weights.batch), *(f"{c:.6g}" for c in cells)]))
             if i in (0, SHOWN, len(runs[0]) - 1):
-                lines.append(f"| {name} | {weights.batch} | " + " | ".join(f"{c if abs(c) > 1e-5 else 0:.3g}" for c in cells) + " |")
+                lines.append(
+                    f"| {name} | {weights.batch} | "
+                    + " | ".join(f"{c if abs(c) > 1e-5 else 0:.3g}" for c in cells)
+                    + " |"
+                )
     write_atomic(bench.output / "table.csv", "\n".join(csv) + "\n")
     panels(figure[:3], bench.output / "figure.svg")
     note = (
-        f"The recipes `dpo-tiny`, `ipo-tiny`, `kto-tiny` with {PASSES} passes; norm of the objective's gradient to each unit embedding, of {PROBED} "
-        f"training photos with one word drawn on each, the same throughout; {bench.over_seeds().removesuffix(', range in brackets')}.\n\n"
+        f"The recipes `dpo-tiny`, `ipo-tiny`, `kto-tiny` with {PASSES} passes; norm of the objective's "
+        f"gradient to each unit embedding, of {PROBED} "
+        "training photos with one word drawn on each, the same throughout; "
+        f"{bench.over_seeds().removesuffix(', range in brackets')}.\n\n"
     )
-    return Section(note + "\n".join(lines) + "\n\n![gradients over training](figure.svg)\n", ("figure.svg",), _verdicts(curves))
+    return Section(
+        note + "\n".join(lines) + "\n\n![gradients over training](figure.svg)\n", ("figure.svg",), _verdicts(curves)
+    )
 
 
 def _verdicts(curves: dict[str, list[list[Weights]]]) -> tuple[Verdict, ...]:
     end, early = ({name: [run[i] for run in runs] for name, runs in curves.items()} for i in (-1, SHOWN))
     return (
-        judge("DPO and KTO spend more of their gradient on few images than IPO does", [
-            Effect(f"{name} less IPO, share spent on a tenth of the images, at the end", spending_gap(lambda w: w.spent_on_tenth, end[name], end["IPO"]))
-            for name in ("DPO", "KTO")
-        ]),
-        judge("DPO and KTO favour images whose word still wins more than IPO does", [
-            Effect(f"{name} less IPO, share of the gradient above share of the images, at batch {early[name][0].batch}", spending_gap(
-                lambda w: w.excess_on_fooled, early[name], early["IPO"],
-            )) for name in ("DPO", "KTO")
-        ]),
-    )  # fmt: skip
+        judge(
+            "DPO and KTO spend more of their gradient on few images than IPO does",
+            [
+                Effect(
+                    f"{name} less IPO, share spent on a tenth of the images, at the end",
+                    spending_gap(lambda w: w.spent_on_tenth, end[name], end["IPO"]),
+                )
+                for name in ("DPO", "KTO")
+            ],
+        ),
+        judge(
+            "DPO and KTO favour images whose word still wins more than IPO does",
+            [
+                Effect(
+                    f"{name} less IPO, share of the gradient above share of the images, at batch "
+                    f"{early[name][0].batch}",
+                    spending_gap(
+                        lambda w: w.excess_on_fooled,
+                        early[name],
+                        early["IPO"],
+                    ),
+                )
+                for name in ("DPO", "KTO")
+            ],
+        ),
+    )
 
 
 EXPERIMENTS = (
     Experiment(
-        "po-gradients", "What each loss weighs", "arXiv 2411.08923: DPO and KTO weigh the images that are still wrong, IPO all alike.", 4, run_gradients,
+        "po-gradients",
+        "What each loss weighs",
+        "arXiv 2411.08923: DPO and KTO weigh the images that are still wrong, IPO all alike.",
+        4,
+        run_gradients,
         ONE_SEED,
     ),
 )

@@ -1,4 +1,5 @@
-"""Weights between a reference and what it was trained into (WiSE-FT, Wortsman et al. 2022; PAINT, Ilharco et al. 2022)."""
+"""Weights between a reference and what it was trained into (WiSE-FT, Wortsman et al. 2022; PAINT, Ilharco et al.
+2022)."""
 
 from pathlib import Path
 

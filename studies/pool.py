@@ -1,4 +1,5 @@
-"""Robust models that several experiments share: each is trained once, in one folder, on the 32-pixel sibling of the embedded model.
+"""Robust models that several experiments share: each is trained once, in one folder, on the 32-pixel sibling of the
+embedded model.
 
 A run of them takes one to four minutes on one core of a processor with AVX2.
 """
@@ -35,13 +36,29 @@ def budget(recipe: RunConfig, bench: Bench, epsilon: float = EPSILON, primal_ste
         SeaAnchorError: the model is not below the working folder.
     """
     if not Path(SIBLING).is_dir():
-        change = "run it in a clone of the repository, or train the model: python -m tools.pretraining --image-size 32 (docs/pretraining.md)"
-        raise SeaAnchorError(f"{SIBLING} is missing", "the 32-pixel sibling of the embedded model, which the repository holds", change)
+        change = (
+            "run it in a clone of the repository, or train the model: python -m tools.pretraining "
+            "--image-size 32 (docs/pretraining.md)"
+        )
+        raise SeaAnchorError(
+            f"{SIBLING} is missing", "the 32-pixel sibling of the embedded model, which the repository holds", change
+        )
     attack = PerturbationConfig(epsilon=f"{epsilon:g}/255", num_steps=2, step_size=f"{0.75 * epsilon:g}/255")
     return replace(
-        recipe, model=SIBLING, train_data=bench.source("train", "photos-mini/train"), perturbation=attack, primal_steps=primal_steps, batch_size=32,
-        lr=1.5e-3, warmup=15, epochs=100, max_steps=BATCHES, save_every=BATCHES, log_every=5, device="cpu",
-    )  # fmt: skip
+        recipe,
+        model=SIBLING,
+        train_data=bench.source("train", "photos-mini/train"),
+        perturbation=attack,
+        primal_steps=primal_steps,
+        batch_size=32,
+        lr=1.5e-3,
+        warmup=15,
+        epochs=100,
+        max_steps=BATCHES,
+        save_every=BATCHES,
+        log_every=5,
+        device="cpu",
+    )
 
 
 def fare_arm(bench: Bench, epsilon: float = EPSILON, **settings: Any) -> RunConfig:
@@ -49,10 +66,17 @@ def fare_arm(bench: Bench, epsilon: float = EPSILON, **settings: Any) -> RunConf
     return budget(fare(), bench, epsilon, **settings)
 
 
-def lore_arm(bench: Bench, epsilon: float = EPSILON, rho: float = 0.1, primal_steps: int = UPDATES, **anchor: Any) -> RunConfig:
+def lore_arm(
+    bench: Bench, epsilon: float = EPSILON, rho: float = 0.1, primal_steps: int = UPDATES, **anchor: Any
+) -> RunConfig:
     """LORE within the budget; multipliers start at 1 and stay below 20."""
     recipe = budget(lore(), bench, epsilon, primal_steps)
-    return replace(recipe, anchor=replace(AnchorConfig("lagrangian", rho=rho, dual_lr=5e-4, initial_multiplier=1.0, max_multiplier=20.0), **anchor))
+    return replace(
+        recipe,
+        anchor=replace(
+            AnchorConfig("lagrangian", rho=rho, dual_lr=5e-4, initial_multiplier=1.0, max_multiplier=20.0), **anchor
+        ),
+    )
 
 
 def penalty_arm(bench: Bench, weight: float, epsilon: float = EPSILON) -> RunConfig:
@@ -72,22 +96,33 @@ def watched(config: RunConfig) -> RunConfig:
 
 def robust_look(radii: Sequence[int] = (2, EPSILON)) -> EvaluationSpec:
     """Photos of the embedded set: clean, attacked (radii in 255ths), and how far they drifted."""
-    return EvaluationSpec((PHOTOS,), Protocol((AttackPlan("apgd-ce", "linf", tuple(e / 255 for e in radii), ATTACK_STEPS),), suites=("drift",)))
+    return EvaluationSpec(
+        (PHOTOS,),
+        Protocol((AttackPlan("apgd-ce", "linf", tuple(e / 255 for e in radii), ATTACK_STEPS),), suites=("drift",)),
+    )
 
 
 def elsewhere_look(bench: Bench) -> EvaluationSpec:
     """Sets that took no part in fine-tuning: clean, and attacked at half the training radius."""
-    return EvaluationSpec(tuple(bench.elsewhere().values()), Protocol((AttackPlan("apgd-ce", "linf", (2 / 255,), ATTACK_STEPS),), samples=500))
+    return EvaluationSpec(
+        tuple(bench.elsewhere().values()),
+        Protocol((AttackPlan("apgd-ce", "linf", (2 / 255,), ATTACK_STEPS),), samples=500),
+    )
 
 
-def pooled(arms: Mapping[str, RunConfig], bench: Bench, looks: Sequence[EvaluationSpec], known: Sequence[Row] = ()) -> list[Row]:
-    """Every arm with every seed, from the folder that all share; what is there is read. `known` rows are those of the experiment so far."""
+def pooled(
+    arms: Mapping[str, RunConfig], bench: Bench, looks: Sequence[EvaluationSpec], known: Sequence[Row] = ()
+) -> list[Row]:
+    """Every arm with every seed, from the folder that all share; what is there is read. `known` rows are those of the
+    experiment so far."""
     shared, rows = bench.output.parent / "robust", []
     for seed in bench.seeds:
         for name, config in arms.items():
             print(f"{name}, seed {seed}", flush=True)
             bench.keep(name, config)
-            followed = watched(config) if name in (FARE, FARE_ONCE, LORE) else config  # whichever experiment trains them: one shows them over the batches
+            followed = (
+                watched(config) if name in (FARE, FARE_ONCE, LORE) else config
+            )  # whichever experiment trains them: one shows them over the batches
             run = run_arm(Arm(name, replace(followed, seed=seed)), shared / f"seed-{seed}")
             rows += measure(Arm(name, config), seed, run / "export", looks, shared)
             write_numbers([*known, *rows], bench.output / "numbers.csv")

@@ -8,8 +8,10 @@ from studies import ablations, anchoring, beyond, gradients, headline, lore, oth
 from studies.experiment import Bench, Experiment, put_between, summary, write_section
 
 EXPERIMENTS: dict[str, Experiment] = {
-    e.name: e for group in (headline, preference, sliders, gradients, lore, ablations, others, beyond, threats, anchoring) for e in group.EXPERIMENTS
-}  # fmt: skip
+    e.name: e
+    for group in (headline, preference, sliders, gradients, lore, ablations, others, beyond, threats, anchoring)
+    for e in group.EXPERIMENTS
+}
 
 
 def find(name: str) -> Experiment:

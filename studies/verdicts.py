@@ -45,8 +45,9 @@ class _Term:
 def difference(rows: Sequence[Row], one: str, other: str, measure: str, dataset: str) -> Difference:
     """Arm `one` less arm `other`, of a share on one data set.
 
-    The variance is that of a mean over images, plus that of a mean over seeds, of which there are few: the interval is Student's. Both arms see the
-    same images and are compared image by image where the rows tell which are right, and taken for independent samples where they do not.
+    The variance is that of a mean over images, plus that of a mean over seeds, of which there are few: the interval is
+    Student's. Both arms see the same images and are compared image by image where the rows tell which are right, and
+    taken for independent samples where they do not.
 
     Raises:
         ValueError: an arm has no such number there.
@@ -66,15 +67,30 @@ def _sum(rows: Sequence[Row], terms: Sequence[_Term]) -> Difference:
     return Difference(100 * middle, 100 * middle - half, 100 * middle + half)
 
 
-_QUANTILES = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 7: 2.365, 10: 2.228, 20: 2.086, math.inf: 1.96}  # 97.5 % of Student's t
+_QUANTILES = {
+    1: 12.706,
+    2: 4.303,
+    3: 3.182,
+    4: 2.776,
+    5: 2.571,
+    7: 2.365,
+    10: 2.228,
+    20: 2.086,
+    math.inf: 1.96,
+}  # 97.5 % of Student's t
 
 
 def _half_width(parts: Sequence[tuple[float, float]]) -> float:
-    """Half of the 95 % interval of a sum whose parts have these variances, each known from so many degrees of freedom (Welch and Satterthwaite)."""
+    """Half of the 95 % interval of a sum whose parts have these variances, each known from so many degrees of freedom
+    (Welch and Satterthwaite)."""
     total = sum(part for part, _ in parts)
     loose = sum(part**2 / freedom for part, freedom in parts)
     of_freedom = list(reversed(_QUANTILES))
-    quantile = np.interp(loose / total**2 if total else 0.0, [1 / count for count in of_freedom], [_QUANTILES[count] for count in of_freedom])
+    quantile = np.interp(
+        loose / total**2 if total else 0.0,
+        [1 / count for count in of_freedom],
+        [_QUANTILES[count] for count in of_freedom],
+    )
     return float(quantile) * math.sqrt(total)
 
 
@@ -82,7 +98,11 @@ _Cells = dict[int, Mapping[str, Any]]  # by seed
 
 
 def _cells(rows: Sequence[Row], term: _Term) -> _Cells:
-    found: _Cells = {r.seed: r.numbers[term.measure] for r in rows if r.arm == term.arm and r.dataset == term.dataset and term.measure in r.numbers}
+    found: _Cells = {
+        r.seed: r.numbers[term.measure]
+        for r in rows
+        if r.arm == term.arm and r.dataset == term.dataset and term.measure in r.numbers
+    }
     if not found:
         raise ValueError(f"no {term.measure} of {term.arm} on {term.dataset}")
     return found
@@ -93,7 +113,8 @@ def _centre(cells: _Cells) -> float:
 
 
 def _over_images(weights: Sequence[float], cells: Sequence[_Cells]) -> float:
-    """Variance of the sum because there are n images: of its value on an image where every share tells its images, else of independent samples."""
+    """Variance of the sum because there are n images: of its value on an image where every share tells its images, else
+    of independent samples."""
     known = [_hits(found) for found in cells]
     if len({None if hit_N is None else len(hit_N) for hit_N in known}) == 1 and known[0] is not None:
         value_N = np.dot(weights, np.stack(known))  # type: ignore[arg-type] # one length: none is None
@@ -103,18 +124,29 @@ def _over_images(weights: Sequence[float], cells: Sequence[_Cells]) -> float:
 
 
 def _hits(cells: _Cells) -> np.ndarray | None:
-    """Mean over seeds of 0 or 1 for each image (N,), or None where a share does not tell, or seeds saw other numbers of images."""
+    """Mean over seeds of 0 or 1 for each image (N,), or None where a share does not tell, or seeds saw other numbers of
+    images."""
     found = [hit_N for cell in cells.values() if (hit_N := hits_of(cell)) is not None]
     return np.mean(found, axis=0) if len(found) == len(cells) and len({len(hit_N) for hit_N in found}) == 1 else None
 
 
 def _over_seeds(terms: Sequence[_Term], cells: Sequence[_Cells]) -> list[tuple[float, float]]:
-    """Variances of the sum because there are few seeds, with degrees of freedom: of its value at a seed where all arms with several have the same."""
+    """Variances of the sum because there are few seeds, with degrees of freedom: of its value at a seed where all arms
+    with several have the same."""
     several = [(term.weight, found) for term, found in zip(terms, cells, strict=True) if len(found) > 1]
     if len({tuple(sorted(found)) for _, found in several}) == 1:
         seeds = several[0][1]
-        return [(variance(sum(weight * found[seed]["accuracy"] for weight, found in several) for seed in seeds) / len(seeds), len(seeds) - 1)]
-    return [(weight**2 * variance(cell["accuracy"] for cell in found.values()) / len(found), len(found) - 1) for weight, found in several]
+        return [
+            (
+                variance(sum(weight * found[seed]["accuracy"] for weight, found in several) for seed in seeds)
+                / len(seeds),
+                len(seeds) - 1,
+            )
+        ]
+    return [
+        (weight**2 * variance(cell["accuracy"] for cell in found.values()) / len(found), len(found) - 1)
+        for weight, found in several
+    ]
 
 
 @dataclass(frozen=True)
@@ -133,8 +165,8 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Effect:
-    """A measured difference, None where nothing could be compared, and the sign that the claim asks of it; 0 asks that nothing is lost, which is shown where
-    the interval leaves out a loss of `LOSS` points."""
+    """A measured difference, None where nothing could be compared, and the sign that the claim asks of it; 0 asks that
+    nothing is lost, which is shown where the interval leaves out a loss of `LOSS` points."""
 
     name: str
     found: Difference | None
@@ -143,7 +175,9 @@ class Effect:
     @property
     def shown(self) -> bool:
         """Whether the interval lies where the claim says."""
-        return self.found is not None and (self.found.low > -LOSS if self.wanted == 0 else self.found.sign == self.wanted)
+        return self.found is not None and (
+            self.found.low > -LOSS if self.wanted == 0 else self.found.sign == self.wanted
+        )
 
     @property
     def refuted(self) -> bool:
@@ -151,7 +185,9 @@ class Effect:
         if self.found is None or self.shown:
             return False
         side = self.wanted or 1
-        return self.found.sign == -side or (self.wanted != 0 and max(side * self.found.low, side * self.found.high) < LOSS)
+        return self.found.sign == -side or (
+            self.wanted != 0 and max(side * self.found.low, side * self.found.high) < LOSS
+        )
 
     def __str__(self) -> str:
         mark = " ✓" if self.shown else " ✗" if self.refuted else ""
@@ -159,8 +195,9 @@ class Effect:
 
 
 def judge(claim: str, effects: Sequence[Effect], note: str = "") -> Verdict:
-    """A claim holds where every effect is shown, and holds partly where some are, one of them a gain if any is claimed. Where none is, it does not hold
-    at this scale if one is refuted, and is undecided otherwise; without an effect it is open, as where no point of one curve lies between two of another."""
+    """A claim holds where every effect is shown, and holds partly where some are, one of them a gain if any is claimed.
+    Where none is, it does not hold at this scale if one is refuted, and is undecided otherwise; without an effect it is
+    open, as where no point of one curve lies between two of another."""
     known = [effect for effect in effects if effect.found is not None]
     missing = [effect.name for effect in effects if effect.found is None]
     notes = ([f"not comparable: {', '.join(missing)}"] if missing else []) + ([note] if note else [])
@@ -168,16 +205,26 @@ def judge(claim: str, effects: Sequence[Effect], note: str = "") -> Verdict:
         return Verdict(claim, "open", "; ".join(notes) or "nothing could be compared")
     gains = [effect for effect in known if effect.wanted] or known
     none = "does not hold at this scale" if any(effect.refuted for effect in known) else "undecided"
-    outcome = "holds" if all(effect.shown for effect in known) else "holds partly" if any(effect.shown for effect in gains) else none
+    outcome = (
+        "holds"
+        if all(effect.shown for effect in known)
+        else "holds partly"
+        if any(effect.shown for effect in gains)
+        else none
+    )
     return Verdict(claim, outcome, "; ".join([*map(str, known), *notes]))
 
 
-def above_curve(rows: Sequence[Row], arm: str, curve: Sequence[str], x: str, y: str, dataset: str, y_dataset: str = "") -> Difference | None:
-    """How far an arm's y lies above a curve of other arms at the arm's own x, between the curve's two nearest points; its interval holds the error of
-    both axes, to first order.
+def above_curve(
+    rows: Sequence[Row], arm: str, curve: Sequence[str], x: str, y: str, dataset: str, y_dataset: str = ""
+) -> Difference | None:
+    """How far an arm's y lies above a curve of other arms at the arm's own x, between the curve's two nearest points;
+    its interval holds the error of both axes, to first order.
 
-    Beyond the curve's largest x the arm is compared with the curve's end: it has more of x, and this much more of y. Short of the smallest x it is, too, where
-    it has less of y as well: the curve lies above it by no less. Otherwise None: what a curve would have there is not known.
+    Beyond the curve's largest x the arm is compared with the curve's end: it has more of x, and this much more of y.
+    Short of the smallest x it is, too, where
+    it has less of y as well: the curve lies above it by no less. Otherwise None: what a curve would have there is not
+    known.
 
     Args:
         rows: of all of them.
@@ -199,7 +246,9 @@ def above_curve(rows: Sequence[Row], arm: str, curve: Sequence[str], x: str, y: 
             weights = ((arm, 1.0), (one, part - 1), (other, -part))
             slope = (at(other, y, where) - at(one, y, where)) / (x1 - x0)
             heights = [_Term(weight, name, y, where) for name, weight in weights]
-            shifts = [_Term(-slope * weight, name, x, dataset) for name, weight in weights]  # adds up to 0: the curve is read at the arm's x
+            shifts = [
+                _Term(-slope * weight, name, x, dataset) for name, weight in weights
+            ]  # adds up to 0: the curve is read at the arm's x
             return _sum(rows, [*heights, *shifts])
     nearest, farthest = (pick(curve, key=lambda name: at(name, x, dataset)) for pick in (min, max))
     if own > at(farthest, x, dataset):

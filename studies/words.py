@@ -1,4 +1,5 @@
-"""Models against drawn words that several experiments share: each is trained once, in one folder, on the embedded model.
+"""Models against drawn words that several experiments share: each is trained once, in one folder, on the embedded
+model.
 
 A run on the whole tower takes two to three minutes on one core of a processor with AVX2, one on a linear map less.
 """
@@ -19,7 +20,9 @@ from studies.experiment import Bench
 
 PHOTOS, SIZES = "photos-mini/test", (0.14, 0.25)
 PASSES = 4  # over the 800 photos, in batches of 64: 52 updates
-DRAWN = EvaluationSpec((PHOTOS,), Protocol((), suites=("typographic", "reading"), typographic=TypographicPlan("odd", "unseen", SIZES)))
+DRAWN = EvaluationSpec(
+    (PHOTOS,), Protocol((), suites=("typographic", "reading"), typographic=TypographicPlan("odd", "unseen", SIZES))
+)
 
 
 def short(recipe: RunConfig) -> RunConfig:
@@ -30,8 +33,12 @@ def short(recipe: RunConfig) -> RunConfig:
 def towers() -> dict[str, RunConfig]:
     """The five objectives on the whole image tower."""
     recipes = {
-        "CE": typographic_ce_tiny(), "DPO + KL": dpo_tiny(), "IPO + KL": ipo_tiny(), "KTO + KL": kto_tiny(), "DPO + Lagrangian": dpo_lore_tiny(),
-    }  # fmt: skip
+        "CE": typographic_ce_tiny(),
+        "DPO + KL": dpo_tiny(),
+        "IPO + KL": ipo_tiny(),
+        "KTO + KL": kto_tiny(),
+        "DPO + Lagrangian": dpo_lore_tiny(),
+    }
     return {name: short(recipe) for name, recipe in recipes.items()}
 
 
@@ -39,19 +46,29 @@ def maps() -> dict[str, RunConfig]:
     """The same on one linear map."""
     base = replace(dpo_linear_tiny(), device="cpu")
     found = {name: replace(base, objective=recipe.objective) for name, recipe in towers().items()}
-    held = AnchorConfig("lagrangian", on="distribution", rho=0.1, dual_lr=1e-4, initial_multiplier=0.1, max_multiplier=20.0)
+    held = AnchorConfig(
+        "lagrangian", on="distribution", rho=0.1, dual_lr=1e-4, initial_multiplier=0.1, max_multiplier=20.0
+    )
     return found | {
         "CE": replace(found["CE"], anchor=AnchorConfig()),
-        "IPO + KL": replace(found["IPO + KL"], anchor=AnchorConfig("kl", weight=30.0)),  # its loss is in squared logits, hundreds of times larger
+        "IPO + KL": replace(
+            found["IPO + KL"], anchor=AnchorConfig("kl", weight=30.0)
+        ),  # its loss is in squared logits, hundreds of times larger
         "DPO + Lagrangian": replace(found["DPO + Lagrangian"], anchor=held),
     }
 
 
 def word_folder(config: RunConfig, seed: int, bench: Bench) -> Path:
-    """Where the run of these settings lies, whichever experiment asks for it: its name is a digest of those that are not the default."""
+    """Where the run of these settings lies, whichever experiment asks for it: its name is a digest of those that are
+    not the default."""
     settings = recipe_of(replace(config, seed=seed, output=RunConfig().output, resume=RunConfig().resume))
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
-    return bench.output.parent / "words" / f"seed-{seed}" / f"{config.objective.kind}-{config.anchor.kind}-{config.adapter.kind}-{digest}"
+    return (
+        bench.output.parent
+        / "words"
+        / f"seed-{seed}"
+        / f"{config.objective.kind}-{config.anchor.kind}-{config.adapter.kind}-{digest}"
+    )
 
 
 def word_run(config: RunConfig, seed: int, bench: Bench) -> Path:

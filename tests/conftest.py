@@ -26,7 +26,8 @@ def photos() -> Batch:
 
 @pytest.fixture(scope="session")
 def small_classifier(photos: Batch) -> nn.Module:
-    """A small convolutional classifier trained on `photos`, half of it with noise so that it is neither helpless nor robust."""
+    """A small convolutional classifier trained on `photos`, half of it with noise so that it is neither helpless nor
+    robust."""
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 16, 3, 2, 1), nn.GELU(), nn.Conv2d(16, 32, 3, 2, 1), nn.GELU(), nn.Flatten(), nn.Linear(512, 10)
@@ -88,10 +89,19 @@ def tiny_run(clip_folder: Path, image_folder: Path, tmp_path: Path):
 
     def make(recipe: RunConfig, **changes) -> RunConfig:
         attack = replace(recipe.perturbation, num_steps=2)
-        changes = {"perturbation": attack, "batch_size": 3, "epochs": 1, "lr": 1e-3, "log_every": 1, "save_every": 2, "device": "cpu"} | changes
+        changes = {
+            "perturbation": attack,
+            "batch_size": 3,
+            "epochs": 1,
+            "lr": 1e-3,
+            "log_every": 1,
+            "save_every": 2,
+            "device": "cpu",
+        } | changes
         return replace(recipe, model=str(clip_folder), train_data=str(image_folder), output=tmp_path / "run", **changes)
 
     return make
+
 
 @pytest.fixture
 def run(monkeypatch, capsys):
@@ -124,13 +134,16 @@ def own_cache(tmp_path_factory):
     """The user's cache is neither read nor written, by child processes neither."""
     os.environ["SEAANCHOR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
+
 ARCHITECTURES = {
     "tiny-vit": {},
     "tiny-quickgelu": {"quick_gelu": True},
     "tiny-custom": {"custom_text": True},
     "tiny-noncausal": {"text_cfg": {"no_causal_mask": True}},
-    "tiny-resnet": {"vision_cfg": {"timm_model_name": "resnet10t", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32}},
-}  # fmt: skip
+    "tiny-resnet": {
+        "vision_cfg": {"timm_model_name": "resnet10t", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32}
+    },
+}
 
 
 @pytest.fixture(scope="session")
@@ -177,12 +190,19 @@ def hf_folder(tmp_path_factory) -> Path:
     letters = [chr(c) for c in range(97, 123)]
     tokens = [*letters, *(f"{x}</w>" for x in letters), ".</w>", "<|startoftext|>", "<|endoftext|>"]
     vocabulary = {token: i for i, token in enumerate(tokens)}
-    text = small | {"vocab_size": len(tokens), "max_position_embeddings": 24, "bos_token_id": len(tokens) - 2, "eos_token_id": len(tokens) - 1}
+    text = small | {
+        "vocab_size": len(tokens),
+        "max_position_embeddings": 24,
+        "bos_token_id": len(tokens) - 2,
+        "eos_token_id": len(tokens) - 1,
+    }
     config = CLIPConfig(text_config=text, vision_config=small | {"image_size": 32, "patch_size": 8}, projection_dim=24)
     folder = tmp_path_factory.mktemp("hf")
     CLIPModel(config).eval().save_pretrained(folder)
     tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[])
     size = {"shortest_edge": 32}
-    processor = CLIPImageProcessor(size=size, crop_size={"height": 32, "width": 32}, image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.3, 0.25])
+    processor = CLIPImageProcessor(
+        size=size, crop_size={"height": 32, "width": 32}, image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.3, 0.25]
+    )
     CLIPProcessor(image_processor=processor, tokenizer=tokenizer).save_pretrained(folder)
     return folder

@@ -1,4 +1,5 @@
-"""Data flows one way, and nothing heavy is imported before it is needed: rules of the source tree, kept by reading it."""
+"""Data flows one way, and nothing heavy is imported before it is needed: rules of the source tree, kept by reading
+it."""
 
 import ast
 import subprocess
@@ -14,11 +15,36 @@ HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "matplotli
 LIGHT_MODULES = ("__init__", "cli.app", "config.schema", "config.io", "config.validation", "methods", "errors")
 
 ORDER = (
-    "errors", "registry", "types", "functional", "utils", "plotting", "objectives", "anchors", "attacks", "adapters", "distributed", "method",
-    "perturbations", "data", "encoders", "config", "export", "methods", "training", "profiling", "evaluation", "report", "steering", "api", "sweeps",
-    "testing", "cli",
-)  # fmt: skip
-"""Folders and modules of the package, from the left: a file imports only from those left of its own, or from its own folder, inside functions too."""
+    "errors",
+    "registry",
+    "types",
+    "functional",
+    "utils",
+    "plotting",
+    "objectives",
+    "anchors",
+    "attacks",
+    "adapters",
+    "distributed",
+    "method",
+    "perturbations",
+    "data",
+    "encoders",
+    "config",
+    "export",
+    "methods",
+    "training",
+    "profiling",
+    "evaluation",
+    "report",
+    "steering",
+    "api",
+    "sweeps",
+    "testing",
+    "cli",
+)
+"""Folders and modules of the package, from the left: a file imports only from those left of its own, or from its own
+folder, inside functions too."""
 
 
 def imports(tree: ast.Module, *, everywhere: bool) -> list[tuple[str, int]]:
@@ -42,11 +68,15 @@ def imports(tree: ast.Module, *, everywhere: bool) -> list[tuple[str, int]]:
 
 def trees() -> dict[str, ast.Module]:
     """Every source file by its dotted name below `seaanchor`."""
-    return {".".join(f.relative_to(ROOT).with_suffix("").parts): ast.parse(f.read_text()) for f in sorted(ROOT.rglob("*.py"))}
+    return {
+        ".".join(f.relative_to(ROOT).with_suffix("").parts): ast.parse(f.read_text())
+        for f in sorted(ROOT.rglob("*.py"))
+    }
 
 
 def edges() -> list[tuple[str, str, int]]:
-    """(file, file that it imports, line), both by dotted names below `seaanchor`; a package stands for its `__init__`."""
+    """(file, file that it imports, line), both by dotted names below `seaanchor`; a package stands for its
+    `__init__`."""
     found, files = [], trees()
     for name, tree in files.items():
         for module, line in imports(tree, everywhere=True):
@@ -88,13 +118,20 @@ def test_at_most_eight_files_lie_flat():
 
 
 def test_imports_are_absolute():
-    relative = [f"{name}:{line}" for name, tree in trees().items() for module, line in imports(tree, everywhere=True) if module.startswith(".")]
+    relative = [
+        f"{name}:{line}"
+        for name, tree in trees().items()
+        for module, line in imports(tree, everywhere=True)
+        if module.startswith(".")
+    ]
     assert not relative
 
 
 @pytest.mark.parametrize("name", LIGHT_MODULES)
 def test_light_modules_import_nothing_heavy(name):
-    heavy = [(module, line) for module, line in imports(trees()[name], everywhere=False) if module.split(".")[0] in HEAVY]
+    heavy = [
+        (module, line) for module, line in imports(trees()[name], everywhere=False) if module.split(".")[0] in HEAVY
+    ]
     assert not heavy
 
 
@@ -106,8 +143,16 @@ def test_light_modules_pull_in_nothing_heavy_by_a_detour():
 
 
 def test_the_reader_of_imports_sees_what_it_should():
-    source = "import torch\nif x:\n    import numpy\ndef f():\n    import timm\nclass C:\n    from seaanchor import training\n"
-    assert [m for m, _ in imports(ast.parse(source), everywhere=False)] == ["torch", "numpy", "seaanchor", "seaanchor.training"]
+    source = (
+        "import torch\nif x:\n    import numpy\ndef f():\n    import timm\nclass C:\n    from seaanchor "
+        "import training\n"
+    )
+    assert [m for m, _ in imports(ast.parse(source), everywhere=False)] == [
+        "torch",
+        "numpy",
+        "seaanchor",
+        "seaanchor.training",
+    ]
     assert "timm" in [m for m, _ in imports(ast.parse(source), everywhere=True)]
 
 

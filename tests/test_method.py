@@ -16,23 +16,42 @@ from seaanchor.methods import assemble, dpo, fare, lore, penalty, tecoa
 from seaanchor.training.step import Moving, step_seed, train_step, training_forward
 from seaanchor.types import Batch, Head, Preference, Targets
 
-ONE_PROCESS = SimpleNamespace(num_processes=1, process_index=0, unwrap_model=lambda m: m, backward=lambda loss: loss.backward())
+ONE_PROCESS = SimpleNamespace(
+    num_processes=1, process_index=0, unwrap_model=lambda m: m, backward=lambda loss: loss.backward()
+)
 PIXELS = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 BATCH = Batch(PIXELS, torch.tensor([0, 1, 2, 0]), torch.arange(4))
 
 
 def batch_norm_model() -> nn.Module:
-    """Not an `Encoder`, which keeps batch normalisation in eval mode by itself: here train mode would move the statistics."""
+    """Not an `Encoder`, which keeps batch normalisation in eval mode by itself: here train mode would move the
+    statistics."""
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(72, 6))
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(72, 6)
+    )
 
 
 def tower() -> nn.Module:
     torch.manual_seed(0)
-    return Encoder(nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.GELU(), nn.Linear(16, 6)), 8, 6, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    return Encoder(
+        nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.GELU(), nn.Linear(16, 6)),
+        8,
+        6,
+        (0.5, 0.5, 0.5),
+        (0.5, 0.5, 0.5),
+    )
 
 
-def run_step(config: RunConfig, encoder: nn.Module, batch: Batch = BATCH, head: Head | None = None, lr: float = 1e-2, junk: int = 0, reference=None):
+def run_step(
+    config: RunConfig,
+    encoder: nn.Module,
+    batch: Batch = BATCH,
+    head: Head | None = None,
+    lr: float = 1e-2,
+    junk: int = 0,
+    reference=None,
+):
     """One `train_step`; returns method, moving parts, record, and the batch size of every forward of the policy."""
     torch.manual_seed(1)
     method = assemble(config, 6)
@@ -51,7 +70,7 @@ def run_step(config: RunConfig, encoder: nn.Module, batch: Batch = BATCH, head: 
     return method, moving, record, sizes
 
 
-# --- the attack ---------------------------------------------------------------------------------------------------------------------
+# --- the attack
 
 
 @pytest.mark.parametrize("kind", ["pgd", "apgd"])
@@ -63,7 +82,9 @@ def test_an_attack_leaves_the_policy_as_it_was(kind):
     perturbed = method.perturb(model, BATCH, Targets(torch.randn(4, 6)), torch.Generator().manual_seed(0))
     assert not torch.equal(perturbed.pixels_BCHW, PIXELS)
     assert all(p.grad is None for p in model.parameters())
-    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())  # running statistics and their count included
+    assert all(
+        torch.equal(v, before[k]) for k, v in model.state_dict().items()
+    )  # running statistics and their count included
     assert model.training and [p.requires_grad for p in model.parameters()] == [True, False, True, True, True, True]
     assert not perturbed.pixels_BCHW.requires_grad
 
@@ -72,7 +93,9 @@ def test_the_attack_sees_the_policy_frozen_and_in_eval_mode():
     """Frozen, so that nothing is kept for gradients of the weights."""
     modes = []
     model = batch_norm_model().train()
-    model.register_forward_pre_hook(lambda module, args: modes.append((module.training, any(p.requires_grad for p in module.parameters()))))
+    model.register_forward_pre_hook(
+        lambda module, args: modes.append((module.training, any(p.requires_grad for p in module.parameters())))
+    )
     assemble(fare(), 6).perturb(model, BATCH, Targets(torch.randn(4, 6)), torch.Generator())
     assert modes == [(False, False)] * 10
 
@@ -80,21 +103,31 @@ def test_the_attack_sees_the_policy_frozen_and_in_eval_mode():
 def test_a_failing_attack_restores_the_policy():
     model = batch_norm_model().train()
     with pytest.raises(RuntimeError):
-        assemble(fare(), 6).perturb(model, replace(BATCH, pixels_BCHW=PIXELS[:, :1]), Targets(torch.randn(4, 6)), torch.Generator())
+        assemble(fare(), 6).perturb(
+            model, replace(BATCH, pixels_BCHW=PIXELS[:, :1]), Targets(torch.randn(4, 6)), torch.Generator()
+        )
     assert model.training and all(p.requires_grad for p in model.parameters())
 
 
 def test_an_attack_does_not_depend_on_what_else_is_in_the_batch():
     """Per-sample gradients of a summed loss, in eval mode: each image is attacked as if it were alone."""
     encoder = tower()
-    method, reference = assemble(replace(fare(), perturbation=PerturbationConfig(random_start=False)), 6), torch.randn(4, 6)
+    method, reference = (
+        assemble(replace(fare(), perturbation=PerturbationConfig(random_start=False)), 6),
+        torch.randn(4, 6),
+    )
     whole = method.perturb(encoder, BATCH, Targets(reference), torch.Generator()).pixels_BCHW
     for i in range(4):
-        alone = method.perturb(encoder, Batch(PIXELS[i : i + 1], None, BATCH.index_B[i : i + 1]), Targets(reference[i : i + 1]), torch.Generator())
+        alone = method.perturb(
+            encoder,
+            Batch(PIXELS[i : i + 1], None, BATCH.index_B[i : i + 1]),
+            Targets(reference[i : i + 1]),
+            torch.Generator(),
+        )
         assert torch.allclose(alone.pixels_BCHW, whole[i : i + 1], atol=1e-6)
 
 
-# --- how much is computed -------------------------------------------------------------------------------------------------------------
+# --- how much is computed
 
 
 @pytest.mark.parametrize(
@@ -129,7 +162,7 @@ def test_dual_lr_zero_freezes_the_multipliers():
     assert torch.allclose(method.anchor.dual(torch.randn(3, 6)), torch.ones(3))
 
 
-# --- where gradients go ---------------------------------------------------------------------------------------------------------------
+# --- where gradients go
 
 
 def test_the_dual_step_does_not_touch_the_policy():
@@ -158,14 +191,23 @@ def test_reference_text_tower_and_head_get_no_gradient(clip_folder):
     method = assemble(config, 16)
     batch = Batch(torch.rand(4, 3, 32, 32), BATCH.label_B, BATCH.index_B)
     targets = Targets(reference(batch.pixels_BCHW), batch.label_B, head)
-    moving = Moving(model.encoder, torch.optim.AdamW(list(method.adapter.trainable(model.encoder)), lr=1e-3), method.anchor.dual, None)
+    moving = Moving(
+        model.encoder,
+        torch.optim.AdamW(list(method.adapter.trainable(model.encoder)), lr=1e-3),
+        method.anchor.dual,
+        None,
+    )
     train_step(method, moving, ONE_PROCESS, batch, targets, config, 0)
     assert all(p.grad is None and not p.requires_grad for p in reference.parameters())
     assert not reference.training and not targets.reference_BD.requires_grad and not head.weight_CD.requires_grad
     after = model.module.state_dict()
     moved = {k for k in after if not torch.equal(after[k], before[k])}
     assert moved and all(k.startswith("visual.") for k in moved)
-    assert all(p.grad is None and not p.requires_grad for n, p in model.module.named_parameters() if not n.startswith("visual."))
+    assert all(
+        p.grad is None and not p.requires_grad
+        for n, p in model.module.named_parameters()
+        if not n.startswith("visual.")
+    )
     assert torch.equal(reference(batch.pixels_BCHW), targets.reference_BD)
 
 
@@ -240,7 +282,7 @@ def test_every_step_and_process_has_its_own_random_start():
     assert 0 < (starts[0] - starts[1]).abs().max() <= 2 * 2 / 255 + 1e-6
 
 
-# --- precision ------------------------------------------------------------------------------------------------------------------------
+# --- precision
 
 
 def test_bf16_is_for_primal_passes_alone():

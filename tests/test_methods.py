@@ -74,19 +74,36 @@ def test_a_recipe_is_the_composition_its_name_promises(name):
 def test_settings_reach_the_parts():
     """A setting accepted and never passed on is the worst of them."""
     anchor = AnchorConfig(
-        "lagrangian", margin="fixed", rho=0.3, dual="linear", initial_multiplier=2.0, max_multiplier=2.5, on="embedding",
-    )  # fmt: skip
-    attack = PerturbationConfig("pgd", norm="l2", epsilon="0.5", num_steps=7, step_size="0.05", random_start=False, momentum=0.9)
+        "lagrangian",
+        margin="fixed",
+        rho=0.3,
+        dual="linear",
+        initial_multiplier=2.0,
+        max_multiplier=2.5,
+        on="embedding",
+    )
+    attack = PerturbationConfig(
+        "pgd", norm="l2", epsilon="0.5", num_steps=7, step_size="0.05", random_start=False, momentum=0.9
+    )
     method = assemble(replace(lore(), anchor=anchor, perturbation=attack), dim=6)
     dual = method.anchor.dual
     assert (method.anchor.rho, method.anchor.adaptive) == (0.3, False) and dual.hidden is None and dual.maximum == 2.5
     assert torch.allclose(dual(torch.randn(3, 6)), torch.full((3,), 2.0))
     p = method.perturbation
-    assert (p.ball.norm, p.ball.epsilon, p.num_steps, p.step_size, p.random_start, p.momentum) == ("l2", 0.5, 7, 0.05, False, 0.9)
+    assert (p.ball.norm, p.ball.epsilon, p.num_steps, p.step_size, p.random_start, p.momentum) == (
+        "l2",
+        0.5,
+        7,
+        0.05,
+        False,
+        0.9,
+    )
     assert assemble(lore(), 6).anchor.dual.hidden.out_features == 512
     assert assemble(replace(lore(), anchor=AnchorConfig("lagrangian", dual="scalar")), 6).anchor.dual.weight is None
     assert assemble(penalty(weight=3.0), 6).anchor.weight == 3.0
-    apgd = assemble(replace(fare(), perturbation=PerturbationConfig("apgd", epsilon="3/255", num_steps=4)), 6).perturbation
+    apgd = assemble(
+        replace(fare(), perturbation=PerturbationConfig("apgd", epsilon="3/255", num_steps=4)), 6
+    ).perturbation
     assert (apgd.ball.epsilon, apgd.num_steps) == (3 / 255, 4)
 
 
@@ -94,10 +111,16 @@ def test_settings_of_preferences_and_adapters_reach_the_parts():
     def method(**parts):
         return assemble(replace(dpo(), seed=5, **parts), 6, TEXTS)
 
-    assert method(objective=ObjectiveConfig("dpo", beta=0.3, label_smoothing=0.1, reference_free=True)).objective == DPO(0.3, 0.1, True)
+    assert method(
+        objective=ObjectiveConfig("dpo", beta=0.3, label_smoothing=0.1, reference_free=True)
+    ).objective == DPO(0.3, 0.1, True)
     assert method(objective=ObjectiveConfig("ipo", beta=0.2)).objective == IPO(0.2)
-    assert method(objective=ObjectiveConfig("kto", beta=0.4, desirable_weight=2.0, undesirable_weight=3.0)).objective == KTO(0.4, 2.0, 3.0)
-    drawn = method(perturbation=PerturbationConfig("typographic", words="odd", fonts="unseen", sizes=(0.2, 0.3), variants=4)).perturbation
+    assert method(
+        objective=ObjectiveConfig("kto", beta=0.4, desirable_weight=2.0, undesirable_weight=3.0)
+    ).objective == KTO(0.4, 2.0, 3.0)
+    drawn = method(
+        perturbation=PerturbationConfig("typographic", words="odd", fonts="unseen", sizes=(0.2, 0.3), variants=4)
+    ).perturbation
     assert drawn == Typographic(TEXTS, "odd", "unseen", (0.2, 0.3), 4, 5)
     swapped = method(perturbation=PerturbationConfig("attribute", flip=True)).perturbation
     assert list(swapped.partner) == [1, 0, 3, 2] and swapped.flip  # man and woman of each activity
@@ -106,11 +129,27 @@ def test_settings_of_preferences_and_adapters_reach_the_parts():
 
 
 def test_settings_of_the_papers():
-    assert (lore().primal_steps, lore().anchor.rho, lore().lr, lore().wd, lore().anchor.dual_lr) == (5, 0.1, 1e-5, 1e-4, 5e-4)
+    assert (lore().primal_steps, lore().anchor.rho, lore().lr, lore().wd, lore().anchor.dual_lr) == (
+        5,
+        0.1,
+        1e-5,
+        1e-4,
+        5e-4,
+    )
     for recipe in (fare(), lore(), penalty(), tecoa(), tecoa_lore(), tecoa_kl()):
-        assert (recipe.perturbation.num_steps, recipe.perturbation.epsilon, recipe.perturbation.random_start) == (10, "2/255", True)
+        assert (recipe.perturbation.num_steps, recipe.perturbation.epsilon, recipe.perturbation.random_start) == (
+            10,
+            "2/255",
+            True,
+        )
     for recipe, beta, weight in ((dpo(), 1.0, 1.0), (ipo(), 0.01, 0.01), (kto(), 1.5, 0.01)):
-        assert (recipe.objective.beta, recipe.anchor.weight, recipe.lr, recipe.batch_size, recipe.epochs) == (beta, weight, 2e-5, 512, 3)
+        assert (recipe.objective.beta, recipe.anchor.weight, recipe.lr, recipe.batch_size, recipe.epochs) == (
+            beta,
+            weight,
+            2e-5,
+            512,
+            3,
+        )
         assert (recipe.optimizer, recipe.average, recipe.warmup) == ("adamax", "beta", 0)
     assert fare(epsilon="4/255").perturbation.epsilon == "4/255" and lore(rho=0.2).anchor.rho == 0.2
     assert {fare().primal_steps, tecoa().primal_steps, penalty().primal_steps} == {1}
@@ -126,16 +165,25 @@ def test_recipes_have_no_branches():
 
 
 OBJECTIVES = get_args(get_type_hints(ObjectiveConfig)["kind"])
-ANCHORS = [("none", "embedding"), ("kl", "embedding"), *itertools.product(["penalty", "lagrangian"], ["embedding", "distribution"])]
+ANCHORS = [
+    ("none", "embedding"),
+    ("kl", "embedding"),
+    *itertools.product(["penalty", "lagrangian"], ["embedding", "distribution"]),
+]
 PERTURBATIONS = get_args(get_type_hints(PerturbationConfig)["kind"])
 
 
 def composition(objective: str, anchor: tuple[str, str], perturbation: str, adapter: str = "full") -> RunConfig:
     attack = PerturbationConfig(perturbation, epsilon="8/255", num_steps=2, variants=2)
     return replace(
-        fare(), objective=ObjectiveConfig(objective), anchor=AnchorConfig(anchor[0], on=anchor[1], dual_hidden=8, exact_dual=True),
-        perturbation=attack, adapter=AdapterConfig(adapter, rank=2), primal_steps=2, grad_clip=1.0,
-    )  # fmt: skip
+        fare(),
+        objective=ObjectiveConfig(objective),
+        anchor=AnchorConfig(anchor[0], on=anchor[1], dual_hidden=8, exact_dual=True),
+        perturbation=attack,
+        adapter=AdapterConfig(adapter, rank=2),
+        primal_steps=2,
+        grad_clip=1.0,
+    )
 
 
 def legal(config: RunConfig) -> bool:
@@ -184,10 +232,12 @@ def one_step(config: RunConfig) -> None:
 
 def test_illegal_compositions_are_told_what_would_be_legal():
     refused = [
-        ("embedding_distance", ("none", "embedding"), "none", "full"), ("tecoa", ("none", "embedding"), "attribute", "full"),
-        ("dpo", ("kl", "embedding"), "pgd", "linear"), ("embedding_distance", ("none", "embedding"), "typographic", "linear"),
+        ("embedding_distance", ("none", "embedding"), "none", "full"),
+        ("tecoa", ("none", "embedding"), "attribute", "full"),
+        ("dpo", ("kl", "embedding"), "pgd", "linear"),
+        ("embedding_distance", ("none", "embedding"), "typographic", "linear"),
         ("dpo", ("lagrangian", "embedding"), "typographic", "linear"),
-    ]  # fmt: skip
+    ]
     for objective, anchor, perturbation, adapter in refused:
         with pytest.raises(SeaAnchorError) as error:
             check(composition(objective, anchor, perturbation, adapter))
@@ -213,7 +263,9 @@ def test_the_step_adds_the_adapters_penalty():
     policy, label_B = LinearMap(6), torch.tensor([0, 1, 2])
     policy.weight.data = torch.diag(torch.tensor([2.0, 1.0, 1.0, 1.0, 1.0, 1.0]))
     batch = Batch(torch.randn(3, 6), label_B, torch.arange(3))
-    targets = Targets(batch.pixels_BCHW, label_B, Head(torch.eye(4, 6), 10.0), Preference(label_B, label_B + 1), batch.pixels_BCHW)
+    targets = Targets(
+        batch.pixels_BCHW, label_B, Head(torch.eye(4, 6), 10.0), Preference(label_B, label_B + 1), batch.pixels_BCHW
+    )
     terms = method.primal_terms(policy, batch, batch, targets, policy)
     assert torch.allclose(terms.total_B, terms.objective_B + 3.0)  # ‖W Wᵀ − 1‖ = 4 − 1
 

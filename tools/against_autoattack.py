@@ -1,9 +1,10 @@
 """Our APGD beside AutoAttack's own package: same model, images, radius and steps, image by image.
 
-python tools/against_autoattack.py --model seaanchor-tiny-lore --samples 500 --epsilon 4/255 --output runs/against-autoattack/lore.json
+python tools/against_autoattack.py --model seaanchor-tiny-lore --samples 500 --epsilon 4/255 --output
+runs/against-autoattack/lore.json
 
-The package's standard version runs APGD-CE, targeted APGD, targeted FAB and Square, each on what the one before left standing; ours are APGD-CE and
-targeted APGD at the same 100 steps. Needs the extra `attacks`.
+The package's standard version runs APGD-CE, targeted APGD, targeted FAB and Square, each on what the one before left
+standing; ours are APGD-CE and targeted APGD at the same 100 steps. Needs the extra `attacks`.
 """
 
 import argparse
@@ -47,18 +48,29 @@ def main() -> None:
     assert label_N is not None, "labelled images"
     with torch.no_grad():
         clean_N = torch.cat([logits(x).argmax(-1) for x in batch.pixels_BCHW.split(args.batch_size)]) == label_N
-    report = {"model": args.model, "n": len(label_N), "epsilon": args.epsilon, "steps": STEPS, "clean": int(clean_N.sum())}
+    report = {
+        "model": args.model,
+        "n": len(label_N),
+        "epsilon": args.epsilon,
+        "steps": STEPS,
+        "clean": int(clean_N.sum()),
+    }
     ours, report["ours"] = _ours(logits, batch.pixels_BCHW, label_N, batch.index_B, clean_N, ball, args.batch_size)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(report, indent=1))
     theirs, report["theirs"] = _theirs(logits, batch.pixels_BCHW, label_N, clean_N, ball, args.batch_size)
     report["standing for both"] = int((ours & theirs).sum())
-    report["standing for ours alone"], report["standing for theirs alone"] = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    report["standing for ours alone"], report["standing for theirs alone"] = (
+        int((ours & ~theirs).sum()),
+        int((theirs & ~ours).sum()),
+    )
     args.output.write_text(json.dumps(report, indent=1))
     print(json.dumps(report, indent=1))
 
 
-def _ours(logits, pixels: Tensor, label_N: Tensor, index_N: Tensor, clean_N: Tensor, ball: Ball, size: int) -> tuple[Tensor, dict]:
+def _ours(
+    logits, pixels: Tensor, label_N: Tensor, index_N: Tensor, clean_N: Tensor, ball: Ball, size: int
+) -> tuple[Tensor, dict]:
     standing_N, found = clean_N.clone(), {}
     for name, attack in (("apgd-ce", apgd_ce), ("apgd-t", apgd_targeted)):
         started = time.process_time()

@@ -5,7 +5,8 @@ CLIP_benchmark needs numpy below 2.4, so it lives in an environment of its own:
     python3.11 -m venv clipbench && clipbench/bin/pip install "numpy<2.4" clip_benchmark requests
     python tools/against_clip_benchmark.py --clip-benchmark clipbench/bin/clip_benchmark --data photos-mini/test
 
-The data set is built as shards, both programs read those, and `clip_benchmark build` then reads the result files of both.
+The data set is built as shards, both programs read those, and `clip_benchmark build` then reads the result files of
+both.
 """
 
 import argparse
@@ -36,12 +37,36 @@ def compare(options: argparse.Namespace, folder: Path) -> bool:
     data, theirs, table = folder / "wds" / "set", folder / "theirs.json", folder / "table.csv"
     templates = ["--templates", *options.templates] if options.templates else []
     run(*seaanchor, "data", "build", "--data", options.data, "--output", data, "--shard-size", "300", *templates)
-    run(*seaanchor, "evaluate", "--model", options.model, "--data", data, "--suite", "clean", "--output", folder / "ours")
+    run(
+        *seaanchor,
+        "evaluate",
+        "--model",
+        options.model,
+        "--data",
+        data,
+        "--suite",
+        "clean",
+        "--output",
+        folder / "ours",
+    )
     model = f"local-dir:{(ZOO / options.model if (ZOO / options.model).is_dir() else Path(options.model)).resolve()}"
     run(
-        options.clip_benchmark, "eval", "--model", model, "--pretrained", "seaanchor", "--dataset", "wds/set", "--dataset_root", data, "--no_amp",
-        "--num_workers", "0", "--output", theirs,
-    )  # fmt: skip
+        options.clip_benchmark,
+        "eval",
+        "--model",
+        model,
+        "--pretrained",
+        "seaanchor",
+        "--dataset",
+        "wds/set",
+        "--dataset_root",
+        data,
+        "--no_amp",
+        "--num_workers",
+        "0",
+        "--output",
+        theirs,
+    )
     run(options.clip_benchmark, "build", folder / "ours", theirs, "--output", table)
     ours = json.loads(next((folder / "ours").glob("*.json")).read_text())
     got, expected, count = ours["metrics"], json.loads(theirs.read_text())["metrics"], ours["clean"]["n"]
@@ -58,7 +83,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clip-benchmark", required=True, help="the program clip_benchmark of its environment")
     parser.add_argument("--data", default="photos-mini/test", help="any labelled source")
-    parser.add_argument("--model", default="seaanchor-tiny", help="an embedded model, or the folder of an export that holds both towers")
+    parser.add_argument(
+        "--model", default="seaanchor-tiny", help="an embedded model, or the folder of an export that holds both towers"
+    )
     parser.add_argument("--templates", nargs="*", default=[], help="as for `seaanchor data build`")
     with tempfile.TemporaryDirectory() as folder:
         agree = compare(parser.parse_args(), Path(folder))

@@ -1,12 +1,13 @@
-"""Build the embedded image sets and the emoji art that pre-training reads. Deterministic; run once, its output is committed.
+"""Build the embedded image sets and the emoji art that pre-training reads. Deterministic; run once, its output is
+committed.
 
 python tools/build_data.py photos --caltech101 .../101_ObjectCategories --out src/seaanchor/zoo/data
-python tools/build_data.py emoji --noto .../icons.json --fluent .../icons.json --annotations .../annotations.json --out src/seaanchor/zoo/data
-python tools/build_data.py words --annotations .../annotations.json --out src/seaanchor/zoo/data
+python tools/build_data.py emoji --noto .../icons.json --fluent .../icons.json --annotations .../annotations.json --out
+src/seaanchor/zoo/data python tools/build_data.py words --annotations .../annotations.json --out src/seaanchor/zoo/data
 python tools/build_data.py pretraining-art --noto .../icons.json --out DIR
 
-Needs `resvg-py` for the emoji. Caltech-101 comes from its authors or any mirror; the icon files are `@iconify-json/noto` and
-`@iconify-json/fluent-emoji-flat`, the annotations `cldr-annotations-full` (English).
+Needs `resvg-py` for the emoji. Caltech-101 comes from its authors or any mirror; the icon files are
+`@iconify-json/noto` and `@iconify-json/fluent-emoji-flat`, the annotations `cldr-annotations-full` (English).
 """
 
 import argparse
@@ -24,17 +25,26 @@ TWIN = 4.0  # grey levels: copies lie below 2.3, different pictures above 6.3
 
 # One hundred nameable things drawn in both Noto and Fluent style.
 EMOJI_CLASSES = """
-ant bat bear beaver bird butterfly camel cat chicken cow crab crocodile deer dog dolphin duck elephant fish flamingo fox frog
-giraffe goat gorilla hedgehog horse kangaroo koala lion llama lobster monkey mouse octopus owl panda parrot peacock penguin pig
-rabbit scorpion shark sheep snail snake spider squid tiger turtle whale wolf zebra apple avocado banana bread broccoli carrot
-cherries corn grapes hamburger lemon mushroom pear pineapple pizza strawberry tomato watermelon airplane bicycle bus car
-helicopter motorcycle rocket sailboat ship tractor train truck bed bell camera chair clock crown door glasses guitar hammer key
-laptop piano scissors telephone umbrella violin
+ant bat bear beaver bird butterfly camel cat chicken cow crab crocodile deer dog dolphin duck elephant fish
+flamingo fox frog giraffe goat gorilla hedgehog horse kangaroo koala lion llama lobster monkey mouse octopus
+owl panda parrot peacock penguin pig rabbit scorpion shark sheep snail snake spider squid tiger turtle whale
+wolf zebra apple avocado banana bread broccoli carrot cherries corn grapes hamburger lemon mushroom pear
+pineapple pizza strawberry tomato watermelon airplane bicycle bus car helicopter motorcycle rocket sailboat
+ship tractor train truck bed bell camera chair clock crown door glasses guitar hammer key laptop piano
+scissors telephone umbrella violin
 """.split()  # noqa: SIM905
 ICON_OF = {
-    "apple": "red-apple", "corn": "ear-of-corn", "sheep": "ewe", "whale": "spouting-whale", "car": "automobile",
-    "truck": "delivery-truck", "train": "locomotive", "clock": "mantelpiece-clock", "piano": "musical-keyboard", "camel": "two-hump-camel",
-}  # fmt: skip
+    "apple": "red-apple",
+    "corn": "ear-of-corn",
+    "sheep": "ewe",
+    "whale": "spouting-whale",
+    "car": "automobile",
+    "truck": "delivery-truck",
+    "train": "locomotive",
+    "clock": "mantelpiece-clock",
+    "piano": "musical-keyboard",
+    "camel": "two-hump-camel",
+}
 
 
 def rasterise(icons: dict, name: str, size: int = SIZE) -> Image.Image:
@@ -55,8 +65,8 @@ def rasterise(icons: dict, name: str, size: int = SIZE) -> Image.Image:
 def photos(args: argparse.Namespace) -> None:
     """Write photos-mini: 40 classes, 20 train and 20 test images each.
 
-    Caltech-101 holds some photos twice, half of the leopards mirrored: a test image is taken only if no train image of its class, and no
-    test image before it, is the same picture.
+    Caltech-101 holds some photos twice, half of the leopards mirrored: a test image is taken only if no train image of
+    its class, and no test image before it, is the same picture.
     """
     for folder in EMBEDDED_CLASSES:
         train, test = split_files(args.caltech101 / folder)
@@ -69,7 +79,8 @@ def photos(args: argparse.Namespace) -> None:
 
 
 def without_twins(candidates: list[Path], others: list[Path], count: int) -> list[Path]:
-    """The first `count` candidates that show another picture than all of `others` and than each other, mirrored copies included."""
+    """The first `count` candidates that show another picture than all of `others` and than each other, mirrored copies
+    included."""
     seen = [thumbnail(file) for file in others]
     chosen: list[Path] = []
     for file in candidates:
@@ -95,7 +106,8 @@ def square(image: Image.Image, size: int = SIZE) -> Image.Image:
 
 
 def emoji(args: argparse.Namespace) -> None:
-    """Write `emoji` (Noto train, Fluent test) and `emoji-people` (both styles, with a table of role, gender, skin tone)."""
+    """Write `emoji` (Noto train, Fluent test) and `emoji-people` (both styles, with a table of role, gender, skin
+    tone)."""
     noto, fluent = (json.loads(path.read_text()) for path in (args.noto, args.fluent))
     for split, icons in (("train", noto), ("test", fluent)):
         for name in EMOJI_CLASSES:
@@ -126,7 +138,11 @@ def people(icons: dict) -> list[tuple[str, str, str, str]]:
     roles = sorted(n[4:] for n in names if n.startswith("man-") and "tone" not in n and f"woman-{n[4:]}" in names)
     rows = []
     for role in roles:
-        if role.endswith("facing-right") or role.startswith("and-") or icons["icons"].get(f"man-{role}") == icons["icons"].get(f"woman-{role}"):
+        if (
+            role.endswith("facing-right")
+            or role.startswith("and-")
+            or icons["icons"].get(f"man-{role}") == icons["icons"].get(f"woman-{role}")
+        ):
             continue  # some roles, such as the astronaut, have one drawing for both
         for gender in ("man", "woman", "person"):
             for tone in tones:
@@ -137,7 +153,8 @@ def people(icons: dict) -> list[tuple[str, str, str, str]]:
 
 
 def pretraining_art(args: argparse.Namespace) -> None:
-    """Write Noto art with transparency, one file a caption: objects, animals, foods, places, and people in their roles."""
+    """Write Noto art with transparency, one file a caption: objects, animals, foods, places, and people in their
+    roles."""
     noto = json.loads(args.noto.read_text())
     categories = json.loads((args.noto.parent / "metadata.json").read_text())["categories"]
     wanted = {ICON_OF.get(name, name): name for name in EMOJI_CLASSES}
@@ -155,7 +172,12 @@ def pretraining_art(args: argparse.Namespace) -> None:
 def words(args: argparse.Namespace) -> None:
     """Write words.txt: single lower-case keywords of CLDR's English emoji annotations, 3 to 10 letters."""
     entries = json.loads(args.annotations.read_text())["annotations"]["annotations"].values()
-    keywords = {word for entry in entries for word in entry.get("default", []) if word.isascii() and word.isalpha() and word.islower()}
+    keywords = {
+        word
+        for entry in entries
+        for word in entry.get("default", [])
+        if word.isascii() and word.isalpha() and word.islower()
+    }
     (args.out / "words.txt").write_text("\n".join(sorted(w for w in keywords if 3 <= len(w) <= 10)) + "\n")
 
 

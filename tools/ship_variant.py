@@ -1,4 +1,5 @@
-"""Turn the export of a run of the embedded model into an embedded variant: its image tower alone, in fp16; the text tower is shared.
+"""Turn the export of a run of the embedded model into an embedded variant: its image tower alone, in fp16; the text
+tower is shared.
 
 python tools/ship_variant.py --run runs/lore-tiny --out src/seaanchor/zoo/models/seaanchor-tiny-lore
 """

@@ -1,6 +1,8 @@
-"""AutoAttack's APGD by its authors' package `pyautoattack`, whose file of it is that of the original repository but for the imports.
+"""AutoAttack's APGD by its authors' package `pyautoattack`, whose file of it is that of the original repository but for
+the imports.
 
-Nothing is written anew here: the package is called, and its random starts are drawn again so that ours may begin at the same points.
+Nothing is written anew here: the package is called, and its random starts are drawn again so that ours may begin at the
+same points.
 
 Legend: B batch, C channels or classes, H W pixels.
 """
@@ -18,16 +20,28 @@ from seaanchor.attacks.classification import Logits
 TARGETS = 9
 
 
-def apgd_ce(logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, epsilon: float, num_steps: int, seed: int = 0) -> Tensor:
+def apgd_ce(
+    logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, epsilon: float, num_steps: int, seed: int = 0
+) -> Tensor:
     """Which of the correctly classified images (B,) the package's APGD-CE fools in an l-inf ball."""
-    attack = _package().APGDAttack(logits, n_iter=num_steps, norm="Linf", eps=epsilon, seed=seed, loss="ce", device=pixels_BCHW.device)
+    attack = _package().APGDAttack(
+        logits, n_iter=num_steps, norm="Linf", eps=epsilon, seed=seed, loss="ce", device=pixels_BCHW.device
+    )
     return _fooled(logits, attack.perturb(pixels_BCHW, label_B), label_B)
 
 
-def apgd_targeted(logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, epsilon: float, num_steps: int, seed: int = 0) -> Tensor:
+def apgd_targeted(
+    logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, epsilon: float, num_steps: int, seed: int = 0
+) -> Tensor:
     """The same of its targeted APGD-DLR."""
     attack = _package().APGDAttack_targeted(
-        logits, n_iter=num_steps, norm="Linf", eps=epsilon, seed=seed, n_target_classes=TARGETS, device=pixels_BCHW.device
+        logits,
+        n_iter=num_steps,
+        norm="Linf",
+        eps=epsilon,
+        seed=seed,
+        n_target_classes=TARGETS,
+        device=pixels_BCHW.device,
     )
     return _fooled(logits, attack.perturb(pixels_BCHW, label_B), label_B)
 
@@ -40,7 +54,8 @@ def start(pixels_BCHW: Tensor, epsilon: float, seed: int = 0) -> Tensor:
 
 
 def starts(pixels_BCHW: Tensor, epsilon: float, seed: int = 0) -> Callable[[int, Tensor], Tensor]:
-    """(target, rows) → where its targeted attack begins on the rows that still stand: one sequence of drawings goes through all targets."""
+    """(target, rows) → where its targeted attack begins on the rows that still stand: one sequence of drawings goes
+    through all targets."""
     state: list[Tensor] = []
 
     def draw(target: int, row_B: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """LORE written down as the paper's algorithm reads (arXiv 2505.18884, Algorithm 1), without a thought for speed.
 
-φ_0(x) is computed wherever the algorithm mentions it, clean and attacked images have a forward each, the attack calls `.backward()`, which
-fills the gradients of all weights, and the dual step looks at the clean images anew. With ten attack steps and K = 5 an image costs 1 + 30 F for
-the attack, 5·(1 + 3 + 3) F for the primal steps and 2 F for the dual step: 68 F.
+φ_0(x) is computed wherever the algorithm mentions it, clean and attacked images have a forward each, the attack calls
+`.backward()`, which fills the gradients of all weights, and the dual step looks at the clean images anew. With ten
+attack steps and K = 5 an image costs 1 + 30 F for the attack, 5·(1 + 3 + 3) F for the primal steps and 2 F for the dual
+step: 68 F.
 
 Legend: B batch, C channels, H W pixels, D embedding dimension.
 """
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Peer:
-    """Policy and reference, the multiplier's network, and an optimizer for each of the two that move; autocast to bf16 where asked for."""
+    """Policy and reference, the multiplier's network, and an optimizer for each of the two that move; autocast to bf16
+    where asked for."""
 
     policy: nn.Module
     reference: nn.Module
@@ -29,15 +31,29 @@ class Peer:
 
 def peer_of(encoder: nn.Module, dual: nn.Module, *, bf16: bool, lr: float = 0.0, dual_lr: float = 0.0) -> Peer:
     """A peer that starts from copies of an encoder and of a dual network φ_0(x) → λ (B,)."""
-    policy, reference, dual = copy.deepcopy(encoder).requires_grad_(True), copy.deepcopy(encoder).requires_grad_(False), copy.deepcopy(dual)
-    optimizers = torch.optim.AdamW(policy.parameters(), lr=lr, weight_decay=1e-4), torch.optim.AdamW(dual.parameters(), lr=dual_lr, weight_decay=0.0)
+    policy, reference, dual = (
+        copy.deepcopy(encoder).requires_grad_(True),
+        copy.deepcopy(encoder).requires_grad_(False),
+        copy.deepcopy(dual),
+    )
+    optimizers = (
+        torch.optim.AdamW(policy.parameters(), lr=lr, weight_decay=1e-4),
+        torch.optim.AdamW(dual.parameters(), lr=dual_lr, weight_decay=0.0),
+    )
     return Peer(policy, reference.eval(), dual, *optimizers, bf16)
 
 
 def lore_step(
-    peer: Peer, clean_BCHW: Tensor, start_BCHW: Tensor | None = None, *,
-    epsilon: float = 2 / 255, num_steps: int = 10, step_size: float = 0.5 / 255, primal_steps: int = 5, rho: float = 0.1,
-) -> Tensor:  # fmt: skip
+    peer: Peer,
+    clean_BCHW: Tensor,
+    start_BCHW: Tensor | None = None,
+    *,
+    epsilon: float = 2 / 255,
+    num_steps: int = 10,
+    step_size: float = 0.5 / 255,
+    primal_steps: int = 5,
+    rho: float = 0.1,
+) -> Tensor:
     """One step: attack, K primal updates, one dual update; returns the perturbed images."""
     start_BCHW = torch.empty_like(clean_BCHW).uniform_(-epsilon, epsilon) if start_BCHW is None else start_BCHW
     attacked_BCHW = _attack(peer, clean_BCHW, start_BCHW, epsilon, num_steps, step_size)
@@ -61,7 +77,9 @@ def lore_step(
     return attacked_BCHW
 
 
-def _attack(peer: Peer, clean_BCHW: Tensor, start_BCHW: Tensor, epsilon: float, num_steps: int, step_size: float) -> Tensor:
+def _attack(
+    peer: Peer, clean_BCHW: Tensor, start_BCHW: Tensor, epsilon: float, num_steps: int, step_size: float
+) -> Tensor:
     reference_BD = _reference(peer, clean_BCHW)
     peer.policy.eval()
     attacked_BCHW = (clean_BCHW + start_BCHW).clamp(0, 1)

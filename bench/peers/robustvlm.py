@@ -1,9 +1,11 @@
-"""FARE as its public code trains it (chs20/RobustVLM: train/adversarial_training_clip.py with `--attack pgd`, train/pgd_train.py).
+"""FARE as its public code trains it (chs20/RobustVLM: train/adversarial_training_clip.py with `--attack pgd`,
+train/pgd_train.py).
 
-25 F an image with ten attack steps: the reference anew for each batch (1), the attack through weights that ask for gradients, so that its graph
-holds what only weight gradients would need (20), a training-mode forward of the clean images that only the log reads, with its graph kept until the
-step ends (1), and the training pass (3). Under l-inf its momentum changes a direction only where the gradient is exactly 0, because the
-velocity is reduced to its sign again after each step. The evaluation inside its loop (10 F a step with its settings) is left out.
+25 F an image with ten attack steps: the reference anew for each batch (1), the attack through weights that ask for
+gradients, so that its graph holds what only weight gradients would need (20), a training-mode forward of the clean
+images that only the log reads, with its graph kept until the step ends (1), and the training pass (3). Under l-inf its
+momentum changes a direction only where the gradient is exactly 0, because the velocity is reduced to its sign again
+after each step. The evaluation inside its loop (10 F a step with its settings) is left out.
 
 Legend: B batch, C channels, H W pixels, D embedding dimension.
 """
@@ -23,7 +25,8 @@ Loss = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Peer:
-    """A tower in training with its original, both from pixels in [0, 1] to raw embeddings, and AdamW over all weights of the first."""
+    """A tower in training with its original, both from pixels in [0, 1] to raw embeddings, and AdamW over all weights
+    of the first."""
 
     model: nn.Module
     original: nn.Module
@@ -50,8 +53,18 @@ def squared_error(embedding_BD: Tensor, original_BD: Tensor) -> Tensor:
     return F.mse_loss(embedding_BD, original_BD, reduction="none").sum(1).mean()
 
 
-def pgd(model: nn.Module, loss_of: Loss, clean_BCHW: Tensor, delta_BCHW: Tensor, *, epsilon: float, num_steps: int, step_size: float) -> Tensor:
-    """Ascent by signs from a given start, which is not clipped to [0, 1] before the first gradient; the last iterate is the result."""
+def pgd(
+    model: nn.Module,
+    loss_of: Loss,
+    clean_BCHW: Tensor,
+    delta_BCHW: Tensor,
+    *,
+    epsilon: float,
+    num_steps: int,
+    step_size: float,
+) -> Tensor:
+    """Ascent by signs from a given start, which is not clipped to [0, 1] before the first gradient; the last iterate is
+    the result."""
     velocity_BCHW = torch.zeros_like(clean_BCHW)
     for _ in range(num_steps):
         delta_BCHW = delta_BCHW.detach().requires_grad_(True)
@@ -65,15 +78,23 @@ def pgd(model: nn.Module, loss_of: Loss, clean_BCHW: Tensor, delta_BCHW: Tensor,
             delta_BCHW = (clean_BCHW + delta_BCHW).clamp(0, 1) - clean_BCHW
             if not delta_BCHW.is_meta:
                 inside_BCHW = clean_BCHW + delta_BCHW
-                assert not delta_BCHW.isnan().any() and inside_BCHW.max() < 1 + 1e-6 and inside_BCHW.min() > -1e-6, "the attack left [0, 1]"
+                assert not delta_BCHW.isnan().any() and inside_BCHW.max() < 1 + 1e-6 and inside_BCHW.min() > -1e-6, (
+                    "the attack left [0, 1]"
+                )
     return clean_BCHW + delta_BCHW.detach()
 
 
 def fare_step(
-    peer: Peer, clean_BCHW: Tensor, start_BCHW: Tensor | None = None, *, epsilon: float = 4 / 255, num_steps: int = 10, step_size: float = 1 / 255
+    peer: Peer,
+    clean_BCHW: Tensor,
+    start_BCHW: Tensor | None = None,
+    *,
+    epsilon: float = 4 / 255,
+    num_steps: int = 10,
+    step_size: float = 1 / 255,
 ) -> tuple[Tensor, Logged | None]:
-    """One step: the perturbed images and what is logged. Gradients stay on the weights afterwards, where the public code clears them last
-    (clearing frees a reference and costs nothing).
+    """One step: the perturbed images and what is logged. Gradients stay on the weights afterwards, where the public
+    code clears them last (clearing frees a reference and costs nothing).
 
     Args:
         peer: what is trained.
@@ -86,7 +107,9 @@ def fare_step(
     peer.model.eval()
     start_BCHW = torch.empty_like(clean_BCHW).uniform_(-epsilon, epsilon) if start_BCHW is None else start_BCHW
     sizes = {"epsilon": epsilon, "num_steps": num_steps, "step_size": step_size}
-    attacked_BCHW = pgd(peer.model, lambda embedding_BD: squared_error(embedding_BD, original_BD), clean_BCHW, start_BCHW, **sizes)
+    attacked_BCHW = pgd(
+        peer.model, lambda embedding_BD: squared_error(embedding_BD, original_BD), clean_BCHW, start_BCHW, **sizes
+    )
     peer.model.train()
     peer.optimizer.zero_grad()
     clean_BD = peer.model(clean_BCHW)  # with its graph, although its loss has weight 0

@@ -1,11 +1,13 @@
-"""TeCoA as its public code trains it (cvlab-columbia/ZSRobust4FoundationModel: finetuning.py, two attack steps), in fp32 without its up-sampling.
+"""TeCoA as its public code trains it (cvlab-columbia/ZSRobust4FoundationModel: finetuning.py, two attack steps), in
+fp32 without its up-sampling.
 
-Every pass, attack or training, goes through the whole CLIP: image tower, text tower over all class prompts at full context length, and the attack's
-`loss.backward()` fills the gradients of all weights of both. The optimizer clears them before the attack and not after, so that what the
-attack left is added to the training gradient; only the loss scale, 65,536 and undone before the update, makes it small.
+Every pass, attack or training, goes through the whole CLIP: image tower, text tower over all class prompts at full
+context length, and the attack's `loss.backward()` fills the gradients of all weights of both. The optimizer clears them
+before the attack and not after, so that what the attack left is added to the training gradient; only the loss scale,
+65,536 and undone before the update, makes it small.
 
-An image costs 3 F in each attack step and 3 F in the training pass, hence 9 F, and its share of the prompts three times as much: with ViT-B/32,
-1,000 prompts and batches of 256 another 24 F.
+An image costs 3 F in each attack step and 3 F in the training pass, hence 9 F, and its share of the prompts three times
+as much: with ViT-B/32, 1,000 prompts and batches of 256 another 24 F.
 
 Legend: B batch, C channels (in BCHW) or classes, T tokens, H W pixels.
 """
@@ -44,9 +46,16 @@ def logits_of(peer: Peer, pixels_BCHW: Tensor, tokens_CT: Tensor) -> Tensor:
 
 
 def tecoa_step(
-    peer: Peer, clean_BCHW: Tensor, label_B: Tensor, tokens_CT: Tensor, start_BCHW: Tensor | None = None, *,
-    epsilon: float = 1 / 255, num_steps: int = 2, step_size: float = 1 / 255,
-) -> Tensor:  # fmt: skip
+    peer: Peer,
+    clean_BCHW: Tensor,
+    label_B: Tensor,
+    tokens_CT: Tensor,
+    start_BCHW: Tensor | None = None,
+    *,
+    epsilon: float = 1 / 255,
+    num_steps: int = 2,
+    step_size: float = 1 / 255,
+) -> Tensor:
     """One step; returns the perturbed images. The gradients stay on the weights."""
     peer.image.train()
     peer.optimizer.zero_grad()

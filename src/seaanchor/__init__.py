@@ -9,14 +9,32 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES = {
-    "Batch": "types", "Embeddings": "types", "Head": "types", "Targets": "types", "Constraint": "types", "input_grad": "types",
-    "Method": "method", "RunConfig": "config.schema", "RECIPES": "methods", "assemble": "methods", "train_from_config": "api",
-    "Encoder": "encoders.encoder", "Reference": "encoders.encoder", "LoadedModel": "encoders.encoder",
-    "load_model": "encoders.load", "build_head": "encoders.heads",
-    "Ball": "attacks.ball", "PGD": "attacks.pgd", "APGD": "attacks.apgd", "apgd_ce": "attacks.apgd",
-    "apgd_targeted": "attacks.apgd", "AttackResult": "attacks.classification",
-    "evaluate": "evaluation.run", "export_model": "export.folder", "SeaAnchorError": "errors",
-}  # fmt: skip
+    "Batch": "types",
+    "Embeddings": "types",
+    "Head": "types",
+    "Targets": "types",
+    "Constraint": "types",
+    "input_grad": "types",
+    "Method": "method",
+    "RunConfig": "config.schema",
+    "RECIPES": "methods",
+    "assemble": "methods",
+    "train_from_config": "api",
+    "Encoder": "encoders.encoder",
+    "Reference": "encoders.encoder",
+    "LoadedModel": "encoders.encoder",
+    "load_model": "encoders.load",
+    "build_head": "encoders.heads",
+    "Ball": "attacks.ball",
+    "PGD": "attacks.pgd",
+    "APGD": "attacks.apgd",
+    "apgd_ce": "attacks.apgd",
+    "apgd_targeted": "attacks.apgd",
+    "AttackResult": "attacks.classification",
+    "evaluate": "evaluation.run",
+    "export_model": "export.folder",
+    "SeaAnchorError": "errors",
+}
 
 __all__ = ["__version__", *sorted(_NAMES)]
 

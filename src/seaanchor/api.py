@@ -9,8 +9,8 @@ def train_from_config(config: RunConfig) -> Path:
     """Train, evaluate and export the run that a configuration describes; returns its folder.
 
     Raises:
-        SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not finite, a lost process, too
-            little memory.
+        SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not
+            finite, a lost process, too little memory.
     """
     from seaanchor.evaluation.zeroshot import quick_accuracy
     from seaanchor.profiling.memory_advice import room_to_train

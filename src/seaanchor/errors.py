@@ -1,4 +1,5 @@
-"""The one error type users see: what was found, what was expected, what to change. And notes on stderr, for what is no error."""
+"""The one error type users see: what was found, what was expected, what to change. And notes on stderr, for what is no
+error."""
 
 import os
 import sys

@@ -9,7 +9,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from seaanchor.types import Adapter, Anchor, AttackLoss, Batch, Constraint, Embeddings, LossTerms, Needs, Objective, Perturbation, Targets, frozen
+from seaanchor.types import (
+    Adapter,
+    Anchor,
+    AttackLoss,
+    Batch,
+    Constraint,
+    Embeddings,
+    LossTerms,
+    Needs,
+    Objective,
+    Perturbation,
+    Targets,
+    frozen,
+)
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -29,8 +42,8 @@ class Method:
         return self.objective.needs | self.anchor.needs
 
     def perturb(self, policy: nn.Module, batch: Batch, targets: Targets, rng: torch.Generator) -> Batch:
-        """Step 1: the hard inputs. The policy is attacked in eval mode on a frozen view, so neither batch statistics nor weights
-        see the attack's passes."""
+        """Step 1: the hard inputs. The policy is attacked in eval mode on a frozen view, so neither batch statistics
+        nor weights see the attack's passes."""
         was_training = policy.training
         policy.eval()
 
@@ -51,14 +64,19 @@ class Method:
             policy.train(was_training)
 
     def complete(self, targets: Targets, perturbed: Batch, reference: Encode | None) -> Targets:
-        """The targets with what only the perturbed batch can tell: its preferences and, where asked for, how the reference sees it."""
+        """The targets with what only the perturbed batch can tell: its preferences and, where asked for, how the
+        reference sees it."""
         if not self.needs.reference_perturbed:
             return replace(targets, preference=perturbed.preference)
         if reference is None:
             raise ValueError(f"{type(self.objective).__name__} needs the reference encoder")
-        return replace(targets, preference=perturbed.preference, reference_perturbed_BD=reference(perturbed.pixels_BCHW))
+        return replace(
+            targets, preference=perturbed.preference, reference_perturbed_BD=reference(perturbed.pixels_BCHW)
+        )
 
-    def primal_terms(self, encode: Encode, clean: Batch, perturbed: Batch, targets: Targets, policy: nn.Module | None = None) -> LossTerms:
+    def primal_terms(
+        self, encode: Encode, clean: Batch, perturbed: Batch, targets: Targets, policy: nn.Module | None = None
+    ) -> LossTerms:
         """Step 2: the loss the policy minimises, from one forward over perturbed and clean images together.
 
         `policy` is the module behind `encode`; an adapter that moves texts or has a penalty of its own reads it.
@@ -67,10 +85,13 @@ class Method:
         if policy is None:
             return LossTerms(self.objective(embeddings, targets), self.anchor(embeddings, targets))
         embeddings = replace(embeddings, head=self.adapter.head(policy, targets.head))
-        return LossTerms(self.objective(embeddings, targets), self.anchor(embeddings, targets), self.adapter.penalty(policy))
+        return LossTerms(
+            self.objective(embeddings, targets), self.anchor(embeddings, targets), self.adapter.penalty(policy)
+        )
 
     def dual_loss(self, constraint: Constraint | None, targets: Targets) -> Tensor | None:
-        """Step 3: what the dual variables minimise, of the distances the last primal step saw; None if there are none."""
+        """Step 3: what the dual variables minimise, of the distances the last primal step saw; None if there are
+        none."""
         return None if constraint is None else self.anchor.dual_loss(constraint, targets)
 
     def _embed(self, encode: Encode, clean: Batch, perturbed: Batch) -> Embeddings:

@@ -3,7 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from seaanchor.config.schema import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig, parse_epsilon
+from seaanchor.config.schema import (
+    AdapterConfig,
+    AnchorConfig,
+    ObjectiveConfig,
+    PerturbationConfig,
+    RunConfig,
+    parse_epsilon,
+)
 
 
 def fare(epsilon: str = "2/255") -> RunConfig:
@@ -37,13 +44,21 @@ def tecoa_kl(epsilon: str = "2/255", rho: float = 0.1) -> RunConfig:
 
 
 def typographic(kind: str = "dpo") -> RunConfig:
-    """Preference of the true class over the word drawn on the image, held by KL to the reference on clean images (arXiv 2411.08923)."""
+    """Preference of the true class over the word drawn on the image, held by KL to the reference on clean images (arXiv
+    2411.08923)."""
     beta, weight = {"dpo": (1.0, 1.0), "ipo": (0.01, 0.01), "kto": (1.5, 0.01), "cross_entropy": (1.0, 0.0)}[kind]
     anchor = AnchorConfig("kl", weight=weight) if weight else AnchorConfig()
     return RunConfig(
-        objective=ObjectiveConfig(kind, beta=beta), anchor=anchor, perturbation=PerturbationConfig("typographic", variants=10),  # type: ignore[arg-type]
-        epochs=3, batch_size=512, lr=2e-5, wd=0.0, optimizer="adamax", average="beta",
-    )  # fmt: skip
+        objective=ObjectiveConfig(kind, beta=beta),  # type: ignore[arg-type]
+        anchor=anchor,
+        perturbation=PerturbationConfig("typographic", variants=10),
+        epochs=3,
+        batch_size=512,
+        lr=2e-5,
+        wd=0.0,
+        optimizer="adamax",
+        average="beta",
+    )
 
 
 def dpo() -> RunConfig:
@@ -72,27 +87,46 @@ def dpo_lore(rho: float = 0.1) -> RunConfig:
 
 
 def dpo_linear() -> RunConfig:
-    """DPO against typographic attacks on one linear map of both embeddings, whose spectrum is the slider t (arXiv 2411.08923)."""
+    """DPO against typographic attacks on one linear map of both embeddings, whose spectrum is the slider t (arXiv
+    2411.08923)."""
     return replace(dpo(), adapter=AdapterConfig("linear"), lr=1e-3, epochs=30, optimizer="adamw", average="none")
 
 
 def gender_flip() -> RunConfig:
-    """Prefer the caption of the opposite gender, on one linear map: t then scales gender from as it was (0) through chance to reversed (1)
-    (arXiv 2411.08923). IPO pushes every pair alike until it is turned, and so finds what roles share; a soft penalty leaves the map room to turn it."""
+    """Prefer the caption of the opposite gender, on one linear map: t then scales gender from as it was (0) through
+    chance to reversed (1) (arXiv 2411.08923). IPO pushes every pair alike until it is turned, and so finds what roles
+    share; a soft penalty leaves the map room to turn it."""
     swapped = PerturbationConfig("attribute", flip=True)
     return replace(
-        dpo_linear(), train_data="emoji-people/train", objective=ObjectiveConfig("ipo", beta=0.05), anchor=AnchorConfig(), perturbation=swapped,
-        adapter=AdapterConfig("linear", orthogonality=3.0), batch_size=64, epochs=60,
-    )  # fmt: skip
+        dpo_linear(),
+        train_data="emoji-people/train",
+        objective=ObjectiveConfig("ipo", beta=0.05),
+        anchor=AnchorConfig(),
+        perturbation=swapped,
+        adapter=AdapterConfig("linear", orthogonality=3.0),
+        batch_size=64,
+        epochs=60,
+    )
 
 
 def _tiny(recipe: RunConfig) -> RunConfig:
-    """The budget the embedded variants were trained with: two attack steps, few updates a batch, a learning rate for a small tower."""
+    """The budget the embedded variants were trained with: two attack steps, few updates a batch, a learning rate for a
+    small tower."""
     attack = replace(recipe.perturbation, num_steps=2, step_size="1.5/255")
     return replace(
-        recipe, train_data="photos-mini/train", perturbation=attack, primal_steps=min(recipe.primal_steps, 2), batch_size=32, lr=5e-4, warmup=100, epochs=100,
-        max_steps=1200, precision="bf16", save_every=500, log_every=25,
-    )  # fmt: skip
+        recipe,
+        train_data="photos-mini/train",
+        perturbation=attack,
+        primal_steps=min(recipe.primal_steps, 2),
+        batch_size=32,
+        lr=5e-4,
+        warmup=100,
+        epochs=100,
+        max_steps=1200,
+        precision="bf16",
+        save_every=500,
+        log_every=25,
+    )
 
 
 def fare_tiny() -> RunConfig:
@@ -117,13 +151,25 @@ def lore_quick() -> RunConfig:
 
 
 def _drawn(recipe: RunConfig) -> RunConfig:
-    """The embedded model's budget: letters large enough for 64 pixels, half of the class words, a learning rate for a small tower."""
+    """The embedded model's budget: letters large enough for 64 pixels, half of the class words, a learning rate for a
+    small tower."""
     drawings = replace(recipe.perturbation, sizes=(0.14, 0.25), words="even", variants=10)
-    return replace(recipe, train_data="photos-mini/train", perturbation=drawings, batch_size=64, epochs=16, lr=5e-4, warmup=10, optimizer="adamw", log_every=10)
+    return replace(
+        recipe,
+        train_data="photos-mini/train",
+        perturbation=drawings,
+        batch_size=64,
+        epochs=16,
+        lr=5e-4,
+        warmup=10,
+        optimizer="adamw",
+        log_every=10,
+    )
 
 
 def dpo_tiny() -> RunConfig:
-    """DPO against typographic attacks at the embedded model's size, whose reference prefers the drawn word by far: a small β keeps on pushing."""
+    """DPO against typographic attacks at the embedded model's size, whose reference prefers the drawn word by far: a
+    small β keeps on pushing."""
     recipe = _drawn(dpo())
     return replace(recipe, objective=replace(recipe.objective, beta=0.1))
 
@@ -144,7 +190,8 @@ def typographic_ce_tiny() -> RunConfig:
 
 
 def dpo_lore_tiny() -> RunConfig:
-    """Constrained preference optimization at the embedded model's size: `dpo-tiny` with a constraint in place of the KL."""
+    """Constrained preference optimization at the embedded model's size: `dpo-tiny` with a constraint in place of the
+    KL."""
     anchor = AnchorConfig("lagrangian", rho=0.2, dual_lr=1e-4, initial_multiplier=0.003, max_multiplier=20.0)
     return replace(dpo_tiny(), anchor=anchor)
 
@@ -152,15 +199,40 @@ def dpo_lore_tiny() -> RunConfig:
 def dpo_linear_tiny() -> RunConfig:
     """The slider at the embedded model's size."""
     recipe = _drawn(dpo_linear())
-    return replace(recipe, lr=3e-3, epochs=60, anchor=AnchorConfig("kl", weight=0.1), adapter=AdapterConfig("linear", orthogonality=0.03))
+    return replace(
+        recipe,
+        lr=3e-3,
+        epochs=60,
+        anchor=AnchorConfig("kl", weight=0.1),
+        adapter=AdapterConfig("linear", orthogonality=0.03),
+    )
 
 
 RECIPES: dict[str, Callable[[], RunConfig]] = {
-    "fare": fare, "lore": lore, "penalty": penalty, "tecoa": tecoa, "tecoa-lore": tecoa_lore, "tecoa-kl": tecoa_kl,
-    "dpo": dpo, "ipo": ipo, "kto": kto, "typographic-ce": typographic_ce, "dpo-lore": dpo_lore, "dpo-linear": dpo_linear, "gender-flip": gender_flip,
-    "fare-tiny": fare_tiny, "lore-tiny": lore_tiny, "fare-quick": fare_quick, "lore-quick": lore_quick, "dpo-tiny": dpo_tiny, "ipo-tiny": ipo_tiny,
-    "kto-tiny": kto_tiny, "typographic-ce-tiny": typographic_ce_tiny, "dpo-lore-tiny": dpo_lore_tiny, "dpo-linear-tiny": dpo_linear_tiny,
-}  # fmt: skip
+    "fare": fare,
+    "lore": lore,
+    "penalty": penalty,
+    "tecoa": tecoa,
+    "tecoa-lore": tecoa_lore,
+    "tecoa-kl": tecoa_kl,
+    "dpo": dpo,
+    "ipo": ipo,
+    "kto": kto,
+    "typographic-ce": typographic_ce,
+    "dpo-lore": dpo_lore,
+    "dpo-linear": dpo_linear,
+    "gender-flip": gender_flip,
+    "fare-tiny": fare_tiny,
+    "lore-tiny": lore_tiny,
+    "fare-quick": fare_quick,
+    "lore-quick": lore_quick,
+    "dpo-tiny": dpo_tiny,
+    "ipo-tiny": ipo_tiny,
+    "kto-tiny": kto_tiny,
+    "typographic-ce-tiny": typographic_ce_tiny,
+    "dpo-lore-tiny": dpo_lore_tiny,
+    "dpo-linear-tiny": dpo_linear_tiny,
+}
 
 
 def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()):
@@ -193,17 +265,28 @@ def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()):
         "penalty": lambda: Penalty(a.weight, a.rho, constraint_of, adaptive, needs),
         "kl": lambda: Penalty(a.weight, a.rho, distribution_constraint, adaptive, Needs(clean=True, head=True)),
         "lagrangian": lambda: Lagrangian(
-            Dual(a.dual, dim, hidden=a.dual_hidden, initial=a.initial_multiplier, maximum=a.max_multiplier), a.rho, constraint_of, adaptive, needs,
-            a.violators_only, a.augmented,
+            Dual(a.dual, dim, hidden=a.dual_hidden, initial=a.initial_multiplier, maximum=a.max_multiplier),
+            a.rho,
+            constraint_of,
+            adaptive,
+            needs,
+            a.violators_only,
+            a.augmented,
         ),
     }
     objectives: dict[str, Callable[[], Objective]] = {
-        "embedding_distance": EmbeddingDistance, "tecoa": TeCoA, "cross_entropy": CrossEntropy, "ipo": lambda: IPO(o.beta),
-        "dpo": lambda: DPO(o.beta, o.label_smoothing, o.reference_free), "kto": lambda: KTO(o.beta, o.desirable_weight, o.undesirable_weight),
-    }  # fmt: skip
+        "embedding_distance": EmbeddingDistance,
+        "tecoa": TeCoA,
+        "cross_entropy": CrossEntropy,
+        "ipo": lambda: IPO(o.beta),
+        "dpo": lambda: DPO(o.beta, o.label_smoothing, o.reference_free),
+        "kto": lambda: KTO(o.beta, o.desirable_weight, o.undesirable_weight),
+    }
     adapters: dict[str, Callable[[], Adapter]] = {
-        "full": Full, "linear": lambda: Linear(config.adapter.orthogonality), "lora": lambda: LoRA(config.adapter.rank, config.adapter.alpha),
-    }  # fmt: skip
+        "full": Full,
+        "linear": lambda: Linear(config.adapter.orthogonality),
+        "lora": lambda: LoRA(config.adapter.rank, config.adapter.alpha),
+    }
     perturbation = perturbation_of(config.perturbation, texts, config.seed)
     return Method(objectives[o.kind](), anchors[a.kind](), perturbation, adapters[config.adapter.kind]())
 
@@ -224,13 +307,16 @@ def perturbation_of(config: PerturbationConfig, texts: Sequence[str] = (), seed:
     step = None if config.step_size is None else parse_epsilon(config.step_size, config.norm)
     kinds: dict[str, Callable[[], Perturbation]] = {
         "none": NoPerturbation,
-        "pgd": lambda: PGD(ball, num_steps=config.num_steps, step_size=step, random_start=config.random_start, momentum=config.momentum),
+        "pgd": lambda: PGD(
+            ball, num_steps=config.num_steps, step_size=step, random_start=config.random_start, momentum=config.momentum
+        ),
         "apgd": lambda: APGD(ball, num_steps=config.num_steps),
-        "typographic": lambda: Typographic(texts, config.words, config.fonts, (config.sizes[0], config.sizes[1]), config.variants, seed),
-        "attribute": lambda: AttributeSwap(partners(texts, [swap_words(text, word_pairs(config.swap)) for text in texts]), config.flip),
+        "typographic": lambda: Typographic(
+            texts, config.words, config.fonts, (config.sizes[0], config.sizes[1]), config.variants, seed
+        ),
+        "attribute": lambda: AttributeSwap(
+            partners(texts, [swap_words(text, word_pairs(config.swap)) for text in texts]), config.flip
+        ),
     }
     links = tuple(kinds[kind]() for kind in config.kind.split("+"))
     return links[0] if len(links) == 1 else Chain(links)
-
-
-

@@ -2,8 +2,8 @@
 
 Legend: B batch, C channels or classes, H W pixels, D embedding dimension.
 
-A method is *objective + anchor + perturbation + adapter*. Each part says what it needs, so that a step computes every quantity
-once and nothing that nobody asked for.
+A method is *objective + anchor + perturbation + adapter*. Each part says what it needs, so that a step computes every
+quantity once and nothing that nobody asked for.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Preference:
-    """Which text should win over which, as rows of the text table: chosen (B,) and rejected (B,); −1 where an unpaired row has none."""
+    """Which text should win over which, as rows of the text table: chosen (B,) and rejected (B,); −1 where an unpaired
+    row has none."""
 
     chosen_B: Tensor
     rejected_B: Tensor
@@ -25,8 +26,8 @@ class Preference:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images as they come from the data: pixels (B, C, H, W) in [0, 1], labels (B,) or None, index (B,) in the data set; preferences
-    where the data or the perturbation gives them."""
+    """Images as they come from the data: pixels (B, C, H, W) in [0, 1], labels (B,) or None, index (B,) in the data
+    set; preferences where the data or the perturbation gives them."""
 
     pixels_BCHW: Tensor
     label_B: Tensor | None
@@ -49,9 +50,9 @@ class Head:
 
 @dataclass(frozen=True)
 class Targets:
-    """What a step holds fixed: reference embeddings of the clean images (B, D); class head, labels, preferences and the reference's
-    embeddings of the perturbed images (B, D) where asked for; a moving average's embeddings of the clean images (B, D) where the anchor
-    has one."""
+    """What a step holds fixed: reference embeddings of the clean images (B, D); class head, labels, preferences and the
+    reference's embeddings of the perturbed images (B, D) where asked for; a moving average's embeddings of the clean
+    images (B, D) where the anchor has one."""
 
     reference_BD: Tensor
     label_B: Tensor | None = None
@@ -62,14 +63,15 @@ class Targets:
 
     @property
     def held_BD(self) -> Tensor:
-        """What an anchor holds the clean images to (B, D): a moving average's embeddings where there is one, else the reference's."""
+        """What an anchor holds the clean images to (B, D): a moving average's embeddings where there is one, else the
+        reference's."""
         return self.reference_BD if self.anchor_BD is None else self.anchor_BD
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The policy's raw embeddings (B, D) of the perturbed and, where asked for, of the clean images; its own text side where the
-    adapter moves texts too."""
+    """The policy's raw embeddings (B, D) of the perturbed and, where asked for, of the clean images; its own text side
+    where the adapter moves texts too."""
 
     perturbed_BD: Tensor
     clean_BD: Tensor | None = None
@@ -91,7 +93,8 @@ class Constraint:
 
 @dataclass(frozen=True)
 class AnchorTerms:
-    """What an anchor adds to the loss (B,), with the constraint and the detached multipliers (B,) behind it if it has them."""
+    """What an anchor adds to the loss (B,), with the constraint and the detached multipliers (B,) behind it if it has
+    them."""
 
     loss_B: Tensor
     constraint: Constraint | None = None
@@ -100,8 +103,8 @@ class AnchorTerms:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The primal loss: objective and anchor per sample (B,), and the adapter's own scalar if it has one; the mean is taken where the step
-    calls backward."""
+    """The primal loss: objective and anchor per sample (B,), and the adapter's own scalar if it has one; the mean is
+    taken where the step calls backward."""
 
     objective_B: Tensor
     anchor: AnchorTerms
@@ -154,7 +157,8 @@ class Anchor(Protocol):
         ...
 
     def dual_loss(self, constraint: Constraint, targets: Targets) -> Tensor | None:
-        """Scalar to minimise over the dual variables; no gradient reaches the policy. None if there are no dual variables."""
+        """Scalar to minimise over the dual variables; no gradient reaches the policy. None if there are no dual
+        variables."""
         ...
 
     def dual_module(self) -> nn.Module | None:
@@ -187,17 +191,19 @@ class Adapter(Protocol):
 
 
 AttackLoss = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Maps pixels (B, C, H, W) to a per-sample loss (B,) that an attack raises, and the output (B, ...) it was computed from."""
+"""Maps pixels (B, C, H, W) to a per-sample loss (B,) that an attack raises, and the output (B, ...) it was computed
+from."""
 
 LossOf = Callable[[Batch], AttackLoss]
 """What an attack on a batch raises."""
 
 
 def input_grad(loss: AttackLoss, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Per-sample loss (B,), its gradient to the pixels, and the output behind it: the one gradient primitive of every attack.
+    """Per-sample loss (B,), its gradient to the pixels, and the output behind it: the one gradient primitive of every
+    attack.
 
-    Samples are independent, so the gradient of the sum is each sample's own. Weights collect nothing: `torch.autograd.grad` asks
-    for the pixels alone, where `.backward()` would fill every parameter's `.grad`.
+    Samples are independent, so the gradient of the sum is each sample's own. Weights collect nothing:
+    `torch.autograd.grad` asks for the pixels alone, where `.backward()` would fill every parameter's `.grad`.
     """
     with torch.enable_grad():
         leaf_BCHW = pixels_BCHW.detach().requires_grad_()
@@ -208,7 +214,8 @@ def input_grad(loss: AttackLoss, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor, T
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[nn.Module]:
-    """The module with no parameter asking for gradients, so that a forward saves nothing for the weights; restored on leaving."""
+    """The module with no parameter asking for gradients, so that a forward saves nothing for the weights; restored on
+    leaving."""
     asking = [p for p in module.parameters() if p.requires_grad]
     try:
         for parameter in asking:

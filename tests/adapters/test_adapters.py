@@ -55,7 +55,9 @@ def test_one_decomposition_gives_the_cosines_of_every_t(out):
         inner = lambda x, y, m=metric: (x @ m * y).sum(-1)  # noqa: E731
         expected = inner(a, b) / (inner(a, a) * inner(b, b)).sqrt()
         powers = spectrum.powers(t)
-        assert torch.allclose(F.cosine_similarity(spectrum.rotate(a) * powers, spectrum.rotate(b) * powers), expected, atol=1e-9)
+        assert torch.allclose(
+            F.cosine_similarity(spectrum.rotate(a) * powers, spectrum.rotate(b) * powers), expected, atol=1e-9
+        )
         for mapped in (spectrum.at(t), spectrum.without_rotation(t), scale_spectrum(weight, t)):
             assert torch.allclose(F.cosine_similarity(a @ mapped.T, b @ mapped.T), expected, atol=1e-9)
     assert torch.allclose(spectrum.without_rotation(1.0), without_rotation(weight))
@@ -80,8 +82,12 @@ def tower(kind):
     torch.manual_seed(0)
     if kind == "vit":
         vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 16}
-        return open_clip.CLIP(32, vision, {"context_length": 8, "vocab_size": 100, "width": 32, "heads": 2, "layers": 1}).visual.eval()
-    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, groups=2), nn.Flatten(), nn.Linear(392, 16)).eval()
+        return open_clip.CLIP(
+            32, vision, {"context_length": 8, "vocab_size": 100, "width": 32, "heads": 2, "layers": 1}
+        ).visual.eval()
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, groups=2), nn.Flatten(), nn.Linear(392, 16)
+    ).eval()
 
 
 @pytest.mark.parametrize("kind", ["vit", "conv"])

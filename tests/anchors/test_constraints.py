@@ -32,8 +32,12 @@ def test_fixed_margin_is_the_same_for_every_sample():
 
 
 def test_embeddings_are_not_normalised():
-    """Scaling everything by 3 scales distance and adaptive bound by 9; normalised embeddings would not change at all."""
-    once, thrice = embedding_constraint(*both(), 0.2, True), embedding_constraint(*both(3 * REFERENCE, 3 * CLEAN), 0.2, True)
+    """Scaling everything by 3 scales distance and adaptive bound by 9; normalised embeddings would not change at
+    all."""
+    once, thrice = (
+        embedding_constraint(*both(), 0.2, True),
+        embedding_constraint(*both(3 * REFERENCE, 3 * CLEAN), 0.2, True),
+    )
     assert torch.allclose(thrice.distance_B, 9 * once.distance_B) and torch.allclose(thrice.bound_B, 9 * once.bound_B)
     same_direction = embedding_constraint(*both(REFERENCE, 2 * REFERENCE), 0.2, True)
     assert torch.allclose(same_direction.distance_B, torch.tensor([25.0, 1.0]))
@@ -73,7 +77,9 @@ def test_distribution_constraint_weighs_by_the_reference():
     q = torch.tensor([0.9, 0.1])
     constraint = distribution_constraint(embeddings, targets, 1.0, True)
     assert constraint.distance_B.item() == pytest.approx((p * (p / q).log()).sum().item(), rel=1e-5)
-    assert constraint.bound_B.item() == pytest.approx(-(p * p.log()).sum().item(), rel=1e-5)  # the reference's entropy, not the policy's
+    assert constraint.bound_B.item() == pytest.approx(
+        -(p * p.log()).sum().item(), rel=1e-5
+    )  # the reference's entropy, not the policy's
 
 
 def test_confident_predictions_are_held_tighter():
@@ -88,7 +94,11 @@ def test_cosines_move_by_at_most_the_tight_bound(rho):
     """|cos(φ0, v) − cos(φ, v)| ≤ 2 sin(asin(√ρ)/2) wherever the embedding constraint holds, for any v."""
     rng = torch.Generator().manual_seed(0)
     reference, direction, v = (torch.randn(20_000, 3, generator=rng, dtype=torch.float64) for _ in range(3))
-    radius = torch.rand(20_000, 1, generator=rng, dtype=torch.float64) ** 0.1 * math.sqrt(rho) * reference.norm(dim=-1, keepdim=True)
+    radius = (
+        torch.rand(20_000, 1, generator=rng, dtype=torch.float64) ** 0.1
+        * math.sqrt(rho)
+        * reference.norm(dim=-1, keepdim=True)
+    )
     clean = reference + radius * F.normalize(direction, dim=-1)
     constraint = embedding_constraint(*both(reference, clean), rho, True)
     assert (constraint.violation_B <= 1e-9).all()

@@ -30,7 +30,9 @@ def test_multipliers_are_never_negative_and_never_above_the_maximum(kind):
     multiplier_B = dual(torch.randn(500, 6))
     assert (multiplier_B >= 0).all() and (multiplier_B <= 3).all()
     if kind != "scalar":
-        assert multiplier_B.min() < 0.1 and multiplier_B.max() == 3  # both ends are reached, so the two bounds are at work
+        assert (
+            multiplier_B.min() < 0.1 and multiplier_B.max() == 3
+        )  # both ends are reached, so the two bounds are at work
 
 
 def test_multiplier_network_by_hand():
@@ -93,7 +95,8 @@ def test_gradient_boundaries():
     assert clean.grad is None and all(p.grad.abs().sum() > 0 for p in anchor.dual.parameters())
 
 
-# min ‖x_i − a_i‖² subject to ‖x_i − r_i‖² ≤ ρ‖r_i‖²; the conditions 2(x − a) + 2λ(x − r) = 0 and complementary slackness give, with
+# min ‖x_i − a_i‖² subject to ‖x_i − r_i‖² ≤ ρ‖r_i‖²; the conditions 2(x − a) + 2λ(x − r) = 0 and complementary
+# slackness give, with
 # d = ‖a − r‖ and s = √ρ‖r‖: if d > s, x = r + (a − r)·s/d and λ = d/s − 1; else x = a and λ = 0.
 REFERENCE = torch.tensor([[2.0, 0.0], [0.0, 2.0], [-2.0, 0.0]])
 AIM = REFERENCE + torch.tensor([[3.0, 4.0], [0.0, 3.0], [0.0, 0.2]])
@@ -123,7 +126,9 @@ def solve(kind: str, rows: slice, steps: int = 4000) -> tuple[torch.Tensor, torc
 def test_dual_ascent_finds_the_optimum_of_one_problem(row):
     x, multiplier = solve("scalar", slice(row, row + 1))
     assert torch.allclose(x, SOLUTION[row : row + 1], atol=2e-3)
-    assert torch.allclose(multiplier, MULTIPLIER[row : row + 1], atol=2e-2)  # Softplus comes near 0 without ever being it
+    assert torch.allclose(
+        multiplier, MULTIPLIER[row : row + 1], atol=2e-2
+    )  # Softplus comes near 0 without ever being it
 
 
 def test_a_multiplier_network_solves_all_problems_at_once():
@@ -168,11 +173,14 @@ def test_only_violators_are_pulled_where_asked_for():
     loss_B = held(clean_BD, reference_BD, violators_only=True)
     assert torch.allclose(loss_B, torch.tensor([0.0, 2 * 0.6]), atol=1e-5)
     (grad_BD,) = torch.autograd.grad(loss_B.sum(), clean_BD)
-    assert torch.allclose(grad_BD, torch.tensor([[0.0, 0.0], [0.0, 4.0]]), atol=1e-5), "λ times the distance's gradient 2(φ − φ_0)"
+    assert torch.allclose(grad_BD, torch.tensor([[0.0, 0.0], [0.0, 4.0]]), atol=1e-5), (
+        "λ times the distance's gradient 2(φ − φ_0)"
+    )
 
 
 def test_the_augmented_term_acts_like_a_raised_multiplier():
-    """Its gradient is κ·v/(ρm) times the distance's: here 3 · 0.6/0.4 = 4.5 more of λ, and nothing where the constraint holds."""
+    """Its gradient is κ·v/(ρm) times the distance's: here 3 · 0.6/0.4 = 4.5 more of λ, and nothing where the constraint
+    holds."""
     reference_BD = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
     clean_BD = torch.tensor([[2.3, 0.0], [2.0, 1.0]], requires_grad=True)
     plain_B, more_B = held(clean_BD, reference_BD), held(clean_BD, reference_BD, augmented=3.0)
@@ -183,5 +191,7 @@ def test_the_augmented_term_acts_like_a_raised_multiplier():
 
 def test_a_moving_reference_takes_the_frozen_ones_place():
     reference_BD, moving_BD = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 3.0]])
-    constraint = Lagrangian(Dual("scalar", 2), 0.1)(Embeddings(moving_BD, moving_BD), Targets(reference_BD, anchor_BD=moving_BD)).constraint
+    constraint = Lagrangian(Dual("scalar", 2), 0.1)(
+        Embeddings(moving_BD, moving_BD), Targets(reference_BD, anchor_BD=moving_BD)
+    ).constraint
     assert constraint.distance_B.item() == 0 and math.isclose(constraint.bound_B.item(), 0.9, rel_tol=1e-6)

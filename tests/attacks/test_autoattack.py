@@ -38,7 +38,9 @@ def test_square_is_the_package_on_each_image_alone(small_classifier, some, ball)
     alone = []
     for i in range(len(some.index_B)):
         one = rows_of(some, slice(i, i + 1))
-        peer = SquareAttack(small_classifier, norm={"linf": "Linf", "l2": "L2"}[ball.norm], n_queries=60, eps=ball.epsilon, seed=3)
+        peer = SquareAttack(
+            small_classifier, norm={"linf": "Linf", "l2": "L2"}[ball.norm], n_queries=60, eps=ball.epsilon, seed=3
+        )
         alone.append((small_classifier(peer.perturb(one.pixels_BCHW, one.label_B)).argmax(-1) != one.label_B).item())
     clean = (small_classifier(some.pixels_BCHW).argmax(-1) != some.label_B).sum()
     assert clean < ours.sum() < len(ours)
@@ -48,7 +50,9 @@ def test_square_is_the_package_on_each_image_alone(small_classifier, some, ball)
 def test_square_by_batches_and_by_seed(small_classifier, some):
     ball = WIDE[0]
     whole = square_attack(small_classifier, some, ball, 60)
-    parts = torch.cat([square_attack(small_classifier, rows_of(some, rows), ball, 60) for rows in (slice(0, 7), slice(7, 25))])
+    parts = torch.cat(
+        [square_attack(small_classifier, rows_of(some, rows), ball, 60) for rows in (slice(0, 7), slice(7, 25))]
+    )
     assert (parts != whole).sum() <= 1
     assert torch.equal(square_attack(small_classifier, some, ball, 60), whole)
     assert not torch.equal(square_attack(small_classifier, some, ball, 60, seed=1), whole)
@@ -85,7 +89,12 @@ def test_standard_takes_at_least_what_apgd_takes_and_batch_size_changes_nothing(
     whole = autoattack_standard(small_classifier, some, ball, **settings)
     first = apgd_ce(small_classifier, some.pixels_BCHW, some.label_B, ball, num_steps=10, index_B=some.index_B)
     assert not (first.fooled_B & ~whole).any() and not whole.all()
-    parts = torch.cat([autoattack_standard(small_classifier, rows_of(some, rows), ball, **settings) for rows in (slice(0, 9), slice(9, 25))])
+    parts = torch.cat(
+        [
+            autoattack_standard(small_classifier, rows_of(some, rows), ball, **settings)
+            for rows in (slice(0, 9), slice(9, 25))
+        ]
+    )
     assert (parts != whole).sum() <= 1
     at_zero = autoattack_standard(small_classifier, some, Ball("linf", 0.0), **settings)
     assert torch.equal(at_zero, small_classifier(some.pixels_BCHW).argmax(-1) != some.label_B)
@@ -97,13 +106,16 @@ def test_few_classes(small_classifier, some, num_classes, monkeypatch):
     called = []
     targeted = autoattack.apgd_targeted
     monkeypatch.setattr(autoattack, "apgd_targeted", lambda *a, **k: called.append(1) or targeted(*a, **k))
-    fooled = autoattack_standard(lambda p: small_classifier(p)[:, :num_classes], few, Ball("linf", 1 / 255), num_steps=5, num_queries=10)
+    fooled = autoattack_standard(
+        lambda p: small_classifier(p)[:, :num_classes], few, Ball("linf", 1 / 255), num_steps=5, num_queries=10
+    )
     assert fooled.shape == few.label_B.shape
     assert bool(called) == (num_classes >= 4)
 
 
 def test_fab_finds_the_boundary_of_a_linear_classifier():
-    """Two classes divided by a·x = 0: the nearest boundary is |a·x|/‖a‖₁ away (l-inf), and FAB succeeds just beyond it and not before."""
+    """Two classes divided by a·x = 0: the nearest boundary is |a·x|/‖a‖₁ away (l-inf), and FAB succeeds just beyond it
+    and not before."""
     a = torch.randn(3 * 4 * 4, generator=torch.Generator().manual_seed(0))
     pixels = 0.4 + 0.2 * torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
 
@@ -157,7 +169,9 @@ def test_the_embedded_model_falls_and_collects_no_gradients():
 
     with frozen(model.encoder):
         clean = logits(batch.pixels_BCHW).argmax(-1) != batch.label_B
-        standard = autoattack_standard(logits, batch, Ball("linf", 1 / 255), num_steps=10, num_queries=20, num_targets=2)
+        standard = autoattack_standard(
+            logits, batch, Ball("linf", 1 / 255), num_steps=10, num_queries=20, num_targets=2
+        )
         square = square_attack(logits, batch, Ball("linf", 4 / 255), 40)
     assert standard.sum() > clean.sum() and not (clean & ~square).any() and square.sum() > clean.sum()
     assert all(parameter.grad is None for parameter in model.encoder.parameters())

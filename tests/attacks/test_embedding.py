@@ -27,7 +27,8 @@ def greys(count: int = 6) -> Batch:
 
 
 def test_linear_encoder_known_optimum():
-    """One output a·x: the farthest point is ε·sign(a) (l-inf) or ε·a/‖a‖ (l2) away, so the distance is (ε‖a‖₁)² or (ε‖a‖₂)²."""
+    """One output a·x: the farthest point is ε·sign(a) (l-inf) or ε·a/‖a‖ (l2) away, so the distance is (ε‖a‖₁)² or
+    (ε‖a‖₂)²."""
     a = torch.randn(48, generator=torch.Generator().manual_seed(1))
     batch = greys()
 
@@ -72,7 +73,11 @@ def test_batch_size_changes_nothing_and_the_seed_something(embedded):
     ball = Ball("linf", 2 / 255)
     whole = embedding_attack(encoder, batch, ball, num_steps=4)
     rows = [slice(0, 7), slice(7, 24)]
-    parts = [embedding_attack(encoder, Batch(batch.pixels_BCHW[r], None, batch.index_B[r]), ball, num_steps=4) for r in rows]
-    assert torch.cat([part.relative_B for part in parts]).tolist() == pytest.approx(whole.relative_B.tolist(), rel=0.02)  # rounding, then signs
+    parts = [
+        embedding_attack(encoder, Batch(batch.pixels_BCHW[r], None, batch.index_B[r]), ball, num_steps=4) for r in rows
+    ]
+    assert torch.cat([part.relative_B for part in parts]).tolist() == pytest.approx(
+        whole.relative_B.tolist(), rel=0.02
+    )  # rounding, then signs
     other = embedding_attack(encoder, batch, ball, num_steps=4, seed=1)
     assert (other.relative_B - whole.relative_B).abs().max() > 0.02 * whole.relative_B.max()

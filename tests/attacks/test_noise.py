@@ -64,7 +64,9 @@ def test_attacks_in_training_do_not_see_the_batch(attack, norm):
 
     def attacked(rows: slice) -> torch.Tensor:
         batch = Batch(pixels[rows], None, index[rows])
-        return perturb(batch, lambda _: lambda p: (p.sin().sum((1, 2, 3)), p), torch.Generator().manual_seed(3)).pixels_BCHW
+        return perturb(
+            batch, lambda _: lambda p: (p.sin().sum((1, 2, 3)), p), torch.Generator().manual_seed(3)
+        ).pixels_BCHW
 
     assert torch.equal(torch.cat([attacked(slice(0, 4)), attacked(slice(4, 6))]), attacked(slice(0, 6)))
 
@@ -75,7 +77,9 @@ def test_words_in_training_do_not_see_the_batch(variants):
     draw = Typographic(("apple", "zebra", "fox"), variants=variants)
 
     def drawn(rows: slice) -> Batch:
-        return draw(Batch(torch.zeros(8, 3, 32, 32)[rows], label[rows], index[rows]), None, torch.Generator().manual_seed(1))
+        return draw(
+            Batch(torch.zeros(8, 3, 32, 32)[rows], label[rows], index[rows]), None, torch.Generator().manual_seed(1)
+        )
 
     parts = [drawn(slice(0, 3)), drawn(slice(3, 8))]
     assert torch.equal(torch.cat([part.pixels_BCHW for part in parts]), drawn(slice(0, 8)).pixels_BCHW)

@@ -20,14 +20,18 @@ def linear_loss(weight):
 def test_linf_optimum_of_a_linear_loss(momentum):
     weight = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))
     batch = Batch(torch.full((2, 3, 4, 4), 0.5), None, torch.arange(2))
-    attacked = PGD(Ball("linf", 0.1), num_steps=10, momentum=momentum)(batch, lambda _: linear_loss(weight), torch.Generator().manual_seed(0))
+    attacked = PGD(Ball("linf", 0.1), num_steps=10, momentum=momentum)(
+        batch, lambda _: linear_loss(weight), torch.Generator().manual_seed(0)
+    )
     assert torch.allclose(attacked.pixels_BCHW, 0.5 + 0.1 * weight.sign().expand(2, -1, -1, -1))
 
 
 def test_l2_optimum_of_a_linear_loss():
     weight = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))
     batch = Batch(torch.full((2, 3, 4, 4), 0.5), None, torch.arange(2))
-    attacked = PGD(Ball("l2", 0.3), num_steps=200)(batch, lambda _: linear_loss(weight), torch.Generator().manual_seed(0))
+    attacked = PGD(Ball("l2", 0.3), num_steps=200)(
+        batch, lambda _: linear_loss(weight), torch.Generator().manual_seed(0)
+    )
     assert torch.allclose(attacked.pixels_BCHW, (0.5 + 0.3 * weight / weight.norm()).expand(2, -1, -1, -1), atol=2e-2)
 
 
@@ -39,14 +43,18 @@ def test_exactly_num_steps_gradients(num_steps):
         passes.append(1)
         return pixels.sum((1, 2, 3)), pixels
 
-    PGD(Ball("linf", 0.1), num_steps=num_steps)(Batch(torch.rand(2, 3, 4, 4), None, torch.arange(2)), lambda _: loss, torch.Generator())
+    PGD(Ball("linf", 0.1), num_steps=num_steps)(
+        Batch(torch.rand(2, 3, 4, 4), None, torch.arange(2)), lambda _: loss, torch.Generator()
+    )
     assert len(passes) == num_steps
 
 
 def test_one_step_by_hand():
     batch = Batch(torch.tensor([0.5, 0.01, 0.99]).view(1, 3, 1, 1), None, torch.arange(1))
     weight = torch.tensor([1.0, -2.0, 0.5]).view(3, 1, 1)
-    attacked = PGD(Ball("linf", 0.1), num_steps=1, step_size=0.06, random_start=False)(batch, lambda _: linear_loss(weight), torch.Generator())
+    attacked = PGD(Ball("linf", 0.1), num_steps=1, step_size=0.06, random_start=False)(
+        batch, lambda _: linear_loss(weight), torch.Generator()
+    )
     assert torch.allclose(attacked.pixels_BCHW.flatten(), torch.tensor([0.56, 0.0, 1.0]))
 
 
@@ -56,14 +64,23 @@ def test_long_pgd_and_autoattacks_apgd_agree_on_robust_accuracy(small_classifier
     for epsilon in (1 / 255, 2 / 255, 4 / 255):
         peer = APGDAttack(small_classifier, n_iter=50, norm="Linf", eps=epsilon, seed=0, loss="ce", device="cpu")
         theirs = small_classifier(peer.perturb(pixels, labels)).argmax(-1) != labels
-        ours = pgd_attack(small_classifier, pixels, labels, Ball("linf", epsilon), num_steps=50, step_size=epsilon / 10, index_B=rows)
+        ours = pgd_attack(
+            small_classifier, pixels, labels, Ball("linf", epsilon), num_steps=50, step_size=epsilon / 10, index_B=rows
+        )
         assert (ours.fooled_B != theirs).sum() <= 2
         assert torch.equal(ours.fooled_B, small_classifier(ours.pixels_BCHW).argmax(-1) != labels)
 
 
 def test_more_steps_are_never_weaker(small_classifier, photos):
     fooled = [
-        pgd_attack(small_classifier, photos.pixels_BCHW, photos.label_B, Ball("linf", 3 / 255), num_steps=n, index_B=photos.index_B).fooled_B
+        pgd_attack(
+            small_classifier,
+            photos.pixels_BCHW,
+            photos.label_B,
+            Ball("linf", 3 / 255),
+            num_steps=n,
+            index_B=photos.index_B,
+        ).fooled_B
         for n in (0, 1, 3, 10)
     ]
     for fewer, more in pairwise(fooled):
@@ -73,7 +90,9 @@ def test_more_steps_are_never_weaker(small_classifier, photos):
 def test_an_attack_leaves_no_gradient_on_the_weights(small_classifier, photos):
     small_classifier.requires_grad_(True)
     input_grad(lambda p: (small_classifier(p).sum(-1), p), photos.pixels_BCHW)
-    pgd_attack(small_classifier, photos.pixels_BCHW, photos.label_B, Ball("linf", 0.01), num_steps=2, index_B=photos.index_B)
+    pgd_attack(
+        small_classifier, photos.pixels_BCHW, photos.label_B, Ball("linf", 0.01), num_steps=2, index_B=photos.index_B
+    )
     assert all(p.grad is None for p in small_classifier.parameters())
     small_classifier.requires_grad_(False)
 

@@ -37,7 +37,9 @@ def test_the_peak_is_that_of_the_work():
 def test_drawing_makes_one_figure_of_the_curves_that_are_there(tmp_path, monkeypatch):
     monkeypatch.setattr(curves, "FIGURE", tmp_path / "curves.svg")
     monkeypatch.setattr(curves, "FILE", tmp_path / "curves.json")
-    monkeypatch.setattr(curves, "point", lambda kind, size: {"size": size, "seconds": float(size), "peak_mb": 100.0, "before_mb": 90.0})
+    monkeypatch.setattr(
+        curves, "point", lambda kind, size: {"size": size, "seconds": float(size), "peak_mb": 100.0, "before_mb": 90.0}
+    )
     found = curves.curve("primal")
     assert found.value == pytest.approx(1) and found.details == {"time": pytest.approx(1), "memory": 1}
     assert set(json.loads((tmp_path / "curves.json").read_text())) == {"primal"}
@@ -45,6 +47,8 @@ def test_drawing_makes_one_figure_of_the_curves_that_are_there(tmp_path, monkeyp
 
 
 def test_seconds_of_a_child_are_its_own():
-    busy = child_seconds([sys.executable, "-c", "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"])
+    busy = child_seconds(
+        [sys.executable, "-c", "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"]
+    )
     idle = child_seconds([sys.executable, "-c", "import time\ntime.sleep(0.3)"])
     assert busy > 0.3 > idle

@@ -65,17 +65,25 @@ def test_a_noisy_bar_is_measured_once_more():
 def test_results_are_kept_by_bar_and_written_into_the_page(tmp_path):
     file, page = tmp_path / "results.json", tmp_path / "performance.md"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    first, second = bar(lambda: Measurement(2.0, True, "processor", {"F": 23})), bar(lambda: Measurement(1.0, False, "wall"))
+    first, second = (
+        bar(lambda: Measurement(2.0, True, "processor", {"F": 23})),
+        bar(lambda: Measurement(1.0, False, "wall")),
+    )
     other = Bar("other", "not run", first.measure, 1.0, at_most=2.0)
     report.keep("speed", report.row(first, second.measure(), 1.0), file)
     report.keep("older", report.row(first, "no GPU", 1.0), file)
     results = report.keep("speed", report.row(first, first.measure(), 1.0), file)
     assert json.loads(file.read_text()) == results == report.read(file) and set(results) == {"older", "speed"}
-    assert {"date", "processor", "instruction_sets", "torch"} <= set(results["speed"]) and results["speed"]["details"] == {"F": 23}
+    assert {"date", "processor", "instruction_sets", "torch"} <= set(results["speed"]) and results["speed"][
+        "details"
+    ] == {"F": 23}
     report.write_table([first, other], results, page)
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
-    assert "| ours against theirs (`speed`) | 2 | ≥ 1.6 | 2.2 | pass, quiet | processor |  |" in text and "not run yet" in text
+    assert (
+        "| ours against theirs (`speed`) | 2 | ≥ 1.6 | 2.2 | pass, quiet | processor |  |" in text
+        and "not run yet" in text
+    )
     report.write_table([first, other], results, page)
     assert page.read_text() == text
     page.write_text("no marks")
@@ -102,14 +110,23 @@ def test_times_are_minima_of_interleaved_runs():
 
         return call
 
-    times = compare(runs("A", [9, 5, 3, 4, 6]), runs("B", [9, 2, 1, 7, 8]), pairs=2, clock=lambda: now[0], quiet_probe=lambda clock: 1.0)
+    times = compare(
+        runs("A", [9, 5, 3, 4, 6]),
+        runs("B", [9, 2, 1, 7, 8]),
+        pairs=2,
+        clock=lambda: now[0],
+        quiet_probe=lambda clock: 1.0,
+    )
     assert "".join(calls) == "AB" + "ABBAABBA" and (times.first, times.second, times.quiet) == (3, 1, True)
 
 
 def test_a_probe_that_moves_makes_the_times_noisy():
     for moved, quiet in ((1.09, True), (1.11, False), (0.89, False)):
         probes = iter((1.0, moved))
-        assert compare(lambda: None, lambda: None, pairs=1, quiet_probe=lambda clock, probes=probes: next(probes)).quiet is quiet
+        assert (
+            compare(lambda: None, lambda: None, pairs=1, quiet_probe=lambda clock, probes=probes: next(probes)).quiet
+            is quiet
+        )
 
 
 def test_the_probe_takes_time():

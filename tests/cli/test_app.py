@@ -14,7 +14,11 @@ from seaanchor.config.schema import RunConfig
 from seaanchor.methods import RECIPES
 
 COMMANDS = [[], ["train"], ["train", "pretrain"], ["evaluate"], ["export"], ["quickstart"], ["recipes"], ["env"]]
-COMMANDS += [["recipes", name] for name in ("ls", "cat", "cp", "validate")] + [["cache"], ["cache", "ls"], ["cache", "clear"]]
+COMMANDS += [["recipes", name] for name in ("ls", "cat", "cp", "validate")] + [
+    ["cache"],
+    ["cache", "ls"],
+    ["cache", "clear"],
+]
 HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "matplotlib", "accelerate", "numpy", "PIL")
 
 
@@ -35,7 +39,14 @@ def train(run, monkeypatch):
 
 
 def program(*arguments: str, **settings) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "seaanchor.cli.app", *arguments], capture_output=True, text=True, timeout=60, check=False, **settings)
+    return subprocess.run(
+        [sys.executable, "-m", "seaanchor.cli.app", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **settings,
+    )
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
@@ -50,14 +61,16 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert min(seconds("-m", "seaanchor.cli.app", "--help") for _ in range(5)) <= max(0.3, 25 * bare)
     heavy = ("torch", "open_clip", "timm", "transformers", "matplotlib", "numpy")
     code = f"import sys, seaanchor, seaanchor.cli.app; print([m for m in {heavy} if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_no_help_imports_anything_heavy():
     code = f"""
 import contextlib, io, sys
 from seaanchor.cli import app as cli
-for command in {[*COMMANDS, ["sweep"], ["reproduce"], ["report"], ["steer"], ["data", "inspect"], ["attack", "typographic"]]}:
+for command in {[*COMMANDS, ["sweep"], ["report"], ["steer"], ["data", "inspect"], ["attack", "typographic"]]}:
     sys.argv = ["seaanchor", *command, "--help"]
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
         cli.main()
@@ -70,7 +83,13 @@ print([m for m in {HEAVY} if m in sys.modules])
 
 def test_import_is_quick():
     code = "import time; t = time.process_time(); import seaanchor; print(time.process_time() - t)"
-    assert min(float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) for _ in range(3)) <= 0.1
+    assert (
+        min(
+            float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+            for _ in range(3)
+        )
+        <= 0.1
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -86,8 +105,24 @@ def test_every_command_has_help(run, command):
 def test_help_names_every_setting_with_its_meaning(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     _, out, _ = run("train", "--help")
-    for flag in ("--model", "--pretrained", "--train-data", "--batch-size", "--epochs", "--lr", "--wd", "--warmup", "--precision", "--workers", "--seed",
-                 "--resume", "--report-to", "--device", "--perturbation.epsilon", "--anchor.rho"):  # fmt: skip
+    for flag in (
+        "--model",
+        "--pretrained",
+        "--train-data",
+        "--batch-size",
+        "--epochs",
+        "--lr",
+        "--wd",
+        "--warmup",
+        "--precision",
+        "--workers",
+        "--seed",
+        "--resume",
+        "--report-to",
+        "--device",
+        "--perturbation.epsilon",
+        "--anchor.rho",
+    ):
         assert flag in out, flag
     _, out, _ = run("evaluate", "--help")
     assert "--skip-existing" in out
@@ -131,8 +166,10 @@ def test_version(run):
         (["recipes", "cat", "lor"], ["did you mean lore?"]),
         (["recipes", "validate", "missing.yaml"], ["missing.yaml could not be read"]),
     ],
-    ids=lambda value: " ".join(value)[:50] if value and value[0] in ("train", "evalute", "evaluate", "export", "recipes") else "",
-)  # fmt: skip
+    ids=lambda value: (
+        " ".join(value)[:50] if value and value[0] in ("train", "evalute", "evaluate", "export", "recipes") else ""
+    ),
+)
 def test_mistakes(run, arguments, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, errors = run(*arguments)
@@ -175,16 +212,36 @@ def test_a_recipe_leaves_nothing_behind_for_the_next_one(train):
 
 
 def test_lists_and_paths_from_the_command_line_and_from_yaml(train, tmp_path):
-    flags = ["--val-data", "a", "--val-data", "b", "--eval-every", "9", "--templates", "a {}", "--class-names", "names.txt"]
+    flags = [
+        "--val-data",
+        "a",
+        "--val-data",
+        "b",
+        "--eval-every",
+        "9",
+        "--templates",
+        "a {}",
+        "--class-names",
+        "names.txt",
+    ]
     config = train("fare", *flags, "--output", str(tmp_path / "o"))
     assert config.val_data == ("a", "b")
     assert config.templates == ("a {}",)
     assert config.output == tmp_path / "o"
     assert config.class_names == Path("names.txt")
     recipe = tmp_path / "mine.yaml"
-    settings = {"val_data": ["a", "b"], "eval_every": 9, "output": "o", "class_names": "n.txt", "templates": ["{}", "a {}"], "anchor": {"kind": "penalty"}}
+    settings = {
+        "val_data": ["a", "b"],
+        "eval_every": 9,
+        "output": "o",
+        "class_names": "n.txt",
+        "templates": ["{}", "a {}"],
+        "anchor": {"kind": "penalty"},
+    }
     recipe.write_text(yaml.safe_dump(settings))
-    expected = RunConfig(val_data=("a", "b"), eval_every=9, output=Path("o"), class_names=Path("n.txt"), templates=("{}", "a {}"))
+    expected = RunConfig(
+        val_data=("a", "b"), eval_every=9, output=Path("o"), class_names=Path("n.txt"), templates=("{}", "a {}")
+    )
     assert train(str(recipe)) == replace(expected, anchor=replace(expected.anchor, kind="penalty"))
     assert train(str(recipe), "--val-data", "c").val_data == ("c",)
 
@@ -199,7 +256,7 @@ def test_lists_and_paths_from_the_command_line_and_from_yaml(train, tmp_path):
         ("- a", ["holds list"]),
         ("a: [", ["could not be read as a recipe"]),
     ],
-)  # fmt: skip
+)
 def test_a_recipe_file_with_a_mistake(run, tmp_path, text, words):
     file = tmp_path / "mine.yaml"
     file.write_text(text)
@@ -238,7 +295,17 @@ def test_env_is_json(run):
 
 def test_evaluate_and_export_end_to_end(run, clip_folder, image_folder, tmp_path):
     output = tmp_path / "results"
-    arguments = ["evaluate", "--model", str(clip_folder), "--data", str(image_folder), "--output", str(output), "--batch-size", "6"]
+    arguments = [
+        "evaluate",
+        "--model",
+        str(clip_folder),
+        "--data",
+        str(image_folder),
+        "--output",
+        str(output),
+        "--batch-size",
+        "6",
+    ]
     attack = ["--suite", "clean, pgd", "--epsilon", "4/255,1/255", "--num-steps", "2"]
     code, out, errors = run(*arguments, *attack, "--samples", "9", "--seed", "5", "--templates", "{}", "a {}")
     assert code == 0, errors
@@ -247,24 +314,40 @@ def test_evaluate_and_export_end_to_end(run, clip_folder, image_folder, tmp_path
     (file,) = output.iterdir()
     result = json.loads(file.read_text())
     protocol = result["protocol"]
-    assert protocol["plans"] == [{"name": "pgd", "norm": "linf", "epsilons": [1 / 255, 4 / 255], "num_steps": 2, "seed": 5, "precision": "fp32"}]
+    assert protocol["plans"] == [
+        {"name": "pgd", "norm": "linf", "epsilons": [1 / 255, 4 / 255], "num_steps": 2, "seed": 5, "precision": "fp32"}
+    ]
     assert (protocol["samples"], protocol["seed"], protocol["templates"]) == (9, 5, ["{}", "a {}"])
     assert result["clean"]["n"] == 9
     code, out, errors = run("export", "--model", str(clip_folder), "--output", str(tmp_path / "export"), "--half")
     assert code == 0, errors
     assert "written and verified" in out
-    code, _, errors = run("evaluate", "--model", str(tmp_path / "export"), "--data", str(image_folder / "apple"), "--output", str(output))
+    code, _, errors = run(
+        "evaluate", "--model", str(tmp_path / "export"), "--data", str(image_folder / "apple"), "--output", str(output)
+    )
     assert code == 2
     assert "no class folders" in errors
 
 
 def test_dry_run_on_gpus_that_are_elsewhere(run, clip_folder, tmp_path):
     """Without a GPU, weights or data; mistakes end with one error."""
-    command = ["train", "fare", "--model", str(clip_folder), "--perturbation.num-steps", "1", "--output", str(tmp_path / "run")]
+    command = [
+        "train",
+        "fare",
+        "--model",
+        str(clip_folder),
+        "--perturbation.num-steps",
+        "1",
+        "--output",
+        str(tmp_path / "run"),
+    ]
     code, out, errors = run(*command, "--dry-run-on", "2xH100", "--dry-run-images", "1000")
     assert code == 0, errors
     assert "2 x H100-SXM" in out and "1,000 images, 8 batches of 128 x 2" in out and not (tmp_path / "run").exists()
-    for arguments, message in ((["--dry-run-on", "8xH1000"], "no GPU is called"), (["--dry-run-images", "5"], "without GPUs")):
+    for arguments, message in (
+        (["--dry-run-on", "8xH1000"], "no GPU is called"),
+        (["--dry-run-images", "5"], "without GPUs"),
+    ):
         code, _, errors = run(*command, *arguments)
         assert code == 2 and errors.count("error:") == 1 and message in errors
 
@@ -292,24 +375,41 @@ def test_interrupting_is_no_error(run, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flags", "found"), [(["--data", "nowhere"], "nowhere is missing"), (["--samples", "0"], "--samples 0"), (["--num-steps", "-1"], "--num-steps -1")]
+    ("flags", "found"),
+    [
+        (["--data", "nowhere"], "nowhere is missing"),
+        (["--samples", "0"], "--samples 0"),
+        (["--num-steps", "-1"], "--num-steps -1"),
+    ],
 )
 def test_a_sweep_looks_at_its_evaluation_before_it_trains(run, tmp_path, flags, found):
     data = [] if "--data" in flags else ["--data", "photos-mini"]
-    code, _, errors = run("sweep", "dpo-tiny", "--vary", "objective.beta=0.1", "--output", str(tmp_path / "sweep"), *data, *flags)
+    code, _, errors = run(
+        "sweep", "dpo-tiny", "--vary", "objective.beta=0.1", "--output", str(tmp_path / "sweep"), *data, *flags
+    )
     assert code == 2 and found in errors and not (tmp_path / "sweep").exists()
 
 
-@pytest.mark.parametrize("command", [["train"], ["sweep", "dpo", "--data", "photos-mini", "--vary", "lr=1e-4"]], ids=["train", "sweep"])
+@pytest.mark.parametrize(
+    "command", [["train"], ["sweep", "dpo", "--data", "photos-mini", "--vary", "lr=1e-4"]], ids=["train", "sweep"]
+)
 def test_two_sizes_on_the_command_line_are_taken_and_judged_by_us(run, command, tmp_path):
-    arguments = [*(command if len(command) > 1 else ["train", "dpo"]), "--output", tmp_path / "run", "--perturbation.sizes"]
+    arguments = [
+        *(command if len(command) > 1 else ["train", "dpo"]),
+        "--output",
+        tmp_path / "run",
+        "--perturbation.sizes",
+    ]
     code, _, errors = run(*arguments, "0.3", "0.1")
     assert code == 2 and "perturbation.sizes is (0.3, 0.1)" in errors and "0.09 0.18" in errors
     code, _, errors = run(*arguments, "0.1", "0.3", "--val-data", "a", "b")
     assert code == 2 and "evaluation while training without eval_every" in errors, "both sizes and both sets are taken"
 
 
-@pytest.mark.parametrize(("name", "recipe"), [("cross_entropy", "typographic-ce"), ("cross-entropy", "typographic-ce"), ("embedding_distance", "fare")])
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [("cross_entropy", "typographic-ce"), ("cross-entropy", "typographic-ce"), ("embedding_distance", "fare")],
+)
 def test_the_name_of_an_objective_leads_to_its_recipe(run, name, recipe):
     code, _, errors = run("train", name)
     assert code == 2 and f"did you mean {recipe}?" in errors

@@ -6,7 +6,11 @@ import datasets
 import pytest
 
 
-@pytest.mark.parametrize("command", [["data"], ["data", "import"], ["data", "inspect"], ["data", "pairs"], ["attack", "typographic"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [["data"], ["data", "import"], ["data", "inspect"], ["data", "pairs"], ["attack", "typographic"]],
+    ids=" ".join,
+)
 def test_every_command_has_help(run, command):
     code, out, _ = run(*command, "--help")
     assert code == 0 and out.startswith("Usage: seaanchor")
@@ -14,17 +18,38 @@ def test_every_command_has_help(run, command):
 
 def test_import_then_inspect_then_train_on_it(run, image_folder, tmp_path):
     pictures = [str(image_folder / "apple" / f"{i}.jpg") for i in range(4)]
-    table = {"photo": pictures, "caption": ["an apple", "a zebra", "an apple", "a fox"], "good": [True, False, True, False]}
+    table = {
+        "photo": pictures,
+        "caption": ["an apple", "a zebra", "an apple", "a fox"],
+        "good": [True, False, True, False],
+    }
     datasets.Dataset.from_dict(table).cast_column("photo", datasets.Image()).save_to_disk(tmp_path / "set")
     code, _, errors = run("data", "import", tmp_path / "set", "--output", tmp_path / "out")
     assert code == 2 and errors.startswith("error: the columns are caption, good, photo") and "--image-column" in errors
-    code, out, _ = run("data", "import", tmp_path / "set", "--output", tmp_path / "out", "--image-column", "photo", "--label-column", "good")
+    code, out, _ = run(
+        "data",
+        "import",
+        tmp_path / "set",
+        "--output",
+        tmp_path / "out",
+        "--image-column",
+        "photo",
+        "--label-column",
+        "good",
+    )
     file = tmp_path / "out" / "preferences.jsonl"
     assert code == 0 and f"4 preferences written to {file}: 0 paired, 2 only desirable, 2 only undesirable" in out
     assert f"seaanchor train kto --train-data {file} --perturbation.kind none" in out
     code, out, _ = run("data", "inspect", file)
-    assert code == 0 and "4 preferences over 3 texts: 0 paired, 2 only desirable, 2 only undesirable (rows with one text are for kto)" in out
-    command = f"train kto --train-data {file} --perturbation.kind none --model seaanchor-tiny --max-steps 1 --device cpu".split()
+    assert (
+        code == 0
+        and "4 preferences over 3 texts: 0 paired, 2 only desirable, 2 only undesirable (rows with one text "
+        "are for kto)"
+        in out
+    )
+    command = (
+        f"train kto --train-data {file} --perturbation.kind none --model seaanchor-tiny --max-steps 1 --device cpu"
+    ).split()
     code, out, errors = run(*command, "--output", tmp_path / "run")
     assert code == 0, errors
     assert "done" in out
@@ -34,7 +59,10 @@ def test_inspect_warns_of_one_sided_rows_and_says_nothing_of_pairs(run, image_fo
     file = image_folder / "rows.jsonl"
     rows = [{"image": "apple/0.jpg", "text": text, "desirable": True} for text in ("a", "b")]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert "2 only desirable, 0 only undesirable (nothing learns from one kind alone: kto needs both)" in run("data", "inspect", file)[1]
+    assert (
+        "2 only desirable, 0 only undesirable (nothing learns from one kind alone: kto needs both)"
+        in run("data", "inspect", file)[1]
+    )
     file.write_text(json.dumps({"image": "apple/0.jpg", "chosen": "a", "rejected": "b"}))
     assert run("data", "inspect", file)[1].endswith("1 paired, 0 only desirable, 0 only undesirable\n")
 
@@ -46,18 +74,44 @@ def test_mistakes_end_with_one_error_and_code_2(run, image_folder, tmp_path):
     one.mkdir(parents=True)
     (one / "0.jpg").write_bytes((image_folder / "apple" / "0.jpg").read_bytes())
     (tmp_path / "lettered").mkdir()
-    (tmp_path / "lettered" / "label=apple_text=zebra_0.png").write_bytes((image_folder / "apple" / "0.jpg").read_bytes())
+    (tmp_path / "lettered" / "label=apple_text=zebra_0.png").write_bytes(
+        (image_folder / "apple" / "0.jpg").read_bytes()
+    )
     for arguments, found in (
         (["data", "inspect", tmp_path / "bad.jsonl"], "line 1 is not JSON"),
         (["data", "import", tmp_path / "none" / "set", "--output", tmp_path / "out"], "could not be read"),
         (["data", "import", image_folder, "--output", tmp_path / "out", "--samples", "0"], "--samples 0"),
-        (["data", "pairs", "--data", "emoji-people", "--output", tmp_path / "file" / "x.jsonl"], "could not be written"),
+        (
+            ["data", "pairs", "--data", "emoji-people", "--output", tmp_path / "file" / "x.jsonl"],
+            "could not be written",
+        ),
         (["attack", "typographic", "--data", tmp_path / "one", "--output", tmp_path / "out"], "1 class name"),
         (["attack", "typographic", "--data", image_folder, "--output", tmp_path / "file"], "is a file"),
-        (["attack", "typographic", "--data", image_folder, "--output", tmp_path / "out", "--image-size", "0"], "--image-size 0"),
-        (["attack", "typographic", "--data", image_folder, "--output", tmp_path / "out", "--image-size", "8"], "--image-size 8"),
-        (["attack", "typographic", "--data", tmp_path / "lettered", "--output", tmp_path / "out"], "images that carry a word already"),
-        (["train", "tecoa", "--model", "seaanchor-tiny", "--train-data", tmp_path / "one", "--output", tmp_path / "run"], "a class list of 1"),
-    ):  # fmt: skip
+        (
+            ["attack", "typographic", "--data", image_folder, "--output", tmp_path / "out", "--image-size", "0"],
+            "--image-size 0",
+        ),
+        (
+            ["attack", "typographic", "--data", image_folder, "--output", tmp_path / "out", "--image-size", "8"],
+            "--image-size 8",
+        ),
+        (
+            ["attack", "typographic", "--data", tmp_path / "lettered", "--output", tmp_path / "out"],
+            "images that carry a word already",
+        ),
+        (
+            [
+                "train",
+                "tecoa",
+                "--model",
+                "seaanchor-tiny",
+                "--train-data",
+                tmp_path / "one",
+                "--output",
+                tmp_path / "run",
+            ],
+            "a class list of 1",
+        ),
+    ):
         code, _, errors = run(*arguments)
         assert code == 2 and errors.startswith("error: ") and found in errors and errors.count("expected:") == 1, errors

@@ -14,7 +14,12 @@ from seaanchor.methods import dpo_linear_tiny, dpo_tiny, fare_quick, lore_quick
 @pytest.fixture
 def short(monkeypatch):
     monkeypatch.setattr(quickstart, "SAMPLES", 40)
-    for name, recipe in (("fare_quick", fare_quick), ("lore_quick", lore_quick), ("dpo_tiny", dpo_tiny), ("dpo_linear_tiny", dpo_linear_tiny)):
+    for name, recipe in (
+        ("fare_quick", fare_quick),
+        ("lore_quick", lore_quick),
+        ("dpo_tiny", dpo_tiny),
+        ("dpo_linear_tiny", dpo_linear_tiny),
+    ):
         drawn = recipe().perturbation
         drawn = replace(drawn, variants=1) if drawn.variants else drawn
         config = replace(recipe(), max_steps=3, batch_size=4, warmup=0, log_every=1, perturbation=drawn)
@@ -26,7 +31,14 @@ def test_all_that_it_promises(short, tmp_path, capsys):
     picture = quickstart.quickstart(output)
     assert picture.stat().st_size > 20_000 and (output / "steer" / "steering.png").stat().st_size > 20_000
     table = (output / "results.md").read_text()
-    for line in ("untouched", "FARE, this run", "LORE, this run", "FARE, long run", "LORE, long run", "drawn word wins"):
+    for line in (
+        "untouched",
+        "FARE, this run",
+        "LORE, this run",
+        "FARE, long run",
+        "LORE, long run",
+        "drawn word wins",
+    ):
         assert line in table
     results = json.loads((output / "results.json").read_text())
     assert [row["clean"]["n"] for row in results] == [40] * 5

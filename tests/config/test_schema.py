@@ -6,8 +6,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seaanchor.config.schema import AnchorConfig, PerturbationConfig, RunConfig, from_dict, parse_epsilon, read_yaml, to_dict
-from seaanchor.config.validation import check  # fmt: skip
+from seaanchor.config.schema import (
+    AnchorConfig,
+    PerturbationConfig,
+    RunConfig,
+    from_dict,
+    parse_epsilon,
+    read_yaml,
+    to_dict,
+)
+from seaanchor.config.validation import check
 from seaanchor.errors import SeaAnchorError
 from seaanchor.methods import RECIPES
 
@@ -21,25 +29,40 @@ def test_every_recipe_is_legal_and_survives_yaml(name, tmp_path):
 
 def test_settings_of_every_type_survive_yaml(tmp_path):
     config = replace(
-        RECIPES["lore"](), val_data=("emoji", "photos-mini"), class_names=Path("names.json"), templates=("a {}", "the {}"), output=Path("a/b"),
-        max_steps=7, grad_clip=0.5, lr=1e-7, eval_every=5, precision="bf16", image_size=64, pretrained="no",
+        RECIPES["lore"](),
+        val_data=("emoji", "photos-mini"),
+        class_names=Path("names.json"),
+        templates=("a {}", "the {}"),
+        output=Path("a/b"),
+        max_steps=7,
+        grad_clip=0.5,
+        lr=1e-7,
+        eval_every=5,
+        precision="bf16",
+        image_size=64,
+        pretrained="no",
         anchor=AnchorConfig("lagrangian", on="distribution", max_multiplier=3.0, exact_dual=True),
         perturbation=PerturbationConfig(epsilon="0.5", norm="l2", step_size="0.1", random_start=False),
-    )  # fmt: skip
+    )
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(to_dict(config)))
     assert from_dict(RunConfig, read_yaml(tmp_path / "recipe.yaml")) == check(config)
 
 
 def test_yaml_as_people_write_it(tmp_path):
     """`on` is a boolean, `1e-5` a string and `4/255` a string in YAML 1.1; a single template needs no list."""
-    text = "lr: 1e-5\nanchor:\n  kind: penalty\n  on: distribution\nperturbation:\n  epsilon: 4/255\n  random_start: no\ntemplates: a {}\n"
+    text = (
+        "lr: 1e-5\nanchor:\n  kind: penalty\n  on: distribution\nperturbation:\n  epsilon: 4/255\n  "
+        "random_start: no\ntemplates: a {}\n"
+    )
     (tmp_path / "r.yaml").write_text(text)
     config = from_dict(RunConfig, read_yaml(tmp_path / "r.yaml"))
     assert config.lr == 1e-5 and config.anchor.on == "distribution" and config.templates == ("a {}",)
     assert config.perturbation == PerturbationConfig(epsilon="4/255", random_start=False)
 
 
-@pytest.mark.parametrize(("text", "value"), [("4/255", 4 / 255), ("0.1", 0.1), (0, 0.0), ("1", 1.0), (" 8 / 255 ", 8 / 255)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("4/255", 4 / 255), ("0.1", 0.1), (0, 0.0), ("1", 1.0), (" 8 / 255 ", 8 / 255)]
+)
 def test_epsilon(text, value):
     assert parse_epsilon(text) == value
 
@@ -94,9 +117,17 @@ def test_every_setting_is_documented():
 
     for node in ast.parse(inspect.getsource(seaanchor.config.schema)).body:
         if isinstance(node, ast.ClassDef) and node.name.endswith("Config"):
-            documented = [a.target.id for a, b in zip(node.body, node.body[1:], strict=False) if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr)]
-            nested = {f.name for f in fields(getattr(seaanchor.config.schema, node.name)) if is_dataclass(f.default_factory)}
-            assert set(documented) | nested == {f.name for f in fields(getattr(seaanchor.config.schema, node.name))}, node.name
+            documented = [
+                a.target.id
+                for a, b in zip(node.body, node.body[1:], strict=False)
+                if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr)
+            ]
+            nested = {
+                f.name for f in fields(getattr(seaanchor.config.schema, node.name)) if is_dataclass(f.default_factory)
+            }
+            assert set(documented) | nested == {f.name for f in fields(getattr(seaanchor.config.schema, node.name))}, (
+                node.name
+            )
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", ""])

@@ -14,22 +14,46 @@ from seaanchor.methods import RECIPES
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 0}, "batch_size is 0"), ({"epochs": 0}, "epochs"), ({"primal_steps": 0}, "primal_steps"), ({"lr": -1.0}, "lr"),
-        ({"lr": float("nan")}, "lr is nan"), ({"max_steps": 0}, "max_steps"), ({"save_every": 0}, "save_every"), ({"log_every": 0}, "log_every"),
-        ({"grad_clip": 0.0}, "grad_clip"), ({"workers": -1}, "workers"), ({"eval_every": 0, "val_data": ("emoji",)}, "eval_every"),
-        ({"eval_every": 5}, "without val_data"), ({"val_data": ("emoji",)}, "without eval_every"), ({"templates": ("a photo",)}, "has no {}"),
-        ({"anchor": AnchorConfig(rho=-0.1)}, "anchor.rho"), ({"anchor": AnchorConfig(initial_multiplier=0.0)}, "initial_multiplier"),
-        ({"anchor": AnchorConfig(max_multiplier=-1.0)}, "max_multiplier"), ({"perturbation": PerturbationConfig("none")}, "0 from the start"),
-        ({"perturbation": PerturbationConfig(num_steps=-1)}, "num_steps"), ({"perturbation": PerturbationConfig(step_size="2")}, "did you mean 2/255"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"epochs": 0}, "epochs"),
+        ({"primal_steps": 0}, "primal_steps"),
+        ({"lr": -1.0}, "lr"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"save_every": 0}, "save_every"),
+        ({"log_every": 0}, "log_every"),
+        ({"grad_clip": 0.0}, "grad_clip"),
+        ({"workers": -1}, "workers"),
+        ({"eval_every": 0, "val_data": ("emoji",)}, "eval_every"),
+        ({"eval_every": 5}, "without val_data"),
+        ({"val_data": ("emoji",)}, "without eval_every"),
+        ({"templates": ("a photo",)}, "has no {}"),
+        ({"anchor": AnchorConfig(rho=-0.1)}, "anchor.rho"),
+        ({"anchor": AnchorConfig(initial_multiplier=0.0)}, "initial_multiplier"),
+        ({"anchor": AnchorConfig(max_multiplier=-1.0)}, "max_multiplier"),
+        ({"perturbation": PerturbationConfig("none")}, "0 from the start"),
+        ({"perturbation": PerturbationConfig(num_steps=-1)}, "num_steps"),
+        ({"perturbation": PerturbationConfig(step_size="2")}, "did you mean 2/255"),
     ],
-)  # fmt: skip
+)
 def test_settings_that_do_not_go_together(changes, message):
     with pytest.raises(SeaAnchorError, match=message):
         check(replace(RunConfig(), **changes))
 
 
 def test_legal_settings_at_the_edge():
-    check(replace(RunConfig(), lr=0.0, wd=0.0, batch_size=1, max_steps=1, eval_every=1, val_data=("emoji",), anchor=AnchorConfig("lagrangian", rho=0.0)))
+    check(
+        replace(
+            RunConfig(),
+            lr=0.0,
+            wd=0.0,
+            batch_size=1,
+            max_steps=1,
+            eval_every=1,
+            val_data=("emoji",),
+            anchor=AnchorConfig("lagrangian", rho=0.0),
+        )
+    )
     check(replace(RunConfig(), objective=ObjectiveConfig("tecoa"), perturbation=PerturbationConfig("none")))
     check(replace(RunConfig(), perturbation=PerturbationConfig(epsilon="0")))
 
@@ -43,6 +67,13 @@ def test_needs_classes():
 
 def test_differences_name_what_changed_and_leave_out_what_may():
     old = RunConfig()
-    new = replace(old, lr=3e-5, perturbation=PerturbationConfig(epsilon="4/255"), output=Path("elsewhere"), log_every=1, resume="auto")
+    new = replace(
+        old,
+        lr=3e-5,
+        perturbation=PerturbationConfig(epsilon="4/255"),
+        output=Path("elsewhere"),
+        log_every=1,
+        resume="auto",
+    )
     assert differences(to_dict(old), to_dict(new)) == ["lr: 1e-05 → 3e-05", "perturbation.epsilon: 2/255 → 4/255"]
     assert differences(to_dict(old), to_dict(old)) == []

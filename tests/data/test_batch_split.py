@@ -17,7 +17,9 @@ def test_every_image_is_dealt_once(count):
         seen: list[int] = []
         for number in range(deal.per_epoch):
             hands = [deal.hands(order, number, rank) for rank in range(world)]
-            assert len({len(hand) for hand in hands}) == 1 <= len(hands[0]) <= accumulation  # all processes take part equally often
+            assert (
+                len({len(hand) for hand in hands}) == 1 <= len(hands[0]) <= accumulation
+            )  # all processes take part equally often
             flat = [hand for rank in hands for hand in rank]
             assert all(0 < len(images) <= batch_size for images, _ in flat)
             counting = [len(images) for images, counts in flat if counts]
@@ -35,7 +37,10 @@ def test_shards_are_dealt_by_image(image_folder, tmp_path):
     assert len({item.shard for item in images.paths}) == 3
     deal = BatchSplit(len(images.paths), 2, world=3)
     order = list(range(len(images.paths)))
-    hands = [[hand for number in range(deal.per_epoch) for hand, counts in deal.hands(order, number, rank) if counts] for rank in range(3)]
+    hands = [
+        [hand for number in range(deal.per_epoch) for hand, counts in deal.hands(order, number, rank) if counts]
+        for rank in range(3)
+    ]
     shares = [[images.paths[i].name for hand in mine for i in hand] for mine in hands]
     assert sorted(name for share in shares for name in share) == sorted(item.name for item in images.paths)
     assert all(len({name.split("/")[0] for name in share}) > 1 for share in shares)

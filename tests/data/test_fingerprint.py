@@ -54,7 +54,11 @@ def test_order_and_size_count(kind, image_folder):
     from dataclasses import replace
 
     images = open_images(str(image_folder))
-    names = [identity_of(images, 32), identity_of(images, 64), identity_of(replace(images, paths=images.paths[::-1]), 32)]
+    names = [
+        identity_of(images, 32),
+        identity_of(images, 64),
+        identity_of(replace(images, paths=images.paths[::-1]), 32),
+    ]
     assert len({str(name) for name in names}) == 3
     missing = replace(images, paths=(*images.paths[:-1], images.paths[-1].with_name("gone.jpg")))
     assert identity_of(missing, 32) not in names
@@ -76,7 +80,9 @@ def test_tables(kind, image_folder, tmp_path):
     first = identity_of(images, 32)
     assert kind in first and first == identity_of(open_images(f"hf-data:{tmp_path / 'table'}"), 32)
     assert identity_of(replace(images, paths=images.paths[1:]), 32) != first
-    elsewhere = replace(images, paths=tuple(replace(row, size=0) for row in images.paths))  # rows that name a file have no size
+    elsewhere = replace(
+        images, paths=tuple(replace(row, size=0) for row in images.paths)
+    )  # rows that name a file have no size
     if kind == "files":  # nobody knows whether those have changed
         assert identity_of(replace(images, paths=(elsewhere.paths[0], *images.paths[1:])), 32) is None
     else:

@@ -8,7 +8,18 @@ import pytest
 import torch
 from PIL import Image
 
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, chosen_batches, list_images, read_class_names, subset, to_float, training_order
+from seaanchor.data.folder import (
+    FolderDataset,
+    ImageList,
+    SkipLog,
+    batches,
+    chosen_batches,
+    list_images,
+    read_class_names,
+    subset,
+    to_float,
+    training_order,
+)
 from seaanchor.data.images import read_image
 from seaanchor.data.sources import open_images
 from seaanchor.errors import SeaAnchorError
@@ -29,7 +40,11 @@ def test_class_folders(image_folder):
     images = list_images(image_folder)
     assert images.class_names == ("apple", "red fox", "zebra")
     assert images.labels == (0,) * 4 + (1,) * 4 + (2,) * 4
-    assert [str(p.relative_to(image_folder)) for p in images.paths[3:6]] == ["apple/3.jpg", "red_fox/0.jpg", "red_fox/1.jpg"]
+    assert [str(p.relative_to(image_folder)) for p in images.paths[3:6]] == [
+        "apple/3.jpg",
+        "red_fox/0.jpg",
+        "red_fox/1.jpg",
+    ]
 
 
 def test_what_is_no_image_is_left_out_of_the_listing(image_folder):
@@ -81,7 +96,9 @@ def test_tiny_imagenet(tmp_path):
         write(tmp_path / "train" / folder / "images" / f"{file}.JPEG")
         (tmp_path / "train" / folder / "boxes.txt").write_text("")
     write(tmp_path / "val" / "images" / "v1.JPEG")
-    (tmp_path / "val" / "val_annotations.txt").write_text("v1.JPEG\tn00000002\t0\t0\t9\t9\nv2.JPEG\tn00000001\t0\t0\t9\t9\n")
+    (tmp_path / "val" / "val_annotations.txt").write_text(
+        "v1.JPEG\tn00000002\t0\t0\t9\t9\nv2.JPEG\tn00000001\t0\t0\t9\t9\n"
+    )
     train, val = list_images(tmp_path / "train"), list_images(tmp_path / "val")
     assert train.class_names == val.class_names == ("tench", "goldfish")
     assert val.labels == (1, 0)
@@ -191,7 +208,9 @@ def test_pixels_travel_as_bytes_and_become_the_same_floats(image_folder, workers
     images = list_images(image_folder)
     few = list(chosen_batches(FolderDataset(images, 8), [[3, 1], [7]], workers=workers, skip_log=SkipLog(images)))
     whole = read(images)[0]
-    assert [batch.pixels_BCHW.dtype for batch in few] == [torch.uint8] * 2 and {batch.pixels_BCHW.dtype for batch in whole} == {torch.float32}
+    assert [batch.pixels_BCHW.dtype for batch in few] == [torch.uint8] * 2 and {
+        batch.pixels_BCHW.dtype for batch in whole
+    } == {torch.float32}
     asked = torch.cat([batch.pixels_BCHW for batch in whole])[[3, 1, 7]]
     assert torch.equal(to_float(torch.cat([batch.pixels_BCHW for batch in few])), asked) and asked.std() > 0.01
 
@@ -275,7 +294,10 @@ def test_images_beside_the_class_folders_are_named_and_counted(image_folder):
     write(image_folder / "stray.jpg")
     images = list_images(image_folder)
     assert len(images.paths) == 12
-    assert SkipLog(images).summary().startswith("1 of 13 images") and "stray.jpg lies in no class folder" in SkipLog(images).summary()
+    assert (
+        SkipLog(images).summary().startswith("1 of 13 images")
+        and "stray.jpg lies in no class folder" in SkipLog(images).summary()
+    )
 
 
 def test_class_names_for_what_names_its_own_classes_are_refused(tmp_path, image_folder):

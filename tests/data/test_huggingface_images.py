@@ -25,8 +25,13 @@ def table(image_folder: Path, **columns):
     """The images of `image_folder`, each class's number beside it."""
     images = list_images(image_folder)
     features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["apple", "red fox", "zebra"])}
-    data = {"image": [{"bytes": p.read_bytes(), "path": None} for p in images.paths], "label": list(images.labels)} | columns
-    features |= {name: datasets.Value("string" if isinstance(values[0], str) else "int64") for name, values in columns.items()}
+    data = {
+        "image": [{"bytes": p.read_bytes(), "path": None} for p in images.paths],
+        "label": list(images.labels),
+    } | columns
+    features |= {
+        name: datasets.Value("string" if isinstance(values[0], str) else "int64") for name, values in columns.items()
+    }
     return datasets.Dataset.from_dict(data, features=datasets.Features(features))
 
 
@@ -45,7 +50,9 @@ def stored(kind: str, data, folder: Path) -> str:
         data.to_parquet(str(folder / "data.parquet"))
         return str(folder / "data.parquet")
     if kind == "splits":
-        datasets.DatasetDict({"train": data.select(range(min(3, len(data)))), "test": data}).save_to_disk(str(folder / "splits"))
+        datasets.DatasetDict({"train": data.select(range(min(3, len(data)))), "test": data}).save_to_disk(
+            str(folder / "splits")
+        )
         return str(folder / "splits")
     (folder / "parquets").mkdir()
     data.to_parquet(str(folder / "parquets" / "test-00000-of-00001.parquet"))
@@ -87,7 +94,9 @@ def test_texts_as_labels_are_class_names(image_folder, tmp_path):
 
 
 def test_numbers_without_names_need_names(image_folder, tmp_path):
-    source = stored("parquet", table(image_folder).remove_columns("label").add_column("label", [0, 1, -1, 3] * 3), tmp_path)
+    source = stored(
+        "parquet", table(image_folder).remove_columns("label").add_column("label", [0, 1, -1, 3] * 3), tmp_path
+    )
     assert open_images(source).labels is None
     images = open_images(source, Path("a,b"))
     assert images.labels == (0, 1) * 3
@@ -132,7 +141,9 @@ def test_pictures_that_a_table_names_by_path(image_folder, tmp_path):
     assert "1 of 12" in read(images)[1].summary()
 
 
-@pytest.mark.parametrize("source", ["hf-data:", "hf-data:a:b:c:d", "hf-data:a::b", "hf-data:someone/nothing-of-that-name", "missing.parquet"])
+@pytest.mark.parametrize(
+    "source", ["hf-data:", "hf-data:a:b:c:d", "hf-data:a::b", "hf-data:someone/nothing-of-that-name", "missing.parquet"]
+)
 def test_sources_that_are_not_there(source):
     with pytest.raises(SeaAnchorError, match=r"is no name of a data set|could not be opened"):
         open_images(source)

@@ -1,4 +1,5 @@
-"""One way to open the `datasets` library's tables: what is saved, files of each kind, and a name that only the Hub could know."""
+"""One way to open the `datasets` library's tables: what is saved, files of each kind, and a name that only the Hub
+could know."""
 
 import json
 import logging
@@ -32,6 +33,9 @@ def test_tables_on_disk(tmp_path):
 def test_the_hub_is_asked_with_one_line_and_not_a_warning_for_each_attempt(capsys):
     with pytest.raises(Exception, match="nothing-of-that-name"):
         load("someone/nothing-of-that-name")
-    assert capsys.readouterr().err == "note: there is no file someone/nothing-of-that-name here; asking the Hugging Face Hub\n"
+    assert (
+        capsys.readouterr().err
+        == "note: there is no file someone/nothing-of-that-name here; asking the Hugging Face Hub\n"
+    )
     library()
     assert not logging.getLogger("huggingface_hub.utils._http").isEnabledFor(logging.WARNING)

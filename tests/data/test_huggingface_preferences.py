@@ -1,4 +1,5 @@
-"""Columns of a Hugging Face data set to a folder that training reads: every form it may have on disk, and every way it may be wrong."""
+"""Columns of a Hugging Face data set to a folder that training reads: every form it may have on disk, and every way it
+may be wrong."""
 
 import io
 import json
@@ -35,7 +36,11 @@ def photos(tmp_path):
 
 @pytest.fixture
 def table(photos):
-    rows = {"image": photos, "chosen": ["a dog"] * 6, "rejected": [f"a {word}" for word in ("cat", "cow", "ant", "cat", "bee", "fox")]}
+    rows = {
+        "image": photos,
+        "chosen": ["a dog"] * 6,
+        "rejected": [f"a {word}" for word in ("cat", "cow", "ant", "cat", "bee", "fox")],
+    }
     return datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
 
 
@@ -55,7 +60,10 @@ def saved(table, form, folder):
         table.to_parquet(folder / "set" / "train-00000.parquet")
         table.select([0]).to_parquet(folder / "set" / "test-00000.parquet")
         return folder / "set", {}
-    rows = [{"image": f"photos/{path.rpartition('/')[2]}", "chosen": row["chosen"], "rejected": row["rejected"]} for path, row in paths_and_rows(table)]
+    rows = [
+        {"image": f"photos/{path.rpartition('/')[2]}", "chosen": row["chosen"], "rejected": row["rejected"]}
+        for path, row in paths_and_rows(table)
+    ]
     (folder / "set.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder / "set.json", {}
 
@@ -71,9 +79,13 @@ def test_every_form_on_disk_gives_the_same_preferences_and_the_pictures_as_they_
     done = import_preferences(str(source), tmp_path / "out", **settings)
     assert done.tally.paired == done.pictures == 6 and done.left_out == 0
     images = read_preferences(tmp_path / "out" / FILE)
-    assert [(images.class_names[c], images.class_names[r]) for c, r in images.pairs] == list(zip(table["chosen"], table["rejected"], strict=True))
+    assert [(images.class_names[c], images.class_names[r]) for c, r in images.pairs] == list(
+        zip(table["chosen"], table["rejected"], strict=True)
+    )
     assert [path.read_bytes() for path in images.paths] == [Path(photo).read_bytes() for photo in photos]
-    assert {path.suffix for path in images.paths} == {".jpg", ".png"} and all(path.parent == tmp_path / "out" / "images" for path in images.paths)
+    assert {path.suffix for path in images.paths} == {".jpg", ".png"} and all(
+        path.parent == tmp_path / "out" / "images" for path in images.paths
+    )
     assert len(next(batches(FolderDataset(images, 8), 6, workers=0, order=None, skip_log=SkipLog(images))).index_B) == 6
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["images", FILE]
 
@@ -81,7 +93,9 @@ def test_every_form_on_disk_gives_the_same_preferences_and_the_pictures_as_they_
 def test_unpaired_rows_under_other_names(photos, tmp_path):
     rows = {"pic": photos[:3], "words": ["a dog", "a cat", "a dog"], "good": [1, 0, 1]}
     datasets.Dataset.from_dict(rows).cast_column("pic", datasets.Image()).to_parquet(tmp_path / "set.parquet")
-    done = import_preferences(str(tmp_path / "set.parquet"), tmp_path / "out", Columns("pic", text="words", label="good"), samples=2)
+    done = import_preferences(
+        str(tmp_path / "set.parquet"), tmp_path / "out", Columns("pic", text="words", label="good"), samples=2
+    )
     assert (done.tally.desirable, done.tally.undesirable) == (1, 1)
     assert read_preferences(tmp_path / "out" / FILE).pairs == ((0, -1), (-1, 1))
 
@@ -89,14 +103,23 @@ def test_unpaired_rows_under_other_names(photos, tmp_path):
 def test_bad_rows_are_left_out_and_told(photos, tmp_path):
     good = {"image": photos[0], "chosen": "a dog", "rejected": "a cat"}
     bad = [
-        good | {"rejected": "A dog"}, good | {"chosen": None}, good | {"image": None}, good | {"image": "gone.jpg"}, good | {"image": b"no picture"},
-        good | {"image": "https://example.org/a.jpg"}, good | {"image": 3},
-    ]  # fmt: skip
+        good | {"rejected": "A dog"},
+        good | {"chosen": None},
+        good | {"image": None},
+        good | {"image": "gone.jpg"},
+        good | {"image": b"no picture"},
+        good | {"image": "https://example.org/a.jpg"},
+        good | {"image": 3},
+    ]
     done = Imported()
     (tmp_path / "images").mkdir()
     rows = list(from_columns([good, *bad, good], tmp_path / "images", done=done))
     assert len(rows) == 2 and rows[0] == rows[1] and done.pictures == 1  # one picture, however many rows name it
-    assert done.left_out == len(bad) and len(done.reasons) == 3 and done.reasons[0].startswith("row 1: chosen 'a dog' and rejected 'A dog'")
+    assert (
+        done.left_out == len(bad)
+        and len(done.reasons) == 3
+        and done.reasons[0].startswith("row 1: chosen 'a dog' and rejected 'A dog'")
+    )
     with pytest.raises(SeaAnchorError, match=r"gone\.jpg could not be read"):
         (tmp_path / "bad.jsonl").write_text(json.dumps(bad[3]))
         import_preferences(str(tmp_path / "bad.jsonl"), tmp_path / "out")
@@ -117,9 +140,12 @@ def test_sources_and_splits_that_are_not_there(table, tmp_path):
     table.save_to_disk(tmp_path / "one")
     datasets.DatasetDict({"a": table, "b": table}).save_to_disk(tmp_path / "two")
     for source, settings, found in (
-        ("nobody/nothing", {}, "could not be read"), ("notes.txt", {}, "another kind"), ("broken.parquet", {}, "could not be read"),
-        ("two", {}, "several splits\n.*one of a, b"), ("two", {"split": "c"}, "no split 'c'\n.*one of a, b"),
-    ):  # fmt: skip
+        ("nobody/nothing", {}, "could not be read"),
+        ("notes.txt", {}, "another kind"),
+        ("broken.parquet", {}, "could not be read"),
+        ("two", {}, "several splits\n.*one of a, b"),
+        ("two", {"split": "c"}, "no split 'c'\n.*one of a, b"),
+    ):
         with pytest.raises(SeaAnchorError, match=found):
             import_preferences(source if "/" in source else str(tmp_path / source), tmp_path / "out", **settings)
         assert not (tmp_path / "out").exists()
@@ -128,7 +154,11 @@ def test_sources_and_splits_that_are_not_there(table, tmp_path):
 def test_a_folder_in_use_and_one_that_cannot_be_written(table, tmp_path):
     table.save_to_disk(tmp_path / "set")
     (tmp_path / "file").write_text("x")
-    for output, found in ((tmp_path / "set", "is not empty"), (tmp_path / "file", "is a file"), (tmp_path / "file" / "out", "could not be written")):
+    for output, found in (
+        (tmp_path / "set", "is not empty"),
+        (tmp_path / "file", "is a file"),
+        (tmp_path / "file" / "out", "could not be written"),
+    ):
         with pytest.raises(SeaAnchorError, match=found):
             import_preferences(str(tmp_path / "set"), output)
 
@@ -183,7 +213,9 @@ def test_memory_does_not_grow_with_the_set(tmp_path):
 
 def test_a_parquet_file_is_not_kept_in_memory_while_it_is_read(tmp_path):
     """Ten row groups of 2 MB: Arrow may hold a few that it reads ahead, not all of them."""
-    group = pa.table({"image": [os.urandom(20_000) for _ in range(100)], "chosen": ["a"] * 100, "rejected": ["b"] * 100})
+    group = pa.table(
+        {"image": [os.urandom(20_000) for _ in range(100)], "chosen": ["a"] * 100, "rejected": ["b"] * 100}
+    )
     with pq.ParquetWriter(tmp_path / "set.parquet", group.schema) as writer:
         for _ in range(10):
             writer.write_table(group)

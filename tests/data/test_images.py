@@ -1,4 +1,5 @@
-"""Any file gives RGB at the model's size, or a reason; normal pictures come out as OpenCLIP's own preprocessing gives them."""
+"""Any file gives RGB at the model's size, or a reason; normal pictures come out as OpenCLIP's own preprocessing gives
+them."""
 
 import io
 import struct
@@ -28,7 +29,9 @@ def saved(tmp_path: Path, image: Image.Image, name: str, **settings) -> Path:
     return tmp_path / name
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (37, 91), (91, 37), (24, 24), (24, 50), (10, 13), (200, 33), (25, 24), (46, 31), (31, 46)])
+@pytest.mark.parametrize(
+    "shape", [(64, 64), (37, 91), (91, 37), (24, 24), (24, 50), (10, 13), (200, 33), (25, 24), (46, 31), (31, 46)]
+)
 def test_equals_open_clips_own_preprocessing(tmp_path, shape):
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
@@ -43,14 +46,24 @@ def test_mode_conversions(tmp_path):
     """Every way of storing one grey square reads as the same grey; 200 is 200 whatever the depth."""
     grey = np.full((30, 40), 200, np.uint8)
     images = {
-        "l.png": Image.fromarray(grey), "rgb.png": Image.fromarray(grey).convert("RGB"), "rgba.png": Image.fromarray(grey).convert("RGBA"),
-        "la.png": Image.fromarray(grey).convert("LA"), "palette.png": Image.fromarray(grey).convert("P"), "palette.gif": Image.fromarray(grey).convert("P"),
-        "16bit.png": Image.fromarray(grey.astype(np.uint16) * 257), "16bit.tif": Image.fromarray(grey.astype(np.uint16) * 257),
-        "32bit.tif": Image.fromarray(grey.astype(np.int32)), "float.tif": Image.fromarray((grey / 255).astype(np.float32)),
-        "float255.tif": Image.fromarray(grey.astype(np.float32)), "cmyk.jpg": Image.fromarray(grey).convert("RGB").convert("CMYK"),
-        "cmyk.tif": Image.fromarray(grey).convert("RGB").convert("CMYK"), "ycbcr.jpg": Image.fromarray(grey).convert("YCbCr"), "l.bmp": Image.fromarray(grey),
-        "l.webp": Image.fromarray(grey), "l.pgm": Image.fromarray(grey),
-    }  # fmt: skip
+        "l.png": Image.fromarray(grey),
+        "rgb.png": Image.fromarray(grey).convert("RGB"),
+        "rgba.png": Image.fromarray(grey).convert("RGBA"),
+        "la.png": Image.fromarray(grey).convert("LA"),
+        "palette.png": Image.fromarray(grey).convert("P"),
+        "palette.gif": Image.fromarray(grey).convert("P"),
+        "16bit.png": Image.fromarray(grey.astype(np.uint16) * 257),
+        "16bit.tif": Image.fromarray(grey.astype(np.uint16) * 257),
+        "32bit.tif": Image.fromarray(grey.astype(np.int32)),
+        "float.tif": Image.fromarray((grey / 255).astype(np.float32)),
+        "float255.tif": Image.fromarray(grey.astype(np.float32)),
+        "cmyk.jpg": Image.fromarray(grey).convert("RGB").convert("CMYK"),
+        "cmyk.tif": Image.fromarray(grey).convert("RGB").convert("CMYK"),
+        "ycbcr.jpg": Image.fromarray(grey).convert("YCbCr"),
+        "l.bmp": Image.fromarray(grey),
+        "l.webp": Image.fromarray(grey),
+        "l.pgm": Image.fromarray(grey),
+    }
     for name, image in images.items():
         pixels = read_image(saved(tmp_path, image, name), SIZE)
         assert pixels.shape == (3, SIZE, SIZE)
@@ -85,10 +98,14 @@ def test_transparency_is_laid_on_white(tmp_path):
     palette = rgba.quantize(4)  # palette with transparency
     colour_key = Image.fromarray(np.where(np.arange(30)[None] < 15, 60, 0).astype(np.uint8).repeat(30, 0))
     files = [
-        saved(tmp_path, rgba, "rgba.png"), saved(tmp_path, transparent("LA"), "la.png"), saved(tmp_path, rgba, "rgba.webp", lossless=True),
-        saved(tmp_path, palette, "palette.png"), saved(tmp_path, rgba, "palette.gif"),
-        saved(tmp_path, colour_key, "key.png", transparency=0), saved(tmp_path, colour_key.convert("RGB"), "keyrgb.png", transparency=(0, 0, 0)),
-    ]  # fmt: skip
+        saved(tmp_path, rgba, "rgba.png"),
+        saved(tmp_path, transparent("LA"), "la.png"),
+        saved(tmp_path, rgba, "rgba.webp", lossless=True),
+        saved(tmp_path, palette, "palette.png"),
+        saved(tmp_path, rgba, "palette.gif"),
+        saved(tmp_path, colour_key, "key.png", transparency=0),
+        saved(tmp_path, colour_key.convert("RGB"), "keyrgb.png", transparency=(0, 0, 0)),
+    ]
     for file in files:
         pixels = read_image(file, 30)
         assert (pixels[:, :, :14].int() - 60).abs().max() <= 2, file.name
@@ -126,7 +143,15 @@ def test_exif_rotation_is_applied(tmp_path, orientation):
     upright = Image.fromarray(scene(40, 40)).resize((40, 40))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    undo = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270"}
+    undo = {
+        2: "FLIP_LEFT_RIGHT",
+        3: "ROTATE_180",
+        4: "FLIP_TOP_BOTTOM",
+        5: "TRANSPOSE",
+        6: "ROTATE_90",
+        7: "TRANSVERSE",
+        8: "ROTATE_270",
+    }
     stored = upright.transpose(Image.Transpose[undo[orientation]]) if orientation > 1 else upright
     pixels = read_image(saved(tmp_path, stored, "turned.png", exif=exif), 40)
     assert torch.equal(pixels.permute(1, 2, 0), torch.from_numpy(np.array(upright)))
@@ -151,7 +176,9 @@ def png_claiming(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
 
 
 def broken_files(tmp_path: Path) -> list[Path]:
@@ -160,10 +187,15 @@ def broken_files(tmp_path: Path) -> list[Path]:
     Image.fromarray(scene(200, 200)).save(whole, "JPEG")
     noise = np.random.default_rng(0).integers(0, 256, 3000, dtype=np.uint8).tobytes()
     contents = {
-        "zero.jpg": b"", "text.png": b"hello", "truncated.jpg": whole.getvalue()[: len(whole.getvalue()) // 2], "noise.bmp": noise,
-        "header.jpg": whole.getvalue()[:30], "huge.png": png_claiming(20000, 20000), "short.png": png_claiming(300, 300),
+        "zero.jpg": b"",
+        "text.png": b"hello",
+        "truncated.jpg": whole.getvalue()[: len(whole.getvalue()) // 2],
+        "noise.bmp": noise,
+        "header.jpg": whole.getvalue()[:30],
+        "huge.png": png_claiming(20000, 20000),
+        "short.png": png_claiming(300, 300),
         "postscript.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n",
-    }  # fmt: skip
+    }
     for name, data in contents.items():
         (tmp_path / name).write_bytes(data)
     (tmp_path / "folder.jpg").mkdir()
@@ -192,6 +224,28 @@ def test_no_warning_about_a_large_picture(tmp_path, monkeypatch):
             read_image(path, SIZE)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX", "RGBa", "I;16", "I;16L", "I;16B"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "1",
+        "L",
+        "P",
+        "RGB",
+        "RGBA",
+        "CMYK",
+        "YCbCr",
+        "LAB",
+        "HSV",
+        "I",
+        "F",
+        "LA",
+        "PA",
+        "RGBX",
+        "RGBa",
+        "I;16",
+        "I;16L",
+        "I;16B",
+    ],
+)
 def test_every_mode_of_pillow(mode):
     assert to_rgb(Image.new(mode, (3, 2))).mode == "RGB"

@@ -21,7 +21,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 def picture() -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(stream, "PNG", compress_level=0)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(
+        stream, "PNG", compress_level=0
+    )
     return stream.getvalue()
 
 
@@ -46,7 +48,9 @@ def as_shard(root: Path) -> str:
 def as_table(root: Path) -> str:
     datasets = pytest.importorskip("datasets")
     data = picture()
-    rows = datasets.Dataset.from_dict({"image": [{"bytes": data, "path": None}] * MANY}, features=datasets.Features({"image": datasets.Image()}))
+    rows = datasets.Dataset.from_dict(
+        {"image": [{"bytes": data, "path": None}] * MANY}, features=datasets.Features({"image": datasets.Image()})
+    )
     rows.save_to_disk(str(root / "saved"))
     return str(root / "saved")
 

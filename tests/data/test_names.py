@@ -35,7 +35,11 @@ def test_a_mapping_needs_something_to_map(tmp_path):
 def test_imagenet_names_a_part_of_imagenet_by_its_folders():
     names = read_class_names(Path("imagenet"), None)
     assert len(names) == 1000
-    assert read_class_names(Path("imagenet"), ["n01440764", "n02099601"]) == (names[0], names[207]) == ("tench", "Golden Retriever")
+    assert (
+        read_class_names(Path("imagenet"), ["n01440764", "n02099601"])
+        == (names[0], names[207])
+        == ("tench", "Golden Retriever")
+    )
     with pytest.raises(SeaAnchorError, match="1000 names"):
         read_class_names(Path("imagenet"), ["apple", "pear"])
 
@@ -58,7 +62,10 @@ def test_a_prompt_without_a_place_is_named(tmp_path, content, found):
         read_templates([str(tmp_path / "prompts.txt")])
 
 
-@pytest.mark.parametrize(("value", "found"), [("a photo", "'a photo' has no {}"), ("openai-imagenett", "has no {}, and is no file"), ("", "has no {}")])
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [("a photo", "'a photo' has no {}"), ("openai-imagenett", "has no {}, and is no file"), ("", "has no {}")],
+)
 def test_what_is_neither_prompt_nor_file_nor_list(value, found):
     with pytest.raises(SeaAnchorError, match=found):
         read_templates([value])
@@ -78,4 +85,7 @@ def test_imagenets_names_are_distinct_and_differ_from_openclips_in_two():
 
     names = read_class_names(Path("imagenet"), None)
     check_distinct(names)  # raises if two are the same, capitals aside
-    assert [(a, b) for a, b in zip(IMAGENET_CLASSNAMES, names, strict=True) if a != b] == [("missile", "projectile"), ("sunglasses", "sunglass")]
+    assert [(a, b) for a, b in zip(IMAGENET_CLASSNAMES, names, strict=True) if a != b] == [
+        ("missile", "projectile"),
+        ("sunglasses", "sunglass"),
+    ]

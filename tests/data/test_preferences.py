@@ -6,7 +6,15 @@ import pytest
 from PIL import Image
 
 from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
-from seaanchor.data.preferences import PreferenceRow, Tally, as_images, read_preferences, swapped_captions, tally, write_preferences
+from seaanchor.data.preferences import (
+    PreferenceRow,
+    Tally,
+    as_images,
+    read_preferences,
+    swapped_captions,
+    tally,
+    write_preferences,
+)
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.text import check_distinct, swap_words, word_pairs
 
@@ -26,9 +34,11 @@ def write(folder, *rows):
 
 def test_triplets_and_unpaired_rows_become_pairs_of_text_numbers(folder):
     file = write(
-        folder, {"image": "a.png", "chosen": "a dog", "rejected": "a cat"},
-        {"image": "b.png", "text": "a cat", "desirable": True}, {"image": "b.png", "completion": "a dog", "label": 0},
-    )  # fmt: skip
+        folder,
+        {"image": "a.png", "chosen": "a dog", "rejected": "a cat"},
+        {"image": "b.png", "text": "a cat", "desirable": True},
+        {"image": "b.png", "completion": "a dog", "label": 0},
+    )
     images = read_preferences(file)
     assert images.class_names == ("a dog", "a cat")
     assert images.pairs == ((0, 1), (1, -1), (-1, 0))
@@ -37,7 +47,13 @@ def test_triplets_and_unpaired_rows_become_pairs_of_text_numbers(folder):
 
 
 def test_written_and_read_again(folder):
-    images = read_preferences(write(folder, {"image": "a.png", "chosen": "x", "rejected": "y"}, {"image": "b.png", "text": "y", "desirable": False}))
+    images = read_preferences(
+        write(
+            folder,
+            {"image": "a.png", "chosen": "x", "rejected": "y"},
+            {"image": "b.png", "text": "y", "desirable": False},
+        )
+    )
     write_preferences(images, folder / "again.jsonl")
     assert read_preferences(folder / "again.jsonl") == images
 
@@ -68,18 +84,30 @@ def test_a_bad_line_is_named_and_so_is_what_is_wrong_with_it(folder, row, found)
 
 def test_a_byte_order_mark_and_empty_columns_do_no_harm(folder):
     file = folder / "rows.jsonl"
-    file.write_text("\ufeff" + json.dumps({"image": "a.png", "chosen": None, "rejected": None, "text": "a", "desirable": False}) + "\n\n", encoding="utf-8")
+    file.write_text(
+        "\ufeff"
+        + json.dumps({"image": "a.png", "chosen": None, "rejected": None, "text": "a", "desirable": False})
+        + "\n\n",
+        encoding="utf-8",
+    )
     assert read_preferences(file).pairs == ((-1, 0),)
 
 
 def test_texts_that_only_differ_in_capitals_or_spaces_are_one(folder):
-    images = as_images([PreferenceRow(folder, "A dog", "a cat"), PreferenceRow(folder, "a  cat", "a dog")], folder, "test")
+    images = as_images(
+        [PreferenceRow(folder, "A dog", "a cat"), PreferenceRow(folder, "a  cat", "a dog")], folder, "test"
+    )
     assert images.class_names == ("A dog", "a cat") and images.pairs == ((0, 1), (1, 0))
 
 
 def test_kinds_of_rows_are_counted():
     assert tally([(0, 1), (0, -1), (-1, 0), (2, -1)]) == Tally(paired=1, desirable=2, undesirable=1)
-    assert [tally(pairs).one_sided for pairs in ([(0, -1)], [(-1, 0)], [(0, -1), (-1, 1)], [(0, 1), (0, -1)])] == [True, True, False, False]
+    assert [tally(pairs).one_sided for pairs in ([(0, -1)], [(-1, 0)], [(0, -1), (-1, 1)], [(0, 1), (0, -1)])] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_missing_image_missing_file_and_no_rows(folder):
@@ -118,9 +146,9 @@ def test_swapped_captions_and_flip(folder):
     images = ImageList(folder, (folder / "a.png", folder / "b.png"), (0, 1), ("a man runs", "a tree"))
     plain, flipped = (swapped_captions(images, word_pairs(), flip=flip) for flip in (False, True))
     assert plain.paths == flipped.paths == (folder / "a.png",)
-    (chosen, rejected), = plain.pairs
+    ((chosen, rejected),) = plain.pairs
     assert (plain.class_names[chosen], plain.class_names[rejected]) == ("a man runs", "a woman runs")
-    (chosen, rejected), = flipped.pairs
+    ((chosen, rejected),) = flipped.pairs
     assert (flipped.class_names[chosen], flipped.class_names[rejected]) == ("a woman runs", "a man runs")
     with pytest.raises(SeaAnchorError, match="no caption"):
         swapped_captions(ImageList(folder, (folder / "a.png",), (0,), ("a tree",)), word_pairs())

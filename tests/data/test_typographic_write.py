@@ -1,4 +1,5 @@
-"""`attack typographic`: lettered files that are read back as they were meant, and one error for all that cannot be written."""
+"""`attack typographic`: lettered files that are read back as they were meant, and one error for all that cannot be
+written."""
 
 import json
 import resource
@@ -39,10 +40,12 @@ def test_what_is_written_is_read_back_with_label_and_drawn_word(images, tmp_path
 @pytest.mark.parametrize(
     ("names", "found"),
     [
-        (("tv/monitor", "a", "b"), "'tv/monitor'"), (("x_text=y", "a", "b"), "'x_text=y'"),
-        (("x" * 200, "a", "b"), "does not fit an image of 64"), (("x" * 300, "a", "b"), "301 bytes of class names"),
+        (("tv/monitor", "a", "b"), "'tv/monitor'"),
+        (("x_text=y", "a", "b"), "'x_text=y'"),
+        (("x" * 200, "a", "b"), "does not fit an image of 64"),
+        (("x" * 300, "a", "b"), "301 bytes of class names"),
     ],
-)  # fmt: skip
+)
 def test_names_that_cannot_be_written_or_drawn_end_it_before_anything_is_there(images, tmp_path, names, found):
     images = replace(images, class_names=names)
     with pytest.raises(SeaAnchorError, match=found):
@@ -52,7 +55,11 @@ def test_names_that_cannot_be_written_or_drawn_end_it_before_anything_is_there(i
 
 def test_folders_in_use_and_folders_that_cannot_be(images, image_folder, tmp_path):
     (tmp_path / "file").write_text("x")
-    for output, found in ((image_folder, "not empty"), (tmp_path / "file", "is a file"), (tmp_path / "file" / "out", "could not be written")):
+    for output, found in (
+        (image_folder, "not empty"),
+        (tmp_path / "file", "is a file"),
+        (tmp_path / "file" / "out", "could not be written"),
+    ):
         with pytest.raises(SeaAnchorError, match=found):
             write_typographic(images, attack(images), 64, output)
 

@@ -1,4 +1,5 @@
-"""Shards as CLIP_benchmark keeps them: what another library reads in them we read too, and damage costs what it touches and no more."""
+"""Shards as CLIP_benchmark keeps them: what another library reads in them we read too, and damage costs what it touches
+and no more."""
 
 import io
 import pickle
@@ -39,7 +40,10 @@ def shards(tmp_path: Path) -> Path:
     """Three shards of four images, two classes, the shards' numbers as colours."""
     root = tmp_path / "wds" / "two"
     for number in range(3):
-        write_tar(root / "test" / f"{number}.tar", [m for i in range(4) for m in ((f"s{i}.jpg", jpeg(60 * number + i)), (f"s{i}.cls", str(i % 2).encode()))])
+        write_tar(
+            root / "test" / f"{number}.tar",
+            [m for i in range(4) for m in ((f"s{i}.jpg", jpeg(60 * number + i)), (f"s{i}.cls", str(i % 2).encode()))],
+        )
     (root / "test" / "nshards.txt").write_text("3\n")
     (root / "classnames.txt").write_text("red fox\nzebra\n")
     (root / "zeroshot_classification_templates.txt").write_text("a {c}.\nthe {c}.\n")
@@ -73,7 +77,11 @@ def test_sources(shards, source):
 def test_any_order_in_any_number_of_processes_gives_the_same_pixels(shards):
     images = list_shards(shards)
     order = training_order(12, 0, 0)
-    (straight, _), (shuffled, log), (worked, _) = read(images), read(images, order=order), read(images, workers=2, order=order)
+    (straight, _), (shuffled, log), (worked, _) = (
+        read(images),
+        read(images, order=order),
+        read(images, workers=2, order=order),
+    )
     assert torch.cat([b.index_B for b in shuffled]).tolist() == order
     pixels = torch.cat([b.pixels_BCHW for b in straight])
     assert torch.equal(torch.cat([b.pixels_BCHW for b in shuffled]), pixels[order])
@@ -83,18 +91,30 @@ def test_any_order_in_any_number_of_processes_gives_the_same_pixels(shards):
 
 
 def test_reads_what_webdataset_reads(shards):
-    theirs = webdataset.WebDataset([str(shards / "test" / f"{i}.tar") for i in range(3)], shardshuffle=False).to_tuple("jpg", "cls")
+    theirs = webdataset.WebDataset([str(shards / "test" / f"{i}.tar") for i in range(3)], shardshuffle=False).to_tuple(
+        "jpg", "cls"
+    )
     images = list_shards(shards)
     ours = [(item.open().read(), str(label).encode()) for item, label in zip(images.paths, images.labels, strict=True)]
     assert ours == list(theirs)
 
 
 def test_names_are_read_as_webdataset_splits_them(tmp_path):
-    members = [("a/x.y.jpg", b"0"), ("a/x.cls", b"1"), ("a/b.c/z.JPG", jpeg(3)), ("a/b.c/z.cls", b" 1\n"), ("README", b"text"), ("only.json", b"{}")]
+    members = [
+        ("a/x.y.jpg", b"0"),
+        ("a/x.cls", b"1"),
+        ("a/b.c/z.JPG", jpeg(3)),
+        ("a/b.c/z.cls", b" 1\n"),
+        ("README", b"text"),
+        ("only.json", b"{}"),
+    ]
     write_tar(tmp_path / "0.tar", members)
     samples, damage = index_shard(tmp_path / "0.tar")
     assert damage == []
-    assert [(s.key, s.image and s.image.member, s.label) for s in samples] == [("a/x", None, "1"), ("a/b.c/z", "a/b.c/z.JPG", "1")]
+    assert [(s.key, s.image and s.image.member, s.label) for s in samples] == [
+        ("a/x", None, "1"),
+        ("a/b.c/z", "a/b.c/z.JPG", "1"),
+    ]
 
 
 def test_items_pickle_and_compare(shards):
@@ -102,7 +122,9 @@ def test_items_pickle_and_compare(shards):
     assert pickle.loads(pickle.dumps(images)) == images
 
 
-@pytest.mark.parametrize("damage", ["garbage", "cut in a member", "cut between members", "broken header", "empty", "missing", "compressed"])
+@pytest.mark.parametrize(
+    "damage", ["garbage", "cut in a member", "cut between members", "broken header", "empty", "missing", "compressed"]
+)
 def test_a_damaged_shard_in_the_middle_is_named_and_the_rest_is_read(shards, damage):
     shard = shards / "test" / "1.tar"
     data = bytearray(shard.read_bytes())
@@ -126,7 +148,9 @@ def test_a_damaged_shard_in_the_middle_is_named_and_the_rest_is_read(shards, dam
     assert len(images.paths) == 8 + before
     assert sum(len(b.index_B) for b in got) == 8 + before
     assert images.refused == () and images.loss.shards == 3
-    assert log.summary().startswith(f"1 of 3 shards in {shards / 'test'} are missing or damaged, with an unknown number of images (1.tar is ")
+    assert log.summary().startswith(
+        f"1 of 3 shards in {shards / 'test'} are missing or damaged, with an unknown number of images (1.tar is "
+    )
     assert ("after 2 images" in log.summary()) == (before > 0)
     assert "1 of 3 shards" in SkipLog(subset(images, 4, 0)).summary()
 
@@ -158,14 +182,29 @@ def test_a_shard_that_is_cut_after_it_was_listed(shards):
 
 def test_members_without_a_class_and_numbers_out_of_range_are_named(shards):
     members = [
-        ("a.jpg", jpeg(1)), ("a.cls", b"0"), ("b.jpg", jpeg(2)), ("c.jpg", jpeg(3)), ("c.cls", b"2"), ("d.jpg", jpeg(4)), ("d.cls", b"-1"),
-        ("e.jpg", jpeg(5)), ("e.cls", b"zebra"), ("f.cls", b"1"), ("g.jpg", b"no picture"), ("g.cls", b"1"), ("readme.txt", b"hello"),
-    ]  # fmt: skip
+        ("a.jpg", jpeg(1)),
+        ("a.cls", b"0"),
+        ("b.jpg", jpeg(2)),
+        ("c.jpg", jpeg(3)),
+        ("c.cls", b"2"),
+        ("d.jpg", jpeg(4)),
+        ("d.cls", b"-1"),
+        ("e.jpg", jpeg(5)),
+        ("e.cls", b"zebra"),
+        ("f.cls", b"1"),
+        ("g.jpg", b"no picture"),
+        ("g.cls", b"1"),
+        ("readme.txt", b"hello"),
+    ]
     write_tar(shards / "test" / "1.tar", members)
     images = list_shards(shards)
     assert images.refused == (
-        "1.tar/b has no class number", "1.tar/c: class 2 of 2", "1.tar/d: class -1 of 2", "1.tar/e: 'zebra' is no class number", "1.tar/f has no image"
-    )  # fmt: skip
+        "1.tar/b has no class number",
+        "1.tar/c: class 2 of 2",
+        "1.tar/d: class -1 of 2",
+        "1.tar/e: 'zebra' is no class number",
+        "1.tar/f has no image",
+    )
     got, log = read(images)
     assert sum(len(b.index_B) for b in got) == 9
     assert log.summary().startswith("6 of 15 images")
@@ -197,8 +236,14 @@ def test_given_class_names_must_fit_the_data_sets_own(shards, tmp_path):
         (lambda root: (root / "test" / "nshards.txt").write_text("0"), "no image in"),
         (lambda root: (root / "test" / "nshards.txt").write_text("many"), "says 'many'"),
         (lambda root: (root / "dataset_type.txt").write_text("retrieval\n"), "a data set for retrieval"),
-        (lambda root: [(root / "test" / f"{i}.tar").write_bytes(b"") for i in range(3)], "no image in .*0.tar is damaged or cut short"),
-        (lambda root: (root / "zeroshot_classification_templates.txt").write_text("a photo"), "'a photo' of .* has no {}"),
+        (
+            lambda root: [(root / "test" / f"{i}.tar").write_bytes(b"") for i in range(3)],
+            "no image in .*0.tar is damaged or cut short",
+        ),
+        (
+            lambda root: (root / "zeroshot_classification_templates.txt").write_text("a photo"),
+            "'a photo' of .* has no {}",
+        ),
     ],
 )
 def test_what_cannot_be_read_at_all(shards, change, found):

@@ -33,7 +33,14 @@ def test_layout_and_bytes(image_folder, tmp_path):
     found = contents(tmp_path / "a")
     assert (built.images, built.shards, built.skipped) == (12, 3, "")
     assert found == contents(tmp_path / "b")
-    assert sorted(found) == ["classnames.txt", "test/0.tar", "test/1.tar", "test/2.tar", "test/nshards.txt", "zeroshot_classification_templates.txt"]
+    assert sorted(found) == [
+        "classnames.txt",
+        "test/0.tar",
+        "test/1.tar",
+        "test/2.tar",
+        "test/nshards.txt",
+        "zeroshot_classification_templates.txt",
+    ]
     assert found["classnames.txt"] == b"apple\nred fox\nzebra\n"
     assert found["zeroshot_classification_templates.txt"] == b"a {c}.\nthe {c}.\n"
     assert int(found["test/nshards.txt"]) == 3
@@ -41,7 +48,8 @@ def test_layout_and_bytes(image_folder, tmp_path):
 
 
 def odd_images(folder: Path) -> None:
-    """Pictures that readers show differently: transparent, 16 bits, rotated, animated, of a format that is not read, broken."""
+    """Pictures that readers show differently: transparent, 16 bits, rotated, animated, of a format that is not read,
+    broken."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -67,7 +75,11 @@ def test_what_readers_show_differently_becomes_what_we_see(image_folder, tmp_pat
     assert built.images == len(images.paths) - 1
     assert "1 of 22 images" in built.skipped
     assert "broken.jpg" in built.skipped
-    theirs = list(webdataset.WebDataset(str(tmp_path / "out" / "test" / "0.tar"), shardshuffle=False).to_tuple("png;jpg;webp", "cls"))
+    theirs = list(
+        webdataset.WebDataset(str(tmp_path / "out" / "test" / "0.tar"), shardshuffle=False).to_tuple(
+            "png;jpg;webp", "cls"
+        )
+    )
     readable = [path for path in images.paths if path.name != "broken.jpg"]
     assert len(theirs) == len(readable)
     for path, (data, label) in zip(readable, theirs, strict=True):
@@ -78,7 +90,12 @@ def test_what_readers_show_differently_becomes_what_we_see(image_folder, tmp_pat
             (tmp_path / "seen.png").write_bytes(stream.getvalue())
         assert torch.equal(read_image(tmp_path / "seen.png", side), read_image(path, side)), path.name
         assert int(label) == images.class_names.index(path.parent.name.replace("_", " "))
-        kept = path.suffix in (".jpg", ".png") and path.name not in ("rotated.jpg", "cmyk.jpg", "transparent.png", "deep.png")
+        kept = path.suffix in (".jpg", ".png") and path.name not in (
+            "rotated.jpg",
+            "cmyk.jpg",
+            "transparent.png",
+            "deep.png",
+        )
         assert (data == path.read_bytes()) == kept, path.name
 
 
@@ -138,7 +155,18 @@ def test_a_build_that_was_killed_is_begun_anew(image_folder, tmp_path):
 
 
 def test_the_command(image_folder, tmp_path, monkeypatch, capsys):
-    arguments = ["--data", str(image_folder), "--shard-size", "6", "--class-names", "a,b,c", "--templates", "simple-imagenet", "--split", "val"]
+    arguments = [
+        "--data",
+        str(image_folder),
+        "--shard-size",
+        "6",
+        "--class-names",
+        "a,b,c",
+        "--templates",
+        "simple-imagenet",
+        "--split",
+        "val",
+    ]
     monkeypatch.setattr("sys.argv", ["seaanchor", "data", "build", "--output", str(tmp_path / "out"), *arguments])
     with pytest.raises(SystemExit) as end:
         main()

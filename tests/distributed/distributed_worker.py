@@ -1,7 +1,8 @@
-"""What each process of `test_distributed` does: a list of jobs, read from a file. Started by hand or by a launcher, never collected.
+"""What each process of `test_distributed` does: a list of jobs, read from a file. Started by hand or by a launcher,
+never collected.
 
-    python distributed_worker.py JOBS.json            in one of the processes that a launcher starts
-    python distributed_worker.py JOBS.json JOBS.json  two processes for each, started by hand
+python distributed_worker.py JOBS.json            in one of the processes that a launcher starts
+python distributed_worker.py JOBS.json JOBS.json  two processes for each, started by hand
 """
 
 import json
@@ -34,15 +35,24 @@ def gradients(config: RunConfig, target: str) -> None:
         found = {}
         for step, shares in enumerate(share_stream(setup, 0, group.rank, group.world, SkipLog(setup.images))):
             cleans = [to_device(share.batch, accelerator.device) for share in shares]
-            parts = [Part(clean, make_targets(setup, clean, None), share.counts) for clean, share in zip(cleans, shares, strict=True)]
+            parts = [
+                Part(clean, make_targets(setup, clean, None), share.counts)
+                for clean, share in zip(cleans, shares, strict=True)
+            ]
             (images,) = group.total([sum(len(part.clean.index_B) for part in parts if part.counts)])
             record = whole_step(setup.method, moving, accelerator, parts, config, step, setup.reference, images)
             order_B = torch.cat([part.clean.index_B[: len(part.clean.index_B) * part.counts] for part in parts])
             order_B, loss_B = gathered(group, [order_B, record.objective_B])
             found[f"loss {step}"] = loss_B[order_B.argsort()]
             modules = {"policy": accelerator.unwrap_model(moving.policy), "dual": moving.dual}
-            grads = {name: whole([p.grad for p in module.parameters()], True) for name, module in modules.items() if module is not None}
-            found |= {f"{name} {step}": torch.cat([grad.flatten() for grad in tensors]) for name, tensors in grads.items()}
+            grads = {
+                name: whole([p.grad for p in module.parameters()], True)
+                for name, module in modules.items()
+                if module is not None
+            }
+            found |= {
+                f"{name} {step}": torch.cat([grad.flatten() for grad in tensors]) for name, tensors in grads.items()
+            }
         write(group, found, target)
 
 
@@ -56,9 +66,15 @@ def unmoved(setup: Setup, accelerator) -> Moving:
 
 
 def run(
-    config: RunConfig, stop: int | None = None, kill: int | None = None, raises: int | None = None, alike: str | None = None, held: str | None = None
+    config: RunConfig,
+    stop: int | None = None,
+    kill: int | None = None,
+    raises: int | None = None,
+    alike: str | None = None,
+    held: str | None = None,
 ) -> None:
-    """Train; the last process is interrupted, killed or in trouble in a batch, or all processes' weights are compared at the end, or what each holds."""
+    """Train; the last process is interrupted, killed or in trouble in a batch, or all processes' weights are compared
+    at the end, or what each holds."""
     original, seen = loop.whole_step, []
     last = int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1
 
@@ -82,8 +98,9 @@ def run(
         with company() as group:
             everyones = group.gather([p.detach().numpy().tobytes() for module in modules for p in module.parameters()])
             if group.rank == 0:
-                Path(alike).write_text(json.dumps([all(mine == everyones[0] for mine in everyones), len(everyones), len(everyones[0])]))
-
+                Path(alike).write_text(
+                    json.dumps([all(mine == everyones[0] for mine in everyones), len(everyones), len(everyones[0])])
+                )
 
     if held is not None:
         Path(f"{held}-{os.environ['RANK']}").write_text(json.dumps(sizes(*seen)))
@@ -93,8 +110,14 @@ def sizes(moving: Moving, reference: torch.nn.Module) -> tuple[dict[str, int], d
     """Numbers that this process holds of each thing that is split, and how many there are of it in all."""
     moments = [value for state in moving.optimizer.state.values() for value in state.values() if value.dim()]
     averages = {"average": moving.average.mean, "moving_reference": moving.moving_reference.mean}
-    things = {"policy": list(moving.policy.parameters()), "moments": moments, "reference": list(reference.parameters())} | averages
-    return {name: sum(map(torch.numel, own(tensors))) for name, tensors in things.items()}, {name: sum(map(torch.numel, t)) for name, t in things.items()}
+    things = {
+        "policy": list(moving.policy.parameters()),
+        "moments": moments,
+        "reference": list(reference.parameters()),
+    } | averages
+    return {name: sum(map(torch.numel, own(tensors))) for name, tensors in things.items()}, {
+        name: sum(map(torch.numel, t)) for name, t in things.items()
+    }
 
 
 def write(group: ProcessGroup, found: dict, target: str) -> None:
@@ -103,7 +126,8 @@ def write(group: ProcessGroup, found: dict, target: str) -> None:
 
 
 def evaluate(config: RunConfig) -> None:
-    """Wait for the others as an evaluation does; the first process, which holds the connection to all, is killed meanwhile."""
+    """Wait for the others as an evaluation does; the first process, which holds the connection to all, is killed
+    meanwhile."""
     with open_group() as ranks:
         ranks.barrier()
         if ranks.first:
@@ -128,7 +152,8 @@ def main(file: Path) -> None:
 
 
 def by_hand(file: Path, world: int = 2) -> list[int]:
-    """Start processes without a launcher, which would end the others as soon as one is lost; their numbers. Their errors go to a file each."""
+    """Start processes without a launcher, which would end the others as soon as one is lost; their numbers. Their
+    errors go to a file each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -137,7 +162,13 @@ def by_hand(file: Path, world: int = 2) -> list[int]:
         if child := os.fork():
             children.append(child)
             continue
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ |= {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(world),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
         os.dup2(os.open(file.with_name(f"{file.stem}-{rank}.err"), os.O_WRONLY | os.O_CREAT), 2)
         main(file)
         os._exit(0)

@@ -1,4 +1,5 @@
-"""Training on several processes is training on one: the same batches, losses, gradients and weights; and it ends when one of them does."""
+"""Training on several processes is training on one: the same batches, losses, gradients and weights; and it ends when
+one of them does."""
 
 import json
 import math
@@ -27,9 +28,22 @@ _spec = spec_from_file_location("distributed_worker", WORKER)
 worker = module_from_spec(_spec)
 _spec.loader.exec_module(worker)
 
-LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
+LAUNCHER = [
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--nnodes",
+    "1",
+    "--rdzv-backend",
+    "c10d",
+    "--rdzv-endpoint",
+    "127.0.0.1:0",
+]
 COUNT = 11  # images: batches of 8 and of 3, which four processes cannot share evenly, nor all have a part of
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")} | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")} | {
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +64,22 @@ def base(place, clip_folder) -> RunConfig:
     """LORE with random starts, two updates a batch and multipliers that move: six batches of eight in one process."""
     anchor = AnchorConfig("lagrangian", rho=1e-3, dual_lr=0.01, dual_hidden=16)
     return replace(
-        lore(), model=str(clip_folder), train_data=str(place / "images"), output=place / "whole", anchor=anchor, primal_steps=2, grad_clip=1.0,
-        perturbation=PerturbationConfig(num_steps=3), batch_size=8, epochs=3, lr=1e-4, log_every=1, save_every=100, device="cpu", resume="auto",
-    )  # fmt: skip
+        lore(),
+        model=str(clip_folder),
+        train_data=str(place / "images"),
+        output=place / "whole",
+        anchor=anchor,
+        primal_steps=2,
+        grad_clip=1.0,
+        perturbation=PerturbationConfig(num_steps=3),
+        batch_size=8,
+        epochs=3,
+        lr=1e-4,
+        log_every=1,
+        save_every=100,
+        device="cpu",
+        resume="auto",
+    )
 
 
 def job(do: str, config: RunConfig, **options) -> dict:
@@ -171,20 +198,32 @@ def test_a_run_goes_on_with_another_number_of_processes(place, base, four):
         rows, wanted = RunFolder(place / name).rows(), RunFolder(base.output).rows()
         assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]  # only the first process writes
         for row, other in zip(rows, wanted, strict=True):
-            for key in ("adversarial_loss", "clean_distance", "multiplier", "multiplier_p90", "lr"):  # over all processes' images
+            for key in (
+                "adversarial_loss",
+                "clean_distance",
+                "multiplier",
+                "multiplier_p90",
+                "lr",
+            ):  # over all processes' images
                 assert row[key] == pytest.approx(other[key], rel=1e-3), (name, row["step"], key)
 
 
 def test_another_size_of_updates_is_refused_with_what_would_fit(place, base, two):
     before = (place / "two-stopped" / "config.yaml").read_text()
-    with pytest.raises(SeaAnchorError, match=r"sees 8 images, but here 4: 4 at once x 1 process x 1[\s\S]*set --batch-size 8 or --grad-accumulation 2"):
+    with pytest.raises(
+        SeaAnchorError,
+        match=r"sees 8 images, but here 4: 4 at once x 1 process x 1[\s\S]*set --batch-size 8 or --grad-accumulation 2",
+    ):
         train(replace(base, output=place / "two-stopped", batch_size=4))
     assert (place / "two-stopped" / "config.yaml").read_text() == before
 
 
 def test_bad_input_is_one_error_in_every_process(place, two):
     unreadable, few = outcomes(place, "two", 4, 2), outcomes(place, "two", 5, 2)
-    assert unreadable[0] == unreadable[1] and "1 of 2 processes could read no image of their share of a batch" in unreadable[0]
+    assert (
+        unreadable[0] == unreadable[1]
+        and "1 of 2 processes could read no image of their share of a batch" in unreadable[0]
+    )
     assert few[0] == few[1] and "1 images" in few[0] and "at least one for each of 2 processes" in few[0]
 
 
@@ -199,7 +238,9 @@ def test_processes_started_by_hand_end_with_the_one_that_is_lost(place, base):
     half, files = replace(base, batch_size=4), []
     for name in ("kill", "raises"):
         files.append(place / f"hand-{name}.json")
-        files[-1].write_text(json.dumps([job("run", replace(half, output=place / f"hand-{name}"), **{name: 3}) | {"ends": True}]))
+        files[-1].write_text(
+            json.dumps([job("run", replace(half, output=place / f"hand-{name}"), **{name: 3}) | {"ends": True}])
+        )
     files.append(place / "hand-evaluate.json")
     files[-1].write_text(json.dumps([job("evaluate", base) | {"ends": True}]))
     command, pipe = [sys.executable, str(WORKER), *map(str, files)], subprocess.PIPE
@@ -209,11 +250,24 @@ def test_processes_started_by_hand_end_with_the_one_that_is_lost(place, base):
     except subprocess.TimeoutExpired:
         os.killpg(parent.pid, signal.SIGKILL)  # or what hangs would be left behind
         raise
-    ends = {name: (code, seconds) for name, code, seconds in map(json.loads, (line for line in output.splitlines() if line.startswith("[")))}
-    codes = {"hand-kill 0": 2, "hand-kill 1": -9, "hand-raises 0": 2, "hand-raises 1": 1, "hand-evaluate 0": -9, "hand-evaluate 1": 2}
+    ends = {
+        name: (code, seconds)
+        for name, code, seconds in map(json.loads, (line for line in output.splitlines() if line.startswith("[")))
+    }
+    codes = {
+        "hand-kill 0": 2,
+        "hand-kill 1": -9,
+        "hand-raises 0": 2,
+        "hand-raises 1": 1,
+        "hand-evaluate 0": -9,
+        "hand-evaluate 1": 2,
+    }
     assert {name: code for name, (code, _) in ends.items()} == codes, errors
     said = {name: (place / f"{name.replace(' ', '-')}.err").read_text() for name in ends}
-    assert "error: process 1 of 2 was lost: no sign of life" in said["hand-kill 0"] and "process 0 of 2 was lost" in said["hand-evaluate 1"]
+    assert (
+        "error: process 1 of 2 was lost: no sign of life" in said["hand-kill 0"]
+        and "process 0 of 2 was lost" in said["hand-evaluate 1"]
+    )
     assert "error: process 1 of 2 ended: ValueError: a cosmic ray" in said["hand-raises 0"]
     assert "ValueError: a cosmic ray" in said["hand-raises 1"] and "error: process" not in said["hand-raises 1"]
     for name in ("kill", "raises"):

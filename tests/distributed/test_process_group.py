@@ -20,9 +20,18 @@ def watched(monkeypatch):
     for name, seconds in {"BEAT": 0.02, "SILENCE": 0.6, "SUSPICION": 0.2, "GRACE": 0.2}.items():
         monkeypatch.setattr(processes, name, seconds)
     host = dist.TCPStore("127.0.0.1", 0, 3, True, timedelta(seconds=5), wait_for_workers=False)
-    stores = [host, *(dist.TCPStore("127.0.0.1", host.port, 3, False, timedelta(seconds=5), wait_for_workers=False) for _ in range(2))]
+    stores = [
+        host,
+        *(
+            dist.TCPStore("127.0.0.1", host.port, 3, False, timedelta(seconds=5), wait_for_workers=False)
+            for _ in range(2)
+        ),
+    ]
     ended: dict[int, str] = {}
-    watches = [Watch(rank, 3, store, lambda verdict, rank=rank: ended.update({rank: verdict})) for rank, store in enumerate(stores)]
+    watches = [
+        Watch(rank, 3, store, lambda verdict, rank=rank: ended.update({rank: verdict}))
+        for rank, store in enumerate(stores)
+    ]
     yield watches, ended
     for watch in watches:
         watch._over.set()
@@ -47,7 +56,9 @@ def test_a_process_that_falls_silent_ends_those_that_hang(watched):
     watches, ended = watched
     watches[2]._over.set()
     until(lambda: len(ended) == 2)
-    assert set(ended) == {0, 1} and all(verdict.startswith("process 2 of 3 was lost: no sign of life for") for verdict in ended.values())
+    assert set(ended) == {0, 1} and all(
+        verdict.startswith("process 2 of 3 was lost: no sign of life for") for verdict in ended.values()
+    )
 
 
 def test_after_a_broken_connection_silence_is_noticed_sooner(watched):
@@ -93,11 +104,18 @@ def test_alone_there_is_nothing_to_agree_on():
 def test_records_of_several_processes_become_one(monkeypatch):
     """Also where one has no row that counts, and hence no constraint."""
     records = [
-        [StepRecord(torch.tensor([1.0, 2.0]), Constraint(torch.tensor([3.0, 4.0]), torch.ones(2)), None), torch.zeros(2, 3)],
+        [
+            StepRecord(torch.tensor([1.0, 2.0]), Constraint(torch.tensor([3.0, 4.0]), torch.ones(2)), None),
+            torch.zeros(2, 3),
+        ],
         [StepRecord(torch.empty(0), None, None), torch.ones(0, 3)],
         [StepRecord(torch.tensor([5.0]), Constraint(torch.tensor([6.0]), torch.ones(1)), None), torch.ones(1, 3)],
     ]
     monkeypatch.setattr(ProcessGroup, "gather", lambda self, value: records)
     record, embedding = gathered(ProcessGroup(0, 3), records[0])
-    assert record.objective_B.tolist() == [1, 2, 5] and record.constraint.distance_B.tolist() == [3, 4, 6] and record.multiplier_B is None
+    assert (
+        record.objective_B.tolist() == [1, 2, 5]
+        and record.constraint.distance_B.tolist() == [3, 4, 6]
+        and record.multiplier_B is None
+    )
     assert embedding.shape == (3, 3)

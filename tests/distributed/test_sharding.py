@@ -1,4 +1,5 @@
-"""Weights in parts: the same run as with whole ones, in a part of the memory, and files that do not tell how it was trained."""
+"""Weights in parts: the same run as with whole ones, in a part of the memory, and files that do not tell how it was
+trained."""
 
 import json
 import os
@@ -28,8 +29,21 @@ _spec = spec_from_file_location("distributed_worker", WORKER)
 worker = module_from_spec(_spec)
 _spec.loader.exec_module(worker)
 
-LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")} | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+LAUNCHER = [
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--nnodes",
+    "1",
+    "--rdzv-backend",
+    "c10d",
+    "--rdzv-endpoint",
+    "127.0.0.1:0",
+]
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")} | {
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+}
 
 
 def job(do: str, config: RunConfig, **options) -> dict:
@@ -46,7 +60,8 @@ def state_of(folder: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory, clip_folder) -> RunConfig:
-    """LORE with random starts, two updates a batch and two averages of the weights: four batches of eight images and of three."""
+    """LORE with random starts, two updates a batch and two averages of the weights: four batches of eight images and of
+    three."""
     from PIL import Image
 
     place, rng = tmp_path_factory.mktemp("sharded"), torch.Generator().manual_seed(0)
@@ -56,10 +71,25 @@ def base(tmp_path_factory, clip_folder) -> RunConfig:
         Image.fromarray(torch.randint(0, 256, (40, 40, 3), dtype=torch.uint8, generator=rng).numpy()).save(file)
     anchor = AnchorConfig("lagrangian", rho=1e-3, dual_lr=0.01, dual_hidden=16, reference="ema")
     return replace(
-        lore(), model=str(clip_folder), train_data=str(place / "images"), output=place / "whole", anchor=anchor, primal_steps=2, grad_clip=1.0,
-        perturbation=PerturbationConfig(num_steps=3), batch_size=8, epochs=2, lr=1e-4, average="beta", log_every=1, save_every=100, device="cpu",
-        resume="auto", val_data=(str(place / "images"),), eval_every=2,
-    )  # fmt: skip
+        lore(),
+        model=str(clip_folder),
+        train_data=str(place / "images"),
+        output=place / "whole",
+        anchor=anchor,
+        primal_steps=2,
+        grad_clip=1.0,
+        perturbation=PerturbationConfig(num_steps=3),
+        batch_size=8,
+        epochs=2,
+        lr=1e-4,
+        average="beta",
+        log_every=1,
+        save_every=100,
+        device="cpu",
+        resume="auto",
+        val_data=(str(place / "images"),),
+        eval_every=2,
+    )
 
 
 def at(base: RunConfig, name: str, **changes) -> RunConfig:
@@ -85,7 +115,11 @@ def two(base, one) -> subprocess.CompletedProcess:
     shutil.copytree(place / "one-stopped", place / "one-two")
     jobs = [
         job("gradients", half, target=str(place / "two.pt")),
-        job("gradients", replace(half, batch_size=2, grad_accumulation=2, checkpoint_activations=True), target=str(place / "parts.pt")),
+        job(
+            "gradients",
+            replace(half, batch_size=2, grad_accumulation=2, checkpoint_activations=True),
+            target=str(place / "parts.pt"),
+        ),
         job("gradients", replace(half, attack_precision="bf16"), target=str(place / "bf16.pt")),
         job("run", at(half, "two", save_every=3), held=str(place / "held")),
         job("run", at(half, "two-stopped"), stop=2),
@@ -100,7 +134,8 @@ def two(base, one) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("name", ["two", "parts", "bf16"])
 def test_losses_and_gradients_are_those_of_one_process(base, one, two, name):
-    """To 1e-5 of the largest of each kind; with parts of a batch, recomputed activations and attacks on a low-precision copy, too."""
+    """To 1e-5 of the largest of each kind; with parts of a batch, recomputed activations and attacks on a low-precision
+    copy, too."""
     place = base.output.parent
     assert (place / f"{name}.pt").exists(), two.stderr
     found, wanted = torch.load(place / f"{name}.pt"), one
@@ -128,7 +163,9 @@ def test_weights_logs_and_exports_are_those_of_one_process(base, two):
     assert outcomes(place, 3) == ["done", "done"], two.stderr
     start, wanted, found = load_model(*settings).encoder.state_dict(), state_of(base.output), state_of(place / "two")
     assert apart(found["policy"], wanted["policy"], start) < 1e-3 and found["average"]["index"] == 4
-    assert [row["step"] for row in RunFolder(place / "two").rows()] == [row["step"] for row in RunFolder(base.output).rows()]
+    assert [row["step"] for row in RunFolder(place / "two").rows()] == [
+        row["step"] for row in RunFolder(base.output).rows()
+    ]
     for row, other in zip(RunFolder(place / "two").rows(), RunFolder(base.output).rows(), strict=True):
         assert row.keys() == other.keys()
         for key in {"adversarial_loss", "clean_distance", "multiplier"} & row.keys():
@@ -137,13 +174,16 @@ def test_weights_logs_and_exports_are_those_of_one_process(base, two):
     for name in ("export", "export-averaged"):
         mine, theirs = (load_model(f"local-dir:{folder / name}", None, None) for folder in (place / "two", base.output))
         assert mine.module.state_dict().keys() == theirs.module.state_dict().keys()
-        assert apart(mine.encoder.state_dict(), theirs.encoder.state_dict(), start) < 1e-3  # AdamW makes steps of rounding where a gradient is 0
+        assert (
+            apart(mine.encoder.state_dict(), theirs.encoder.state_dict(), start) < 1e-3
+        )  # AdamW makes steps of rounding where a gradient is 0
         pixels_BCHW = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(mine.encoder(pixels_BCHW), theirs.encoder(pixels_BCHW), rtol=1e-5, atol=1e-5)
 
 
 def test_a_checkpoint_goes_on_whole_or_in_parts(base, two):
-    """Of one process in two that split the weights, and the other way round: each ends near the run that was never stopped, in a file of the same kind."""
+    """Of one process in two that split the weights, and the other way round: each ends near the run that was never
+    stopped, in a file of the same kind."""
     place = base.output.parent
     assert "stopped at batch 2 of 4" in outcomes(place, 4)[0] == outcomes(place, 4)[1]
     shutil.copytree(place / "two-stopped", place / "two-one")
@@ -155,7 +195,12 @@ def test_a_checkpoint_goes_on_whole_or_in_parts(base, two):
         assert apart(state["policy"], wanted["policy"], start) < 1e-3
         for kind in ("average", "moving_reference"):
             before = list(start.values())
-            assert apart(dict(enumerate(state[kind]["mean"])), dict(enumerate(wanted[kind]["mean"])), dict(enumerate(before))) < 1e-3, (name, kind)
+            assert (
+                apart(
+                    dict(enumerate(state[kind]["mean"])), dict(enumerate(wanted[kind]["mean"])), dict(enumerate(before))
+                )
+                < 1e-3
+            ), (name, kind)
 
 
 def test_a_killed_process_ends_the_run(base, two):
@@ -169,15 +214,24 @@ def test_what_is_put_together_at_a_time():
     inner = nn.ModuleList([layer, nn.Sequential(nn.Linear(2, 2))])
     stage = nn.Sequential(inner[0], inner[1])
     tower = nn.Sequential(stage, nn.Sequential(nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 2))))
-    assert [type(block) for block in blocks(tower)] == [nn.Sequential] * 6 and blocks(tower)[-2] is stage and blocks(tower)[-1] is tower[1]
+    assert (
+        [type(block) for block in blocks(tower)] == [nn.Sequential] * 6
+        and blocks(tower)[-2] is stage
+        and blocks(tower)[-1] is tower[1]
+    )
     assert blocks(nn.Sequential(nn.Linear(2, 2), nn.GELU(), nn.Linear(2, 2))) == []
 
 
 def test_whole_weights_pass_through():
     weight = nn.Parameter(torch.ones(2, 2))
-    state = {"state": {0: {"step": torch.tensor(1.0), "exp_avg": torch.ones(2, 2)}}, "param_groups": [{"lr": 1.0, "params": [0]}]}
+    state = {
+        "state": {0: {"step": torch.tensor(1.0), "exp_avg": torch.ones(2, 2)}},
+        "param_groups": [{"lr": 1.0, "params": [0]}],
+    }
     assert share_optimizer(state, [weight]) == state and whole(state, keep=True) == state
-    assert share_average({"mean": [weight], "index": 1}, [weight])["mean"][0] is weight and not is_split(nn.Linear(2, 2))
+    assert share_average({"mean": [weight], "index": 1}, [weight])["mean"][0] is weight and not is_split(
+        nn.Linear(2, 2)
+    )
 
 
 @pytest.mark.parametrize("kind", ["linear", "lora"])

@@ -38,7 +38,9 @@ def test_one_prompt_that_tells_them_apart_is_enough(model):
 def test_what_fits_and_what_differs_early_passes(model):
     check_classes_apart(model.text_limit, ["cat", "dog"], ["a {}."])
     check_classes_apart(model.text_limit, [f"cat {long('x')}", f"dog {long('x')}"], ["{} and {}"])
-    check_classes_apart(model.text_limit, ["b" * 5, "c" * 5], ["{} " * 8])  # a name that stands in its prompt eight times
+    check_classes_apart(
+        model.text_limit, ["b" * 5, "c" * 5], ["{} " * 8]
+    )  # a name that stands in its prompt eight times
 
 
 def test_rows_of_preferences(model):

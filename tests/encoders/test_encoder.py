@@ -117,7 +117,11 @@ def test_embed_all_puts_rows_where_they_belong(architectures):
     reference = Reference(load_model("tiny-vit", "none").encoder)
     pixels = torch.rand(5, 3, 32, 32)
     nothing = Batch(torch.empty(0, 3, 32, 32), None, torch.empty(0, dtype=torch.long))
-    stream = [Batch(pixels[[3, 0]], None, torch.tensor([3, 0])), nothing, Batch(pixels[[4, 1]], None, torch.tensor([4, 1]))]
+    stream = [
+        Batch(pixels[[3, 0]], None, torch.tensor([3, 0])),
+        nothing,
+        Batch(pixels[[4, 1]], None, torch.tensor([4, 1])),
+    ]
     table = embed_all(reference, stream, 5, torch.device("cpu"))
     torch.testing.assert_close(table[[0, 1, 3, 4]], reference(pixels[[0, 1, 3, 4]]))
     assert not table[2].any()  # nobody could read image 2

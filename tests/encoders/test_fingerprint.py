@@ -27,7 +27,11 @@ def folder(tmp_path, monkeypatch):
 def encoded(monkeypatch) -> list[int]:
     """How many texts went through a tower, call by call."""
     calls, real = [], head_code._encode
-    monkeypatch.setattr(head_code, "_encode", lambda model, texts, batch_size: calls.append(len(texts)) or real(model, texts, batch_size))
+    monkeypatch.setattr(
+        head_code,
+        "_encode",
+        lambda model, texts, batch_size: calls.append(len(texts)) or real(model, texts, batch_size),
+    )
     return calls
 
 
@@ -35,9 +39,11 @@ def encoded(monkeypatch) -> list[int]:
 def model(request, architectures, hf_folder):
     torch.manual_seed(0)
     return {
-        "embedded": lambda: load_model("seaanchor-tiny"), "vit-b-32-like": lambda: load_model("tiny-vit", "none"),
-        "custom-text": lambda: load_model("tiny-custom", "none"), "hf": lambda: load_model(f"hf:{hf_folder}"),
-    }[request.param]()  # fmt: skip
+        "embedded": lambda: load_model("seaanchor-tiny"),
+        "vit-b-32-like": lambda: load_model("tiny-vit", "none"),
+        "custom-text": lambda: load_model("tiny-custom", "none"),
+        "hf": lambda: load_model(f"hf:{hf_folder}"),
+    }[request.param]()
 
 
 def theirs(model) -> torch.Tensor:
@@ -49,7 +55,10 @@ def theirs(model) -> torch.Tensor:
         return open_clip.build_zero_shot_classifier(model.module, tokenizer, NAMES, TEMPLATES).T
     rows = []
     for name in NAMES:
-        tokens = [tokenizer(t.replace("{}", name), padding="max_length", max_length=24, truncation=True, return_tensors="pt") for t in TEMPLATES]
+        tokens = [
+            tokenizer(t.replace("{}", name), padding="max_length", max_length=24, truncation=True, return_tensors="pt")
+            for t in TEMPLATES
+        ]
         pooled = [model.module.text_model(**each).pooler_output for each in tokens]
         rows.append(F.normalize(F.normalize(model.module.text_projection(torch.cat(pooled)), dim=-1).mean(0), dim=0))
     return torch.stack(rows)
@@ -70,14 +79,18 @@ def test_whatever_the_texts_depend_on_counts(model, encoded):
     build_head(model, NAMES, TEMPLATES[:2])
     assert len(encoded) == 3
     with torch.no_grad():
-        next(p for name, p in model.module.named_parameters() if "token_embedding" in name).data[-1] += 1e-3  # the end token
+        next(p for name, p in model.module.named_parameters() if "token_embedding" in name).data[-1] += (
+            1e-3  # the end token
+        )
     moved = build_head(model, NAMES, TEMPLATES)
     assert len(encoded) == 4
     monkey = replace(model, text_identity=None)  # a tower that does not tell what it depends on is asked each time
     build_head(monkey, NAMES, TEMPLATES), build_head(monkey, NAMES, TEMPLATES)
     assert len(encoded) == 6
     with torch.no_grad():
-        next(model.encoder.tower.parameters()).data += 1  # the image side does not count: a run and its reference share classifiers
+        next(
+            model.encoder.tower.parameters()
+        ).data += 1  # the image side does not count: a run and its reference share classifiers
     assert torch.equal(build_head(model, NAMES, TEMPLATES).weight_CD, moved.weight_CD) and len(encoded) == 6
 
 

@@ -122,11 +122,14 @@ def test_low_precision_follows_the_tower(encoder, pixels):
 
 
 def test_a_transformer_in_low_precision_is_fast_with_frozen_weights(clip_folder):
-    """Its attention is laid out anew (`kernels`): the same embeddings, and no plain layer of the library is left that would take many times as long."""
+    """Its attention is laid out anew (`kernels`): the same embeddings, and no plain layer of the library is left that
+    would take many times as long."""
     encoder = load_model(f"local-dir:{clip_folder}").encoder.eval()
     small = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     seen = []
-    hook = nn.modules.module.register_module_forward_hook(lambda module, inputs, output: seen.append(type(module).__name__))
+    hook = nn.modules.module.register_module_forward_hook(
+        lambda module, inputs, output: seen.append(type(module).__name__)
+    )
     try:
         got = in_precision(encoder, torch.bfloat16)(small)
     finally:

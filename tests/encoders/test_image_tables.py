@@ -1,4 +1,5 @@
-"""Embeddings are computed once, for training and for evaluation, and again as soon as anything about them has changed."""
+"""Embeddings are computed once, for training and for evaluation, and again as soon as anything about them has
+changed."""
 
 import os
 
@@ -43,7 +44,12 @@ def table(reference, folder) -> torch.Tensor:
 
 def test_once_for_all_runs(reference, image_folder):
     first, second = table(reference, image_folder), table(reference, image_folder)
-    assert reference.seen == 12 and torch.equal(first, second) and first.shape == (12, 16) and first.abs().sum(-1).min() > 0
+    assert (
+        reference.seen == 12
+        and torch.equal(first, second)
+        and first.shape == (12, 16)
+        and first.abs().sum(-1).min() > 0
+    )
 
 
 def test_again_after_a_change_of_image_weights_or_normalisation(reference, image_folder):
@@ -70,7 +76,10 @@ def test_an_image_that_is_mended_is_seen(reference, image_folder):
     images = open_images(str(image_folder))
     real, type(file).open = type(file).open, refuse(file)
     try:
-        assert [table(reference, image_folder)[3].abs().sum().item() for _ in range(2)] == [0, 0] and reference.seen == 11
+        assert [table(reference, image_folder)[3].abs().sum().item() for _ in range(2)] == [
+            0,
+            0,
+        ] and reference.seen == 11
     finally:
         type(file).open = real
     assert file.read_bytes() == whole and images.paths[3] == file
@@ -104,7 +113,11 @@ def test_drawings(reference, image_folder):
     ask(seed=1), ask(sizes=(0.2, 0.25)), ask(fonts="unseen"), ask(variants=1)
     assert reference.seen == 36 + 3 * 36 + 24
     plain = drawn_table(reference, "open_clip", images, NoPerturbation(), 5, 0, CPU, SkipLog(images))
-    assert plain.attacked_NVD is None and torch.equal(plain.clean_ND, first.clean_ND) and reference.seen == 36 + 3 * 36 + 24 + 12
+    assert (
+        plain.attacked_NVD is None
+        and torch.equal(plain.clean_ND, first.clean_ND)
+        and reference.seen == 36 + 3 * 36 + 24 + 12
+    )
 
 
 def test_what_could_not_be_read_is_told_from_the_cache_too(reference, image_folder):
@@ -113,7 +126,11 @@ def test_what_could_not_be_read_is_told_from_the_cache_too(reference, image_fold
     logs = [SkipLog(images), SkipLog(images)]
     for log in logs:
         read_N = drawn_table(reference, "open_clip", images, NoPerturbation(), 5, 0, CPU, log).read_N
-    assert reference.seen == 11 and logs[0].summary() == logs[1].summary() != "" and read_N.tolist() == [i != 2 for i in range(12)]
+    assert (
+        reference.seen == 11
+        and logs[0].summary() == logs[1].summary() != ""
+        and read_N.tolist() == [i != 2 for i in range(12)]
+    )
 
 
 def test_evaluation_shares_them_with_training(reference, model, image_folder):
@@ -126,8 +143,12 @@ def test_evaluation_shares_them_with_training(reference, model, image_folder):
         raise AssertionError("computed again")
 
     rows = clean_rows(model, dataset, never, True, lambda value: value)
-    assert rows["index"].tolist() == [i for i in range(12) if i != 2] and torch.equal(rows["embedding"], trained[rows["index"]])
-    assert clean_rows(model, dataset, never, False, lambda value: True) is None  # another process of the same evaluation
+    assert rows["index"].tolist() == [i for i in range(12) if i != 2] and torch.equal(
+        rows["embedding"], trained[rows["index"]]
+    )
+    assert (
+        clean_rows(model, dataset, never, False, lambda value: True) is None
+    )  # another process of the same evaluation
     disk_cache.clear()
     assert clean_rows(model, dataset, lambda: rows, True, lambda value: value) is rows
     assert torch.equal(table(reference, image_folder), trained) and reference.seen == 11

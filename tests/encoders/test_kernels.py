@@ -1,10 +1,19 @@
-"""Kernels: whichever is chosen, the numbers stay; activations computed again take less memory and give the same gradients."""
+"""Kernels: whichever is chosen, the numbers stay; activations computed again take less memory and give the same
+gradients."""
 
 import pytest
 import torch
 from torch import nn
 
-from seaanchor.encoders.kernels import SelfAttention, activation_checkpointing, adam_options, attention, fast_kernels, num_tokens, plain_attention
+from seaanchor.encoders.kernels import (
+    SelfAttention,
+    activation_checkpointing,
+    adam_options,
+    attention,
+    fast_kernels,
+    num_tokens,
+    plain_attention,
+)
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import frozen, input_grad
@@ -35,7 +44,9 @@ def bytes_saved(run) -> int:
     storages = {}
 
     def pack(tensor):
-        storages[tensor.untyped_storage().data_ptr()] = tensor  # kept, or a freed one's address would be given out again
+        storages[tensor.untyped_storage().data_ptr()] = (
+            tensor  # kept, or a freed one's address would be given out again
+        )
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -72,7 +83,9 @@ def test_attention_laid_out_anew_says_the_same(dtype, mode):
 @pytest.mark.parametrize("case", ["weights", "mask", "padding", "other values", "no bias", "tokens first", "dropout"])
 def test_what_is_no_plain_self_attention_goes_to_the_library(case):
     torch.manual_seed(0)
-    layer = nn.MultiheadAttention(8, 2, batch_first=case != "tokens first", bias=case != "no bias", dropout=0.5 * (case == "dropout"))
+    layer = nn.MultiheadAttention(
+        8, 2, batch_first=case != "tokens first", bias=case != "no bias", dropout=0.5 * (case == "dropout")
+    )
     x, other = torch.randn(3, 4, 8), torch.randn(3, 4, 8)
     mask = torch.triu(torch.full((4, 4), -torch.inf), 1) if case == "mask" else None
     padding = torch.arange(4).expand(3, 4) > 2 if case == "padding" else None
@@ -91,7 +104,10 @@ def test_what_is_no_plain_self_attention_goes_to_the_library(case):
 def test_the_choice():
     gpu = torch.device("cuda")
     assert plain_attention(CPU, torch.bfloat16, 65)
-    assert not any(plain_attention(*choice) for choice in ((CPU, torch.float32, 65), (CPU, torch.bfloat16, 4096), (gpu, torch.bfloat16, 65)))
+    assert not any(
+        plain_attention(*choice)
+        for choice in ((CPU, torch.float32, 65), (CPU, torch.bfloat16, 4096), (gpu, torch.bfloat16, 65))
+    )
     with attention(CPU, torch.bfloat16, 4):  # one switch for all devices, in spite of its name
         assert torch.backends.cuda.math_sdp_enabled() and not torch.backends.cuda.flash_sdp_enabled()
     with attention(CPU, torch.float32, 4):

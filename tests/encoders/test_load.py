@@ -94,7 +94,9 @@ def test_quick_gelu_that_came_with_a_tag_is_exported(architectures, monkeypatch,
     real = open_clip.create_model
     monkeypatch.setattr(open_clip, "list_pretrained_tags_by_model", lambda name: ["tag"])
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: {"quick_gelu": True})
-    monkeypatch.setattr(open_clip, "create_model", lambda name, **settings: real(name, **settings | {"pretrained": None}))
+    monkeypatch.setattr(
+        open_clip, "create_model", lambda name, **settings: real(name, **settings | {"pretrained": None})
+    )
     model = load_model("tiny-vit", "tag")
     assert model.export_config["model_cfg"]["quick_gelu"] is True
     monkeypatch.undo()
@@ -133,7 +135,11 @@ def test_another_image_size(clip_folder, cut_vocabulary_folder, tmp_path, name, 
     folder = {"clip": clip_folder, "tiny": cut_vocabulary_folder, "timm-vit": tmp_path}[name]
     if name == "timm-vit":
         text = {"context_length": 8, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
-        config = {"embed_dim": 16, "vision_cfg": {"timm_model_name": "test_vit", "timm_pool": "", "image_size": 160}, "text_cfg": text}
+        config = {
+            "embed_dim": 16,
+            "vision_cfg": {"timm_model_name": "test_vit", "timm_pool": "", "image_size": 160},
+            "text_cfg": text,
+        }
         save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
         (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
     model = load_model(str(folder), image_size=size)
@@ -142,7 +148,12 @@ def test_another_image_size(clip_folder, cut_vocabulary_folder, tmp_path, name, 
     theirs = open_clip.create_model(f"local-dir:{folder}", force_image_size=size).eval()
     pixels = torch.rand(2, 3, size, size)
     with torch.no_grad():
-        torch.testing.assert_close(theirs.encode_image((pixels - model.encoder.mean) / model.encoder.std), model.encoder(pixels), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            theirs.encode_image((pixels - model.encoder.mean) / model.encoder.std),
+            model.encoder(pixels),
+            rtol=1e-4,
+            atol=1e-5,
+        )
 
 
 def test_hugging_face_model(hf_folder, picture):
@@ -156,7 +167,9 @@ def test_hugging_face_model(hf_folder, picture):
     with torch.no_grad():
         image = theirs.get_image_features(pixel_values=inputs["pixel_values"])
         text = theirs.get_text_features(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-    image, text = (getattr(features, "pooler_output", features) for features in (image, text))  # transformers 5 wraps them
+    image, text = (
+        getattr(features, "pooler_output", features) for features in (image, text)
+    )  # transformers 5 wraps them
     torch.testing.assert_close(ours.encoder(pixels), image, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours.encode_texts(["a cat.", "a very long dog"]), text, rtol=1e-4, atol=1e-5)
     assert ours.logit_scale == pytest.approx(theirs.logit_scale.exp().item())
@@ -256,7 +269,10 @@ def test_a_folder_of_another_library_is_told_its_prefix(hf_folder, tmp_path):
 
 @pytest.mark.parametrize("name", ["tiny-vit", "timm:resnet10t"])
 def test_weights_that_do_not_fit_or_are_none(architectures, tmp_path, name):
-    files = {"other.pt": {"visual.conv1.weight": torch.rand(3)}, "other.safetensors": {"visual.conv1.weight": torch.rand(3)}}
+    files = {
+        "other.pt": {"visual.conv1.weight": torch.rand(3)},
+        "other.safetensors": {"visual.conv1.weight": torch.rand(3)},
+    }
     torch.save(files["other.pt"], tmp_path / "other.pt")
     save_file(files["other.safetensors"], tmp_path / "other.safetensors")
     (tmp_path / "text.safetensors").write_text("no weights")
@@ -294,7 +310,9 @@ def test_a_broken_folder(clip_folder, tmp_path):
     (tmp_path / "open_clip_config.json").write_text((clip_folder / "open_clip_config.json").read_text())
     with pytest.raises(SeaAnchorError, match=r"has no open_clip_model.safetensors \(it holds open_clip_config.json\)"):
         load_model(str(tmp_path))
-    (tmp_path / "open_clip_model.safetensors").write_bytes((clip_folder / "open_clip_model.safetensors").read_bytes()[:5000])
+    (tmp_path / "open_clip_model.safetensors").write_bytes(
+        (clip_folder / "open_clip_model.safetensors").read_bytes()[:5000]
+    )
     with pytest.raises(SeaAnchorError, match="could not be read as weights"):
         load_model(str(tmp_path))
     for text in ("{", "[]", '{"model_cfg": {"vision_cfg": {}}}'):
@@ -335,12 +353,23 @@ def test_loading_leaves_the_logging_of_others_alone(clip_folder, architectures):
 def test_coca_gives_its_pooled_embedding(tmp_path):
     import open_clip
 
-    vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "attentional_pool": True, "attn_pooler_heads": 2}
+    vision = {
+        "image_size": 32,
+        "layers": 1,
+        "width": 32,
+        "head_width": 16,
+        "patch_size": 16,
+        "attentional_pool": True,
+        "attn_pooler_heads": 2,
+    }
     text = {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
     config = {
-        "embed_dim": 16, "custom_text": True, "vision_cfg": vision | {"output_tokens": True},
-        "text_cfg": text | {"embed_cls": True, "output_tokens": True}, "multimodal_cfg": text,
-    }  # fmt: skip
+        "embed_dim": 16,
+        "custom_text": True,
+        "vision_cfg": vision | {"output_tokens": True},
+        "text_cfg": text | {"embed_cls": True, "output_tokens": True},
+        "multimodal_cfg": text,
+    }
     (tmp_path / "tiny-coca.json").write_text(json.dumps(config))
     open_clip.add_model_config(tmp_path)
     torch.manual_seed(0)

@@ -39,18 +39,23 @@ def test_it_is_near_the_encoder_and_follows_it(encoder):
 def test_statistics_stay_in_fp32_and_the_rest_is_low(encoder):
     norms = [m for m in LowPrecisionCopy(encoder).encoder.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and all(m.running_var.dtype == m.weight.dtype == torch.float32 for m in norms)
-    assert {m.weight.dtype for m in LowPrecisionCopy(encoder).encoder.modules() if isinstance(m, nn.Conv2d)} == {torch.bfloat16}
+    assert {m.weight.dtype for m in LowPrecisionCopy(encoder).encoder.modules() if isinstance(m, nn.Conv2d)} == {
+        torch.bfloat16
+    }
 
 
 def test_bright_pixels_still_tell_one_step_from_another(encoder):
     shadow = LowPrecisionCopy(encoder).refreshed()
     bright = torch.full((1, 3, 64, 64), 1 - 1 / 255)
-    assert not torch.equal(shadow(bright), shadow(bright + 0.25 / 255))  # cast before normalising, both would be the same image
+    assert not torch.equal(
+        shadow(bright), shadow(bright + 0.25 / 255)
+    )  # cast before normalising, both would be the same image
 
 
 def test_an_attack_on_it_finds_what_an_attack_in_fp32_finds(encoder):
-    """FARE's attack on the embedded robust model, judged in fp32: the loss reached, and which photos change their class. Of 200 photos none or one
-    did otherwise at 1 and 2/255, as with another random start, and the loss was 0.1 % lower."""
+    """FARE's attack on the embedded robust model, judged in fp32: the loss reached, and which photos change their
+    class. Of 200 photos none or one did otherwise at 1 and 2/255, as with another random start, and the loss was 0.1 %
+    lower."""
     photos = subset(open_images("photos-mini/test"), 40, 0)
     batch = next(batches(FolderDataset(photos, 64), 40, workers=0, order=None, skip_log=SkipLog(photos)))
     untrained = load_model("seaanchor-tiny")

@@ -1,4 +1,5 @@
-"""A model folder is data: whatever it asks for, nothing in it runs, and nobody is asked on the terminal whether it may."""
+"""A model folder is data: whatever it asks for, nothing in it runs, and nobody is asked on the terminal whether it
+may."""
 
 import json
 import shutil
@@ -18,13 +19,19 @@ MARKER = "from pathlib import Path\nPath(__file__).with_name('it_ran').touch()\n
 def with_tokenizer_code(folder: Path) -> Path:
     """The folder with a Python file that leaves a marker when it runs, and a tokenizer that names it."""
     (folder / "marker.py").write_text(MARKER)
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Marked", "auto_map": {"AutoTokenizer": ["marker.Marked", None]}}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "Marked", "auto_map": {"AutoTokenizer": ["marker.Marked", None]}})
+    )
     return folder
 
 
 def ran(*folders: Path) -> list[Path]:
     """Markers in the folders and wherever transformers copies modules to."""
-    copies = [Path(module.__file__).parent for name, module in sys.modules.items() if name.startswith("transformers_modules") and module.__file__]
+    copies = [
+        Path(module.__file__).parent
+        for name, module in sys.modules.items()
+        if name.startswith("transformers_modules") and module.__file__
+    ]
     return [file for folder in (*folders, *copies) for file in folder.rglob("it_ran")]
 
 
@@ -55,8 +62,27 @@ def test_a_folder_that_asks_for_trust_is_refused_by_name(asking_folder):
 @pytest.mark.parametrize("command", ["evaluate", "train", "export"])
 def test_every_command_refuses_it(run, asking_folder, image_folder, tmp_path, command):
     arguments = {
-        "evaluate": ["--model", asking_folder, "--data", image_folder, "--suite", "clean", "--output", tmp_path / "out"],
-        "train": ["tecoa", "--model", asking_folder, "--train-data", image_folder, "--output", tmp_path / "out", "--device", "cpu"],
+        "evaluate": [
+            "--model",
+            asking_folder,
+            "--data",
+            image_folder,
+            "--suite",
+            "clean",
+            "--output",
+            tmp_path / "out",
+        ],
+        "train": [
+            "tecoa",
+            "--model",
+            asking_folder,
+            "--train-data",
+            image_folder,
+            "--output",
+            tmp_path / "out",
+            "--device",
+            "cpu",
+        ],
         "export": ["--model", asking_folder, "--output", tmp_path / "out"],
     }[command]
     code, _, errors = run(command, *arguments)
@@ -94,7 +120,16 @@ def test_the_reload_of_an_export_refuses_it(asking_folder):
     assert not ran(asking_folder)
 
 
-@pytest.mark.parametrize("settings", [{"use_fast": False}, {"clean": ["lower"]}, {"subfolder": "x"}, ["trust_remote_code"], {"trust_remote_code": False}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"use_fast": False},
+        {"clean": ["lower"]},
+        {"subfolder": "x"},
+        ["trust_remote_code"],
+        {"trust_remote_code": False},
+    ],
+)
 def test_whatever_is_not_known_to_be_harmless_is_refused(settings):
     with pytest.raises(SeaAnchorError, match="tokenizer"):
         check_tokenizer_settings("m", {"tokenizer_kwargs": settings})

@@ -9,7 +9,12 @@ from seaanchor.encoders.load import load_model
 from seaanchor.encoders.text import _say_once, encode_text, overlong, truncate
 from seaanchor.errors import SeaAnchorError
 
-TEXTS = ["a photo of a cat.", "!!", "wow !!! a dog!!", "a drawing of two very large brown dogs that run along the whole of the beach until they are tired"]
+TEXTS = [
+    "a photo of a cat.",
+    "!!",
+    "wow !!! a dog!!",
+    "a drawing of two very large brown dogs that run along the whole of the beach until they are tired",
+]
 
 
 @pytest.mark.parametrize("name", ["tiny-vit", "tiny-quickgelu", "tiny-custom", "tiny-noncausal", "tiny-resnet"])
@@ -32,7 +37,9 @@ def test_truncation_saves_work_where_it_is_exact_and_only_there(architectures):
     for name in ("tiny-vit", "tiny-custom", "tiny-noncausal"):
         model = open_clip.create_model(name).eval()
         tower = model if hasattr(model, "transformer") else model.text
-        hook = tower.transformer.register_forward_pre_hook(lambda module, args, name=name: lengths.update({name: args[0].shape[1]}))
+        hook = tower.transformer.register_forward_pre_hook(
+            lambda module, args, name=name: lengths.update({name: args[0].shape[1]})
+        )
         with torch.no_grad():
             encode_text(model, open_clip.get_tokenizer(name)(["a cat"]))
         hook.remove()
@@ -92,7 +99,9 @@ def test_cut_texts_are_told_once(request, fixture, capsys):
         build_head(model, names, ("a {}.", "{}"), batch_size=2)
     errors = capsys.readouterr().err
     assert errors.count("warning") == 1
-    assert f"4 of 6 texts are longer than the {model.text_limit.tokens} tokens" in errors and "First: 'a dog dog" in errors
+    assert (
+        f"4 of 6 texts are longer than the {model.text_limit.tokens} tokens" in errors and "First: 'a dog dog" in errors
+    )
     build_head(model, ("cat", "dog"))
     assert capsys.readouterr().err == ""
 
@@ -101,7 +110,9 @@ def test_short_texts_are_not_counted_and_many_bytes_may_be_few_tokens(open_clip_
     from dataclasses import replace
 
     counted = []
-    limit = replace(open_clip_model.text_limit, count=lambda text: counted.append(text) or open_clip_model.text_limit.count(text))
+    limit = replace(
+        open_clip_model.text_limit, count=lambda text: counted.append(text) or open_clip_model.text_limit.count(text)
+    )
     assert overlong(["a photo of a cat", "international conversations everywhere"], limit) == []
     assert counted == ["international conversations everywhere"]
 

@@ -1,4 +1,5 @@
-"""Images that carry a word each are never called clean: in the result file, on the terminal, on the page, in a sweep's numbers, on the slider."""
+"""Images that carry a word each are never called clean: in the result file, on the terminal, on the page, in a sweep's
+numbers, on the slider."""
 
 import csv
 import io
@@ -39,8 +40,18 @@ def result(lettered, tmp_path_factory):
 
 def test_the_result_has_no_clean_accuracy(result):
     assert result["clean"] is None and result["lettered"]["n"] == 40
-    assert result["lettered"]["accuracy"] == result["metrics"]["acc1"] == result["suites"]["typographic"]["attacked"]["accuracy"]
-    assert set(numbers_of(result)) == {"lettered", "pgd 1/255", "typographic.attacked", "typographic.attack_word", "typographic.two_way"}
+    assert (
+        result["lettered"]["accuracy"]
+        == result["metrics"]["acc1"]
+        == result["suites"]["typographic"]["attacked"]["accuracy"]
+    )
+    assert set(numbers_of(result)) == {
+        "lettered",
+        "pgd 1/255",
+        "typographic.attacked",
+        "typographic.attack_word",
+        "typographic.two_way",
+    }
 
 
 def test_neither_terminal_nor_page_call_it_clean(result, tmp_path, capsys, monkeypatch):

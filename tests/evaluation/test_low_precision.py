@@ -61,7 +61,15 @@ def test_the_low_precision_alone_is_never_believed(robust):
     """It says that every image is fooled, and fp32 that none is."""
     logits, batch, _ = robust
     swapped = Classifier(logits.judge, lambda pixels: -logits.judge(pixels))
-    found = apgd_ce(swapped, batch.pixels_BCHW, batch.label_B, Ball("linf", 0.0), num_steps=2, index_B=batch.index_B, follow=swapped.low)
+    found = apgd_ce(
+        swapped,
+        batch.pixels_BCHW,
+        batch.label_B,
+        Ball("linf", 0.0),
+        num_steps=2,
+        index_B=batch.index_B,
+        follow=swapped.low,
+    )
     assert not found.fooled_B.any()
 
 
@@ -87,7 +95,9 @@ def test_margin():
 def test_the_doubt_is_wider_than_the_error_of_bf16(robust):
     """On clean and on attacked images, where it decides."""
     logits, batch, _ = robust
-    attacked = pgd_attack(logits, batch.pixels_BCHW, batch.label_B, Ball("linf", EPSILON), num_steps=3, index_B=batch.index_B)
+    attacked = pgd_attack(
+        logits, batch.pixels_BCHW, batch.label_B, Ball("linf", EPSILON), num_steps=3, index_B=batch.index_B
+    )
     with torch.no_grad():
         for pixels in (batch.pixels_BCHW, attacked.pixels_BCHW):
             exact, low = logits(pixels), logits.low(pixels)
@@ -111,19 +121,35 @@ def test_plans_of_both_precisions_stand_side_by_side(robust):
 def test_attacks_without_low_precision_say_so(robust, name):
     logits, batch, _ = robust
     with pytest.raises(SeaAnchorError, match="bf16"):
-        attack_survivors(logits, batch, batch.label_B >= 0, AttackPlan(name, "linf", (EPSILON,), 3, precision="bf16"), EPSILON)
+        attack_survivors(
+            logits, batch, batch.label_B >= 0, AttackPlan(name, "linf", (EPSILON,), 3, precision="bf16"), EPSILON
+        )
 
 
 def test_a_classifier_without_low_precision_says_so(robust):
     logits, batch, _ = robust
     for plain in (logits.judge, Classifier(logits.judge)):
         with pytest.raises(SeaAnchorError, match="bf16"):
-            attack_survivors(plain, batch, batch.label_B >= 0, AttackPlan("pgd", "linf", (EPSILON,), 3, precision="bf16"), EPSILON)
+            attack_survivors(
+                plain, batch, batch.label_B >= 0, AttackPlan("pgd", "linf", (EPSILON,), 3, precision="bf16"), EPSILON
+            )
 
 
 def test_the_result_file_names_the_precision(run, tmp_path):
-    call = ["evaluate", "--model", "seaanchor-tiny-fare", "--data", "photos-mini", "--samples", "12", "--output", tmp_path]
-    code, out, err = run(*call, "--suite", "pgd", "--epsilon", "2/255", "--num-steps", "1", "--attack-precision", "bf16")
+    call = [
+        "evaluate",
+        "--model",
+        "seaanchor-tiny-fare",
+        "--data",
+        "photos-mini",
+        "--samples",
+        "12",
+        "--output",
+        tmp_path,
+    ]
+    code, out, err = run(
+        *call, "--suite", "pgd", "--epsilon", "2/255", "--num-steps", "1", "--attack-precision", "bf16"
+    )
     assert code == 0, err
     result = json.loads(next(tmp_path.glob("*.json")).read_text())
     assert result["protocol"]["plans"][0]["precision"] == result["robust"][0]["precision"] == "bf16"

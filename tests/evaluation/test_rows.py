@@ -29,7 +29,8 @@ def dataset(image_folder) -> FolderDataset:
     return FolderDataset(list_images(image_folder), 8)
 
 
-def work(folder: Path, batch_size: int = 3, workers: int = 0, group: ProcessGroup = ProcessGroup()) -> Work:  # noqa: B008 (frozen)
+# frozen
+def work(folder: Path, batch_size: int = 3, workers: int = 0, group: ProcessGroup = ProcessGroup()) -> Work:  # noqa: B008
     return Work(batch_size, workers, torch.device("cpu"), group, folder / ".partial")
 
 
@@ -68,12 +69,22 @@ def test_what_was_measured_before_is_not_measured_again(dataset, tmp_path, monke
     before = list(seen)
     seen.clear()
     for batch_size in (3, 2):  # the second finds all of it done
-        again = collect("test", "images", dataset, lambda batch: seen.extend(batch.index_B.tolist()) or means(batch), work(tmp_path, batch_size))
+        again = collect(
+            "test",
+            "images",
+            dataset,
+            lambda batch: seen.extend(batch.index_B.tolist()) or means(batch),
+            work(tmp_path, batch_size),
+        )
         assert same(again[0], whole[0])
         assert again[1] == whole[1]  # what could not be read counts once, too
-    assert sorted(before[:3] + seen) == whole[0]["index"].tolist() or sorted(before + seen) == whole[0]["index"].tolist()
+    assert (
+        sorted(before[:3] + seen) == whole[0]["index"].tolist() or sorted(before + seen) == whole[0]["index"].tolist()
+    )
     assert len(seen) < len(whole[0]["index"])
-    other = collect("test", "training", dataset, means, work(tmp_path))  # another table's parts are not taken for its own
+    other = collect(
+        "test", "training", dataset, means, work(tmp_path)
+    )  # another table's parts are not taken for its own
     assert same(other[0], whole[0])
 
 
@@ -120,18 +131,27 @@ def result_files(folder: Path) -> dict[str, bytes]:
 def parts_of_the_second(folder: Path) -> int:
     """Parts of a result that is not written yet, while the first one is."""
     done = [file.stem for file in folder.glob("*.json")]
-    return sum(part.parent.name[1:].removesuffix(".partial") not in done for part in folder.glob(".*.partial/images-*.safetensors")) if done else 0
+    return (
+        sum(
+            part.parent.name[1:].removesuffix(".partial") not in done
+            for part in folder.glob(".*.partial/images-*.safetensors")
+        )
+        if done
+        else 0
+    )
 
 
 def test_killed_and_resumed_gives_the_same_bytes(clip_folder, image_folder, tmp_path, monkeypatch):
-    """A real process, a real kill -9 between two parts of the second model; without the cache, which an earlier run may have filled with another
-    number of threads, hence another rounding."""
+    """A real process, a real kill -9 between two parts of the second model; without the cache, which an earlier run may
+    have filled with another number of threads, hence another rounding."""
     monkeypatch.setenv("SEAANCHOR_CACHE", "off")
     (image_folder / "red_fox" / "0.jpg").write_bytes(b"no image")
     settings = {"reference": str(clip_folder), "batch_size": 3}
     evaluate(str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "whole", **settings)
     code = KILLED.format(model=str(clip_folder), data=str(image_folder), output=str(tmp_path / "killed"))
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     until = time.monotonic() + 240
     while parts_of_the_second(tmp_path / "killed") < 2:
         assert time.monotonic() < until and process.poll() is None
@@ -140,19 +160,55 @@ def test_killed_and_resumed_gives_the_same_bytes(clip_folder, image_folder, tmp_
     process.wait()
     measured = []
     real = compute.embed
-    monkeypatch.setattr(compute, "embed", lambda model, batch: measured.extend(batch.index_B.tolist()) or real(model, batch))
+    monkeypatch.setattr(
+        compute, "embed", lambda model, batch: measured.extend(batch.index_B.tolist()) or real(model, batch)
+    )
     evaluate(str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "killed", skip_existing=True, **settings)
     assert result_files(tmp_path / "killed") == result_files(tmp_path / "whole")
-    assert 11 < len(measured) <= 2 * 11 - 5  # the reference's embeddings, for the drift, and what was left of the second model's images
+    assert (
+        11 < len(measured) <= 2 * 11 - 5
+    )  # the reference's embeddings, for the drift, and what was left of the second model's images
 
 
 def test_two_processes_give_the_bytes_of_one(clip_folder, image_folder, tmp_path):
     (image_folder / "red_fox" / "0.jpg").write_bytes(b"no image")
-    evaluate(str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "one", reference=str(clip_folder), batch_size=3)
-    arguments = ["--model", str(clip_folder), "--reference", str(clip_folder), "--data", str(image_folder), "--output", str(tmp_path / "two")]
-    arguments += ["--suite", "clean,apgd,drift,noise,retrieval", "--epsilon", "1/255,4/255", "--num-steps", "2", "--batch-size", "3"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "seaanchor.cli.app", "evaluate"]
-    done = subprocess.run([*launcher, *arguments], capture_output=True, text=True, timeout=280, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    evaluate(
+        str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "one", reference=str(clip_folder), batch_size=3
+    )
+    arguments = [
+        "--model",
+        str(clip_folder),
+        "--reference",
+        str(clip_folder),
+        "--data",
+        str(image_folder),
+        "--output",
+        str(tmp_path / "two"),
+    ]
+    arguments += [
+        "--suite",
+        "clean,apgd,drift,noise,retrieval",
+        "--epsilon",
+        "1/255,4/255",
+        "--num-steps",
+        "2",
+        "--batch-size",
+        "3",
+    ]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "seaanchor.cli.app",
+        "evaluate",
+    ]
+    done = subprocess.run(
+        [*launcher, *arguments], capture_output=True, text=True, timeout=280, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr
     assert result_files(tmp_path / "two") == result_files(tmp_path / "one")
     assert done.stdout.count("results: ") == 1  # the second process says nothing

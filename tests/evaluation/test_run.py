@@ -19,7 +19,9 @@ from seaanchor.evaluation.sanity_checks import failed
 from seaanchor.evaluation.statistics import interval
 from seaanchor.evaluation.summary import summarise
 
-PROTOCOL = Protocol((AttackPlan("pgd", "linf", (1 / 255, 4 / 255), 2), AttackPlan("apgd", "linf", (1 / 255,), 2)), seed=3)
+PROTOCOL = Protocol(
+    (AttackPlan("pgd", "linf", (1 / 255, 4 / 255), 2), AttackPlan("apgd", "linf", (1 / 255,), 2)), seed=3
+)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,9 @@ def test_wilson_interval_against_scipy():
 
 @pytest.fixture
 def results(clip_folder, image_folder, tmp_path):
-    return evaluate(str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "out", reference=str(clip_folder), batch_size=5)
+    return evaluate(
+        str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "out", reference=str(clip_folder), batch_size=5
+    )
 
 
 def test_a_result_holds_its_protocol(results, clip_folder, image_folder, tmp_path):
@@ -51,19 +55,32 @@ def test_a_result_holds_its_protocol(results, clip_folder, image_folder, tmp_pat
     (result,) = results
     files = list((tmp_path / "out").iterdir())
     assert len(files) == 2  # the reference's, which stands beside nothing, is its own
-    assert sorted((json.loads(file.read_text()) for file in files), key=lambda r: r["reference"] is None)[0] == json.loads(json.dumps(result))
+    assert sorted((json.loads(file.read_text()) for file in files), key=lambda r: r["reference"] is None)[
+        0
+    ] == json.loads(json.dumps(result))
     protocol = result["protocol"]
     assert protocol["class_names"] == ["apple", "red fox", "zebra"]
     assert protocol["templates"] == ["a photo of a {}."]
     assert protocol["seed"] == 3
     assert protocol["image_size"] == 32
-    assert protocol["plans"][0] == {"name": "pgd", "norm": "linf", "epsilons": [1 / 255, 4 / 255], "num_steps": 2, "seed": 0, "precision": "fp32"}
+    assert protocol["plans"][0] == {
+        "name": "pgd",
+        "norm": "linf",
+        "epsilons": [1 / 255, 4 / 255],
+        "num_steps": 2,
+        "seed": 0,
+        "precision": "fp32",
+    }
     versions = result["environment"]["versions"]
     assert versions["torch"] == torch.__version__.split("+")[0] or versions["torch"] == torch.__version__
     assert versions["timm"] == timm.__version__
     assert versions["open_clip_torch"] == open_clip.__version__
     assert failed(result["checks"]) == []
-    assert [(row["attack"], row["epsilon"], row["n"]) for row in result["robust"]] == [("pgd", 1 / 255, 12), ("pgd", 4 / 255, 12), ("apgd", 1 / 255, 12)]
+    assert [(row["attack"], row["epsilon"], row["n"]) for row in result["robust"]] == [
+        ("pgd", 1 / 255, 12),
+        ("pgd", 4 / 255, 12),
+        ("apgd", 1 / 255, 12),
+    ]
     for row in (result["clean"], *result["robust"]):
         assert 0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1
         assert (row["low"], row["high"]) == interval(round(12 * row["accuracy"]), 12)
@@ -90,7 +107,9 @@ def test_mean_per_class_recall_by_hand(clip_folder):
 
     label = torch.tensor([0, 0, 0, 2, 2])  # class 1 has no image: it counts for nothing
     clean = torch.tensor([True, True, False, False, True])
-    summary = summarise(load_model(str(clip_folder)), "set", Outcomes(torch.arange(5), label, clean, clean, torch.ones(5), {}, {}))
+    summary = summarise(
+        load_model(str(clip_folder)), "set", Outcomes(torch.arange(5), label, clean, clean, torch.ones(5), {}, {})
+    )
     assert summary["metrics"]["mean_per_class_recall"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert summary["metrics"]["acc1"] == pytest.approx(3 / 5)
     assert summary["constant_predictor"] == pytest.approx(3 / 5)
@@ -98,13 +117,21 @@ def test_mean_per_class_recall_by_hand(clip_folder):
 
 def numbers(result: dict) -> str:
     """What must not depend on how the evaluation was run."""
-    return json.dumps([result["metrics"], result["clean"], result["robust"], result["suites"], result["checks"], result["protocol"]])
+    return json.dumps(
+        [result["metrics"], result["clean"], result["robust"], result["suites"], result["checks"], result["protocol"]]
+    )
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (12, 0), (5, 2)])
 def test_batch_size_and_workers_change_nothing(results, clip_folder, image_folder, tmp_path, batch_size, workers):
     (other,) = evaluate(
-        str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "other", reference=str(clip_folder), batch_size=batch_size, workers=workers
+        str(clip_folder),
+        [str(image_folder)],
+        PROTOCOL,
+        tmp_path / "other",
+        reference=str(clip_folder),
+        batch_size=batch_size,
+        workers=workers,
     )
     assert numbers(other) == numbers(results[0])
 
@@ -112,7 +139,9 @@ def test_batch_size_and_workers_change_nothing(results, clip_folder, image_folde
 def test_unreadable_images_are_left_out_and_counted(clip_folder, image_folder, tmp_path, monkeypatch):
     checked = []
     real = computing.run_checks
-    monkeypatch.setattr(computing, "run_checks", lambda w: checked.append(len(w.load(w.found.index_N.tolist()).index_B)) or real(w))
+    monkeypatch.setattr(
+        computing, "run_checks", lambda w: checked.append(len(w.load(w.found.index_N.tolist()).index_B)) or real(w)
+    )
     for i in range(40):  # all of the first batches
         (image_folder / "apple" / f"{i:02d}-broken.jpg").write_bytes(b"")
     (result,) = evaluate(str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "out", batch_size=5)
@@ -125,14 +154,18 @@ def test_unreadable_images_are_left_out_and_counted(clip_folder, image_folder, t
         evaluate(str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "out", batch_size=5)
 
 
-def test_skip_existing_reads_and_anything_that_matters_recomputes(results, clip_folder, image_folder, tmp_path, monkeypatch):
+def test_skip_existing_reads_and_anything_that_matters_recomputes(
+    results, clip_folder, image_folder, tmp_path, monkeypatch
+):
     computed = []
     real = module.compute
     monkeypatch.setattr(module, "compute", lambda *args: computed.append(1) or real(*args))
 
     def again(protocol=PROTOCOL, **settings):
         computed.clear()
-        (result,) = evaluate(str(clip_folder), [str(image_folder)], protocol, tmp_path / "out", batch_size=5, **settings)
+        (result,) = evaluate(
+            str(clip_folder), [str(image_folder)], protocol, tmp_path / "out", batch_size=5, **settings
+        )
         return result, len(computed)
 
     beside, count = again(skip_existing=True, reference=str(clip_folder))
@@ -188,7 +221,9 @@ def test_a_failed_check_is_an_error_each_time_and_stays_in_the_file(clip_folder,
     bad = {"pgd: epsilon 0 equals clean": {"passed": False, "detail": "3 of 12 images differ"}}
     monkeypatch.setattr(computing, "run_checks", lambda witness: bad)
     for skip in (False, True):
-        with pytest.raises(SeaAnchorError, match=r"self-check failed: .*pgd: epsilon 0 equals clean .3 of 12 images differ"):
+        with pytest.raises(
+            SeaAnchorError, match=r"self-check failed: .*pgd: epsilon 0 equals clean .3 of 12 images differ"
+        ):
             evaluate(str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "out", skip_existing=skip)
     (file,) = (tmp_path / "out").iterdir()
     assert json.loads(file.read_text())["checks"] == bad
@@ -217,7 +252,9 @@ def test_several_models_and_data_sets(clip_folder, image_folder, tmp_path, monke
     found = module.evaluate_all(models, sources, protocol, None)
     assert [(r["model"], r["dataset"]) for r in found] == [(m, s) for s in sources for m in models]
     assert sorted(computed) == sorted([*models, str(clip_folder)] * 2)
-    assert {Path(file).parent for file in (tmp_path / "run").rglob("*.json") if "--" in file.name} == {tmp_path / "run" / "evaluation"}
+    assert {Path(file).parent for file in (tmp_path / "run").rglob("*.json") if "--" in file.name} == {
+        tmp_path / "run" / "evaluation"
+    }
     assert len(list((tmp_path / "run" / "evaluation").iterdir())) == 6  # two sets of one folder name are two files
     for result in found:
         assert result["suites"]["drift"]["distance"]["mean"] > 0
@@ -237,7 +274,9 @@ def test_a_runs_export_is_set_beside_the_model_it_came_from(clip_folder, image_f
         model.module.visual.proj.mul_(-1)  # every prediction changes
     export_model(model, tmp_path / "run" / "export")
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"model": str(clip_folder), "pretrained": None}))
-    (result,) = evaluate(str(tmp_path / "run" / "export"), [str(image_folder)], replace(PROTOCOL, plans=()), tmp_path / "out")
+    (result,) = evaluate(
+        str(tmp_path / "run" / "export"), [str(image_folder)], replace(PROTOCOL, plans=()), tmp_path / "out"
+    )
     assert result["reference"]["model"] == str(clip_folder)
     assert result["reference"]["pretrained"] != result["pretrained"]
     (alone,) = evaluate(str(clip_folder), [str(image_folder)], replace(PROTOCOL, plans=()), tmp_path / "out")
@@ -255,7 +294,9 @@ def test_the_reference_sees_images_of_the_models_size(clip_folder, image_folder,
 
     export_model(load_model(str(clip_folder), image_size=64), tmp_path / "run" / "export")
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"model": str(clip_folder)}))
-    (result,) = evaluate(str(tmp_path / "run" / "export"), [str(image_folder)], replace(PROTOCOL, plans=()), tmp_path / "out")
+    (result,) = evaluate(
+        str(tmp_path / "run" / "export"), [str(image_folder)], replace(PROTOCOL, plans=()), tmp_path / "out"
+    )
     assert result["protocol"]["image_size"] == result["reference"]["protocol"]["image_size"] == 64
     assert result["reference"]["pretrained"] == result["pretrained"]  # the same weights, and the same size
     assert result["reference"]["clean"] == result["clean"]
@@ -275,7 +316,9 @@ def test_reference_of_a_variant_is_its_base(cut_vocabulary_folder, tmp_path, mon
 
     folder = cut_vocabulary_folder.parent / "tiny-fare"
     folder.mkdir(exist_ok=True)
-    config = json.loads((cut_vocabulary_folder / "open_clip_config.json").read_text()) | {"seaanchor": {"text_tower_of": "tiny"}}
+    config = json.loads((cut_vocabulary_folder / "open_clip_config.json").read_text()) | {
+        "seaanchor": {"text_tower_of": "tiny"}
+    }
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     assert reference_of(str(folder)) == (str(cut_vocabulary_folder), None)
     monkeypatch.setattr(load, "ZOO", folder.parent)
@@ -317,7 +360,9 @@ def test_quick_accuracy_of_runs_against_drawn_words_counts_those(image_folder):
 
     settings = PerturbationConfig(kind="typographic", words="even", sizes=(0.2, 0.3))
     model = load_model("seaanchor-tiny")
-    report = quick_accuracy(model, RunConfig(val_data=("photos-mini/test",), eval_samples=40, perturbation=settings, seed=2))["photos-mini/test"]
+    report = quick_accuracy(
+        model, RunConfig(val_data=("photos-mini/test",), eval_samples=40, perturbation=settings, seed=2)
+    )["photos-mini/test"]
     assert set(report) == {"clean", "attacked", "attack_word", "n"}
     assert report["n"] == 40
     assert report["attacked"] < report["clean"]
@@ -329,7 +374,8 @@ def test_quick_accuracy_of_runs_against_drawn_words_counts_those(image_folder):
 
 
 def test_where_things_lie_on_this_machine_stays_out_of_the_file(clip_folder, image_folder, tmp_path, monkeypatch):
-    """Given by absolute paths, model and images are written down relative to the working folder, and the result is read again, whatever its name."""
+    """Given by absolute paths, model and images are written down relative to the working folder, and the result is read
+    again, whatever its name."""
     import shutil
 
     monkeypatch.chdir(tmp_path)
@@ -339,13 +385,21 @@ def test_where_things_lie_on_this_machine_stays_out_of_the_file(clip_folder, ima
     monkeypatch.setattr(module, "compute", lambda *args: computed.append(1) or real(*args))
 
     def again():
-        (result,) = evaluate(str(tmp_path / "models" / "clip"), [str(image_folder)], replace(PROTOCOL, plans=()), tmp_path / "out", skip_existing=True)
+        (result,) = evaluate(
+            str(tmp_path / "models" / "clip"),
+            [str(image_folder)],
+            replace(PROTOCOL, plans=()),
+            tmp_path / "out",
+            skip_existing=True,
+        )
         return result
 
     first = again()
     (file,) = (tmp_path / "out").iterdir()
     assert str(tmp_path) not in file.read_text() and tmp_path.name not in file.name
-    assert (first["model"], first["dataset"]) == ("models/clip", "./images") and "13 images in images" not in first["skipped"]
+    assert (first["model"], first["dataset"]) == ("models/clip", "./images") and "13 images in images" not in first[
+        "skipped"
+    ]
     assert first["skipped"].startswith("1 of 13 images in ./images could not")
     file.rename(file.with_name(f"under_another_name--{file.name.rpartition('--')[2]}"))
     assert again() == first and len(computed) == 1

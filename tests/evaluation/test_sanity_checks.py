@@ -37,7 +37,11 @@ def names(logits, some, plans=(PGD,), encoder=None, reference=None) -> list[str]
 
 
 def test_an_honest_model_passes_all(small_classifier, some):
-    plans = tuple(AttackPlan(name, norm, epsilons, 4) for name in ("pgd", "apgd-ce", "apgd") for norm, epsilons in (("linf", EPSILONS), ("l2", (0.5,))))
+    plans = tuple(
+        AttackPlan(name, norm, epsilons, 4)
+        for name in ("pgd", "apgd-ce", "apgd")
+        for norm, epsilons in (("linf", EPSILONS), ("l2", (0.5,)))
+    )
     assert names(small_classifier, some, plans[::2], reference=small_classifier) == []
     assert names(small_classifier, some, plans[1::2]) == []
 
@@ -49,7 +53,8 @@ def test_a_second_model_as_reference_is_no_alarm(small_classifier, some):
 
 
 class Quantised(nn.Module):
-    """Logits on a coarse grid: their gradient is zero everywhere, and PGD sees nothing, though the answers are almost the same."""
+    """Logits on a coarse grid: their gradient is zero everywhere, and PGD sees nothing, though the answers are almost
+    the same."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -79,12 +84,16 @@ def test_masked_gradients_are_caught(small_classifier, some, masked):
 def test_masked_gradients_are_caught_by_transfer_alone(small_classifier, some, monkeypatch):
     """Where the package with the black box is missing."""
     monkeypatch.setattr("seaanchor.evaluation.sanity_checks.square_is_there", lambda: False)
-    assert names(Quantised(small_classifier).eval(), some, reference=small_classifier) == ["pgd: transfer from the reference is not stronger"]
+    assert names(Quantised(small_classifier).eval(), some, reference=small_classifier) == [
+        "pgd: transfer from the reference is not stronger"
+    ]
 
 
 def test_batch_norm_in_train_mode_is_caught(some):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8, momentum=0.0), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 49, 10)).requires_grad_(False)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8, momentum=0.0), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 49, 10)
+    ).requires_grad_(False)
     ordered = some.pixels_BCHW.mean((1, 2, 3)).argsort()  # dark and bright halves have other statistics than the whole
     batch = Batch(some.pixels_BCHW[ordered], model.eval()(some.pixels_BCHW[ordered]).argmax(-1), some.index_B)
     assert failed(check_model(model, model, batch)) == []
@@ -126,9 +135,11 @@ def moved(change):
 
 
 FAR = {
-    "too far": lambda p: (p + 3 / 255).clamp(0, 1), "below 0": lambda p: p - 1, "nan": lambda p: p * float("nan"),
+    "too far": lambda p: (p + 3 / 255).clamp(0, 1),
+    "below 0": lambda p: p - 1,
+    "nan": lambda p: p * float("nan"),
     "one of them": lambda p: p.clone().index_fill_(0, torch.tensor([0]), float("inf")),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("change", FAR.values(), ids=FAR)
@@ -139,15 +150,23 @@ def test_an_attack_outside_its_ball_or_nan_is_caught(small_classifier, some, mon
 
 def claiming(fooled):
     """An attack that changes nothing and claims to have fooled `fooled(pixels, ball, num_steps)`."""
-    return lambda logits, pixels, label, ball, *, num_steps, index_B, seed: AttackResult(pixels, fooled(pixels, ball, num_steps))
+    return lambda logits, pixels, label, ball, *, num_steps, index_B, seed: AttackResult(
+        pixels, fooled(pixels, ball, num_steps)
+    )
 
 
 @pytest.mark.parametrize(
     ("fooled", "check"),
     [
         (lambda pixels, ball, steps: torch.ones(len(pixels), dtype=torch.bool), "epsilon 0 equals clean"),
-        (lambda pixels, ball, steps: (torch.arange(len(pixels)) < len(pixels) // 2) & (ball.epsilon > 0), "batch size changes nothing"),
-        (lambda pixels, ball, steps: torch.full((len(pixels),), ball.epsilon > 0 and steps == 1), "more steps are not weaker"),
+        (
+            lambda pixels, ball, steps: (torch.arange(len(pixels)) < len(pixels) // 2) & (ball.epsilon > 0),
+            "batch size changes nothing",
+        ),
+        (
+            lambda pixels, ball, steps: torch.full((len(pixels),), ball.epsilon > 0 and steps == 1),
+            "more steps are not weaker",
+        ),
     ],
 )
 def test_a_broken_attack_is_caught(small_classifier, some, monkeypatch, fooled, check):
@@ -158,7 +177,13 @@ def test_a_broken_attack_is_caught(small_classifier, some, monkeypatch, fooled, 
 def test_accuracy_that_rises_with_epsilon_is_caught(small_classifier, some):
     """Nothing that the evaluation does can bring it about; a table put together wrongly can."""
     found = evaluate_stream(small_classifier, [some], (PGD,))
-    turned = replace(found, attacked={(PGD, EPSILONS[0]): found.attacked[PGD, EPSILONS[1]], (PGD, EPSILONS[1]): found.attacked[PGD, EPSILONS[0]]})
+    turned = replace(
+        found,
+        attacked={
+            (PGD, EPSILONS[0]): found.attacked[PGD, EPSILONS[1]],
+            (PGD, EPSILONS[1]): found.attacked[PGD, EPSILONS[0]],
+        },
+    )
     load = lambda index: Batch(some.pixels_BCHW[index], some.label_B[index], torch.tensor(index))  # noqa: E731
     checks = run_checks(Witness(small_classifier, small_classifier, load, turned, (PGD,)))
     assert not checks["pgd: accuracy never rises with epsilon"]["passed"]
@@ -175,8 +200,12 @@ def test_in_float64_batch_size_changes_not_one_image(small_classifier, some, nam
     assert 0 < whole.sum() < correct.sum()
     for size in (1, 7):
         parts = [slice(i, i + size) for i in range(0, 30, size)]
-        cut = [(Batch(batch.pixels_BCHW[part], batch.label_B[part], batch.index_B[part]), correct[part]) for part in parts]
-        assert torch.equal(torch.cat([attack_survivors(model, few, right, plan, 4 / 255).standing_B for few, right in cut]), whole)
+        cut = [
+            (Batch(batch.pixels_BCHW[part], batch.label_B[part], batch.index_B[part]), correct[part]) for part in parts
+        ]
+        assert torch.equal(
+            torch.cat([attack_survivors(model, few, right, plan, 4 / 255).standing_B for few, right in cut]), whole
+        )
 
 
 def test_inside_allows_rounding_and_nothing_more():
@@ -184,7 +213,10 @@ def test_inside_allows_rounding_and_nothing_more():
     for norm, radius, step in (("linf", 0.1, 0.1), ("l2", 0.1, 0.1 / 48**0.5)):
         ball = Ball(norm, radius)
         assert inside(clean + torch.tensor([step, 0.0]).view(2, 1, 1, 1), clean, ball).tolist() == [True, True]
-        assert inside(clean + torch.tensor([1.001 * step, 0.002]).view(2, 1, 1, 1), clean, ball).tolist() == [False, False]
+        assert inside(clean + torch.tensor([1.001 * step, 0.002]).view(2, 1, 1, 1), clean, ball).tolist() == [
+            False,
+            False,
+        ]
 
 
 def test_spread_takes_wanted_images_evenly():

@@ -21,12 +21,17 @@ PLANS = tuple(AttackPlan(name, "linf", EPSILONS, 5) for name in ("pgd", "apgd-ce
 
 def cut(batch: Batch, size: int) -> list[Batch]:
     """The batch in pieces."""
-    return [Batch(batch.pixels_BCHW[i : i + size], batch.label_B[i : i + size], batch.index_B[i : i + size]) for i in range(0, len(batch.index_B), size)]
+    return [
+        Batch(batch.pixels_BCHW[i : i + size], batch.label_B[i : i + size], batch.index_B[i : i + size])
+        for i in range(0, len(batch.index_B), size)
+    ]
 
 
 def fooling(fooled):
     """An attack that changes nothing and claims to have fooled `fooled(pixels, ball, num_steps, index)`."""
-    return lambda logits, pixels, label, ball, *, num_steps, index_B, seed: AttackResult(pixels, fooled(pixels, ball, num_steps, index_B))
+    return lambda logits, pixels, label, ball, *, num_steps, index_B, seed: AttackResult(
+        pixels, fooled(pixels, ball, num_steps, index_B)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +45,11 @@ def outcomes(small_classifier, some):
 
 
 def test_accuracy_by_hand():
-    """Four images whose logits are written down: the first, third and fourth are right; the second's class is second likeliest of six,
-    and fifth when all signs are turned."""
-    table = torch.tensor([[9, 1, 2, 3, 4, 5], [0, 1, 7, 9, 8, 2], [0, 0, 9, 1, 1, 1], [0, 9, 1, 2, 3, 4]], dtype=torch.float)
+    """Four images whose logits are written down: the first, third and fourth are right; the second's class is second
+    likeliest of six, and fifth when all signs are turned."""
+    table = torch.tensor(
+        [[9, 1, 2, 3, 4, 5], [0, 1, 7, 9, 8, 2], [0, 0, 9, 1, 1, 1], [0, 9, 1, 2, 3, 4]], dtype=torch.float
+    )
     label = torch.tensor([0, 4, 2, 1])
     batch = Batch(torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 2, 2) / 4, label, torch.arange(4))
     result = evaluate_stream(lambda pixels: table[(4 * pixels[:, 0, 0, 0]).long()], cut(batch, 3), ())
@@ -107,6 +114,7 @@ def test_survivors_of_the_first_stage_are_taken_over_and_change_nothing(small_cl
     evaluate_stream(small_classifier, [some], (PLANS[1], replace(PLANS[2], num_steps=6)))
     assert len(begun) == 2 * len(EPSILONS)
 
+
 def test_fooled_images_are_not_attacked_again(small_classifier, some):
     """What an attack leaves standing is all that the next radius looks at."""
     standing = torch.zeros(len(some.index_B), dtype=torch.bool)
@@ -157,7 +165,9 @@ def test_few_classes_fall_back_to_cross_entropy(small_classifier, some, num_clas
     targeted = lambda *a, **k: called.append(1) or AttackResult(a[1], torch.zeros(len(a[1]), dtype=torch.bool))  # noqa: E731
     monkeypatch.setattr(attacks, "apgd_targeted", targeted)
     monkeypatch.setitem(attacks.STAGES, "apgd", (attacks.apgd_ce, targeted))
-    evaluate_stream(lambda pixels: small_classifier(pixels)[:, :num_classes], [few], (AttackPlan("apgd", "linf", (0.5 / 255,), 2),))
+    evaluate_stream(
+        lambda pixels: small_classifier(pixels)[:, :num_classes], [few], (AttackPlan("apgd", "linf", (0.5 / 255,), 2),)
+    )
     assert bool(called) == (num_classes >= 4)
     note = fallback(PLANS[2], num_classes)
     assert note is None if num_classes >= 4 else f"here are {num_classes}" in note

@@ -17,7 +17,12 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.export import tokenizer as tokenizer_module
 from seaanchor.export.folder import export_model, verify
 
-TEXTS = ["a photo of a cat.", "!!!", "Grand PIANO, 42 &amp; naïve dogs!", "it's a long sentence that is cut: it has more words than the context"]
+TEXTS = [
+    "a photo of a cat.",
+    "!!!",
+    "Grand PIANO, 42 &amp; naïve dogs!",
+    "it's a long sentence that is cut: it has more words than the context",
+]
 
 
 def assert_same_in_open_clip(model: LoadedModel, folder: Path) -> None:
@@ -90,7 +95,9 @@ def test_cut_vocabulary(cut_vocabulary_folder, tmp_path, monkeypatch, moves, wit
         assert torch.equal(tokenizer(TEXTS), model.export_config["tokenizer"](TEXTS))
     else:
         assert_same_in_open_clip(model, folder)
-        assert torch.equal(open_clip.get_tokenizer(f"local-dir:{folder}")(TEXTS), model.export_config["tokenizer"](TEXTS))
+        assert torch.equal(
+            open_clip.get_tokenizer(f"local-dir:{folder}")(TEXTS), model.export_config["tokenizer"](TEXTS)
+        )
     shutil.rmtree(tmp_path / "third", ignore_errors=True)
     again = export_model(load_model(str(folder)), tmp_path / "third")  # an export of an export
     assert_same_in_open_clip(model, again)
@@ -104,7 +111,20 @@ def test_the_hugging_face_form_of_a_tokenizer_gives_the_same_tokens(cut_vocabula
     ours = load_model(str(cut_vocabulary_folder)).export_config["tokenizer"]
     tokenizer_module.write_as_hugging_face(ours, cut_vocabulary_folder / "bpe_2000.txt.gz", tmp_path)
     theirs = HFTokenizer(str(tmp_path), context_length=16, clean="lower")
-    odd = ["", "!", "!!! a!b !c", "A\tB\n c", "don't we'll I'M", "naïve Ünïcödé ẞ", "日本語 🙂 👩‍🚀", "a_b-c/d", "&lt;b&gt;", "x" * 60, "3.14 1,000", "ﬁne"]
+    odd = [
+        "",
+        "!",
+        "!!! a!b !c",
+        "A\tB\n c",
+        "don't we'll I'M",
+        "naïve Ünïcödé ẞ",
+        "日本語 🙂 👩‍🚀",
+        "a_b-c/d",
+        "&lt;b&gt;",
+        "x" * 60,
+        "3.14 1,000",
+        "ﬁne",
+    ]
     texts = odd + [f"a picture of a {word}." for word in common_words()]
     assert torch.equal(ours(texts), theirs(texts))
 
@@ -152,7 +172,10 @@ def test_transformers_loads_it(hf_folder, tmp_path, half):
     before = fingerprint(model.encoder)
     folder = export_model(model, tmp_path / "export", half=half)
     assert fingerprint(model.encoder) == before  # the model itself stays in full precision
-    theirs, processor = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval(), CLIPProcessor.from_pretrained(folder)
+    theirs, processor = (
+        CLIPModel.from_pretrained(folder, dtype=torch.float32).eval(),
+        CLIPProcessor.from_pretrained(folder),
+    )
     pixels = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
     inputs = processor(text=["a cat", "a long dog."], images=pixels, return_tensors="pt", padding=True)
     with torch.no_grad():
@@ -165,7 +188,9 @@ def test_transformers_loads_it(hf_folder, tmp_path, half):
     expected = model.encode_texts(["a cat", "a long dog."])
     assert (text - expected).norm() / expected.norm() < tolerance
     stored = load_file(folder / "model.safetensors")
-    assert {tensor.dtype for tensor in stored.values() if tensor.is_floating_point()} == {torch.float16 if half else torch.float32}
+    assert {tensor.dtype for tensor in stored.values() if tensor.is_floating_point()} == {
+        torch.float16 if half else torch.float32
+    }
 
 
 @pytest.mark.parametrize("name", ["tiny-vit", "timm:resnet10t"])
@@ -173,7 +198,10 @@ def test_half_precision_is_half_the_size(architectures, tmp_path, name):
     torch.manual_seed(0)
     model = load_model(name, "none", 32)
     before = fingerprint(model.encoder)
-    sizes = [sum(f.stat().st_size for f in export_model(model, tmp_path / str(half), half=half).glob("*.safetensors")) for half in (False, True)]
+    sizes = [
+        sum(f.stat().st_size for f in export_model(model, tmp_path / str(half), half=half).glob("*.safetensors"))
+        for half in (False, True)
+    ]
     assert sizes[1] < 0.55 * sizes[0]
     assert fingerprint(model.encoder) == before
     assert {p.dtype for p in model.encoder.parameters()} == {torch.float32}
@@ -191,17 +219,23 @@ def test_a_changed_weight_fails_the_check(architectures, hf_folder, tmp_path, na
     model, folder, weights = exported(name, tmp_path, hf_folder)
     assert verify(model, folder) < 1e-5
     state = load_file(weights)
-    key = max((k for k in state if k.endswith(("c_proj.weight", "conv1.0.weight", "fc2.weight"))), key=lambda k: state[k].numel())
+    key = max(
+        (k for k in state if k.endswith(("c_proj.weight", "conv1.0.weight", "fc2.weight"))),
+        key=lambda k: state[k].numel(),
+    )
     save_file(state | {key: state[key] * 1.05}, weights, metadata={"format": "pt"})
     with pytest.raises(SeaAnchorError, match="embeddings that differ by"):
         verify(model, folder)
 
 
-@pytest.mark.parametrize(("name", "change"), [
-    ("tiny-vit", lambda config: config["preprocess_cfg"].update(mean=[0.5, 0.5, 0.5])),
-    ("tiny-quickgelu", lambda config: config["model_cfg"].pop("quick_gelu")),
-    ("timm:resnet10t", lambda config: config["pretrained_cfg"].update(std=[0.5, 0.5, 0.5])),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("tiny-vit", lambda config: config["preprocess_cfg"].update(mean=[0.5, 0.5, 0.5])),
+        ("tiny-quickgelu", lambda config: config["model_cfg"].pop("quick_gelu")),
+        ("timm:resnet10t", lambda config: config["pretrained_cfg"].update(std=[0.5, 0.5, 0.5])),
+    ],
+)
 def test_a_changed_configuration_fails_the_check(architectures, hf_folder, tmp_path, name, change):
     model, folder, _ = exported(name, tmp_path, hf_folder)
     (file,) = folder.glob("*config.json")
@@ -243,7 +277,9 @@ def test_a_full_disk_is_a_clear_error(architectures, hf_folder, tmp_path, monkey
     def full(*args, **settings):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(type(model.module), "save_pretrained", full) if name == "hf" else monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(type(model.module), "save_pretrained", full) if name == "hf" else monkeypatch.setattr(
+        os, "fsync", full
+    )
     with pytest.raises(SeaAnchorError, match="No space left on device") as caught:
         export_model(model, tmp_path / "export")
     assert "free" in caught.value.change
@@ -260,7 +296,9 @@ def test_a_place_that_cannot_be_written(architectures, tmp_path):
 def test_batch_norm_statistics_and_training_mode_survive(trained, tmp_path):
     model = trained("tiny-resnet")
     model.encoder.train()
-    model.encoder.tower.register_forward_hook(lambda tower, pixels, embedding: embedding + tower.training)  # as dropout would, in training alone
+    model.encoder.tower.register_forward_hook(
+        lambda tower, pixels, embedding: embedding + tower.training
+    )  # as dropout would, in training alone
     export_model(model, tmp_path / "export")
     assert model.encoder.training
     model.encoder.eval()

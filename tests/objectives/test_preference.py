@@ -27,9 +27,14 @@ def cosine(a, b):
 
 
 def margin_by_hand(embeddings, targets):
-    chosen, rejected = targets.head.weight_CD[targets.preference.chosen_B], targets.head.weight_CD[targets.preference.rejected_B]
+    chosen, rejected = (
+        targets.head.weight_CD[targets.preference.chosen_B],
+        targets.head.weight_CD[targets.preference.rejected_B],
+    )
     policy, reference = embeddings.perturbed_BD, targets.reference_perturbed_BD
-    return SCALE * ((cosine(policy, chosen) - cosine(policy, rejected)) - (cosine(reference, chosen) - cosine(reference, rejected)))
+    return SCALE * (
+        (cosine(policy, chosen) - cosine(policy, rejected)) - (cosine(reference, chosen) - cosine(reference, rejected))
+    )
 
 
 def test_the_softmax_normaliser_cancels():
@@ -63,18 +68,27 @@ def test_dpo_gradient_is_the_closed_form():
     embeddings, targets = case()
     beta = 0.7
     (grad,) = torch.autograd.grad(DPO(beta)(embeddings, targets).sum(), embeddings.perturbed_BD)
-    direction = targets.head.weight_CD[targets.preference.chosen_B] - targets.head.weight_CD[targets.preference.rejected_B]
+    direction = (
+        targets.head.weight_CD[targets.preference.chosen_B] - targets.head.weight_CD[targets.preference.rejected_B]
+    )
     h = margin_by_hand(embeddings, targets)
-    assert torch.allclose(grad, through_normalisation(-beta * SCALE * torch.sigmoid(-beta * h)[:, None] * direction, embeddings.perturbed_BD))
+    assert torch.allclose(
+        grad,
+        through_normalisation(-beta * SCALE * torch.sigmoid(-beta * h)[:, None] * direction, embeddings.perturbed_BD),
+    )
 
 
 def test_ipo_gradient_is_the_closed_form():
     embeddings, targets = case()
     beta = 0.05
     (grad,) = torch.autograd.grad(IPO(beta)(embeddings, targets).sum(), embeddings.perturbed_BD)
-    direction = targets.head.weight_CD[targets.preference.chosen_B] - targets.head.weight_CD[targets.preference.rejected_B]
+    direction = (
+        targets.head.weight_CD[targets.preference.chosen_B] - targets.head.weight_CD[targets.preference.rejected_B]
+    )
     h = margin_by_hand(embeddings, targets)
-    assert torch.allclose(grad, through_normalisation(2 * SCALE * (h - 1 / (2 * beta))[:, None] * direction, embeddings.perturbed_BD))
+    assert torch.allclose(
+        grad, through_normalisation(2 * SCALE * (h - 1 / (2 * beta))[:, None] * direction, embeddings.perturbed_BD)
+    )
 
 
 def through_normalisation(grad, raw):
@@ -114,8 +128,20 @@ def test_kto_baseline_is_detached_and_is_the_clean_kl():
 def test_kto_rows_with_one_text_only():
     embeddings, targets = case()
     none = torch.full((5,), -1)
-    good = Targets(targets.reference_BD, None, targets.head, Preference(targets.preference.chosen_B, none), targets.reference_perturbed_BD)
-    bad = Targets(targets.reference_BD, None, targets.head, Preference(none, targets.preference.rejected_B), targets.reference_perturbed_BD)
+    good = Targets(
+        targets.reference_BD,
+        None,
+        targets.head,
+        Preference(targets.preference.chosen_B, none),
+        targets.reference_perturbed_BD,
+    )
+    bad = Targets(
+        targets.reference_BD,
+        None,
+        targets.head,
+        Preference(none, targets.preference.rejected_B),
+        targets.reference_perturbed_BD,
+    )
     both = KTO(1.0)(embeddings, targets)
     assert torch.allclose((KTO(1.0)(embeddings, good) + KTO(1.0)(embeddings, bad)) / 2, both)
 
@@ -130,7 +156,10 @@ def test_gradients_by_finite_differences(objective):
 def test_reference_free_needs_no_reference_and_is_the_policys_own_margin():
     embeddings, targets = case()
     free = Targets(targets.reference_BD, None, targets.head, targets.preference)
-    chosen, rejected = targets.head.weight_CD[targets.preference.chosen_B], targets.head.weight_CD[targets.preference.rejected_B]
+    chosen, rejected = (
+        targets.head.weight_CD[targets.preference.chosen_B],
+        targets.head.weight_CD[targets.preference.rejected_B],
+    )
     h = SCALE * (cosine(embeddings.perturbed_BD, chosen) - cosine(embeddings.perturbed_BD, rejected))
     assert torch.allclose(DPO(1.0, reference_free=True)(embeddings, free), -F.logsigmoid(h))
     assert not DPO(reference_free=True).needs.reference_perturbed and DPO().needs.reference_perturbed
@@ -147,7 +176,11 @@ def test_every_loss_is_per_sample():
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan")])
 def test_beta_must_be_positive(bad):
     zero, desirable = torch.zeros(1), torch.tensor([True])
-    for loss in (lambda: dpo_loss(zero, beta=bad), lambda: ipo_loss(zero, beta=bad), lambda: kto_loss(zero, desirable, 0.0, beta=bad)):
+    for loss in (
+        lambda: dpo_loss(zero, beta=bad),
+        lambda: ipo_loss(zero, beta=bad),
+        lambda: kto_loss(zero, desirable, 0.0, beta=bad),
+    ):
         with pytest.raises(ValueError, match="beta"):
             loss()
 
@@ -159,7 +192,8 @@ def test_smoothing_and_weights_in_range():
         kto_loss(torch.zeros(1), torch.tensor([True]), 0.0, beta=1.0, desirable_weight=-1)
 
 
-# Values of TRL's losses (dpo_trainer: `sigmoid`, `ipo`; kto_trainer: `kto`), worked out from their formulas without this
+# Values of TRL's losses (dpo_trainer: `sigmoid`, `ipo`; kto_trainer: `kto`), worked out from their formulas without
+# this
 # code: log-probabilities of two rows, chosen and rejected, of policy and reference.
 POLICY = (torch.tensor([-1.0, -2.5]), torch.tensor([-3.0, -2.0]))
 REFERENCE = (torch.tensor([-1.2, -2.0]), torch.tensor([-2.0, -2.2]))
@@ -175,14 +209,22 @@ def test_margin_of_log_probabilities():
     [
         (1.0, 0.0, [0.263282, 1.103186]),  # ln(1 + e^-1.2), ln(1 + e^0.7)
         (0.1, 0.0, [0.634947, 0.728759]),  # ln(1 + e^-0.12), ln(1 + e^0.07)
-        (1.0, 0.1, [0.383282, 1.033186]),  # 0.9 of the first and 0.1 of ln(1 + e^1.2) = 1.463282; of ln(1 + e^-0.7) = 0.403186
+        (
+            1.0,
+            0.1,
+            [0.383282, 1.033186],
+        ),  # 0.9 of the first and 0.1 of ln(1 + e^1.2) = 1.463282; of ln(1 + e^-0.7) = 0.403186
     ],
 )
 def test_dpo_gives_the_numbers_of_trl(beta, smoothing, expected):
-    assert dpo_loss(preference_margin(*POLICY, *REFERENCE), beta=beta, label_smoothing=smoothing).tolist() == pytest.approx(expected, abs=2e-6)
+    assert dpo_loss(
+        preference_margin(*POLICY, *REFERENCE), beta=beta, label_smoothing=smoothing
+    ).tolist() == pytest.approx(expected, abs=2e-6)
 
 
-@pytest.mark.parametrize(("beta", "expected"), [(0.1, [14.44, 32.49]), (0.5, [0.04, 2.89])])  # (1.2 - 5)², (-0.7 - 5)²; (1.2 - 1)², (-0.7 - 1)²
+@pytest.mark.parametrize(
+    ("beta", "expected"), [(0.1, [14.44, 32.49]), (0.5, [0.04, 2.89])]
+)  # (1.2 - 5)², (-0.7 - 5)²; (1.2 - 1)², (-0.7 - 1)²
 def test_ipo_gives_the_numbers_of_trl(beta, expected):
     assert ipo_loss(preference_margin(*POLICY, *REFERENCE), beta=beta).tolist() == pytest.approx(expected, rel=1e-5)
 
@@ -191,7 +233,12 @@ def test_kto_gives_the_numbers_of_trl():
     """Log-ratios 0.2, -0.5 of the chosen and -1.0, 0.2 of the rejected texts, z0 = 0.3, β = 0.5, weights 1 and 2."""
     ratio = torch.cat([POLICY[0] - REFERENCE[0], POLICY[1] - REFERENCE[1]])
     loss = kto_loss(ratio, torch.tensor([True, True, False, False]), 0.3, beta=0.5, undesirable_weight=2.0)
-    expected = [0.512497, 0.598688, 0.685979, 0.975005]  # 1/(1 + e^-0.05), 1/(1 + e^-0.4), 2/(1 + e^0.65), 2/(1 + e^0.05)
+    expected = [
+        0.512497,
+        0.598688,
+        0.685979,
+        0.975005,
+    ]  # 1/(1 + e^-0.05), 1/(1 + e^-0.4), 2/(1 + e^0.65), 2/(1 + e^0.05)
     assert loss.tolist() == pytest.approx(expected, abs=2e-6)
 
 
@@ -211,26 +258,42 @@ def test_the_pairs_logits_are_those_of_the_whole_set():
     embeddings, targets = case(dtype=torch.float32)
     pair, rows = targets.preference, torch.arange(5)
     policy, reference = targets.head(embeddings.perturbed_BD), targets.head(targets.reference_perturbed_BD)
-    whole = preference_margin(*(logits[rows, text] for logits in (policy, reference) for text in (pair.chosen_B, pair.rejected_B)))
+    whole = preference_margin(
+        *(logits[rows, text] for logits in (policy, reference) for text in (pair.chosen_B, pair.rejected_B))
+    )
     assert torch.allclose(DPO(1.0)(embeddings, targets), dpo_loss(whole, beta=1.0), atol=1e-5)
     assert torch.allclose(IPO(0.1).attack_loss(embeddings.perturbed_BD, targets), -whole, atol=1e-5)
 
 
 def test_kto_depends_on_the_candidate_set():
-    """Its policy is a distribution over Y: the counterpart of the test above, which would otherwise pass for any loss."""
+    """Its policy is a distribution over Y: the counterpart of the test above, which would otherwise pass for any
+    loss."""
     embeddings, targets = case()
-    narrower = Targets(targets.reference_BD, None, Head(targets.head.weight_CD[:6], SCALE), Preference(*(x % 6 for x in (
-        targets.preference.chosen_B, targets.preference.rejected_B))), targets.reference_perturbed_BD)  # fmt: skip
+    narrower = Targets(
+        targets.reference_BD,
+        None,
+        Head(targets.head.weight_CD[:6], SCALE),
+        Preference(*(x % 6 for x in (targets.preference.chosen_B, targets.preference.rejected_B))),
+        targets.reference_perturbed_BD,
+    )
     same = targets.preference.chosen_B.lt(6) & targets.preference.rejected_B.lt(6)
     assert same.any() and not torch.allclose(KTO(1.0)(embeddings, narrower)[same], KTO(1.0)(embeddings, targets)[same])
 
 
 def test_with_a_uniform_reference_kto_takes_its_kl_from_reference_to_policy():
-    """Two texts: the clean image gives 1/2, 1/2 under the reference and 0.9, 0.1 under the policy; z0 = KL(reference ‖ policy) = 0.510826."""
+    """Two texts: the clean image gives 1/2, 1/2 under the reference and 0.9, 0.1 under the policy; z0 = KL(reference ‖
+    policy) = 0.510826."""
     head = Head(torch.eye(2, dtype=torch.float64), math.log(9) * math.sqrt(2))
-    even, leaning = torch.tensor([[1.0, 1.0]], dtype=torch.float64), torch.tensor([[math.cos(math.pi / 12), math.sin(math.pi / 12)]], dtype=torch.float64)
+    even, leaning = (
+        torch.tensor([[1.0, 1.0]], dtype=torch.float64),
+        torch.tensor([[math.cos(math.pi / 12), math.sin(math.pi / 12)]], dtype=torch.float64),
+    )
     gap = head.logit_scale * (math.cos(math.pi / 12) - math.sin(math.pi / 12))
     assert gap == pytest.approx(math.log(9))
     targets = Targets(even, None, head, Preference(torch.tensor([0]), torch.tensor([-1])), even)
-    loss = KTO(1.0)(Embeddings(even.clone(), leaning), targets)  # the perturbed image has a log-ratio of 0, so the loss is σ(z0)
-    assert loss.item() == pytest.approx(0.625, abs=1e-6)  # 1/(1 + e^-0.510826) = 1/(1 + 0.6); with the KL reversed, 0.368064, it would be 0.590991
+    loss = KTO(1.0)(
+        Embeddings(even.clone(), leaning), targets
+    )  # the perturbed image has a log-ratio of 0, so the loss is σ(z0)
+    assert loss.item() == pytest.approx(
+        0.625, abs=1e-6
+    )  # 1/(1 + e^-0.510826) = 1/(1 + 0.6); with the KL reversed, 0.368064, it would be 0.590991

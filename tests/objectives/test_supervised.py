@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from seaanchor.objectives.supervised import CrossEntropy, TeCoA
 from seaanchor.types import Embeddings, Head, Targets
 
-HEAD = Head(F.normalize(torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64), dim=-1), 20.0)
+HEAD = Head(
+    F.normalize(torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64), dim=-1), 20.0
+)
 TARGETS = Targets(torch.zeros(3, 6, dtype=torch.float64), torch.tensor([0, 3, 1]), HEAD)
 
 
@@ -40,7 +42,9 @@ def test_two_classes_at_right_angles():
 def test_cross_entropy_averages_both_images(pair):
     perturbed, clean = pair
     ours = CrossEntropy()(Embeddings(perturbed, clean), TARGETS)
-    theirs = [(by_hand(p, label) + by_hand(c, label)) / 2 for p, c, label in zip(perturbed, clean, (0, 3, 1), strict=True)]
+    theirs = [
+        (by_hand(p, label) + by_hand(c, label)) / 2 for p, c, label in zip(perturbed, clean, (0, 3, 1), strict=True)
+    ]
     assert ours.tolist() == pytest.approx(theirs)
 
 
@@ -48,7 +52,9 @@ def test_only_the_perturbed_image_is_attacked(pair):
     perturbed, _ = pair
     for objective in (TeCoA(), CrossEntropy()):
         attack = objective.attack_loss(perturbed, TARGETS)
-        assert attack.tolist() == pytest.approx([by_hand(e, label) for e, label in zip(perturbed, (0, 3, 1), strict=True)])
+        assert attack.tolist() == pytest.approx(
+            [by_hand(e, label) for e, label in zip(perturbed, (0, 3, 1), strict=True)]
+        )
 
 
 @pytest.mark.parametrize("objective", [TeCoA(), CrossEntropy()])

@@ -26,16 +26,24 @@ def test_noise_stays_in_the_ball_around_the_lettered_image_and_makes_the_word_wi
     assert both.links[0] == word
     rng = torch.Generator()
     lettered = word(batch, lambda _: None, rng.manual_seed(3))  # type: ignore[arg-type] # a word looks at no loss
-    attacked = method.perturb(model.encoder, batch, Targets(reference(batch.pixels_BCHW), batch.label_B, head), rng.manual_seed(3))
-    assert torch.equal(attacked.preference.rejected_B, lettered.preference.rejected_B), "the drawn word is the rejected text"
+    attacked = method.perturb(
+        model.encoder, batch, Targets(reference(batch.pixels_BCHW), batch.label_B, head), rng.manual_seed(3)
+    )
+    assert torch.equal(attacked.preference.rejected_B, lettered.preference.rejected_B), (
+        "the drawn word is the rejected text"
+    )
     noise_BCHW = attacked.pixels_BCHW - lettered.pixels_BCHW
     assert 1.9 / 255 < noise_BCHW.abs().max() <= 2 / 255 + 1e-6
 
     def margin(pixels_BCHW):
         logits_BC = head(reference(pixels_BCHW))
-        return (logits_BC.gather(1, batch.label_B[:, None]) - logits_BC.gather(1, lettered.preference.rejected_B[:, None])).squeeze(1)
+        return (
+            logits_BC.gather(1, batch.label_B[:, None]) - logits_BC.gather(1, lettered.preference.rejected_B[:, None])
+        ).squeeze(1)
 
-    assert (margin(attacked.pixels_BCHW) < margin(lettered.pixels_BCHW) - 1).all(), "the attack raises the loss of the pair with the drawn word"
+    assert (margin(attacked.pixels_BCHW) < margin(lettered.pixels_BCHW) - 1).all(), (
+        "the attack raises the loss of the pair with the drawn word"
+    )
 
 
 def test_a_run_with_both_trains_and_counts_its_attack(tiny_run):
@@ -43,7 +51,9 @@ def test_a_run_with_both_trains_and_counts_its_attack(tiny_run):
     from seaanchor.profiling.flops import least_passes
 
     config = tiny_run(dpo())
-    both = replace(config, perturbation=replace(config.perturbation, kind="typographic+pgd", num_steps=2), average="none")
+    both = replace(
+        config, perturbation=replace(config.perturbation, kind="typographic+pgd", num_steps=2), average="none"
+    )
     assert (train(both) / "export").is_dir()
     needs = assemble(both, 4, ("a", "b", "c")).needs
     plain = replace(both, perturbation=replace(both.perturbation, kind="typographic"))

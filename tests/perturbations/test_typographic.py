@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from seaanchor.attacks.drawing import COLOURS, break_lines, check_drawable, draw_word, font_files, fonts_with, glyphs, lay_on, lay_out, letter, scramble
+from seaanchor.attacks.drawing import (
+    COLOURS,
+    break_lines,
+    check_drawable,
+    draw_word,
+    font_files,
+    fonts_with,
+    glyphs,
+    lay_on,
+    lay_out,
+    letter,
+    scramble,
+)
 from seaanchor.data.typographic.read import check_names, is_lettered, list_lettered, parse_name
 from seaanchor.errors import SeaAnchorError
 from seaanchor.perturbations.attribute import AttributeSwap, partners
@@ -43,7 +55,10 @@ def test_halves_share_no_word(words, numbers):
 
 
 def test_fonts_of_the_splits_are_disjoint():
-    drawn = {kind: {letter("word", 64, random.Random(i), fonts=kind, sizes=SIZES).font for i in range(60)} for kind in ("train", "unseen")}
+    drawn = {
+        kind: {letter("word", 64, random.Random(i), fonts=kind, sizes=SIZES).font for i in range(60)}
+        for kind in ("train", "unseen")
+    }
     assert not drawn["train"] & drawn["unseen"]
     assert drawn["unseen"] == {f.name for f in font_files("unseen")}
 
@@ -53,7 +68,11 @@ def test_a_drawing_depends_on_seed_image_and_variant_alone():
     again = Typographic(NAMES, sizes=SIZES, variants=3)
     first, second = attack.draw(4, 1, 2, 64), again.draw(4, 1, 2, 64)
     assert first[0] == second[0] and np.array_equal(first[1].mask, second[1].mask)
-    others = [attack.draw(4, 1, 1, 64), attack.draw(5, 1, 2, 64), Typographic(NAMES, sizes=SIZES, variants=3, seed=1).draw(4, 1, 2, 64)]
+    others = [
+        attack.draw(4, 1, 1, 64),
+        attack.draw(5, 1, 2, 64),
+        Typographic(NAMES, sizes=SIZES, variants=3, seed=1).draw(4, 1, 2, 64),
+    ]
     assert not all(np.array_equal(first[1].mask, other[1].mask) for other in others)
 
 
@@ -69,11 +88,18 @@ def test_ink_stays_in_its_box_and_long_words_shrink_until_they_fit():
         mask, (left, top, right, bottom) = draw_word(text, font_files("train")[0], 40, 64, random.Random(0))
         rows, columns = np.nonzero(mask[1] > 128)
         assert len(rows) > 20
-        assert left - 1 <= columns.min() and columns.max() <= right + 1 and top - 1 <= rows.min() and rows.max() <= bottom + 1
+        assert (
+            left - 1 <= columns.min()
+            and columns.max() <= right + 1
+            and top - 1 <= rows.min()
+            and rows.max() <= bottom + 1
+        )
         assert right - left <= 64 + 1 and bottom - top <= 64 + 1
 
 
-@pytest.mark.parametrize(("text", "lines"), [("one", 1), ("one two", 2), ("one two three", 2), ("one two three four", 3)])
+@pytest.mark.parametrize(
+    ("text", "lines"), [("one", 1), ("one two", 2), ("one two three", 2), ("one two three four", 3)]
+)
 def test_line_breaks(text, lines):
     assert len(break_lines(text).split("\n")) == lines and break_lines(text).split() == text.split()
 
@@ -93,7 +119,11 @@ def test_scrambled_letters_cover_the_same_box_with_the_same_ink():
     for i in range(10):
         lettering = letter("zebra", 64, random.Random(i), fonts="train", sizes=SIZES)
         other = scramble(lettering, random.Random(1))
-        assert other.mask.sum() == lettering.mask.sum() and (other.fill, other.stroke, other.box) == (lettering.fill, lettering.stroke, lettering.box)
+        assert other.mask.sum() == lettering.mask.sum() and (other.fill, other.stroke, other.box) == (
+            lettering.fill,
+            lettering.stroke,
+            lettering.box,
+        )
         assert not np.array_equal(other.mask, lettering.mask)
 
 
@@ -130,7 +160,9 @@ def test_a_line_as_wide_as_the_image_does_not_stick_out_when_it_is_centred():
 
 def test_what_fits_nowhere_is_an_error_with_word_font_and_size():
     font = font_files("train")[1]
-    with pytest.raises(SeaAnchorError, match=rf"'x+\.\.\.' does not fit an image of 64 x 64 pixels, .*6 pixels of {font.name}"):
+    with pytest.raises(
+        SeaAnchorError, match=rf"'x+\.\.\.' does not fit an image of 64 x 64 pixels, .*6 pixels of {font.name}"
+    ):
         draw_word("x" * 500, font, 20, 64, random.Random(0))
     check_drawable(NAMES, "train", 32)
     with pytest.raises(SeaAnchorError, match="32 x 32"):
@@ -152,7 +184,9 @@ def test_letters_and_accents_kept_apart_are_drawn_as_one():
     assert np.array_equal(split.mask, whole.mask)
 
 
-@pytest.mark.parametrize(("name", "found"), [("中国", "CJK UNIFIED IDEOGRAPH-4E2D"), ("cat 😀", "GRINNING FACE"), ("  ", "nothing to draw")])
+@pytest.mark.parametrize(
+    ("name", "found"), [("中国", "CJK UNIFIED IDEOGRAPH-4E2D"), ("cat 😀", "GRINNING FACE"), ("  ", "nothing to draw")]
+)
 def test_words_that_no_font_can_draw_are_named_before_anything_is_drawn(name, found):
     with pytest.raises(SeaAnchorError, match=found):
         Typographic(("apple", name))
@@ -165,7 +199,9 @@ def test_classes_of_one_name_are_refused():
             Typographic(names)
 
 
-@pytest.mark.parametrize("sizes", [(0.2, 0.1), (-1.0, 0.1), (0.0, 0.1), (float("nan"), 0.1), (0.1, float("nan")), (0.1, 1.5)])
+@pytest.mark.parametrize(
+    "sizes", [(0.2, 0.1), (-1.0, 0.1), (0.0, 0.1), (float("nan"), 0.1), (0.1, float("nan")), (0.1, 1.5)]
+)
 def test_sizes_and_variants_out_of_range_are_refused(sizes):
     with pytest.raises(SeaAnchorError, match="glyph sizes of"):
         Typographic(NAMES, sizes=sizes)
@@ -175,7 +211,12 @@ def test_sizes_and_variants_out_of_range_are_refused(sizes):
 
 
 @pytest.mark.parametrize(
-    ("names", "found"), [(("tv/monitor", "cat"), "'tv/monitor'"), (("a_text=b", "cat"), "'a_text=b'"), (("x" * 130, "y" * 130), "260 bytes")]
+    ("names", "found"),
+    [
+        (("tv/monitor", "cat"), "'tv/monitor'"),
+        (("a_text=b", "cat"), "'a_text=b'"),
+        (("x" * 130, "y" * 130), "260 bytes"),
+    ],
 )
 def test_names_that_no_file_name_can_hold(names, found):
     check_names(("x" * 110, "y" * 110, "red_fox", "label=2"))
@@ -185,13 +226,17 @@ def test_names_that_no_file_name_can_hold(names, found):
 
 def test_attribute_swap_changes_texts_not_pixels():
     texts = ("a man runs", "a woman runs", "a woman reads", "a man reads")
-    partner = partners(texts, [t.replace("woman", "WOMAN").replace("man", "woman").replace("WOMAN", "man") for t in texts])
+    partner = partners(
+        texts, [t.replace("woman", "WOMAN").replace("man", "woman").replace("WOMAN", "man") for t in texts]
+    )
     assert partner == (1, 0, 3, 2)
     images = Batch(torch.rand(4, 3, 4, 4), torch.tensor([0, 1, 2, 3]), torch.arange(4))
     plain, flipped = (AttributeSwap(partner, flip)(images, None, torch.Generator()) for flip in (False, True))
     assert torch.equal(plain.pixels_BCHW, images.pixels_BCHW)
     assert plain.preference.chosen_B.tolist() == [0, 1, 2, 3] and plain.preference.rejected_B.tolist() == [1, 0, 3, 2]
-    assert torch.equal(flipped.preference.chosen_B, plain.preference.rejected_B) and torch.equal(flipped.preference.rejected_B, plain.preference.chosen_B)
+    assert torch.equal(flipped.preference.chosen_B, plain.preference.rejected_B) and torch.equal(
+        flipped.preference.rejected_B, plain.preference.chosen_B
+    )
     with pytest.raises(SeaAnchorError, match="no swapped partner"):
         AttributeSwap((1, 0, -1, -1))(images, None, torch.Generator())
 
@@ -208,7 +253,11 @@ def test_file_names_as_rta_100_keeps_them(tmp_path):
     assert parse_name("label=a_b_text=c_d") == ("a_b", "c_d")
     Image.new("RGB", (8, 8)).save(tmp_path / "label=Mug_text=Red fox.png")
     again = list_lettered(tmp_path)
-    assert again.class_names == ("Mug", "Red fox", "ipod") and again.pairs == ((0, 1), (0, 2), (1, 0))  # capitals make no new class
+    assert again.class_names == ("Mug", "Red fox", "ipod") and again.pairs == (
+        (0, 1),
+        (0, 2),
+        (1, 0),
+    )  # capitals make no new class
     Image.new("RGB", (8, 8)).save(tmp_path / "other.png")
     with pytest.raises(SeaAnchorError, match=r"other\.png"):
         list_lettered(tmp_path)

@@ -1,4 +1,5 @@
-"""The cost model is the real step: the same operations, the same bytes moved and the same peak, counted where nothing is computed."""
+"""The cost model is the real step: the same operations, the same bytes moved and the same peak, counted where nothing
+is computed."""
 
 from dataclasses import replace
 
@@ -23,7 +24,12 @@ def tower(clip_folder):
 
 
 def quick(recipe, batch_size=64):
-    return replace(recipe, batch_size=batch_size, primal_steps=min(2, recipe.primal_steps), perturbation=replace(recipe.perturbation, num_steps=2))
+    return replace(
+        recipe,
+        batch_size=batch_size,
+        primal_steps=min(2, recipe.primal_steps),
+        perturbation=replace(recipe.perturbation, num_steps=2),
+    )
 
 
 def real_step(recipe, encoder) -> Meter:
@@ -32,7 +38,11 @@ def real_step(recipe, encoder) -> Meter:
     parameters, dual = list(method.adapter.trainable(encoder)), method.anchor.dual_module()
     dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=1e-3, fused=True) if dual else None
     moving = Moving(encoder, torch.optim.AdamW(parameters, lr=1e-5, fused=True), dual, dual_optimizer)
-    batch = Batch(torch.rand(recipe.batch_size, 3, size, size), torch.zeros(recipe.batch_size, dtype=torch.long), torch.arange(recipe.batch_size))
+    batch = Batch(
+        torch.rand(recipe.batch_size, 3, size, size),
+        torch.zeros(recipe.batch_size, dtype=torch.long),
+        torch.arange(recipe.batch_size),
+    )
     targets = Targets(reference(batch.pixels_BCHW), batch.label_B, Head(torch.randn(7, encoder.dim), 100.0))
 
     def step():
@@ -41,7 +51,13 @@ def real_step(recipe, encoder) -> Meter:
     step()
     meter = Meter()
     with meter:
-        for tensor in (*encoder.parameters(), *reference.parameters(), *(dual.parameters() if dual else []), *encoder.buffers(), *reference.buffers()):
+        for tensor in (
+            *encoder.parameters(),
+            *reference.parameters(),
+            *(dual.parameters() if dual else []),
+            *encoder.buffers(),
+            *reference.buffers(),
+        ):
             meter.see(tensor)
         for parameter in (*encoder.parameters(), *(dual.parameters() if dual else [])):
             meter.see(parameter.grad)
@@ -53,11 +69,15 @@ def real_step(recipe, encoder) -> Meter:
     return meter
 
 
-@pytest.mark.parametrize("recipe", [fare(), lore(), replace(lore(), precision="bf16")], ids=["fare", "lore", "lore in bf16"])
+@pytest.mark.parametrize(
+    "recipe", [fare(), lore(), replace(lore(), precision="bf16")], ids=["fare", "lore", "lore in bf16"]
+)
 def test_a_step_without_contents_costs_what_a_real_one_costs(tower, recipe):
     recipe = replace(quick(recipe), perturbation=replace(quick(recipe).perturbation, random_start=False))
     cost, real = step_cost(recipe, tower, assemble(recipe, tower.dim), 7, cached=True), real_step(recipe, tower)
-    assert cost.step.flops == dict(real.flops) and set(cost.step.flops) == ({"fp32"} if recipe.precision == "fp32" else {"fp32", "bf16"})
+    assert cost.step.flops == dict(real.flops) and set(cost.step.flops) == (
+        {"fp32"} if recipe.precision == "fp32" else {"fp32", "bf16"}
+    )
     assert cost.step.moved == pytest.approx(real.moved, rel=0.01)
     predicted = cost.memory.fixed + cost.memory.per_image * 64
     assert predicted == pytest.approx(real.peak, rel=0.02)
@@ -71,8 +91,12 @@ def test_attacks_in_low_precision_are_counted_as_such(tower):
 
 def test_passes_and_parameters(tower):
     plain = step_cost(quick(fare()), tower, assemble(fare(), tower.dim), 7, cached=True)
-    assert plain.passes == pytest.approx(2 * 2 + 3 - PATCHES / plain.forward.total, abs=0.1)  # training needs no gradient to the pixels
-    assert step_cost(quick(fare()), tower, assemble(fare(), tower.dim), 7, cached=False).passes == pytest.approx(plain.passes + 1, abs=0.05)
+    assert plain.passes == pytest.approx(
+        2 * 2 + 3 - PATCHES / plain.forward.total, abs=0.1
+    )  # training needs no gradient to the pixels
+    assert step_cost(quick(fare()), tower, assemble(fare(), tower.dim), 7, cached=False).passes == pytest.approx(
+        plain.passes + 1, abs=0.05
+    )
     assert plain.trained == sum(p.numel() for p in tower.parameters())
     assert all(not p.requires_grad for p in tower.parameters()), "the model itself is left alone"
 
@@ -83,7 +107,10 @@ def test_every_adapter_and_perturbation_has_a_cost(tower):
     lora = replace(drawn, adapter=AdapterConfig("lora", rank=1))
     linear = replace(dpo_linear(), batch_size=64)
     recipes = {"apgd": apgd, "drawn": drawn, "lora": lora, "linear": linear}
-    cost = {name: step_cost(recipe, tower, assemble(recipe, tower.dim, ("a", "b")), 7, True) for name, recipe in recipes.items()}
+    cost = {
+        name: step_cost(recipe, tower, assemble(recipe, tower.dim, ("a", "b")), 7, True)
+        for name, recipe in recipes.items()
+    }
     patches = PATCHES / cost["apgd"].forward.total
     assert cost["apgd"].passes == pytest.approx(2 * 2 + 1 + 3 - patches, abs=0.1)
     assert cost["drawn"].passes == pytest.approx(6 + 1 - 2 * patches, abs=0.1)  # the reference sees the drawn image
@@ -92,7 +119,10 @@ def test_every_adapter_and_perturbation_has_a_cost(tower):
 
 
 def test_memory_is_a_line_and_the_average_and_the_optimizer_are_on_it(tower):
-    plain, averaged = (step_cost(replace(quick(fare()), average=kind), tower, assemble(fare(), tower.dim), 7, True).memory for kind in ("none", "ema"))
+    plain, averaged = (
+        step_cost(replace(quick(fare()), average=kind), tower, assemble(fare(), tower.dim), 7, True).memory
+        for kind in ("none", "ema")
+    )
     weights = 4 * sum(p.numel() for p in tower.parameters())
     assert averaged.fixed - plain.fixed == pytest.approx(weights, rel=0.05)
     assert averaged.per_image == pytest.approx(plain.per_image)

@@ -25,12 +25,19 @@ def test_numbers_of_a_lore_run(tiny_run, capsys):
     assert 0 < seen.batch_seconds < 20 and seen.total_seconds >= 8 * seen.batch_seconds
     assert 50e6 < seen.peak_bytes < 20e9
     printed = capsys.readouterr().out
-    for part in ("12 images of 3 classes", "8 batches of 3 x 1", "embedding_distance + lagrangian + pgd", "50 F by formula", "nothing was written"):
+    for part in (
+        "12 images of 3 classes",
+        "8 batches of 3 x 1",
+        "embedding_distance + lagrangian + pgd",
+        "50 F by formula",
+        "nothing was written",
+    ):
         assert part in printed
 
 
 def test_one_pass_over_the_data_pays_for_its_reference(tiny_run):
-    """With two epochs reference embeddings are computed beforehand; in a single one each costs its forward within the step."""
+    """With two epochs reference embeddings are computed beforehand; in a single one each costs its forward within the
+    step."""
     attack = PerturbationConfig(num_steps=10)
     once, twice = (dry_run(tiny_run(fare(), epochs=n, perturbation=attack)) for n in (1, 2))
     assert (once.least_passes, twice.least_passes) == (24, 23)
@@ -43,13 +50,15 @@ def test_recipes_that_need_classes(tiny_run):
 
 
 def test_preferences_and_other_adapters(tiny_run):
-    """Drawn words: 6 F for clean and lettered image, 1 F for the reference on the lettered one, 1 F on the clean one; low-rank updates
-    leave out the weights' own gradients; a linear map never enters the tower."""
+    """Drawn words: 6 F for clean and lettered image, 1 F for the reference on the lettered one, 1 F on the clean one;
+    low-rank updates leave out the weights' own gradients; a linear map never enters the tower."""
     recipe = replace(dpo(), perturbation=replace(dpo().perturbation, variants=2))
     config = tiny_run(recipe, perturbation=recipe.perturbation)
     seen = {kind: dry_run(replace(config, adapter=AdapterConfig(kind, rank=1))) for kind in ("full", "lora", "linear")}
     assert {kind: run.least_passes for kind, run in seen.items()} == {"full": 8, "lora": 6, "linear": 0}
-    patches = 2 * 4 * 3 * 16 * 16 * 32 / seen["full"].forward_flops  # pixels need no gradient where nothing attacks them
+    patches = (
+        2 * 4 * 3 * 16 * 16 * 32 / seen["full"].forward_flops
+    )  # pixels need no gradient where nothing attacks them
     assert seen["full"].passes == pytest.approx(8 - 2 * patches, rel=0.01)
     assert 5 < seen["lora"].passes < 7 and seen["linear"].passes < 0.2
     assert seen["linear"].parameters == 16 * 16 and seen["lora"].parameters < seen["full"].parameters / 5
@@ -87,8 +96,21 @@ def test_the_printed_numbers_are_the_returned_ones():
     from seaanchor.profiling.dry_run import Rehearsal
 
     setup = SimpleNamespace(
-        config=fare(), model=SimpleNamespace(name="m", encoder=SimpleNamespace(image_size=64, dim=8)), images=SimpleNamespace(class_names=None)
-    )  # fmt: skip
-    text = "\n".join(lines(setup, Rehearsal(1234, 5678, 9_000_000, 370_000_000, 23.04, 23, 0.5, 7260.0, 2**31), "cuda", 4))
-    for part in ("1,234 images", "5,678 batches of 128 x 4", "9,000,000", "23.0 F", "F = 0.37 GFLOP", "0.5 s a batch, about 2 h 01", "2.00 GiB", "4 x cuda"):
+        config=fare(),
+        model=SimpleNamespace(name="m", encoder=SimpleNamespace(image_size=64, dim=8)),
+        images=SimpleNamespace(class_names=None),
+    )
+    text = "\n".join(
+        lines(setup, Rehearsal(1234, 5678, 9_000_000, 370_000_000, 23.04, 23, 0.5, 7260.0, 2**31), "cuda", 4)
+    )
+    for part in (
+        "1,234 images",
+        "5,678 batches of 128 x 4",
+        "9,000,000",
+        "23.0 F",
+        "F = 0.37 GFLOP",
+        "0.5 s a batch, about 2 h 01",
+        "2.00 GiB",
+        "4 x cuda",
+    ):
         assert part in text

@@ -1,6 +1,7 @@
 """Steps cost what the formula says: counted on a small ViT."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +18,9 @@ from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
 from seaanchor.training.step import Moving, train_step
 from seaanchor.types import Batch, Head, Needs, Preference, Targets
 
-ONE_PROCESS = SimpleNamespace(num_processes=1, process_index=0, unwrap_model=lambda m: m, backward=lambda loss: loss.backward())
+ONE_PROCESS = SimpleNamespace(
+    num_processes=1, process_index=0, unwrap_model=lambda m: m, backward=lambda loss: loss.backward()
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,10 @@ def test_counts_by_hand():
 
 
 def test_counts_as_torch_does():
-    model, x = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 5)), torch.randn(2, 3, 8, 8)
+    model, x = (
+        torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 5)),
+        torch.randn(2, 3, 8, 8),
+    )
     with FlopCounterMode(display=False) as counter:
         model(x).sum().backward()
     assert count_flops(lambda: model(x).sum().backward())[0] == counter.get_total_flops()
@@ -54,7 +60,9 @@ def test_fused_attention_of_a_text_style_transformer_is_not_overlooked(clip_fold
     """open_clip's towers use nn.MultiheadAttention, whose fast path is one opaque kernel."""
     encoder = load_model(str(clip_folder)).encoder
     layers, tokens, width = 2, 5, 32
-    formula = 24 * layers * tokens * width**2 + 4 * layers * tokens**2 * width + 2 * 4 * 3 * 16 * 16 * width + 2 * width * 16
+    formula = (
+        24 * layers * tokens * width**2 + 4 * layers * tokens**2 * width + 2 * 4 * 3 * 16 * 16 * width + 2 * width * 16
+    )
     assert forward_flops(encoder, 32) == formula
 
 
@@ -72,7 +80,9 @@ def test_fused_attention_of_a_text_style_transformer_is_not_overlooked(clip_fold
 def test_a_step_costs_what_the_formula_says(vit, recipe, formula):
     method, reference = assemble(recipe, vit.dim), Reference(vit)
     batch = Batch(torch.rand(2, 3, 32, 32), torch.tensor([0, 1]), torch.arange(2))
-    targets = Targets(reference(batch.pixels_BCHW), batch.label_B, Head(F.normalize(torch.randn(5, vit.dim), dim=-1), 100.0))
+    targets = Targets(
+        reference(batch.pixels_BCHW), batch.label_B, Head(F.normalize(torch.randn(5, vit.dim), dim=-1), 100.0)
+    )
     dual = method.anchor.dual_module()
     dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=1e-3) if dual else None
     moving = Moving(vit, torch.optim.AdamW(list(method.adapter.trainable(vit)), lr=1e-5), dual, dual_optimizer)
@@ -85,12 +95,20 @@ def test_a_step_costs_what_the_formula_says(vit, recipe, formula):
 
 @pytest.mark.parametrize(("reference_free", "formula"), [(True, 6), (False, 7)])
 def test_a_preference_step_costs_6_f_a_pair(vit, reference_free, formula):
-    """Lettered and clean images trained on together, the clean reference cached; how the reference sees the lettered ones is one forward more."""
+    """Lettered and clean images trained on together, the clean reference cached; how the reference sees the lettered
+    ones is one forward more."""
     recipe = replace(dpo(), perturbation=PerturbationConfig("none"))
     recipe = replace(recipe, objective=replace(recipe.objective, reference_free=reference_free))
     method, reference = assemble(recipe, vit.dim), Reference(vit)
-    batch = Batch(torch.rand(2, 3, 32, 32), torch.tensor([0, 1]), torch.arange(2), Preference(torch.tensor([0, 1]), torch.tensor([2, 3])))
-    targets = Targets(reference(batch.pixels_BCHW), batch.label_B, Head(F.normalize(torch.randn(5, vit.dim), dim=-1), 100.0))
+    batch = Batch(
+        torch.rand(2, 3, 32, 32),
+        torch.tensor([0, 1]),
+        torch.arange(2),
+        Preference(torch.tensor([0, 1]), torch.tensor([2, 3])),
+    )
+    targets = Targets(
+        reference(batch.pixels_BCHW), batch.label_B, Head(F.normalize(torch.randn(5, vit.dim), dim=-1), 100.0)
+    )
     moving = Moving(vit, torch.optim.Adamax(list(method.adapter.trainable(vit)), lr=1e-5), None, None)
     method = replace(method, perturbation=lambda batch, loss, rng: batch)
     flops, _ = count_flops(lambda: train_step(method, moving, ONE_PROCESS, batch, targets, recipe, 0, reference))
@@ -107,9 +125,16 @@ def test_a_linear_step_never_enters_the_tower():
     flops = []
     for count in (4, 8):
         embeddings_BD = torch.randn(count, dim)
-        batch = Batch(embeddings_BD, None, torch.arange(count), Preference(torch.zeros(count, dtype=torch.long), torch.ones(count, dtype=torch.long)))
+        batch = Batch(
+            embeddings_BD,
+            None,
+            torch.arange(count),
+            Preference(torch.zeros(count, dtype=torch.long), torch.ones(count, dtype=torch.long)),
+        )
         targets = Targets(embeddings_BD, None, Head(F.normalize(torch.randn(5, dim), dim=-1), 100.0))
-        flops.append(count_flops(lambda: train_step(method, moving, ONE_PROCESS, batch, targets, recipe, 0, lambda x: x))[0])  # noqa: B023 (called at once)
+        flops.append(
+            count_flops(partial(train_step, method, moving, ONE_PROCESS, batch, targets, recipe, 0, lambda x: x))[0]
+        )
     maps = (flops[1] - flops[0]) / 4 / (2 * dim**2)
     assert 0 < maps < 7  # two embeddings of an image, forward and to the weights; and their products with five texts
     assert least_passes(recipe, method.needs, cached=True) == 0

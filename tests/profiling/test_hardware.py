@@ -9,10 +9,18 @@ from seaanchor.profiling.hardware import GPUS, find, fleet
 @pytest.mark.parametrize(
     ("text", "count", "name"),
     [
-        ("H100", 1, "H100-SXM"), ("8xH100", 8, "H100-SXM"), ("H100x8", 8, "H100-SXM"), ("4 × A100-40GB", 4, "A100-40GB"), ("rtx4090", 1, "RTX-4090"),
-        ("RTX 4090x2", 2, "RTX-4090"), ("2xMI300X", 2, "MI300X"), ("mi300x", 1, "MI300X"), ("NVIDIA A10G", 1, "A10G"), ("L40S*4", 4, "L40S"),
+        ("H100", 1, "H100-SXM"),
+        ("8xH100", 8, "H100-SXM"),
+        ("H100x8", 8, "H100-SXM"),
+        ("4 × A100-40GB", 4, "A100-40GB"),
+        ("rtx4090", 1, "RTX-4090"),
+        ("RTX 4090x2", 2, "RTX-4090"),
+        ("2xMI300X", 2, "MI300X"),
+        ("mi300x", 1, "MI300X"),
+        ("NVIDIA A10G", 1, "A10G"),
+        ("L40S*4", 4, "L40S"),
     ],
-)  # fmt: skip
+)
 def test_a_fleet_as_people_write_it(text, count, name):
     found = fleet(text)
     assert (found.count, found.gpu.name) == (count, name)
@@ -41,7 +49,8 @@ def test_no_name_is_refused(text):
 
 
 def test_rates_are_dense_and_plausible():
-    """Tensor cores give 2 to 16 times plain single precision on these cards, up to 30 on the newest; a sparse number would stand out, and so would a unit."""
+    """Tensor cores give 2 to 16 times plain single precision on these cards, up to 30 on the newest; a sparse number
+    would stand out, and so would a unit."""
     for gpu in GPUS:
         assert gpu.rate("bf16") == gpu.bf16 and gpu.rate("fp32") == gpu.fp32
         assert 8e12 <= gpu.fp32 <= 200e12 and 1 <= gpu.bf16 / gpu.fp32 <= 30

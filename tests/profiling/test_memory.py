@@ -34,20 +34,35 @@ def test_the_error_names_a_batch_that_fits():
     caught = full(512, CPU, 3 * 2**30, need, error, lambda fits: f"--batch-size {fits}")
     assert caught.found == "512 images at once do not fit into the memory of cpu: too much"
     assert caught.change == f"--batch-size {int(2 * 2**30 / (1.1 * 2**24))}"
-    assert "9.80 GiB" in caught.expected and "17.6 MiB of it for each image" in caught.expected and "3.00 GiB could be had" in caught.expected
+    assert (
+        "9.80 GiB" in caught.expected
+        and "17.6 MiB of it for each image" in caught.expected
+        and "3.00 GiB could be had" in caught.expected
+    )
     assert "smaller model" in full(512, CPU, 2**30, need, error, str).change
-    assert full(100, CPU, 2**50, need, error, str).change == full(100, CPU, 0, None, error, str).change == "50"  # it failed although it should fit: half
+    assert (
+        full(100, CPU, 2**50, need, error, str).change == full(100, CPU, 0, None, error, str).change == "50"
+    )  # it failed although it should fit: half
 
 
 @pytest.mark.parametrize(
     ("error", "yes"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory."), True), (MemoryError(), True),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"), True),
-        (RuntimeError("MPS backend out of memory"), True), (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling"), True),
-        (RuntimeError("shapes cannot be multiplied"), False), (ValueError("out of memory"), False),
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (MemoryError(), True),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to "
+                "allocate 1 bytes"
+            ),
+            True,
+        ),
+        (RuntimeError("MPS backend out of memory"), True),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling"), True),
+        (RuntimeError("shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
     ],
-)  # fmt: skip
+)
 def test_what_counts_as_out_of_memory(error, yes):
     assert is_out_of_memory(error) == yes
 
@@ -69,7 +84,10 @@ def test_advice_that_fails_does_not_hide_the_error():
     def broken() -> Footprint:
         raise ValueError("no advice")
 
-    with pytest.raises(SeaAnchorError, match="8 images at once") as caught, told_when_full(8, CPU, 0, broken, lambda n: f"take {n}"):
+    with (
+        pytest.raises(SeaAnchorError, match="8 images at once") as caught,
+        told_when_full(8, CPU, 0, broken, lambda n: f"take {n}"),
+    ):
         raise MemoryError("full")
     assert caught.value.change == "take 4"
 
@@ -93,7 +111,9 @@ def test_training_names_settings_and_the_last_checkpoint(tiny_run, tmp_path):
             raise MemoryError("full")
         return caught.value
 
-    assert run_out(None).change == "--batch-size 1 --grad-accumulation 3 fits and makes the same updates"  # the batch of 3 should have fitted
+    assert (
+        run_out(None).change == "--batch-size 1 --grad-accumulation 3 fits and makes the same updates"
+    )  # the batch of 3 should have fitted
     assert "no checkpoint was due yet" in run_out(folder).change
     saved = folder.save(2, {"step": 2})
     assert f"go on with --resume auto from {saved}" in run_out(folder).change
@@ -118,12 +138,14 @@ from seaanchor.methods import fare
 from seaanchor.api import train_from_config as train
 
 attack = PerturbationConfig(num_steps=1)
-config = replace(fare(), train_data="photos-mini/train", max_steps=1, perturbation=attack, device="cpu", output=Path(sys.argv[1]), resume="auto")
+config = replace(fare(), train_data="photos-mini/train", max_steps=1, perturbation=attack, device="cpu")
+config = replace(config, output=Path(sys.argv[1]), resume="auto")
 
 def squeezed(size, parts):
     sys.stdout.flush()
     if (child := os.fork()) == 0:
-        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 600 * 2**20, resource.RLIM_INFINITY))
+        limit = psutil.Process().memory_info().vms + 600 * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
         try:
             train(replace(config, batch_size=size, grad_accumulation=parts))
             print("trained", size, flush=True)
@@ -141,7 +163,12 @@ def test_what_the_error_names_does_fit(tmp_path):
     """Processes with 600 MB each: one runs out at 320 images, and another goes on with what the first was told."""
 
     def run(*batches: str) -> str:
-        done = subprocess.run([sys.executable, "-c", SQUEEZED, str(tmp_path / "run"), *batches], capture_output=True, text=True, timeout=240)
+        done = subprocess.run(
+            [sys.executable, "-c", SQUEEZED, str(tmp_path / "run"), *batches],
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 

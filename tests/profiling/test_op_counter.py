@@ -26,7 +26,8 @@ def test_the_meter_by_hand():
 
 
 def test_the_meter_sees_fused_attention():
-    """The processor's fused kernel is counted as the plain products it stands for, give or take the recomputation of its backward."""
+    """The processor's fused kernel is counted as the plain products it stands for, give or take the recomputation of
+    its backward."""
     q = nn.Parameter(torch.randn(1, 2, 64, 16))
     with Meter() as meter:
         nn.functional.scaled_dot_product_attention(q, q, q).sum().backward()

@@ -16,17 +16,28 @@ from seaanchor.profiling.plan import REACHED, architecture, lines, plan
 def recipe(clip_folder):
     """Two attack steps on a tower of 32 channels."""
     config = fare()
-    return replace(config, model=str(clip_folder), perturbation=replace(config.perturbation, num_steps=2), batch_size=64, epochs=2)
+    return replace(
+        config, model=str(clip_folder), perturbation=replace(config.perturbation, num_steps=2), batch_size=64, epochs=2
+    )
 
 
 def test_steps_and_work_of_a_run(recipe):
     found = plan(recipe, "2xH100", images=1000)
-    assert (found.images, found.total_steps, found.cached, found.classes) == (1000, 2 * 8, True, 1000)  # 1000 images in batches of 64 x 2
+    assert (found.images, found.total_steps, found.cached, found.classes) == (
+        1000,
+        2 * 8,
+        True,
+        1000,
+    )  # 1000 images in batches of 64 x 2
     assert found.work.total == 16 * found.cost.step.total + 1000 * found.cost.forward.total
     least, most = found.seconds
-    assert least == found.work.seconds(find("H100"), REACHED[1]) and most / least == pytest.approx(REACHED[1] / REACHED[0])
+    assert least == found.work.seconds(find("H100"), REACHED[1]) and most / least == pytest.approx(
+        REACHED[1] / REACHED[0]
+    )
     once = plan(replace(recipe, epochs=1, max_steps=3), "H100", images=1000)
-    assert once.total_steps == 3 and not once.cached and once.cost.passes == pytest.approx(found.cost.passes + 1, abs=0.1)
+    assert (
+        once.total_steps == 3 and not once.cached and once.cost.passes == pytest.approx(found.cost.passes + 1, abs=0.1)
+    )
 
 
 def test_slower_gpus_take_longer_and_smaller_ones_hold_less(recipe):
@@ -34,7 +45,13 @@ def test_slower_gpus_take_longer_and_smaller_ones_hold_less(recipe):
     assert slow.seconds[0] > 3 * fast.seconds[0] and slow.largest_batch < fast.largest_batch / 4
     assert fast.fits and fast.memory > CONTEXT and fast.cost.memory.of(fast.largest_batch) <= 80e9 - CONTEXT
     shown = "\n".join(lines(fast))
-    for part in ("1 x H100-SXM", "H100 data sheet", "40 % of these rates (an assumption)", "yes; up to --batch-size", "in fp32 at 67 TFLOP/s"):
+    for part in (
+        "1 x H100-SXM",
+        "H100 data sheet",
+        "40 % of these rates (an assumption)",
+        "yes; up to --batch-size",
+        "in fp32 at 67 TFLOP/s",
+    ):
         assert part in shown
 
 
@@ -42,7 +59,11 @@ def test_a_batch_that_does_not_fit_leads_to_accumulation(recipe):
     found = plan(recipe, "T4", 10**7)
     asked = 3 * found.largest_batch
     large = replace(found, config=replace(recipe, batch_size=asked))
-    assert not large.fits and f"up to --batch-size {found.largest_batch:,}; --batch-size {found.largest_batch} --grad-accumulation 3" in lines(large)[-1]
+    assert (
+        not large.fits
+        and f"up to --batch-size {found.largest_batch:,}; --batch-size {found.largest_batch} --grad-accumulation 3"
+        in lines(large)[-1]
+    )
     assert "not even one image" in lines(replace(found, largest_batch=0))[-1]
 
 
@@ -54,7 +75,9 @@ def test_real_data_is_counted_and_its_classes_too(recipe, image_folder):
 def test_a_linear_map_embeds_the_data_once(recipe):
     linear = replace(dpo_linear(), model=recipe.model, batch_size=64, epochs=3)
     found = plan(linear, "A10G", 1000)
-    assert found.work.total - found.total_steps * found.cost.step.total == 1000 * 11 * found.cost.forward.total  # clean and ten drawings
+    assert (
+        found.work.total - found.total_steps * found.cost.step.total == 1000 * 11 * found.cost.forward.total
+    )  # clean and ten drawings
     assert "then embeddings" in "\n".join(lines(found))
 
 
@@ -75,7 +98,12 @@ def test_a_model_of_random_weights_stands_for_one_that_is_not_here():
 
 @pytest.mark.parametrize(
     ("on", "images", "message"),
-    [("8xH10", 1000, "no GPU is called 'H10'"), ("0xH100", 1000, "0 GPUs"), ("H100", 0, "--dry-run-images 0"), ("8xH100", 5, "5 images for 8 GPUs")],
+    [
+        ("8xH10", 1000, "no GPU is called 'H10'"),
+        ("0xH100", 1000, "0 GPUs"),
+        ("H100", 0, "--dry-run-images 0"),
+        ("8xH100", 5, "5 images for 8 GPUs"),
+    ],
 )
 def test_impossible_plans(recipe, on, images, message):
     with pytest.raises(SeaAnchorError, match=message):

@@ -30,10 +30,22 @@ def result(clean: float, robust: float, **more) -> dict:
     """A result of the first format under PGD."""
     protocol = {"plans": [{"name": "pgd", "num_steps": 7, "norm": "linf"}], "seed": 0}
     return {
-        "format": 1, "dataset": "a [set]", "model": "m", "pretrained": "abc", "clean": rows(clean), "constant_predictor": 0.25, "skipped": "", "notes": [],
-        "reference": None, "robust": [{"attack": "pgd", "epsilon": 2 / 255} | rows(robust)], "protocol": protocol, "checks": {"epsilon 0 equals clean": True},
-        "metrics": {"acc1": clean, "acc5": 0.9}, "suites": {}, "environment": {"python": "3.11", "versions": {"torch": "2"}},
-    } | more  # fmt: skip
+        "format": 1,
+        "dataset": "a [set]",
+        "model": "m",
+        "pretrained": "abc",
+        "clean": rows(clean),
+        "constant_predictor": 0.25,
+        "skipped": "",
+        "notes": [],
+        "reference": None,
+        "robust": [{"attack": "pgd", "epsilon": 2 / 255} | rows(robust)],
+        "protocol": protocol,
+        "checks": {"epsilon 0 equals clean": True},
+        "metrics": {"acc1": clean, "acc5": 0.9},
+        "suites": {},
+        "environment": {"python": "3.11", "versions": {"torch": "2"}},
+    } | more
 
 
 def everything(shift: float = 0.0, **more) -> dict:
@@ -42,24 +54,50 @@ def everything(shift: float = 0.0, **more) -> dict:
     moved = {"mean": 0.06, "p50": 0.05, "p90": 0.12, "max": 0.4}
     suites = {
         "embedding": [{"epsilon": 4 / 255, "norm": "linf", "num_steps": 20, "distance": moved, "cosine": 0.7, "n": 50}],
-        "typographic": {key: rows(0.5 + shift) for key in ("clean", "attacked", "attack_word", "two_way", "unreadable")} | {"plan": plan},
+        "typographic": {key: rows(0.5 + shift) for key in ("clean", "attacked", "attack_word", "two_way", "unreadable")}
+        | {"plan": plan},
         "reading": {"reading": rows(0.8), "plan": plan},
         "noise": [{"sigma": 32} | rows(0.4)],
         "corruptions": {"kinds": {"motion_blur": [{"severity": 3} | rows(0.3)]}, "mean": 0.3, "n": 50},
         "bias": {
-            "gender": rows(0.7), "activity": rows(0.8), "predicted_man": 0.6, "roles": 3,
-            "retrieval": {"uniform": {"max_skew_at_10": 0.2, "ndkl": 0.1}, "dataset": {"max_skew_at_10": 0.1, "ndkl": 0.05}},
+            "gender": rows(0.7),
+            "activity": rows(0.8),
+            "predicted_man": 0.6,
+            "roles": 3,
+            "retrieval": {
+                "uniform": {"max_skew_at_10": 0.2, "ndkl": 0.1},
+                "dataset": {"max_skew_at_10": 0.1, "ndkl": 0.05},
+            },
         },
         "interpretability": {"own": 0.3, "other": 0.1, "n": 50, "templates": 5},
-        "drift": {"cosine": 0.97, "distance": moved, "deciles": [0.01 * (i + 1) for i in range(11)], "rho": 0.1, "within": rows(0.9), "n": 50},
+        "drift": {
+            "cosine": 0.97,
+            "distance": moved,
+            "deciles": [0.01 * (i + 1) for i in range(11)],
+            "rho": 0.1,
+            "within": rows(0.9),
+            "n": 50,
+        },
         "probe": {"linear": rows(0.7), "knn": rows(0.6), "k": 10},
-        "retrieval": {way: {f"recall@{k}": rows(0.1 * k**0.5) for k in (1, 5, 10)} for way in ("image_to_text", "text_to_image")},
-    }  # fmt: skip
-    robust = [{"attack": "apgd", "epsilon": e / 255, "norm": "linf", "num_steps": 10} | rows(0.5 - 0.1 * e + shift) for e in (1, 2)]
-    return result(0.7, 0.2) | {
-        "format": 2, "robust": robust, "suites": suites, "metrics": {"acc1": 0.7, "acc5": 0.9, "ece": 0.05},
-        "checks": {"batch size": {"passed": True, "detail": "32 images"}},
-    } | more  # fmt: skip
+        "retrieval": {
+            way: {f"recall@{k}": rows(0.1 * k**0.5) for k in (1, 5, 10)} for way in ("image_to_text", "text_to_image")
+        },
+    }
+    robust = [
+        {"attack": "apgd", "epsilon": e / 255, "norm": "linf", "num_steps": 10} | rows(0.5 - 0.1 * e + shift)
+        for e in (1, 2)
+    ]
+    return (
+        result(0.7, 0.2)
+        | {
+            "format": 2,
+            "robust": robust,
+            "suites": suites,
+            "metrics": {"acc1": 0.7, "acc5": 0.9, "ece": 0.05},
+            "checks": {"batch size": {"passed": True, "detail": "32 images"}},
+        }
+        | more
+    )
 
 
 def write_run(folder: Path, *results: dict, steps: int = 60, finished: bool = True, config: str = CONFIG) -> Path:
@@ -67,10 +105,22 @@ def write_run(folder: Path, *results: dict, steps: int = 60, finished: bool = Tr
     (folder / "evaluation").mkdir(parents=True)
     (folder / "config.yaml").write_text(config)
     log = [
-        {"step": step, "lr": 1e-4, "adversarial_loss": 100 / step, "clean_distance": 2 / step, "rho": 0.05, "violation_rate": 0.5, "multiplier": 1.0,
-         "multiplier_p10": 0.9, "multiplier_p50": 1.0, "multiplier_p90": 1.1, "images_per_s": 60.0, "seconds": 1.5}
+        {
+            "step": step,
+            "lr": 1e-4,
+            "adversarial_loss": 100 / step,
+            "clean_distance": 2 / step,
+            "rho": 0.05,
+            "violation_rate": 0.5,
+            "multiplier": 1.0,
+            "multiplier_p10": 0.9,
+            "multiplier_p50": 1.0,
+            "multiplier_p90": 1.1,
+            "images_per_s": 60.0,
+            "seconds": 1.5,
+        }
         for step in range(20, steps + 1, 20)
-    ]  # fmt: skip
+    ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
     if finished:
         (folder / "export").mkdir()

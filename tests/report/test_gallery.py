@@ -28,7 +28,12 @@ def run(made, tmp_path_factory):
     shutil.copytree(ZOO / "seaanchor-tiny", folder / "export")
     plans = (AttackPlan("apgd-ce", "linf", (EPSILON,), 2),)
     typographic = TypographicPlan(sizes=(0.2, 0.3))
-    evaluate(str(folder / "export"), ["photos-mini/test"], Protocol(plans, samples=16, suites=("typographic",), typographic=typographic), folder / "evaluation")
+    evaluate(
+        str(folder / "export"),
+        ["photos-mini/test"],
+        Protocol(plans, samples=16, suites=("typographic",), typographic=typographic),
+        folder / "evaluation",
+    )
     return folder
 
 
@@ -80,7 +85,10 @@ def test_what_is_gone_leaves_a_note(run, gone, tmp_path):
         file.write_text(json.dumps(data))
     (entry, *_) = read_sources([copy]).entries
     shown = gallery(entry, 2)
-    assert not shown.pictures and {"model": "is gone", "data": "/nowhere/photos", "weights": "has changed"}[gone] in shown.note
+    assert (
+        not shown.pictures
+        and {"model": "is gone", "data": "/nowhere/photos", "weights": "has changed"}[gone] in shown.note
+    )
 
 
 def test_both_kinds_are_chosen_where_there_are_both():

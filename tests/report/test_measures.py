@@ -25,7 +25,14 @@ def test_without_an_interval_on_either_side_there_is_none():
 
 @pytest.mark.parametrize(
     ("value", "better", "verdict"),
-    [(0.9, "higher", "gain"), (0.1, "higher", "loss"), (0.9, "lower", "loss"), (0.1, "lower", "gain"), (0.52, "higher", "unclear"), (0.9, "", "")],
+    [
+        (0.9, "higher", "gain"),
+        (0.1, "higher", "loss"),
+        (0.9, "lower", "loss"),
+        (0.1, "lower", "gain"),
+        (0.52, "higher", "unclear"),
+        (0.9, "", ""),
+    ],
 )
 def test_a_gain_is_what_the_interval_sets_apart_from_nothing(value, better, verdict):
     measure = Measure("s", "g", "l", Value(value, value - 0.05, value + 0.05), Value(0.5, 0.45, 0.55), better)
@@ -36,11 +43,25 @@ def test_a_gain_is_what_the_interval_sets_apart_from_nothing(value, better, verd
 def test_every_suite_is_read(made):
     numbers = found(made.everything())
     assert {suite for suite, _ in numbers} == {
-        "clean", "robust", "embedding", "typographic", "reading", "noise", "corruptions", "retrieval", "probe", "interpretability", "bias", "drift"
-    }  # fmt: skip
+        "clean",
+        "robust",
+        "embedding",
+        "typographic",
+        "reading",
+        "noise",
+        "corruptions",
+        "retrieval",
+        "probe",
+        "interpretability",
+        "bias",
+        "drift",
+    }
     assert numbers["typographic", "drawn word wins"].better == "lower"
     assert numbers["noise", "σ = 32/255"].value == Value(0.4, pytest.approx(0.3), 0.5, 50)
-    assert numbers["corruptions", "motion blur, severity 3"].fold and not numbers["corruptions", "mean over kinds and severities"].fold
+    assert (
+        numbers["corruptions", "motion blur, severity 3"].fold
+        and not numbers["corruptions", "mean over kinds and severities"].fold
+    )
     assert numbers["drift", "within ρ = 0.1"].value.value == 0.9
     assert numbers["bias", "gender named rightly"].better == ""  # neither is a gain
 
@@ -64,4 +85,7 @@ def test_the_first_format_keeps_norm_steps_and_drawings_elsewhere(made):
     result["suites"] = {"typographic": {"attacked": made.rows(0.4), "plan": plan}}
     numbers = found(result)
     assert numbers["robust", "ε = 2/255"].group == "PGD, 7 steps, ℓ2"
-    assert numbers["typographic", "wrong word drawn (T)"].group == "Drawn words, even words, train fonts, 10 to 20 % of the side"
+    assert (
+        numbers["typographic", "wrong word drawn (T)"].group
+        == "Drawn words, even words, train fonts, 10 to 20 % of the side"
+    )

@@ -55,14 +55,24 @@ class Reader(HTMLParser):
 @pytest.fixture
 def three(made, tmp_path):
     reference = made.everything(-0.2, pretrained="base")
-    return [made.write_run(tmp_path / name, made.everything(shift, reference=reference)) for name, shift in (("fare", 0.1), ("lore", 0.0), ("dpo", 0.2))]
+    return [
+        made.write_run(tmp_path / name, made.everything(shift, reference=reference))
+        for name, shift in (("fare", 0.1), ("lore", 0.0), ("dpo", 0.2))
+    ]
 
 
 def test_one_run_lands_in_its_folder(three):
     page = write_report([three[0]], gallery=0)
     assert page == three[0] / "report.html"
     text = Reader(page.read_text()).text
-    expected = ("At a glance", "70.0", "smoke test of the method, not a fairness claim", "2 of 2 passed", "arXiv 2505.18884", "a constant answer gets 25.0 %")
+    expected = (
+        "At a glance",
+        "70.0",
+        "smoke test of the method, not a fairness claim",
+        "2 of 2 passed",
+        "arXiv 2505.18884",
+        "a constant answer gets 25.0 %",
+    )
     for words in expected:
         assert words in text
     assert "has not finished" not in text
@@ -98,8 +108,12 @@ def test_the_csv_holds_what_the_results_hold(three, tmp_path):
     with page.with_suffix(".csv").open() as file:
         rows = list(csv.DictReader(file))
     attacked = {row["model"]: row for row in rows if (row["suite"], row["measure"]) == ("robust", "ε = 1/255")}
-    assert {name: float(row["value"]) for name, row in attacked.items()} == pytest.approx({"fare": 0.5, "lore": 0.4, "dpo": 0.6})
-    assert float(attacked["dpo"]["reference"]) == pytest.approx(0.2) and float(attacked["dpo"]["change"]) == pytest.approx(0.4)
+    assert {name: float(row["value"]) for name, row in attacked.items()} == pytest.approx(
+        {"fare": 0.5, "lore": 0.4, "dpo": 0.6}
+    )
+    assert float(attacked["dpo"]["reference"]) == pytest.approx(0.2) and float(
+        attacked["dpo"]["change"]
+    ) == pytest.approx(0.4)
     assert float(attacked["dpo"]["change_low"]) < 0.4 < float(attacked["dpo"]["change_high"])
 
 
@@ -107,7 +121,9 @@ def test_names_are_text_and_never_markup(made, tmp_path):
     nasty = "<script>alert(1)</script>$x_"
     data = made.everything(dataset=nasty, notes=[nasty], checks={nasty: False}, skipped=nasty)
     data["protocol"]["class_names"] = [nasty]
-    run = made.write_run(tmp_path / "run <b>&", data, config=made.config.replace("photos-mini/train", json.dumps(nasty)))
+    run = made.write_run(
+        tmp_path / "run <b>&", data, config=made.config.replace("photos-mini/train", json.dumps(nasty))
+    )
     read = Reader(write_report([run], gallery=0).read_text())
     assert "script" not in read.tags and "b" not in read.tags
     assert "self-check failed" in read.text and "alert(1)" in read.text
@@ -128,11 +144,18 @@ def test_an_unfinished_run_says_so_first(made, tmp_path):
 
 def test_a_run_without_results_is_named(three, made, tmp_path):
     bare = made.write_run(tmp_path / "bare")
-    assert "Without results: bare." in Reader(write_report([three[0], bare], tmp_path / "page", gallery=0).read_text()).text
+    assert (
+        "Without results: bare."
+        in Reader(write_report([three[0], bare], tmp_path / "page", gallery=0).read_text()).text
+    )
     share = {"accuracy": 0.5, "low": 0.4, "high": 0.6, "n": 100}
-    rows = [{"t": t} | dict.fromkeys(("clean", "attacked", "attack_word", "two_way", "reading"), share) for t in (0.0, 1.0)]
+    rows = [
+        {"t": t} | dict.fromkeys(("clean", "attacked", "attack_word", "two_way", "reading"), share) for t in (0.0, 1.0)
+    ]
     (bare / "steering.json").write_text(json.dumps({"data": "photos-mini/test", "rows": rows}))
-    assert "Without results" not in Reader(write_report([three[0], bare], tmp_path / "other", gallery=0).read_text()).text  # its slider is
+    assert (
+        "Without results" not in Reader(write_report([three[0], bare], tmp_path / "other", gallery=0).read_text()).text
+    )  # its slider is
 
 
 def test_numbers_of_other_images_are_not_compared_in_silence(made, tmp_path):
@@ -163,7 +186,8 @@ def test_where_the_page_goes(made, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "percent", "text"), [(0.12345, True, "12.3"), (-0.0001, True, "0.0"), (-0.5, False, "\N{MINUS SIGN}0.500"), (1.0, True, "100.0")]
+    ("value", "percent", "text"),
+    [(0.12345, True, "12.3"), (-0.0001, True, "0.0"), (-0.5, False, "\N{MINUS SIGN}0.500"), (1.0, True, "100.0")],
 )
 def test_how_numbers_are_written(value, percent, text):
     assert value_text(Value(value), percent) == text
@@ -173,7 +197,9 @@ def test_the_command(made, tmp_path, capsys, monkeypatch):
     from seaanchor.cli import app as cli
 
     run = made.write_run(tmp_path / "run", made.everything())
-    monkeypatch.setattr("sys.argv", ["seaanchor", "report", str(run), "--gallery", "0", "--output", str(tmp_path / "out.html")])
+    monkeypatch.setattr(
+        "sys.argv", ["seaanchor", "report", str(run), "--gallery", "0", "--output", str(tmp_path / "out.html")]
+    )
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert not ended.value.code
@@ -190,7 +216,11 @@ def test_where_things_lie_on_this_machine_stays_out_of_the_page(made, tmp_path, 
     skipped = f"1 of 51 images in {tmp_path / 'data' / 'test'} could not be read"
     result = made.everything(dataset=str(tmp_path / "data" / "test"), skipped=skipped)
     run = made.write_run(tmp_path / "runs" / "lore", result, config=config)
-    (run / "steering.json").write_text(json.dumps({"data": str(tmp_path / "data" / "test"), "rows": [{"t": t, "clean": made.rows(0.7)} for t in (0, 1)]}))
+    (run / "steering.json").write_text(
+        json.dumps(
+            {"data": str(tmp_path / "data" / "test"), "rows": [{"t": t, "clean": made.rows(0.7)} for t in (0, 1)]}
+        )
+    )
     page = write_report([run], gallery=0)
     for text in (page.read_text(), page.with_suffix(".csv").read_text()):
         assert tmp_path.name not in text.replace("<wbr>", "")
@@ -206,7 +236,10 @@ def test_a_mixture_of_versions_is_told_on_the_page_and_to_the_user(made, tmp_pat
     assert "stand side by side and may not be comparable" in text
 
 
-@pytest.mark.parametrize(("change", "lines"), [(("", ""), 1), (("kind: lagrangian", "kind: kl"), 0), (("adapter: {kind: full}", "adapter: {kind: linear}"), 0)])
+@pytest.mark.parametrize(
+    ("change", "lines"),
+    [(("", ""), 1), (("kind: lagrangian", "kind: kl"), 0), (("adapter: {kind: full}", "adapter: {kind: linear}"), 0)],
+)
 def test_rho_is_drawn_where_it_is_a_bound_on_embeddings(made, tmp_path, change, lines):
     run = made.write_run(tmp_path / "run", made.everything(), config=made.config.replace(*change))
     html = write_report([run], gallery=0).read_text()

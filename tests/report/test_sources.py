@@ -23,10 +23,20 @@ def test_an_unfinished_run_knows_how_far_it_is(made, tmp_path):
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 60, "clean_dis')  # cut short by a kill
     (found,) = read_sources([run]).runs
-    assert (found.step, found.total, found.finished) == (40, 60, False)  # of 3 passes over 800 photos, ended by max_steps
-    free = made.write_run(tmp_path / "free", steps=40, finished=False, config=made.config.replace("max_steps: 60\n", ""))
+    assert (found.step, found.total, found.finished) == (
+        40,
+        60,
+        False,
+    )  # of 3 passes over 800 photos, ended by max_steps
+    free = made.write_run(
+        tmp_path / "free", steps=40, finished=False, config=made.config.replace("max_steps: 60\n", "")
+    )
     assert read_sources([free]).runs[0].total == 75
-    gone = made.write_run(tmp_path / "gone", finished=False, config=made.config.replace("photos-mini/train", "/nowhere").replace("max_steps: 60\n", ""))
+    gone = made.write_run(
+        tmp_path / "gone",
+        finished=False,
+        config=made.config.replace("photos-mini/train", "/nowhere").replace("max_steps: 60\n", ""),
+    )
     assert read_sources([gone]).runs[0].total is None
 
 
@@ -34,7 +44,9 @@ def test_results_that_lie_elsewhere_find_their_run(made, tmp_path):
     run, folder = made.write_run(tmp_path / "lore"), tmp_path / "evaluation"
     folder.mkdir()
     for name in ("export", "export-averaged"):
-        (folder / f"{name}.json").write_text(json.dumps(made.everything(model=f"local-dir:{run / name}", pretrained=name)))
+        (folder / f"{name}.json").write_text(
+            json.dumps(made.everything(model=f"local-dir:{run / name}", pretrained=name))
+        )
     (folder / "other.json").write_text(json.dumps({"not": "a result"}))
     entries = read_sources([run, folder]).entries
     assert [entry.label for entry in entries] == ["lore", "lore (averaged)"]
@@ -98,11 +110,16 @@ def torn_steering(folder):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda f: f / "nothing", "is missing"), (lambda f: f, "is no run folder and holds no results"), (torn_result, "cut short or damaged"),
-        (newer_result, "has format 4"), (other_json, "is no result file"), (empty_run, "has logged nothing"), (torn_log, "line 2"),
+        (lambda f: f / "nothing", "is missing"),
+        (lambda f: f, "is no run folder and holds no results"),
+        (torn_result, "cut short or damaged"),
+        (newer_result, "has format 4"),
+        (other_json, "is no result file"),
+        (empty_run, "has logged nothing"),
+        (torn_log, "line 2"),
         (torn_steering, "steering.json is cut short"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_reported_on(make, message, tmp_path):
     with pytest.raises(SeaAnchorError, match=message):
         read_sources([make(tmp_path)])
@@ -116,9 +133,17 @@ def test_nothing_at_all():
 def test_results_of_different_versions_are_named(made, tmp_path):
     old = made.result(0.5, 0.3)
     new = made.everything(protocol=made.everything()["protocol"] | {"seaanchor": "9"})
-    for name, data in {"old": old, "new": new, "newer": made.everything(model="n", protocol={"seaanchor": "10"})}.items():
+    for name, data in {
+        "old": old,
+        "new": new,
+        "newer": made.everything(model="n", protocol={"seaanchor": "10"}),
+    }.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(data))
     (warning,) = read_sources([tmp_path]).warnings
-    for words in ("format 1, version unknown: old.json", "format 2, version 9: new.json", "format 2, version 10: newer.json"):
+    for words in (
+        "format 1, version unknown: old.json",
+        "format 2, version 9: new.json",
+        "format 2, version 10: newer.json",
+    ):
         assert words in warning
     assert read_sources([tmp_path / "old.json"]).warnings == ()

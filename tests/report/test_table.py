@@ -16,7 +16,11 @@ def cells(line: str) -> list[str]:
 
 
 def test_every_number_is_beside_the_reference(made, capsys, monkeypatch):
-    out = lines([made.result(0.5, 0.3, reference=made.result(0.6, 0.05), skipped="2 of 52 images", notes=["APGD-CE alone"])], capsys, monkeypatch)
+    out = lines(
+        [made.result(0.5, 0.3, reference=made.result(0.6, 0.05), skipped="2 of 52 images", notes=["APGD-CE alone"])],
+        capsys,
+        monkeypatch,
+    )
     clean = next(line for line in out if "clean" in line)
     attacked = next(line for line in out if "PGD, 7 steps, ℓ∞, ε = 2/255" in line)
     assert cells(clean) == ["50.0%", "40.0% to 60.0%", "60.0%", "-10.0"]
@@ -33,10 +37,19 @@ def test_without_a_reference_there_are_no_columns_for_it(made, capsys, monkeypat
 def test_every_suite_has_its_rows(made, capsys, monkeypatch):
     text = "\n".join(lines([made.everything()], capsys, monkeypatch))
     for label in (
-        "calibration error (ECE)", "σ = 32/255", "mean over kinds and severities", "image to text, recall at 5", "linear probe", "10 nearest neighbours",
-        "own class", "Attack on the embedding, 20 steps, ℓ∞, ε = 4/255, distance moved", "typographic: drawn word wins", "reading: drawn class word",
-        "bias: gender named rightly", "drift: within ρ = 0.1",
-    ):  # fmt: skip
+        "calibration error (ECE)",
+        "σ = 32/255",
+        "mean over kinds and severities",
+        "image to text, recall at 5",
+        "linear probe",
+        "10 nearest neighbours",
+        "own class",
+        "Attack on the embedding, 20 steps, ℓ∞, ε = 4/255, distance moved",
+        "typographic: drawn word wins",
+        "reading: drawn class word",
+        "bias: gender named rightly",
+        "drift: within ρ = 0.1",
+    ):
         assert label in text
     assert "severity 3" not in text  # details stay in the file
 
@@ -47,6 +60,8 @@ def test_captioned_images_have_no_clean_accuracy(made, capsys, monkeypatch):
     assert "40.0%" in "\n".join(lines([data], capsys, monkeypatch))
 
 
-@pytest.mark.parametrize(("epsilon", "text"), [(2 / 255, "2/255"), (1 / 255, "1/255"), (0.5, "0.5"), (0.0, "0/255"), (0.5 / 255, "0.001961")])
+@pytest.mark.parametrize(
+    ("epsilon", "text"), [(2 / 255, "2/255"), (1 / 255, "1/255"), (0.5, "0.5"), (0.0, "0/255"), (0.5 / 255, "0.001961")]
+)
 def test_radius(epsilon, text):
     assert radius(epsilon) == text

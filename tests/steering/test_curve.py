@@ -42,8 +42,12 @@ def test_t_0_is_the_untouched_model_and_t_1_the_export(run, clip_folder, tmp_pat
     base, trained = load_model(str(clip_folder)), load_model(str(run / "export"))
     pixels = torch.rand(3, 3, 32, 32)
     with torch.no_grad():
-        assert torch.allclose(load_model(str(export_at(run, 0.0, tmp_path / "0"))).encoder(pixels), base.encoder(pixels), atol=1e-6)
-        assert torch.allclose(load_model(str(export_at(run, 1.0, tmp_path / "1"))).encoder(pixels), trained.encoder(pixels), atol=1e-6)
+        assert torch.allclose(
+            load_model(str(export_at(run, 0.0, tmp_path / "0"))).encoder(pixels), base.encoder(pixels), atol=1e-6
+        )
+        assert torch.allclose(
+            load_model(str(export_at(run, 1.0, tmp_path / "1"))).encoder(pixels), trained.encoder(pixels), atol=1e-6
+        )
         assert (trained.encoder(pixels) - base.encoder(pixels)).abs().max() > 1e-3
     with pytest.raises(SeaAnchorError, match="not empty"):
         export_at(run, 0.5, tmp_path / "1")
@@ -58,10 +62,16 @@ def test_t_0_is_the_untouched_model_and_t_1_the_export(run, clip_folder, tmp_pat
 def test_an_export_at_t_has_the_cosines_of_the_mapped_embeddings(run, clip_folder, tmp_path, t):
     base, exported = load_model(str(clip_folder)), load_model(str(export_at(run, t, tmp_path / "at")))
     weight = scale_spectrum(read_map(run), t)
-    pixels, texts = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), ["a photo of a zebra.", "an apple", "red fox"]
+    pixels, texts = (
+        torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)),
+        ["a photo of a zebra.", "an apple", "red fox"],
+    )
     with torch.no_grad():
         image, text = base.encoder(pixels), base.encode_texts(texts)
-        mapped, untouched = (F.normalize(i, dim=-1) @ F.normalize(x, dim=-1).T for i, x in ((image @ weight.T, text @ weight.T), (image, text)))
+        mapped, untouched = (
+            F.normalize(i, dim=-1) @ F.normalize(x, dim=-1).T
+            for i, x in ((image @ weight.T, text @ weight.T), (image, text))
+        )
         found = F.normalize(exported.encoder(pixels), dim=-1) @ F.normalize(exported.encode_texts(texts), dim=-1).T
     assert torch.allclose(found, mapped, atol=1e-6) and (mapped - untouched).abs().max() > 1e-3
 
@@ -70,7 +80,10 @@ def test_a_map_of_another_model_is_refused(run, clip_folder, tmp_path):
     """The weights that the run's configuration names are no longer those it was trained on."""
     config = run / "config.yaml"
     config.write_text(config.read_text().replace(str(clip_folder), "seaanchor-tiny"))
-    for use in (lambda: export_at(run, 0.5, tmp_path / "out"), lambda: steering_curve(run, "emoji-people/test", (0.5,))):
+    for use in (
+        lambda: export_at(run, 0.5, tmp_path / "out"),
+        lambda: steering_curve(run, "emoji-people/test", (0.5,)),
+    ):
         with pytest.raises(SeaAnchorError, match="trained on an encoder with other weights than seaanchor-tiny"):
             use()
     assert not (tmp_path / "out").exists() and not (run / "steering.json").exists()
@@ -130,20 +143,34 @@ def test_every_t_is_what_w_t_gives(tiny, words, people, t):
     weight, (_, _, seen) = some_map(), words
     map_DD = scale_spectrum(weight, t).double()
     (row,) = sweep_typographic(seen, decompose(weight), (t,))
-    looks = {"clean": (seen.clean_ND, seen.label_N), "attacked": (seen.attacked_ND, seen.label_N), "reading": (seen.written_MD, seen.read_M)}
+    looks = {
+        "clean": (seen.clean_ND, seen.label_N),
+        "attacked": (seen.attacked_ND, seen.label_N),
+        "reading": (seen.written_MD, seen.read_M),
+    }
     for key, (images, wanted) in looks.items():
-        logits = F.normalize(images.double() @ map_DD.T, dim=-1) @ F.normalize(seen.head_CD.double() @ map_DD.T, dim=-1).T
+        logits = (
+            F.normalize(images.double() @ map_DD.T, dim=-1) @ F.normalize(seen.head_CD.double() @ map_DD.T, dim=-1).T
+        )
         assert row[key]["accuracy"] == (logits.argmax(-1) == wanted).double().mean().item(), key
     (row,) = sweep_bias(people, decompose(weight), (t,))
     mapped = (x.double() @ map_DD.T for x in (people.image_ND, people.caption_RGD, people.neutral_RD))
     expected = evaluate_bias(*mapped, people.role_N, people.gender_N)
-    assert (row["gender"], row["activity"], row["predicted_man"]) == (expected["gender"], expected["activity"], expected["predicted_man"])
+    assert (row["gender"], row["activity"], row["predicted_man"]) == (
+        expected["gender"],
+        expected["activity"],
+        expected["predicted_man"],
+    )
     assert row["retrieval"]["uniform"]["ndkl"] == pytest.approx(expected["retrieval"]["uniform"]["ndkl"], abs=1e-6)
 
 
 def test_the_peoples_embeddings_are_the_evaluations(tiny, people):
     _, role_M, gender_M, caption_RGD, _ = people_texts(tiny, open_images("emoji-people/test"), ("a photo of a {}.",))
-    assert torch.equal(people.role_N, role_M) and torch.equal(people.gender_N, gender_M) and torch.equal(people.caption_RGD, caption_RGD)
+    assert (
+        torch.equal(people.role_N, role_M)
+        and torch.equal(people.gender_N, gender_M)
+        and torch.equal(people.caption_RGD, caption_RGD)
+    )
 
 
 def test_a_hundred_values_of_t_take_less_than_a_second(words, people):
@@ -164,23 +191,49 @@ def test_the_curve_at_t_0_is_the_untouched_models_accuracy(run, image_folder):
 
     batch = next(batches(FolderDataset(images, 32), 12, workers=0, order=None, skip_log=SkipLog(images)))
     with torch.no_grad():
-        right = (build_head(base, images.class_names)(base.encoder(batch.pixels_BCHW)).argmax(-1) == batch.label_B).float().mean().item()
+        right = (
+            (build_head(base, images.class_names)(base.encoder(batch.pixels_BCHW)).argmax(-1) == batch.label_B)
+            .float()
+            .mean()
+            .item()
+        )
     assert rows[0]["clean"]["accuracy"] == pytest.approx(right)
-    assert (run / "steering.png").stat().st_size > 10_000 and json.loads((run / "steering.json").read_text())["rows"] == rows
+    assert (run / "steering.png").stat().st_size > 10_000 and json.loads((run / "steering.json").read_text())[
+        "rows"
+    ] == rows
 
 
 def test_gender_curve(tiny_run, capsys):
-    config = replace(tiny_run(gender_flip()), train_data="emoji-people/train", perturbation=gender_flip().perturbation, batch_size=64, epochs=2)
+    config = replace(
+        tiny_run(gender_flip()),
+        train_data="emoji-people/train",
+        perturbation=gender_flip().perturbation,
+        batch_size=64,
+        epochs=2,
+    )
     folder = train(config)
     rows = steering_curve(folder, "emoji-people/test", (0.0, 1.0))
     assert {"gender", "activity", "retrieval"} <= rows[0].keys() and rows[0]["gender"]["n"] > 100
     said = capsys.readouterr().out
-    for words in ("gender", "activity", "called man", "MaxSkew@10, equal", "NDKL, equal", "MaxSkew@10, data", "NDKL, data", "smoke test of the method"):
+    for words in (
+        "gender",
+        "activity",
+        "called man",
+        "MaxSkew@10, equal",
+        "NDKL, equal",
+        "MaxSkew@10, data",
+        "NDKL, data",
+        "smoke test of the method",
+    ):
         assert words in said
     line = next(line for line in said.splitlines() if line.split()[:1] == ["0"])
     retrieval = rows[0]["retrieval"]
-    numbers = [f"{rows[0][key]['accuracy']:.1%}" for key in ("gender", "activity")] + [f"{rows[0]['predicted_man']:.1%}"]
-    assert line.split()[1:] == numbers + [f"{retrieval[d][key]:.3f}" for d in ("uniform", "dataset") for key in ("max_skew_at_10", "ndkl")]
+    numbers = [f"{rows[0][key]['accuracy']:.1%}" for key in ("gender", "activity")] + [
+        f"{rows[0]['predicted_man']:.1%}"
+    ]
+    assert line.split()[1:] == numbers + [
+        f"{retrieval[d][key]:.3f}" for d in ("uniform", "dataset") for key in ("max_skew_at_10", "ndkl")
+    ]
     stored = json.loads((folder / "steering.json").read_text())
     assert "not a fairness claim" in stored["caveat"] and stored["rows"] == rows
 
@@ -195,20 +248,58 @@ def test_no_map_and_contradicting_flags(tiny_run, tmp_path):
 
 
 def test_attacked_files_are_read_back_as_they_are(image_folder, tmp_path):
-    call("attack", "typographic", "--data", image_folder, "--output", tmp_path / "lettered", "--image-size", 64, "--sizes", 0.2, 0.4)
+    call(
+        "attack",
+        "typographic",
+        "--data",
+        image_folder,
+        "--output",
+        tmp_path / "lettered",
+        "--image-size",
+        64,
+        "--sizes",
+        0.2,
+        0.4,
+    )
     images = open_images(str(tmp_path / "lettered"))
     assert len(images.paths) == 12 and images.class_names == ("apple", "red fox", "zebra")
-    assert all(label == chosen != rejected for label, (chosen, rejected) in zip(images.labels, images.pairs, strict=True))
+    assert all(
+        label == chosen != rejected for label, (chosen, rejected) in zip(images.labels, images.pairs, strict=True)
+    )
     boxes = [json.loads(line) for line in (tmp_path / "lettered" / "boxes.jsonl").read_text().splitlines()]
     assert {row["file"] for row in boxes} == {path.name for path in images.paths}
     assert all(6 <= row["size"] <= 26 and len(row["box"]) == 4 for row in boxes)
     with pytest.raises(SeaAnchorError, match="not empty"):
-        write_typographic(open_images(str(image_folder)), Typographic(("apple", "red fox", "zebra")), 32, tmp_path / "lettered")
+        write_typographic(
+            open_images(str(image_folder)), Typographic(("apple", "red fox", "zebra")), 32, tmp_path / "lettered"
+        )
 
 
 def test_lettered_files_evaluate_without_another_word(image_folder, clip_folder, tmp_path):
-    call("attack", "typographic", "--data", image_folder, "--output", tmp_path / "lettered", "--image-size", 32, "--sizes", 0.25, 0.4)
-    call("evaluate", "--model", clip_folder, "--data", tmp_path / "lettered", "--suite", "clean,typographic", "--output", tmp_path / "results")
+    call(
+        "attack",
+        "typographic",
+        "--data",
+        image_folder,
+        "--output",
+        tmp_path / "lettered",
+        "--image-size",
+        32,
+        "--sizes",
+        0.25,
+        0.4,
+    )
+    call(
+        "evaluate",
+        "--model",
+        clip_folder,
+        "--data",
+        tmp_path / "lettered",
+        "--suite",
+        "clean,typographic",
+        "--output",
+        tmp_path / "results",
+    )
     (file,) = (tmp_path / "results").iterdir()
     result = json.loads(file.read_text())
     typographic = result["suites"]["typographic"]
@@ -224,13 +315,28 @@ def test_data_commands(image_folder, tmp_path, capsys):
         (tmp_path / "people" / name).mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / "people" / name / "0.png")
     call("data", "pairs", "--data", tmp_path / "people", "--output", tmp_path / "pairs.jsonl", "--flip")
-    assert [json.loads(line)["chosen"] for line in (tmp_path / "pairs.jsonl").read_text().splitlines()] == ["a woman runs", "a man runs"]
+    assert [json.loads(line)["chosen"] for line in (tmp_path / "pairs.jsonl").read_text().splitlines()] == [
+        "a woman runs",
+        "a man runs",
+    ]
 
 
 def test_drift_and_reading_suites(clip_folder, image_folder, tmp_path):
     with pytest.raises(SeaAnchorError, match="not known"):
         call("evaluate", "--model", clip_folder, "--data", image_folder, "--suite", "drift", "--output", tmp_path / "a")
-    call("evaluate", "--model", clip_folder, "--reference", clip_folder, "--data", image_folder, "--suite", "drift,reading", "--output", tmp_path / "b")
+    call(
+        "evaluate",
+        "--model",
+        clip_folder,
+        "--reference",
+        clip_folder,
+        "--data",
+        image_folder,
+        "--suite",
+        "drift,reading",
+        "--output",
+        tmp_path / "b",
+    )
     result = json.loads(next((tmp_path / "b").iterdir()).read_text())
     assert result["suites"]["reading"]["reading"]["n"] == 400
     with pytest.raises(SeaAnchorError, match="people in roles"):

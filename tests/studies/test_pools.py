@@ -22,7 +22,13 @@ BENCH = Bench(Path("runs/reproduce/any"))
 
 
 def robust_arms():
-    families = [*fronts(BENCH).values(), tecoa_arms(BENCH), constraint_arms(BENCH, 900.0), *noise_anchors(BENCH).values(), *dual_arms(BENCH).values()]
+    families = [
+        *fronts(BENCH).values(),
+        tecoa_arms(BENCH),
+        constraint_arms(BENCH, 900.0),
+        *noise_anchors(BENCH).values(),
+        *dual_arms(BENCH).values(),
+    ]
     return [config for family in families for config in family.values()]
 
 
@@ -32,7 +38,10 @@ def test_every_arm_is_a_legal_method(config):
 
 
 def test_robust_arms_differ_in_objective_anchor_and_updates_alone():
-    plain = [replace(config, objective=robust_arms()[0].objective, anchor=robust_arms()[0].anchor, primal_steps=1) for config in robust_arms()]
+    plain = [
+        replace(config, objective=robust_arms()[0].objective, anchor=robust_arms()[0].anchor, primal_steps=1)
+        for config in robust_arms()
+    ]
     assert len(plain) > 15 and all(config == plain[0] for config in plain)
 
 
@@ -40,8 +49,15 @@ def test_settings_name_a_run_of_words():
     dpo, ipo = towers()["DPO + KL"], towers()["IPO + KL"]
     folder = word_folder(dpo, 0, BENCH)
     assert folder.parent == Path("runs/reproduce/words/seed-0")
-    assert folder == word_folder(replace(dpo, output=Path("elsewhere")), 0, replace(BENCH, output=Path("runs/reproduce/other")))
-    others = [word_folder(ipo, 0, BENCH), word_folder(dpo, 1, BENCH), word_folder(replace(dpo, lr=1e-5), 0, BENCH), word_folder(maps()["DPO + KL"], 0, BENCH)]
+    assert folder == word_folder(
+        replace(dpo, output=Path("elsewhere")), 0, replace(BENCH, output=Path("runs/reproduce/other"))
+    )
+    others = [
+        word_folder(ipo, 0, BENCH),
+        word_folder(dpo, 1, BENCH),
+        word_folder(replace(dpo, lr=1e-5), 0, BENCH),
+        word_folder(maps()["DPO + KL"], 0, BENCH),
+    ]
     assert len({folder, *others}) == 5
 
 
@@ -59,8 +75,13 @@ def test_a_published_recipe_is_the_run_it_names():
 
 @pytest.mark.parametrize("ablation", [BETA, LAMBDA, VARIANTS, DATA])
 def test_an_ablation_compares_values_it_has_at_equal_updates(ablation):
-    assert ablation.contrasts and {value for c in ablation.contrasts for value in (c.one, c.other)} <= set(ablation.values)
+    assert ablation.contrasts and {value for c in ablation.contrasts for value in (c.one, c.other)} <= set(
+        ablation.values
+    )
     configs = [check(one(ablation.base, {ablation.setting: value}).config) for value in ablation.values]
     photos = [config.train_samples or 800 for config in configs]
-    updates = [config.max_steps or math.ceil(n / config.batch_size) * config.epochs for config, n in zip(configs, photos, strict=True)]
+    updates = [
+        config.max_steps or math.ceil(n / config.batch_size) * config.epochs
+        for config, n in zip(configs, photos, strict=True)
+    ]
     assert set(updates) == {UPDATES}

@@ -16,7 +16,11 @@ from studies.sliders import fairness_gaps, neutral
 
 def row(t: float, gender: float, activity: float, half: float = 0.07) -> dict:
     """A row of a sweep."""
-    return {"t": t, "gender": {"accuracy": gender, "low": gender - half, "high": gender + half}, "activity": {"accuracy": activity}}
+    return {
+        "t": t,
+        "gender": {"accuracy": gender, "low": gender - half, "high": gender + half},
+        "activity": {"accuracy": activity},
+    }
 
 
 def test_the_neutral_point_is_at_chance_and_keeps_the_activity():
@@ -33,7 +37,9 @@ def test_there_may_be_none(rows):
 def test_gaps_of_skew_are_those_of_the_sweep():
     generator = torch.Generator().manual_seed(0)
     gender_N = torch.tensor([0, 1] * 20)
-    image_ND, caption_RGD, neutral_RD = (torch.randn(*shape, generator=generator) for shape in ((40, 6), (5, 2, 6), (5, 6)))
+    image_ND, caption_RGD, neutral_RD = (
+        torch.randn(*shape, generator=generator) for shape in ((40, 6), (5, 2, 6), (5, 6))
+    )
     seen = SeenPeople(image_ND + gender_N[:, None], caption_RGD, neutral_RD, torch.arange(40) % 5, gender_N)
     maps = [(decompose(torch.randn(6, 6, generator=generator)), t) for t in (0.5, 1.0)]
     found = fairness_gaps(seen, maps)

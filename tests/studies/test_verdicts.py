@@ -26,14 +26,21 @@ def row(arm: str, seed: int, **shares: float) -> Row:
 
 def test_a_difference_by_hand():
     """Seeds 0.5 and 0.6 (variance 0.005) against 0.4: binomial variances 0.55·0.45/400 and 0.4·0.6/400."""
-    found = difference([row("a", 0, clean=0.5), row("a", 1, clean=0.6), row("b", 0, clean=0.4)], "a", "b", "clean", "photos")
+    found = difference(
+        [row("a", 0, clean=0.5), row("a", 1, clean=0.6), row("b", 0, clean=0.4)], "a", "b", "clean", "photos"
+    )
     seeds, total = 0.005 / 2, 0.55 * 0.45 / 400 + 0.005 / 2 + 0.4 * 0.6 / 400
     half = student(total**2 / seeds**2) * math.sqrt(total)
-    assert found.mean == pytest.approx(15) and found.high - found.mean == pytest.approx(100 * half) and found.low == pytest.approx(15 - 100 * half)
+    assert (
+        found.mean == pytest.approx(15)
+        and found.high - found.mean == pytest.approx(100 * half)
+        and found.low == pytest.approx(15 - 100 * half)
+    )
 
 
 def student(freedom: float) -> float:
-    """97.5 % of Student's t as the table in use has it: scipy's to 2 % from two degrees of freedom on, never below it."""
+    """97.5 % of Student's t as the table in use has it: scipy's to 2 % from two degrees of freedom on, never below
+    it."""
     found, exact = _half_width([(1.0, freedom)]), stats.t.ppf(0.975, freedom)
     assert 0.999 * exact < found < (1.2 if freedom < 2 else 1.02) * exact
     return found
@@ -45,10 +52,15 @@ def test_few_seeds_widen_an_interval(freedom):
 
 
 def test_three_seeds_that_differ_are_covered():
-    """Training moves a share by 3 points (standard deviation), images hardly: 1.96 standard errors would cover the truth four times in five."""
+    """Training moves a share by 3 points (standard deviation), images hardly: 1.96 standard errors would cover the
+    truth four times in five."""
     rng, covered = np.random.default_rng(0), 0
     for _ in range(500):
-        rows = [Row(arm, seed, "", {"y": {"accuracy": p + 0.03 * rng.normal(), "n": 10**6}}, {}) for arm, p in (("a", 0.5), ("b", 0.4)) for seed in range(3)]
+        rows = [
+            Row(arm, seed, "", {"y": {"accuracy": p + 0.03 * rng.normal(), "n": 10**6}}, {})
+            for arm, p in (("a", 0.5), ("b", 0.4))
+            for seed in range(3)
+        ]
         found = difference(rows, "a", "b", "y", "")
         covered += found.low <= 10 <= found.high
     assert 460 <= covered <= 489
@@ -73,7 +85,8 @@ def seen(arm: str, seed: int, dataset: str = "photos", **hits: np.ndarray) -> Ro
 
 
 def test_a_difference_in_pairs_by_hand():
-    """Eight images, two seeds: differences of the mean verdicts are 1, 0.5, 0, 0, 0, 0, 0, -0.5; the two seeds differ by 0.25 and 0."""
+    """Eight images, two seeds: differences of the mean verdicts are 1, 0.5, 0, 0, 0, 0, 0, -0.5; the two seeds differ
+    by 0.25 and 0."""
     one = [np.array([1, 1, 0, 1, 1, 0, 0, 0]) > 0, np.array([1, 0, 0, 1, 1, 0, 0, 0]) > 0]
     other = [np.array([0, 0, 0, 1, 1, 0, 0, 0]) > 0, np.array([0, 0, 0, 1, 1, 0, 0, 1]) > 0]
     rows = [seen(arm, seed, clean=hit_N) for arm, hits in (("a", one), ("b", other)) for seed, hit_N in enumerate(hits)]
@@ -83,27 +96,36 @@ def test_a_difference_in_pairs_by_hand():
     half = student((over_images + over_seeds) ** 2 / over_seeds**2) * math.sqrt(over_images + over_seeds)
     assert found.mean == pytest.approx(12.5) and found.high - found.mean == pytest.approx(100 * half)
     mixed = [*rows[:2], row("b", 0, clean=0.25), row("b", 1, clean=0.375)]
-    assert difference(mixed, "a", "b", "clean", "photos").high > found.high, "without the images of one arm, samples are independent"
+    assert difference(mixed, "a", "b", "clean", "photos").high > found.high, (
+        "without the images of one arm, samples are independent"
+    )
 
 
 def test_images_in_pairs_tell_more_and_not_too_much():
-    """Arms agree on four images of five, true difference 4 points: intervals are narrower than independent ones and cover it 95 times in 100."""
+    """Arms agree on four images of five, true difference 4 points: intervals are narrower than independent ones and
+    cover it 95 times in 100."""
     rng, covered, narrower = np.random.default_rng(0), 0, []
     for _ in range(400):
         kind_N = rng.choice(4, size=400, p=(0.5, 0.3, 0.12, 0.08))  # both right, both wrong, only a, only b
         pair = [seen("a", 0, clean=(kind_N == 0) | (kind_N == 2)), seen("b", 0, clean=(kind_N == 0) | (kind_N == 3))]
         found = difference(pair, "a", "b", "clean", "photos")
         covered += found.low <= 4 <= found.high
-        apart = difference([row(r.arm, 0, clean=r.numbers["clean"]["accuracy"]) for r in pair], "a", "b", "clean", "photos")
+        apart = difference(
+            [row(r.arm, 0, clean=r.numbers["clean"]["accuracy"]) for r in pair], "a", "b", "clean", "photos"
+        )
         narrower.append((found.high - found.low) / (apart.high - apart.low))
     assert 370 <= covered <= 392 and statistics.mean(narrower) < 0.7
 
 
 def test_a_gap_to_a_curve_holds_the_error_of_both_axes():
-    """A curve from (0.2, 0.8) to (0.4, 0.4) and a point on it, all of images drawn at random: 0 is covered 95 times in 100."""
+    """A curve from (0.2, 0.8) to (0.4, 0.4) and a point on it, all of images drawn at random: 0 is covered 95 times in
+    100."""
     rng, covered, flat = np.random.default_rng(0), 0, 0
     for _ in range(400):
-        rows = [seen(arm, 0, x=rng.random(400) < x, y=rng.random(400) < y) for arm, x, y in (("one", 0.2, 0.8), ("two", 0.4, 0.4), ("me", 0.3, 0.6))]
+        rows = [
+            seen(arm, 0, x=rng.random(400) < x, y=rng.random(400) < y)
+            for arm, x, y in (("one", 0.2, 0.8), ("two", 0.4, 0.4), ("me", 0.3, 0.6))
+        ]
         found = above_curve(rows, "me", ["one", "two"], "x", "y", "photos")
         if found:
             covered, flat = covered + (found.low <= 0 <= found.high), flat + 1
@@ -112,7 +134,12 @@ def test_a_gap_to_a_curve_holds_the_error_of_both_axes():
 
 def test_above_a_curve_by_hand():
     """Between (x 0.2, y 0.6) and (x 0.4, y 0.5), at x = 0.3, the curve has y = 0.55."""
-    rows = [row("one", 0, x=0.2, y=0.6), row("two", 0, x=0.4, y=0.5), row("me", 0, x=0.3, y=0.7), row("out", 0, x=0.5, y=0.7)]
+    rows = [
+        row("one", 0, x=0.2, y=0.6),
+        row("two", 0, x=0.4, y=0.5),
+        row("me", 0, x=0.3, y=0.7),
+        row("out", 0, x=0.5, y=0.7),
+    ]
     found = above_curve(rows, "me", ["one", "two"], "x", "y", "photos")
     assert found.mean == pytest.approx(15)
     heights = 0.7 * 0.3 + 0.25 * 0.6 * 0.4 + 0.25 * 0.5 * 0.5
@@ -120,14 +147,30 @@ def test_above_a_curve_by_hand():
     half = 1.96 * math.sqrt((heights + shifts) / 400)
     assert found.high - found.mean == pytest.approx(100 * half)
     beyond = above_curve(rows, "out", ["one", "two"], "x", "y", "photos")
-    assert beyond == difference(rows, "out", "two", "y", "photos") and beyond.mean == pytest.approx(20), "more of x than the end, which stands for the curve"
-    assert above_curve(rows, "one", ["me", "two"], "x", "y", "photos") == difference(rows, "one", "me", "y", "photos"), "less of both: below at least so much"
-    assert above_curve(rows, "one", ["two", "me"], "x", "y", "photos").mean == pytest.approx(-10), "the end nearest in x, though not the first"
+    assert beyond == difference(rows, "out", "two", "y", "photos") and beyond.mean == pytest.approx(20), (
+        "more of x than the end, which stands for the curve"
+    )
+    assert above_curve(rows, "one", ["me", "two"], "x", "y", "photos") == difference(
+        rows, "one", "me", "y", "photos"
+    ), "less of both: below at least so much"
+    assert above_curve(rows, "one", ["two", "me"], "x", "y", "photos").mean == pytest.approx(-10), (
+        "the end nearest in x, though not the first"
+    )
     assert above_curve([*rows, row("high", 0, x=0.1, y=0.9)], "high", ["one", "two"], "x", "y", "photos") is None
-    assert above_curve(rows, "two", ["one", "two"], "x", "y", "photos").mean == pytest.approx(0), "a point of the curve lies on it"
+    assert above_curve(rows, "two", ["one", "two"], "x", "y", "photos").mean == pytest.approx(0), (
+        "a point of the curve lies on it"
+    )
 
 
-CASES = [(1, 3, 1, True), (-1, 3, 1, False), (-3, -1, 1, False), (-3, -1, -1, True), (-4.9, -1, 0, True), (-5.1, 3, 0, False), (1, 3, 0, True)]
+CASES = [
+    (1, 3, 1, True),
+    (-1, 3, 1, False),
+    (-3, -1, 1, False),
+    (-3, -1, -1, True),
+    (-4.9, -1, 0, True),
+    (-5.1, 3, 0, False),
+    (1, 3, 0, True),
+]
 
 
 @pytest.mark.parametrize(("low", "high", "wanted", "shown"), CASES)
@@ -136,21 +179,50 @@ def test_an_effect_is_shown_where_its_interval_says_so(low, high, wanted, shown)
 
 
 def test_verdicts():
-    yes, no, wide, none = (Effect(name, found) for name, found in (
-        ("yes", Difference(2, 1, 3)), ("no", Difference(0, -1, 1)), ("wide", Difference(2, -2, 6)), ("none", None),
-    ))  # fmt: skip
-    outcomes = {("yes", "yes"): "holds", ("yes", "no"): "holds partly", ("yes", "wide"): "holds partly", ("no", "wide"): "does not hold at this scale"}
+    yes, no, wide, none = (
+        Effect(name, found)
+        for name, found in (
+            ("yes", Difference(2, 1, 3)),
+            ("no", Difference(0, -1, 1)),
+            ("wide", Difference(2, -2, 6)),
+            ("none", None),
+        )
+    )
+    outcomes = {
+        ("yes", "yes"): "holds",
+        ("yes", "no"): "holds partly",
+        ("yes", "wide"): "holds partly",
+        ("no", "wide"): "does not hold at this scale",
+    }
     outcomes |= {("wide",): "undecided", ("none",): "open", ("yes", "none"): "holds"}
     kept = Effect("kept", Difference(-1, -2, 0.5), 0)
-    outcomes |= {("kept",): "holds", ("yes", "kept"): "holds", ("no", "kept"): "does not hold at this scale", ("wide", "kept"): "undecided"}
+    outcomes |= {
+        ("kept",): "holds",
+        ("yes", "kept"): "holds",
+        ("no", "kept"): "does not hold at this scale",
+        ("wide", "kept"): "undecided",
+    }
     effects = {effect.name: effect for effect in (yes, no, wide, none, kept)}
     assert {names: judge("c", [effects[name] for name in names]).outcome for names in outcomes} == outcomes
-    assert judge("c", [yes, no, wide, none]).effect == "yes +2.0 (+1.0 to +3.0) ✓; no +0.0 (-1.0 to +1.0) ✗; wide +2.0 (-2.0 to +6.0); not comparable: none"
-    assert judge("t = 1 turns", [yes]).line().startswith("**t = 1 turns: holds.**") and judge("a b", [yes]).line().startswith("**A b: holds.**")
+    assert (
+        judge("c", [yes, no, wide, none]).effect
+        == "yes +2.0 (+1.0 to +3.0) ✓; no +0.0 (-1.0 to +1.0) ✗; wide +2.0 (-2.0 to +6.0); not comparable: none"
+    )
+    assert judge("t = 1 turns", [yes]).line().startswith("**t = 1 turns: holds.**") and judge(
+        "a b", [yes]
+    ).line().startswith("**A b: holds.**")
     assert judge("c", []).outcome == "open", "no effect shows nothing"
 
 
-REFUTED = [(-3, -1, 1, True), (-3, 4.9, 1, True), (-3, 5.1, 1, False), (1, 3, -1, True), (-5.1, 3, -1, False), (-9, -5.5, 0, True), (-9, 1, 0, False)]
+REFUTED = [
+    (-3, -1, 1, True),
+    (-3, 4.9, 1, True),
+    (-3, 5.1, 1, False),
+    (1, 3, -1, True),
+    (-5.1, 3, -1, False),
+    (-9, -5.5, 0, True),
+    (-9, 1, 0, False),
+]
 
 
 @pytest.mark.parametrize(("low", "high", "wanted", "refuted"), [*REFUTED, (1, 3, 1, False)])
@@ -168,7 +240,9 @@ def test_a_section_is_written_with_its_verdicts_and_collected(tmp_path: Path):
         put_between(docs, "summary", summary([experiment], docs))
     text, many = docs.read_text(), judge("many", [Effect(f"e{i}", Difference(2, 1, 3)) for i in range(6)])
     write_section(experiment, Section("Text.", (), (many,)), Bench(tmp_path / "one"), tmp_path / "other" / "results.md")
-    assert "e3 +2.0 (+1.0 to +3.0) ✓; and 2 more | 3 | [A first thing](#a-first-thing) |" in summary([experiment], tmp_path / "other" / "results.md")
+    assert "e3 +2.0 (+1.0 to +3.0) ✓; and 2 more | 3 | [A first thing](#a-first-thing) |" in summary(
+        [experiment], tmp_path / "other" / "results.md"
+    )
     assert text.count("**It works: holds.** yes +2.0 (+1.0 to +3.0)") == 1 and text.count("| it works | holds |") == 1
     assert "[A first thing](#a-first-thing)" in text
     assert text.index("| it works") < text.index("Tail.") < text.index("## A first thing")
@@ -185,5 +259,7 @@ def test_a_section_is_written_with_its_verdicts_and_collected(tmp_path: Path):
 
 
 def test_experiments_have_different_names_and_titles():
-    assert len({e.title for e in EXPERIMENTS.values()}) == len(EXPERIMENTS) and all(name == e.name for name, e in EXPERIMENTS.items())
+    assert len({e.title for e in EXPERIMENTS.values()}) == len(EXPERIMENTS) and all(
+        name == e.name for name, e in EXPERIMENTS.items()
+    )
     assert all(0 < e.minutes <= 40 for e in EXPERIMENTS.values())

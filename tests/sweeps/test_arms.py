@@ -14,7 +14,9 @@ from seaanchor.sweeps.arms import grid, is_done, numbers_of, one, run_arm
 
 def test_a_grid_has_every_combination_in_order():
     arms = grid(lore_tiny(), {"anchor.rho": ["0.03", "0.1"], "lr": [1e-4, 1e-3, 1e-2]})
-    assert [(a.config.anchor.rho, a.config.lr) for a in arms] == [(r, lr) for r in (0.03, 0.1) for lr in (1e-4, 1e-3, 1e-2)]
+    assert [(a.config.anchor.rho, a.config.lr) for a in arms] == [
+        (r, lr) for r in (0.03, 0.1) for lr in (1e-4, 1e-3, 1e-2)
+    ]
     assert len({a.name for a in arms}) == 6
     assert arms[0].settings == {"anchor.rho": 0.03, "lr": 1e-4}
     assert {a.config.perturbation for a in arms} == {lore_tiny().perturbation}, "what does not vary stays"
@@ -28,7 +30,13 @@ def test_tuples_and_none_can_be_varied():
 
 @pytest.mark.parametrize(
     ("settings", "found"),
-    [({"anchor.roh": 0.1}, "roh"), ({"ancor.rho": 0.1}, "ancor.rho"), ({"anchor.rho": "much"}, "much"), ({"lr.rho": 1}, "lr.rho"), ({"anchor.rho": -1}, "-1")],
+    [
+        ({"anchor.roh": 0.1}, "roh"),
+        ({"ancor.rho": 0.1}, "ancor.rho"),
+        ({"anchor.rho": "much"}, "much"),
+        ({"lr.rho": 1}, "lr.rho"),
+        ({"anchor.rho": -1}, "-1"),
+    ],
 )
 def test_a_setting_that_does_not_exist_or_fit_is_named(settings, found):
     with pytest.raises(SeaAnchorError, match=found):
@@ -62,16 +70,25 @@ def test_a_finished_arm_is_not_trained_again(tmp_path: Path):
 def test_numbers_have_a_name_for_every_share():
     share = {"accuracy": 0.5, "low": 0.4, "high": 0.6, "n": 100}
     result = {
-        "clean": share, "robust": [{"attack": "apgd", "epsilon": 2 / 255} | share, {"attack": "apgd", "epsilon": 0.5 / 255} | share],
+        "clean": share,
+        "robust": [{"attack": "apgd", "epsilon": 2 / 255} | share, {"attack": "apgd", "epsilon": 0.5 / 255} | share],
         "suites": {
-            "typographic": {"attacked": share, "plan": {"seed": 0}}, "drift": {"cosine": 0.9, "distance": {"mean": 0.1}, "within": None},
-            "noise": [{"sigma": 8} | share], "embedding": [{"epsilon": 0.25, "distance": {"mean": 3.0}}],
+            "typographic": {"attacked": share, "plan": {"seed": 0}},
+            "drift": {"cosine": 0.9, "distance": {"mean": 0.1}, "within": None},
+            "noise": [{"sigma": 8} | share],
+            "embedding": [{"epsilon": 0.25, "distance": {"mean": 3.0}}],
         },
-    }  # fmt: skip
+    }
     found = numbers_of(result)
     assert set(found) == {
-        "clean", "apgd 2/255", "apgd 0.5/255", "typographic.attacked", "drift.cosine", "drift.distance.mean", "noise.sigma=8",
+        "clean",
+        "apgd 2/255",
+        "apgd 0.5/255",
+        "typographic.attacked",
+        "drift.cosine",
+        "drift.distance.mean",
+        "noise.sigma=8",
         "embedding.epsilon=0.25.distance.mean",
-    }  # fmt: skip
+    }
     assert found["drift.cosine"] == {"accuracy": 0.9}
     assert found["noise.sigma=8"]["n"] == 100

@@ -23,23 +23,58 @@ def call(monkeypatch, *arguments: str, code: int = 0) -> None:
     assert ended.value.code == code
 
 
-def test_a_sweep_trains_every_point_and_draws_their_front(tmp_path: Path, clip_folder: Path, image_folder: Path, monkeypatch, capsys):
+def test_a_sweep_trains_every_point_and_draws_their_front(
+    tmp_path: Path, clip_folder: Path, image_folder: Path, monkeypatch, capsys
+):
     arguments = (
-        "sweep", "penalty", "--vary", "anchor.weight=0.1,10", "--seeds", "0,1", "--data", str(image_folder), "--suite", "clean,pgd,drift", "--epsilon", "2/255",
-        "--model", str(clip_folder), "--train-data", str(image_folder), "--max-steps", "2", "--batch-size", "4", "--perturbation.num-steps", "1",
-        "--num-steps", "10", "--output", str(tmp_path / "sweep"), "--device", "cpu", "--x", "drift.distance.mean", "--y", "clean",
-    )  # fmt: skip
+        "sweep",
+        "penalty",
+        "--vary",
+        "anchor.weight=0.1,10",
+        "--seeds",
+        "0,1",
+        "--data",
+        str(image_folder),
+        "--suite",
+        "clean,pgd,drift",
+        "--epsilon",
+        "2/255",
+        "--model",
+        str(clip_folder),
+        "--train-data",
+        str(image_folder),
+        "--max-steps",
+        "2",
+        "--batch-size",
+        "4",
+        "--perturbation.num-steps",
+        "1",
+        "--num-steps",
+        "10",
+        "--output",
+        str(tmp_path / "sweep"),
+        "--device",
+        "cpu",
+        "--x",
+        "drift.distance.mean",
+        "--y",
+        "clean",
+    )
     call(monkeypatch, *arguments)
     assert "front:" in capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "sweep" / "numbers.csv").open()))
-    assert {row["arm"] for row in rows} == {"anchor.weight=0.1", "anchor.weight=10.0"} and {row["seed"] for row in rows} == {"0", "1"}
+    assert {row["arm"] for row in rows} == {"anchor.weight=0.1", "anchor.weight=10.0"} and {
+        row["seed"] for row in rows
+    } == {"0", "1"}
     assert {"clean", "pgd 2/255", "drift.distance.mean"} <= {row["measure"] for row in rows}
     (front,) = (tmp_path / "sweep").glob("*/front.svg")
     assert ET.fromstring(front.read_text()).tag.endswith("svg")
     exports = {p: p.stat().st_mtime_ns for p in (tmp_path / "sweep").rglob("export/*")}
     assert len(exports) >= 8
     call(monkeypatch, *arguments)
-    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "sweep").rglob("export/*")} == exports, "what is done is not done again"
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "sweep").rglob("export/*")} == exports, (
+        "what is done is not done again"
+    )
 
 
 @pytest.mark.parametrize("item", ["anchor.rho", "anchor.rho=", "anchor.rho=,"])
@@ -75,7 +110,9 @@ def test_an_unknown_experiment_gets_the_nearest_name(monkeypatch, capsys):
     assert "did you mean typographic?" in capsys.readouterr().err
 
 
-def test_mixing_takes_the_straight_line_between_two_models(tmp_path: Path, clip_folder: Path, image_folder: Path, tiny_run):
+def test_mixing_takes_the_straight_line_between_two_models(
+    tmp_path: Path, clip_folder: Path, image_folder: Path, tiny_run
+):
     """At 0 the reference, at 1 the trained model, at a half the mean of both, weight by weight."""
     from dataclasses import replace
 
@@ -88,22 +125,39 @@ def test_mixing_takes_the_straight_line_between_two_models(tmp_path: Path, clip_
     start, end = (dict(load_model(str(m)).encoder.named_parameters()) for m in (clip_folder, tuned))
     assert any((start[name] - end[name]).abs().max() > 1e-3 for name in start)
     for alpha in (0.0, 0.5, 1.0):
-        mixed = dict(load_model(str(interpolate(str(clip_folder), str(tuned), alpha, tmp_path / f"mix{alpha}"))).encoder.named_parameters())
+        mixed = dict(
+            load_model(
+                str(interpolate(str(clip_folder), str(tuned), alpha, tmp_path / f"mix{alpha}"))
+            ).encoder.named_parameters()
+        )
         for name in start:
             assert (mixed[name] - ((1 - alpha) * start[name] + alpha * end[name])).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(
-    ("changes", "found"), [(("--data", "nowhere"), "nowhere"), (("--y", "apgd 2/255"), "apgd 2/255"), (("--x", "drift.cosine"), "drift.cosine")]
+    ("changes", "found"),
+    [
+        (("--data", "nowhere"), "nowhere"),
+        (("--y", "apgd 2/255"), "apgd 2/255"),
+        (("--x", "drift.cosine"), "drift.cosine"),
+    ],
 )
-def test_what_cannot_be_measured_is_told_before_anything_trains(tmp_path: Path, image_folder: Path, monkeypatch, capsys, changes, found):
-    arguments = {"--data": str(image_folder), "--suite": "clean,pgd", "--y": "pgd 2/255", "--x": "clean"} | {changes[0]: changes[1]}
+def test_what_cannot_be_measured_is_told_before_anything_trains(
+    tmp_path: Path, image_folder: Path, monkeypatch, capsys, changes, found
+):
+    arguments = {"--data": str(image_folder), "--suite": "clean,pgd", "--y": "pgd 2/255", "--x": "clean"} | {
+        changes[0]: changes[1]
+    }
     flat = [part for pair in arguments.items() for part in pair]
-    call(monkeypatch, "sweep", "fare-quick", "--vary", "lr=1e-4,1e-3", *flat, "--output", str(tmp_path / "sweep"), code=2)
+    call(
+        monkeypatch, "sweep", "fare-quick", "--vary", "lr=1e-4,1e-3", *flat, "--output", str(tmp_path / "sweep"), code=2
+    )
     assert found in capsys.readouterr().err and not (tmp_path / "sweep").exists()
 
 
-def test_captioned_images_are_swept_by_retrieval(tmp_path: Path, clip_folder: Path, image_folder: Path, monkeypatch, capsys):
+def test_captioned_images_are_swept_by_retrieval(
+    tmp_path: Path, clip_folder: Path, image_folder: Path, monkeypatch, capsys
+):
     import json
     import shutil
 
@@ -113,14 +167,42 @@ def test_captioned_images_are_swept_by_retrieval(tmp_path: Path, clip_folder: Pa
     lines = [json.dumps({"image": f"{i}.jpg", "caption": f"number {i}"}) for i in range(4)]
     (tmp_path / "captioned" / "captions.jsonl").write_text("\n".join(lines))
     arguments = (
-        "sweep", "penalty", "--vary", "anchor.weight=0.1", "--data", str(tmp_path / "captioned"), "--suite", "retrieval,embedding", "--num-steps", "1",
-        "--model", str(clip_folder), "--train-data", str(image_folder), "--max-steps", "1", "--batch-size", "4", "--perturbation.num-steps", "1",
-        "--output", str(tmp_path / "sweep"), "--device", "cpu",
-    )  # fmt: skip
+        "sweep",
+        "penalty",
+        "--vary",
+        "anchor.weight=0.1",
+        "--data",
+        str(tmp_path / "captioned"),
+        "--suite",
+        "retrieval,embedding",
+        "--num-steps",
+        "1",
+        "--model",
+        str(clip_folder),
+        "--train-data",
+        str(image_folder),
+        "--max-steps",
+        "1",
+        "--batch-size",
+        "4",
+        "--perturbation.num-steps",
+        "1",
+        "--output",
+        str(tmp_path / "sweep"),
+        "--device",
+        "cpu",
+    )
     call(monkeypatch, *arguments, "--x", "clean", code=2)
     said = capsys.readouterr().err
-    assert "'clean' will not be measured on" in said and "retrieval.text_to_image.recall@1" in said and not (tmp_path / "sweep").exists()
+    assert (
+        "'clean' will not be measured on" in said
+        and "retrieval.text_to_image.recall@1" in said
+        and not (tmp_path / "sweep").exists()
+    )
     call(monkeypatch, *arguments)
     measured = {row["measure"] for row in csv.DictReader((tmp_path / "sweep" / "numbers.csv").open())}
-    assert {"retrieval.image_to_text.recall@1", "retrieval.text_to_image.recall@5"} <= measured and "clean" not in measured
+    assert {
+        "retrieval.image_to_text.recall@1",
+        "retrieval.text_to_image.recall@5",
+    } <= measured and "clean" not in measured
     assert any("distance.mean" in name for name in measured)

@@ -19,9 +19,16 @@ def rows() -> list[Row]:
     """Two arms, three seeds."""
     found = {"a": (0.1, 0.2, 0.6), "b, with comma": (0.5, 0.5, 0.5)}
     return [
-        Row(arm, seed, "photos", {"clean": {"accuracy": x, "low": x, "high": x, "n": 10}, "drift.cosine": {"accuracy": x / 2}}, {"clean": {"accuracy": 0.9}})
-        for arm, xs in found.items() for seed, x in enumerate(xs)
-    ]  # fmt: skip
+        Row(
+            arm,
+            seed,
+            "photos",
+            {"clean": {"accuracy": x, "low": x, "high": x, "n": 10}, "drift.cosine": {"accuracy": x / 2}},
+            {"clean": {"accuracy": 0.9}},
+        )
+        for arm, xs in found.items()
+        for seed, x in enumerate(xs)
+    ]
 
 
 COLUMNS = (share("clean %", "clean"), value("cosine", "drift.cosine", 2), share("elsewhere %", "clean", "emoji"))
@@ -87,9 +94,16 @@ def test_half_a_mark_is_an_error(tmp_path: Path):
 
 
 def test_a_figure_is_the_same_file_every_time_and_has_its_labels(tmp_path: Path):
-    series = [Series("a & b", [2.0, 1.0], [10.0, 20.0], [9.0, 18.0], [11.0, 22.0]), Series("points", [1.5], [15.0], line=False, names=["here"])]
+    series = [
+        Series("a & b", [2.0, 1.0], [10.0, 20.0], [9.0, 18.0], [11.0, 22.0]),
+        Series("points", [1.5], [15.0], line=False, names=["here"]),
+    ]
     for name in ("one", "two"):
-        panels([("title", "x", "y", series), ("second", "x", "y", series[:1])], tmp_path / f"{name}.svg", marks=((1.0, "mark"),))
+        panels(
+            [("title", "x", "y", series), ("second", "x", "y", series[:1])],
+            tmp_path / f"{name}.svg",
+            marks=((1.0, "mark"),),
+        )
     text = (tmp_path / "one.svg").read_text()
     assert text == (tmp_path / "two.svg").read_text()
     assert ET.fromstring(text).tag.endswith("svg")

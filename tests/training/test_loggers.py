@@ -28,13 +28,20 @@ MULTIPLIED = {"multiplier", "multiplier_p10", "multiplier_p50", "multiplier_p90"
         (dpo(), {"perturbation": DRAWN}, MOVED | {"kl"}, ("clean distance", "KL")),
         (dpo_linear(), {"perturbation": DRAWN}, {"kl", "orthogonality"}, ("KL", "‖WWᵀ − 1‖")),
         (
-            dpo_linear(), {"perturbation": DRAWN, "anchor": AnchorConfig("lagrangian", on="distribution")}, {"kl", "orthogonality"} | HELD | MULTIPLIED,
+            dpo_linear(),
+            {"perturbation": DRAWN, "anchor": AnchorConfig("lagrangian", on="distribution")},
+            {"kl", "orthogonality"} | HELD | MULTIPLIED,
             ("KL", "‖WWᵀ − 1‖", "ρ", "λ"),
         ),
-        (dpo_linear(), {"perturbation": DRAWN, "anchor": AnchorConfig(), "adapter": AdapterConfig("linear", orthogonality=0.0)}, set(), ()),
+        (
+            dpo_linear(),
+            {"perturbation": DRAWN, "anchor": AnchorConfig(), "adapter": AdapterConfig("linear", orthogonality=0.0)},
+            set(),
+            (),
+        ),
     ],
     ids=["lore", "fare", "dpo", "dpo-linear", "constrained map", "free map"],
-)  # fmt: skip
+)
 def test_every_run_logs_what_it_is_held_to(tiny_run, capsys, recipe, changes, keys, shown):
     config = tiny_run(recipe, max_steps=1, **changes)
     train(replace(config, average="none"))
@@ -47,7 +54,12 @@ def test_every_run_logs_what_it_is_held_to(tiny_run, capsys, recipe, changes, ke
 
 def test_the_numbers_are_those_of_the_record():
     config = replace(dpo_linear(), adapter=AdapterConfig("linear", orthogonality=0.5))
-    record = StepRecord(torch.tensor([1.0, 3.0]), Constraint(torch.tensor([0.1, 0.3]), torch.tensor([0.0, 0.0])), None, torch.tensor([0.2]))
+    record = StepRecord(
+        torch.tensor([1.0, 3.0]),
+        Constraint(torch.tensor([0.1, 0.3]), torch.tensor([0.0, 0.0])),
+        None,
+        torch.tensor([0.2]),
+    )
     row = measure(record, torch.ones(2, 3), torch.ones(2, 3), config)
     assert row == pytest.approx({"adversarial_loss": 2.0, "kl": 0.2, "orthogonality": 0.4})
 

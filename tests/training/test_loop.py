@@ -29,7 +29,14 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.methods import dpo, dpo_linear, dpo_lore, fare, kto, lore, tecoa_kl
 from seaanchor.training.loggers import flatten
 from seaanchor.training.run_folder import RunFolder
-from seaanchor.training.setup import batch_stream, caches_reference, prepare, reference_cache, share_stream, start_accelerator
+from seaanchor.training.setup import (
+    batch_stream,
+    caches_reference,
+    prepare,
+    reference_cache,
+    share_stream,
+    start_accelerator,
+)
 from seaanchor.training.step import learning_rate
 from seaanchor.utils.checkpoint import load_state
 
@@ -40,7 +47,11 @@ def final(config: RunConfig) -> dict:
     """What a run ended with: state, log without timings, exported weights."""
     folder = RunFolder(config.output)
     rows = [{k: v for k, v in row.items() if k not in TIMINGS} for row in folder.rows()]
-    return {"state": load_state(folder.checkpoints()[-1]), "rows": rows, "export": load_file(folder.export / "open_clip_model.safetensors")}
+    return {
+        "state": load_state(folder.checkpoints()[-1]),
+        "rows": rows,
+        "export": load_file(folder.export / "open_clip_model.safetensors"),
+    }
 
 
 def assert_same(a, b, path: str = "") -> None:
@@ -77,25 +88,37 @@ def killed(moving) -> None:
     raise InterruptedError("the machine died")
 
 
-# --- what a run leaves -----------------------------------------------------------------------------------------------------------------
+# --- what a run leaves
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_run_folder(tiny_run, precision):
     config = tiny_run(lore(), precision=precision)
     assert train(config) == config.output
-    assert {p.name for p in config.output.iterdir()} == {"config.yaml", "env.json", "metrics.jsonl", "checkpoints", "export"}
+    assert {p.name for p in config.output.iterdir()} == {
+        "config.yaml",
+        "env.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "export",
+    }
     assert yaml.safe_load((config.output / "config.yaml").read_text()) == to_dict(config)
     rows = [json.loads(line) for line in (config.output / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
-    wanted = "lr adversarial_loss clean_distance cosine rho violation_rate multiplier multiplier_p10 multiplier_p50 multiplier_p90 images_per_s seconds"
+    wanted = (
+        "lr adversarial_loss clean_distance cosine rho violation_rate multiplier multiplier_p10 "
+        "multiplier_p50 multiplier_p90 images_per_s seconds"
+    )
     for row in rows:
         assert row.keys() == {"step", *wanted.split()} and all(math.isfinite(v) for v in row.values())
         assert row["multiplier_p10"] <= row["multiplier_p50"] <= row["multiplier_p90"]
     assert [row["lr"] for row in rows] == pytest.approx([1e-3 * (1 + math.cos(math.pi * i / 4)) / 2 for i in range(4)])
     import open_clip
 
-    state, exported = load_state(RunFolder(config.output).checkpoints()[-1]), open_clip.create_model(f"local-dir:{config.output / 'export'}")
+    state, exported = (
+        load_state(RunFolder(config.output).checkpoints()[-1]),
+        open_clip.create_model(f"local-dir:{config.output / 'export'}"),
+    )
     assert state["step"] == 4
     for key, value in exported.visual.state_dict().items():
         assert torch.equal(value, state["policy"][f"tower.{key}"])
@@ -112,8 +135,12 @@ def test_logged_numbers_are_those_of_the_model(tiny_run):
     setup.model.encoder.load_state_dict(state["policy"])
     with torch.no_grad():
         now = setup.model.encoder(images)
-    assert row["clean_distance"] == pytest.approx(((now - reference).norm(dim=1) / reference.norm(dim=1)).square().mean().item(), rel=1e-4)
-    assert row["cosine"] == pytest.approx(((now * reference).sum(1) / now.norm(dim=1) / reference.norm(dim=1)).mean().item(), rel=1e-4)
+    assert row["clean_distance"] == pytest.approx(
+        ((now - reference).norm(dim=1) / reference.norm(dim=1)).square().mean().item(), rel=1e-4
+    )
+    assert row["cosine"] == pytest.approx(
+        ((now * reference).sum(1) / now.norm(dim=1) / reference.norm(dim=1)).mean().item(), rel=1e-4
+    )
     assert row["violation_rate"] * 12 == pytest.approx(round(row["violation_rate"] * 12)) and row["rho"] == 0.005
 
 
@@ -173,7 +200,11 @@ def test_the_encoder_is_in_train_mode_whatever_happens_in_between(tiny_run, imag
     """After logging, evaluating and saving too, so that dropout and the like stay on."""
     modes = []
     original = loop.whole_step
-    monkeypatch.setattr(loop, "whole_step", lambda method, moving, *args: modes.append(moving.policy.training) or original(method, moving, *args))
+    monkeypatch.setattr(
+        loop,
+        "whole_step",
+        lambda method, moving, *args: modes.append(moving.policy.training) or original(method, moving, *args),
+    )
     train(tiny_run(fare(), save_every=1, eval_every=1, eval_samples=3, val_data=(str(image_folder),)))
     assert modes == [True] * 4
 
@@ -196,7 +227,9 @@ def test_random_layers_do_not_keep_a_run_from_going_on_to_the_same_bits(tiny_run
     assert_same(final(whole)["state"], final(broken)["state"])
     plain = replace(whole, model=str(clip_folder), output=tmp_path / "plain")
     train(plain)
-    assert not torch.equal(final(whole)["state"]["policy"]["tower.proj"], final(plain)["state"]["policy"]["tower.proj"])  # some were dropped
+    assert not torch.equal(
+        final(whole)["state"]["policy"]["tower.proj"], final(plain)["state"]["policy"]["tower.proj"]
+    )  # some were dropped
 
 
 def test_what_may_change_on_resuming_changes_nothing(tiny_run, tmp_path):
@@ -207,7 +240,7 @@ def test_what_may_change_on_resuming_changes_nothing(tiny_run, tmp_path):
     assert_same(final(plain)["state"], final(other)["state"])
 
 
-# --- interrupted runs ------------------------------------------------------------------------------------------------------------------
+# --- interrupted runs
 
 
 @pytest.mark.parametrize("recipe", [fare(), lore(), tecoa_kl()], ids=["fare", "lore", "tecoa-kl"])
@@ -228,14 +261,23 @@ def test_a_killed_run_goes_on_to_the_same_bits(tiny_run, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize(
     ("recipe", "adapter"),
-    [(dpo(), "full"), (dpo(), "lora"), (kto(), "full"), (dpo_lore(), "full"), (dpo_lore(), "linear"), (dpo_linear(), "linear")],
+    [
+        (dpo(), "full"),
+        (dpo(), "lora"),
+        (kto(), "full"),
+        (dpo_lore(), "full"),
+        (dpo_lore(), "linear"),
+        (dpo_linear(), "linear"),
+    ],
     ids=["dpo", "dpo-lora", "kto", "dpo-lore", "dpo-lore-linear", "dpo-linear"],
 )
 def test_preference_runs_go_on_to_the_same_bits(tiny_run, tmp_path, monkeypatch, recipe, adapter):
     """With Adamax, averaged weights, drawn words, low-rank updates and stored embeddings."""
     if adapter == "linear" and recipe.anchor.kind == "lagrangian":
         recipe = replace(recipe, anchor=replace(recipe.anchor, on="distribution"))
-    recipe = replace(recipe, adapter=AdapterConfig(adapter), perturbation=replace(recipe.perturbation, variants=2), average="beta")
+    recipe = replace(
+        recipe, adapter=AdapterConfig(adapter), perturbation=replace(recipe.perturbation, variants=2), average="beta"
+    )
     whole = tiny_run(recipe, epochs=2, perturbation=recipe.perturbation)
     train(whole)
     broken = replace(whole, output=tmp_path / "broken", resume="auto")
@@ -246,15 +288,19 @@ def test_preference_runs_go_on_to_the_same_bits(tiny_run, tmp_path, monkeypatch,
     train(broken)
     assert_same(final(whole), final(broken))
     assert final(whole)["state"]["average"]["index"] == 8  # every batch went into it
-    average, last = (load_file(whole.output / name / "open_clip_model.safetensors") for name in ("export-averaged", "export"))
+    average, last = (
+        load_file(whole.output / name / "open_clip_model.safetensors") for name in ("export-averaged", "export")
+    )
     assert any(not torch.equal(average[key], last[key]) for key in last)
 
 
 def start(config: RunConfig, path: Path, **kwargs) -> subprocess.Popen:
     path.write_text(yaml.safe_dump(to_dict(config)))
     code = (
-        "import sys, torch; torch.set_num_threads(1); from pathlib import Path; from seaanchor.config.schema import RunConfig, from_dict, read_yaml\n"
-        "from seaanchor.api import train_from_config; train_from_config(from_dict(RunConfig, read_yaml(Path(sys.argv[1]))))"
+        "import sys, torch; torch.set_num_threads(1); from pathlib import Path; from seaanchor.config.schema "
+        "import RunConfig, from_dict, read_yaml\n"
+        "from seaanchor.api import train_from_config; train_from_config(from_dict(RunConfig, "
+        "read_yaml(Path(sys.argv[1]))))"
     )
     (path.with_suffix(".py")).write_text(code)
     return subprocess.Popen([sys.executable, str(path.with_suffix(".py")), str(path)], **kwargs)
@@ -371,7 +417,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny_run, tmp_path, monkeypatch):
     assert_same(final(whole), final(broken))
 
 
-# --- numbers that are none -------------------------------------------------------------------------------------------------------------
+# --- numbers that are none
 
 
 def sound(folder: RunFolder) -> list[int]:
@@ -403,7 +449,9 @@ def test_weights_poisoned_by_a_step_are_not_saved(tiny_run, monkeypatch, save_ev
 @pytest.mark.parametrize("what", ["optimizer", "dual", "dual_optimizer"])
 def test_other_poison_is_not_saved_either(tiny_run, monkeypatch, what):
     def poison(moving):
-        tensor = moving.dual.weight.data if what == "dual" else next(iter(getattr(moving, what).state.values()))["exp_avg"]
+        tensor = (
+            moving.dual.weight.data if what == "dual" else next(iter(getattr(moving, what).state.values()))["exp_avg"]
+        )
         tensor.view(-1)[0] = float("inf")
 
     at_step(monkeypatch, 2, poison)
@@ -421,7 +469,7 @@ def test_a_learning_rate_far_too_large(tiny_run):
     assert all(math.isfinite(v) for row in RunFolder(config.output).rows() for v in row.values())
 
 
-# --- runs that are not the same --------------------------------------------------------------------------------------------------------
+# --- runs that are not the same
 
 
 def test_an_output_in_use_is_refused_before_the_model_loads(tiny_run, monkeypatch):
@@ -454,7 +502,7 @@ def test_a_device_that_is_not_there(tiny_run):
         train(tiny_run(fare(), device="tpu"))
 
 
-# --- data ------------------------------------------------------------------------------------------------------------------------------
+# --- data
 
 
 def test_each_epoch_sees_every_image_once_in_a_new_order(tiny_run):
@@ -478,7 +526,8 @@ def test_processes_share_an_epoch(tiny_run):
 
 
 def test_the_images_of_a_batch_do_not_depend_on_how_it_is_put_together(tiny_run):
-    """One process with 8, two with 4, four with 2, one with 2 four times over; also in the short last batch of 4, and on going on."""
+    """One process with 8, two with 4, four with 2, one with 2 four times over; also in the short last batch of 4, and
+    on going on."""
 
     def whole_batches(batch_size: int, world: int, accumulation: int, step: int = 0) -> list[list[int]]:
         setup = prepare(tiny_run(fare(), batch_size=batch_size, grad_accumulation=accumulation, epochs=2), world=world)
@@ -486,7 +535,9 @@ def test_the_images_of_a_batch_do_not_depend_on_how_it_is_put_together(tiny_run)
         assert {len(stream) for stream in streams} == {setup.total_steps - step} and setup.identity["together"] == 8
         everyones = [[share for stream in streams for share in stream[i]] for i in range(setup.total_steps - step)]
         assert all(0 < len(share.batch.index_B) <= batch_size for shares in everyones for share in shares)
-        return [sorted(i for share in shares if share.counts for i in share.batch.index_B.tolist()) for shares in everyones]
+        return [
+            sorted(i for share in shares if share.counts for i in share.batch.index_B.tolist()) for shares in everyones
+        ]
 
     plain = whole_batches(8, 1, 1)
     assert [len(batch) for batch in plain] == [8, 4, 8, 4] and sorted(plain[0] + plain[1]) == list(range(12))
@@ -533,7 +584,7 @@ def test_learning_rate():
     assert learning_rate(SimpleNamespace(lr=2.0, warmup=0), 0, 1) == 2.0
 
 
-# --- the constraint, processes, trackers -----------------------------------------------------------------------------------------------
+# --- the constraint, processes, trackers
 
 
 def test_multipliers_reduce_violations(tiny_run, tmp_path):
@@ -542,7 +593,16 @@ def test_multipliers_reduce_violations(tiny_run, tmp_path):
     for dual_lr in (0.0, 0.05):
         anchor = AnchorConfig("lagrangian", rho=0.01, dual_lr=dual_lr, dual_hidden=32, initial_multiplier=0.1)
         attack = PerturbationConfig(epsilon="16/255", num_steps=3)
-        config = tiny_run(lore(), batch_size=12, epochs=20, primal_steps=2, log_every=20, save_every=100, perturbation=attack, anchor=anchor)
+        config = tiny_run(
+            lore(),
+            batch_size=12,
+            epochs=20,
+            primal_steps=2,
+            log_every=20,
+            save_every=100,
+            perturbation=attack,
+            anchor=anchor,
+        )
         train(replace(config, output=tmp_path / str(dual_lr)))
         (row,) = RunFolder(tmp_path / str(dual_lr)).rows()
         rates[dual_lr] = row
@@ -579,7 +639,9 @@ def test_trackers_get_every_line(tiny_run, monkeypatch, kind):
     config = tiny_run(fare(), report_to=kind)
     train(config)
     assert seen[0][0] == "init" and seen[-1] == ("finish",)
-    expected = [(name, value, row["step"]) for row in RunFolder(config.output).rows() for name, value in flatten(row).items()]
+    expected = [
+        (name, value, row["step"]) for row in RunFolder(config.output).rows() for name, value in flatten(row).items()
+    ]
     assert seen[1:-1] == expected
 
 
@@ -594,7 +656,9 @@ def test_a_tracker_that_is_not_installed_is_named_at_once(tiny_run, monkeypatch,
 
 def test_the_averaged_weights_are_evaluated_too(tiny_run, image_folder):
     """And the raw ones go on as if nobody had looked."""
-    config = tiny_run(dpo(), average="ema", ema_decay=0.5, lr=0.05, val_data=(str(image_folder),), eval_every=2, eval_samples=12)
+    config = tiny_run(
+        dpo(), average="ema", ema_decay=0.5, lr=0.05, val_data=(str(image_folder),), eval_every=2, eval_samples=12
+    )
     rows = [row for row in RunFolder(train(config)).rows() if "eval" in row]
     assert "eval_averaged" not in rows[0] and all(set(row["eval_averaged"]) == {str(image_folder)} for row in rows[1:])
     plain = replace(config, eval_every=None, val_data=(), output=config.output.with_name("plain"))
@@ -602,12 +666,15 @@ def test_the_averaged_weights_are_evaluated_too(tiny_run, image_folder):
     for name in ("export", "export-averaged"):
         one, other = (load_model(str(run.output / name)).encoder.state_dict() for run in (config, plain))
         assert all(torch.equal(one[key], other[key]) for key in one)
-    raw, averaged = (load_model(str(config.output / name)).encoder.state_dict() for name in ("export", "export-averaged"))
+    raw, averaged = (
+        load_model(str(config.output / name)).encoder.state_dict() for name in ("export", "export-averaged")
+    )
     assert any(not torch.equal(raw[key], averaged[key]) for key in raw)
 
 
 def test_an_average_without_memory_holds_nothing_and_one_with_memory_does(tiny_run):
-    """The anchor's distance to the weights of a moment ago is 0 with gradient 0, which leaves FARE; to the pre-trained ones it holds."""
+    """The anchor's distance to the weights of a moment ago is 0 with gradient 0, which leaves FARE; to the pre-trained
+    ones it holds."""
     held = {"kind": "penalty", "weight": 5.0}
 
     def weights(**anchor) -> torch.Tensor:
@@ -618,7 +685,9 @@ def test_an_average_without_memory_holds_nothing_and_one_with_memory_does(tiny_r
 
     free, forgetful = weights(), weights(**held, reference="ema", reference_decay=1e-6)
     frozen, averaged = weights(**held), weights(**held, reference="beta")
-    rounding = (free - forgetful).norm()  # of a distance that is 0; Adam makes steps of it where a weight's gradient is 0
+    rounding = (
+        free - forgetful
+    ).norm()  # of a distance that is 0; Adam makes steps of it where a weight's gradient is 0
     assert (free - frozen).norm() > 5 * rounding
     assert (averaged - frozen).norm() > 0 and (averaged - free).norm() > 5 * rounding, "the weighted average is neither"
 

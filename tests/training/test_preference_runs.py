@@ -1,4 +1,5 @@
-"""Preference runs end to end on a tiny CLIP: same loop, same run folder, every objective under every anchor, every adapter exported."""
+"""Preference runs end to end on a tiny CLIP: same loop, same run folder, every objective under every anchor, every
+adapter exported."""
 
 import json
 from dataclasses import replace
@@ -20,9 +21,12 @@ from seaanchor.utils.checkpoint import load_state
 
 DRAWN = PerturbationConfig("typographic", variants=2, sizes=(0.25, 0.4))
 ANCHORS = {
-    "none": AnchorConfig(), "penalty": AnchorConfig("penalty"), "kl": AnchorConfig("kl"),
-    "lagrangian": AnchorConfig("lagrangian"), "lagrangian on distributions": AnchorConfig("lagrangian", on="distribution"),
-}  # fmt: skip
+    "none": AnchorConfig(),
+    "penalty": AnchorConfig("penalty"),
+    "kl": AnchorConfig("kl"),
+    "lagrangian": AnchorConfig("lagrangian"),
+    "lagrangian on distributions": AnchorConfig("lagrangian", on="distribution"),
+}
 
 
 def cosines(image, text):
@@ -36,7 +40,14 @@ def metrics(folder):
 @pytest.mark.parametrize("objective", ["dpo", "ipo", "kto", "cross_entropy"])
 @pytest.mark.parametrize("anchor", list(ANCHORS))
 def test_every_objective_under_every_anchor(tiny_run, objective, anchor):
-    config = tiny_run(dpo(), perturbation=DRAWN, objective=ObjectiveConfig(objective, beta=0.5), anchor=ANCHORS[anchor], average="none", max_steps=2)
+    config = tiny_run(
+        dpo(),
+        perturbation=DRAWN,
+        objective=ObjectiveConfig(objective, beta=0.5),
+        anchor=ANCHORS[anchor],
+        average="none",
+        max_steps=2,
+    )
     rows = metrics(train(config))
     assert len(rows) == 2 and all(torch.tensor(row["adversarial_loss"]).isfinite() for row in rows)
     assert ("multiplier" in rows[-1]) == anchor.startswith("lagrangian")
@@ -111,7 +122,10 @@ def test_the_map_trains_on_what_the_tower_says(tiny_run):
 
 
 def test_triplets_and_unpaired_rows_from_a_file(tiny_run, image_folder, tmp_path):
-    lines = [{"image": str(f), "chosen": "an apple", "rejected": "a zebra"} for f in sorted((image_folder / "apple").iterdir())]
+    lines = [
+        {"image": str(f), "chosen": "an apple", "rejected": "a zebra"}
+        for f in sorted((image_folder / "apple").iterdir())
+    ]
     lines.append({"image": str(image_folder / "zebra" / "0.jpg"), "text": "an apple", "desirable": False})
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     changes = {"perturbation": PerturbationConfig("none"), "average": "none"}
@@ -122,7 +136,14 @@ def test_triplets_and_unpaired_rows_from_a_file(tiny_run, image_folder, tmp_path
 
 
 def test_gender_flip_on_the_embedded_drawings(tiny_run):
-    config = replace(tiny_run(gender_flip()), train_data="emoji-people/train", perturbation=gender_flip().perturbation, max_steps=3, batch_size=32, epochs=1)
+    config = replace(
+        tiny_run(gender_flip()),
+        train_data="emoji-people/train",
+        perturbation=gender_flip().perturbation,
+        max_steps=3,
+        batch_size=32,
+        epochs=1,
+    )
     assert len(metrics(train(config))) == 3
 
 
@@ -131,7 +152,10 @@ def test_gender_flip_on_the_embedded_drawings(tiny_run):
     [
         ({"perturbation": PerturbationConfig("pgd"), "adapter": AdapterConfig("linear")}, "attack pixels"),
         ({"perturbation": PerturbationConfig("typographic"), "adapter": AdapterConfig("linear")}, "anew at every step"),
-        ({"adapter": AdapterConfig("linear"), "anchor": AnchorConfig("lagrangian"), "perturbation": DRAWN}, "on embeddings"),
+        (
+            {"adapter": AdapterConfig("linear"), "anchor": AnchorConfig("lagrangian"), "perturbation": DRAWN},
+            "on embeddings",
+        ),
         ({"objective": ObjectiveConfig("tecoa"), "perturbation": PerturbationConfig("attribute")}, "only preferences"),
         ({"objective": ObjectiveConfig("dpo", beta=0.0)}, "beta"),
         ({"objective": ObjectiveConfig("dpo", label_smoothing=0.6)}, "label_smoothing"),

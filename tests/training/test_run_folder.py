@@ -94,11 +94,15 @@ def test_what_may_change_on_resuming(config):
 @pytest.mark.parametrize(
     ("batch_size", "accumulation", "processes", "change"),
     [
-        (128, 1, 1, None), (32, 1, 4, None), (32, 4, 1, None), (16, 4, 2, None),
-        (32, 1, 2, "set --batch-size 64 or --grad-accumulation 2"), (48, 1, 2, "set --batch-size 64$"),
+        (128, 1, 1, None),
+        (32, 1, 4, None),
+        (32, 4, 1, None),
+        (16, 4, 2, None),
+        (32, 1, 2, "set --batch-size 64 or --grad-accumulation 2"),
+        (48, 1, 2, "set --batch-size 64$"),
         (48, 1, 3, "so that their product times the processes is 128"),
     ],
-)  # fmt: skip
+)
 def test_an_update_keeps_its_number_of_images(config, batch_size, accumulation, processes, change):
     """However they are put together; else nothing is written, and the error names what would fit."""
     with_checkpoints(config, 2)
@@ -108,7 +112,9 @@ def test_an_update_keeps_its_number_of_images(config, batch_size, accumulation, 
     if change is None:
         assert open_run_of(now, identity, processes)[1]["step"] == 2
         return
-    with pytest.raises(SeaAnchorError, match=rf"sees 128 images, but here {identity['together']}: {batch_size} at once x {processes}") as error:
+    with pytest.raises(
+        SeaAnchorError, match=rf"sees 128 images, but here {identity['together']}: {batch_size} at once x {processes}"
+    ) as error:
         open_run_of(now, identity, processes)
     assert re.search(change, error.value.change)
     assert (config.output / "config.yaml").read_text() == before

@@ -67,10 +67,14 @@ def test_captions_that_are_cut_are_told_once(rows_run, capsys):
     assert capsys.readouterr().err.count("1 of 3 texts are longer than the 16 tokens") == 1
 
 
-@pytest.mark.parametrize("names", [("apple", "zebra", "y" * 100), ("apple", "zebra", "中国"), ("apple", "Apple", "zebra")])
+@pytest.mark.parametrize(
+    "names", [("apple", "zebra", "y" * 100), ("apple", "zebra", "中国"), ("apple", "Apple", "zebra")]
+)
 def test_class_names_that_cannot_be_drawn_or_told_apart_end_it_before_training(tiny_run, tmp_path, names):
     (tmp_path / "names.txt").write_text("\n".join(names))
-    config = replace(tiny_run(dpo(), perturbation=PerturbationConfig("typographic")), class_names=tmp_path / "names.txt")
+    config = replace(
+        tiny_run(dpo(), perturbation=PerturbationConfig("typographic")), class_names=tmp_path / "names.txt"
+    )
     with pytest.raises(SeaAnchorError, match=r"does not fit an image of 32|no font of 'train'|twice: Apple = apple"):
         prepare(config)
 
@@ -78,9 +82,14 @@ def test_class_names_that_cannot_be_drawn_or_told_apart_end_it_before_training(t
 def test_preferences_that_are_cut_to_one_text_are_refused_and_others_may_be_cut(rows_run):
     long = " ".join(["apple"] * 20)
     alike = {"chosen": f"{long} red", "rejected": f"{long} blue"}
-    with pytest.raises(SeaAnchorError, match=r"in 1 of 2 rows .* behind the 16 tokens .* first in row 2: .* red' and .* blue'"):
+    with pytest.raises(
+        SeaAnchorError, match=r"in 1 of 2 rows .* behind the 16 tokens .* first in row 2: .* red' and .* blue'"
+    ):
         prepare(rows_run(dpo(), PAIRED, alike))
-    apart = [PAIRED | {"chosen": f"{long} red"}, PAIRED | {"chosen": f"{long} blue"}]  # one text to the model, in two rows
+    apart = [
+        PAIRED | {"chosen": f"{long} red"},
+        PAIRED | {"chosen": f"{long} blue"},
+    ]  # one text to the model, in two rows
     assert len(prepare(rows_run(dpo(), *apart)).images.paths) == 2
 
 

@@ -30,7 +30,10 @@ def stepped(config, steps=2):
 
 
 @pytest.mark.parametrize("recipe", [fare, lore])
-@pytest.mark.parametrize("change", [{"checkpoint_activations": True}, {"attack_precision": "bf16"}, {"attack_precision": "bf16", "precision": "bf16"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"checkpoint_activations": True}, {"attack_precision": "bf16"}, {"attack_precision": "bf16", "precision": "bf16"}],
+)
 def test_options_that_change_the_arithmetic_leave_the_step(tiny_run, recipe, change):
     plain = tiny_run(recipe("8/255"))
     wanted, wanted_B, _ = stepped(plain)
@@ -38,7 +41,9 @@ def test_options_that_change_the_arithmetic_leave_the_step(tiny_run, recipe, cha
     exact = "checkpoint_activations" in change
     if exact:
         assert torch.allclose(got_B, wanted_B, rtol=1e-4)
-    assert abs(got_B.mean() / wanted_B.mean() - 1) < 0.15  # a tower of random weights, 16 numbers an embedding: bf16 rounds a few of them
+    assert (
+        abs(got_B.mean() / wanted_B.mean() - 1) < 0.15
+    )  # a tower of random weights, 16 numbers an embedding: bf16 rounds a few of them
     start = stepped(replace(plain, lr=0.0), 1)[0]
     assert (wanted - start).abs().max() > 1e-3
     agree = torch.nn.functional.cosine_similarity(got - start, wanted - start, dim=0)

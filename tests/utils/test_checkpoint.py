@@ -18,7 +18,14 @@ def optimizer_state() -> dict:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     model(torch.randn(4, 3)).sum().backward()
     optimizer.step()
-    return {"step": 7, "policy": model.state_dict(), "optimizer": optimizer.state_dict(), "name": "é", "none": None, "nested": [1, [2.5, True]]}
+    return {
+        "step": 7,
+        "policy": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "name": "é",
+        "none": None,
+        "nested": [1, [2.5, True]],
+    }
 
 
 def same(a, b) -> bool:
@@ -32,7 +39,12 @@ def same(a, b) -> bool:
 
 
 def test_round_trip_is_exact(tmp_path):
-    state = optimizer_state() | {"float": 0.1 + 0.2, "bf16": torch.randn(3).bfloat16(), "empty": torch.zeros(0), "mask": torch.tensor([True, False])}
+    state = optimizer_state() | {
+        "float": 0.1 + 0.2,
+        "bf16": torch.randn(3).bfloat16(),
+        "empty": torch.zeros(0),
+        "mask": torch.tensor([True, False]),
+    }
     save_state(tmp_path / "s", state)
     assert same(state, load_state(tmp_path / "s"))
     assert list(load_state(tmp_path / "s")["optimizer"]["state"]) == [0, 1]  # integer keys stay integers
@@ -86,7 +98,9 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch,
     def fail(*args, **kwargs):
         raise full
 
-    monkeypatch.setattr(*{"fsync": (os, "fsync"), "replace": (type(target), "replace"), "open": (type(target), "open")}[where], fail)
+    monkeypatch.setattr(
+        *{"fsync": (os, "fsync"), "replace": (type(target), "replace"), "open": (type(target), "open")}[where], fail
+    )
     with pytest.raises(SeaAnchorError, match="No space left on device") as error:
         save_state(target, {"x": torch.ones(3)})
     monkeypatch.undo()
@@ -137,7 +151,8 @@ def test_killed_while_saving_over_and_over(tmp_path):
     """SIGKILL at arbitrary moments of a process that does nothing but save: the file is always whole."""
     script = (
         "import sys, torch; from pathlib import Path; from seaanchor.utils.checkpoint import save_state; i = 0\n"
-        "while True:\n    save_state(Path(sys.argv[1]), {'step': i, 'x': torch.full((200_000,), float(i))}); i += 1; print(i, flush=True)"
+        "while True:\n    save_state(Path(sys.argv[1]), {'step': i, 'x': torch.full((200_000,), float(i))}); "
+        "i += 1; print(i, flush=True)"
     )
     target = tmp_path / "state"
     for extra in (0.0, 0.003, 0.006):

@@ -57,9 +57,12 @@ def test_off_is_off(folder, ask, monkeypatch):
 def test_where_it_is(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for variable, xdg, expected in [
-        ("~/mine", "/shared", tmp_path / "mine"), ("", "/shared", Path("/shared/seaanchor")), ("", "relative", tmp_path / ".cache/seaanchor"),
-        ("", "", tmp_path / ".cache/seaanchor"), ("OFF", "", None),
-    ]:  # fmt: skip
+        ("~/mine", "/shared", tmp_path / "mine"),
+        ("", "/shared", Path("/shared/seaanchor")),
+        ("", "relative", tmp_path / ".cache/seaanchor"),
+        ("", "", tmp_path / ".cache/seaanchor"),
+        ("OFF", "", None),
+    ]:
         monkeypatch.setenv(disk_cache.VARIABLE, variable)
         monkeypatch.setenv("XDG_CACHE_HOME", xdg)
         assert disk_cache.location() == expected
@@ -85,7 +88,9 @@ def test_a_damaged_entry_is_computed_again_and_replaced(folder, ask, capsys, dam
     raw = bytearray(file.read_bytes())
     if damage == "a bit":
         raw[-5] ^= 1
-    file.write_bytes({"cut": raw[:-7], "empty": b"", "a bit": raw, "garbage": b"x" * 500, "header": b"\xff" * 8 + raw[8:]}[damage])
+    file.write_bytes(
+        {"cut": raw[:-7], "empty": b"", "a bit": raw, "garbage": b"x" * 500, "header": b"\xff" * 8 + raw[8:]}[damage]
+    )
     assert [ask(value=1.0), ask(value=5.0)] == [1, 1] and ask.computed == 2
     assert capsys.readouterr().err.count("computed again") == 1
 
@@ -112,7 +117,12 @@ for n in (1, 2):
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
     done = subprocess.run(
-        [sys.executable, "-c", code], preexec_fn=limits, capture_output=True, text=True, env=os.environ | {disk_cache.VARIABLE: str(tmp_path / "c")}, check=True
+        [sys.executable, "-c", code],
+        preexec_fn=limits,
+        capture_output=True,
+        text=True,
+        env=os.environ | {disk_cache.VARIABLE: str(tmp_path / "c")},
+        check=True,
     )
     assert done.stdout.split() == ["1.0", "2.0"]
     assert done.stderr.count("warning") == 1 and "File too large" in done.stderr
@@ -132,7 +142,12 @@ for _ in range(40):
 print("sound")
 """
     settings = os.environ | {disk_cache.VARIABLE: str(tmp_path / "c")}
-    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings) for _ in range(2)]
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings
+        )
+        for _ in range(2)
+    ]
     assert [process.communicate(timeout=120) for process in both] == [("sound\n", "")] * 2
     assert [file.name for file in (tmp_path / "c").rglob("*") if file.is_file()] == ["same.safetensors"]
 
@@ -151,7 +166,9 @@ def test_room_is_made_by_what_was_not_used_for_longest(folder, monkeypatch):
     monkeypatch.setattr(disk_cache, "LIMIT", size)
     disk_cache.write("kind", "last", {"x": torch.zeros(1000)})
     assert [file.stem for file in entries(folder)] == ["last"]
-    assert not disk_cache.write("kind", "huge", {"x": torch.zeros(2000)}) and [file.stem for file in entries(folder)] == ["last"]
+    assert not disk_cache.write("kind", "huge", {"x": torch.zeros(2000)}) and [
+        file.stem for file in entries(folder)
+    ] == ["last"]
 
 
 def test_large_tables_are_maps_of_the_file(folder, ask, monkeypatch):
@@ -172,6 +189,8 @@ def test_the_commands(folder, ask, run, monkeypatch):
     code, out, _ = run("cache", "ls")
     assert code == 0 and str(folder) in out and "kind            2 entries" in out
     code, out, _ = run("cache", "clear")
-    assert code == 0 and out.startswith("2 entries") and entries(folder) == [] and (folder / "kind" / "notes.txt").exists()
+    assert (
+        code == 0 and out.startswith("2 entries") and entries(folder) == [] and (folder / "kind" / "notes.txt").exists()
+    )
     monkeypatch.setenv(disk_cache.VARIABLE, "off")
     assert "off" in run("cache", "ls")[1]

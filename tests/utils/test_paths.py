@@ -1,4 +1,5 @@
-"""No name of a folder above the working or the home folder leaves the machine, and every path still leads where it led."""
+"""No name of a folder above the working or the home folder leaves the machine, and every path still leads where it
+led."""
 
 from pathlib import Path
 
@@ -21,13 +22,24 @@ def test_paths_below_the_working_and_the_home_folder_are_shortened(places):
     assert portable(f"{work}/runs/x/export") == "runs/x/export"
     assert portable(f"{work}/photos-mini") == "./photos-mini"  # not the embedded set of that name
     assert portable(f"local-dir:{home}/models/b") == "local-dir:~/models/b"
-    assert portable(f"2 of 9 images in {work}/data/set were skipped ({home}/x.jpg: broken)") == "2 of 9 images in data/set were skipped (~/x.jpg: broken)"
+    assert (
+        portable(f"2 of 9 images in {work}/data/set were skipped ({home}/x.jpg: broken)")
+        == "2 of 9 images in data/set were skipped (~/x.jpg: broken)"
+    )
     assert portable({"a": [f"{work}/b/c", 3], "t": (f"{home}/d",)}) == {"a": ["b/c", 3], "t": ("~/d",)}
 
 
 def test_other_texts_stay(places):
     home, work = places
-    for text in (f"{home}2/x", f"/else{work}/x", "/data/imagenet", "a/b", "", "a photo of a {}.", str(work.parent.parent)):
+    for text in (
+        f"{home}2/x",
+        f"/else{work}/x",
+        "/data/imagenet",
+        "a/b",
+        "",
+        "a photo of a {}.",
+        str(work.parent.parent),
+    ):
         assert portable(text) == text
 
 

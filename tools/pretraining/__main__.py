@@ -10,9 +10,16 @@ app = App(name="python -m tools.pretraining", help_format="plaintext")
 
 @app.default
 def pretrain(
-    *, tiny_imagenet: Path, cifar10: Path, caltech101: Path, emoji: Path, output: Path = Path("runs/pretrain"), image_size: Literal[32, 64] = 64,
-    seed: int = 0, scale: float = 1.0,
-) -> None:  # fmt: skip
+    *,
+    tiny_imagenet: Path,
+    cifar10: Path,
+    caltech101: Path,
+    emoji: Path,
+    output: Path = Path("runs/pretrain"),
+    image_size: Literal[32, 64] = 64,
+    seed: int = 0,
+    scale: float = 1.0,
+) -> None:
     """Pre-train the embedded model from scratch; killed, it goes on where it was.
 
     Parameters

@@ -1,7 +1,8 @@
-"""What the embedded model is pre-trained on: photos, emoji art and drawn words as uint8 arrays, and batches made of them.
+"""What the embedded model is pre-trained on: photos, emoji art and drawn words as uint8 arrays, and batches made of
+them.
 
-Everything is decoded once into arrays under the cache folder. A batch is a pure function of (seed, step), so resuming needs no
-random state. Legend: N images, B batch, U distinct concepts of a batch, H W pixels, C channels.
+Everything is decoded once into arrays under the cache folder. A batch is a pure function of (seed, step), so resuming
+needs no random state. Legend: N images, B batch, U distinct concepts of a batch, H W pixels, C channels.
 """
 
 import hashlib
@@ -32,7 +33,8 @@ class Mix:
     Attributes:
         shares: source → share of the batch; sources that are not there are left out.
         matching_word_rate: share of photos that carry their own name, as on the web.
-        class_word_rate: share of drawn words that are a class name of the photos or of the 100 emoji; the others are common words.
+        class_word_rate: share of drawn words that are a class name of the photos or of the 100 emoji; the others are
+            common words.
         emoji_class_rate: share of emoji art taken from those 100.
     """
 
@@ -80,7 +82,13 @@ def load_corpus(sources: dict[str, Path], cache: Path) -> Corpus:
     banks = {name: _decode(name, rows, index, cache) for name, rows in listings.items()}
     class_words = {c for name, rows in listings.items() for f, c in rows if name != "emoji" or c in _emoji_classes()}
     emoji_rows = np.array([i for i, (_, c) in enumerate(listings.get("emoji", [])) if c in _emoji_classes()])
-    return Corpus(names, banks, _word_masks(class_names, index, cache), torch.tensor(sorted(index[c] for c in class_words)), emoji_rows)
+    return Corpus(
+        names,
+        banks,
+        _word_masks(class_names, index, cache),
+        torch.tensor(sorted(index[c] for c in class_words)),
+        emoji_rows,
+    )
 
 
 def _emoji_classes() -> set[str]:
@@ -107,8 +115,11 @@ def _emoji(root: Path) -> list[tuple[Path, str]]:
 
 
 _LISTINGS: dict[str, Callable[[Path], list[tuple[Path, str]]]] = {
-    "tiny-imagenet": _tiny_imagenet, "cifar10": _class_folders, "caltech101": _caltech, "emoji": _emoji,
-}  # fmt: skip
+    "tiny-imagenet": _tiny_imagenet,
+    "cifar10": _class_folders,
+    "caltech101": _caltech,
+    "emoji": _emoji,
+}
 
 
 def _decode(name: str, rows: Sequence[tuple[Path, str]], index: dict[str, int], cache: Path) -> Bank:
@@ -134,7 +145,9 @@ def read_square(path: Path, mode: str = "RGB", size: int = SIZE) -> np.ndarray:
 def _word_masks(class_names: Sequence[str], index: dict[str, int], cache: Path) -> Bank:
     key = hashlib.sha256(json.dumps([list(class_names), list(common_words())]).encode()).hexdigest()[:16]
     file = cache / f"words-{key}.npy"
-    jobs = [(name, i) for name in class_names for i in range(24)] + [(word, i) for word in common_words() for i in range(5)]
+    jobs = [(name, i) for name in class_names for i in range(24)] + [
+        (word, i) for word in common_words() for i in range(5)
+    ]
     if not file.exists():
         rng = random.Random(0)
         faces = font_files("train")
@@ -165,7 +178,9 @@ def _resize(pixels: Tensor, size: int) -> Tensor:
 
 
 def _draw(bank: Bank, count: int, rng: torch.Generator, among: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
-    rows = torch.randint(len(bank.pixels) if among is None else len(among), (count,), generator=rng).sort().values.numpy()
+    rows = (
+        torch.randint(len(bank.pixels) if among is None else len(among), (count,), generator=rng).sort().values.numpy()
+    )
     rows = rows if among is None else among[rows]
     images = torch.from_numpy(np.array(bank.pixels[rows]))
     return images.float().div_(255), torch.from_numpy(bank.concept[rows])
@@ -208,12 +223,15 @@ def _photos(corpus: Corpus, name: str, count: int, mix: Mix, rng: torch.Generato
     lettered = torch.rand(count, generator=rng) < mix.matching_word_rate
     if lettered.any():
         rows = _mask_rows(concept[lettered], rng)
-        pixels[lettered] = _overlay(pixels[lettered], torch.from_numpy(np.array(corpus.masks.pixels[rows.numpy()])), rng)
+        pixels[lettered] = _overlay(
+            pixels[lettered], torch.from_numpy(np.array(corpus.masks.pixels[rows.numpy()])), rng
+        )
     return pixels, concept
 
 
 def _mask_rows(concept: Tensor, rng: torch.Generator) -> Tensor:
-    """A random mask row for each concept (class names stand first in the bank, 24 rows each, in the order of their numbers)."""
+    """A random mask row for each concept (class names stand first in the bank, 24 rows each, in the order of their
+    numbers)."""
     return concept * 24 + torch.randint(24, (len(concept),), generator=rng)
 
 
@@ -234,27 +252,38 @@ def _emoji_images(corpus: Corpus, name: str, count: int, mix: Mix, rng: torch.Ge
 
 def _words(corpus: Corpus, name: str, count: int, mix: Mix, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     of_class = round(count * mix.class_word_rate)
-    rows = torch.cat([
-        _mask_rows(corpus.class_words[torch.randint(len(corpus.class_words), (of_class,), generator=rng)], rng),
-        torch.randint(len(corpus.masks.pixels), (count - of_class,), generator=rng),
-    ]).sort().values  # fmt: skip
+    rows = (
+        torch.cat(
+            [
+                _mask_rows(corpus.class_words[torch.randint(len(corpus.class_words), (of_class,), generator=rng)], rng),
+                torch.randint(len(corpus.masks.pixels), (count - of_class,), generator=rng),
+            ]
+        )
+        .sort()
+        .values
+    )
     masks = torch.from_numpy(np.array(corpus.masks.pixels[rows.numpy()]))
     flat = torch.rand(count, 3, 1, 1, generator=rng).expand(-1, -1, SIZE, SIZE)
     ramp = torch.linspace(-0.25, 0.25, SIZE)[None, None, None] * torch.rand(count, 3, 1, 1, generator=rng)
-    photo = _draw(corpus.banks["tiny-imagenet"], count, rng)[0].permute(0, 3, 1, 2)[torch.randperm(count, generator=rng)]
+    photo = _draw(corpus.banks["tiny-imagenet"], count, rng)[0].permute(0, 3, 1, 2)[
+        torch.randperm(count, generator=rng)
+    ]
     kind = torch.rand(count, 1, 1, 1, generator=rng)
     ground = torch.where(kind < 0.4, flat, torch.where(kind < 0.7, (flat + ramp).clamp(0, 1), 0.3 + 0.4 * photo))
     return _overlay(ground, masks, rng), torch.from_numpy(corpus.masks.concept[rows.numpy()])
 
 
 def _overlay(pixels: Tensor, masks_N2HW: Tensor, rng: torch.Generator) -> Tensor:
-    """Draw masks with a random fill and outline; glyphs are shifted, scaled a little, and always stand out from the ground."""
+    """Draw masks with a random fill and outline; glyphs are shifted, scaled a little, and always stand out from the
+    ground."""
     count = len(pixels)
     masks = _warp(F.pad(masks_N2HW.float() / 255, (4, 4, 4, 4)), rng, (0.95, 1.15), 0.08, flip=False)[..., 4:-4, 4:-4]
     inner, outer = masks[:, :1], masks[:, 1:]
     mean = (pixels * outer).sum((2, 3), keepdim=True) / outer.sum((2, 3), keepdim=True).clamp(min=1)
     fill = torch.rand(count, 3, 1, 1, generator=rng)
-    fill = torch.where((fill.mean(1, keepdim=True) - mean.mean(1, keepdim=True)).abs() < 0.3, (mean < 0.5).float(), fill)
+    fill = torch.where(
+        (fill.mean(1, keepdim=True) - mean.mean(1, keepdim=True)).abs() < 0.3, (mean < 0.5).float(), fill
+    )
     edge = torch.where(fill.mean(1, keepdim=True) < 0.5, 1.0, 0.0)
     outlined = torch.rand(count, 1, 1, 1, generator=rng) < 0.6
     pixels = torch.where(outlined, pixels * (1 - outer) + edge * outer, pixels)

@@ -1,8 +1,8 @@
 """Pre-training of the embedded model: a contrastive loss with several images to a caption.
 
-Stands outside the frame of objective, anchor, perturbation and adapter: there is no reference yet. The run is a list of stages,
-each at its own image size with its own warm-up and cosine, because small images teach most of what large ones do at a fraction of
-the cost. Legend: B batch, U distinct concepts of a batch, D embedding.
+Stands outside the frame of objective, anchor, perturbation and adapter: there is no reference yet. The run is a list of
+stages, each at its own image size with its own warm-up and cosine, because small images teach most of what large ones
+do at a fraction of the cost. Legend: B batch, U distinct concepts of a batch, D embedding.
 """
 
 import json
@@ -28,7 +28,8 @@ TEMPLATES = ("{}", "a photo of a {}.", "a picture of a {}.", "a {}.")
 
 @dataclass(frozen=True)
 class Stage:
-    """Train on `num_samples` images of `image_size` pixels drawn as `mix` says, learning rate from a warm-up to `lr` and by cosine to `final_lr`."""
+    """Train on `num_samples` images of `image_size` pixels drawn as `mix` says, learning rate from a warm-up to `lr`
+    and by cosine to `final_lr`."""
 
     image_size: int
     num_samples: int
@@ -63,8 +64,8 @@ def contrastive_loss(image_BD: Tensor, text_UD: Tensor, target_B: Tensor, scale:
         scale: logit scale.
 
     Returns:
-        Scalar: half image-to-text cross-entropy, half text-to-image cross-entropy against the uniform distribution over the
-        text's own images (Yang et al. 2022, UniCL, eq. 2-4; Radford et al. 2021).
+        Scalar: half image-to-text cross-entropy, half text-to-image cross-entropy against the uniform distribution over
+        the text's own images (Yang et al. 2022, UniCL, eq. 2-4; Radford et al. 2021).
     """
     logits_BU = scale * image_BD @ text_UD.T
     own_BU = F.one_hot(target_B, len(text_UD)).to(logits_BU.dtype)
@@ -74,7 +75,8 @@ def contrastive_loss(image_BD: Tensor, text_UD: Tensor, target_B: Tensor, scale:
 
 
 def pretrain(config: PretrainConfig, model: nn.Module, tokenizer) -> Path:
-    """Train `model` (an open_clip CLIP) and write `output/weights.safetensors`; goes on from its last checkpoint if there is one.
+    """Train `model` (an open_clip CLIP) and write `output/weights.safetensors`; goes on from its last checkpoint if
+    there is one.
 
     Raises:
         SeaAnchorError: the loss is not finite.
@@ -87,7 +89,9 @@ def pretrain(config: PretrainConfig, model: nn.Module, tokenizer) -> Path:
     decay = [p for p in model.parameters() if p.ndim > 1]
     other = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": config.weight_decay}, {"params": other, "weight_decay": 0.0}], betas=(0.9, 0.98), fused=True
+        [{"params": decay, "weight_decay": config.weight_decay}, {"params": other, "weight_decay": 0.0}],
+        betas=(0.9, 0.98),
+        fused=True,
     )
     step, seconds = _resume(config, model, optimizer)
     total = sum(stage.num_samples // stage.batch_size for stage in config.stages)
@@ -102,9 +106,17 @@ def pretrain(config: PretrainConfig, model: nn.Module, tokenizer) -> Path:
             _log(config, step, total, stage, lr, loss, accuracy, time.monotonic() - started)
         step += 1
         if step % config.save_every == 0 or step == total:
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": time.monotonic() - started}
+            state = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step,
+                "seconds": time.monotonic() - started,
+            }
             save_state(config.output / "last.safetensors", state)
-    save_state(config.output / "weights.safetensors", {"model": model.state_dict(), "config": json.loads(json.dumps(asdict(config), default=str))})
+    save_state(
+        config.output / "weights.safetensors",
+        {"model": model.state_dict(), "config": json.loads(json.dumps(asdict(config), default=str))},
+    )
     return config.output / "weights.safetensors"
 
 
@@ -115,7 +127,10 @@ def _resume(config: PretrainConfig, model: nn.Module, optimizer: torch.optim.Opt
     state = load_state(last)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    for parameter, moments in optimizer.state.items():  # the fused update walks memory, so moments must lie as their weights do
+    for (
+        parameter,
+        moments,
+    ) in optimizer.state.items():  # the fused update walks memory, so moments must lie as their weights do
         for name in ("exp_avg", "exp_avg_sq"):
             moments[name] = torch.empty_like(parameter).copy_(moments[name])
     return state["step"], state["seconds"]
@@ -139,7 +154,9 @@ def _lr(stage: Stage, step: int, length: int, warmup: int) -> float:
     return stage.final_lr + (stage.lr - stage.final_lr) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def _step(model, optimizer, corpus: Corpus, tokens_TUL: Tensor, seed: int, step: int, stage: Stage) -> tuple[Tensor, Tensor]:
+def _step(
+    model, optimizer, corpus: Corpus, tokens_TUL: Tensor, seed: int, step: int, stage: Stage
+) -> tuple[Tensor, Tensor]:
     batch = make_batch(corpus, seed, step, stage.batch_size, stage.image_size, stage.mix)
     rng = torch.Generator().manual_seed(seed * 7_000_003 + step)
     template = torch.randint(len(tokens_TUL), (len(batch.concepts),), generator=rng)
@@ -159,15 +176,33 @@ def _step(model, optimizer, corpus: Corpus, tokens_TUL: Tensor, seed: int, step:
     return loss.detach(), accuracy
 
 
-def _log(config: PretrainConfig, step: int, total: int, stage: Stage, lr: float, loss: Tensor, accuracy: Tensor, seconds: float) -> None:
+def _log(
+    config: PretrainConfig,
+    step: int,
+    total: int,
+    stage: Stage,
+    lr: float,
+    loss: Tensor,
+    accuracy: Tensor,
+    seconds: float,
+) -> None:
     value = loss.item()
     if not math.isfinite(value):
         raise SeaAnchorError(
             found=f"the loss is {value} at step {step}",
             expected="a finite loss",
-            change=f"lower the learning rate (now {lr:.2g}); {config.output / 'last.safetensors'} holds the last good state",
+            change=f"lower the learning rate (now {lr:.2g}); {config.output / 'last.safetensors'} holds the "
+            "last good state",
         )
-    row = {"step": step, "of": total, "image_size": stage.image_size, "lr": lr, "loss": value, "accuracy": accuracy.item(), "seconds": round(seconds, 1)}
+    row = {
+        "step": step,
+        "of": total,
+        "image_size": stage.image_size,
+        "lr": lr,
+        "loss": value,
+        "accuracy": accuracy.item(),
+        "seconds": round(seconds, 1),
+    }
     config.output.mkdir(parents=True, exist_ok=True)
     with (config.output / "metrics.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")

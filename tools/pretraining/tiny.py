@@ -1,7 +1,7 @@
 """The embedded model: its architecture, its OpenCLIP folder, and the recipe that trains it.
 
-`seaanchor-tiny` is an OpenCLIP CLIP: a ResNet-10-t image tower (4.99 M parameters, 128-dimensional embeddings) and a three-layer
-text transformer over the first 2,000 merges of CLIP's vocabulary.
+`seaanchor-tiny` is an OpenCLIP CLIP: a ResNet-10-t image tower (4.99 M parameters, 128-dimensional embeddings) and a
+three-layer text transformer over the first 2,000 merges of CLIP's vocabulary.
 """
 
 import gzip
@@ -20,8 +20,12 @@ from tools.pretraining.pretrain import MEAN, STD, PretrainConfig, Stage, pretrai
 
 NUM_MERGES = 2000
 BPE = f"bpe_{NUM_MERGES}.txt.gz"
-FIRST_MIX = Mix((("tiny-imagenet", 0.44), ("caltech101", 0.12), ("cifar10", 0.08), ("emoji", 0.08), ("words", 0.28)), 0.25, 0.7, 0.0)
-SECOND_MIX = Mix((("tiny-imagenet", 0.46), ("caltech101", 0.12), ("cifar10", 0.08), ("emoji", 0.10), ("words", 0.24)), 0.15, 0.8, 0.6)
+FIRST_MIX = Mix(
+    (("tiny-imagenet", 0.44), ("caltech101", 0.12), ("cifar10", 0.08), ("emoji", 0.08), ("words", 0.28)), 0.25, 0.7, 0.0
+)
+SECOND_MIX = Mix(
+    (("tiny-imagenet", 0.46), ("caltech101", 0.12), ("cifar10", 0.08), ("emoji", 0.10), ("words", 0.24)), 0.15, 0.8, 0.6
+)
 STAGES = {32: (Stage(32, 1_280_000, 2e-3, FIRST_MIX, 2e-5),), 64: (Stage(64, 1_536_000, 1.2e-3, SECOND_MIX),)}
 
 
@@ -30,12 +34,21 @@ def model_cfg(image_size: int) -> dict:
     return {
         "embed_dim": 128,
         "vision_cfg": {
-            "image_size": image_size, "timm_model_name": "resnet10t", "timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear",
+            "image_size": image_size,
+            "timm_model_name": "resnet10t",
+            "timm_model_pretrained": False,
+            "timm_pool": "avg",
+            "timm_proj": "linear",
         },
         "text_cfg": {
-            "context_length": 16, "vocab_size": 512 + NUM_MERGES + 2, "width": 128, "heads": 4, "layers": 3, "tokenizer_kwargs": {"bpe_path": BPE},
+            "context_length": 16,
+            "vocab_size": 512 + NUM_MERGES + 2,
+            "width": 128,
+            "heads": 4,
+            "layers": 3,
+            "tokenizer_kwargs": {"bpe_path": BPE},
         },
-    }  # fmt: skip
+    }
 
 
 def tokenizer_file(folder: Path) -> Path:
@@ -48,10 +61,13 @@ def tokenizer_file(folder: Path) -> Path:
     return file
 
 
-def train_tiny(sources: dict[str, Path], output: Path, image_size: int = 64, *, seed: int = 0, scale: float = 1.0) -> Path:
+def train_tiny(
+    sources: dict[str, Path], output: Path, image_size: int = 64, *, seed: int = 0, scale: float = 1.0
+) -> Path:
     """Pre-train the embedded model from scratch and write `output/export`, a verified OpenCLIP folder in fp16.
 
-    The 32-pixel sibling is trained first (`output/stage-32`); the 64-pixel model starts from it. Killed, it goes on where it was.
+    The 32-pixel sibling is trained first (`output/stage-32`); the 64-pixel model starts from it. Killed, it goes on
+    where it was.
 
     Args:
         sources: `tiny-imagenet`, `cifar10`, `caltech101`, `emoji` → folder.
@@ -68,7 +84,11 @@ def train_tiny(sources: dict[str, Path], output: Path, image_size: int = 64, *, 
 
     for name, path in sources.items():
         if not path.is_dir():
-            raise SeaAnchorError(f"{path} ({name}) is no folder", "the unpacked data set", f"see docs/pretraining.md for where {name} comes from")
+            raise SeaAnchorError(
+                f"{path} ({name}) is no folder",
+                "the unpacked data set",
+                f"see docs/pretraining.md for where {name} comes from",
+            )
     init = None
     for size in (32,) if image_size == 32 else (32, 64):
         torch.manual_seed(seed)
@@ -93,7 +113,12 @@ def write_folder(state: dict, image_size: int, folder: Path, *, text_tower_of: s
     write_atomic(folder / "open_clip_model.safetensors", save(half, metadata={"format": "pt"}))
     config: dict = {
         "model_cfg": model_cfg(image_size),
-        "preprocess_cfg": {"mean": MEAN.flatten().tolist(), "std": STD.flatten().tolist(), "interpolation": "bicubic", "resize_mode": "shortest"},
+        "preprocess_cfg": {
+            "mean": MEAN.flatten().tolist(),
+            "std": STD.flatten().tolist(),
+            "interpolation": "bicubic",
+            "resize_mode": "shortest",
+        },
     }
     if text_tower_of:
         config["seaanchor"] = {"text_tower_of": text_tower_of}

@@ -1,7 +1,7 @@
 """One linear map W on image and text embeddings, towers frozen; its singular values are the slider.
 
-With W = U S Vᵀ, W_t = U Sᵗ Vᵀ: t = 1 is the trained map, t = 0 the pre-trained model (an orthogonal map changes no cosine), t < 0 the
-opposite behaviour, t > 1 an exaggeration (arXiv 2411.08923, §4).
+With W = U S Vᵀ, W_t = U Sᵗ Vᵀ: t = 1 is the trained map, t = 0 the pre-trained model (an orthogonal map changes no
+cosine), t < 0 the opposite behaviour, t > 1 an exaggeration (arXiv 2411.08923, §4).
 
 Legend: D embedding dimension, E mapped dimension, R singular values, B batch, C texts.
 """
@@ -65,22 +65,33 @@ class Spectrum:
         kept = torch.finfo(self.dtype)
         if not bool(powers_R.isfinite().all()) or powers_R.max() > kept.max or powers_R.max() < kept.tiny:
             low, high = self.s_R.min(), self.s_R.max()
-            raise SeaAnchorError(f"t = {t} takes singular values of {low:.3g} to {high:.3g} out of range", "a number near 0 to 2", "choose a t nearer to 0")
+            raise SeaAnchorError(
+                f"t = {t} takes singular values of {low:.3g} to {high:.3g} out of range",
+                "a number near 0 to 2",
+                "choose a t nearer to 0",
+            )
         return powers_R
 
     def check_rank(self, t: float) -> None:
-        """Fail where W_t is no model any more: so many singular values vanish beside the largest that it loses rank against W.
+        """Fail where W_t is no model any more: so many singular values vanish beside the largest that it loses rank
+        against W.
 
         Raises:
             SeaAnchorError: so it is, or as `powers`.
         """
         left, rank = self._rank(self.powers(t)), self._rank(self.s_R)
         if left < rank:
-            found = f"t = {t} leaves {left} of {rank} directions of the map, whose singular values are {self.s_R.min():.3g} to {self.s_R.max():.3g}"
-            raise SeaAnchorError(found, "a number near 0 to 2, which lets every direction count", "choose a t nearer to 0")
+            found = (
+                f"t = {t} leaves {left} of {rank} directions of the map, whose singular values are "
+                f"{self.s_R.min():.3g} to {self.s_R.max():.3g}"
+            )
+            raise SeaAnchorError(
+                found, "a number near 0 to 2, which lets every direction count", "choose a t nearer to 0"
+            )
 
     def _rank(self, s_R: Tensor) -> int:
-        """How many singular values stand out from rounding in the map's precision, with numpy's and torch's tolerance."""
+        """How many singular values stand out from rounding in the map's precision, with numpy's and torch's
+        tolerance."""
         tolerance = max(len(self.u_ER), self.vh_RD.shape[-1]) * torch.finfo(self.dtype).eps
         return int((s_R > tolerance * s_R.max()).sum())
 
@@ -89,11 +100,13 @@ class Spectrum:
         return (self.u_ER * self.powers(t) @ self.vh_RD).to(self.dtype)
 
     def without_rotation(self, t: float = 1.0) -> Tensor:
-        """V Sᵗ Vᵀ (D, D): it gives every cosine that W_t gives, and is the identity at t = 0, so that an export there is the pre-trained model itself."""
+        """V Sᵗ Vᵀ (D, D): it gives every cosine that W_t gives, and is the identity at t = 0, so that an export there
+        is the pre-trained model itself."""
         return (self.vh_RD.T * self.powers(t) @ self.vh_RD).to(self.dtype)
 
     def rotate(self, embedding_BD: Tensor) -> Tensor:
-        """Embeddings along the map's own axes, Vᵀ·I (B, R) in float64: times `powers(t)` they have the cosines of W_t·I, as U changes none."""
+        """Embeddings along the map's own axes, Vᵀ·I (B, R) in float64: times `powers(t)` they have the cosines of
+        W_t·I, as U changes none."""
         return embedding_BD.double() @ self.vh_RD.T
 
 

@@ -1,4 +1,5 @@
-"""Low-rank adapters on the image tower (Hu et al. 2022) through `peft` (extra `lora`); merged into the weights for the export."""
+"""Low-rank adapters on the image tower (Hu et al. 2022) through `peft` (extra `lora`); merged into the weights for the
+export."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from seaanchor.types import Head
 
 @dataclass(frozen=True)
 class LoRA:
-    """Adapter: W + (alpha/rank)·B·A on every linear, attention and convolution layer that peft knows; B starts at 0, so the policy starts at the
-    reference.
+    """Adapter: W + (alpha/rank)·B·A on every linear, attention and convolution layer that peft knows; B starts at 0, so
+    the policy starts at the reference.
 
     Args:
         rank: of the update.
@@ -31,10 +32,16 @@ class LoRA:
         try:
             from peft import LoraConfig, inject_adapter_in_model
         except ImportError as error:
-            raise SeaAnchorError("peft is not installed", "the extra `lora`", "pip install 'seaanchor[lora]'") from error
+            raise SeaAnchorError(
+                "peft is not installed", "the extra `lora`", "pip install 'seaanchor[lora]'"
+            ) from error
         targets = lora_targets(encoder)
         if not targets:
-            raise SeaAnchorError("the image tower has no linear, attention or convolution layer", "one to put an adapter on", "use adapter full")
+            raise SeaAnchorError(
+                "the image tower has no linear, attention or convolution layer",
+                "one to put an adapter on",
+                "use adapter full",
+            )
         inject_adapter_in_model(LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=targets), encoder)
         return [p for p in encoder.parameters() if p.requires_grad]
 
@@ -48,8 +55,8 @@ class LoRA:
 
 
 def lora_targets(encoder: nn.Module) -> list[str]:
-    """Full names of the layers that get an adapter. open_clip's attention is one fused layer: it is taken whole, because its output
-    projection is used as a bare weight and an adapter put there would get no gradient."""
+    """Full names of the layers that get an adapter. open_clip's attention is one fused layer: it is taken whole,
+    because its output projection is used as a bare weight and an adapter put there would get no gradient."""
     fused = [name for name, module in encoder.named_modules() if isinstance(module, nn.MultiheadAttention)]
     found = list(fused)
     for name, module in encoder.named_modules():

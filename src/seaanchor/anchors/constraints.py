@@ -14,14 +14,16 @@ ConstraintOf = Callable[[Embeddings, Targets, float, bool], Constraint]
 
 
 def embedding_constraint(embeddings: Embeddings, targets: Targets, rho: float, adaptive: bool = True) -> Constraint:
-    """‖φ_θ(x) − φ_0(x)‖² ≤ ρ·m(x), with m(x) = ‖φ_0(x)‖² if adaptive, else 1 (LORE eq. 4 and its ablation of the margin)."""
+    """‖φ_θ(x) − φ_0(x)‖² ≤ ρ·m(x), with m(x) = ‖φ_0(x)‖² if adaptive, else 1 (LORE eq. 4 and its ablation of the
+    margin)."""
     distance_B = squared_distance(_clean(embeddings), targets.held_BD)
     margin_B = targets.held_BD.square().sum(-1) if adaptive else distance_B.new_ones(distance_B.shape)
     return Constraint(distance_B, rho * margin_B)
 
 
 def distribution_constraint(embeddings: Embeddings, targets: Targets, rho: float, adaptive: bool = True) -> Constraint:
-    """KL(π_ref(·|x) ‖ π_θ(·|x)) ≤ ρ·m(x), with m(x) = H(π_ref(·|x)) if adaptive, else 1: confident predictions are held tighter."""
+    """KL(π_ref(·|x) ‖ π_θ(·|x)) ≤ ρ·m(x), with m(x) = H(π_ref(·|x)) if adaptive, else 1: confident predictions are held
+    tighter."""
     if targets.head is None:
         raise ValueError("the constraint on class distributions needs targets.head")
     reference_BC = targets.head(targets.held_BD)

@@ -14,8 +14,9 @@ DualKind = Literal["network", "linear", "scalar"]
 
 
 class _AtMost(torch.autograd.Function):
-    """min(value, maximum), a bound in the sense of projected ascent: above it, a gradient that would raise the value further is
-    dropped, and one that lowers it passes. Plain clamping drops both, and a multiplier that once reached its maximum stays there."""
+    """min(value, maximum), a bound in the sense of projected ascent: above it, a gradient that would raise the value
+    further is dropped, and one that lowers it passes. Plain clamping drops both, and a multiplier that once reached its
+    maximum stays there."""
 
     @staticmethod
     def forward(ctx, value_B: Tensor, maximum: float) -> Tensor:
@@ -39,15 +40,20 @@ class Dual(nn.Module):
         maximum: λ is clamped to at most this; None leaves it free.
     """
 
-    def __init__(self, kind: DualKind, dim: int, *, hidden: int = 512, initial: float = 1.0, maximum: float | None = None) -> None:
+    def __init__(
+        self, kind: DualKind, dim: int, *, hidden: int = 512, initial: float = 1.0, maximum: float | None = None
+    ) -> None:
         super().__init__()
         self.maximum = maximum
         self.hidden = nn.Linear(dim, hidden) if kind == "network" else None
         self.weight = nn.Parameter(torch.zeros(hidden if kind == "network" else dim)) if kind != "scalar" else None
-        self.bias = nn.Parameter(torch.tensor(initial + math.log(-math.expm1(-initial))))  # inverse softplus that cannot overflow
+        self.bias = nn.Parameter(
+            torch.tensor(initial + math.log(-math.expm1(-initial)))
+        )  # inverse softplus that cannot overflow
 
     def forward(self, reference_BD: Tensor) -> Tensor:
-        """Multipliers (B,) in [0, maximum]; inputs are scaled to unit norm so that the dual's step does not depend on the tower."""
+        """Multipliers (B,) in [0, maximum]; inputs are scaled to unit norm so that the dual's step does not depend on
+        the tower."""
         unit_BD = F.normalize(reference_BD.float(), dim=-1) * math.sqrt(reference_BD.shape[-1])
         score_B = self.bias.expand(len(reference_BD))
         if self.weight is not None:

@@ -32,7 +32,8 @@ class NoAnchor:
 
 @dataclass(frozen=True)
 class Penalty:
-    """weight · distance(x): the naive baseline of the LORE paper. `rho` is only what violations are reported against."""
+    """weight · distance(x): the naive baseline of the LORE paper. `rho` is only what violations are reported
+    against."""
 
     weight: float
     rho: float

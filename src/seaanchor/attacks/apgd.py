@@ -1,6 +1,7 @@
 """Auto-PGD (Croce & Hein 2020, algorithm 1): a step size that halves by itself, and restarts from the best point.
 
-The attack is a state and a pure step. All of an image's tensors lie in one record, so retiring fooled images is one `select`.
+The attack is a state and a pure step. All of an image's tensors lie in one record, so retiring fooled images is one
+`select`.
 Legend: B batch, C channels or classes, H W pixels.
 """
 
@@ -27,7 +28,8 @@ Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class State:
-    """Everything an image carries through the attack; each tensor's first dimension runs over the images still attacked."""
+    """Everything an image carries through the attack; each tensor's first dimension runs over the images still
+    attacked."""
 
     row: Tensor
     clean: Tensor
@@ -49,8 +51,8 @@ class State:
 
 
 def checkpoints(num_steps: int) -> tuple[int, ...]:
-    """Steps after which the step size is reconsidered: p_0 = 0, p_1 = .22, p_{j+1} = p_j + max(p_j − p_{j−1} − .03, .06), in whole
-    steps as the public code rounds them.
+    """Steps after which the step size is reconsidered: p_0 = 0, p_1 = .22, p_{j+1} = p_j + max(p_j − p_{j−1} − .03,
+    .06), in whole steps as the public code rounds them.
 
     >>> checkpoints(100)
     (22, 41, 57, 70, 80, 87, 93, 99)
@@ -71,7 +73,21 @@ def begin(loss: Loss, clean_BCHW: Tensor, start_BCHW: Tensor, ball: Ball) -> tup
     loss_B, grad, output = input_grad(lambda p: loss(p, row), start)
     step = clean_BCHW.new_full((len(row), 1, 1, 1), FIRST_STEP * ball.epsilon)
     nothing = torch.zeros_like(loss_B)
-    state = State(row, clean_BCHW, start, start, grad, nothing, start, grad, loss_B, step, nothing, loss_B, torch.ones_like(row, dtype=torch.bool))
+    state = State(
+        row,
+        clean_BCHW,
+        start,
+        start,
+        grad,
+        nothing,
+        start,
+        grad,
+        loss_B,
+        step,
+        nothing,
+        loss_B,
+        torch.ones_like(row, dtype=torch.bool),
+    )
     return state, output
 
 
@@ -88,24 +104,32 @@ def look(state: State, loss_B: Tensor, grad: Tensor | None) -> State:
     better = loss_B > state.best_loss
     wide = better.view(-1, 1, 1, 1)
     return replace(
-        state, loss=loss_B, best=torch.where(wide, state.pixels, state.best), best_loss=torch.where(better, loss_B, state.best_loss),
-        grad=state.grad if grad is None else grad, best_grad=state.best_grad if grad is None else torch.where(wide, grad, state.best_grad),
+        state,
+        loss=loss_B,
+        best=torch.where(wide, state.pixels, state.best),
+        best_loss=torch.where(better, loss_B, state.best_loss),
+        grad=state.grad if grad is None else grad,
+        best_grad=state.best_grad if grad is None else torch.where(wide, grad, state.best_grad),
         increases=state.increases + (loss_B > state.loss),
-    )  # fmt: skip
+    )
 
 
 def halve(state: State, gap: int) -> State:
-    """At a checkpoint: halve the step and go back to the best point where too few steps improved, or where nothing improved since
-    the last checkpoint although the step was kept (conditions 1 and 2 of section 3.2)."""
+    """At a checkpoint: halve the step and go back to the best point where too few steps improved, or where nothing
+    improved since the last checkpoint although the step was kept (conditions 1 and 2 of section 3.2)."""
     oscillating = state.increases <= gap * OSCILLATION
     stuck = ~state.halved_at_check & (state.best_loss_at_check >= state.best_loss)
     halved = oscillating | stuck
     wide = halved.view(-1, 1, 1, 1)
     return replace(
-        state, step_size=torch.where(wide, state.step_size / 2, state.step_size), pixels=torch.where(wide, state.best, state.pixels),
-        grad=torch.where(wide, state.best_grad, state.grad), increases=torch.zeros_like(state.increases),
-        best_loss_at_check=state.best_loss, halved_at_check=halved,
-    )  # fmt: skip
+        state,
+        step_size=torch.where(wide, state.step_size / 2, state.step_size),
+        pixels=torch.where(wide, state.best, state.pixels),
+        grad=torch.where(wide, state.best_grad, state.grad),
+        increases=torch.zeros_like(state.increases),
+        best_loss_at_check=state.best_loss,
+        halved_at_check=halved,
+    )
 
 
 def _swapped(loss: Loss, row: Tensor, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,9 +187,18 @@ def apgd(
 
 
 def apgd_ce(
-    logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *,
-    num_steps: int = 100, index_B: Tensor, seed: int = 0, start_BCHW: Tensor | None = None, retire: bool = True, follow: Logits | None = None,
-) -> AttackResult:  # fmt: skip
+    logits: Logits,
+    pixels_BCHW: Tensor,
+    label_B: Tensor,
+    ball: Ball,
+    *,
+    num_steps: int = 100,
+    index_B: Tensor,
+    seed: int = 0,
+    start_BCHW: Tensor | None = None,
+    retire: bool = True,
+    follow: Logits | None = None,
+) -> AttackResult:
     """APGD on the cross-entropy.
 
     Args:
@@ -178,7 +211,8 @@ def apgd_ce(
         seed: of the random starts.
         start_BCHW: start here instead.
         retire: stop at the first fooling image instead of looking for the highest loss.
-        follow: logits in low precision whose loss and gradients the attack follows. Whether an image is fooled, `logits` decides.
+        follow: logits in low precision whose loss and gradients the attack follows. Whether an image is fooled,
+            `logits` decides.
     """
     start_BCHW = _start(pixels_BCHW, ball, index_B, seed) if start_BCHW is None else start_BCHW
 
@@ -192,11 +226,20 @@ def apgd_ce(
 
 
 def apgd_targeted(
-    logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *,
-    num_steps: int = 100, index_B: Tensor, seed: int = 0, num_targets: int = 9, starts: Callable[[int, Tensor], Tensor] | None = None,
+    logits: Logits,
+    pixels_BCHW: Tensor,
+    label_B: Tensor,
+    ball: Ball,
+    *,
+    num_steps: int = 100,
+    index_B: Tensor,
+    seed: int = 0,
+    num_targets: int = 9,
+    starts: Callable[[int, Tensor], Tensor] | None = None,
     follow: Logits | None = None,
-) -> AttackResult:  # fmt: skip
-    """APGD on the targeted difference-of-logits ratio, towards each of the `num_targets` likeliest wrong classes in turn.
+) -> AttackResult:
+    """APGD on the targeted difference-of-logits ratio, towards each of the `num_targets` likeliest wrong classes in
+    turn.
 
     Args:
         logits, pixels_BCHW, label_B, ball, num_steps, index_B, seed, follow: as for `apgd_ce`.
@@ -218,7 +261,11 @@ def apgd_targeted(
         if len(rows) == 0:
             break
         label, aim = label_B[rows], likeliest_BC[rows, target + 1]
-        start = starts(target, rows) if starts else _start(pixels_BCHW[rows], ball, index_B[rows], seed + 7919 * (target + 1))
+        start = (
+            starts(target, rows)
+            if starts
+            else _start(pixels_BCHW[rows], ball, index_B[rows], seed + 7919 * (target + 1))
+        )
 
         def loss(p: Tensor, row: Tensor, label: Tensor = label, aim: Tensor = aim) -> tuple[Tensor, Tensor]:
             output = (follow or logits)(p)
@@ -230,7 +277,8 @@ def apgd_targeted(
 
 
 def dlr_targeted(logits_BC: Tensor, label_B: Tensor, target_B: Tensor) -> Tensor:
-    """−(z_y − z_t) / (z_π1 − (z_π3 + z_π4)/2), (B,): invariant to shift and scale of the logits (Croce & Hein 2020, eq. 7)."""
+    """−(z_y − z_t) / (z_π1 − (z_π3 + z_π4)/2), (B,): invariant to shift and scale of the logits (Croce & Hein 2020, eq.
+    7)."""
     rows = torch.arange(len(label_B), device=label_B.device)
     top_B4 = logits_BC.topk(4, dim=-1).values
     scale_B = top_B4[:, 0] - (top_B4[:, 2] + top_B4[:, 3]) / 2

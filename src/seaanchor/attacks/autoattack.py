@@ -1,4 +1,5 @@
-"""AutoAttack's standard version (Croce & Hein 2020): APGD-CE, targeted APGD-DLR, FAB and Square, each on what the former left standing.
+"""AutoAttack's standard version (Croce & Hein 2020): APGD-CE, targeted APGD-DLR, FAB and Square, each on what the
+former left standing.
 
 Legend: B batch, C channels or classes, H W pixels.
 """
@@ -18,23 +19,32 @@ FEWEST_TARGETED = 4  # classes; the targeted DLR loss compares the third and fou
 
 
 def autoattack_standard(
-    logits: Logits, batch: Batch, ball: Ball, seed: int = 0, *, num_steps: int = 100, num_queries: int = 5000, num_targets: int = 9
+    logits: Logits,
+    batch: Batch,
+    ball: Ball,
+    seed: int = 0,
+    *,
+    num_steps: int = 100,
+    num_queries: int = 5000,
+    num_targets: int = 9,
 ) -> Tensor:
     """Which images (B,) are misclassified clean or after any of the four attacks.
 
-    FAB and Square are those of `pyautoattack`. Both stages of APGD are ours: from the same starts they fool the same images as the
-    package's, which draws its starts per batch, while here each image's start depends on the seed and its number. FAB draws nothing
-    in the standard version, and Square draws as `square_attack` says. So batch size changes nothing.
+    FAB and Square are those of `pyautoattack`. Both stages of APGD are ours: from the same starts they fool the same
+    images as the package's, which draws its starts per batch, while here each image's start depends on the seed and its
+    number. FAB draws nothing in the standard version, and Square draws as `square_attack` says. So batch size changes
+    nothing.
 
     Args:
-        logits: pixels → (B, C) in fp32. FAB fills the `.grad` of every weight that asks for gradients: hand in a frozen model.
+        logits: pixels → (B, C) in fp32. FAB fills the `.grad` of every weight that asks for gradients: hand in a frozen
+            model.
         batch: labelled images in [0, 1].
         ball: norm and radius.
         seed: of the random starts and squares.
         num_steps: of both APGD stages and of FAB.
         num_queries: of Square.
-        num_targets: wrong classes that APGD and FAB aim at, at most C − 1. With fewer than four classes there is no targeted APGD, and
-            FAB looks at all classes at once instead of aiming.
+        num_targets: wrong classes that APGD and FAB aim at, at most C − 1. With fewer than four classes there is no
+            targeted APGD, and FAB looks at all classes at once instead of aiming.
 
     Raises:
         SeaAnchorError: the extra `attacks` is missing, or an image came back outside its ball or [0, 1].
@@ -45,12 +55,21 @@ def autoattack_standard(
     fooled_B, num_classes = clean_BC.argmax(-1) != labels(batch), clean_BC.shape[-1]
 
     def by_apgd_ce(left: Batch) -> Tensor:
-        result = apgd_ce(logits, left.pixels_BCHW, labels(left), ball, num_steps=num_steps, index_B=left.index_B, seed=seed)
+        result = apgd_ce(
+            logits, left.pixels_BCHW, labels(left), ball, num_steps=num_steps, index_B=left.index_B, seed=seed
+        )
         return judged(logits, result.pixels_BCHW, left, ball, "APGD-CE")
 
     def by_apgd_targeted(left: Batch) -> Tensor:
         result = apgd_targeted(
-            logits, left.pixels_BCHW, labels(left), ball, num_steps=num_steps, index_B=left.index_B, seed=seed, num_targets=num_targets
+            logits,
+            left.pixels_BCHW,
+            labels(left),
+            ball,
+            num_steps=num_steps,
+            index_B=left.index_B,
+            seed=seed,
+            num_targets=num_targets,
         )
         return judged(logits, result.pixels_BCHW, left, ball, "APGD-T")
 
@@ -70,12 +89,22 @@ def autoattack_standard(
     return fooled_B
 
 
-def fab_attack(logits: Logits, batch: Batch, ball: Ball, num_classes: int, *, num_steps: int = 100, num_targets: int = 9) -> Tensor:
-    """Which images (B,) FAB (Croce & Hein 2020b, `pyautoattack`) misleads inside the ball; without restarts, so without any random draw."""
+def fab_attack(
+    logits: Logits, batch: Batch, ball: Ball, num_classes: int, *, num_steps: int = 100, num_targets: int = 9
+) -> Tensor:
+    """Which images (B,) FAB (Croce & Hein 2020b, `pyautoattack`) misleads inside the ball; without restarts, so without
+    any random draw."""
     device = batch.pixels_BCHW.device
     attack = pyautoattack().fab_pt.FABAttack_PT(
-        logits, norm=NORMS[ball.norm], n_restarts=1, n_iter=num_steps, eps=ball.epsilon, seed=0, device=device,
-        targeted=num_classes >= FEWEST_TARGETED, n_target_classes=min(num_targets, num_classes - 1),
-    )  # fmt: skip
+        logits,
+        norm=NORMS[ball.norm],
+        n_restarts=1,
+        n_iter=num_steps,
+        eps=ball.epsilon,
+        seed=0,
+        device=device,
+        targeted=num_classes >= FEWEST_TARGETED,
+        n_target_classes=min(num_targets, num_classes - 1),
+    )
     with kept_random_state(device):
         return judged(logits, attack.perturb(batch.pixels_BCHW, labels(batch)), batch, ball, "FAB")

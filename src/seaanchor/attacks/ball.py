@@ -1,4 +1,5 @@
-"""The geometry of a perturbation: what is allowed and which way is steepest. Attacks hold the loop, the ball holds the norm.
+"""The geometry of a perturbation: what is allowed and which way is steepest. Attacks hold the loop, the ball holds the
+norm.
 
 Legend: B batch, C channels, H W pixels.
 """
@@ -39,13 +40,16 @@ class Ball:
             raise SeaAnchorError(f"norm {self.norm!r}", "linf or l2", "choose one of them")
         if self.norm == "linf" and self.epsilon > 1:
             raise SeaAnchorError(
-                f"epsilon {self.epsilon:g}", "an l-inf radius in [0, 1], pixels being in [0, 1]", f"did you mean {self.epsilon:g}/255?"
+                f"epsilon {self.epsilon:g}",
+                "an l-inf radius in [0, 1], pixels being in [0, 1]",
+                f"did you mean {self.epsilon:g}/255?",
             )
         if not 0 <= self.epsilon < float("inf"):
             raise SeaAnchorError(f"epsilon {self.epsilon}", "a finite radius of at least 0", "give another value")
 
     def project(self, pixels_BCHW: Tensor, clean_BCHW: Tensor) -> Tensor:
-        """The nearest point of the ball, then of [0, 1]; clipping to [0, 1] moves towards the clean image, so it stays in the ball."""
+        """The nearest point of the ball, then of [0, 1]; clipping to [0, 1] moves towards the clean image, so it stays
+        in the ball."""
         if self.norm == "linf":
             inside = torch.min(torch.max(pixels_BCHW, clean_BCHW - self.epsilon), clean_BCHW + self.epsilon)
         else:
@@ -55,14 +59,16 @@ class Ball:
         return inside.clamp(0.0, 1.0)
 
     def projection(self, clean_BCHW: Tensor) -> Callable[[Tensor], Tensor]:
-        """`project` for many points around the same images: what depends on those alone is computed once, and the given pixels are overwritten."""
+        """`project` for many points around the same images: what depends on those alone is computed once, and the given
+        pixels are overwritten."""
         if self.norm == "l2":
             return lambda pixels_BCHW: self.project(pixels_BCHW, clean_BCHW)
         low_BCHW, high_BCHW = (clean_BCHW - self.epsilon).clamp_(min=0.0), (clean_BCHW + self.epsilon).clamp_(max=1.0)
         return lambda pixels_BCHW: pixels_BCHW.clamp_(low_BCHW, high_BCHW)
 
     def random_start(self, clean_BCHW: Tensor, index_B: Tensor, rng: torch.Generator) -> Tensor:
-        """A point drawn uniformly from the ball, clipped to [0, 1]; a function of the generator and each image's number (B,), not of its batch."""
+        """A point drawn uniformly from the ball, clipped to [0, 1]; a function of the generator and each image's number
+        (B,), not of its batch."""
         shape, index_B, key = tuple(clean_BCHW.shape[1:]), index_B.to(clean_BCHW.device), next_key(rng)
         if self.norm == "linf":
             return self.project(clean_BCHW + self.epsilon * (2 * uniform(key, index_B, shape) - 1), clean_BCHW)

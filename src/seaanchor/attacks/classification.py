@@ -1,4 +1,5 @@
-"""What every attack on a classifier shares: its result, and random starts that belong to the image and not to its batch.
+"""What every attack on a classifier shares: its result, and random starts that belong to the image and not to its
+batch.
 
 Legend: B batch, C channels or classes, H W pixels.
 """
@@ -21,8 +22,8 @@ DOUBT = 1 / 64  # of the spread of an image's logits; five times the largest err
 
 @dataclass(frozen=True)
 class Classifier:
-    """Pixels (B, C, H, W) → logits (B, C). Called, it gives those in fp32, which judge; `low`, where there is one, gives them in low precision:
-    an attack may follow its gradients and never takes its word."""
+    """Pixels (B, C, H, W) → logits (B, C). Called, it gives those in fp32, which judge; `low`, where there is one,
+    gives them in low precision: an attack may follow its gradients and never takes its word."""
 
     judge: Logits
     low: Logits | None = None
@@ -32,10 +33,10 @@ class Classifier:
         return self.judge(pixels_BCHW)
 
 
-
 @dataclass(frozen=True)
 class AttackResult:
-    """Perturbed images (B, C, H, W), and which of them are misclassified (B,), judged in the precision of the logits handed in."""
+    """Perturbed images (B, C, H, W), and which of them are misclassified (B,), judged in the precision of the logits
+    handed in."""
 
     pixels_BCHW: Tensor
     fooled_B: Tensor
@@ -46,8 +47,8 @@ def misclassified(label_B: Tensor, judge: Logits | None = None) -> Fooled:
 
     Args:
         label_B: of the whole batch.
-        judge: logits in fp32, where the attack itself sees others. Images whose label wins by less than `DOUBT` there, or loses, are
-            looked at by it, and its word counts.
+        judge: logits in fp32, where the attack itself sees others. Images whose label wins by less than `DOUBT` there,
+            or loses, are looked at by it, and its word counts.
     """
     if judge is None:
         return lambda output_BC, row, pixels_BCHW: output_BC.argmax(-1) != label_B[row]
@@ -72,10 +73,13 @@ def margin(logits_BC: Tensor, label_B: Tensor) -> Tensor:
 
 
 def noise_per_image(index_B: Tensor, seed: int, ball: Ball, like_BCHW: Tensor) -> Tensor:
-    """Uniform in [-1, 1] (l-inf) or normal (l2) noise that depends on (seed, image) alone: batch size and order change nothing."""
+    """Uniform in [-1, 1] (l-inf) or normal (l2) noise that depends on (seed, image) alone: batch size and order change
+    nothing."""
     shape = like_BCHW.shape[1:]
     draws = []
     for index in index_B.tolist():
         rng = torch.Generator().manual_seed((seed * 1_000_003 + index) * 2_654_435_761 % 2**63)
-        draws.append(2 * torch.rand(shape, generator=rng) - 1 if ball.norm == "linf" else torch.randn(shape, generator=rng))
+        draws.append(
+            2 * torch.rand(shape, generator=rng) - 1 if ball.norm == "linf" else torch.randn(shape, generator=rng)
+        )
     return torch.stack(draws).to(like_BCHW)

@@ -18,9 +18,15 @@ from seaanchor.errors import SeaAnchorError
 
 FONTS = Path(str(files("seaanchor"))) / "zoo" / "fonts"
 COLOURS = {
-    "white": (255, 255, 255), "blue": (0, 0, 255), "green": (0, 128, 0), "red": (255, 0, 0),
-    "magenta": (255, 0, 255), "cyan": (0, 255, 255), "yellow": (255, 255, 0), "black": (0, 0, 0),
-}  # fmt: skip
+    "white": (255, 255, 255),
+    "blue": (0, 0, 255),
+    "green": (0, 128, 0),
+    "red": (255, 0, 0),
+    "magenta": (255, 0, 255),
+    "cyan": (0, 255, 255),
+    "yellow": (255, 255, 0),
+    "black": (0, 0, 0),
+}
 
 SMALLEST = 6  # pixels: below it nobody reads anything
 
@@ -29,7 +35,8 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Lettering:
-    """A word ready to be laid on an image: mask, its box (left, top, right, bottom) in pixels, colours, font file and size."""
+    """A word ready to be laid on an image: mask, its box (left, top, right, bottom) in pixels, colours, font file and
+    size."""
 
     text: str
     mask: np.ndarray
@@ -63,7 +70,9 @@ def fonts_with(text: str, kind: str) -> tuple[Path, ...]:
     """
     characters = set("".join(composed(text).split()))
     if not characters:
-        raise SeaAnchorError(f"the word {text!r} has nothing to draw", "a name with letters", "rename the class with --class-names")
+        raise SeaAnchorError(
+            f"the word {text!r} has nothing to draw", "a name with letters", "rename the class with --class-names"
+        )
     if not font_files(kind):
         raise SeaAnchorError(f"no fonts are called {kind!r}", "train or unseen", "correct the fonts")
     able = tuple(file for file in font_files(kind) if characters <= glyphs(file))
@@ -71,9 +80,10 @@ def fonts_with(text: str, kind: str) -> tuple[Path, ...]:
         lacking = min((characters - glyphs(file) for file in font_files(kind)), key=len)
         named = ", ".join(f"{c!r} ({unicodedata.name(c, 'no name')})" for c in sorted(lacking)[:5])
         raise SeaAnchorError(
-            f"no font of {kind!r} can draw {text!r}: {named}", "characters of the shipped fonts, which are Latin and in part Greek and Cyrillic",
+            f"no font of {kind!r} can draw {text!r}: {named}",
+            "characters of the shipped fonts, which are Latin and in part Greek and Cyrillic",
             "rename the class with --class-names",
-        )  # fmt: skip
+        )
     return able
 
 
@@ -88,14 +98,17 @@ def _font(path: Path, size: int) -> ImageFont.FreeTypeFont:
 
 
 def break_lines(text: str) -> str:
-    """Two or three words break after the first; longer texts also after the second (Azuma & Matsui 2023, Defense-Prefix)."""
+    """Two or three words break after the first; longer texts also after the second (Azuma & Matsui 2023,
+    Defense-Prefix)."""
     first, *rest = text.split()
     if len(rest) < 3:
         return "\n".join([first, " ".join(rest)]).strip()
     return "\n".join([first, rest[0], " ".join(rest[1:])])
 
 
-def draw_word(text: str, font: Path, size: int, image_size: int, rng: random.Random, stroke: int = 1) -> tuple[np.ndarray, Box]:
+def draw_word(
+    text: str, font: Path, size: int, image_size: int, rng: random.Random, stroke: int = 1
+) -> tuple[np.ndarray, Box]:
     """Draw `text` at a uniform position, shrunk until it fits.
 
     Args:
@@ -120,13 +133,17 @@ def draw_word(text: str, font: Path, size: int, image_size: int, rng: random.Ran
     masks = []
     for width in (0, stroke):
         canvas = Image.new("L", (image_size, image_size))
-        ImageDraw.Draw(canvas).multiline_text((x, y), lines, fill=255, font=face, stroke_width=width, spacing=1, align="center")
+        ImageDraw.Draw(canvas).multiline_text(
+            (x, y), lines, fill=255, font=face, stroke_width=width, spacing=1, align="center"
+        )
         masks.append(np.asarray(canvas))
     box = (round(x + left), round(y + top), round(x + right), round(y + bottom))
     return np.stack(masks), box
 
 
-def letter(text: str, image_size: int, rng: random.Random, *, fonts: str, sizes: tuple[float, float], stroke: int = 1) -> Lettering:
+def letter(
+    text: str, image_size: int, rng: random.Random, *, fonts: str, sizes: tuple[float, float], stroke: int = 1
+) -> Lettering:
     """Draw a word the way the field does: font, size, position and two different colours at random.
 
     Args:
@@ -153,7 +170,8 @@ def letter(text: str, image_size: int, rng: random.Random, *, fonts: str, sizes:
 def lay_out(text: str, font: Path, size: int, image_size: int, stroke: int = 1) -> tuple[str, int]:
     """Lines, and the largest glyph height up to `size`, but at least 6 pixels, at which they fit the canvas.
 
-    What does not fit at 6 pixels is broken into more lines, between words where it can be and inside them where it must.
+    What does not fit at 6 pixels is broken into more lines, between words where it can be and inside them where it
+    must.
 
     Raises:
         SeaAnchorError: even so it does not fit.
@@ -163,13 +181,17 @@ def lay_out(text: str, font: Path, size: int, image_size: int, stroke: int = 1) 
     for height in range(max(size, SMALLEST), SMALLEST - 1, -1):
         if _fits(lines, _font(font, height), image_size, stroke):
             return lines, height
-    lines = _wrap(text, _font(font, SMALLEST), image_size - 1, stroke)  # centred lines may stick out by a rounded half pixel
+    lines = _wrap(
+        text, _font(font, SMALLEST), image_size - 1, stroke
+    )  # centred lines may stick out by a rounded half pixel
     if not _fits(lines, _font(font, SMALLEST), image_size, stroke):
         shown = text if len(text) <= 80 else f"{text[:77]}..."
         raise SeaAnchorError(
-            f"{shown!r} does not fit an image of {image_size} x {image_size} pixels, not even in glyphs of {SMALLEST} pixels of {font.name}",
-            "a shorter name or a larger image", "rename the class with --class-names, or choose larger images",
-        )  # fmt: skip
+            f"{shown!r} does not fit an image of {image_size} x {image_size} pixels, not even in glyphs of "
+            f"{SMALLEST} pixels of {font.name}",
+            "a shorter name or a larger image",
+            "rename the class with --class-names, or choose larger images",
+        )
     return lines, SMALLEST
 
 
@@ -212,16 +234,21 @@ def _fits(lines: str, face: ImageFont.FreeTypeFont, image_size: int, stroke: int
 
 
 def _bounds(lines: str, face: ImageFont.FreeTypeFont, stroke: int) -> tuple[float, float, float, float]:
-    return ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), lines, font=face, stroke_width=stroke, spacing=1)
+    return ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox(
+        (0, 0), lines, font=face, stroke_width=stroke, spacing=1
+    )
 
 
 def scramble(lettering: Lettering, rng: random.Random, width: int = 2) -> Lettering:
-    """The same box, colours and amount of ink, but unreadable: columns of the box are shuffled in strips and half of them turned over.
+    """The same box, colours and amount of ink, but unreadable: columns of the box are shuffled in strips and half of
+    them turned over.
 
     Accuracy under it is the ceiling of any cure, for what is merely covered cannot be won back.
     """
     height, side = lettering.mask.shape[1:]
-    left, top, right, bottom = (min(max(v, 0), limit) for v, limit in zip(lettering.box, (side, height, side, height), strict=True))
+    left, top, right, bottom = (
+        min(max(v, 0), limit) for v, limit in zip(lettering.box, (side, height, side, height), strict=True)
+    )
     inside = lettering.mask[:, top:bottom, left:right]
     strips = [inside[..., i : i + width] for i in range(0, inside.shape[-1], width)]
     rng.shuffle(strips)
@@ -229,7 +256,9 @@ def scramble(lettering: Lettering, rng: random.Random, width: int = 2) -> Letter
     mask = lettering.mask.copy()
     if strips:
         mask[:, top:bottom, left:right] = np.concatenate(strips, axis=-1)
-    return Lettering(lettering.text, mask, lettering.box, lettering.fill, lettering.stroke, lettering.font, lettering.size)
+    return Lettering(
+        lettering.text, mask, lettering.box, lettering.fill, lettering.stroke, lettering.font, lettering.size
+    )
 
 
 def lay_on(pixels_HWC: np.ndarray, lettering: Lettering) -> np.ndarray:

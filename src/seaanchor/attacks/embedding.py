@@ -1,4 +1,5 @@
-"""Unsupervised attack: how far the embedding of an image can be pushed from where its clean copy lies, without any label or text.
+"""Unsupervised attack: how far the embedding of an image can be pushed from where its clean copy lies, without any
+label or text.
 
 Legend: B batch, C channels, H W pixels, D embedding dimension.
 """
@@ -25,11 +26,14 @@ class EmbeddingAttack:
     cosine_B: Tensor
 
 
-def embedding_attack(encoder: Callable[[Tensor], Tensor], batch: Batch, ball: Ball, *, num_steps: int = 100, seed: int = 0) -> EmbeddingAttack:
-    """Raise ‖φ(x+δ) − φ(x)‖² of raw embeddings by APGD, from a random point of the ball's surface: at δ = 0 the gradient is zero.
+def embedding_attack(
+    encoder: Callable[[Tensor], Tensor], batch: Batch, ball: Ball, *, num_steps: int = 100, seed: int = 0
+) -> EmbeddingAttack:
+    """Raise ‖φ(x+δ) − φ(x)‖² of raw embeddings by APGD, from a random point of the ball's surface: at δ = 0 the
+    gradient is zero.
 
-    The start depends on the seed and the image's number, so batch size changes nothing. The squared distance is that of FARE and
-    LORE, measured against the clean embedding of the same encoder.
+    The start depends on the seed and the image's number, so batch size changes nothing. The squared distance is that of
+    FARE and LORE, measured against the clean embedding of the same encoder.
 
     Args:
         encoder: pixels → raw embeddings (B, D).

@@ -1,5 +1,5 @@
-"""Random numbers that belong to an image: a function of a key and of the image's number in its data set alone. They are the same in any
-batch, on any number of processes and on any device, and cost no look from the device to the host.
+"""Random numbers that belong to an image: a function of a key and of the image's number in its data set alone. They are
+the same in any batch, on any number of processes and on any device, and cost no look from the device to the host.
 
 Legend: B batch, N numbers of each image.
 """
@@ -9,7 +9,9 @@ import math
 import torch
 from torch import Tensor
 
-GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # increment and multipliers of SplitMix64 (Steele, Lea, Flood 2014), as signed numbers
+GOLDEN = (
+    0x9E3779B97F4A7C15 - 2**64
+)  # increment and multipliers of SplitMix64 (Steele, Lea, Flood 2014), as signed numbers
 FIRST, SECOND = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 
 CHUNK = (2**24, 2**15)  # integers at once: to save a device's memory, and to stay in a processor's cache

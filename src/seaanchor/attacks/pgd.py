@@ -24,7 +24,8 @@ class PGD:
         ball: norm and radius.
         num_steps: gradient steps.
         step_size: in pixel units; a quarter of epsilon by default.
-        random_start: start anywhere in the ball instead of at the clean image, where the gradient of an embedding distance is 0.
+        random_start: start anywhere in the ball instead of at the clean image, where the gradient of an embedding
+            distance is 0.
         momentum: of the steps' directions (FARE's public code: 0.9; 0 is plain PGD).
     """
 
@@ -39,7 +40,11 @@ class PGD:
         clean_BCHW = batch.pixels_BCHW
         pixels_BCHW = self.ball.random_start(clean_BCHW, batch.index_B, rng) if self.random_start else clean_BCHW
         step_size = DEFAULT_STEP * self.ball.epsilon if self.step_size is None else self.step_size
-        velocity_BCHW, attack_loss, project = torch.zeros_like(clean_BCHW), loss(batch), self.ball.projection(clean_BCHW)
+        velocity_BCHW, attack_loss, project = (
+            torch.zeros_like(clean_BCHW),
+            loss(batch),
+            self.ball.projection(clean_BCHW),
+        )
         for _ in range(self.num_steps):
             _, grad_BCHW, _ = input_grad(attack_loss, pixels_BCHW)
             velocity_BCHW.mul_(self.momentum).add_(self.ball.ascent_direction(grad_BCHW))
@@ -48,9 +53,17 @@ class PGD:
 
 
 def pgd_attack(
-    logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *,
-    num_steps: int = 10, step_size: float | None = None, index_B: Tensor, seed: int = 0, follow: Logits | None = None,
-) -> AttackResult:  # fmt: skip
+    logits: Logits,
+    pixels_BCHW: Tensor,
+    label_B: Tensor,
+    ball: Ball,
+    *,
+    num_steps: int = 10,
+    step_size: float | None = None,
+    index_B: Tensor,
+    seed: int = 0,
+    follow: Logits | None = None,
+) -> AttackResult:
     """Attack a classifier by PGD on its cross-entropy; an image is retired as soon as it is fooled.
 
     Args:
@@ -61,7 +74,8 @@ def pgd_attack(
         num_steps, step_size: as for `PGD`.
         index_B: each image's number in its data set, which its random start depends on.
         seed: of the random starts.
-        follow: logits in low precision whose gradients the attack follows. Whether an image is fooled, `logits` decides.
+        follow: logits in low precision whose gradients the attack follows. Whether an image is fooled, `logits`
+            decides.
     """
     seen, fooled = follow or logits, misclassified(label_B, logits if follow else None)
     step_size = DEFAULT_STEP * ball.epsilon if step_size is None else step_size

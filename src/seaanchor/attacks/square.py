@@ -1,4 +1,5 @@
-"""Square attack (Andriushchenko et al. 2020) by `pyautoattack`: no gradients, so a model that merely hides its gradients falls to it.
+"""Square attack (Andriushchenko et al. 2020) by `pyautoattack`: no gradients, so a model that merely hides its
+gradients falls to it.
 
 Legend: B batch, C channels or classes, H W pixels.
 """
@@ -18,11 +19,13 @@ from seaanchor.types import Batch
 NORMS = {"linf": "Linf", "l2": "L2"}
 
 
-def square_attack(logits: Logits, batch: Batch, ball: Ball, num_queries: int = 5000, seed: int = 0, *, rescale: bool = True) -> Tensor:
+def square_attack(
+    logits: Logits, batch: Batch, ball: Ball, num_queries: int = 5000, seed: int = 0, *, rescale: bool = True
+) -> Tensor:
     """Which images (B,) are misclassified after at most `num_queries` looks at their logits.
 
-    Every image sees the same random squares, those it would see if it were attacked alone with this seed: the package draws some of
-    them per batch and some per image, so that the outcome of an image would depend on its neighbours.
+    Every image sees the same random squares, those it would see if it were attacked alone with this seed: the package
+    draws some of them per batch and some per image, so that the outcome of an image would depend on its neighbours.
 
     Args:
         logits: pixels → (B, C) in fp32.
@@ -36,7 +39,13 @@ def square_attack(logits: Logits, batch: Batch, ball: Ball, num_queries: int = 5
         SeaAnchorError: the extra `attacks` is missing, or an image came back outside its ball or [0, 1].
     """
     attack = pyautoattack().square.SquareAttack(
-        logits, norm=NORMS[ball.norm], n_queries=num_queries, eps=ball.epsilon, seed=seed, resc_schedule=rescale, device=batch.pixels_BCHW.device
+        logits,
+        norm=NORMS[ball.norm],
+        n_queries=num_queries,
+        eps=ball.epsilon,
+        seed=seed,
+        resc_schedule=rescale,
+        device=batch.pixels_BCHW.device,
     )
 
     def random_choice(shape: Sequence[int]) -> Tensor:
@@ -60,7 +69,9 @@ def pyautoattack() -> ModuleType:
         import pyautoattack.fab_pt
         import pyautoattack.square
     except ImportError as error:
-        raise SeaAnchorError("pyautoattack is not installed", "the extra `attacks`", "pip install 'seaanchor[attacks]'") from error
+        raise SeaAnchorError(
+            "pyautoattack is not installed", "the extra `attacks`", "pip install 'seaanchor[attacks]'"
+        ) from error
     return pyautoattack
 
 
@@ -74,9 +85,11 @@ def judged(logits: Logits, pixels_BCHW: Tensor, batch: Batch, ball: Ball, name: 
     farthest = ball.distance(pixels_BCHW, batch.pixels_BCHW).max().item() if len(pixels_BCHW) else 0.0
     if not farthest <= ball.epsilon * (1 + 1e-4) + 1e-6 or pixels_BCHW.min() < 0 or pixels_BCHW.max() > 1:
         raise SeaAnchorError(
-            f"{name} returned an image {farthest:.6g} from its clean copy, with pixels of {pixels_BCHW.min():.4g} to {pixels_BCHW.max():.4g}",
-            f"at most {ball.epsilon:.6g}, and pixels in [0, 1]", "do not use its result; try another version of pyautoattack",
-        )  # fmt: skip
+            f"{name} returned an image {farthest:.6g} from its clean copy, with pixels of "
+            f"{pixels_BCHW.min():.4g} to {pixels_BCHW.max():.4g}",
+            f"at most {ball.epsilon:.6g}, and pixels in [0, 1]",
+            "do not use its result; try another version of pyautoattack",
+        )
     return logits(pixels_BCHW).argmax(-1) != labels(batch)
 
 
@@ -87,7 +100,9 @@ def labels(batch: Batch) -> Tensor:
         SeaAnchorError: it has none.
     """
     if batch.label_B is None:
-        raise SeaAnchorError("images without labels", "labelled images: one folder a class", "sort the images into class folders")
+        raise SeaAnchorError(
+            "images without labels", "labelled images: one folder a class", "sort the images into class folders"
+        )
     return batch.label_B
 
 

@@ -20,9 +20,11 @@ from seaanchor.config.validation import check
 from seaanchor.errors import SeaAnchorError
 
 app = App(
-    name="seaanchor", help="Make pre-trained visual encoders trustworthy, always against a frozen copy of themselves.", version=__version__,
+    name="seaanchor",
+    help="Make pre-trained visual encoders trustworthy, always against a frozen copy of themselves.",
+    version=__version__,
     help_format="plaintext",  # a reader of Markdown costs a fifth of the time until help is there
-)  # fmt: skip
+)
 train_app = App(name="train", help="Train any recipe, a shipped name or a YAML file, with overrides.")
 recipes_app = App(name="recipes", help="Shipped recipes.")
 app.command(train_app)
@@ -67,7 +69,11 @@ def train(
         print("\n".join(lines(plan(check(config), dry_run_on, dry_run_images))))
         return
     if dry_run_images is not None:
-        raise SeaAnchorError("--dry-run-images without GPUs", "--dry-run-on, such as 8xH100; --dry-run itself counts the images", "add --dry-run-on")
+        raise SeaAnchorError(
+            "--dry-run-images without GPUs",
+            "--dry-run-on, such as 8xH100; --dry-run itself counts the images",
+            "add --dry-run-on",
+        )
     if dry_run:
         from seaanchor.profiling.dry_run import dry_run as rehearse
 
@@ -81,7 +87,9 @@ def train(
     print(f"done: {folder}")
     if not config.model.startswith("timm:"):
         prefix = "hf:" if config.model.startswith("hf:") else ""
-        exports = " ".join(f"{prefix}{folder / name}" for name in ("export", "export-averaged") if (folder / name).is_dir())
+        exports = " ".join(
+            f"{prefix}{folder / name}" for name in ("export", "export-averaged") if (folder / name).is_dir()
+        )
         print(f"evaluate it beside its reference: seaanchor evaluate --model {exports} --data LABELLED_FOLDER")
 
 
@@ -109,7 +117,8 @@ def export(*, model: str, output: Path, pretrained: str | None = None, half: boo
 
 @app.command
 def quickstart(*, output: Path = Path("runs/quickstart"), seed: int = 0) -> None:
-    """Offline, a few minutes on two cores: harden the embedded model, align it against drawn words, steer it, and see what each step cost.
+    """Offline, a few minutes on two cores: harden the embedded model, align it against drawn words, steer it, and see
+    what each step cost.
 
     Parameters
     ----------
@@ -149,7 +158,11 @@ def cp(name: str, target: Path | None = None, /) -> None:
     except FileExistsError:
         raise SeaAnchorError(f"{target} exists", "a new file", "name another target") from None
     except OSError as error:
-        raise SeaAnchorError(f"{target} could not be written: {error.strerror}", "a file in a folder that is there", "name another target") from error
+        raise SeaAnchorError(
+            f"{target} could not be written: {error.strerror}",
+            "a file in a folder that is there",
+            "name another target",
+        ) from error
     print(target)
 
 
@@ -191,13 +204,16 @@ def _recipe(name: str) -> dict:
     if name.endswith((".yaml", ".yml")):
         return to_dict(from_dict(RunConfig, read_yaml(Path(name))))
     plain = name.lower().replace("-", "_")
-    near = [recipe for recipe, make in RECIPES.items() if make().objective.kind == plain] or get_close_matches(name, RECIPES, n=1, cutoff=0.4)
+    near = [recipe for recipe, make in RECIPES.items() if make().objective.kind == plain] or get_close_matches(
+        name, RECIPES, n=1, cutoff=0.4
+    )
     change = f"did you mean {near[0]}?" if near else "see `seaanchor recipes ls`"
     raise SeaAnchorError(f"no recipe is called {name!r}", f"one of {', '.join(RECIPES)}, or a .yaml file", change)
 
 
 def main() -> None:
-    """Entry point: the recipe named on the command line becomes the defaults of the flags. Mistakes end with one `error:` and code 2."""
+    """Entry point: the recipe named on the command line becomes the defaults of the flags. Mistakes end with one
+    `error:` and code 2."""
     arguments = sys.argv[1:]
     try:
         command, bound, *_ = app.parse_args(arguments, exit_on_error=False, print_error=False)
@@ -214,4 +230,3 @@ def main() -> None:
 
 def _drop_none(settings: dict) -> dict:
     return {k: _drop_none(v) if isinstance(v, dict) else v for k, v in settings.items() if v is not None}
-

@@ -2,7 +2,9 @@
 
 from cyclopts import App
 
-cache_app = App(name="cache", help="Embeddings that all runs share: where they are, how much there is, and their removal.")
+cache_app = App(
+    name="cache", help="Embeddings that all runs share: where they are, how much there is, and their removal."
+)
 
 
 @cache_app.command
@@ -27,4 +29,7 @@ def clear() -> None:
     from seaanchor.utils import disk_cache
 
     count, num_bytes = disk_cache.clear()
-    print(f"{count} entries of {num_bytes / 1e6:,.1f} MB removed from {disk_cache.location() or 'nowhere: the cache is off'}")
+    print(
+        f"{count} entries of {num_bytes / 1e6:,.1f} MB removed from "
+        f"{disk_cache.location() or 'nowhere: the cache is off'}"
+    )

@@ -1,4 +1,5 @@
-"""Subcommands that make or look at data, and the slider: `attack`, `data`, `steer`. Nothing heavy is imported before a command needs it."""
+"""Subcommands that make or look at data, and the slider: `attack`, `data`, `steer`. Nothing heavy is imported before a
+command needs it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,9 +18,17 @@ data_app = App(name="data", help="EvaluationSpec at data, and make preference da
 
 @attack_app.command
 def typographic(
-    *, data: str, output: Path, class_names: Path | None = None, words: Literal["all", "even", "odd"] = "all", fonts: Literal["train", "unseen"] = "train",
-    sizes: tuple[float, float] = (20 / 224, 40 / 224), image_size: int = 224, variants: int = 1, seed: int = 0,
-) -> None:  # fmt: skip
+    *,
+    data: str,
+    output: Path,
+    class_names: Path | None = None,
+    words: Literal["all", "even", "odd"] = "all",
+    fonts: Literal["train", "unseen"] = "train",
+    sizes: tuple[float, float] = (20 / 224, 40 / 224),
+    image_size: int = 224,
+    variants: int = 1,
+    seed: int = 0,
+) -> None:
     """Draw a wrong class word on every image: `label=X_text=Y` files, and a table with the text boxes.
 
     Parameters
@@ -48,11 +57,19 @@ def typographic(
     from seaanchor.perturbations.typographic import Typographic
 
     if image_size < SMALLEST:
-        raise SeaAnchorError(f"--image-size {image_size}", f"at least {SMALLEST}, or no word fits an image", "give the input size of the models to be attacked")
+        raise SeaAnchorError(
+            f"--image-size {image_size}",
+            f"at least {SMALLEST}, or no word fits an image",
+            "give the input size of the models to be attacked",
+        )
     images = open_images(data, class_names)
     if images.pairs is not None:
         found = f"{data} holds {'images that carry a word already' if images.labels is not None else 'preferences'}"
-        raise SeaAnchorError(found, "clean images in class folders", "name those the words were drawn on, or evaluate this folder as it is")
+        raise SeaAnchorError(
+            found,
+            "clean images in class folders",
+            "name those the words were drawn on, or evaluate this folder as it is",
+        )
     attack = Typographic(images.class_names or (), words, fonts, sizes, variants, seed)
     written, skipped = write_typographic(images, attack, image_size, output)
     print(f"{written} images written to {output}{'; ' + skipped if skipped else ''}")
@@ -75,19 +92,29 @@ def inspect(source: str, /) -> None:
 
     images = open_images(source)
     skip_log = SkipLog(images)
-    read = sum(len(batch.index_B) for batch in batches(FolderDataset(images, 32), 256, workers=0, order=None, skip_log=skip_log))
+    read = sum(
+        len(batch.index_B)
+        for batch in batches(FolderDataset(images, 32), 256, workers=0, order=None, skip_log=skip_log)
+    )
     print(f"{len(images.paths)} images in {images.root}, {read} readable")
     if images.labels is not None and images.class_names is not None:
         sizes = Counter(images.labels).values()
-        print(f"{len(images.class_names)} classes of {min(sizes)} to {max(sizes)} images: {', '.join(images.class_names[:8])} ...")
+        print(
+            f"{len(images.class_names)} classes of {min(sizes)} to {max(sizes)} images: "
+            f"{', '.join(images.class_names[:8])} ..."
+        )
     if images.pairs is not None:
-        print(f"{len(images.pairs)} preferences over {len(images.class_names or ())} texts: {_kinds(tally(images.pairs))}")
+        print(
+            f"{len(images.pairs)} preferences over {len(images.class_names or ())} texts: {_kinds(tally(images.pairs))}"
+        )
     if skip_log.summary():  # also what could not be listed
         print(skip_log.summary())
 
 
 @data_app.command
-def pairs(*, data: str, output: Path, swap: str = "gender", flip: bool = False, class_names: Path | None = None) -> None:
+def pairs(
+    *, data: str, output: Path, swap: str = "gender", flip: bool = False, class_names: Path | None = None
+) -> None:
     """Preferences from captions with words swapped: class folders whose names are captions, to a JSON lines file.
 
     Parameters
@@ -114,10 +141,21 @@ def pairs(*, data: str, output: Path, swap: str = "gender", flip: bool = False, 
 
 @data_app.command(name="import")
 def import_(
-    source: str, /, *, output: Path, split: str | None = None, subset: str | None = None, image_column: str = "image", chosen_column: str = "chosen",
-    rejected_column: str = "rejected", text_column: str | None = None, label_column: str | None = None, samples: int | None = None,
-) -> None:  # fmt: skip
-    """Preferences from the columns of a Hugging Face data set: pictures, and a JSON lines file to train on (extra data).
+    source: str,
+    /,
+    *,
+    output: Path,
+    split: str | None = None,
+    subset: str | None = None,
+    image_column: str = "image",
+    chosen_column: str = "chosen",
+    rejected_column: str = "rejected",
+    text_column: str | None = None,
+    label_column: str | None = None,
+    samples: int | None = None,
+) -> None:
+    """Preferences from the columns of a Hugging Face data set: pictures, and a JSON lines file to train on (extra
+    data).
 
     Parameters
     ----------
@@ -149,7 +187,10 @@ def import_(
     columns = Columns(image_column, chosen_column, rejected_column, text_column, label_column)
     done = import_preferences(source, output, columns, split, subset, samples)
     kinds = done.tally
-    print(f"{sum(done.kinds.values())} preferences written to {output / FILE}: {_kinds(kinds)}; {done.pictures} pictures in {output / 'images'}")
+    print(
+        f"{sum(done.kinds.values())} preferences written to {output / FILE}: {_kinds(kinds)}; {done.pictures} "
+        f"pictures in {output / 'images'}"
+    )
     if done.left_out:
         total = done.left_out + sum(done.kinds.values())
         print(f"{done.left_out} of {total} rows are no preferences and were skipped ({'; '.join(done.reasons)})")
@@ -167,10 +208,17 @@ def _kinds(kinds: "Tally") -> str:
 
 
 def steer(
-    run: Path, /, *, t: float | None = None, output: Path | None = None, data: str | None = None,
-    ts: Annotated[tuple[float, ...], Parameter(consume_multiple=True)] = (), words: Literal["all", "even", "odd"] = "all",
-    sizes: tuple[float, float] = (20 / 224, 40 / 224), seed: int = 0,
-) -> None:  # fmt: skip
+    run: Path,
+    /,
+    *,
+    t: float | None = None,
+    output: Path | None = None,
+    data: str | None = None,
+    ts: Annotated[tuple[float, ...], Parameter(consume_multiple=True)] = (),
+    words: Literal["all", "even", "odd"] = "all",
+    sizes: tuple[float, float] = (20 / 224, 40 / 224),
+    seed: int = 0,
+) -> None:
     """Set t of a trained linear map and export, or see what every t does.
 
     Parameters
@@ -182,7 +230,8 @@ def steer(
     output
         Folder of the export at t.
     data
-        Labelled images, or emoji-people, to evaluate every t on; a table, steering.json and steering.png land in the run folder.
+        Labelled images, or emoji-people, to evaluate every t on; a table, steering.json and steering.png land in the
+        run folder.
     ts
         Values of t for that; -1 to 2 by default.
     words
@@ -195,7 +244,11 @@ def steer(
     from seaanchor.steering.curve import export_at, steering_curve
 
     if (t is None) == (data is None):
-        raise SeaAnchorError("steer with both or neither of --t and --data", "--t with --output to export, or --data to evaluate", "give one of them")
+        raise SeaAnchorError(
+            "steer with both or neither of --t and --data",
+            "--t with --output to export, or --data to evaluate",
+            "give one of them",
+        )
     if data is not None:
         steering_curve(run, data, ts, words, sizes, seed)
     elif output is None or t is None:

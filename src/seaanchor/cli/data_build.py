@@ -10,10 +10,17 @@ from seaanchor.cli.data import data_app
 
 @data_app.command
 def build(
-    *, data: str, output: Path, split: str = "test", shard_size: int = 10_000, image_size: int | None = None, class_names: Path | None = None,
+    *,
+    data: str,
+    output: Path,
+    split: str = "test",
+    shard_size: int = 10_000,
+    image_size: int | None = None,
+    class_names: Path | None = None,
     templates: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
-) -> None:  # fmt: skip
-    """Write labelled images as WebDataset shards in CLIP_benchmark's layout, for its `wds/NAME` data sets and for any command here.
+) -> None:
+    """Write labelled images as WebDataset shards in CLIP_benchmark's layout, for its `wds/NAME` data sets and for any
+    command here.
 
     Parameters
     ----------
@@ -30,12 +37,23 @@ def build(
     class_names
         File that names the classes.
     templates
-        Prompts with `{}`, a file of them, openai-imagenet or simple-imagenet; by default the data set's own, or 'a photo of a {}.'.
+        Prompts with `{}`, a file of them, openai-imagenet or simple-imagenet; by default the data set's own, or 'a
+        photo of a {}.'.
     """
     from seaanchor.data.names import read_templates
     from seaanchor.data.sources import open_images
     from seaanchor.data.webdataset.write import build_shards
 
     images = open_images(data, class_names, split)
-    built = build_shards(images, output, split, shard_size=shard_size, image_size=image_size, templates=read_templates(templates) if templates else None)
-    print(f"{built.images} images in {built.shards} shard(s) written to {output / split}{'; ' + built.skipped if built.skipped else ''}")
+    built = build_shards(
+        images,
+        output,
+        split,
+        shard_size=shard_size,
+        image_size=image_size,
+        templates=read_templates(templates) if templates else None,
+    )
+    print(
+        f"{built.images} images in {built.shards} shard(s) written to "
+        f"{output / split}{'; ' + built.skipped if built.skipped else ''}"
+    )

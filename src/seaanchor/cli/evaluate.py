@@ -1,4 +1,5 @@
-"""`seaanchor evaluate`: models on data sets, each beside its untouched reference, and whether the numbers can be believed."""
+"""`seaanchor evaluate`: models on data sets, each beside its untouched reference, and whether the numbers can be
+believed."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,12 +17,25 @@ if TYPE_CHECKING:
 
 ATTACKS = ("pgd", "apgd-ce", "apgd", "autoattack", "square")
 SUITES = (
-    "clean", "retrieval", *ATTACKS, "embedding", "typographic", "words-and-noise", "reading", "noise", "corruptions", "bias", "interpretability", "drift",
+    "clean",
+    "retrieval",
+    *ATTACKS,
+    "embedding",
+    "typographic",
+    "words-and-noise",
+    "reading",
+    "noise",
+    "corruptions",
+    "bias",
+    "interpretability",
+    "drift",
     "probe",
-)  # fmt: skip
+)
 SUITE_HELP = (
-    "Any of clean, retrieval, the attacks pgd, apgd-ce, apgd (APGD-CE, then targeted APGD-DLR), autoattack and square, embedding (an attack on it), "
-    "typographic (a wrong class word drawn on), words-and-noise (the worst of three words, then each attack named), reading, noise, corruptions, "
+    "Any of clean, retrieval, the attacks pgd, apgd-ce, apgd (APGD-CE, then targeted APGD-DLR), autoattack "
+    "and square, embedding (an attack on it), "
+    "typographic (a wrong class word drawn on), words-and-noise (the worst of three words, then each attack "
+    "named), reading, noise, corruptions, "
     "bias (sets of people in roles), interpretability, drift (distance from the reference), probe; joined by commas."
 )
 MANY = Parameter(consume_multiple=True, negative=())
@@ -45,7 +59,8 @@ class EvaluationOptions:
     num_steps: int = 10
     """Gradient steps of each attack; autoattack always takes its own 100."""
     attack_precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the gradients that pgd, apgd-ce and apgd follow; bf16 is faster. Whether an image is fooled is judged in fp32."""
+    """Of the gradients that pgd, apgd-ce and apgd follow; bf16 is faster. Whether an image is fooled is judged in
+    fp32."""
     num_queries: int = 1000
     """Queries of the Square attack."""
     corruptions: Literal["core", "all"] = "core"
@@ -53,7 +68,8 @@ class EvaluationOptions:
     samples: int | None = None
     """At most this many images of each set, balanced over the classes."""
     templates: Annotated[tuple[str, ...], MANY] = ()
-    """Prompts with `{}`, files of them, or openai-imagenet; by default those that a data set brings, or "a photo of a {}."."""
+    """Prompts with `{}`, files of them, or openai-imagenet; by default those that a data set brings, or "a photo of a
+    {}."."""
     train_data: str | None = None
     """Training images for the probe; the train split beside each set by default."""
     seed: int = 0
@@ -83,9 +99,12 @@ class RuntimeOptions:
 
 
 def evaluate(
-    *, model: Annotated[list[str], MANY], data: Annotated[list[str], MANY], asked: Annotated[EvaluationOptions, Parameter(name="*")] = EvaluationOptions(),
+    *,
+    model: Annotated[list[str], MANY],
+    data: Annotated[list[str], MANY],
+    asked: Annotated[EvaluationOptions, Parameter(name="*")] = EvaluationOptions(),
     manner: Annotated[RuntimeOptions, Parameter(name="*")] = RuntimeOptions(),
-) -> None:  # fmt: skip
+) -> None:
     """What a model can do, clean and under attack, beside the untouched reference; killed, it goes on where it was.
 
     Parameters
@@ -93,7 +112,8 @@ def evaluate(
     model
         One or several: a run's `export` folder, an embedded model, or any name that `train` takes.
     data
-        One or several: class folders, folders with captions.jsonl, or the embedded sets photos-mini, emoji and emoji-people.
+        One or several: class folders, folders with captions.jsonl, or the embedded sets photos-mini, emoji and
+            emoji-people.
     """
     check_numbers(("--batch-size", manner.batch_size, 1), ("--workers", manner.workers, 0))
     protocol = protocol_of(asked)
@@ -117,7 +137,9 @@ def protocol_of(asked: EvaluationOptions) -> "Protocol":
         SeaAnchorError: an unknown suite, a number out of range, or a flag that nothing uses.
     """
     wanted = chosen_suites(asked.suite)
-    check_numbers(("--num-steps", asked.num_steps, 0), ("--num-queries", asked.num_queries, 1), ("--samples", asked.samples, 1))
+    check_numbers(
+        ("--num-steps", asked.num_steps, 0), ("--num-queries", asked.num_queries, 1), ("--samples", asked.samples, 1)
+    )
     epsilons = tuple(sorted(parse_epsilon(e.strip(), asked.norm) for e in asked.epsilon.split(",")))
     from seaanchor.data.names import read_templates
     from seaanchor.evaluation.attacks import LOW_PRECISION, AttackPlan
@@ -127,18 +149,25 @@ def protocol_of(asked: EvaluationOptions) -> "Protocol":
 
     def plan(name: Any) -> AttackPlan:
         steps = {"square": asked.num_queries, "autoattack": 100}.get(name, asked.num_steps)
-        return AttackPlan(name, asked.norm, epsilons, steps, asked.seed, asked.attack_precision if name in LOW_PRECISION else "fp32")
+        return AttackPlan(
+            name, asked.norm, epsilons, steps, asked.seed, asked.attack_precision if name in LOW_PRECISION else "fp32"
+        )
 
     if asked.attack_precision != "fp32" and not set(wanted) & set(LOW_PRECISION):
         found = f"--attack-precision {asked.attack_precision} without {', '.join(LOW_PRECISION)}"
         raise SeaAnchorError(found, "an attack that may use it", "add one to --suite")
     drawing = TypographicPlan(asked.words, asked.fonts, asked.sizes, asked.seed)
     return Protocol(
-        tuple(plan(name) for name in wanted if name in ATTACKS), read_templates(asked.templates) if asked.templates else (), asked.samples, asked.seed,
-        suites=tuple(name for name in wanted if name not in ("clean", *ATTACKS)), typographic=drawing,
-        embedding=plan("embedding") if "embedding" in wanted else None, training=asked.train_data,
+        tuple(plan(name) for name in wanted if name in ATTACKS),
+        read_templates(asked.templates) if asked.templates else (),
+        asked.samples,
+        asked.seed,
+        suites=tuple(name for name in wanted if name not in ("clean", *ATTACKS)),
+        typographic=drawing,
+        embedding=plan("embedding") if "embedding" in wanted else None,
+        training=asked.train_data,
         corruptions=KINDS[:15] if asked.corruptions == "all" else CORE,
-    )  # fmt: skip
+    )
 
 
 def check_numbers(*numbers: tuple[str, int | None, int]) -> None:
@@ -163,12 +192,15 @@ def chosen_suites(joined: str) -> list[str]:
     if unknown or not wanted:
         near = get_close_matches(unknown[0], SUITES, n=1, cutoff=0.4) if unknown else []
         change = f"did you mean {near[0]}?" if near else "correct --suite"
-        raise SeaAnchorError(f"unknown suite {', '.join(unknown) or repr(joined)}", f"any of {', '.join(SUITES)}", change)
+        raise SeaAnchorError(
+            f"unknown suite {', '.join(unknown) or repr(joined)}", f"any of {', '.join(SUITES)}", change
+        )
     return list(dict.fromkeys(wanted))
 
 
 def print_checks(result: dict[str, Any]) -> None:
-    """Which checks passed: a row a check, a column for the model and one for every attack; what failed is spelled out below."""
+    """Which checks passed: a row a check, a column for the model and one for every attack; what failed is spelled out
+    below."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -180,7 +212,9 @@ def print_checks(result: dict[str, Any]) -> None:
         table.add_column(column)
     marks = {True: "passed", False: "FAILED"}
     for kind in kinds:
-        table.add_row(kind, *(marks[split[column, kind]["passed"]] if (column, kind) in split else "" for column in columns))
+        table.add_row(
+            kind, *(marks[split[column, kind]["passed"]] if (column, kind) in split else "" for column in columns)
+        )
     console = Console()
     console.print(table)
     for line in _failures(result):

@@ -1,4 +1,5 @@
-"""`seaanchor quickstart`: harden the embedded model by FARE and by LORE, short runs beside long ones; align it against drawn words; steer. Offline."""
+"""`seaanchor quickstart`: harden the embedded model by FARE and by LORE, short runs beside long ones; align it against
+drawn words; steer. Offline."""
 
 import json
 import shutil
@@ -33,8 +34,8 @@ class Entry:
 
 
 def quickstart(output: Path, seed: int = 0) -> Path:
-    """Harden, align and steer the embedded model, evaluate what came out beside the untouched model and the shipped long runs, and write tables and
-    pictures.
+    """Harden, align and steer the embedded model, evaluate what came out beside the untouched model and the shipped
+    long runs, and write tables and pictures.
 
     Args:
         output: folder for everything; an earlier quickstart in it is replaced.
@@ -51,7 +52,10 @@ def quickstart(output: Path, seed: int = 0) -> Path:
     picture = _harden(output, seed)
     _align(output, seed)
     page = _report(output)
-    print(f"\ntook {time.monotonic() - started:.0f} s; open {page} in a browser; {output} also holds results.md, {picture.name} and the runs\n")
+    print(
+        f"\ntook {time.monotonic() - started:.0f} s; open {page} in a browser; {output} also holds "
+        f"results.md, {picture.name} and the runs\n"
+    )
     print(
         "Next, on your own model and images (labels are not needed):\n"
         "  seaanchor train lore --model ViT-B-32 --pretrained openai --train-data FOLDER --output runs/mine --dry-run"
@@ -62,9 +66,16 @@ def quickstart(output: Path, seed: int = 0) -> Path:
 def _harden(output: Path, seed: int) -> Path:
     """FARE and LORE on the same photos and attack."""
     fare, lore = fare_quick(), lore_quick()
-    recipes = {"fare": replace(fare, anchor=replace(fare.anchor, rho=lore.anchor.rho)), "lore": lore}  # FARE's drift is counted against LORE's bound
+    recipes = {
+        "fare": replace(fare, anchor=replace(fare.anchor, rho=lore.anchor.rho)),
+        "lore": lore,
+    }  # FARE's drift is counted against LORE's bound
     for name, recipe in recipes.items():
-        print(f"\n{name.upper()}: {recipe.max_steps} batches of {recipe.batch_size} photos, ε = {recipe.perturbation.epsilon}", flush=True)
+        print(
+            f"\n{name.upper()}: {recipe.max_steps} batches of {recipe.batch_size} photos, ε = "
+            f"{recipe.perturbation.epsilon}",
+            flush=True,
+        )
         _train(replace(recipe, model=BASE, train_data=f"{DATA}/train", output=output / name, seed=seed))
     entries = (
         Entry("untouched", BASE, "base", True),
@@ -101,7 +112,9 @@ def _report(output: Path) -> Path:
     """All runs on one page."""
     from seaanchor.report.page import write_report
 
-    return write_report([output / name for name in ("fare", "lore", "dpo", "steer", "evaluation")], output / "report.html", gallery=4)
+    return write_report(
+        [output / name for name in ("fare", "lore", "dpo", "steer", "evaluation")], output / "report.html", gallery=4
+    )
 
 
 def typographic_markdown(result: dict[str, Any]) -> str:
@@ -110,14 +123,22 @@ def typographic_markdown(result: dict[str, Any]) -> str:
 
     here, there = result["suites"]["typographic"], result["reference"]["suites"]["typographic"]
     rows = [(name, there[key], here[key]) for key, name in {"clean": "clean", **SUITE_ROWS}.items() if key in here]
-    lines = ["Words and fonts that no training saw, drawn on the same photos:\n", "|  | untouched | DPO |", "| --- | --- | --- |"]
-    return "\n".join([*lines, *(f"| {name} | {a['accuracy']:.1%} | {b['accuracy']:.1%} |" for name, a, b in rows)]) + "\n"
+    lines = [
+        "Words and fonts that no training saw, drawn on the same photos:\n",
+        "|  | untouched | DPO |",
+        "| --- | --- | --- |",
+    ]
+    return (
+        "\n".join([*lines, *(f"| {name} | {a['accuracy']:.1%} | {b['accuracy']:.1%} |" for name, a, b in rows)]) + "\n"
+    )
 
 
 def _fresh(output: Path) -> None:
     if output.exists() and any(output.iterdir()):
         if not (output / MARK).exists():
-            raise SeaAnchorError(f"{output} holds something that is no quickstart", "a new or empty folder", "name another --output")
+            raise SeaAnchorError(
+                f"{output} holds something that is no quickstart", "a new or empty folder", "name another --output"
+            )
         shutil.rmtree(output)
     output.mkdir(parents=True, exist_ok=True)
     (output / MARK).touch()
@@ -155,14 +176,19 @@ def _table(entries: tuple[Entry, ...], results: list[dict[str, Any]], output: Pa
         lines.append(f"| {' | '.join(cells)} |")
     Console().print(table)
     (output / "results.md").write_text("\n".join(lines) + "\n")
-    (output / "results.json").write_text(json.dumps([{"label": e.label} | r for e, r in zip(entries, results, strict=True)], indent=1))
+    (output / "results.json").write_text(
+        json.dumps([{"label": e.label} | r for e, r in zip(entries, results, strict=True)], indent=1)
+    )
 
 
-def _picture(entries: tuple[Entry, ...], results: list[dict[str, Any]], recipes: dict[str, RunConfig], output: Path) -> Path:
+def _picture(
+    entries: tuple[Entry, ...], results: list[dict[str, Any]], recipes: dict[str, RunConfig], output: Path
+) -> Path:
     from seaanchor.plotting.figures import Point, quickstart_picture
 
     points = [
-        Point(e.label, e.family, r["clean"]["accuracy"], r["robust"][0]["accuracy"], e.long) for e, r in zip(entries, results, strict=True)
+        Point(e.label, e.family, r["clean"]["accuracy"], r["robust"][0]["accuracy"], e.long)
+        for e, r in zip(entries, results, strict=True)
     ]
     runs = {name: RunFolder(output / name).rows() for name in recipes}
     picture = output / "quickstart.png"

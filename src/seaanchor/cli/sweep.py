@@ -59,10 +59,11 @@ def sweep(
     sizes
         Their heights as shares of the image's side.
     x
-        Measure on the front's first axis, such as clean, lettered, typographic.attacked, drift.distance.mean; by default clean, or where retrieval is
-        measured instead of it retrieval.image_to_text.recall@1.
+        Measure on the front's first axis, such as clean, lettered, typographic.attacked, drift.distance.mean; by
+        default clean, or where retrieval is measured instead of it retrieval.image_to_text.recall@1.
     y
-        On its second; by default the last attack at the largest radius, or typographic.attacked; retrieval.text_to_image.recall@1 beside the other way.
+        On its second; by default the last attack at the largest radius, or typographic.attacked;
+        retrieval.text_to_image.recall@1 beside the other way.
     config
         Any setting of the recipe; OUTPUT is the sweep's folder.
     """
@@ -78,14 +79,31 @@ def sweep(
     check_numbers(("--num-steps", num_steps, 0), ("--samples", samples, 1))
     radii = tuple(sorted(parse_epsilon(e.strip()) for e in epsilon.split(",")))
     attacks = [name for name in wanted if name in ATTACKS]
-    plans = tuple(AttackPlan(name, "linf", radii, num_steps) for name in attacks)  # type: ignore[arg-type] # checked above
+    # checked above
+    plans = tuple(AttackPlan(name, "linf", radii, num_steps) for name in attacks)  # type: ignore[arg-type]
     others = tuple(name for name in wanted if name not in ("clean", *ATTACKS))
     found = "retrieval" in wanted and not {"clean", "typographic", *attacks} & set(wanted)
     x = x or ("retrieval.image_to_text.recall@1" if found else "clean")
-    y = y or (f"{attacks[-1]} {round(255 * radii[-1], 3):g}/255" if attacks else "retrieval.text_to_image.recall@1" if found else "typographic.attacked")
+    y = y or (
+        f"{attacks[-1]} {round(255 * radii[-1], 3):g}/255"
+        if attacks
+        else "retrieval.text_to_image.recall@1"
+        if found
+        else "typographic.attacked"
+    )
     embedding = AttackPlan("embedding", "linf", radii, num_steps) if "embedding" in others else None
-    protocol = Protocol(plans, samples=samples, suites=others, typographic=TypographicPlan(words, fonts, sizes), embedding=embedding)
-    run(config, parse_vary(vary or []), read_points(points) if points else [], parse_seeds(seeds), EvaluationSpec(tuple(data), protocol), x, y)
+    protocol = Protocol(
+        plans, samples=samples, suites=others, typographic=TypographicPlan(words, fonts, sizes), embedding=embedding
+    )
+    run(
+        config,
+        parse_vary(vary or []),
+        read_points(points) if points else [],
+        parse_seeds(seeds),
+        EvaluationSpec(tuple(data), protocol),
+        x,
+        y,
+    )
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -97,7 +115,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     try:
         seeds = tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise SeaAnchorError(f"--seeds {text}", "whole numbers joined by commas, such as 0,1,2", "write it so") from None
+        raise SeaAnchorError(
+            f"--seeds {text}", "whole numbers joined by commas, such as 0,1,2", "write it so"
+        ) from None
     if len(set(seeds)) < len(seeds):
         raise SeaAnchorError(f"--seeds {text}", "each seed once", "remove one")
     return seeds

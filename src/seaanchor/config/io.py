@@ -1,4 +1,5 @@
-"""Plain data to frozen dataclasses and back: YAML in and out, with the key, the type and the nearest legal name in every error."""
+"""Plain data to frozen dataclasses and back: YAML in and out, with the key, the type and the nearest legal name in
+every error."""
 
 import types
 from dataclasses import asdict, is_dataclass
@@ -22,7 +23,11 @@ def from_dict(cls: type[T], data: dict[str, Any], where: str = "") -> T:
     for key, value in data.items():
         if key not in hints:
             near = _near(cls, str(key), where)
-            raise SeaAnchorError(f"unknown setting {where}{key}", f"one of {', '.join(sorted(hints))}", f"did you mean {near}?" if near else "remove it")
+            raise SeaAnchorError(
+                f"unknown setting {where}{key}",
+                f"one of {', '.join(sorted(hints))}",
+                f"did you mean {near}?" if near else "remove it",
+            )
         values[key] = _cast(hints[key], value, f"{where}{key}")
     return cls(**values)
 
@@ -38,7 +43,11 @@ def _near(cls: type, key: str, where: str) -> str | None:
 def _cast(hint: Any, value: Any, name: str) -> Any:
     if is_dataclass(hint):
         if not isinstance(value, dict):
-            raise SeaAnchorError(f"{name} is {value!r}", "a section with settings of its own", f"write {name}: on one line and its settings indented below")
+            raise SeaAnchorError(
+                f"{name} is {value!r}",
+                "a section with settings of its own",
+                f"write {name}: on one line and its settings indented below",
+            )
         return from_dict(hint, value, f"{name}.")  # type: ignore[arg-type]
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
@@ -46,7 +55,11 @@ def _cast(hint: Any, value: Any, name: str) -> Any:
     if origin is Literal:
         if value not in args:
             near = get_close_matches(str(value), [str(a) for a in args], n=1, cutoff=0.4)
-            raise SeaAnchorError(f"{name} is {value!r}", f"one of {', '.join(map(str, args))}", f"did you mean {near[0]}?" if near else "choose one of them")
+            raise SeaAnchorError(
+                f"{name} is {value!r}",
+                f"one of {', '.join(map(str, args))}",
+                f"did you mean {near[0]}?" if near else "choose one of them",
+            )
         return value
     if origin is tuple:
         items = value if isinstance(value, list | tuple) else [value]
@@ -91,12 +104,24 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = _strings_for_keys(yaml.safe_load(path.read_text()))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SeaAnchorError(f"{path} could not be read as a recipe ({error})", "a YAML file of settings", "see `seaanchor recipes ls` and `cp`") from error
+        raise SeaAnchorError(
+            f"{path} could not be read as a recipe ({error})",
+            "a YAML file of settings",
+            "see `seaanchor recipes ls` and `cp`",
+        ) from error
     if not isinstance(data, dict):
-        raise SeaAnchorError(f"{path} holds {type(data).__name__}", "a YAML mapping of settings", "start from `seaanchor recipes cp lore`")
+        raise SeaAnchorError(
+            f"{path} holds {type(data).__name__}",
+            "a YAML mapping of settings",
+            "start from `seaanchor recipes cp lore`",
+        )
     return data
 
 
 def _strings_for_keys(node: Any) -> Any:
     """YAML 1.1 reads a bare `on` as true, also where it is an anchor's setting."""
-    return {"on" if key is True else key: _strings_for_keys(value) for key, value in node.items()} if isinstance(node, dict) else node
+    return (
+        {"on" if key is True else key: _strings_for_keys(value) for key, value in node.items()}
+        if isinstance(node, dict)
+        else node
+    )

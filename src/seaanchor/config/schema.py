@@ -34,13 +34,15 @@ class AnchorConfig:
     """How the encoder is kept near its frozen reference."""
 
     kind: Literal["none", "penalty", "kl", "lagrangian"] = "none"
-    """none, a fixed weight on the distance, a fixed weight on the KL of class distributions, or a per-sample constraint with learned multipliers."""
+    """none, a fixed weight on the distance, a fixed weight on the KL of class distributions, or a per-sample constraint
+    with learned multipliers."""
     on: Literal["embedding", "distribution"] = "embedding"
     """What penalty and lagrangian hold: raw embeddings, or class distributions (KL; needs class names)."""
     margin: Literal["adaptive", "fixed"] = "adaptive"
     """Whether the allowed distance follows each sample's own norm (or entropy)."""
     rho: float = 0.1
-    """Allowed distance of a clean image, as a share of its margin; for other anchors, what violations are reported against."""
+    """Allowed distance of a clean image, as a share of its margin; for other anchors, what violations are reported
+    against."""
     weight: float = 1.0
     """Weight of penalty and kl."""
     dual: Literal["network", "linear", "scalar"] = "network"
@@ -58,7 +60,8 @@ class AnchorConfig:
     augmented: float = 0.0
     """Weight of the squared violation beside the multiplier (augmented Lagrangian); none by default."""
     reference: Literal["frozen", "beta", "ema"] = "frozen"
-    """What lagrangian and penalty hold clean images to: the frozen reference, or a moving average of the policy itself."""
+    """What lagrangian and penalty hold clean images to: the frozen reference, or a moving average of the policy
+    itself."""
     reference_decay: float = 0.99
     """Decay of the exponential average."""
     exact_dual: bool = False
@@ -70,8 +73,8 @@ class PerturbationConfig:
     """On which hard inputs."""
 
     kind: Literal["none", "pgd", "apgd", "typographic", "typographic+pgd", "typographic+apgd", "attribute"] = "pgd"
-    """What training images go through: nothing, a gradient attack, a wrong class word drawn on, a word and then an attack on what came out, or
-    swapped words in their captions."""
+    """What training images go through: nothing, a gradient attack, a wrong class word drawn on, a word and then an
+    attack on what came out, or swapped words in their captions."""
     norm: Literal["linf", "l2"] = "linf"
     """The ball's norm."""
     epsilon: str = "2/255"
@@ -149,7 +152,8 @@ class RunConfig:
     batch_size: int = 128
     """Images at once in every process."""
     grad_accumulation: int = 1
-    """How often each process takes batch_size images for one batch: attack, primal and dual steps see all of them, as if there were room for it."""
+    """How often each process takes batch_size images for one batch: attack, primal and dual steps see all of them, as
+    if there were room for it."""
     lr: float = 1e-5
     """Peak learning rate of the encoder."""
     wd: float = 1e-4
@@ -169,9 +173,11 @@ class RunConfig:
     attack_precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the towers that training attacks; pixels and their perturbation stay in fp32."""
     checkpoint_activations: bool = False
-    """Compute activations again in the backward instead of keeping them: a fraction of the memory for one more forward."""
+    """Compute activations again in the backward instead of keeping them: a fraction of the memory for one more
+    forward."""
     shard: bool = False
-    """Split the encoder, its gradient and its optimizer's state among the processes, for towers that do not fit into one GPU."""
+    """Split the encoder, its gradient and its optimizer's state among the processes, for towers that do not fit into
+    one GPU."""
     workers: int = 0
     """Data-loading processes."""
     seed: int = 0
@@ -202,15 +208,27 @@ def parse_epsilon(text: str | float, norm: str = "linf") -> float:
         top, _, bottom = str(text).partition("/")
         value = float(top) / float(bottom or 1)
     except (ValueError, ZeroDivisionError):
-        raise SeaAnchorError(f"epsilon {text!r}", "a number in [0, 1] or a fraction such as 4/255", "write it so") from None
+        raise SeaAnchorError(
+            f"epsilon {text!r}", "a number in [0, 1] or a fraction such as 4/255", "write it so"
+        ) from None
     if not 0 <= value < float("inf"):
         raise SeaAnchorError(f"epsilon {text}", "a finite radius of at least 0", "give another value")
     if norm == "linf" and value > 1:
-        raise SeaAnchorError(f"epsilon {text}", "an l-inf radius in [0, 1], pixels being in [0, 1]", f"did you mean {value:g}/255?")
+        raise SeaAnchorError(
+            f"epsilon {text}", "an l-inf radius in [0, 1], pixels being in [0, 1]", f"did you mean {value:g}/255?"
+        )
     return value
 
 
 __all__ = [
-    "AdapterConfig", "AnchorConfig", "ObjectiveConfig", "PerturbationConfig", "RunConfig",
-    "from_dict", "parse_epsilon", "read_yaml", "replace", "to_dict",
-]  # fmt: skip
+    "AdapterConfig",
+    "AnchorConfig",
+    "ObjectiveConfig",
+    "PerturbationConfig",
+    "RunConfig",
+    "from_dict",
+    "parse_epsilon",
+    "read_yaml",
+    "replace",
+    "to_dict",
+]

@@ -1,7 +1,8 @@
-"""Which images each process takes of each batch: a function of sizes alone, so that no state is needed to go on with it.
+"""Which images each process takes of each batch: a function of sizes alone, so that no state is needed to go on with
+it.
 
-A *whole batch* is what one update sees: batch_size images of every process, `accumulation` times over. Which images it holds depends on
-its size, not on how it is put together. Legend: N images of the data set.
+A *whole batch* is what one update sees: batch_size images of every process, `accumulation` times over. Which images it
+holds depends on its size, not on how it is put together. Legend: N images of the data set.
 """
 
 import math
@@ -43,8 +44,8 @@ class BatchSplit:
     def hands(self, order: Sequence[int], number: int, rank: int) -> list[tuple[list[int], bool]]:
         """What a process takes of one whole batch: one or more lists of images, and whether each counts.
 
-        Every image is dealt once. A short batch may have fewer images than there are hands: one that would be empty holds an image that another
-        process has, too, and does not count, because all processes must take part.
+        Every image is dealt once. A short batch may have fewer images than there are hands: one that would be empty
+        holds an image that another process has, too, and does not count, because all processes must take part.
 
         Args:
             order: of the N images in this pass.

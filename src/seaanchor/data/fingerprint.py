@@ -20,8 +20,9 @@ READ_WHOLE = 256e6  # bytes of a data set up to which its images are told by con
 def identity_of(images: ImageList, image_size: int) -> list[object] | None:
     """JSON values of everything that the pixels of a list of images depend on, its order included.
 
-    Images of up to `READ_WHOLE` bytes together are read whole. Of larger sets each file counts by path, size, and the times of its last change, of
-    content (mtime) and of anything (ctime), to the nanosecond: no program can set the latter, so that a copy that keeps the old time is seen.
+    Images of up to `READ_WHOLE` bytes together are read whole. Of larger sets each file counts by path, size, and the
+    times of its last change, of content (mtime) and of anything (ctime), to the nanosecond: no program can set the
+    latter, so that a copy that keeps the old time is seen.
 
     Returns:
         None where neither is possible: large tables that name images outside themselves.
@@ -58,7 +59,10 @@ def still_unreadable(dataset: FolderDataset, read_N: Tensor, skip_log: SkipLog) 
 
 def _outside(images: ImageList, sizes: list[int | None]) -> bool:
     """Whether a size may be that of a path in place of an image, so that nobody knows how much there is to read."""
-    return any(isinstance(item, Row) and not size for item, size in zip(images.paths, sizes, strict=True)) and len(images.paths) > 10_000
+    return (
+        any(isinstance(item, Row) and not size for item, size in zip(images.paths, sizes, strict=True))
+        and len(images.paths) > 10_000
+    )
 
 
 def _content(item: Item) -> bytes:

@@ -23,7 +23,8 @@ SPLITS = frozenset({"train", "val", "valid", "validation", "test"})
 
 @dataclass(frozen=True)
 class Loss:
-    """Shards that are missing or damaged, in words, of how many there should be; how many images went with them cannot be known."""
+    """Shards that are missing or damaged, in words, of how many there should be; how many images went with them cannot
+    be known."""
 
     reasons: tuple[str, ...]
     shards: int
@@ -59,22 +60,33 @@ def list_images(root: Path, class_names: Path | None = None) -> ImageList:
 
     Args:
         root: the folder.
-        class_names: file with names, as `read_class_names` takes it; by default the folders' own names, `_` read as a space.
+        class_names: file with names, as `read_class_names` takes it; by default the folders' own names, `_` read as a
+            space.
 
     Raises:
         SeaAnchorError: no such folder, nothing in it, a class folder without images, or a folder of splits.
     """
     if not root.is_dir():
-        raise SeaAnchorError(f"{root} is {'a file' if root.exists() else 'missing'}", "a folder of images or of class folders", "correct the path")
+        raise SeaAnchorError(
+            f"{root} is {'a file' if root.exists() else 'missing'}",
+            "a folder of images or of class folders",
+            "correct the path",
+        )
     if (root / "val_annotations.txt").is_file():
         return _tiny_imagenet_val(root, class_names)
     folders = sorted(d for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
     if folders and {d.name for d in folders} <= SPLITS:
-        raise SeaAnchorError(f"{root} holds the splits {', '.join(d.name for d in folders)}", "one split", f"name one, such as {folders[0]}")
+        raise SeaAnchorError(
+            f"{root} holds the splits {', '.join(d.name for d in folders)}",
+            "one split",
+            f"name one, such as {folders[0]}",
+        )
     loose = _image_files(root, deep=False)
     if not folders or (loose and all(not _image_files(d) for d in folders)):
         if not loose:
-            raise SeaAnchorError(f"no image in {root}", f"files ending in {', '.join(sorted(EXTENSIONS))}", "name another folder")
+            raise SeaAnchorError(
+                f"no image in {root}", f"files ending in {', '.join(sorted(EXTENSIONS))}", "name another folder"
+            )
         return ImageList(root, tuple(loose))
     paths, labels, empty = [], [], []
     for label, folder in enumerate(folders):
@@ -84,10 +96,14 @@ def list_images(root: Path, class_names: Path | None = None) -> ImageList:
         empty += [] if files else [folder.name]
     if empty:
         raise SeaAnchorError(
-            f"{len(empty)} class folder(s) of {root} without images: {', '.join(empty[:5])}", "at least one image in every class folder", "fill or remove them"
+            f"{len(empty)} class folder(s) of {root} without images: {', '.join(empty[:5])}",
+            "at least one image in every class folder",
+            "fill or remove them",
         )
     refused = tuple(f"{file.name} lies in no class folder" for file in loose)
-    return ImageList(root, tuple(paths), tuple(labels), _names([d.name for d in folders], class_names, root.parent), refused=refused)
+    return ImageList(
+        root, tuple(paths), tuple(labels), _names([d.name for d in folders], class_names, root.parent), refused=refused
+    )
 
 
 def _image_files(folder: Path, deep: bool = True) -> list[Path]:
@@ -98,11 +114,17 @@ def _image_files(folder: Path, deep: bool = True) -> list[Path]:
 def _tiny_imagenet_val(root: Path, class_names: Path | None) -> ImageList:
     rows = [line.split("\t")[:2] for line in (root / "val_annotations.txt").read_text().splitlines() if line.strip()]
     if not rows or any(len(row) < 2 for row in rows):
-        raise SeaAnchorError(f"{root / 'val_annotations.txt'} is no annotation table", "rows of file, tab, class folder", "unpack the data set again")
+        raise SeaAnchorError(
+            f"{root / 'val_annotations.txt'} is no annotation table",
+            "rows of file, tab, class folder",
+            "unpack the data set again",
+        )
     folders = sorted({folder for _, folder in rows})
     number = {folder: i for i, folder in enumerate(folders)}
     paths = tuple(root / "images" / file for file, _ in rows)
-    return ImageList(root, paths, tuple(number[folder] for _, folder in rows), _names(folders, class_names, root.parent))
+    return ImageList(
+        root, paths, tuple(number[folder] for _, folder in rows), _names(folders, class_names, root.parent)
+    )
 
 
 def _names(folders: Sequence[str], class_names: Path | None, parent: Path) -> tuple[str, ...]:
@@ -155,9 +177,11 @@ class FolderDataset(Dataset):
 
 
 def collate(samples: Sequence[Sample]) -> Samples:
-    """Stack what could be read; pixels stay uint8 so that little crosses between processes. A batch may come out empty."""
+    """Stack what could be read; pixels stay uint8 so that little crosses between processes. A batch may come out
+    empty."""
     read = [s for s in samples if s.pixels_CHW is not None]
-    pixels = torch.stack([s.pixels_CHW for s in read]) if read else torch.empty(0, dtype=torch.uint8)  # type: ignore[misc] # None is left out
+    # None is left out
+    pixels = torch.stack([s.pixels_CHW for s in read]) if read else torch.empty(0, dtype=torch.uint8)  # type: ignore[misc]
     labels = torch.tensor([s.label for s in read], dtype=torch.long)
     batch = Batch(pixels, labels, torch.tensor([s.index for s in read], dtype=torch.long))
     return Samples(batch, tuple((s.index, s.reason) for s in samples if s.pixels_CHW is None))
@@ -176,44 +200,73 @@ class SkipLog:
 
     def summary(self) -> str:
         """One line for the user, empty if every image could be read."""
-        root, loss, reasons, said = self.images.root, self.images.loss, [*self.images.refused, *self.reasons.values()], []
+        root, loss, reasons, said = (
+            self.images.root,
+            self.images.loss,
+            [*self.images.refused, *self.reasons.values()],
+            [],
+        )
         if reasons:
             total = len(self.images.paths) + len(self.images.refused)
-            said.append(f"{len(reasons)} of {total} images in {root} could not be read and were skipped ({'; '.join(reasons[:3])})")
+            said.append(
+                f"{len(reasons)} of {total} images in {root} could not be read and were skipped "
+                f"({'; '.join(reasons[:3])})"
+            )
         if loss is not None:
-            lost = f"{len(loss.reasons)} of {loss.shards} shards in {root} are missing or damaged, with an unknown number of images"
+            lost = (
+                f"{len(loss.reasons)} of {loss.shards} shards in {root} are missing or damaged, with an "
+                "unknown number of images"
+            )
             said.append(f"{lost} ({'; '.join(loss.reasons[:3])})")
         return "; ".join(said)
 
 
-def batches(dataset: FolderDataset, batch_size: int, *, workers: int, order: Sequence[int] | None, skip_log: SkipLog) -> Iterator[Batch]:
-    """Batches in the given order (the list's own if None): pixels (B, C, H, W) float in [0, 1], labels or None, indices.
+def batches(
+    dataset: FolderDataset, batch_size: int, *, workers: int, order: Sequence[int] | None, skip_log: SkipLog
+) -> Iterator[Batch]:
+    """Batches in the given order (the list's own if None): pixels (B, C, H, W) float in [0, 1], labels or None,
+    indices.
 
     Every `batch_size` indices give one batch, which is smaller, or empty, where images could not be read.
     """
     order = range(len(dataset)) if order is None else order
-    for batch in chosen_batches(dataset, [order[i : i + batch_size] for i in range(0, len(order), batch_size)], workers=workers, skip_log=skip_log):
+    for batch in chosen_batches(
+        dataset,
+        [order[i : i + batch_size] for i in range(0, len(order), batch_size)],
+        workers=workers,
+        skip_log=skip_log,
+    ):
         yield replace(batch, pixels_BCHW=to_float(batch.pixels_BCHW))
 
 
 def to_float(pixels_BCHW: Tensor) -> Tensor:
-    """Pixels in [0, 1] of 8-bit ones, on their device; floats stay. A GPU multiplies by the reciprocal of a number that comes from the host, which
+    """Pixels in [0, 1] of 8-bit ones, on their device; floats stay. A GPU multiplies by the reciprocal of a number that
+    comes from the host, which
     differs in the last bit: the 255 is put beside the pixels, so that every device gives the same images."""
     if pixels_BCHW.dtype != torch.uint8:
         return pixels_BCHW
     return pixels_BCHW.float().div_(torch.full((), 255.0, device=pixels_BCHW.device))
 
 
-def chosen_batches(dataset: FolderDataset, chunks: Sequence[Sequence[int]], *, workers: int, skip_log: SkipLog) -> Iterator[Batch]:
-    """A batch of each list of indices, as `batches` gives them, but with 8-bit pixels, a quarter of the bytes on the way to a GPU: `to_float` there."""
-    own_rng = torch.Generator()  # or the loader would draw its seed from the global state, which training must be able to restore
+def chosen_batches(
+    dataset: FolderDataset, chunks: Sequence[Sequence[int]], *, workers: int, skip_log: SkipLog
+) -> Iterator[Batch]:
+    """A batch of each list of indices, as `batches` gives them, but with 8-bit pixels, a quarter of the bytes on the
+    way to a GPU: `to_float` there."""
+    own_rng = (
+        torch.Generator()
+    )  # or the loader would draw its seed from the global state, which training must be able to restore
     lists, pin = [list(chunk) for chunk in chunks], torch.cuda.is_available()
-    loader = DataLoader(dataset, batch_sampler=lists, num_workers=workers, collate_fn=collate, generator=own_rng, pin_memory=pin)
+    loader = DataLoader(
+        dataset, batch_sampler=lists, num_workers=workers, collate_fn=collate, generator=own_rng, pin_memory=pin
+    )
     pairs_N2 = None if dataset.images.pairs is None else torch.tensor(dataset.images.pairs)
     for samples in loader:
         skip_log.add(samples.left_out)
         batch = samples.batch
-        pixels_BCHW = batch.pixels_BCHW.view(len(batch.index_B), 3, dataset.image_size, dataset.image_size)  # even if B is 0
+        pixels_BCHW = batch.pixels_BCHW.view(
+            len(batch.index_B), 3, dataset.image_size, dataset.image_size
+        )  # even if B is 0
         preference = None if pairs_N2 is None else Preference(*pairs_N2[batch.index_B].T)
         yield Batch(pixels_BCHW, None if dataset.images.labels is None else batch.label_B, batch.index_B, preference)
 
@@ -242,6 +295,16 @@ def subset(images: ImageList, limit: int, seed: int) -> ImageList:
 
 
 __all__ = [
-    "FolderDataset", "ImageList", "Loss", "SkipLog", "batches", "chosen_batches", "collate", "list_images", "read_class_names", "subset", "to_float",
+    "FolderDataset",
+    "ImageList",
+    "Loss",
+    "SkipLog",
+    "batches",
+    "chosen_batches",
+    "collate",
+    "list_images",
+    "read_class_names",
+    "subset",
+    "to_float",
     "training_order",
-]  # fmt: skip
+]

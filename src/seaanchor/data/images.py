@@ -13,7 +13,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # by content, whatever the suffix; Pillow knows some that start programs
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "BMP",
+    "GIF",
+    "TIFF",
+    "PPM",
+)  # by content, whatever the suffix; Pillow knows some that start programs
 MAX_ASPECT = 8  # beyond it the long side is cropped before resizing, or a 20,000 x 1 picture would become gigabytes
 
 
@@ -22,8 +30,8 @@ class UnreadableImage(Exception):
 
 
 class Item(Protocol):
-    """What an image is read from: a `Path`, or whatever opens as one. Its `str` begins with its list's root and tells it from all others
-    there; it goes to the data-loading processes, so it pickles."""
+    """What an image is read from: a `Path`, or whatever opens as one. Its `str` begins with its list's root and tells
+    it from all others there; it goes to the data-loading processes, so it pickles."""
 
     @property
     def name(self) -> str:
@@ -50,8 +58,8 @@ def num_bytes(item: Item) -> int | None:
 def read_image(item: Item, image_size: int) -> Tensor:
     """Shorter side to S by bicubic resampling, centre crop: OpenCLIP's preprocessing.
 
-    Grey, palette, CMYK, 16-bit and float pixels become 8-bit RGB, transparency is laid on white, the EXIF rotation is applied, and
-    of an animation the first frame is taken. The suffix may be wrong.
+    Grey, palette, CMYK, 16-bit and float pixels become 8-bit RGB, transparency is laid on white, the EXIF rotation is
+    applied, and of an animation the first frame is taken. The suffix may be wrong.
 
     Args:
         item: an image file, or what opens as one.
@@ -111,7 +119,9 @@ def fit(image: Image.Image, size: int) -> Image.Image:
         image = _centre(image, min(width, MAX_ASPECT * short), min(height, MAX_ASPECT * short))
         width, height = image.size
     if short != size:
-        image = image.resize((max(size, int(width * size / short)), max(size, int(height * size / short))), Image.Resampling.BICUBIC)
+        image = image.resize(
+            (max(size, int(width * size / short)), max(size, int(height * size / short))), Image.Resampling.BICUBIC
+        )
     return _centre(image, size, size)
 
 

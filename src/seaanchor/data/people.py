@@ -1,6 +1,7 @@
 """Pictures of people in roles: captions that differ only in the gendered word.
 
-Stored as `people.jsonl`: file, role, gender (`man`, `woman`, `person`), skin_tone, half (`train` or `test`; roles are split, not images).
+Stored as `people.jsonl`: file, role, gender (`man`, `woman`, `person`), skin_tone, half (`train` or `test`; roles are
+split, not images).
 """
 
 import json
@@ -15,7 +16,8 @@ GENDERS = ("man", "woman")
 
 @dataclass(frozen=True)
 class People:
-    """Pictures of men and women: `images` is labelled by caption, and role (N,) and gender (N,) are numbers into `roles` and `GENDERS`."""
+    """Pictures of men and women: `images` is labelled by caption, and role (N,) and gender (N,) are numbers into
+    `roles` and `GENDERS`."""
 
     images: ImageList
     roles: tuple[str, ...]
@@ -45,7 +47,9 @@ def open_people(folder: Path, half: str | None) -> People:
         roles = tuple(sorted({row["role"] for row in rows}))
         found = [(folder / row["file"], roles.index(row["role"]), GENDERS.index(row["gender"])) for row in rows]
     except (OSError, ValueError, KeyError) as error:
-        raise SeaAnchorError(f"{table} could not be read ({error!r})", "people.jsonl with file, role, gender, half", "correct the path") from error
+        raise SeaAnchorError(
+            f"{table} could not be read ({error!r})", "people.jsonl with file, role, gender, half", "correct the path"
+        ) from error
     if not found:
         raise SeaAnchorError(f"{table} has no row for half {half!r}", "train or test", "name one of them")
     captions = tuple(caption(gender, role) for role in roles for gender in GENDERS)

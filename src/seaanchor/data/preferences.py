@@ -1,7 +1,8 @@
-"""Preference data: triplets and unpaired rows from JSON lines, from Hugging Face columns, and from captions with words swapped.
+"""Preference data: triplets and unpaired rows from JSON lines, from Hugging Face columns, and from captions with words
+swapped.
 
-A row names an image and either `chosen` and `rejected` texts, or one `text` (also `completion`, `caption`) that is `desirable` (also
-`label`) or not.
+A row names an image and either `chosen` and `rejected` texts, or one `text` (also `completion`, `caption`) that is
+`desirable` (also `label`) or not.
 """
 
 import json
@@ -40,7 +41,9 @@ def read_preferences(file: Path) -> ImageList:
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise SeaAnchorError(f"{file} could not be read ({error})", "a JSON lines file of preferences", "correct the path") from error
+        raise SeaAnchorError(
+            f"{file} could not be read ({error})", "a JSON lines file of preferences", "correct the path"
+        ) from error
     rows = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -49,15 +52,22 @@ def read_preferences(file: Path) -> ImageList:
             row = to_row(json.loads(line), file.parent)
         except json.JSONDecodeError as error:
             raise SeaAnchorError(
-                f"{file}, line {number} is not JSON: {error.msg} at character {error.pos + 1} of {_short(line)}", "one JSON object a line", "correct the line"
+                f"{file}, line {number} is not JSON: {error.msg} at character {error.pos + 1} of {_short(line)}",
+                "one JSON object a line",
+                "correct the line",
             ) from error
         except ValueError as error:
             raise SeaAnchorError(
-                f"{file}, line {number}: {error}", "image with chosen and rejected, or with text and desirable",
+                f"{file}, line {number}: {error}",
+                "image with chosen and rejected, or with text and desirable",
                 'write {"image": "a.jpg", "chosen": "a dog", "rejected": "a cat"}, or remove the line',
-            ) from error  # fmt: skip
+            ) from error
         if not row.image.is_file():
-            raise SeaAnchorError(f"{file}, line {number}: {row.image} is missing", "an image file, relative to the JSON file", "correct the path")
+            raise SeaAnchorError(
+                f"{file}, line {number}: {row.image} is missing",
+                "an image file, relative to the JSON file",
+                "correct the path",
+            )
         rows.append(row)
     return as_images(rows, file.parent, str(file))
 
@@ -72,7 +82,11 @@ def to_row(data: Any, root: Path) -> PreferenceRow:
         raise ValueError(f"{_short(data)} is no object with names")
     data = {key: value for key, value in data.items() if value is not None}  # tables give every row every column
     if not isinstance(data.get("image"), str) or not data["image"]:
-        raise ValueError(f"image is {_short(data['image'])}, not a path" if "image" in data else f"no image among {', '.join(map(str, data)) or 'no names'}")
+        raise ValueError(
+            f"image is {_short(data['image'])}, not a path"
+            if "image" in data
+            else f"no image among {', '.join(map(str, data)) or 'no names'}"
+        )
     image = root / data["image"]
     if "chosen" in data or "rejected" in data:
         chosen, rejected = (_text(key, data.get(key, "")) for key in ("chosen", "rejected"))
@@ -103,7 +117,8 @@ def _short(value: Any) -> str:
 def as_images(rows: Sequence[PreferenceRow], root: Path, source: str) -> ImageList:
     """Rows as a list of images: the distinct texts become the candidate texts.
 
-    Texts that differ in capitals or spaces alone count as one, in the first one's spelling: they would be two answers of one embedding.
+    Texts that differ in capitals or spaces alone count as one, in the first one's spelling: they would be two answers
+    of one embedding.
     """
     if not rows:
         raise SeaAnchorError(f"{source} holds no preference", "at least one row", "add some")
@@ -134,7 +149,9 @@ def swapped_captions(images: ImageList, pairs: Sequence[tuple[str, str]], *, fli
         SeaAnchorError: none does, or the images are no files.
     """
     if images.labels is None:
-        raise SeaAnchorError(f"{images.root} has no class folders", "class folders whose names are captions", "sort the images into them")
+        raise SeaAnchorError(
+            f"{images.root} has no class folders", "class folders whose names are captions", "sort the images into them"
+        )
     names = images.class_names or ()
     rows = []
     for path, label in zip(images.paths, images.labels, strict=True):
@@ -142,13 +159,21 @@ def swapped_captions(images: ImageList, pairs: Sequence[tuple[str, str]], *, fli
         if plain(other) != plain(caption):
             rows.append(PreferenceRow(_file(path), *((other, caption) if flip else (caption, other))))
     if not rows:
-        raise SeaAnchorError(f"no caption of {images.root} holds a word of the pairs", "captions such as 'a man is running'", "give other pairs")
+        raise SeaAnchorError(
+            f"no caption of {images.root} holds a word of the pairs",
+            "captions such as 'a man is running'",
+            "give other pairs",
+        )
     return as_images(rows, images.root, str(images.root))
 
 
 def _file(item: Item) -> Path:
     if not isinstance(item, Path):
-        raise SeaAnchorError(f"{item} is no file of its own", "images as files, so that lines can name them", "unpack them into class folders")
+        raise SeaAnchorError(
+            f"{item} is no file of its own",
+            "images as files, so that lines can name them",
+            "unpack them into class folders",
+        )
     return item
 
 

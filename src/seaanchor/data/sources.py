@@ -19,9 +19,9 @@ def open_images(source: str, class_names: Path | None = None, split: str = "trai
     """List the images of a folder, of shards, of a table or of an embedded set.
 
     Args:
-        source: a folder (also of `label=X_text=Y` images); a tar, or a folder of them in CLIP_benchmark's layout; `hf-data:NAME`, as
-            `seaanchor.data.huggingface.images` reads it; a JSON lines file of preferences; or `photos-mini`, `emoji`, `emoji-people` (captions as
-            classes), with `/train` or `/test` to name the split.
+        source: a folder (also of `label=X_text=Y` images); a tar, or a folder of them in CLIP_benchmark's layout;
+            `hf-data:NAME`, as `seaanchor.data.huggingface.images` reads it; a JSON lines file of preferences; or
+            `photos-mini`, `emoji`, `emoji-people` (captions as classes), with `/train` or `/test` to name the split.
         class_names: names for the classes, as `read_class_names` takes them.
         split: which part is meant where the source holds several and does not say.
 
@@ -31,7 +31,11 @@ def open_images(source: str, class_names: Path | None = None, split: str = "trai
     name, _, part = source.partition("/")
     if class_names is not None and _names_itself(source):
         found = f"{source} with class names from {class_names}"
-        raise SeaAnchorError(found, "class folders, shards or tables: here file names or captions name the classes", "leave --class-names out")
+        raise SeaAnchorError(
+            found,
+            "class folders, shards or tables: here file names or captions name the classes",
+            "leave --class-names out",
+        )
     if is_table(source):
         return list_rows(source, class_names, split)
     if name == "emoji-people" and not Path(source).exists():

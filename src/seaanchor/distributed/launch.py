@@ -1,4 +1,5 @@
-"""Several processes on one evaluation, as `python -m torch.distributed.run` starts them; alone, everything here does nothing."""
+"""Several processes on one evaluation, as `python -m torch.distributed.run` starts them; alone, everything here does
+nothing."""
 
 import os
 from collections.abc import Iterator
@@ -11,12 +12,15 @@ from seaanchor.distributed.process_group import ProcessGroup, company
 from seaanchor.errors import SeaAnchorError
 
 MEETING = timedelta(minutes=30)  # so long the processes wait for each other to start
-PATIENCE = timedelta(days=2)  # the others wait while the first process draws conclusions; a lost one is noticed all the same
+PATIENCE = timedelta(
+    days=2
+)  # the others wait while the first process draws conclusions; a lost one is noticed all the same
 
 
 @contextmanager
 def open_group() -> Iterator[ProcessGroup]:
-    """The processes that a launcher started, or this one alone. What travels between them are small tables, so the CPU's backend does.
+    """The processes that a launcher started, or this one alone. What travels between them are small tables, so the
+    CPU's backend does.
 
     Raises:
         SeaAnchorError: they do not find each other, or one of them is lost.
@@ -36,5 +40,3 @@ def open_group() -> Iterator[ProcessGroup]:
     finally:
         if mine:
             dist.destroy_process_group()
-
-

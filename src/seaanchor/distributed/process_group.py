@@ -1,8 +1,8 @@
 """The processes of a run: what they agree on, and how the others learn that one of them is gone.
 
-What travels here are a few numbers between the hosts, so the CPU's backend carries them and no device waits. Liveness has a connection and a
-thread of its own, because a process that waits for a device's collective does nothing else: every process beats once a second, the first
-one listens, and whoever learns of a loss ends with an error.
+What travels here are a few numbers between the hosts, so the CPU's backend carries them and no device waits. Liveness
+has a connection and a thread of its own, because a process that waits for a device's collective does nothing else:
+every process beats once a second, the first one listens, and whoever learns of a loss ends with an error.
 """
 
 import contextlib
@@ -32,7 +32,8 @@ VERDICT = "verdict"
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process's number, how many there are, and the group that carries what they agree on; alone, everything here does nothing."""
+    """This process's number, how many there are, and the group that carries what they agree on; alone, everything here
+    does nothing."""
 
     rank: int = 0
     world: int = 1
@@ -73,7 +74,8 @@ class ProcessGroup:
 
 
 def gathered(group: ProcessGroup, records: Any) -> Any:
-    """Records, or lists of them, whose tensors (B, ...) hold the rows of all processes, in the first; the others keep theirs.
+    """Records, or lists of them, whose tensors (B, ...) hold the rows of all processes, in the first; the others keep
+    theirs.
 
     What is None in one process must be so in all, unless the process has no row that counts.
     """
@@ -101,7 +103,9 @@ def _joined(records: Sequence[Any]) -> Any:
         return torch.cat(there)
     if isinstance(there[0], list):
         return [_joined(items) for items in zip(*there, strict=True)]
-    return replace(there[0], **{f.name: _joined([getattr(record, f.name) for record in there]) for f in fields(there[0])})
+    return replace(
+        there[0], **{f.name: _joined([getattr(record, f.name) for record in there]) for f in fields(there[0])}
+    )
 
 
 @contextmanager
@@ -118,7 +122,9 @@ def company(patience: timedelta | None = None) -> Iterator[ProcessGroup]:
         yield ProcessGroup()
         return
     rank, world = dist.get_rank(), dist.get_world_size()
-    handle = None if dist.get_backend() == "gloo" and patience is None else dist.new_group(backend="gloo", timeout=patience)
+    handle = (
+        None if dist.get_backend() == "gloo" and patience is None else dist.new_group(backend="gloo", timeout=patience)
+    )
     group = ProcessGroup(rank, world, handle)
     try:
         watch = Watch(rank, world, _store(group))
@@ -153,7 +159,11 @@ def _may_be_anothers(error: BaseException) -> bool:
 
 
 def _lost(verdict: str) -> SeaAnchorError:
-    return SeaAnchorError(verdict, "all processes until the end", "see what that process or its machine says; then go on with --resume auto")
+    return SeaAnchorError(
+        verdict,
+        "all processes until the end",
+        "see what that process or its machine says; then go on with --resume auto",
+    )
 
 
 def _store(group: ProcessGroup) -> dist.TCPStore:
@@ -235,7 +245,9 @@ class Watch:
             if beats != before:
                 self._beats[other] = beats, now
             elif now - since > limit and not self._store.add(f"left {other}", 0):
-                self._store.compare_set(VERDICT, "", f"process {other} of {self.world} was lost: no sign of life for {now - since:.0f} s")
+                self._store.compare_set(
+                    VERDICT, "", f"process {other} of {self.world} was lost: no sign of life for {now - since:.0f} s"
+                )
 
 
 def _end_process(verdict: str) -> None:

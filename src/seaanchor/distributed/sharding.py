@@ -1,7 +1,7 @@
 """Weights in parts: each process holds a share of every weight, of its gradient and of what the optimizer keeps of it.
 
-torch's `fully_shard` puts a tower's block together when its forward or backward is due, and lets it go afterwards. What leaves the processes, such
-as a checkpoint, holds whole tensors, so that no file tells how many there were.
+torch's `fully_shard` puts a tower's block together when its forward or backward is due, and lets it go afterwards. What
+leaves the processes, such as a checkpoint, holds whole tensors, so that no file tells how many there were.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 def is_part(tensor: object) -> "TypeGuard[DTensor]":
-    """Whether this is a process's share of a tensor. Its library takes a third of a second to import, for nothing where there is one process."""
+    """Whether this is a process's share of a tensor. Its library takes a third of a second to import, for nothing where
+    there is one process."""
     return hasattr(tensor, "full_tensor")
 
 
 def shard(module: nn.Module, device: torch.device) -> None:
-    """Split the weights among all processes and put this one's share on its device; every process must call the module equally often from now on.
+    """Split the weights among all processes and put this one's share on its device; every process must call the module
+    equally often from now on.
 
     Args:
         module: the same in all processes. Its parameters are replaced by others under the same names.
@@ -31,9 +33,13 @@ def shard(module: nn.Module, device: torch.device) -> None:
 
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     for parameter in module.parameters():
-        parameter.data = parameter.data.contiguous()  # shares are rows; a convolution's channels-last weights have none in memory
+        parameter.data = (
+            parameter.data.contiguous()
+        )  # shares are rows; a convolution's channels-last weights have none in memory
     for block in [*blocks(module), module]:
-        fully_shard(block, mesh=mesh, reshard_after_forward=True)  # the root's too, or it would miss a change of weights between two forwards
+        fully_shard(
+            block, mesh=mesh, reshard_after_forward=True
+        )  # the root's too, or it would miss a change of weights between two forwards
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
@@ -47,7 +53,8 @@ def blocks(module: nn.Module) -> list[nn.Module]:
 
 
 def whole(state: Any, keep: bool) -> Any:
-    """A nested dict or list with every tensor put together on the CPU; all processes must ask, and those that do not keep it get 0 for such tensors."""
+    """A nested dict or list with every tensor put together on the CPU; all processes must ask, and those that do not
+    keep it get 0 for such tensors."""
     if isinstance(state, dict):
         return {key: whole(value, keep) for key, value in state.items()}
     if isinstance(state, list | tuple):
@@ -59,7 +66,8 @@ def whole(state: Any, keep: bool) -> Any:
 
 
 def share(tensor: Tensor, like: Tensor) -> Tensor:
-    """This process's part of a whole tensor, split as `like` is; the tensor itself where `like` is not split or of another shape."""
+    """This process's part of a whole tensor, split as `like` is; the tensor itself where `like` is not split or of
+    another shape."""
     if not is_part(like) or tensor.shape != like.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor
@@ -70,7 +78,10 @@ def share(tensor: Tensor, like: Tensor) -> Tensor:
 def share_optimizer(state: dict, parameters: Sequence[Tensor]) -> dict:
     """An optimizer's whole state, split as its parameters are."""
     kept = {
-        number: {name: share(value, parameters[number]) if isinstance(value, Tensor) else value for name, value in values.items()}
+        number: {
+            name: share(value, parameters[number]) if isinstance(value, Tensor) else value
+            for name, value in values.items()
+        }
         for number, values in state["state"].items()
     }
     return state | {"state": kept}

@@ -24,15 +24,28 @@ def check_classes_apart(limit: TextLimit, class_names: Sequence[str], templates:
     """
     name_bytes = max(len(name.encode()) for name in class_names)
     longest = max(len(template.encode()) + template.count("{}") * name_bytes for template in templates)
-    if longest + 3 <= limit.tokens:  # as in `overlong`: nothing can be cut, and thousands of prompts need not be written out
+    if (
+        longest + 3 <= limit.tokens
+    ):  # as in `overlong`: nothing can be cut, and thousands of prompts need not be written out
         return
     alike: dict[tuple, list[str]] = {}
-    for name, key in zip(class_names, _read(limit, [[template.replace("{}", name) for template in templates] for name in class_names]), strict=True):
+    for name, key in zip(
+        class_names,
+        _read(limit, [[template.replace("{}", name) for template in templates] for name in class_names]),
+        strict=True,
+    ):
         alike.setdefault(key, []).append(name)
     if same := [names for names in alike.values() if len(names) > 1]:
         named = "; ".join(" = ".join(map(_short, names[:3])) for names in same[:3])
-        found = f"{sum(map(len, same))} classes are told apart only behind the {limit.tokens} tokens that the model reads: {named}"
-        raise SeaAnchorError(found, "prompts that differ before that", "shorten the names with --class-names, or the prompts with --templates")
+        found = (
+            f"{sum(map(len, same))} classes are told apart only behind the {limit.tokens} tokens that the "
+            f"model reads: {named}"
+        )
+        raise SeaAnchorError(
+            found,
+            "prompts that differ before that",
+            "shorten the names with --class-names, or the prompts with --templates",
+        )
 
 
 def check_pairs_apart(limit: TextLimit, texts: Sequence[str], pairs: Sequence[tuple[int, int]], source: str) -> None:
@@ -48,15 +61,25 @@ def check_pairs_apart(limit: TextLimit, texts: Sequence[str], pairs: Sequence[tu
         SeaAnchorError: says in how many rows, and names the first.
     """
     keys = _read(limit, [[text] for text in texts])
-    if same := [row for row, (chosen, rejected) in enumerate(pairs) if min(chosen, rejected) >= 0 and keys[chosen] == keys[rejected]]:
+    if same := [
+        row
+        for row, (chosen, rejected) in enumerate(pairs)
+        if min(chosen, rejected) >= 0 and keys[chosen] == keys[rejected]
+    ]:
         shown = " and ".join(_short(texts[number]) for number in pairs[same[0]])
-        found = f"{source}: in {len(same)} of {len(pairs)} rows the texts differ only behind the {limit.tokens} tokens that the model reads, first in row"
+        found = (
+            f"{source}: in {len(same)} of {len(pairs)} rows the texts differ only behind the "
+            f"{limit.tokens} tokens that the model reads, first in row"
+        )
         change = "shorten them, move the difference to the front, or remove the rows"
-        raise SeaAnchorError(f"{found} {same[0] + 1}: {shown}", "a chosen and a rejected text that differ before that", change)
+        raise SeaAnchorError(
+            f"{found} {same[0] + 1}: {shown}", "a chosen and a rejected text that differ before that", change
+        )
 
 
 def _read(limit: TextLimit, texts: Sequence[Sequence[str]]) -> list[tuple]:
-    """What the model reads of each group of texts: its tokens where one of them all is cut, else the texts themselves."""
+    """What the model reads of each group of texts: its tokens where one of them all is cut, else the texts
+    themselves."""
     if not overlong([text for group in texts for text in group], limit):
         return [tuple(group) for group in texts]
     return [tuple(map(tuple, limit.read(group))) for group in texts]

@@ -1,6 +1,7 @@
 """Training on embeddings that were computed once: what the linear map sees in place of images.
 
-Towers are frozen, so an image, and each of its drawings, has one embedding for good. Legend: N images, V variants, D embedding dimension, B batch.
+Towers are frozen, so an image, and each of its drawings, has one embedding for good. Legend: N images, V variants, D
+embedding dimension, B batch.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,8 +25,8 @@ class Identity(nn.Module):
 
 @dataclass(frozen=True)
 class EmbeddingTable:
-    """Reference embeddings of a data set: clean (N, D), of each drawing (N, V, D) with the drawn class (N, V), labels (N,) and pairs (N, 2) where
-    there are any; `read` (N,) tells which images could be read."""
+    """Reference embeddings of a data set: clean (N, D), of each drawing (N, V, D) with the drawn class (N, V), labels
+    (N,) and pairs (N, 2) where there are any; `read` (N,) tells which images could be read."""
 
     clean_ND: Tensor
     attacked_NVD: Tensor | None
@@ -40,7 +41,9 @@ class EmbeddingTable:
         for index_B in index_M.split(batch_size):
             index_B = index_B[self.read_N[index_B]]
             preference = None if self.pairs_N2 is None else Preference(*self.pairs_N2[index_B].T)
-            yield Batch(self.clean_ND[index_B], None if self.label_N is None else self.label_N[index_B], index_B, preference)
+            yield Batch(
+                self.clean_ND[index_B], None if self.label_N is None else self.label_N[index_B], index_B, preference
+            )
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,14 @@ class StoredDrawings:
         return replace(batch, pixels_BCHW=attacked_BD, preference=Preference(batch.label_B, drawn_B))
 
 
-def embed_drawings(reference: nn.Module, stream: Iterable[Batch], count: int, dim: int, perturbation: Perturbation, device: torch.device) -> EmbeddingTable:
+def embed_drawings(
+    reference: nn.Module,
+    stream: Iterable[Batch],
+    count: int,
+    dim: int,
+    perturbation: Perturbation,
+    device: torch.device,
+) -> EmbeddingTable:
     """Embed every image, and every drawing that a `Typographic` perturbation can give it: 1 + V forwards an image.
 
     Args:
@@ -90,7 +100,12 @@ def embed_drawings(reference: nn.Module, stream: Iterable[Batch], count: int, di
         if drawing is None or attacked_NVD is None or drawn_NV is None or batch.label_B is None:
             continue
         for variant in range(drawing.variants):
-            drawn = [drawing.draw(i, y, variant, pixels_BCHW.shape[-1]) for i, y in zip(batch.index_B.tolist(), batch.label_B.tolist(), strict=True)]
-            attacked_NVD[index_B, variant] = reference(drawing.overlay(pixels_BCHW, [lettering for _, lettering in drawn]).to(device))
+            drawn = [
+                drawing.draw(i, y, variant, pixels_BCHW.shape[-1])
+                for i, y in zip(batch.index_B.tolist(), batch.label_B.tolist(), strict=True)
+            ]
+            attacked_NVD[index_B, variant] = reference(
+                drawing.overlay(pixels_BCHW, [lettering for _, lettering in drawn]).to(device)
+            )
             drawn_NV[index_B, variant] = torch.tensor([word for word, _ in drawn], device=device)
     return EmbeddingTable(clean_ND, attacked_NVD, drawn_NV, label_N, pairs_N2, read_N)

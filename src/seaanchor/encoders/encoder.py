@@ -30,14 +30,18 @@ class Encoder(nn.Module):
     Attributes:
         unit: whether embeddings are divided by their length; off, unless training asks for it.
 
-    Convolutional towers are laid out channels-last, which is faster on every device (forward and backward of a ResNet-10-t at
-    64 px on two CPU cores: 1.27 times in fp32, 1.34 times in bf16). Values, names and shapes of the weights stay the same.
+    Convolutional towers are laid out channels-last, which is faster on every device (forward and backward of a
+    ResNet-10-t at
+    64 px on two CPU cores: 1.27 times in fp32, 1.34 times in bf16). Values, names and shapes of the weights stay the
+    same.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, tower: nn.Module, image_size: int, dim: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, tower: nn.Module, image_size: int, dim: int, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
         super().__init__()
         self.tower, self.image_size, self.dim = tower, image_size, dim
         self.unit = False
@@ -56,7 +60,8 @@ class Encoder(nn.Module):
         return "unit" if self.unit else ""
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Train mode, except that batch normalisation keeps the pre-trained statistics: a batch of attacked images would replace them."""
+        """Train mode, except that batch normalisation keeps the pre-trained statistics: a batch of attacked images
+        would replace them."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -101,7 +106,8 @@ class LoadedModel:
         encode_texts: list of N texts → raw text embeddings (N, D), frozen; None for towers without text.
         export_config: what an export has to write beside the weights.
         text_limit: how long texts may be; None where that is not known.
-        text_identity: JSON values of everything that `encode_texts` depends on; without it, or where it gives None, no text is cached.
+        text_identity: JSON values of everything that `encode_texts` depends on; without it, or where it gives None, no
+            text is cached.
     """
 
     name: str
@@ -116,8 +122,8 @@ class LoadedModel:
 
 
 def fingerprint(module: nn.Module) -> str:
-    """A short hash of all weights and buffers, normalisation included, whatever their memory layout: two models of one name are
-    never taken for each other."""
+    """A short hash of all weights and buffers, normalisation included, whatever their memory layout: two models of one
+    name are never taken for each other."""
     digest = hashlib.blake2b(digest_size=8)
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     for name, tensor in sorted(tensors.items()):

@@ -1,4 +1,5 @@
-"""What an embedding depends on besides the image or the text itself: weights, layers, tokenizer, code. Entries of the cache are named by it.
+"""What an embedding depends on besides the image or the text itself: weights, layers, tokenizer, code. Entries of the
+cache are named by it.
 
 Legend: N texts, L tokens, D embedding.
 """
@@ -18,13 +19,15 @@ from seaanchor.utils import disk_cache
 
 
 def image_side(encoder: Encoder, family: Family) -> list[Any]:
-    """Everything that an image's embedding depends on besides its pixels, as JSON values; the device and its precision among them, for rounding."""
+    """Everything that an image's embedding depends on besides its pixels, as JSON values; the device and its precision
+    among them, for rounding."""
     precision = [encoder.mean.device.type, str(next(encoder.parameters()).dtype), torch.get_float32_matmul_precision()]
     return [_code(), fingerprint(encoder), repr(encoder), encoder.image_size, precision, _versions(family)]
 
 
 def text_side(module: nn.Module, tower: nn.Module, tokenizer: Any, config: object) -> list[Any] | None:
-    """Everything that a text's embedding depends on besides the text, as JSON values; None if the tokenizer is of an unknown kind.
+    """Everything that a text's embedding depends on besides the text, as JSON values; None if the tokenizer is of an
+    unknown kind.
 
     Args:
         module: the whole model.
@@ -41,7 +44,9 @@ def text_side(module: nn.Module, tower: nn.Module, tokenizer: Any, config: objec
         if id(tensor) not in seen:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    layers = [repr(child) for child in module.children() if not any(id(tensor) in seen for _, tensor in _tensors(child))]
+    layers = [
+        repr(child) for child in module.children() if not any(id(tensor) in seen for _, tensor in _tensors(child))
+    ]
     return [_code(), digest.hexdigest()[:32], layers, config, reads, _versions("open_clip"), _versions("hf")]
 
 
@@ -49,17 +54,32 @@ def tokenizer_identity(tokenizer: Any) -> list[Any] | None:
     """How texts become tokens, as JSON values: vocabulary, merges and settings; None for an unknown kind."""
     inner = getattr(tokenizer, "tokenizer", tokenizer)  # open_clip wraps transformers'
     if backend := getattr(inner, "backend_tokenizer", None):
-        rules = json.dumps(json.loads(backend.to_str()) | {"padding": None, "truncation": None})  # left there by the last call, given in each
+        rules = json.dumps(
+            json.loads(backend.to_str()) | {"padding": None, "truncation": None}
+        )  # left there by the last call, given in each
     elif hasattr(inner, "bpe_ranks") and hasattr(inner, "encoder"):
         rules = "\n".join([*inner.encoder, *map(" ".join, inner.bpe_ranks)])
     elif hasattr(inner, "get_vocab"):
         rules = repr(sorted(inner.get_vocab().items()))
     else:
         return None
-    plain = {name: value for name, value in vars(tokenizer).items() if isinstance(value, str | int | float | bool | None)}
+    plain = {
+        name: value for name, value in vars(tokenizer).items() if isinstance(value, str | int | float | bool | None)
+    }
     functions = [getattr(getattr(tokenizer, name, None), "__name__", None) for name in ("clean_fn", "reduction_fn")]
-    special = str(getattr(inner, "special_tokens_map", None)), getattr(inner, "padding_side", None), getattr(inner, "model_max_length", None)
-    return [type(tokenizer).__name__, type(inner).__name__, hashlib.sha256(rules.encode()).hexdigest()[:32], plain, functions, list(map(str, special))]
+    special = (
+        str(getattr(inner, "special_tokens_map", None)),
+        getattr(inner, "padding_side", None),
+        getattr(inner, "model_max_length", None),
+    )
+    return [
+        type(tokenizer).__name__,
+        type(inner).__name__,
+        hashlib.sha256(rules.encode()).hexdigest()[:32],
+        plain,
+        functions,
+        list(map(str, special)),
+    ]
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -20,22 +20,23 @@ LARGEST_DIFFERENCE = 1e-4  # of the largest entry of an embedding; folding moves
 def folded(encoder: Encoder) -> Encoder:
     """The encoder with each batch normalisation folded into the convolution before it.
 
-    In eval mode that is the same linear map up to rounding (about 1e-6 of an embedding). It saves the forward and backward of every such layer:
-    of a ResNet-10-t at 64 px, 8 to 16 % of a gradient to the pixels.
+    In eval mode that is the same linear map up to rounding (about 1e-6 of an embedding). It saves the forward and
+    backward of every such layer: of a ResNet-10-t at 64 px, 8 to 16 % of a gradient to the pixels.
 
     Args:
         encoder: in eval mode; it stays as it is.
 
     Returns:
-        A frozen copy in eval mode; the encoder itself where there is nothing to fold, or where its layers are put together in such a way that
-        the copy would answer differently.
+        A frozen copy in eval mode; the encoder itself where there is nothing to fold, or where its layers are put
+        together in such a way that the copy would answer differently.
     """
     pairs = _followed_by_norm(encoder)
     if not pairs:
         return encoder
     short = copy.deepcopy(encoder).eval().requires_grad_(False)
     for conv, norm in pairs:
-        fused = fuse_conv_bn_eval(short.get_submodule(conv), short.get_submodule(norm))  # type: ignore[type-var, arg-type] # a Conv2d and a BatchNorm2d
+        # a Conv2d and a BatchNorm2d
+        fused = fuse_conv_bn_eval(short.get_submodule(conv), short.get_submodule(norm))  # type: ignore[type-var, arg-type]
         short.set_submodule(conv, fused.to(memory_format=torch.channels_last))
         short.set_submodule(norm, nn.Identity())
     pixels_BCHW = _probe(encoder)
@@ -45,10 +46,11 @@ def folded(encoder: Encoder) -> Encoder:
 
 
 def in_precision(encoder: Encoder, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    """Pixels (B, C, H, W) → embeddings (B, D) in fp32, by a frozen copy of the tower whose weights and activations have this type.
+    """Pixels (B, C, H, W) → embeddings (B, D) in fp32, by a frozen copy of the tower whose weights and activations have
+    this type.
 
-    Pixels are normalised before they are cast: near 1.0 a step of bf16 is 1/256, as large as the smallest perturbation, while normalised pixels
-    lie around 0.
+    Pixels are normalised before they are cast: near 1.0 a step of bf16 is 1/256, as large as the smallest perturbation,
+    while normalised pixels lie around 0.
     """
     tower = copy.deepcopy(encoder.tower).eval().requires_grad_(False).to(dtype)
     mean, std, tokens = encoder.mean, encoder.std, num_tokens(encoder)
@@ -61,8 +63,8 @@ def in_precision(encoder: Encoder, dtype: torch.dtype) -> Callable[[Tensor], Ten
 
 
 def _followed_by_norm(encoder: Encoder) -> list[tuple[str, str]]:
-    """Names of convolutions with the batch normalisation that takes their output, seen on one forward: how modules are registered need not be
-    how they are called."""
+    """Names of convolutions with the batch normalisation that takes their output, seen on one forward: how modules are
+    registered need not be how they are called."""
     made: dict[int, tuple[str, Tensor]] = {}  # the tensors are kept, so that no two have the same id
     pairs, handles = [], []
 
@@ -83,7 +85,9 @@ def _followed_by_norm(encoder: Encoder) -> list[tuple[str, str]]:
     finally:
         for handle in handles:
             handle.remove()
-    return pairs if len({name for pair in pairs for name in pair}) == 2 * len(pairs) else []  # a layer used twice is left alone
+    return (
+        pairs if len({name for pair in pairs for name in pair}) == 2 * len(pairs) else []
+    )  # a layer used twice is left alone
 
 
 def _probe(encoder: Encoder) -> Tensor:

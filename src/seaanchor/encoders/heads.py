@@ -22,7 +22,12 @@ AT_ONCE = 8192  # texts turned into tokens; they go through the tower in smaller
 
 
 def build_head(
-    model: LoadedModel, class_names: Sequence[str], templates: Sequence[str] = DEFAULT_TEMPLATES, batch_size: int = AT_ONCE, *, classes: bool = True
+    model: LoadedModel,
+    class_names: Sequence[str],
+    templates: Sequence[str] = DEFAULT_TEMPLATES,
+    batch_size: int = AT_ONCE,
+    *,
+    classes: bool = True,
 ) -> Head:
     """Average the unit embeddings of each class over the templates, and normalise again (Radford et al. 2021, §3.1.4).
 
@@ -30,20 +35,29 @@ def build_head(
         class_names: C distinct names.
         templates: prompts with one `{}` each.
         batch_size: texts turned into tokens at a time.
-        classes: whether the names are classes, which must differ in what the model reads of them; of other texts some may be cut to the same.
+        classes: whether the names are classes, which must differ in what the model reads of them; of other texts some
+            may be cut to the same.
 
     Raises:
-        SeaAnchorError: the model has no text tower, fewer than two classes, a name given twice (capitals and spaces aside) or cut to the same
-            tokens as another, no template, or one without `{}`.
+        SeaAnchorError: the model has no text tower, fewer than two classes, a name given twice (capitals and spaces
+            aside) or cut to the same tokens as another, no template, or one without `{}`.
     """
     _check(class_names, templates)
-    return Head(F.normalize(class_means(model, class_names, templates, batch_size, apart=classes), dim=-1), model.logit_scale)
+    return Head(
+        F.normalize(class_means(model, class_names, templates, batch_size, apart=classes), dim=-1), model.logit_scale
+    )
 
 
 def class_means(
-    model: LoadedModel, class_names: Sequence[str], templates: Sequence[str], batch_size: int = AT_ONCE, *, apart: bool = False
+    model: LoadedModel,
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    batch_size: int = AT_ONCE,
+    *,
+    apart: bool = False,
 ) -> Tensor:
-    """The mean over the templates of each class's unit embeddings (C, D), from the cache where it has them; its length tells how far they agree.
+    """The mean over the templates of each class's unit embeddings (C, D), from the cache where it has them; its length
+    tells how far they agree.
 
     Raises:
         SeaAnchorError: the model has no text tower, or classes that must be told `apart` are cut to the same tokens.
@@ -70,14 +84,20 @@ def embed_texts(model: LoadedModel, texts: Sequence[str], batch_size: int = AT_O
     Raises:
         SeaAnchorError: the model has no text tower.
     """
-    found = _cached("texts", model, list(texts), lambda: {"unit": F.normalize(_encode(model, texts, batch_size), dim=-1)})
+    found = _cached(
+        "texts", model, list(texts), lambda: {"unit": F.normalize(_encode(model, texts, batch_size), dim=-1)}
+    )
     return found["unit"].to(model.encoder.mean.device)
 
 
 def _cached(kind: str, model: LoadedModel, asked: list, compute: Callable[[], disk_cache.Entry]) -> disk_cache.Entry:
     """From the cache, where the model tells what its texts depend on."""
     if model.encode_texts is None:
-        raise SeaAnchorError(f"{model.name} has no text tower", "a CLIP model for zero-shot classification", "choose an OpenCLIP or HF CLIP model")
+        raise SeaAnchorError(
+            f"{model.name} has no text tower",
+            "a CLIP model for zero-shot classification",
+            "choose an OpenCLIP or HF CLIP model",
+        )
     if model.text_identity is None or disk_cache.location() is None or (identity := model.text_identity()) is None:
         return compute()
     return disk_cache.get_or_compute(kind, lambda: [identity, asked], compute)
@@ -85,7 +105,8 @@ def _cached(kind: str, model: LoadedModel, asked: list, compute: Callable[[], di
 
 @torch.no_grad()
 def _encode(model: LoadedModel, texts: Sequence[str], batch_size: int) -> Tensor:
-    chunks = [model.encode_texts(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)]  # type: ignore[misc] # None was refused
+    # None was refused
+    chunks = [model.encode_texts(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)]  # type: ignore[misc]
     return torch.cat(chunks).float()
 
 
@@ -96,10 +117,20 @@ def _cut(model: LoadedModel, texts: Sequence[str]) -> Tensor:
 
 def _check(class_names: Sequence[str], templates: Sequence[str]) -> None:
     if len(class_names) < 2:
-        raise SeaAnchorError(f"a class list of {len(class_names)}", "at least two classes: with one, every answer is right", "name more classes")
+        raise SeaAnchorError(
+            f"a class list of {len(class_names)}",
+            "at least two classes: with one, every answer is right",
+            "name more classes",
+        )
     check_distinct(class_names)
     if not templates:
-        raise SeaAnchorError("there is no template", "at least one prompt with {}", "leave --templates out for 'a photo of a {}.'")
+        raise SeaAnchorError(
+            "there is no template", "at least one prompt with {}", "leave --templates out for 'a photo of a {}.'"
+        )
     for template in templates:
         if "{}" not in template:
-            raise SeaAnchorError(f"the template {template!r} has no {{}}", "a place for the class name, as in 'a photo of a {}.'", "add {}")
+            raise SeaAnchorError(
+                f"the template {template!r} has no {{}}",
+                "a place for the class name, as in 'a photo of a {}.'",
+                "add {}",
+            )

@@ -33,13 +33,17 @@ def load_hf(name: str, image_size: int | None = None) -> LoadedModel:
     model.eval().requires_grad_(False)
     vision = model.config.vision_config
     if image_size not in (None, vision.image_size):
-        raise SeaAnchorError(f"image size {image_size} for {name}", f"{vision.image_size}, its own", "leave --image-size out")
+        raise SeaAnchorError(
+            f"image size {image_size} for {name}", f"{vision.image_size}, its own", "leave --image-size out"
+        )
     mean, std = _normalisation(source)
     longest = model.config.text_config.max_position_embeddings
 
     @torch.no_grad()
     def encode_texts(texts: Sequence[str]) -> Tensor:
-        tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt").to(model.device)
+        tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt").to(
+            model.device
+        )
         ids_NL, mask_NL = tokens["input_ids"], tokens["attention_mask"]
 
         def encode(lot: Tensor) -> Tensor:
@@ -53,23 +57,35 @@ def load_hf(name: str, image_size: int | None = None) -> LoadedModel:
     tower = _VisionTower(model.vision_model, model.visual_projection)
     encoder = Encoder(tower, vision.image_size, model.config.projection_dim, mean, std).eval()
     limit = TextLimit(
-        longest, lambda text: len(tokenizer(text, truncation=False, verbose=False)["input_ids"]),
+        longest,
+        lambda text: len(tokenizer(text, truncation=False, verbose=False)["input_ids"]),
         lambda texts: tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"],
-    )  # fmt: skip
+    )
     export = {"tokenizer": tokenizer, "mean": mean, "std": std}
     return LoadedModel(
-        name, "hf", encoder, model, model.logit_scale.exp().item(), encode_texts, export, limit,
+        name,
+        "hf",
+        encoder,
+        model,
+        model.logit_scale.exp().item(),
+        encode_texts,
+        export,
+        limit,
         lambda: text_side(model, tower, tokenizer, model.config.text_config.to_dict()),
-    )  # fmt: skip
+    )
 
 
 def _load(name: str, source: str) -> tuple[Any, Any]:
     try:
         from transformers import AutoTokenizer, CLIPModel
     except ImportError as error:
-        raise SeaAnchorError("transformers is not installed", "the extra `hf`", "pip install 'seaanchor[hf]'") from error
+        raise SeaAnchorError(
+            "transformers is not installed", "the extra `hf`", "pip install 'seaanchor[hf]'"
+        ) from error
     try:
-        return CLIPModel.from_pretrained(source, dtype=torch.float32), AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        return CLIPModel.from_pretrained(source, dtype=torch.float32), AutoTokenizer.from_pretrained(
+            source, trust_remote_code=False
+        )
     except Exception as error:  # the Hub, the configuration and the weights each fail in their own way
         raise hub_error(name, error, "name a folder with a CLIPModel and its tokenizer") from error
 

@@ -26,7 +26,9 @@ from seaanchor.utils import disk_cache
 CLEAN, DRAWN = "images", "drawings"  # kinds of entries
 
 
-def clean_table(reference: Reference, family: Family, images: ImageList, batch_size: int, workers: int, device: torch.device) -> Tensor:
+def clean_table(
+    reference: Reference, family: Family, images: ImageList, batch_size: int, workers: int, device: torch.device
+) -> Tensor:
     """Embeddings (N, D) of every image by a frozen encoder; rows of unreadable images are 0.
 
     Args:
@@ -46,11 +48,17 @@ def clean_table(reference: Reference, family: Family, images: ImageList, batch_s
     def accept(entry: disk_cache.Entry) -> bool:
         return still_unreadable(dataset, entry["read"], SkipLog(images))
 
-    return disk_cache.get_or_compute(CLEAN, lambda: describe(reference.encoder, family, images), compute, accept)["embedding"].to(device)
+    return disk_cache.get_or_compute(CLEAN, lambda: describe(reference.encoder, family, images), compute, accept)[
+        "embedding"
+    ].to(device)
 
 
 def clean_rows(
-    model: LoadedModel, dataset: FolderDataset, compute: Callable[[], dict[str, Tensor] | None], first: bool, agree: Callable[[Any], Any]
+    model: LoadedModel,
+    dataset: FolderDataset,
+    compute: Callable[[], dict[str, Tensor] | None],
+    first: bool,
+    agree: Callable[[Any], Any],
 ) -> dict[str, Tensor] | None:
     """The same as columns without the images that could not be read: `index` (M,) in order and `embedding` (M, D).
 
@@ -66,14 +74,22 @@ def clean_rows(
     """
 
     def described() -> list[object] | None:
-        return describe(model.encoder, model.family, dataset.images) if first and disk_cache.location() is not None else None
+        return (
+            describe(model.encoder, model.family, dataset.images)
+            if first and disk_cache.location() is not None
+            else None
+        )
 
     before = described()
     entry = None if before is None else disk_cache.read(CLEAN, disk_cache.key(before))
     if entry is not None and not still_unreadable(dataset, entry["read"], SkipLog(dataset.images)):
         entry = None
     if agree(entry is not None):
-        return None if entry is None else {"index": (index := entry["read"].nonzero().flatten()), "embedding": entry["embedding"][index]}
+        return (
+            None
+            if entry is None
+            else {"index": (index := entry["read"].nonzero().flatten()), "embedding": entry["embedding"][index]}
+        )
     table = compute()
     if table is not None and before is not None and described() == before:
         embedding_ND = torch.zeros(len(dataset), table["embedding"].shape[1])
@@ -85,10 +101,17 @@ def clean_rows(
 
 
 def drawn_table(
-    reference: Reference, family: Family, images: ImageList, perturbation: Perturbation, batch_size: int, workers: int, device: torch.device,
+    reference: Reference,
+    family: Family,
+    images: ImageList,
+    perturbation: Perturbation,
+    batch_size: int,
+    workers: int,
+    device: torch.device,
     skip_log: SkipLog,
-) -> EmbeddingTable:  # fmt: skip
-    """As `embed_drawings`: every image, and every drawing that a `Typographic` perturbation can give it; what cannot be read goes to the log."""
+) -> EmbeddingTable:
+    """As `embed_drawings`: every image, and every drawing that a `Typographic` perturbation can give it; what cannot be
+    read goes to the log."""
     dataset = FolderDataset(images, reference.encoder.image_size)
 
     def compute() -> disk_cache.Entry:
@@ -100,8 +123,11 @@ def drawn_table(
         pixels = describe(reference.encoder, family, images)
         return None if pixels is None else [pixels, images.labels, images.pairs, _drawing(perturbation)]
 
-    entry = disk_cache.get_or_compute(DRAWN, depends_on, compute, lambda entry: still_unreadable(dataset, entry["read_N"], skip_log))
-    return EmbeddingTable(**{field.name: entry[field.name].to(device) if field.name in entry else None for field in fields(EmbeddingTable)})  # type: ignore[arg-type]
+    entry = disk_cache.get_or_compute(
+        DRAWN, depends_on, compute, lambda entry: still_unreadable(dataset, entry["read_N"], skip_log)
+    )
+    columns: dict[str, Any] = {name: tensor.to(device) for name, tensor in entry.items()}
+    return EmbeddingTable(**{field.name: columns.get(field.name) for field in fields(EmbeddingTable)})
 
 
 def describe(encoder: Encoder, family: Family, images: ImageList) -> list[object] | None:

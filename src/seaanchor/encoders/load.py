@@ -10,9 +10,9 @@ def load_model(name: str, pretrained: str | None = None, image_size: int | None 
     """Load a model.
 
     Args:
-        name: `seaanchor-tiny` and its variants (embedded); an OpenCLIP name such as `ViT-B-32` (with `pretrained`); `local-dir:PATH` or
-            the path of an OpenCLIP folder; `hf-hub:ORG/REPO` (OpenCLIP on the Hub); `timm:NAME` or `timm:local-dir:PATH`;
-            `hf:NAME_OR_PATH` (Hugging Face `CLIPModel`, extra `hf`).
+        name: `seaanchor-tiny` and its variants (embedded); an OpenCLIP name such as `ViT-B-32` (with `pretrained`);
+            `local-dir:PATH` or the path of an OpenCLIP folder; `hf-hub:ORG/REPO` (OpenCLIP on the Hub); `timm:NAME` or
+            `timm:local-dir:PATH`; `hf:NAME_OR_PATH` (Hugging Face `CLIPModel`, extra `hf`).
         pretrained: for bare OpenCLIP and timm names: a tag, a weights file, or `none` for random weights.
         image_size: input side in pixels where the architecture allows another than its own.
 
@@ -20,7 +20,8 @@ def load_model(name: str, pretrained: str | None = None, image_size: int | None 
         Encoder in eval mode on the CPU in fp32, with its text side.
 
     Raises:
-        SeaAnchorError: unknown name or tag (with the nearest ones), unreachable hub, weights that do not fit, missing extra.
+        SeaAnchorError: unknown name or tag (with the nearest ones), unreachable hub, weights that do not fit, missing
+            extra.
     """
     if name.startswith("timm:"):
         from seaanchor.encoders.timm import load_timm

@@ -11,8 +11,8 @@ from seaanchor.encoders.encoder import Encoder
 class _Cast(nn.Module):
     """A tower in another number type behind fp32 input and output.
 
-    Pixels are perturbed and normalised in fp32 and cast only here: just below 1.0 a bf16 step is 1/256, as large as the smallest perturbation;
-    normalised pixels lie around 0, where a step is finer.
+    Pixels are perturbed and normalised in fp32 and cast only here: just below 1.0 a bf16 step is 1/256, as large as the
+    smallest perturbation; normalised pixels lie around 0, where a step is finer.
     """
 
     def __init__(self, tower: nn.Module, dtype: torch.dtype) -> None:
@@ -24,15 +24,16 @@ class _Cast(nn.Module):
 
 
 def _held(tower: nn.Module) -> list[Tensor]:
-    """Its weights of now, as they lie in this process: where they are split among several, both towers are split alike."""
+    """Its weights of now, as they lie in this process: where they are split among several, both towers are split
+    alike."""
     return [parameter.to_local() if hasattr(parameter, "to_local") else parameter for parameter in tower.parameters()]
 
 
 class LowPrecisionCopy:
     """A frozen copy of an encoder in low precision, whose weights follow the encoder's whenever it is refreshed.
 
-    Weights are cast once and not at every step of an attack. Batch normalisation keeps its statistics and weights in fp32, for they
-    scale whole channels.
+    Weights are cast once and not at every step of an attack. Batch normalisation keeps its statistics and weights in
+    fp32, for they scale whole channels.
 
     Args:
         encoder: what is trained; it stays as it is.

@@ -48,20 +48,30 @@ def load_open_clip(name: str, source: str, pretrained: str | None, image_size: i
     encoder = Encoder(_image_tower(model), side, model_cfg["embed_dim"], preprocess["mean"], preprocess["std"]).eval()
     export = {"model_cfg": model_cfg, "preprocess_cfg": preprocess, "tokenizer": tokenizer, "bpe_file": bpe}
     return LoadedModel(
-        name, "open_clip", encoder, model, model.logit_scale.exp().item(), encode_texts, export, _text_limit(tokenizer),
+        name,
+        "open_clip",
+        encoder,
+        model,
+        model.logit_scale.exp().item(),
+        encode_texts,
+        export,
+        _text_limit(tokenizer),
         lambda: text_side(model, encoder.tower, tokenizer, model_cfg["text_cfg"]),
-    )  # fmt: skip
+    )
 
 
 def _text_limit(tokenizer: Any) -> TextLimit:
-    """open_clip's own tokenizer cuts what is too long and puts the end token last, transformers' does the same; neither says so."""
+    """open_clip's own tokenizer cuts what is too long and puts the end token last, transformers' does the same; neither
+    says so."""
     inner = getattr(tokenizer, "tokenizer", None)
 
     def count(text: str) -> int:
         if inner is None:
             return len(tokenizer.encode(text)) + 2  # start and end
         clean = getattr(tokenizer, "clean_fn", str)
-        return len(inner(clean(text), truncation=False, verbose=False)["input_ids"]) + (getattr(tokenizer, "tokenizer_mode", "") == "clips")
+        return len(inner(clean(text), truncation=False, verbose=False)["input_ids"]) + (
+            getattr(tokenizer, "tokenizer_mode", "") == "clips"
+        )
 
     return TextLimit(tokenizer.context_length, count, lambda texts: tokenizer(list(texts)).tolist())
 
@@ -84,7 +94,9 @@ def _image_tower(model: Any) -> nn.Module:
 def _side(name: str, size: int | Sequence[int]) -> int:
     sides = {size} if isinstance(size, int) else set(size)
     if len(sides) != 1:
-        raise SeaAnchorError(f"{name} takes images of {' x '.join(map(str, sorted(sides)))} pixels", "a square input", "set --image-size")
+        raise SeaAnchorError(
+            f"{name} takes images of {' x '.join(map(str, sorted(sides)))} pixels", "a square input", "set --image-size"
+        )
     return sides.pop()
 
 
@@ -98,7 +110,9 @@ def _check_name(name: str, pretrained: str | None) -> None:
         raise SeaAnchorError(
             f"no model is called {name!r}",
             "an OpenCLIP name, an embedded model, or one of local-dir: hf-hub: timm: hf:",
-            f"for this folder write {prefix}:{name}" if _peek(Path(name)) else f"nearest names: {', '.join(near or embedded_models() or models[:3])}",
+            f"for this folder write {prefix}:{name}"
+            if _peek(Path(name))
+            else f"nearest names: {', '.join(near or embedded_models() or models[:3])}",
         )
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained is None or (pretrained != "none" and pretrained not in tags and not Path(pretrained).is_file()):
@@ -139,15 +153,24 @@ def _create(name: str, source: str, pretrained: str | None, image_size: int | No
     on_hub = source.startswith("hf-hub:")
     try:
         with _quiet():
-            return open_clip.create_model(source, pretrained=tag, force_quick_gelu=quick_gelu, force_image_size=image_size, require_pretrained=on_hub)
+            return open_clip.create_model(
+                source,
+                pretrained=tag,
+                force_quick_gelu=quick_gelu,
+                force_image_size=image_size,
+                require_pretrained=on_hub,
+            )
     except Exception as error:  # the Hub, the configuration and the weights each fail in their own way
         if Path(pretrained or "").is_file() or "state_dict" in str(error):
             raise weights_error(name, pretrained or source, error) from error
-        raise hub_error(f"{name} ({pretrained})" if pretrained else name, error, "give --pretrained a weights file") from error
+        raise hub_error(
+            f"{name} ({pretrained})" if pretrained else name, error, "give --pretrained a weights file"
+        ) from error
 
 
 def _create_from_folder(name: str, folder: Path, image_size: int | None) -> Any:
-    """Build from the folder's own config; a variant without a text tower borrows it from the sibling its config names."""
+    """Build from the folder's own config; a variant without a text tower borrows it from the sibling its config
+    names."""
     import open_clip
     from open_clip.model import resize_pos_embed, set_model_preprocess_cfg
 
@@ -161,10 +184,14 @@ def _create_from_folder(name: str, folder: Path, image_size: int | None) -> Any:
     try:
         with _quiet():
             size = None if own_size else image_size
-            model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False, force_image_size=size)
+            model = open_clip.create_model(
+                f"local-dir:{folder}", load_weights=False, pretrained_text=False, force_image_size=size
+            )
             resize_pos_embed(state, model)
         model.load_state_dict(state)
-        if image_size is not None and own_size:  # timm towers load at the size they were saved at and are resized afterwards
+        if (
+            image_size is not None and own_size
+        ):  # timm towers load at the size they were saved at and are resized afterwards
             model.visual.set_input_size(image_size)
             set_model_preprocess_cfg(model, dict(open_clip.get_model_preprocess_cfg(model)) | {"size": image_size})
     except Exception as error:  # unknown keys, missing files and wrong shapes each fail in their own way
@@ -177,7 +204,11 @@ def _weights_file(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     found = sorted(p.name for p in folder.iterdir())[:5] if folder.is_dir() else []
-    raise SeaAnchorError(f"{folder} has no {WEIGHTS[0]} (it holds {', '.join(found) or 'nothing'})", "an OpenCLIP folder", "export it again")
+    raise SeaAnchorError(
+        f"{folder} has no {WEIGHTS[0]} (it holds {', '.join(found) or 'nothing'})",
+        "an OpenCLIP folder",
+        "export it again",
+    )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -187,7 +218,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
         config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"], config["model_cfg"]["embed_dim"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SeaAnchorError(
-            f"{file} is missing or no OpenCLIP configuration ({error!r})", "model_cfg with vision_cfg and text_cfg", "name the folder of an export"
+            f"{file} is missing or no OpenCLIP configuration ({error!r})",
+            "model_cfg with vision_cfg and text_cfg",
+            "name the folder of an export",
         ) from error
     check_tokenizer_settings(str(folder), config["model_cfg"]["text_cfg"])
     return config
@@ -207,8 +240,8 @@ def _model_cfg(source: str, model: nn.Module, side: int) -> dict[str, Any]:
 
 
 def _bpe_file(folder: Path | None, text_cfg: dict[str, Any]) -> Path | None:
-    """The merges of a cut vocabulary, if there is one: beside the weights, wherever the folder has been moved to, or beside those
-    whose text tower is borrowed.
+    """The merges of a cut vocabulary, if there is one: beside the weights, wherever the folder has been moved to, or
+    beside those whose text tower is borrowed.
 
     Raises:
         SeaAnchorError: the configuration names such a file, and it is nowhere.
@@ -217,11 +250,19 @@ def _bpe_file(folder: Path | None, text_cfg: dict[str, Any]) -> Path | None:
     name = extra.get("bpe") or (text_cfg.get("tokenizer_kwargs") or {}).get("bpe_path")
     if not name:
         return None
-    around = [folder, folder.parent / extra["text_tower_of"]] if folder and "text_tower_of" in extra else [folder] if folder else []
+    around = (
+        [folder, folder.parent / extra["text_tower_of"]]
+        if folder and "text_tower_of" in extra
+        else [folder]
+        if folder
+        else []
+    )
     for candidate in (*(place / Path(name).name for place in around), Path(name)):
         if candidate.is_file():
             return candidate
-    raise SeaAnchorError(f"{name} is missing", "the tokenizer's merges beside the weights", "copy the whole folder of the model")
+    raise SeaAnchorError(
+        f"{name} is missing", "the tokenizer's merges beside the weights", "copy the whole folder of the model"
+    )
 
 
 def _tokenizer(name: str, source: str, text_cfg: dict[str, Any], bpe: Path | None) -> Any:
@@ -236,4 +277,6 @@ def _tokenizer(name: str, source: str, text_cfg: dict[str, Any], bpe: Path | Non
             others = {k: v for k, v in text_cfg.get("tokenizer_kwargs", {}).items() if k != "bpe_path"}
             return SimpleTokenizer(bpe_path=str(bpe), context_length=text_cfg.get("context_length", 77), **others)
     except Exception as error:  # transformers is missing, the Hub is, or the file is broken
-        raise hub_error(f"the tokenizer of {name}", error, "install the extra `hf` if transformers is missing") from error
+        raise hub_error(
+            f"the tokenizer of {name}", error, "install the extra `hf` if transformers is missing"
+        ) from error

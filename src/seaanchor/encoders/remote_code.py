@@ -1,4 +1,5 @@
-"""Nothing in a model folder runs: which tokenizer settings pass, and no question on the terminal about code that comes with a model."""
+"""Nothing in a model folder runs: which tokenizer settings pass, and no question on the terminal about code that comes
+with a model."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,11 +8,13 @@ from typing import Any
 from seaanchor.errors import SeaAnchorError
 
 HARMLESS = frozenset({"bpe_path", "clean", "language", "reduction_mask", "strip_sep_token"})
-"""Settings of open_clip's tokenizers that its published configurations use and that only change how a text is cut up."""
+"""Settings of open_clip's tokenizers that its published configurations use and that only change how a text is cut
+up."""
 
 
 def check_tokenizer_settings(name: str, text_cfg: Mapping[str, Any]) -> None:
-    """open_clip hands `tokenizer_kwargs` of a folder or of a Hub model on to the tokenizer's constructor, which may load and run code.
+    """open_clip hands `tokenizer_kwargs` of a folder or of a Hub model on to the tokenizer's constructor, which may
+    load and run code.
 
     Args:
         name: of the model, for the message.
@@ -23,17 +26,23 @@ def check_tokenizer_settings(name: str, text_cfg: Mapping[str, Any]) -> None:
     settings = text_cfg.get("tokenizer_kwargs") or {}
     harmless = ", ".join(sorted(HARMLESS))
     if not isinstance(settings, Mapping):
-        raise SeaAnchorError(f"tokenizer_kwargs of {name} is {settings!r}", f"a mapping of {harmless}", "correct open_clip_config.json")
+        raise SeaAnchorError(
+            f"tokenizer_kwargs of {name} is {settings!r}", f"a mapping of {harmless}", "correct open_clip_config.json"
+        )
     refused = sorted(key for key, value in settings.items() if key not in HARMLESS or not isinstance(value, str | bool))
     if refused:
-        found = f"the configuration of {name} sets {', '.join(refused)} for its tokenizer, and such settings can load code that comes with the model"
+        found = (
+            f"the configuration of {name} sets {', '.join(refused)} for its tokenizer, and such settings "
+            "can load code that comes with the model"
+        )
         change = "remove them from tokenizer_kwargs in open_clip_config.json, if you trust the rest of the model"
         raise SeaAnchorError(found, f"only {harmless}, with plain values", change)
 
 
 @contextmanager
 def remote_code_refused() -> Iterator[None]:
-    """Inside, transformers refuses code that comes with a model, where by itself it asks on the terminal: open_clip calls it without an answer."""
+    """Inside, transformers refuses code that comes with a model, where by itself it asks on the terminal: open_clip
+    calls it without an answer."""
     try:
         from transformers import dynamic_module_utils
     except ImportError:

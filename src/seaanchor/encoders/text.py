@@ -19,8 +19,8 @@ LOT_ELSEWHERE = 32_768
 
 @dataclass(frozen=True)
 class TextLimit:
-    """How many tokens a text tower reads, how many a text has before its tokenizer cuts it, start and end token included, and which tokens are
-    left of texts then."""
+    """How many tokens a text tower reads, how many a text has before its tokenizer cuts it, start and end token
+    included, and which tokens are left of texts then."""
 
     tokens: int
     count: Callable[[str], int]
@@ -29,15 +29,22 @@ class TextLimit:
 
 def overlong(texts: Sequence[str], limit: TextLimit) -> list[int]:
     """Numbers of the texts a tokenizer cuts."""
-    # a token covers a byte at least, so that short texts, nearly all of them, need no counting; up to 3 tokens are added
-    return [i for i, text in enumerate(texts) if len(text.encode()) + 3 > limit.tokens and limit.count(text) > limit.tokens]
+    # a token covers a byte at least, so that short texts, nearly all of them, need no counting; up to 3 tokens are
+    # added
+    return [
+        i for i, text in enumerate(texts) if len(text.encode()) + 3 > limit.tokens and limit.count(text) > limit.tokens
+    ]
 
 
 def warn_overlong(cut: int, total: int, first: str, limit: TextLimit) -> None:
-    """Tell on stderr how many texts are cut, and the first of them: what the model never reads cannot tell two classes apart."""
+    """Tell on stderr how many texts are cut, and the first of them: what the model never reads cannot tell two classes
+    apart."""
     if os.environ.get("RANK", "0") == "0":  # of several processes one tells
         shown = first if len(first) <= 200 else f"{first[:197]}..."
-        _say_once(f"warning: {cut} of {total} texts are longer than the {limit.tokens} tokens the model reads; their ends are cut. First: {shown!r}")
+        _say_once(
+            f"warning: {cut} of {total} texts are longer than the {limit.tokens} tokens the model reads; "
+            f"their ends are cut. First: {shown!r}"
+        )
 
 
 @cache
@@ -47,24 +54,31 @@ def _say_once(message: str) -> None:
 
 
 def truncate(tokens_NL: Tensor) -> Tensor:
-    """Cut what follows the last end-of-text token of the batch. That token has the largest number of the vocabulary; padding cannot
-    be told by its 0, which is also the exclamation mark's number."""
+    """Cut what follows the last end-of-text token of the batch. That token has the largest number of the vocabulary;
+    padding cannot be told by its 0, which is also the exclamation mark's number."""
     used = int(tokens_NL.argmax(-1).max()) + 1
     return tokens_NL[:, :used]
 
 
 def encode_text(model: nn.Module, tokens_NL: Tensor) -> Tensor:
-    """Raw text embeddings (N, D) of an open_clip model, texts of one length together and each lot computed only up to its longest.
+    """Raw text embeddings (N, D) of an open_clip model, texts of one length together and each lot computed only up to
+    its longest.
 
-    Causal masking makes the cut exact: no token sees the ones after it. Models whose text tower is not causal, or is not
-    open_clip's own transformer, are run at full length.
+    Causal masking makes the cut exact: no token sees the ones after it. Models whose text tower is not causal, or is
+    not open_clip's own transformer, are run at full length.
     """
     tower: Any = model if hasattr(model, "token_embedding") else getattr(model, "text", None)
     pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
     mask = getattr(tower, "attn_mask", None)
-    if not hasattr(tower, "token_embedding") or pool != "argmax" or mask is None or getattr(tower, "cls_emb", None) is not None:
+    if (
+        not hasattr(tower, "token_embedding")
+        or pool != "argmax"
+        or mask is None
+        or getattr(tower, "cls_emb", None) is not None
+    ):
         full_N = torch.full_like(tokens_NL[:, 0], tokens_NL.shape[1])
-        return in_lots(full_N, lambda lot: model.encode_text(tokens_NL[lot], normalize=False))  # type: ignore[operator] # nn.Module types every attribute as Tensor
+        # nn.Module types every attribute as Tensor
+        return in_lots(full_N, lambda lot: model.encode_text(tokens_NL[lot], normalize=False))  # type: ignore[operator]
     return in_lots(tokens_NL.argmax(-1) + 1, lambda lot: _encode_causal(tower, truncate(tokens_NL[lot]), mask))
 
 
@@ -80,7 +94,8 @@ def _encode_causal(tower: Any, tokens_NL: Tensor, mask_LL: Tensor) -> Tensor:
 
 
 def in_lots(length_N: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
-    """Embeddings (N, D) of texts that are sorted by their lengths and encoded so many tokens at a time as the device likes, so that little is padding.
+    """Embeddings (N, D) of texts that are sorted by their lengths and encoded so many tokens at a time as the device
+    likes, so that little is padding.
 
     Args:
         length_N: tokens of each text.

@@ -11,7 +11,8 @@ from seaanchor.errors import SeaAnchorError
 
 
 def load_timm(name: str, pretrained: str | None, image_size: int | None) -> LoadedModel:
-    """Load `timm:NAME` (with a tag, a weights file, the default weights, or `none`) or `timm:local-dir:PATH`; errors as in `load_model`."""
+    """Load `timm:NAME` (with a tag, a weights file, the default weights, or `none`) or `timm:local-dir:PATH`; errors as
+    in `load_model`."""
     import timm
 
     source = name.removeprefix("timm:")
@@ -30,20 +31,28 @@ def load_timm(name: str, pretrained: str | None, image_size: int | None) -> Load
     model.eval().requires_grad_(False)
     config = timm.data.resolve_data_config(model=model, use_test_size=False)
     side = image_size or config["input_size"][-1]
-    encoder = Encoder(model, side, getattr(model, "head_hidden_size", model.num_features), config["mean"], config["std"]).eval()
+    encoder = Encoder(
+        model, side, getattr(model, "head_hidden_size", model.num_features), config["mean"], config["std"]
+    ).eval()
     export = {
-        "architecture": model.pretrained_cfg.get("architecture", source.split(".")[0]), "model_args": size_args,
+        "architecture": model.pretrained_cfg.get("architecture", source.split(".")[0]),
+        "model_args": size_args,
         "pretrained_cfg": {
-            **{key: config[key] for key in ("interpolation", "crop_pct", "crop_mode")}, "input_size": [3, side, side],
-            "mean": list(config["mean"]), "std": list(config["std"]), "num_classes": 0, "custom_load": False,
+            **{key: config[key] for key in ("interpolation", "crop_pct", "crop_mode")},
+            "input_size": [3, side, side],
+            "mean": list(config["mean"]),
+            "std": list(config["std"]),
+            "num_classes": 0,
+            "custom_load": False,
             "fixed_input_size": bool(model.pretrained_cfg.get("fixed_input_size")),
         },
-    }  # fmt: skip
+    }
     return LoadedModel(name, "timm", encoder, model, 1.0, None, export)
 
 
 def _create(source: str, fetch: bool, image_size: int | None) -> tuple[Any, dict[str, int]]:
-    """The model without its classifier, and the size arguments it was built with; convolutional models take any size and no argument."""
+    """The model without its classifier, and the size arguments it was built with; convolutional models take any size
+    and no argument."""
     import timm
 
     wanted = {"img_size": image_size} if image_size else {}
@@ -66,7 +75,9 @@ def _check_name(source: str, tag: str | None) -> str:
     architecture, _, own_tag = source.partition(".")
     if not timm.is_model(architecture):
         near = get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
-        raise SeaAnchorError(f"timm has no model {architecture!r}", "a timm name", f"nearest names: {', '.join(near) or 'none'}")
+        raise SeaAnchorError(
+            f"timm has no model {architecture!r}", "a timm name", f"nearest names: {', '.join(near) or 'none'}"
+        )
     tag = tag if tag not in (None, "none") else own_tag
     if not tag:
         return source
@@ -82,13 +93,18 @@ def _check_name(source: str, tag: str | None) -> str:
 
 
 def _load_weights(model: Any, name: str, file: Path) -> None:
-    """Weights as timm or as the model's authors saved them: timm's own filter renames them, and resamples position embeddings."""
+    """Weights as timm or as the model's authors saved them: timm's own filter renames them, and resamples position
+    embeddings."""
     from timm.models import clean_state_dict
 
     state = clean_state_dict(state_dict_of(file))
     rename = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     classifier = model.pretrained_cfg.get("classifier") or ()
-    unused = {f"{layer}.{kind}" for layer in ([classifier] if isinstance(classifier, str) else classifier) for kind in ("weight", "bias")}
+    unused = {
+        f"{layer}.{kind}"
+        for layer in ([classifier] if isinstance(classifier, str) else classifier)
+        for kind in ("weight", "bias")
+    }
     try:
         state = rename(state, model) if rename else state
         model.load_state_dict({k: v for k, v in state.items() if k not in unused})

@@ -42,7 +42,11 @@ def state_dict_of(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # every format fails in its own way
         reason = " ".join(str(error).split())[:300]
-        raise SeaAnchorError(f"{path} could not be read as weights ({reason})", "safetensors, or a .pt with tensors only", "convert it") from error
+        raise SeaAnchorError(
+            f"{path} could not be read as weights ({reason})", "safetensors, or a .pt with tensors only", "convert it"
+        ) from error
     if not isinstance(state, dict):
-        raise SeaAnchorError(f"{path} holds {type(state).__name__}", "a dictionary of tensors", "save the model's state_dict")
+        raise SeaAnchorError(
+            f"{path} holds {type(state).__name__}", "a dictionary of tensors", "save the model's state_dict"
+        )
     return state.get("state_dict", state)

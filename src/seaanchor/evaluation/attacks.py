@@ -23,25 +23,39 @@ AttackName = Literal["pgd", "apgd-ce", "apgd", "square", "autoattack", "embeddin
 Stage = Callable[..., AttackResult]
 
 
-def _square(logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *, num_steps: int, index_B: Tensor, seed: int) -> AttackResult:
+def _square(
+    logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *, num_steps: int, index_B: Tensor, seed: int
+) -> AttackResult:
     """Square as a stage. It looks at its images itself, and hands none back."""
     return AttackResult(pixels_BCHW, square_attack(logits, Batch(pixels_BCHW, label_B, index_B), ball, num_steps, seed))
 
 
-def _autoattack(logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *, num_steps: int, index_B: Tensor, seed: int) -> AttackResult:
+def _autoattack(
+    logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *, num_steps: int, index_B: Tensor, seed: int
+) -> AttackResult:
     """AutoAttack as a stage, likewise; its standard version has 100 steps and 5,000 queries."""
     batch = Batch(pixels_BCHW, label_B, index_B)
-    return AttackResult(pixels_BCHW, autoattack_standard(logits, batch, ball, seed, num_steps=num_steps, num_queries=50 * num_steps))
+    return AttackResult(
+        pixels_BCHW, autoattack_standard(logits, batch, ball, seed, num_steps=num_steps, num_queries=50 * num_steps)
+    )
 
 
 STAGES: dict[str, tuple[Stage, ...]] = {
-    "pgd": (pgd_attack,), "apgd-ce": (apgd_ce,), "apgd": (apgd_ce, apgd_targeted), "square": (_square,), "autoattack": (_autoattack,),
-}  # fmt: skip
+    "pgd": (pgd_attack,),
+    "apgd-ce": (apgd_ce,),
+    "apgd": (apgd_ce, apgd_targeted),
+    "square": (_square,),
+    "autoattack": (_autoattack,),
+}
 """The attacks that a name stands for, each on what the one before left standing; all of them are functions of
 (logits, pixels, labels, ball), and of num_steps, index_B and seed by name."""
 NEEDS_EXTRA = ("square", "autoattack")
 GRADIENT = ("pgd", "apgd-ce", "apgd", "autoattack")  # white boxes
-LOW_PRECISION = ("pgd", "apgd-ce", "apgd")  # may follow gradients of low precision; AutoAttack's standard version is a fixed thing, Square has none
+LOW_PRECISION = (
+    "pgd",
+    "apgd-ce",
+    "apgd",
+)  # may follow gradients of low precision; AutoAttack's standard version is a fixed thing, Square has none
 FEWEST_TARGETED = 4  # classes; the targeted DLR loss compares the third and fourth largest logits
 
 
@@ -50,12 +64,14 @@ class AttackPlan:
     """Which attack at which radii.
 
     Attributes:
-        name: `pgd`, `apgd-ce`, `apgd` (APGD-CE, then targeted APGD-DLR on the survivors), `square`, `autoattack`; `embedding` is a suite's.
+        name: `pgd`, `apgd-ce`, `apgd` (APGD-CE, then targeted APGD-DLR on the survivors), `square`, `autoattack`;
+            `embedding` is a suite's.
         norm: `linf` or `l2`.
         epsilons: radii in pixel units, in any order; they are attacked from the smallest up.
         num_steps: gradient steps, or queries, of each attack.
         seed: of the random starts, which depend on the image and not on its batch.
-        precision: of the gradients that the attack follows; whether an image is fooled is judged in fp32 whatever it is.
+        precision: of the gradients that the attack follows; whether an image is fooled is judged in fp32 whatever it
+            is.
     """
 
     name: AttackName
@@ -68,7 +84,8 @@ class AttackPlan:
 
 @dataclass(frozen=True)
 class Survival:
-    """Which images are classified correctly after an attack (B,), and whose attacked version was finite, in the ball and in [0, 1] (B,)."""
+    """Which images are classified correctly after an attack (B,), and whose attacked version was finite, in the ball
+    and in [0, 1] (B,)."""
 
     standing_B: Tensor
     sound_B: Tensor
@@ -88,7 +105,9 @@ def require_extra(plans: Sequence[AttackPlan]) -> None:
         pyautoattack()
 
 
-def attack_survivors(logits: Logits, batch: Batch, standing_B: Tensor, plan: AttackPlan, epsilon: float, skip_stages: int = 0) -> Survival:
+def attack_survivors(
+    logits: Logits, batch: Batch, standing_B: Tensor, plan: AttackPlan, epsilon: float, skip_stages: int = 0
+) -> Survival:
     """Attack the images still standing.
 
     Args:
@@ -112,7 +131,16 @@ def attack_survivors(logits: Logits, batch: Batch, standing_B: Tensor, plan: Att
         if stage is apgd_targeted and _num_classes(logits, batch) < FEWEST_TARGETED:
             continue
         clean, label_B = batch.pixels_BCHW[rows], batch.label_B[rows]  # type: ignore[index] # labelled
-        result = stage(logits, clean, label_B, ball, num_steps=plan.num_steps, index_B=batch.index_B[rows], seed=plan.seed, **follow)
+        result = stage(
+            logits,
+            clean,
+            label_B,
+            ball,
+            num_steps=plan.num_steps,
+            index_B=batch.index_B[rows],
+            seed=plan.seed,
+            **follow,
+        )
         standing_B[rows] = ~result.fooled_B
         sound_B[rows] &= inside(result.pixels_BCHW, clean, ball)
     return Survival(standing_B, sound_B)
@@ -123,24 +151,36 @@ def _followed(logits: Logits, plan: AttackPlan) -> dict[str, Logits]:
     if plan.precision == "fp32":
         return {}
     if plan.name not in LOW_PRECISION:
-        raise SeaAnchorError(f"{plan.name} with gradients in {plan.precision}", f"one of {', '.join(LOW_PRECISION)}", "leave it at fp32")
+        raise SeaAnchorError(
+            f"{plan.name} with gradients in {plan.precision}", f"one of {', '.join(LOW_PRECISION)}", "leave it at fp32"
+        )
     if not isinstance(logits, Classifier) or logits.low is None:
-        raise SeaAnchorError(f"a classifier without logits in {plan.precision}", "a Classifier with `low`", "build it with `classifier(..., precision=...)`")
+        raise SeaAnchorError(
+            f"a classifier without logits in {plan.precision}",
+            "a Classifier with `low`",
+            "build it with `classifier(..., precision=...)`",
+        )
     return {"follow": logits.low}
 
 
-def attack_all(logits: Logits, batch: Batch, correct_B: Tensor, plans: Sequence[AttackPlan]) -> dict[tuple[AttackPlan, float], Survival]:
+def attack_all(
+    logits: Logits, batch: Batch, correct_B: Tensor, plans: Sequence[AttackPlan]
+) -> dict[tuple[AttackPlan, float], Survival]:
     """Every attack at every radius, from the smallest radius up.
 
-    An image fooled at a smaller radius stays fooled at a larger one: the smaller perturbation lies in the larger ball. An attack whose first
-    stages another plan has run already takes its survivors from there.
+    An image fooled at a smaller radius stays fooled at a larger one: the smaller perturbation lies in the larger ball.
+    An attack whose first stages another plan has run already takes its survivors from there.
     """
     found: dict[tuple[AttackPlan, float], Survival] = {}
     for plan in sorted(plans, key=lambda plan: len(STAGES[plan.name])):
         done = _same_beginning(plan, [p for p in plans if (p, max(p.epsilons)) in found])
         standing_B = correct_B
         for epsilon in sorted(plan.epsilons):
-            skip, start_B = (0, standing_B) if done is None else (len(STAGES[done.name]), standing_B & found[done, epsilon].standing_B)
+            skip, start_B = (
+                (0, standing_B)
+                if done is None
+                else (len(STAGES[done.name]), standing_B & found[done, epsilon].standing_B)
+            )
             found[plan, epsilon] = attack_survivors(logits, batch, start_B, plan, epsilon, skip)
             standing_B = found[plan, epsilon].standing_B
     return {(plan, epsilon): found[plan, epsilon] for plan in plans for epsilon in sorted(plan.epsilons)}
@@ -152,7 +192,11 @@ def _same_beginning(plan: AttackPlan, before: Sequence[AttackPlan]) -> AttackPla
     def settings(p: AttackPlan) -> tuple:
         return p.norm, sorted(p.epsilons), p.num_steps, p.seed, p.precision
 
-    same = [p for p in before if settings(p) == settings(plan) and STAGES[p.name] == STAGES[plan.name][: len(STAGES[p.name])]]
+    same = [
+        p
+        for p in before
+        if settings(p) == settings(plan) and STAGES[p.name] == STAGES[plan.name][: len(STAGES[p.name])]
+    ]
     return max(same, key=lambda p: len(STAGES[p.name]), default=None)
 
 

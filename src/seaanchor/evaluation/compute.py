@@ -49,13 +49,20 @@ def compute(bench: Bench, source: str, protocol: Protocol, work: Work, shelf: Sh
         dataset = FolderDataset(bench.images, encoder.image_size)
         collected = collect(f"{bench.model.name} on {source}", "images", dataset, _measure(bench, protocol), work)
         training = _embeddings("training", bench.model, bench.training, work) if bench.training is not None else None
-        reference = _reference_embeddings(bench, work, shelf) if "reference" in wanted and bench.reference is not None else None
+        reference = (
+            _reference_embeddings(bench, work, shelf) if "reference" in wanted and bench.reference is not None else None
+        )
         if collected is None:
             return None
         table, skipped = collected
         if "clean" in wanted:
-            shelf.tables[_key(bench.model, bench.images)] = {name: table[name] for name in ("index", "label", "embedding") if name in table}
-        tables = {name: Tables(_own(name, table), table if "clean" in wanted else None, reference, training) for name in protocol.suites}
+            shelf.tables[_key(bench.model, bench.images)] = {
+                name: table[name] for name in ("index", "label", "embedding") if name in table
+            }
+        tables = {
+            name: Tables(_own(name, table), table if "clean" in wanted else None, reference, training)
+            for name in protocol.suites
+        }
         suites = {name: rounded(SUITES[name].summarise(bench, tables[name])) for name in protocol.suites}
         checks = _checks(bench, protocol, table)
         for name in protocol.suites:
@@ -64,7 +71,14 @@ def compute(bench: Bench, source: str, protocol: Protocol, work: Work, shelf: Sh
         head = summarise_captioned(bench.model, source, suites.get("retrieval"))
     else:
         head = summarise(bench.model, source, outcomes(table, protocol.plans), lettered=bench.images.pairs is not None)
-    return {"format": protocol.format, **head, "suites": suites, "notes": _notes(bench, protocol), "checks": checks, "skipped": skipped}
+    return {
+        "format": protocol.format,
+        **head,
+        "suites": suites,
+        "notes": _notes(bench, protocol),
+        "checks": checks,
+        "skipped": skipped,
+    }
 
 
 def _measure(bench: Bench, protocol: Protocol) -> Callable[[Batch], Table]:
@@ -93,7 +107,11 @@ def embed(model: LoadedModel, batch: Batch) -> Tensor:
 def _own(name: str, table: Table) -> Table:
     """A suite's own columns."""
     prefix = f"{name}/"
-    return {column.removeprefix(prefix): values for column, values in table.items() if column.startswith(prefix) or column in ("index", "label")}
+    return {
+        column.removeprefix(prefix): values
+        for column, values in table.items()
+        if column.startswith(prefix) or column in ("index", "label")
+    }
 
 
 def _embeddings(name: str, model: LoadedModel, images: ImageList, work: Work) -> Table | None:
@@ -104,7 +122,9 @@ def _embeddings(name: str, model: LoadedModel, images: ImageList, work: Work) ->
         return {"embedding": embed(model, batch)}
 
     def compute() -> Table | None:
-        with fast_kernels(model.encoder, torch.float32, num_tokens(model.encoder)):  # the arithmetic that the model beside it has, to the last bit
+        with fast_kernels(
+            model.encoder, torch.float32, num_tokens(model.encoder)
+        ):  # the arithmetic that the model beside it has, to the last bit
             collected = collect(f"{name} images of {model.name}", name, dataset, measure, work)
         return None if collected is None else collected[0]
 
@@ -137,14 +157,25 @@ def _checks(bench: Bench, protocol: Protocol, table: Table) -> dict[str, Any]:
     if bench.captions is not None:
         few = load(spread(table["index"], torch.ones_like(table["index"], dtype=torch.bool), CHECKED))
         return check_model(bench.logits, bench.model.encoder, few)
-    return run_checks(Witness(bench.logits, bench.model.encoder, load, outcomes(table, protocol.plans), protocol.plans, _untouched(bench, protocol)))
+    return run_checks(
+        Witness(
+            bench.logits,
+            bench.model.encoder,
+            load,
+            outcomes(table, protocol.plans),
+            protocol.plans,
+            _untouched(bench, protocol),
+        )
+    )
 
 
 def _untouched(bench: Bench, protocol: Protocol) -> Logits | None:
     """The reference as a classifier, where attacks are to be transferred from it."""
     if bench.reference is None or not protocol.plans:
         return None
-    return classifier(bench.reference, build_head(bench.reference, bench.images.class_names or (), bench.templates), bench.device)
+    return classifier(
+        bench.reference, build_head(bench.reference, bench.images.class_names or (), bench.templates), bench.device
+    )
 
 
 def _notes(bench: Bench, protocol: Protocol) -> list[str]:

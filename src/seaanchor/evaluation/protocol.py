@@ -70,7 +70,8 @@ class Bench:
         typographic: how words are drawn.
         embedding: radii and steps of the attack on embeddings, None without one.
         corruptions: kinds of corruption.
-        rho: bound on the clean embedding's relative distance that the model was trained with, None where there was none.
+        rho: bound on the clean embedding's relative distance that the model was trained with, None where there was
+            none.
         seed: of everything random.
         device: where the model runs.
         plans: the attacks on the classifier, for suites that combine them with something else.
@@ -104,8 +105,8 @@ class Seen:
 
 @dataclass(frozen=True)
 class Tables:
-    """What was measured: the suite's own columns (N, ...) with `index` and `label`, and whole tables of embeddings where it asked for them,
-    each with `index`, `label` and `embedding`."""
+    """What was measured: the suite's own columns (N, ...) with `index` and `label`, and whole tables of embeddings
+    where it asked for them, each with `index`, `label` and `embedding`."""
 
     own: Table
     clean: Table | None = None
@@ -122,7 +123,8 @@ class Suite:
         measure: its columns, one row an image, of one batch; None if it looks at no image, or at embeddings alone.
         embeddings: which tables of embeddings it needs, of clean, reference and training.
         classes: whether it needs classes, which captioned images do not have.
-        check: raises a SeaAnchorError where model or images are not of the kind it needs; called before anything is computed.
+        check: raises a SeaAnchorError where model or images are not of the kind it needs; called before anything is
+            computed.
         audit: whether its numbers can be believed: checks by name.
     """
 

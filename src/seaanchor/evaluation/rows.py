@@ -1,7 +1,8 @@
 """A table with one row an image, filled batch by batch: by one process or several, in one go or with a kill in between.
 
-What is kept of an image is a few numbers, so that memory does not grow with the pixels. Batches are cut from the list of images once and for
-all; whoever computes them, and whenever, computes them from the same neighbours, and the table comes out the same to the last bit.
+What is kept of an image is a few numbers, so that memory does not grow with the pixels. Batches are cut from the list
+of images once and for all; whoever computes them, and whenever, computes them from the same neighbours, and the table
+comes out the same to the last bit.
 
 Legend: B batch, N images.
 """
@@ -29,8 +30,8 @@ FLUSH_IMAGES, FLUSH_SECONDS = 500, 60.0  # what a kill may cost at most
 
 @dataclass(frozen=True)
 class Work:
-    """How rows are computed, which changes none of them: images at a time, loading processes, device, processes, and the folder of what is
-    done so far."""
+    """How rows are computed, which changes none of them: images at a time, loading processes, device, processes, and
+    the folder of what is done so far."""
 
     batch_size: int
     workers: int
@@ -48,10 +49,15 @@ class _Part:
     since: float = field(default_factory=time.monotonic)
 
     def due(self) -> bool:
-        return sum(len(rows["index"]) for rows in self.rows) >= FLUSH_IMAGES or time.monotonic() - self.since >= FLUSH_SECONDS
+        return (
+            sum(len(rows["index"]) for rows in self.rows) >= FLUSH_IMAGES
+            or time.monotonic() - self.since >= FLUSH_SECONDS
+        )
 
 
-def collect(title: str, name: str, dataset: FolderDataset, measure: Callable[[Batch], Table], work: Work) -> tuple[Table, str] | None:
+def collect(
+    title: str, name: str, dataset: FolderDataset, measure: Callable[[Batch], Table], work: Work
+) -> tuple[Table, str] | None:
     """Measure every image that can be read.
 
     Args:
@@ -68,7 +74,9 @@ def collect(title: str, name: str, dataset: FolderDataset, measure: Callable[[Ba
         SeaAnchorError: no image could be read.
     """
     done = _read_parts(work.partial, name) if work.group.first else []
-    finished = work.group.agree({i for part in done for i in (*part.skipped, *(i for rows in part.rows for i in rows["index"].tolist()))})
+    finished = work.group.agree(
+        {i for part in done for i in (*part.skipped, *(i for rows in part.rows for i in rows["index"].tolist()))}
+    )
     count = len(dataset)
     units = [range(i, min(i + work.batch_size, count)) for i in range(0, count, work.batch_size)]
     mine = [i for unit in units[work.group.rank :: work.group.world] for i in unit if i not in finished]
@@ -93,7 +101,9 @@ def _measure_all(
         if part.due():
             rows_done += _write(name, part, work)
             if work.group.first:
-                print(f"  {title}: {rows_done:,} of {len(order):,} images, {time.monotonic() - begun:.0f} s", flush=True)
+                print(
+                    f"  {title}: {rows_done:,} of {len(order):,} images, {time.monotonic() - begun:.0f} s", flush=True
+                )
             yield part
             part = _Part()
     if part.rows or part.skipped:
@@ -105,7 +115,10 @@ def _write(name: str, part: _Part, work: Work) -> int:
     """Keep a part on disk; its first image's number makes its name."""
     whole = _stack(part.rows)
     first = min([*part.skipped, *whole.get("index", torch.empty(0)).tolist()])
-    save_state(work.partial / f"{name}-{int(first):09d}.safetensors", {"rows": whole, "skipped": [[i, why] for i, why in part.skipped.items()]})
+    save_state(
+        work.partial / f"{name}-{int(first):09d}.safetensors",
+        {"rows": whole, "skipped": [[i, why] for i, why in part.skipped.items()]},
+    )
     part.rows[:] = [whole] if whole else []
     return len(whole["index"]) if whole else 0
 
@@ -127,7 +140,9 @@ def _join(parts: Sequence[_Part], dataset: FolderDataset) -> tuple[Table, str]:
     skip_log = SkipLog(dataset.images, dict(sorted((i, why) for part in parts for i, why in part.skipped.items())))
     if not table:
         raise SeaAnchorError(
-            f"no labelled image could be read: {skip_log.summary()}", "at least one readable image in a class folder", "check the folder"
+            f"no labelled image could be read: {skip_log.summary()}",
+            "at least one readable image in a class folder",
+            "check the folder",
         )
     order = table["index"].argsort()
     table = {column: values[order] for column, values in table.items()}

@@ -19,7 +19,16 @@ from seaanchor.evaluation.compute import Result, Shelf, compute
 from seaanchor.evaluation.protocol import FORMAT, Bench, Protocol
 from seaanchor.evaluation.rows import Work, forget
 from seaanchor.evaluation.sanity_checks import failed
-from seaanchor.evaluation.subjects import Subject, identity, listing, make_bench, open_source, open_subject, output_of, reference_of
+from seaanchor.evaluation.subjects import (
+    Subject,
+    identity,
+    listing,
+    make_bench,
+    open_source,
+    open_subject,
+    output_of,
+    reference_of,
+)
 from seaanchor.profiling.memory_advice import room_to_evaluate
 from seaanchor.training.run_folder import environment
 from seaanchor.utils.checkpoint import write_atomic
@@ -28,8 +37,8 @@ from seaanchor.utils.paths import portable
 
 @dataclass(frozen=True)
 class _Session:
-    """How to run, which changes no result: images at a time, loading processes, device, processes, whether a result that is there is read; and
-    what this run has found so far, by key."""
+    """How to run, which changes no result: images at a time, loading processes, device, processes, whether a result
+    that is there is read; and what this run has found so far, by key."""
 
     batch_size: int
     workers: int
@@ -39,7 +48,9 @@ class _Session:
     done: dict[str, Result | None] = field(default_factory=dict)
 
 
-def evaluate(name: str, sources: Sequence[str], protocol: Protocol, output: Path | None, **settings: Any) -> list[Result]:
+def evaluate(
+    name: str, sources: Sequence[str], protocol: Protocol, output: Path | None, **settings: Any
+) -> list[Result]:
     """Evaluate a model and its reference on every source; arguments and errors as for `evaluate_all`.
 
     Returns:
@@ -81,11 +92,12 @@ def evaluate_all(
         skip_existing: read results that are there.
 
     Returns:
-        Source by source, model by model, the reference's result inside the model's; empty in all processes but the first.
+        Source by source, model by model, the reference's result inside the model's; empty in all processes but the
+        first.
 
     Raises:
-        SeaAnchorError: an unknown model, one named twice, a folder without labelled images, a class list that is too short, or images or a
-            model that a suite cannot work with.
+        SeaAnchorError: an unknown model, one named twice, a folder without labelled images, a class list that is too
+            short, or images or a model that a suite cannot work with.
     """
     _distinct("model", names, names)
     _distinct("data set", sources, [str(Path(source).resolve()) for source in sources])
@@ -94,7 +106,10 @@ def evaluate_all(
         session = _Session(batch_size, workers, _device(device, group), group, skip_existing)
         subjects = [open_subject(name, pretrained, reference, protocol, output) for name in names]
         opened = [open_source(source, class_names, protocol) for source in sources]
-        rows = [[make_bench(s, source, *images, protocol, session.device) for s in subjects] for source, images in zip(sources, opened, strict=True)]
+        rows = [
+            [make_bench(s, source, *images, protocol, session.device) for s in subjects]
+            for source, images in zip(sources, opened, strict=True)
+        ]
         results = []
         for source, images, benches in zip(sources, opened, rows, strict=True):
             shelf = Shelf()
@@ -102,7 +117,15 @@ def evaluate_all(
                 beside = None
                 if subject.reference is not None:
                     untouched = Subject(subject.reference, None, None, subject.output)
-                    beside = _one(untouched, source, make_bench(untouched, source, *images, protocol, session.device), protocol, session, shelf, None)
+                    beside = _one(
+                        untouched,
+                        source,
+                        make_bench(untouched, source, *images, protocol, session.device),
+                        protocol,
+                        session,
+                        shelf,
+                        None,
+                    )
                 results.append(_one(subject, source, bench, protocol, session, shelf, beside))
         return [result for result in results if result is not None]
 
@@ -110,12 +133,17 @@ def evaluate_all(
 def require_sound(results: Sequence[Result]) -> None:
     """Raise a SeaAnchorError if a result, or that of a reference, failed a check."""
     everything = [*results, *(result["reference"] for result in results if result["reference"])]
-    bad = [f"{result['model']} on {result['dataset']}: {name}" for result in everything for name in failed(result["checks"])]
+    bad = [
+        f"{result['model']} on {result['dataset']}: {name}"
+        for result in everything
+        for name in failed(result["checks"])
+    ]
     if bad:
         raise SeaAnchorError(
-            f"self-check failed: {'; '.join(dict.fromkeys(bad))}", "a deterministic model in eval mode, and attacks that find what is there",
+            f"self-check failed: {'; '.join(dict.fromkeys(bad))}",
+            "a deterministic model in eval mode, and attacks that find what is there",
             "do not trust these result files, which say so too",
-        )  # fmt: skip
+        )
 
 
 def _distinct(what: str, given: Sequence[str], meant: Sequence[str]) -> None:
@@ -130,15 +158,28 @@ def _device(name: str | None, group: ProcessGroup) -> torch.device:
         return torch.empty(0, device=name or default).device
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
         reason = str(error).splitlines()[0][:200]
-        raise SeaAnchorError(f"device {name!r} cannot be used: {reason}", "cpu, cuda, cuda:1, mps ...", "correct --device") from error
+        raise SeaAnchorError(
+            f"device {name!r} cannot be used: {reason}", "cpu, cuda, cuda:1, mps ...", "correct --device"
+        ) from error
 
 
-def _one(subject: Subject, source: str, bench: Bench, protocol: Protocol, session: _Session, shelf: Shelf, reference: Result | None) -> Result | None:
-    """The result of one model on one source, written to its file with the reference's inside it; None in all processes but the first."""
+def _one(
+    subject: Subject,
+    source: str,
+    bench: Bench,
+    protocol: Protocol,
+    session: _Session,
+    shelf: Shelf,
+    reference: Result | None,
+) -> Result | None:
+    """The result of one model on one source, written to its file with the reference's inside it; None in all processes
+    but the first."""
     described = describe(bench, source, protocol)
     key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
     stem = f"{_slug(portable(subject.model.name))}--{_slug(portable(source))}"
-    file = next(iter(subject.output.glob(f"*--{key}.json")), subject.output / f"{stem}--{key}.json")  # the key says it all, however it was named
+    file = next(
+        iter(subject.output.glob(f"*--{key}.json")), subject.output / f"{stem}--{key}.json"
+    )  # the key says it all, however it was named
     partial = file.with_name(f".{file.stem}.partial")
     if key in session.done:
         result = session.done[key]
@@ -146,9 +187,15 @@ def _one(subject: Subject, source: str, bench: Bench, protocol: Protocol, sessio
         result = session.group.agree(_stored(file, stem) if session.skip_existing and session.group.first else None)
         if result is None:
             work = Work(session.batch_size, session.workers, session.device, session.group, partial)
-            with room_to_evaluate(bench.model.encoder, len(bench.images.class_names or ()) or 1, session.batch_size, session.device):
+            with room_to_evaluate(
+                bench.model.encoder, len(bench.images.class_names or ()) or 1, session.batch_size, session.device
+            ):
                 found = compute(bench, source, protocol, work, shelf)
-            result = None if found is None else portable(json.loads(json.dumps(found | {"protocol": described, "environment": environment()})))
+            result = (
+                None
+                if found is None
+                else portable(json.loads(json.dumps(found | {"protocol": described, "environment": environment()})))
+            )
         session.done[key] = result
     if not session.group.first or result is None:
         return None
@@ -177,11 +224,19 @@ def describe(bench: Bench, source: str, protocol: Protocol) -> dict[str, Any]:
     """Everything that decides the numbers; two results may only be compared where this agrees but for the model."""
     asked = json.loads(json.dumps(asdict(protocol)))
     return asked | {
-        "seaanchor": __version__, "model": bench.model.name, "weights": fingerprint(bench.model.encoder), "network": identity(bench.model),
-        "reference": None if bench.reference is None else identity(bench.reference), "rho": bench.rho, "image_size": bench.model.encoder.image_size,
-        "dataset": source, "images": listing(bench.images, bench.captions), "training_images": None if bench.training is None else listing(bench.training),
-        "class_names": list(bench.images.class_names or ()), "templates": list(bench.templates),
-    }  # fmt: skip
+        "seaanchor": __version__,
+        "model": bench.model.name,
+        "weights": fingerprint(bench.model.encoder),
+        "network": identity(bench.model),
+        "reference": None if bench.reference is None else identity(bench.reference),
+        "rho": bench.rho,
+        "image_size": bench.model.encoder.image_size,
+        "dataset": source,
+        "images": listing(bench.images, bench.captions),
+        "training_images": None if bench.training is None else listing(bench.training),
+        "class_names": list(bench.images.class_names or ()),
+        "templates": list(bench.templates),
+    }
 
 
 def _slug(name: str) -> str:

@@ -33,6 +33,8 @@ SQUARE_QUERIES = 200
 
 Check = dict[str, Any]
 """`passed` and `detail`."""
+
+
 def check(passed: bool, detail: str) -> Check:
     """One entry of the table."""
     return {"passed": bool(passed), "detail": detail}
@@ -79,22 +81,35 @@ def spread(index_N: Tensor, wanted_N: Tensor, count: int) -> list[int]:
 
 @torch.no_grad()
 def check_model(logits: Logits, encoder: nn.Module, batch: Batch) -> dict[str, Check]:
-    """Eval mode, the same answer twice, an answer that does not depend on the batch, and embeddings that are finite and not all one."""
+    """Eval mode, the same answer twice, an answer that does not depend on the batch, and embeddings that are finite and
+    not all one."""
     training = [name or type(module).__name__ for name, module in encoder.named_modules() if module.training]
     once_BC, again_BC = logits(batch.pixels_BCHW), logits(batch.pixels_BCHW)
     embedding_BD = encoder(batch.pixels_BCHW).float()
     finite = bool(embedding_BD.isfinite().all())
-    differing = 0.0 if not finite else (embedding_BD - embedding_BD[:1]).abs().max().item() / max(embedding_BD.abs().max().item(), 1e-12)
+    differing = (
+        0.0
+        if not finite
+        else (embedding_BD - embedding_BD[:1]).abs().max().item() / max(embedding_BD.abs().max().item(), 1e-12)
+    )
     apart_B = torch.cat([logits(part.pixels_BCHW).argmax(-1) for part in _halves(batch)])
     moved = int((apart_B != once_BC.argmax(-1)).sum())
-    same = torch.equal(once_BC, again_BC) or bool((once_BC - again_BC).abs().max() <= 1e-4 * once_BC.abs().max())  # some GPU kernels add in any order
+    same = torch.equal(once_BC, again_BC) or bool(
+        (once_BC - again_BC).abs().max() <= 1e-4 * once_BC.abs().max()
+    )  # some GPU kernels add in any order
     return {
-        "model: eval mode": check(not training, f"{len(training)} modules in train mode{': ' if training else ''}{', '.join(training[:3])}"),
+        "model: eval mode": check(
+            not training, f"{len(training)} modules in train mode{': ' if training else ''}{', '.join(training[:3])}"
+        ),
         "model: two passes agree": check(same, f"largest difference {(once_BC - again_BC).abs().max().item():.1e}"),
-        "model: batch size changes nothing": check(moved <= slack(len(batch.index_B)), f"{moved} of {len(batch.index_B)} answers differ"),
+        "model: batch size changes nothing": check(
+            moved <= slack(len(batch.index_B)), f"{moved} of {len(batch.index_B)} answers differ"
+        ),
         "model: embeddings are finite": check(finite, f"of {len(embedding_BD)} images"),
-        "model: embeddings differ": check(differing > 1e-6 or len(embedding_BD) == 1, f"by {differing:.1e} of the largest value"),
-    }  # fmt: skip
+        "model: embeddings differ": check(
+            differing > 1e-6 or len(embedding_BD) == 1, f"by {differing:.1e} of the largest value"
+        ),
+    }
 
 
 def slack(count: int) -> int:
@@ -103,20 +118,27 @@ def slack(count: int) -> int:
 
 
 def check_attack(logits: Logits, batch: Batch, plan: AttackPlan) -> dict[str, Check]:
-    """Radius 0 changes nothing, an image's outcome does not depend on its batch, and more steps are not weaker; a few steps show it."""
+    """Radius 0 changes nothing, an image's outcome does not depend on its batch, and more steps are not weaker; a few
+    steps show it."""
     count, allowed = len(batch.index_B), slack(len(batch.index_B))
     clean_B, least = _correct(logits, batch), min(plan.epsilons)
     short = replace(plan, num_steps=min(plan.num_steps, FEW_QUERIES if plan.name == "square" else FEW_STEPS))
     single = replace(plan, num_steps=min(1, plan.num_steps))
     at_zero_B = attack_survivors(logits, batch, clean_B, single, 0.0).standing_B
     whole_B = attack_survivors(logits, batch, clean_B, short, least).standing_B
-    apart_B = torch.cat([attack_survivors(logits, part, _correct(logits, part), short, least).standing_B for part in _halves(batch)])
+    apart_B = torch.cat(
+        [attack_survivors(logits, part, _correct(logits, part), short, least).standing_B for part in _halves(batch)]
+    )
     single_B = attack_survivors(logits, batch, clean_B, single, least).standing_B
-    changed, moved, few, many = (int(x) for x in ((at_zero_B != clean_B).sum(), (apart_B != whole_B).sum(), single_B.sum(), whole_B.sum()))
+    changed, moved, few, many = (
+        int(x) for x in ((at_zero_B != clean_B).sum(), (apart_B != whole_B).sum(), single_B.sum(), whole_B.sum())
+    )
     return {
         "epsilon 0 equals clean": check(changed == 0, f"{changed} of {count} images differ"),
         "batch size changes nothing": check(moved <= allowed, f"{moved} of {count} outcomes differ"),
-        "more steps are not weaker": check(many - few <= allowed, f"{few} of {count} stand after {single.num_steps}, {many} after {short.num_steps}"),
+        "more steps are not weaker": check(
+            many - few <= allowed, f"{few} of {count} stand after {single.num_steps}, {many} after {short.num_steps}"
+        ),
     }
 
 
@@ -127,17 +149,26 @@ def check_outcomes(found: Outcomes, plan: AttackPlan) -> dict[str, Check]:
     chain = [found.clean_N, *(found.attacked[plan, epsilon] for epsilon in sorted(plan.epsilons))]
     risen = sum(int((larger & ~smaller).sum()) for smaller, larger in itertools.pairwise(chain))
     return {
-        "images stay in the ball and in [0, 1]": check(illegal == 0, f"{illegal} of {count * len(plan.epsilons)} attacked images do not, or are not finite"),
+        "images stay in the ball and in [0, 1]": check(
+            illegal == 0, f"{illegal} of {count * len(plan.epsilons)} attacked images do not, or are not finite"
+        ),
         "accuracy never rises with epsilon": check(risen == 0, f"{risen} of {count} images"),
-    }  # fmt: skip
+    }
 
 
 def check_masking(witness: Witness) -> dict[str, Check]:
-    """Whether attacks without the model's gradient fool what the gradient could not: then the gradient is masked, and the robust accuracy is none
-    (Athalye, Carlini & Wagner 2018; Carlini et al. 2019, section 3). Looked at on survivors of the largest radius."""
+    """Whether attacks without the model's gradient fool what the gradient could not: then the gradient is masked, and
+    the robust accuracy is none (Athalye, Carlini & Wagner 2018; Carlini et al. 2019, section 3). Looked at on survivors
+    of the largest radius."""
     checks = {}
-    for settings in dict.fromkeys((plan.norm, max(plan.epsilons), plan.seed) for plan in witness.plans if plan.name in GRADIENT):
-        plans = [plan for plan in witness.plans if plan.name in GRADIENT and (plan.norm, max(plan.epsilons), plan.seed) == settings]
+    for settings in dict.fromkeys(
+        (plan.norm, max(plan.epsilons), plan.seed) for plan in witness.plans if plan.name in GRADIENT
+    ):
+        plans = [
+            plan
+            for plan in witness.plans
+            if plan.name in GRADIENT and (plan.norm, max(plan.epsilons), plan.seed) == settings
+        ]
         norm, epsilon, seed = settings
         standing = [witness.found.attacked[plan, epsilon] for plan in plans]
         any_N = torch.stack(standing).any(0)
@@ -150,7 +181,9 @@ def check_masking(witness: Witness) -> dict[str, Check]:
             boxes = {"Square": square_M, "transfer from the reference": _transferred(witness, batch, ball, plan)}
             for box, fooled_M in boxes.items():
                 if fooled_M is not None:
-                    checks[f"{plan.name}: {box} is not stronger"] = _stronger(fooled_M, standing_N[rows].cpu(), f"{plan.name} left standing at {epsilon:.4g}")
+                    checks[f"{plan.name}: {box} is not stronger"] = _stronger(
+                        fooled_M, standing_N[rows].cpu(), f"{plan.name} left standing at {epsilon:.4g}"
+                    )
     return checks
 
 
@@ -160,13 +193,21 @@ def _stronger(fooled_M: Tensor, survivors_M: Tensor, which: str) -> Check:
 
 
 def _transferred(witness: Witness, batch: Batch, ball: Ball, plan: AttackPlan) -> Tensor | None:
-    """Which images (B,) an attack on the reference makes the model misjudge: with no more steps than the plan had, or it would show only that
-    those were too few."""
+    """Which images (B,) an attack on the reference makes the model misjudge: with no more steps than the plan had, or
+    it would show only that those were too few."""
     if witness.reference is None or batch.label_B is None:
         return None
     attack = pgd_attack if plan.name == "pgd" else partial(apgd_ce, retire=False)
     steps = min(TRANSFER_STEPS, plan.num_steps)
-    moved = attack(witness.reference, batch.pixels_BCHW, batch.label_B, ball, num_steps=steps, index_B=batch.index_B, seed=plan.seed)
+    moved = attack(
+        witness.reference,
+        batch.pixels_BCHW,
+        batch.label_B,
+        ball,
+        num_steps=steps,
+        index_B=batch.index_B,
+        seed=plan.seed,
+    )
     with torch.no_grad():
         return (witness.logits(moved.pixels_BCHW).argmax(-1) != batch.label_B).cpu()
 
@@ -196,10 +237,23 @@ def _halves(batch: Batch) -> list[Batch]:
     middle = len(batch.index_B) // 2
     label_B = batch.label_B
     parts = [slice(0, middle), slice(middle, None)]
-    cut = [Batch(batch.pixels_BCHW[part], None if label_B is None else label_B[part], batch.index_B[part]) for part in parts]
+    cut = [
+        Batch(batch.pixels_BCHW[part], None if label_B is None else label_B[part], batch.index_B[part])
+        for part in parts
+    ]
     return [part for part in cut if len(part.index_B)]
 
 
 __all__ = [
-    "Witness", "check", "check_attack", "check_masking", "check_model", "check_outcomes", "failed", "run_checks", "slack", "spread", "square_is_there",
-]  # fmt: skip
+    "Witness",
+    "check",
+    "check_attack",
+    "check_masking",
+    "check_model",
+    "check_outcomes",
+    "failed",
+    "run_checks",
+    "slack",
+    "spread",
+    "square_is_there",
+]

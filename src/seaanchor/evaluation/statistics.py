@@ -22,8 +22,8 @@ def proportion(hits: Tensor | Sequence[bool]) -> dict[str, Any]:
     """Share of true values with its 95 % interval, n, and which they are.
 
     Returns:
-        `accuracy`, `low`, `high`, `n`, and `right`: one bit a value, in order, packed into hexadecimal digits (the first value is the highest bit of
-        the first byte), so that two models can be compared image by image.
+        `accuracy`, `low`, `high`, `n`, and `right`: one bit a value, in order, packed into hexadecimal digits (the
+        first value is the highest bit of the first byte), so that two models can be compared image by image.
 
     >>> proportion([True, False, True])["right"]
     'a0'
@@ -31,7 +31,13 @@ def proportion(hits: Tensor | Sequence[bool]) -> dict[str, Any]:
     hit_N = np.asarray(hits.cpu() if isinstance(hits, Tensor) else hits, dtype=bool)
     hit, total = int(hit_N.sum()), len(hit_N)
     low, high = interval(hit, total)
-    return {"accuracy": hit / total if total else 0.0, "low": low, "high": high, "n": total, "right": np.packbits(hit_N).tobytes().hex()}
+    return {
+        "accuracy": hit / total if total else 0.0,
+        "low": low,
+        "high": high,
+        "n": total,
+        "right": np.packbits(hit_N).tobytes().hex(),
+    }
 
 
 def hits_of(share: Mapping[str, Any]) -> np.ndarray | None:

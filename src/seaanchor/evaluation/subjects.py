@@ -35,18 +35,25 @@ class Subject:
     output: Path
 
 
-def open_subject(name: str, pretrained: str | None, reference: str | None, protocol: Protocol, output: Path | None) -> Subject:
+def open_subject(
+    name: str, pretrained: str | None, reference: str | None, protocol: Protocol, output: Path | None
+) -> Subject:
     """Load a model and its reference.
 
     Raises:
-        SeaAnchorError: neither can be loaded, or the drift from a reference is asked for and there is none, or one of other dimensions.
+        SeaAnchorError: neither can be loaded, or the drift from a reference is asked for and there is none, or one of
+            other dimensions.
     """
     model = load_model(name, pretrained, protocol.image_size)
     untouched, tag = (reference, pretrained) if reference else reference_of(name)
     anchor = load_model(untouched, tag, model.encoder.image_size) if untouched else None
     if "drift" in protocol.suites:
         if anchor is None:
-            raise SeaAnchorError(f"the reference of {name} is not known", "the untouched model, to measure drift from", "name it with --reference")
+            raise SeaAnchorError(
+                f"the reference of {name} is not known",
+                "the untouched model, to measure drift from",
+                "name it with --reference",
+            )
         if anchor.encoder.dim != model.encoder.dim:
             found = f"embeddings of {model.encoder.dim} dimensions"
             raise SeaAnchorError(found, f"the reference's {anchor.encoder.dim}", "name the model it was trained from")
@@ -70,7 +77,8 @@ def output_of(name: str) -> Path:
 
 
 def reference_of(name: str) -> tuple[str | None, str | None]:
-    """The untouched model behind a run's export or an embedded variant: (name, pretrained), or (None, None) if it is its own."""
+    """The untouched model behind a run's export or an embedded variant: (name, pretrained), or (None, None) if it is
+    its own."""
     for folder in (_bare(name), ZOO / name):
         file = folder / "open_clip_config.json"
         if file.is_file() and (base := json.loads(file.read_text()).get("seaanchor", {}).get("text_tower_of")):
@@ -89,7 +97,8 @@ def _rho(name: str) -> float | None:
 
 
 def open_source(source: str, class_names: Path | None, protocol: Protocol) -> tuple[ImageList, Captions | None]:
-    """The images of a source, at most `protocol.samples` of them, with labels; or with captions, where there is a file of them.
+    """The images of a source, at most `protocol.samples` of them, with labels; or with captions, where there is a file
+    of them.
 
     Raises:
         SeaAnchorError: neither classes nor captions, or classes are asked for and there are captions only.
@@ -100,20 +109,36 @@ def open_source(source: str, class_names: Path | None, protocol: Protocol) -> tu
     wanting = [plan.name for plan in protocol.plans] + [name for name in protocol.suites if SUITES[name].classes]
     if wanting or not protocol.suites:
         able = ", ".join(name for name, suite in SUITES.items() if not suite.classes)
-        raise SeaAnchorError(f"{source} has captions and no classes, which {', '.join(wanting) or 'clean'} needs", able, "correct --suite")
+        raise SeaAnchorError(
+            f"{source} has captions and no classes, which {', '.join(wanting) or 'clean'} needs",
+            able,
+            "correct --suite",
+        )
     if protocol.samples is None or protocol.samples >= len(captions.images.paths):
         return captions.images, captions
     few = subset(captions.images, protocol.samples, protocol.seed)
     place, paths = {path: i for i, path in enumerate(few.paths)}, captions.images.paths
-    kept = [(text, place[paths[i]]) for text, i in zip(captions.texts, captions.image_of_text, strict=True) if paths[i] in place]
+    kept = [
+        (text, place[paths[i]])
+        for text, i in zip(captions.texts, captions.image_of_text, strict=True)
+        if paths[i] in place
+    ]
     return few, Captions(few, tuple(text for text, _ in kept), tuple(i for _, i in kept))
 
 
-def make_bench(subject: Subject, source: str, images: ImageList, captions: Captions | None, protocol: Protocol, device: torch.device) -> Bench:
+def make_bench(
+    subject: Subject,
+    source: str,
+    images: ImageList,
+    captions: Captions | None,
+    protocol: Protocol,
+    device: torch.device,
+) -> Bench:
     """A model in front of a source's images.
 
     Raises:
-        SeaAnchorError: a class list that is too short or repeats itself, a model without a text tower, or a suite that model or images do not suit.
+        SeaAnchorError: a class list that is too short or repeats itself, a model without a text tower, or a suite that
+            model or images do not suit.
     """
     templates = protocol.templates or images.templates or DEFAULT_TEMPLATES
     if captions is None:
@@ -124,10 +149,22 @@ def make_bench(subject: Subject, source: str, images: ImageList, captions: Capti
     precision: Precision = "bf16" if any(plan.precision == "bf16" for plan in protocol.plans) else "fp32"
     wants = any("training" in SUITES[name].embeddings for name in protocol.suites)
     bench = Bench(
-        subject.model, subject.reference, head, classifier(subject.model, head, device, precision), images, captions,
-        _training(source, protocol, images) if wants else None, templates, protocol.typographic, protocol.embedding, protocol.corruptions,
-        subject.rho, protocol.seed, device, protocol.plans,
-    )  # fmt: skip
+        subject.model,
+        subject.reference,
+        head,
+        classifier(subject.model, head, device, precision),
+        images,
+        captions,
+        _training(source, protocol, images) if wants else None,
+        templates,
+        protocol.typographic,
+        protocol.embedding,
+        protocol.corruptions,
+        subject.rho,
+        protocol.seed,
+        device,
+        protocol.plans,
+    )
     for name in protocol.suites:
         SUITES[name].check(bench)
     return bench
@@ -141,18 +178,32 @@ def _training(source: str, protocol: Protocol, images: ImageList) -> ImageList:
     """
     name, _, part = source.partition("/")
     embedded = name in EMBEDDED_SETS and not Path(source).exists()
-    chosen = protocol.training or (f"{name}/train" if embedded and part != "train" else str(Path(source).parent / "train"))
-    if protocol.training is None and not embedded and (not Path(chosen).is_dir() or Path(chosen).resolve() == Path(source).resolve()):
-        raise SeaAnchorError(f"{source} has no train split beside it", "training images of the same classes, for the probe", "name them with --train-data")
+    chosen = protocol.training or (
+        f"{name}/train" if embedded and part != "train" else str(Path(source).parent / "train")
+    )
+    if (
+        protocol.training is None
+        and not embedded
+        and (not Path(chosen).is_dir() or Path(chosen).resolve() == Path(source).resolve())
+    ):
+        raise SeaAnchorError(
+            f"{source} has no train split beside it",
+            "training images of the same classes, for the probe",
+            "name them with --train-data",
+        )
     found = open_images(chosen, None, split="train")
     if found.labels is None or len(found.class_names or ()) != len(images.class_names or ()):
-        raise SeaAnchorError(f"{chosen} has other classes than {source}", "class folders of the same names", "correct --train-data")
+        raise SeaAnchorError(
+            f"{chosen} has other classes than {source}", "class folders of the same names", "correct --train-data"
+        )
     return found
 
 
 def identity(model: LoadedModel) -> str:
     """A short hash of a whole network: all weights, image and text side, and how its layers are put together."""
-    return hashlib.blake2b(f"{fingerprint(model.module)} {fingerprint(model.encoder)} {model.module!r}".encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(
+        f"{fingerprint(model.module)} {fingerprint(model.encoder)} {model.module!r}".encode(), digest_size=8
+    ).hexdigest()
 
 
 def listing(images: ImageList, captions: Captions | None = None) -> str:

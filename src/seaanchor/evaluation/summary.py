@@ -12,37 +12,67 @@ EXACT = frozenset({"epsilon", "rho", "plan"})  # what was asked for, and not fou
 
 
 def summarise(model: LoadedModel, source: str, outcomes: Outcomes, lettered: bool = False) -> dict[str, Any]:
-    """Accuracies with n and a 95 % interval, and what a constant predictor would get on the same images; the first keys are those of
-    CLIP_benchmark's result files.
+    """Accuracies with n and a 95 % interval, and what a constant predictor would get on the same images; the first keys
+    are those of CLIP_benchmark's result files.
 
     Args:
-        lettered: a word stands on every image, so that the accuracy on the images as they are is called `lettered`, and `clean` is None.
+        lettered: a word stands on every image, so that the accuracy on the images as they are is called `lettered`, and
+            `clean` is None.
     """
     label_N = outcomes.label_N.cpu()
     count_C = label_N.bincount()
     recall_C = label_N.bincount(weights=outcomes.clean_N.cpu().double())[count_C > 0] / count_C[count_C > 0]
     plain = proportion(outcomes.clean_N)
     ece = calibration_of(outcomes.confidence_N, outcomes.clean_N)["ece"]
-    metrics = {"acc1": plain["accuracy"], "acc5": outcomes.top5_N.double().mean().item(), "mean_per_class_recall": recall_C.mean().item(), "ece": rounded(ece)}
+    metrics = {
+        "acc1": plain["accuracy"],
+        "acc5": outcomes.top5_N.double().mean().item(),
+        "mean_per_class_recall": recall_C.mean().item(),
+        "ece": rounded(ece),
+    }
     return {
-        "dataset": source, "model": model.name, "pretrained": fingerprint(model.encoder), "task": "zeroshot_classification",
-        "metrics": metrics, "language": "en", "clean": None if lettered else plain, **({"lettered": plain} if lettered else {}),
+        "dataset": source,
+        "model": model.name,
+        "pretrained": fingerprint(model.encoder),
+        "task": "zeroshot_classification",
+        "metrics": metrics,
+        "language": "en",
+        "clean": None if lettered else plain,
+        **({"lettered": plain} if lettered else {}),
         "constant_predictor": count_C.max().item() / len(label_N),
         "robust": [
-            {"attack": plan.name, "epsilon": epsilon, "norm": plan.norm, "num_steps": plan.num_steps, "precision": plan.precision} | proportion(correct_N)
+            {
+                "attack": plan.name,
+                "epsilon": epsilon,
+                "norm": plan.norm,
+                "num_steps": plan.num_steps,
+                "precision": plan.precision,
+            }
+            | proportion(correct_N)
             for (plan, epsilon), correct_N in outcomes.attacked.items()
         ],
-    }  # fmt: skip
+    }
 
 
 def summarise_captioned(model: LoadedModel, source: str, retrieval: dict[str, Any] | None) -> dict[str, Any]:
     """The same head of a result for images with captions instead of classes, whose metrics are those of retrieval."""
     ways = {"image_to_text": "text_retrieval_", "text_to_image": "image_retrieval_"}
-    metrics = {prefix + key: share["accuracy"] for way, prefix in ways.items() for key, share in (retrieval or {way: {}})[way].items()}
+    metrics = {
+        prefix + key: share["accuracy"]
+        for way, prefix in ways.items()
+        for key, share in (retrieval or {way: {}})[way].items()
+    }
     return {
-        "dataset": source, "model": model.name, "pretrained": fingerprint(model.encoder), "task": "zeroshot_retrieval",
-        "metrics": metrics, "language": "en", "clean": None, "constant_predictor": None, "robust": [],
-    }  # fmt: skip
+        "dataset": source,
+        "model": model.name,
+        "pretrained": fingerprint(model.encoder),
+        "task": "zeroshot_retrieval",
+        "metrics": metrics,
+        "language": "en",
+        "clean": None,
+        "constant_predictor": None,
+        "robust": [],
+    }
 
 
 def rounded(found: Any) -> Any:

@@ -27,8 +27,9 @@ from seaanchor.types import Batch, Head, frozen
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Which images were classified correctly: clean (N,), among the five likeliest classes (N,), and per attack and radius (N,), with
-    each image's number, label, and the classifier's confidence in its answer; and whose attacked versions were legal (N,)."""
+    """Which images were classified correctly: clean (N,), among the five likeliest classes (N,), and per attack and
+    radius (N,), with each image's number, label, and the classifier's confidence in its answer; and whose attacked
+    versions were legal (N,)."""
 
     index_N: Tensor
     label_N: Tensor
@@ -46,12 +47,17 @@ def accuracy_rows(logits: Logits, batch: Batch, logits_BC: Tensor, plans: Sequen
         SeaAnchorError: images without labels.
     """
     if batch.label_B is None:
-        raise SeaAnchorError("images without labels", "labelled images: one folder a class", "sort the images into class folders")
+        raise SeaAnchorError(
+            "images without labels", "labelled images: one folder a class", "sort the images into class folders"
+        )
     correct_B = logits_BC.argmax(-1) == batch.label_B
     top5_B = (logits_BC.topk(min(5, logits_BC.shape[-1])).indices == batch.label_B[:, None]).any(-1)
     rows = {"label": batch.label_B, "clean": correct_B, "top5": top5_B, "confidence": logits_BC.softmax(-1).amax(-1)}
     for (plan, epsilon), survival in attack_all(logits, batch, correct_B, plans).items():
-        rows[_column(plan, epsilon, "standing")], rows[_column(plan, epsilon, "sound")] = survival.standing_B, survival.sound_B
+        rows[_column(plan, epsilon, "standing")], rows[_column(plan, epsilon, "sound")] = (
+            survival.standing_B,
+            survival.sound_B,
+        )
     return rows
 
 
@@ -81,7 +87,9 @@ def evaluate_stream(logits: Logits, stream: Iterable[Batch], plans: Sequence[Att
             logits_BC = logits(batch.pixels_BCHW)
         rows.append(accuracy_rows(logits, batch, logits_BC, plans) | {"index": batch.index_B})
     if not rows:
-        raise SeaAnchorError("no labelled image could be read", "at least one readable image in a class folder", "check the folder")
+        raise SeaAnchorError(
+            "no labelled image could be read", "at least one readable image in a class folder", "check the folder"
+        )
     return outcomes({column: torch.cat([row[column] for row in rows]) for column in rows[0]}, plans)
 
 
@@ -91,12 +99,14 @@ def on_device(head: Head, device: torch.device) -> Head:
 
 
 def classifier(model: LoadedModel, head: Head, device: torch.device, precision: Precision = "fp32") -> Classifier:
-    """Pixels → logits of the zero-shot classifier, by a frozen tower that an attack can ask fast: batch normalisation is folded into convolutions.
+    """Pixels → logits of the zero-shot classifier, by a frozen tower that an attack can ask fast: batch normalisation
+    is folded into convolutions.
 
     Args:
         model, head: tower and class embeddings; the tower is put on the device, in eval mode.
         device: where they run.
-        precision: with `bf16`, logits of that precision are there as well, whose gradients an attack may follow. fp32 judges.
+        precision: with `bf16`, logits of that precision are there as well, whose gradients an attack may follow. fp32
+            judges.
     """
     head = on_device(head, device)
     encoder = folded(model.encoder.to(device).eval())
@@ -118,22 +128,33 @@ def labelled(source: str, class_names: Path | None, samples: int | None, seed: i
     """
     images = open_images(source, class_names, split="test")
     if images.labels is None:
-        raise SeaAnchorError(f"{source} has no class folders", "labelled images: one folder a class", "sort the images into class folders")
+        raise SeaAnchorError(
+            f"{source} has no class folders",
+            "labelled images: one folder a class",
+            "sort the images into class folders",
+        )
     if samples is not None and samples < 1:
         raise SeaAnchorError(f"{samples} samples", "at least one image", "correct --samples")
     return images if samples is None else subset(images, samples, seed)
 
 
 def quick_accuracy(model: LoadedModel, config: RunConfig) -> dict[str, dict[str, float]]:
-    """Accuracy on a few images of each validation set, while training goes on: clean, and against what the run trains against. With drawn words
-    that is `attacked` and `attack_word`, how often the drawn word wins; else `pgd`, under PGD with 10 steps at the training radius."""
+    """Accuracy on a few images of each validation set, while training goes on: clean, and against what the run trains
+    against. With drawn words that is `attacked` and `attack_word`, how often the drawn word wins; else `pgd`, under PGD
+    with 10 steps at the training radius."""
     device, was_training = model.encoder.mean.device, model.encoder.training
     look = _quick_typographic if config.perturbation.kind == "typographic" else _quick_pgd
     report = {}
     for source in config.val_data:
         images = labelled(source, None, config.eval_samples, config.seed)
         logits = classifier(model, build_head(model, images.class_names or (), config.templates), device)
-        stream = batches(FolderDataset(images, model.encoder.image_size), config.batch_size, workers=0, order=None, skip_log=SkipLog(images))
+        stream = batches(
+            FolderDataset(images, model.encoder.image_size),
+            config.batch_size,
+            workers=0,
+            order=None,
+            skip_log=SkipLog(images),
+        )
         with frozen(model.encoder):
             report[source] = look(logits, (to_device(batch, device) for batch in stream), images, config)
     model.encoder.train(was_training)
@@ -149,7 +170,9 @@ def _quick_pgd(logits: Logits, stream: Iterable[Batch], images: ImageList, confi
     return {plain: found.clean_N.float().mean().item(), "pgd": robust_N.float().mean().item(), "n": len(robust_N)}
 
 
-def _quick_typographic(logits: Logits, stream: Iterable[Batch], images: ImageList, config: RunConfig) -> dict[str, float]:
+def _quick_typographic(
+    logits: Logits, stream: Iterable[Batch], images: ImageList, config: RunConfig
+) -> dict[str, float]:
     settings = config.perturbation
     plan = TypographicPlan(settings.words, settings.fonts, (settings.sizes[0], settings.sizes[1]), config.seed)
     found = evaluate_typographic(logits, stream, images.class_names or (), plan)
@@ -158,5 +181,15 @@ def _quick_typographic(logits: Logits, stream: Iterable[Batch], images: ImageLis
 
 
 __all__ = [
-    "AttackPlan", "Logits", "Outcomes", "accuracy_rows", "classifier", "evaluate_stream", "fallback", "labelled", "on_device", "outcomes", "quick_accuracy",
-]  # fmt: skip
+    "AttackPlan",
+    "Logits",
+    "Outcomes",
+    "accuracy_rows",
+    "classifier",
+    "evaluate_stream",
+    "fallback",
+    "labelled",
+    "on_device",
+    "outcomes",
+    "quick_accuracy",
+]

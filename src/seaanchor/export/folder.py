@@ -1,4 +1,5 @@
-"""Export to a folder that the model's own library loads; it is reloaded by that library alone and compared before it counts.
+"""Export to a folder that the model's own library loads; it is reloaded by that library alone and compared before it
+counts.
 
 Legend: B batch, N texts, D embedding dimension.
 """
@@ -42,7 +43,11 @@ def export_model(model: LoadedModel, folder: Path, *, half: bool = False) -> Pat
     except SeaAnchorError:
         raise
     except Exception as error:  # transformers and safetensors raise their own kinds of a full disk
-        raise SeaAnchorError(f"{folder} could not be written: {error}", "a folder with free space", "free some or name another, and export again") from error
+        raise SeaAnchorError(
+            f"{folder} could not be written: {error}",
+            "a folder with free space",
+            "free some or name another, and export again",
+        ) from error
     verify(model, folder, HALF_TOLERANCE if half else TOLERANCE)
     return folder
 
@@ -77,16 +82,25 @@ def _write_hf(model: LoadedModel, folder: Path, half: bool) -> None:
     model.export_config["tokenizer"].save_pretrained(folder)
     size = model.encoder.image_size
     processor = {
-        "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"shortest_edge": size}, "resample": 3,
-        "do_center_crop": True, "crop_size": {"height": size, "width": size}, "do_rescale": True, "rescale_factor": 1 / 255,
-        "do_normalize": True, "image_mean": list(model.export_config["mean"]), "image_std": list(model.export_config["std"]),
-    }  # fmt: skip
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": size},
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": {"height": size, "width": size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(model.export_config["mean"]),
+        "image_std": list(model.export_config["std"]),
+    }
     write_atomic(folder / "preprocessor_config.json", json.dumps(processor, indent=2))
 
 
 @dataclass(frozen=True)
 class _Reloaded:
-    """The export as its library sees it: normalised pixels → embeddings (B, D), its normalisation, texts → embeddings (N, D)."""
+    """The export as its library sees it: normalised pixels → embeddings (B, D), its normalisation, texts → embeddings
+    (N, D)."""
 
     encode_image: Callable[[Tensor], Tensor]
     mean: Sequence[float]
@@ -96,19 +110,23 @@ class _Reloaded:
 
 @torch.no_grad()
 def verify(model: LoadedModel, folder: Path, tolerance: float = TOLERANCE) -> float:
-    """Reload the export with its own library alone, and compare embeddings of images, normalised as the export says, and of texts;
-    returns the largest relative difference.
+    """Reload the export with its own library alone, and compare embeddings of images, normalised as the export says,
+    and of texts; returns the largest relative difference.
 
     Raises:
         SeaAnchorError: the export does not load, or they differ by more than `tolerance`.
     """
     try:
-        theirs = {"open_clip": _reload_open_clip, "timm": _reload_timm, "hf": _reload_hf}[model.family](folder.absolute())
+        theirs = {"open_clip": _reload_open_clip, "timm": _reload_timm, "hf": _reload_hf}[model.family](
+            folder.absolute()
+        )
         difference = _image_difference(model, theirs)
         if model.encode_texts is not None and theirs.encode_texts is not None:
             difference = max(difference, _relative(model.encode_texts(TEXTS).cpu(), theirs.encode_texts(TEXTS)))
     except Exception as error:  # whatever the library makes of a broken folder
-        raise SeaAnchorError(f"the export in {folder} does not load again: {error}", "a folder that its library loads", "export it again") from error
+        raise SeaAnchorError(
+            f"the export in {folder} does not load again: {error}", "a folder that its library loads", "export it again"
+        ) from error
     if not difference <= tolerance:
         raise SeaAnchorError(
             f"the export in {folder} gives embeddings that differ by {difference:.2g}",
@@ -136,15 +154,19 @@ def _reload_open_clip(folder: Path) -> _Reloaded:
     import open_clip
 
     name = f"local-dir:{folder}"
-    check_tokenizer_settings(str(folder), json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"])
+    check_tokenizer_settings(
+        str(folder), json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
+    )
     with remote_code_refused():
         model = open_clip.create_model(name).eval()
         preprocess = open_clip.get_model_preprocess_cfg(model)
         tokenizer = open_clip.get_tokenizer(name)
     return _Reloaded(
-        lambda pixels_BCHW: model.encode_image(pixels_BCHW, normalize=False), preprocess["mean"], preprocess["std"],
+        lambda pixels_BCHW: model.encode_image(pixels_BCHW, normalize=False),
+        preprocess["mean"],
+        preprocess["std"],
         lambda texts: model.encode_text(tokenizer(list(texts)), normalize=False),
-    )  # fmt: skip
+    )
 
 
 def _reload_timm(folder: Path) -> _Reloaded:
@@ -159,13 +181,27 @@ def _reload_hf(folder: Path) -> _Reloaded:
     from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 
     model = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
-    processor, tokenizer = CLIPImageProcessor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    processor, tokenizer = (
+        CLIPImageProcessor.from_pretrained(folder),
+        AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
+    )
 
     def plain(features: Any) -> Tensor:
         return getattr(features, "pooler_output", features)  # transformers 5 wraps the embedding
 
     def encode_texts(texts: Sequence[str]) -> Tensor:
-        tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=model.config.text_config.max_position_embeddings, return_tensors="pt")
+        tokens = tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=model.config.text_config.max_position_embeddings,
+            return_tensors="pt",
+        )
         return plain(model.get_text_features(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]))
 
-    return _Reloaded(lambda pixels_BCHW: plain(model.get_image_features(pixel_values=pixels_BCHW)), processor.image_mean, processor.image_std, encode_texts)
+    return _Reloaded(
+        lambda pixels_BCHW: plain(model.get_image_features(pixel_values=pixels_BCHW)),
+        processor.image_mean,
+        processor.image_std,
+        encode_texts,
+    )

@@ -23,8 +23,8 @@ MAP = "linear_map.safetensors"
 
 
 def export_trained(model: LoadedModel, policy: nn.Module, folder: Path) -> Path:
-    """Export a trained policy: low-rank updates are merged into a copy of the weights, a linear map is folded into both projections (the map itself is
-    kept beside the export's weights for `seaanchor steer`).
+    """Export a trained policy: low-rank updates are merged into a copy of the weights, a linear map is folded into both
+    projections (the map itself is kept beside the export's weights for `seaanchor steer`).
 
     Raises:
         SeaAnchorError: as `export_model`, or a model whose projections cannot take a map.
@@ -50,12 +50,20 @@ def read_map(run: Path, model: LoadedModel | None = None) -> Tensor:
     """
     file = run / MAP
     if not file.is_file():
-        raise SeaAnchorError(f"{run} has no {MAP}", "the folder of a run with adapter linear, such as recipe dpo-linear", "name another run")
+        raise SeaAnchorError(
+            f"{run} has no {MAP}",
+            "the folder of a run with adapter linear, such as recipe dpo-linear",
+            "name another run",
+        )
     state = load_state(file)
     trained_on, weight_ED = state.get("reference"), state["weight"]
-    if model is not None and (trained_on not in (None, fingerprint(model.encoder)) or weight_ED.shape[1] != model.encoder.dim):
+    if model is not None and (
+        trained_on not in (None, fingerprint(model.encoder)) or weight_ED.shape[1] != model.encoder.dim
+    ):
         found = f"{file} was trained on an encoder with other weights than {model.name} has now"
-        raise SeaAnchorError(found, "the model that the run started from", "put those weights back, or train the map again")
+        raise SeaAnchorError(
+            found, "the model that the run started from", "put those weights back, or train the map again"
+        )
     return weight_ED
 
 
@@ -68,14 +76,17 @@ def merged(model: LoadedModel) -> LoadedModel:
 
 @contextmanager
 def folded(model: LoadedModel, weight_ED: Tensor) -> Iterator[LoadedModel]:
-    """Inside, both projections of the model carry the map, so that its embeddings are W·I(x) and W·T(y); outside they are as before.
+    """Inside, both projections of the model carry the map, so that its embeddings are W·I(x) and W·T(y); outside they
+    are as before.
 
     Raises:
         SeaAnchorError: the model has no projection on one of its sides, or E differs from D.
     """
     out, dim = weight_ED.shape
     if out != dim:
-        raise SeaAnchorError(f"a map from {dim} to {out} dimensions", "as many out as in", "train it with the default dimension")
+        raise SeaAnchorError(
+            f"a map from {dim} to {out} dimensions", "as many out as in", "train it with the default dimension"
+        )
     slots = projections(model)
     before = [parameter.detach().clone() for parameter, _ in slots]
     try:
@@ -91,7 +102,8 @@ def folded(model: LoadedModel, weight_ED: Tensor) -> Iterator[LoadedModel]:
 
 
 def projections(model: LoadedModel) -> list[tuple[Tensor, bool]]:
-    """The last linear maps of image and text side: (parameter, whether its rows are the inputs). A bias is one more output-first parameter.
+    """The last linear maps of image and text side: (parameter, whether its rows are the inputs). A bias is one more
+    output-first parameter.
 
     Raises:
         SeaAnchorError: a side has none.

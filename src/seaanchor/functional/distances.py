@@ -15,7 +15,8 @@ def squared_distance(a_BD: Tensor, b_BD: Tensor) -> Tensor:
 
 
 def kl_divergence(first_BC: Tensor, second_BC: Tensor) -> Tensor:
-    """KL(softmax(first) ‖ softmax(second)) per sample (B,), in nats, of two sets of logits. The first is the one averaged over."""
+    """KL(softmax(first) ‖ softmax(second)) per sample (B,), in nats, of two sets of logits. The first is the one
+    averaged over."""
     log_first_BC, log_second_BC = first_BC.log_softmax(-1), second_BC.log_softmax(-1)
     return (log_first_BC.exp() * (log_first_BC - log_second_BC)).sum(-1)
 

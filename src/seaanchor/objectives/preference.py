@@ -1,8 +1,9 @@
 """Preference optimization of a contrastive model: DPO, IPO and KTO as pure functions, and as objectives.
 
-The policy over candidate texts is π(y|x) = softmax_y(s · cos(I(x), T(y))), with s the model's own logit scale (arXiv 2411.08923, eq. 3
-and 4). A difference of two log-probabilities of one image is a difference of two scaled cosines: the normaliser cancels, so DPO and IPO
-need the two texts of a pair and not the whole set. Legend: B batch, D embedding dimension, Y candidate texts.
+The policy over candidate texts is π(y|x) = softmax_y(s · cos(I(x), T(y))), with s the model's own logit scale (arXiv
+2411.08923, eq. 3 and 4). A difference of two log-probabilities of one image is a difference of two scaled cosines: the
+normaliser cancels, so DPO and IPO need the two texts of a pair and not the whole set. Legend: B batch, D embedding
+dimension, Y candidate texts.
 """
 
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from seaanchor.functional.distances import kl_divergence
 from seaanchor.types import Embeddings, Head, Needs, Preference, Targets
 
 
-def preference_margin(policy_chosen_B: Tensor, policy_rejected_B: Tensor, reference_chosen_B: Tensor, reference_rejected_B: Tensor) -> Tensor:
+def preference_margin(
+    policy_chosen_B: Tensor, policy_rejected_B: Tensor, reference_chosen_B: Tensor, reference_rejected_B: Tensor
+) -> Tensor:
     """h = [log π_θ(y_w|x) − log π_θ(y_l|x)] − [log π_ref(y_w|x) − log π_ref(y_l|x)].
 
     Args:
-        policy_chosen_B, policy_rejected_B, reference_chosen_B, reference_rejected_B: log-probabilities, or logits (scaled cosines), (B,).
+        policy_chosen_B, policy_rejected_B, reference_chosen_B, reference_rejected_B: log-probabilities, or logits
+            (scaled cosines), (B,).
 
     Returns:
         Margin (B,): positive where the policy prefers the chosen text more than the reference does.
@@ -77,9 +81,16 @@ def ipo_loss(margin_B: Tensor, *, beta: float) -> Tensor:
 
 
 def kto_loss(
-    logratio_B: Tensor, desirable_B: Tensor, kl: Tensor | float, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0
+    logratio_B: Tensor,
+    desirable_B: Tensor,
+    kl: Tensor | float,
+    *,
+    beta: float,
+    desirable_weight: float = 1.0,
+    undesirable_weight: float = 1.0,
 ) -> Tensor:
-    """Kahneman-Tversky optimization of unpaired rows: w_D·(1 − σ(β(r − z0))) where desirable, w_U·(1 − σ(β(z0 − r))) where not.
+    """Kahneman-Tversky optimization of unpaired rows: w_D·(1 − σ(β(r − z0))) where desirable, w_U·(1 − σ(β(z0 − r)))
+    where not.
 
     Args:
         logratio_B: r = log π_θ(y|x) − log π_ref(y|x), (B,).
@@ -156,7 +167,10 @@ def _margin(embeddings: Embeddings, targets: Targets, reference_free: bool = Fal
 def _pair_logits(embedding_BD: Tensor, head: Head, preference: Preference) -> tuple[Tensor, Tensor]:
     """Scaled cosines (B,) of each image with its own chosen and its own rejected text."""
     unit_BD = F.normalize(embedding_BD, dim=-1)
-    chosen_B, rejected_B = (head.logit_scale * (unit_BD * head.weight_CD[text_B]).sum(-1) for text_B in (preference.chosen_B, preference.rejected_B))
+    chosen_B, rejected_B = (
+        head.logit_scale * (unit_BD * head.weight_CD[text_B]).sum(-1)
+        for text_B in (preference.chosen_B, preference.rejected_B)
+    )
     return chosen_B, rejected_B
 
 
@@ -187,7 +201,9 @@ class DPO:
 
     def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
         """DPO loss (B,)."""
-        return dpo_loss(_margin(embeddings, targets, self.reference_free), beta=self.beta, label_smoothing=self.label_smoothing)
+        return dpo_loss(
+            _margin(embeddings, targets, self.reference_free), beta=self.beta, label_smoothing=self.label_smoothing
+        )
 
 
 @dataclass(frozen=True)
@@ -198,7 +214,8 @@ class IPO:
     needs: Needs = PAIRS
 
     def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
-        """The negative margin (B,): IPO's own loss also rises when the margin passes its goal, which no attack should aim at."""
+        """The negative margin (B,): IPO's own loss also rises when the margin passes its goal, which no attack should
+        aim at."""
         return -_margin(Embeddings(embedding_BD), targets)
 
     def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
@@ -208,10 +225,11 @@ class IPO:
 
 @dataclass(frozen=True)
 class KTO:
-    """Kahneman-Tversky optimization; see `kto_loss`. A row has a desirable text, an undesirable one (−1: none), or both, whose losses
-    are then averaged.
+    """Kahneman-Tversky optimization; see `kto_loss`. A row has a desirable text, an undesirable one (−1: none), or
+    both, whose losses are then averaged.
 
-    The baseline z0 is the exact KL(π_ref ‖ π_θ) over all candidate texts, averaged over the batch's clean images and detached.
+    The baseline z0 is the exact KL(π_ref ‖ π_θ) over all candidate texts, averaged over the batch's clean images and
+    detached.
     """
 
     beta: float = 1.5
@@ -228,7 +246,9 @@ class KTO:
         if embeddings.clean_BD is None or targets.head is None:
             raise ValueError("kto needs the clean embeddings and class texts for its baseline")
         with torch.no_grad():
-            kl = kl_divergence(targets.head(targets.reference_BD), policy_head(embeddings, targets)(embeddings.clean_BD)).mean()
+            kl = kl_divergence(
+                targets.head(targets.reference_BD), policy_head(embeddings, targets)(embeddings.clean_BD)
+            ).mean()
         return self._rows(_logits(embeddings, targets), kl)
 
     def _rows(self, logits: _Logits, kl: Tensor) -> Tensor:
@@ -238,8 +258,12 @@ class KTO:
             given_B = text_B >= 0
             logratio_B = logratio_BY.gather(1, text_B.clamp(min=0)[:, None]).squeeze(1)
             loss_B = kto_loss(
-                logratio_B, torch.full_like(given_B, desirable), kl, beta=self.beta,
-                desirable_weight=self.desirable_weight, undesirable_weight=self.undesirable_weight,
-            )  # fmt: skip
+                logratio_B,
+                torch.full_like(given_B, desirable),
+                kl,
+                beta=self.beta,
+                desirable_weight=self.desirable_weight,
+                undesirable_weight=self.undesirable_weight,
+            )
             total_B, count_B = total_B + torch.where(given_B, loss_B, 0.0), count_B + given_B
         return total_B / count_B.clamp(min=1)

@@ -53,5 +53,8 @@ class CrossEntropy:
         """Mean of both cross-entropies (B,)."""
         if embeddings.clean_BD is None:
             raise ValueError("cross_entropy needs the clean embeddings")
-        both = (class_cross_entropy(x_BD, *_required(targets, embeddings)) for x_BD in (embeddings.perturbed_BD, embeddings.clean_BD))
+        both = (
+            class_cross_entropy(x_BD, *_required(targets, embeddings))
+            for x_BD in (embeddings.perturbed_BD, embeddings.clean_BD)
+        )
         return sum(both, torch.zeros(())) / 2

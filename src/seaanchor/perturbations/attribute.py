@@ -17,7 +17,8 @@ class AttributeSwap:
     """Gives each image the preference of its caption over its caption's partner, or with `flip` the other way round.
 
     Args:
-        partner: for each candidate text the number of the text it becomes when the words are swapped, −1 where there is none.
+        partner: for each candidate text the number of the text it becomes when the words are swapped, −1 where there is
+            none.
         flip: prefer the swapped caption: a map trained on this learns the attribute's direction.
     """
 
@@ -31,12 +32,16 @@ class AttributeSwap:
             SeaAnchorError: images without captions, or a caption without partner among the texts.
         """
         if batch.label_B is None:
-            raise SeaAnchorError("images without captions", "labelled images whose class names are captions", "name another data set")
+            raise SeaAnchorError(
+                "images without captions", "labelled images whose class names are captions", "name another data set"
+            )
         partner_B = torch.tensor(self.partner, device=batch.label_B.device)[batch.label_B]
         if bool((partner_B < 0).any()):
             lonely = int(batch.label_B[partner_B < 0][0])
             wanted = "captions in pairs that differ in the swapped words"
-            raise SeaAnchorError(f"text number {lonely} has no swapped partner", wanted, "add it or give other word pairs")
+            raise SeaAnchorError(
+                f"text number {lonely} has no swapped partner", wanted, "add it or give other word pairs"
+            )
         pair = (partner_B, batch.label_B) if self.flip else (batch.label_B, partner_B)
         return replace(batch, preference=Preference(*pair))
 

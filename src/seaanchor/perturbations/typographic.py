@@ -1,4 +1,5 @@
-"""Typographic attack: a wrong class word drawn on the image (Goh et al. 2021; recipe of Azuma & Matsui 2023, Defense-Prefix).
+"""Typographic attack: a wrong class word drawn on the image (Goh et al. 2021; recipe of Azuma & Matsui 2023,
+Defense-Prefix).
 
 Legend: B batch, C channels, H W pixels.
 """
@@ -27,14 +28,16 @@ class Typographic:
 
     Args:
         class_names: the C classes, in the order of the labels.
-        words: which class names may be drawn: all, or those of even or odd number, so that training and test can share none.
+        words: which class names may be drawn: all, or those of even or odd number, so that training and test can share
+            none.
         fonts: which shipped fonts, `train` or `unseen`.
         sizes: smallest and largest glyph height as a share of the image's side (Defense-Prefix: 20 to 40 px at 224).
         variants: how many different drawings an image can get; 0: a new one each time.
         seed: with the image's number and the variant, decides word, font, size, place and colours.
 
     Raises:
-        SeaAnchorError: fewer than two words to draw, a class name given twice, or one that no font has the characters of; sizes or variants out of range.
+        SeaAnchorError: fewer than two words to draw, a class name given twice, or one that no font has the characters
+            of; sizes or variants out of range.
     """
 
     class_names: Sequence[str]
@@ -47,12 +50,16 @@ class Typographic:
     def __post_init__(self) -> None:
         if len(self.drawable) < 2:
             raise SeaAnchorError(
-                f"{len(self.drawable)} class name(s) to draw", "at least two, so that every image has a wrong one", "give more classes or words 'all'"
+                f"{len(self.drawable)} class name(s) to draw",
+                "at least two, so that every image has a wrong one",
+                "give more classes or words 'all'",
             )
         smallest, largest = self.sizes
         if not 0 < smallest <= largest <= 1:  # also where one is no number
             expected = "shares of the image's side in (0, 1], the smaller first"
-            raise SeaAnchorError(f"glyph sizes of {smallest:g} to {largest:g}", expected, "correct the sizes, such as 0.09 0.18")
+            raise SeaAnchorError(
+                f"glyph sizes of {smallest:g} to {largest:g}", expected, "correct the sizes, such as 0.09 0.18"
+            )
         if self.variants < 0:
             raise SeaAnchorError(f"{self.variants} variants of a drawing", "at least 0", "correct the variants")
         check_distinct(self.class_names)
@@ -80,10 +87,17 @@ class Typographic:
             SeaAnchorError: the images have no labels.
         """
         if batch.label_B is None:
-            raise SeaAnchorError("images without labels", "class folders, so that it is known which word is wrong", "sort the images into class folders")
+            raise SeaAnchorError(
+                "images without labels",
+                "class folders, so that it is known which word is wrong",
+                "sort the images into class folders",
+            )
         draws_B = bits(next_key(rng), batch.index_B)[:, 0]
         draws = (draws_B % self.variants if self.variants else draws_B).tolist()
-        drawn = [self.draw(i, y, d, batch.pixels_BCHW.shape[-1]) for i, y, d in zip(batch.index_B.tolist(), batch.label_B.tolist(), draws, strict=True)]
+        drawn = [
+            self.draw(i, y, d, batch.pixels_BCHW.shape[-1])
+            for i, y, d in zip(batch.index_B.tolist(), batch.label_B.tolist(), draws, strict=True)
+        ]
         pixels_BCHW = self.overlay(batch.pixels_BCHW, [lettering for _, lettering in drawn])
         rejected_B = torch.tensor([word for word, _ in drawn], device=batch.label_B.device)
         return replace(batch, pixels_BCHW=pixels_BCHW, preference=Preference(batch.label_B, rejected_B))
@@ -102,5 +116,7 @@ class Typographic:
     def overlay(pixels_BCHW: Tensor, letterings: Sequence[Lettering]) -> Tensor:
         """Lay one drawing on each image; pixels in [0, 1], rounded to 8 bits as a saved picture would be."""
         images_BHWC = (pixels_BCHW.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
-        lettered = np.stack([lay_on(image, lettering) for image, lettering in zip(images_BHWC, letterings, strict=True)])
+        lettered = np.stack(
+            [lay_on(image, lettering) for image, lettering in zip(images_BHWC, letterings, strict=True)]
+        )
         return torch.from_numpy(lettered).permute(0, 3, 1, 2).to(pixels_BCHW) / 255

@@ -26,7 +26,9 @@ class Point:
     long: bool = True
 
 
-def quickstart_picture(points: Sequence[Point], runs: dict[str, list[dict[str, Any]]], radius: str, rho: float, path: Path) -> None:
+def quickstart_picture(
+    points: Sequence[Point], runs: dict[str, list[dict[str, Any]]], radius: str, rho: float, path: Path
+) -> None:
     """Three panels in one PNG: accuracies, violation rate over batches, multiplier over batches.
 
     Args:
@@ -42,16 +44,27 @@ def quickstart_picture(points: Sequence[Point], runs: dict[str, list[dict[str, A
     from matplotlib import pyplot as plt
 
     with plt.rc_context(STYLE):
-        figure, (plane, violation, multiplier) = plt.subplots(1, 3, figsize=(13, 4.2), width_ratios=(1.5, 1, 1), layout="constrained")
+        figure, (plane, violation, multiplier) = plt.subplots(
+            1, 3, figsize=(13, 4.2), width_ratios=(1.5, 1, 1), layout="constrained"
+        )
         _plane(plane, points, radius)
         for family, rows in runs.items():
             steps = [row["step"] for row in rows]
-            violation.plot(steps, [100 * row["violation_rate"] for row in rows], color=COLOURS[family], label=family.upper())
+            violation.plot(
+                steps, [100 * row["violation_rate"] for row in rows], color=COLOURS[family], label=family.upper()
+            )
             if "multiplier" in rows[-1]:
                 low, high = ([row[f"multiplier_{q}"] for row in rows] for q in ("p10", "p90"))
-                multiplier.fill_between(steps, low, high, color=COLOURS[family], alpha=0.2, label="10 % to 90 % of images", linewidth=0)
+                multiplier.fill_between(
+                    steps, low, high, color=COLOURS[family], alpha=0.2, label="10 % to 90 % of images", linewidth=0
+                )
                 multiplier.plot(steps, [row["multiplier"] for row in rows], color=COLOURS[family], label="mean")
-        violation.set(title=f"Clean images further than ρ = {rho:g} away", xlabel="batch", ylabel="share of images, %", ylim=(-3, 103))
+        violation.set(
+            title=f"Clean images further than ρ = {rho:g} away",
+            xlabel="batch",
+            ylabel="share of images, %",
+            ylim=(-3, 103),
+        )
         multiplier.set(title="LORE's multiplier λ", xlabel="batch", ylabel="λ")
         multiplier.set_ylim(bottom=0)
         violation.legend(frameon=False)
@@ -64,13 +77,31 @@ def _plane(axes, points: Sequence[Point], radius: str) -> None:
     for point in points:
         colour = COLOURS[point.family]
         axes.scatter(
-            100 * point.clean, 100 * point.robust, s=90, color=colour if point.long else "white", edgecolors=colour, linewidths=2, zorder=3, clip_on=False
+            100 * point.clean,
+            100 * point.robust,
+            s=90,
+            color=colour if point.long else "white",
+            edgecolors=colour,
+            linewidths=2,
+            zorder=3,
+            clip_on=False,
         )
     low, high = min(point.clean for point in points) - 0.06, max(point.clean for point in points) + 0.06
     for point, (x, y) in zip(points, _label_spots(points), strict=True):
         side = "right" if point.clean < (low + high) / 2 else "left"  # labels point outwards
-        axes.annotate(point.label, (100 * x, 100 * y), xytext=(-9 if side == "right" else 9, 0), textcoords="offset points", ha=side, va="center")
-    axes.set(title="What robustness costs", xlabel="clean top-1 accuracy, %", ylabel=f"top-1 under APGD-CE at ε = {radius}, %")
+        axes.annotate(
+            point.label,
+            (100 * x, 100 * y),
+            xytext=(-9 if side == "right" else 9, 0),
+            textcoords="offset points",
+            ha=side,
+            va="center",
+        )
+    axes.set(
+        title="What robustness costs",
+        xlabel="clean top-1 accuracy, %",
+        ylabel=f"top-1 under APGD-CE at ε = {radius}, %",
+    )
     axes.set_xlim(100 * low, 100 * high)
     axes.margins(y=0.15)
 

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STYLE = {
-    "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
-    "svg.fonttype": "path", "svg.hashsalt": "seaanchor",
-}  # fmt: skip
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "seaanchor",
+}
 SHAPES, ACROSS = "osD^vP*Xp", 3  # markers; panels a row
 PALETTE = ("#0f6e84", "#d97706", "#7c3aed", "#b91c1c", "#15803d", "#4b5563", "#be185d", "#1d4ed8", "#a16207", "#0e7490")
 
@@ -31,13 +36,26 @@ class Series:
     kinds: Sequence[str] | None = None
 
 
-def plot(series: Sequence[Series], path: Path, *, title: str, x: str, y: str, log: bool = False, marks: Sequence[tuple[float, str]] = ()) -> Path:
+def plot(
+    series: Sequence[Series],
+    path: Path,
+    *,
+    title: str,
+    x: str,
+    y: str,
+    log: bool = False,
+    marks: Sequence[tuple[float, str]] = (),
+) -> Path:
     """One panel; see `panels`."""
     return panels([(title, x, y, series)], path, log=log, marks=marks)
 
 
 def panels(
-    many: Sequence[tuple[str, str, str, Sequence[Series]]], path: Path, *, log: bool = False, marks: Sequence[tuple[float, str]] = ()
+    many: Sequence[tuple[str, str, str, Sequence[Series]]],
+    path: Path,
+    *,
+    log: bool = False,
+    marks: Sequence[tuple[float, str]] = (),
 ) -> Path:
     """Panels side by side, up to three a row, each (title, x label, y label, series); one legend to the right.
 
@@ -56,12 +74,17 @@ def panels(
     from matplotlib import pyplot as plt
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    colours = {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(dict.fromkeys(s.label for *_, series in many for s in series))}
+    colours = {
+        label: PALETTE[i % len(PALETTE)]
+        for i, label in enumerate(dict.fromkeys(s.label for *_, series in many for s in series))
+    }
     kinds = list(dict.fromkeys(kind for *_, series in many for s in series for kind in s.kinds or ()))
     with plt.rc_context(STYLE):
         columns = 2 if len(many) == 4 else min(len(many), ACROSS)
         rows = math.ceil(len(many) / columns)
-        figure, grid = plt.subplots(rows, columns, figsize=(1.6 + 4.6 * columns, 3.9 * rows), layout="constrained", squeeze=False)
+        figure, grid = plt.subplots(
+            rows, columns, figsize=(1.6 + 4.6 * columns, 3.9 * rows), layout="constrained", squeeze=False
+        )
         for unused in grid.flat[len(many) :]:
             unused.set_axis_off()
         for axes, (title, x, y, series) in zip(grid.flat, many, strict=False):
@@ -69,12 +92,22 @@ def panels(
                 _draw(axes, one, colours[one.label], kinds)
             for at, name in marks:
                 axes.axvline(at, color="#9ca3af", linewidth=0.8, zorder=0)
-                axes.annotate(name, (at, 0), xycoords=("data", "axes fraction"), xytext=(3, 4), textcoords="offset points", fontsize=8, color="#6b7280")
+                axes.annotate(
+                    name,
+                    (at, 0),
+                    xycoords=("data", "axes fraction"),
+                    xytext=(3, 4),
+                    textcoords="offset points",
+                    fontsize=8,
+                    color="#6b7280",
+                )
             axes.set(title=title, xlabel=x, ylabel=y)
             if log:
                 axes.set_xscale("log")
         for at, kind in enumerate(kinds):
-            grid.flat[0].plot([], [], "", linestyle="none", color="#6b7280", marker=SHAPES[at % len(SHAPES)], label=kind)
+            grid.flat[0].plot(
+                [], [], "", linestyle="none", color="#6b7280", marker=SHAPES[at % len(SHAPES)], label=kind
+            )
         handles = {handle.get_label(): handle for axes in grid.flat for handle in axes.get_legend_handles_labels()[0]}
         figure.legend(list(handles.values()), list(handles), loc="outside right center", frameon=False)
         figure.savefig(path, metadata={"Date": None})
@@ -98,6 +131,9 @@ def _draw(axes, one: Series, colour: str, kinds: Sequence[str]) -> None:
     else:
         axes.plot([], [], marker="o", label=one.label, **style)
         for i, at in enumerate(order):
-            axes.plot(x[i], y[i], **style | {"marker": SHAPES[kinds.index(one.kinds[at]) % len(SHAPES)], "markersize": 7})
-    for i in range(len(order)) if one.names else ():
-        axes.annotate(one.names[order[i]], (x[i], y[i]), xytext=(6, 4), textcoords="offset points", fontsize=8, color=colour)  # type: ignore[index] # names given
+            axes.plot(
+                x[i], y[i], **style | {"marker": SHAPES[kinds.index(one.kinds[at]) % len(SHAPES)], "markersize": 7}
+            )
+    for i, at in enumerate(order if one.names else ()):
+        name = (one.names or ())[at]
+        axes.annotate(name, (x[i], y[i]), xytext=(6, 4), textcoords="offset points", fontsize=8, color=colour)

@@ -7,15 +7,20 @@ from typing import Any
 from seaanchor.plotting.figures import STYLE
 
 LINES = {
-    "clean": ("clean images", "#0f6e84", "-"), "attacked": ("wrong word drawn", "#d97706", "-"), "attack_word": ("drawn word wins", "#b91c1c", "--"),
-    "two_way": ("object above drawn word", "#7c3aed", ":"), "reading": ("reading a drawn word", "#4b5563", "-."),
-    "gender": ("gender named rightly", "#b91c1c", "-"), "activity": ("activity named rightly", "#0f6e84", "-"),
-}  # fmt: skip
+    "clean": ("clean images", "#0f6e84", "-"),
+    "attacked": ("wrong word drawn", "#d97706", "-"),
+    "attack_word": ("drawn word wins", "#b91c1c", "--"),
+    "two_way": ("object above drawn word", "#7c3aed", ":"),
+    "reading": ("reading a drawn word", "#4b5563", "-."),
+    "gender": ("gender named rightly", "#b91c1c", "-"),
+    "activity": ("activity named rightly", "#0f6e84", "-"),
+}
 MARKS_UP_TO = 25  # values of t; more of them make a band of dots
 
 
 def steering_picture(rows: Sequence[dict[str, Any]], path: Path, caveat: str = "") -> None:
-    """Accuracies against t, with 95 % intervals as bands, in one PNG; of people also the share called a man, and MaxSkew@k and NDKL below.
+    """Accuracies against t, with 95 % intervals as bands, in one PNG; of people also the share called a man, and
+    MaxSkew@k and NDKL below.
 
     Args:
         rows: as `sweep_typographic` or `sweep_bias` give them.
@@ -31,12 +36,28 @@ def steering_picture(rows: Sequence[dict[str, Any]], path: Path, caveat: str = "
     ts, people = [row["t"] for row in rows], "retrieval" in rows[0]
     marker = "o" if len(ts) <= MARKS_UP_TO else None
     with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(1 + people, squeeze=False, sharex=True, figsize=(7.8, 6.4 if people else 4.4), layout="constrained")
+        figure, panels = plt.subplots(
+            1 + people, squeeze=False, sharex=True, figsize=(7.8, 6.4 if people else 4.4), layout="constrained"
+        )
         axes = panels[0, 0]
         for key, (label, colour, dash) in LINES.items():
             if key in rows[0]:
-                axes.fill_between(ts, *([100 * row[key][end] for row in rows] for end in ("low", "high")), color=colour, alpha=0.12, linewidth=0)
-                axes.plot(ts, [100 * row[key]["accuracy"] for row in rows], dash, color=colour, label=label, marker=marker, markersize=3.5)
+                axes.fill_between(
+                    ts,
+                    *([100 * row[key][end] for row in rows] for end in ("low", "high")),
+                    color=colour,
+                    alpha=0.12,
+                    linewidth=0,
+                )
+                axes.plot(
+                    ts,
+                    [100 * row[key]["accuracy"] for row in rows],
+                    dash,
+                    color=colour,
+                    label=label,
+                    marker=marker,
+                    markersize=3.5,
+                )
         if people:
             axes.plot(ts, [100 * row["predicted_man"] for row in rows], ":", color="#4b5563", label="called a man")
             axes.axhline(50, color="#9ca3af", linewidth=0.8, linestyle="--", zorder=0)
@@ -46,7 +67,15 @@ def steering_picture(rows: Sequence[dict[str, Any]], path: Path, caveat: str = "
             for t, name in ((0, "pre-trained"), (1, "trained map")):
                 panel.axvline(t, color="#9ca3af", linewidth=0.8, zorder=0)
                 if panel is axes:
-                    panel.annotate(name, (t, 1), xycoords=("data", "axes fraction"), xytext=(3, -10), textcoords="offset points", fontsize=8, color="#6b7280")
+                    panel.annotate(
+                        name,
+                        (t, 1),
+                        xycoords=("data", "axes fraction"),
+                        xytext=(3, -10),
+                        textcoords="offset points",
+                        fontsize=8,
+                        color="#6b7280",
+                    )
             panel.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         panels[-1, 0].set_xlabel("t (power of the map's singular values)" + (f"\n\n{caveat}" if caveat else ""))
         figure.savefig(path, dpi=140)

@@ -1,8 +1,10 @@
-"""The cost model: what a training step of any size takes, found by running it on tensors that have shapes and no contents.
+"""The cost model: what a training step of any size takes, found by running it on tensors that have shapes and no
+contents.
 
-Nothing of that size is computed or allocated, so that a laptop can tell what a step takes on eight GPUs. A step is two kinds of work: matrix
-products and convolutions, counted in operations at each precision, and everything else, counted in the bytes that it reads and writes. Kernels are
-taken as torch runs them one by one, on a processor; a GPU's differ where they fuse more.
+Nothing of that size is computed or allocated, so that a laptop can tell what a step takes on eight GPUs. A step is two
+kinds of work: matrix products and convolutions, counted in operations at each precision, and everything else, counted
+in the bytes that it reads and writes. Kernels are taken as torch runs them one by one, on a processor; a GPU's differ
+where they fuse more.
 
 Legend: B batch, C classes, D embedding dimension.
 """
@@ -39,11 +41,16 @@ from seaanchor.training.step import Moving, train_step
 from seaanchor.types import Batch, Head, LossOf, Perturbation, Preference, Targets, frozen, input_grad
 
 SMALLEST = 64  # images from which on memory is a straight line: below, what weights need at the update is in the way
-ATTACKED = 12  # images' worth of pixels that APGD's state holds: where it is, was and was best, gradients, and what a step makes on the way
+# images' worth of pixels that APGD's state holds: where it is, was and was best, gradients, and what a step makes on
+# the way
+ATTACKED = 12
 ALONE = SimpleNamespace(
-    num_processes=1, process_index=0, unwrap_model=lambda module: module, backward=lambda loss: loss.backward(),
+    num_processes=1,
+    process_index=0,
+    unwrap_model=lambda module: module,
+    backward=lambda loss: loss.backward(),
     clip_grad_norm_=torch.nn.utils.clip_grad_norm_,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,13 @@ def step_cost(config: RunConfig, encoder: Encoder, method: Method, classes: int,
     scene.measure(scene.step)  # gradients and optimizer state are there from now on
     forward = _Scene(config, encoder, method, classes, cached, 1).forward()
     trained = sum(p.numel() for module in scene.moves for p in module.parameters() if p.requires_grad)
-    return Cost(config.batch_size, scene.measure(scene.step).work, forward.work, step_memory(config, encoder, method, classes, cached), trained)
+    return Cost(
+        config.batch_size,
+        scene.measure(scene.step).work,
+        forward.work,
+        step_memory(config, encoder, method, classes, cached),
+        trained,
+    )
 
 
 def step_memory(config: RunConfig, encoder: Encoder, method: Method, classes: int, cached: bool) -> Footprint:
@@ -96,7 +109,8 @@ def step_memory(config: RunConfig, encoder: Encoder, method: Method, classes: in
 
 
 def attack_memory(encoder: Encoder, classes: int) -> Footprint:
-    """Bytes at the worst moment of an attack of an evaluation: a gradient to the pixels, and a few more images of the same size."""
+    """Bytes at the worst moment of an attack of an evaluation: a gradient to the pixels, and a few more images of the
+    same size."""
     peaks = []
     for images in (SMALLEST, 2 * SMALLEST):
         mode, meter = FakeTensorMode(), Meter()
@@ -117,7 +131,8 @@ def _attacked(tower: nn.Module, head: Head, pixels_BCHW: Tensor) -> tuple[Tensor
 
 
 def _short(config: RunConfig) -> RunConfig:
-    """The same step with the fewest repetitions: two gradients of the attack and two updates see the worst moment as well as ten do."""
+    """The same step with the fewest repetitions: two gradients of the attack and two updates see the worst moment as
+    well as ten do."""
     attack = replace(config.perturbation, num_steps=min(2, config.perturbation.num_steps))
     return replace(config, perturbation=attack, primal_steps=min(2, config.primal_steps))
 
@@ -125,9 +140,12 @@ def _short(config: RunConfig) -> RunConfig:
 class _Scene:
     """A step's models, optimizers and batch as tensors without contents."""
 
-    def __init__(self, config: RunConfig, encoder: Encoder, method: Method, classes: int, cached: bool, batch: int) -> None:
+    def __init__(
+        self, config: RunConfig, encoder: Encoder, method: Method, classes: int, cached: bool, batch: int
+    ) -> None:
         self.config, self.batch, self.cached, self.mode = config, batch, cached, FakeTensorMode()
-        setattr(self.mode, "__deepcopy__", lambda memo: self.mode)  # noqa: B010 (a copy of a tensor without contents stays in its mode)
+        # a copy of a tensor without contents stays in its mode
+        setattr(self.mode, "__deepcopy__", lambda memo: self.mode)  # noqa: B010
         self.method = replace(method, perturbation=_rehearsed(method.perturbation, config.perturbation.num_steps))
         linear = config.adapter.kind == "linear"
         adapted: Any = encoder  # what goes in where there are real weights goes in before they are left behind
@@ -143,11 +161,19 @@ class _Scene:
         device = next(encoder.parameters()).device
         with self.mode, device, _without_fakes_warning():
             policy = LinearMap(dim) if linear else self.tower
-            parameters = [p for p in policy.parameters() if p.requires_grad] if adapted is not encoder else list(self.method.adapter.trainable(policy))
+            parameters = (
+                [p for p in policy.parameters() if p.requires_grad]
+                if adapted is not encoder
+                else list(self.method.adapter.trainable(policy))
+            )
             average = _average(parameters, config.average, config.ema_decay)
             held_to = _average(parameters, config.anchor.reference, config.anchor.reference_decay)
             fused = adam_options(device)
-            optimizer = torch.optim.AdamW(parameters, lr=1e-5, **fused) if config.optimizer == "adamw" else torch.optim.Adamax(parameters, lr=1e-5)
+            optimizer = (
+                torch.optim.AdamW(parameters, lr=1e-5, **fused)
+                if config.optimizer == "adamw"
+                else torch.optim.Adamax(parameters, lr=1e-5)
+            )
             dual = self.method.anchor.dual_module()
             dual_optimizer = None if dual is None else torch.optim.AdamW(dual.parameters(), lr=1e-3, **fused)
             policy.train()
@@ -174,7 +200,12 @@ class _Scene:
 
     def _held(self) -> Iterator[Tensor]:
         moving = self.moving
-        for module in (self.tower, self.reference, *self.moves, *([moving.shadow.encoder] if moving.shadow is not None else [])):
+        for module in (
+            self.tower,
+            self.reference,
+            *self.moves,
+            *([moving.shadow.encoder] if moving.shadow is not None else []),
+        ):
             yield from module.buffers()
             for parameter in module.parameters():
                 yield parameter
@@ -235,5 +266,7 @@ class _FromClean:
 
     def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
         attack_loss, pixels_BCHW = loss(batch), batch.pixels_BCHW
-        result = apgd(lambda pixels, row: attack_loss(pixels), pixels_BCHW, pixels_BCHW, self.attack.ball, self.attack.num_steps)
+        result = apgd(
+            lambda pixels, row: attack_loss(pixels), pixels_BCHW, pixels_BCHW, self.attack.ball, self.attack.num_steps
+        )
         return replace(batch, pixels_BCHW=result.pixels_BCHW)

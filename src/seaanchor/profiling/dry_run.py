@@ -19,7 +19,15 @@ from seaanchor.training.loggers import StepRecord, tracker_package
 from seaanchor.training.loop import make_moving
 from seaanchor.training.progress import duration
 from seaanchor.training.run_folder import check_output
-from seaanchor.training.setup import Setup, batch_stream, caches_reference, make_targets, prepare, start_accelerator, to_device
+from seaanchor.training.setup import (
+    Setup,
+    batch_stream,
+    caches_reference,
+    make_targets,
+    prepare,
+    start_accelerator,
+    to_device,
+)
 from seaanchor.training.step import Moving, runnable, train_step
 from seaanchor.types import Batch, Targets
 
@@ -57,8 +65,8 @@ def dry_run(config: RunConfig) -> Rehearsal:
     """Load everything, take one batch through attack, primal and dual steps, and print what it showed.
 
     Raises:
-        SeaAnchorError: whatever `train` would raise before its first batch; no readable image; a loss that is not finite; too little
-            memory.
+        SeaAnchorError: whatever `train` would raise before its first batch; no readable image; a loss that is not
+            finite; too little memory.
     """
     check(config)
     accelerator = start_accelerator(config.device)
@@ -76,7 +84,8 @@ def dry_run(config: RunConfig) -> Rehearsal:
 
 
 def rehearse(setup: Setup, moving: Moving, accelerator) -> Rehearsal:
-    """Take one image of the first readable batch through a step while operations are counted, then the whole batch for time and memory."""
+    """Take one image of the first readable batch through a step while operations are counted, then the whole batch for
+    time and memory."""
     config, device, world = setup.config, accelerator.device, accelerator.num_processes
     batch, load_seconds = _first_batch(setup, accelerator)
     cached = caches_reference(setup, world)
@@ -88,38 +97,57 @@ def rehearse(setup: Setup, moving: Moving, accelerator) -> Rehearsal:
     one = _first_row(batch)
     targets = make_targets(setup, one, None)
     flops, _ = count_flops(lambda: step(one, targets))
-    tower = setup.model.encoder if setup.table is not None else setup.reference  # a copy from before low-rank updates went in
+    tower = (
+        setup.model.encoder if setup.table is not None else setup.reference
+    )  # a copy from before low-rank updates went in
     forward = forward_flops(tower, setup.model.encoder.image_size, setup.model.encoder.mean.device)
     embed_seconds, targets = _timed(lambda: make_targets(setup, batch, None), device)
     if device.type != "cpu":
         step(batch, targets)  # kernels are chosen the first time they meet a shape
     step_seconds, record = _timed(lambda: step(batch, targets), device)
     if not bool(record.objective_B.isfinite().all()):
-        raise SeaAnchorError("the loss of the first batch is not finite", "finite numbers", "lower --lr, or check the weights")
+        raise SeaAnchorError(
+            "the loss of the first batch is not finite", "finite numbers", "lower --lr, or check the weights"
+        )
     load_seconds /= max(1, config.workers)
     batch_seconds = step_seconds + load_seconds if config.workers == 0 else max(step_seconds, load_seconds)
     beforehand = cached * len(setup.images.paths) / config.batch_size * (load_seconds + embed_seconds)
     trained = [*moving.policy.parameters(), *(moving.dual.parameters() if moving.dual is not None else [])]
     return Rehearsal(
-        images=len(setup.images.paths), total_steps=setup.total_steps, parameters=sum(p.numel() for p in trained if p.requires_grad),
-        forward_flops=forward, passes=flops / forward, least_passes=least_passes(config, setup.method.needs, cached),
-        batch_seconds=batch_seconds, total_seconds=setup.total_steps * batch_seconds + beforehand, peak_bytes=_peak_bytes(device),
-    )  # fmt: skip
+        images=len(setup.images.paths),
+        total_steps=setup.total_steps,
+        parameters=sum(p.numel() for p in trained if p.requires_grad),
+        forward_flops=forward,
+        passes=flops / forward,
+        least_passes=least_passes(config, setup.method.needs, cached),
+        batch_seconds=batch_seconds,
+        total_seconds=setup.total_steps * batch_seconds + beforehand,
+        peak_bytes=_peak_bytes(device),
+    )
 
 
 def lines(setup: Setup, seen: Rehearsal, device: str, world: int) -> list[str]:
     """The rehearsal in plain text."""
     config = setup.config
     classes = "" if setup.images.class_names is None else f" of {len(setup.images.class_names)} classes"
-    attack = "" if config.perturbation.kind == "none" else f" (ε = {config.perturbation.epsilon}, {config.perturbation.num_steps} steps)"
+    attack = (
+        ""
+        if config.perturbation.kind == "none"
+        else f" (ε = {config.perturbation.epsilon}, {config.perturbation.num_steps} steps)"
+    )
     return [
-        f"model        {setup.model.name}: {setup.model.encoder.image_size} px, D = {setup.model.encoder.dim}, on {world} x {device}",
-        f"method       {config.objective.kind} + {config.anchor.kind} + {config.perturbation.kind}{attack} + {config.adapter.kind}",
+        f"model        {setup.model.name}: {setup.model.encoder.image_size} px, D = "
+        f"{setup.model.encoder.dim}, on {world} x {device}",
+        f"method       {config.objective.kind} + {config.anchor.kind} + {config.perturbation.kind}{attack} + "
+        f"{config.adapter.kind}",
         f"data         {config.train_data}: {seen.images:,} images{classes}",
-        f"run          {seen.total_steps:,} batches of {config.batch_size} x {world}, {config.primal_steps} updates each",
+        f"run          {seen.total_steps:,} batches of {config.batch_size} x {world}, {config.primal_steps} "
+        "updates each",
         f"trained      {seen.parameters:,} parameters",
-        f"cost         {seen.passes:.1f} F an image counted, {seen.least_passes} F by formula (F = {seen.forward_flops / 1e9:.3g} GFLOP)",
-        f"time         {seen.batch_seconds:.3g} s a batch, about {duration(seen.total_seconds)} in all, evaluations not included",
+        f"cost         {seen.passes:.1f} F an image counted, {seen.least_passes} F by formula (F = "
+        f"{seen.forward_flops / 1e9:.3g} GFLOP)",
+        f"time         {seen.batch_seconds:.3g} s a batch, about {duration(seen.total_seconds)} in all, "
+        "evaluations not included",
         f"peak memory  {seen.peak_bytes / 2**30:.2f} GiB",
         "nothing was written",
     ]
@@ -140,7 +168,9 @@ def _first_row(record: Any) -> Any:
     """A record of tensors (B, ...) cut down to its first row."""
     if isinstance(record, Tensor):
         return record[:1]
-    return replace(record, **{f.name: _first_row(getattr(record, f.name)) for f in fields(record)}) if is_dataclass(record) else record  # type: ignore
+    if not is_dataclass(record) or isinstance(record, type):
+        return record
+    return replace(record, **{f.name: _first_row(getattr(record, f.name)) for f in fields(record)})
 
 
 def _timed(run: Callable[[], T], device: torch.device) -> tuple[float, T]:

@@ -1,6 +1,7 @@
 """What a step costs: floating point operations counted, and the least possible number by formula.
 
-The unit is F, one image once forward through the tower. A gradient to the pixels costs another F, one to the weights another.
+The unit is F, one image once forward through the tower. A gradient to the pixels costs another F, one to the weights
+another.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,8 @@ T = TypeVar("T")
 
 
 class _Counter(TorchDispatchMode):
-    """torch's own formulas, summed. Its FlopCounterMode also tells modules apart, by hooks that `torch.autograd.grad` refuses."""
+    """torch's own formulas, summed. Its FlopCounterMode also tells modules apart, by hooks that `torch.autograd.grad`
+    refuses."""
 
     total = 0
 
@@ -33,8 +35,8 @@ class _Counter(TorchDispatchMode):
 def count_flops(run: Callable[[], T]) -> tuple[int, T]:
     """Run something and count the operations of its matrix products and convolutions; returns the count and the result.
 
-    Attention runs as plain matrix products meanwhile: the counter does not know every fused kernel, and a fused kernel's recomputation
-    would count on one device and not on another.
+    Attention runs as plain matrix products meanwhile: the counter does not know every fused kernel, and a fused
+    kernel's recomputation would count on one device and not on another.
     """
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -56,9 +58,10 @@ def forward_flops(encoder: nn.Module, image_size: int, device: torch.device | st
 def least_passes(config: RunConfig, needs: Needs, cached: bool) -> int:
     """F per image of a step that computes everything once.
 
-    PGD takes 2 F a gradient step, APGD looks at its last point in one more; each of the K primal updates 3 F an image (2 F for low-rank
-    updates, which leave the weights' own gradients out), and clean images go along where objective or anchor need them; the reference 1 F
-    where it is not cached and 1 F where it sees perturbed images; the exact dual step and a moving reference 1 F each. A linear map never enters the tower.
+    PGD takes 2 F a gradient step, APGD looks at its last point in one more; each of the K primal updates 3 F an image
+    (2 F for low-rank updates, which leave the weights' own gradients out), and clean images go along where objective or
+    anchor need them; the reference 1 F where it is not cached and 1 F where it sees perturbed images; the exact dual
+    step and a moving reference 1 F each. A linear map never enters the tower.
     """
     if config.adapter.kind == "linear":
         return 0

@@ -1,7 +1,8 @@
 """GPUs by name, with the rates and the memory of their data sheets: what a prediction of time and memory is made from.
 
-Arithmetic is dense: sheets that print a number "with sparsity" print twice as much. `fp32` is plain single precision, which attacks use by default;
-TF32 is never used. Memory is the sheet's decimal gigabytes, which is about what a driver reports with error correction on.
+Arithmetic is dense: sheets that print a number "with sparsity" print twice as much. `fp32` is plain single precision,
+which attacks use by default; TF32 is never used. Memory is the sheet's decimal gigabytes, which is about what a driver
+reports with error correction on.
 """
 
 import re
@@ -17,7 +18,8 @@ class Machine:
 
     Attributes:
         name: as users write it.
-        fp32, bf16: operations a second of matrix products with these inputs; bf16 is that of fp32 where the card has no units for it.
+        fp32, bf16: operations a second of matrix products with these inputs; bf16 is that of fp32 where the card has no
+            units for it.
         bandwidth: bytes a second from and to memory.
         memory: bytes.
         source: the data sheet, or how it was measured.
@@ -66,8 +68,18 @@ GPUS = (
 )
 """What `find` knows. The table is of cards that train encoders; a processor is measured instead (`--dry-run`)."""
 
-USUAL = {"v100": "V100-32GB", "a100": "A100-80GB", "a100sxm": "A100-80GB", "h100": "H100-SXM", "h100sxm5": "H100-SXM", "h200sxm": "H200", "3090": "RTX-3090",
-         "4090": "RTX-4090", "5090": "RTX-5090", "a6000": "RTX-A6000"}  # fmt: skip
+USUAL = {
+    "v100": "V100-32GB",
+    "a100": "A100-80GB",
+    "a100sxm": "A100-80GB",
+    "h100": "H100-SXM",
+    "h100sxm5": "H100-SXM",
+    "h200sxm": "H200",
+    "3090": "RTX-3090",
+    "4090": "RTX-4090",
+    "5090": "RTX-5090",
+    "a6000": "RTX-A6000",
+}
 MOST = 100_000  # GPUs; above, the number is a slip
 
 

@@ -1,4 +1,5 @@
-"""Running out of memory: what a batch needs as a line over its images, what a device has, and the error that says how many images would have fitted."""
+"""Running out of memory: what a batch needs as a line over its images, what a device has, and the error that says how
+many images would have fitted."""
 
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,7 +13,14 @@ from seaanchor.errors import SeaAnchorError
 
 SPARE = 0.1  # of the memory that images take: allocators round up and leave gaps
 CONTEXT = 2**30  # bytes that a GPU's driver, its libraries and their workspaces keep for themselves
-WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed", "bad_alloc", "not enough memory")
+WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "alloc_failed",
+    "bad_alloc",
+    "not enough memory",
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,9 @@ def available_bytes(device: torch.device) -> int:
 
 
 @contextmanager
-def told_when_full(batch: int, device: torch.device, held: int, footprint: Callable[[], Footprint | None], change: Callable[[int], str]) -> Iterator[None]:
+def told_when_full(
+    batch: int, device: torch.device, held: int, footprint: Callable[[], Footprint | None], change: Callable[[int], str]
+) -> Iterator[None]:
     """Running out of memory inside becomes one error that says which batch size would have fitted.
 
     Args:
@@ -91,17 +101,29 @@ def told_when_full(batch: int, device: torch.device, held: int, footprint: Calla
         raise full(batch, device, room, _asked(footprint), error, change) from error
 
 
-def full(batch: int, device: torch.device, room: float, need: Footprint | None, error: BaseException, change: Callable[[int], str]) -> SeaAnchorError:
+def full(
+    batch: int,
+    device: torch.device,
+    room: float,
+    need: Footprint | None,
+    error: BaseException,
+    change: Callable[[int], str],
+) -> SeaAnchorError:
     """The error of a device that is full; without a footprint, half the batch is the best guess."""
     first = " ".join(str(error).split())[:160] or type(error).__name__
     found = f"{batch} images at once do not fit into the memory of {device}: {first}"
     if need is None:
         return SeaAnchorError(found, "a batch that fits", change(max(1, batch // 2)))
-    expected = f"about {_gib(need.of(batch))}, {_gib((1 + SPARE) * need.per_image)} of it for each image; {_gib(room)} could be had"
+    expected = (
+        f"about {_gib(need.of(batch))}, {_gib((1 + SPARE) * need.per_image)} of it for each image; "
+        f"{_gib(room)} could be had"
+    )
     fits = need.largest_batch(room)
     if fits < 1:
         change_all = "take a smaller model or a larger device"
-        return SeaAnchorError(found, expected, f"not one image fits beside the {_gib(need.fixed)} of weights and optimizer: {change_all}")
+        return SeaAnchorError(
+            found, expected, f"not one image fits beside the {_gib(need.fixed)} of weights and optimizer: {change_all}"
+        )
     return SeaAnchorError(found, expected, change(fits if fits < batch else max(1, batch // 2)))
 
 

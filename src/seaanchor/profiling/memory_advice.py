@@ -13,7 +13,9 @@ from seaanchor.training.setup import Setup, caches_reference
 from seaanchor.training.step import Moving
 
 
-def room_to_train(setup: Setup, moving: Moving, device: torch.device, world: int, folder: RunFolder | None = None) -> AbstractContextManager[None]:
+def room_to_train(
+    setup: Setup, moving: Moving, device: torch.device, world: int, folder: RunFolder | None = None
+) -> AbstractContextManager[None]:
     """Running out of memory inside becomes one error with settings that fit and give the same updates.
 
     Args:
@@ -24,12 +26,16 @@ def room_to_train(setup: Setup, moving: Moving, device: torch.device, world: int
     """
     config = setup.config
     cached = setup.table is not None or caches_reference(setup, world)
-    untouched = setup.reference.encoder if isinstance(setup.reference, Reference) else setup.model.encoder  # a copy from before low-rank updates went in
+    untouched = (
+        setup.reference.encoder if isinstance(setup.reference, Reference) else setup.model.encoder
+    )  # a copy from before low-rank updates went in
 
     def footprint() -> Footprint | None:
         if config.shard and world > 1:
             return None  # the cost model knows no weights in parts
-        return step_memory(config, untouched, setup.method, len(setup.head.weight_CD) if setup.head is not None else 1, cached)
+        return step_memory(
+            config, untouched, setup.method, len(setup.head.weight_CD) if setup.head is not None else 1, cached
+        )
 
     def change(fits: int) -> str:
         size, parts = split(config.batch_size, config.grad_accumulation, fits)
@@ -37,20 +43,35 @@ def room_to_train(setup: Setup, moving: Moving, device: torch.device, world: int
         if folder is None:
             return settings
         saved = folder.checkpoints()
-        return f"{settings}; go on with --resume auto from {saved[-1] if saved else 'the start: no checkpoint was due yet'}"
+        return (
+            f"{settings}; go on with --resume auto from "
+            f"{saved[-1] if saved else 'the start: no checkpoint was due yet'}"
+        )
 
     modules = [setup.policy, setup.reference, *([moving.dual] if moving.dual is not None else [])]
     optimizers = [optimizer for optimizer in (moving.optimizer, moving.dual_optimizer) if optimizer is not None]
-    states = [value for optimizer in optimizers for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
-    held = sum(map(_weight, modules)) + sum(tensor.nbytes for tensor in [*states, *(moving.average.mean if moving.average is not None else [])])
+    states = [
+        value
+        for optimizer in optimizers
+        for state in optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, Tensor)
+    ]
+    held = sum(map(_weight, modules)) + sum(
+        tensor.nbytes for tensor in [*states, *(moving.average.mean if moving.average is not None else [])]
+    )
     return told_when_full(config.batch_size, device, held, footprint, change)
 
 
-def room_to_evaluate(encoder: Encoder, classes: int, batch_size: int, device: torch.device) -> AbstractContextManager[None]:
+def room_to_evaluate(
+    encoder: Encoder, classes: int, batch_size: int, device: torch.device
+) -> AbstractContextManager[None]:
     """The same for an evaluation, whose attacks need most."""
     held = _weight(encoder) if next(encoder.parameters()).device.type == device.type else 0
     change = "--batch-size {} fits; results do not depend on it, but for rounding, and what was found so far is kept"
-    return told_when_full(batch_size, device, held, lambda: attack_memory(encoder, classes), lambda fits: change.format(fits))
+    return told_when_full(
+        batch_size, device, held, lambda: attack_memory(encoder, classes), lambda fits: change.format(fits)
+    )
 
 
 def split(batch_size: int, parts: int, fits: int) -> tuple[int, int]:

@@ -1,4 +1,5 @@
-"""What runs, counted as it runs: operations, bytes moved, bytes alive. Work on two kinds of resource, which a machine's two rates turn into time."""
+"""What runs, counted as it runs: operations, bytes moved, bytes alive. Work on two kinds of resource, which a machine's
+two rates turn into time."""
 
 import weakref
 from collections import Counter
@@ -16,9 +17,17 @@ from seaanchor.profiling.hardware import Machine
 aten = torch.ops.aten
 FORMULAS = flop_registry | {
     aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[aten._scaled_dot_product_flash_attention_backward],
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
+        aten._scaled_dot_product_flash_attention_backward
+    ],
 }
-FREE = {aten.detach.default, aten.empty.memory_format, aten.empty_like.default, aten._unsafe_view.default, aten.lift_fresh.default}
+FREE = {
+    aten.detach.default,
+    aten.empty.memory_format,
+    aten.empty_like.default,
+    aten._unsafe_view.default,
+    aten.lift_fresh.default,
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,8 @@ class Work:
 
 
 class Meter(TorchDispatchMode):
-    """Counts what runs inside: operations by precision, bytes moved by all other kernels, and bytes alive now and at most.
+    """Counts what runs inside: operations by precision, bytes moved by all other kernels, and bytes alive now and at
+    most.
 
     Attributes:
         flops: operations of matrix products and convolutions, by `fp32` or `bf16`.
@@ -89,7 +99,6 @@ class Meter(TorchDispatchMode):
         elif func.namespace == "aten" and not func.is_view and func not in FREE:
             self.moved += sum(map(_bytes, inputs)) + sum(map(_bytes, outputs))
         return result
-
 
 
 def _bytes(tensor: Tensor) -> int:

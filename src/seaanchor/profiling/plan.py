@@ -23,7 +23,9 @@ from seaanchor.profiling.op_counter import Work
 from seaanchor.training.progress import duration
 from seaanchor.training.setup import CACHE_LIMIT
 
-REACHED = (0.4, 0.8)  # share of its data sheet's rates, of arithmetic and of memory, that a GPU is assumed to reach on kernels large enough to fill it
+# The share of its data sheet's rates, of arithmetic and of memory, that a GPU is assumed to reach on kernels large
+# enough to fill it.
+REACHED = (0.4, 0.8)
 CLASSES = 1000  # candidate texts where no data says how many
 
 
@@ -95,10 +97,16 @@ def plan(config: RunConfig, on: str, images: int | None = None) -> Plan:
     cached = linear or (total * deal.whole / count > 1.5 and 4 * count * model.encoder.dim <= CACHE_LIMIT)
     method = assemble(config, model.encoder.dim, ("one", "another"))
     cost = step_cost(config, model.encoder, method, classes, cached)
-    beforehand = count * (1 + config.perturbation.variants * ("typographic" in config.perturbation.kind) if linear else 1) if cached else 0
+    beforehand = (
+        count * (1 + config.perturbation.variants * ("typographic" in config.perturbation.kind) if linear else 1)
+        if cached
+        else 0
+    )
     work = _sum([(cost.step, total * config.grad_accumulation), (cost.forward, beforehand)])
     buckets = 4 * cost.trained * (gpus.count > 1)  # gradients on their way to the other GPUs
-    waiting = 8 * 3 * model.encoder.image_size**2 * config.batch_size * (config.grad_accumulation - 1)  # the other parts' images, clean and perturbed
+    waiting = (
+        8 * 3 * model.encoder.image_size**2 * config.batch_size * (config.grad_accumulation - 1)
+    )  # the other parts' images, clean and perturbed
     memory = cost.memory.of(config.batch_size) + buckets + waiting + CONTEXT
     largest = cost.memory.largest_batch(gpus.gpu.memory - buckets - waiting - CONTEXT)
     return Plan(config, gpus, count, classes, total, cached, cost, work, memory, largest)
@@ -111,7 +119,11 @@ def architecture(config: RunConfig) -> LoadedModel:
         SeaAnchorError: as `load_model`.
     """
     name, tag = config.model, config.pretrained
-    stored = name in embedded_models() or Path(name).exists() or name.startswith(("local-dir:", "hf-hub:", "hf:", "timm:local-dir:", "timm:hf-hub:"))
+    stored = (
+        name in embedded_models()
+        or Path(name).exists()
+        or name.startswith(("local-dir:", "hf-hub:", "hf:", "timm:local-dir:", "timm:hf-hub:"))
+    )
     if stored:
         return load_model(name, tag, config.image_size)
     if not name.startswith("timm:") and tag not in (None, "none"):
@@ -127,7 +139,11 @@ def architecture(config: RunConfig) -> LoadedModel:
 def lines(found: Plan) -> list[str]:
     """The plan in plain text."""
     config, cost, gpu, count = found.config, found.cost, found.fleet.gpu, found.fleet.count
-    attack = f" (ε = {config.perturbation.epsilon}, {config.perturbation.num_steps} steps)" if config.perturbation.kind in GRADIENT else ""
+    attack = (
+        f" (ε = {config.perturbation.epsilon}, {config.perturbation.num_steps} steps)"
+        if config.perturbation.kind in GRADIENT
+        else ""
+    )
     least, most = found.seconds
     parts = config.grad_accumulation
     step = [cost.step.seconds(gpu, share) * parts for share in reversed(REACHED)]
@@ -137,19 +153,24 @@ def lines(found: Plan) -> list[str]:
     return [
         f"predicted    for {count} x {gpu.name} ({gpu.source}); nothing was computed there, or written",
         f"model        {config.model}: {cost.forward.total / 1e9:.3g} GFLOP an image forward (F), whatever its weights",
-        f"method       {config.objective.kind} + {config.anchor.kind} + {config.perturbation.kind}{attack} + {config.adapter.kind}",
-        f"run          {found.images:,} images, {found.total_steps:,} batches of {config.batch_size} x {count}{over}, {config.primal_steps} updates each",
+        f"method       {config.objective.kind} + {config.anchor.kind} + {config.perturbation.kind}{attack} + "
+        f"{config.adapter.kind}",
+        f"run          {found.images:,} images, {found.total_steps:,} batches of {config.batch_size} x "
+        f"{count}{over}, {config.primal_steps} updates each",
         f"trained      {cost.trained:,} parameters",
-        f"cost         {cost.passes:.1f} F an image, {_amount(found.work.total * count, 'FLOP')} in all; a step: {_rates(cost.step, gpu)}",
+        f"cost         {cost.passes:.1f} F an image, {_amount(found.work.total * count, 'FLOP')} in all; a "
+        f"step: {_rates(cost.step, gpu)}",
         f"time         {duration(least)} to {duration(most)} in all, {step[0]:.3g} to {step[1]:.3g} s a batch,",
         f"             if the GPU reaches {high} to {low} % of these rates (an assumption), {_used(cost.step, gpu)};",
         "             evaluations and the exchange between GPUs are not included",
-        "loading      each image once, then embeddings" if config.adapter.kind == "linear" else
-        f"loading      {each[0]:,.0f} to {each[1]:,.0f} images/s for each GPU, or it waits for them",
-        f"memory       {found.memory / 2**30:.2f} of {gpu.memory / 2**30:.2f} GiB: weights, gradients, optimizer and reference {cost.memory.fixed / 2**30:.2f},"
+        "loading      each image once, then embeddings"
+        if config.adapter.kind == "linear"
+        else f"loading      {each[0]:,.0f} to {each[1]:,.0f} images/s for each GPU, or it waits for them",
+        f"memory       {found.memory / 2**30:.2f} of {gpu.memory / 2**30:.2f} GiB: weights, gradients, "
+        f"optimizer and reference {cost.memory.fixed / 2**30:.2f},"
         f" {(1 + SPARE) * cost.memory.per_image / 2**20:.1f} MiB an image, driver {CONTEXT / 2**30:.0f}",
         _fitting(found),
-    ]  # fmt: skip
+    ]
 
 
 def _counted(config: RunConfig) -> tuple[int, int]:
@@ -161,13 +182,21 @@ def _counted(config: RunConfig) -> tuple[int, int]:
 
 
 def _sum(works: list[tuple[Work, int]]) -> Work:
-    flops = {precision: sum(work.flops.get(precision, 0) * times for work, times in works) for precision in ("fp32", "bf16")}
-    return Work({precision: count for precision, count in flops.items() if count}, sum(work.moved * times for work, times in works))
+    flops = {
+        precision: sum(work.flops.get(precision, 0) * times for work, times in works) for precision in ("fp32", "bf16")
+    }
+    return Work(
+        {precision: count for precision, count in flops.items() if count},
+        sum(work.moved * times for work, times in works),
+    )
 
 
 def _rates(work: Work, gpu: Machine) -> str:
     """What a step is made of, with the rates it is divided by."""
-    parts = [f"{_amount(count, 'FLOP')} in {precision} at {gpu.rate(precision) / 1e12:.3g} TFLOP/s" for precision, count in sorted(work.flops.items())]
+    parts = [
+        f"{_amount(count, 'FLOP')} in {precision} at {gpu.rate(precision) / 1e12:.3g} TFLOP/s"
+        for precision, count in sorted(work.flops.items())
+    ]
     return ", ".join([*parts, f"{_amount(work.moved, 'B')} moved at {gpu.bandwidth / 1e9:.0f} GB/s"])
 
 
@@ -186,7 +215,9 @@ def _fitting(found: Plan) -> str:
         return f"fits         yes; up to --batch-size {largest:,}"
     asked *= found.config.grad_accumulation
     parts = -(-asked // largest)
-    instead = f"--batch-size {-(-asked // parts)} --grad-accumulation {parts} lets an update still see {asked} images a GPU"
+    instead = (
+        f"--batch-size {-(-asked // parts)} --grad-accumulation {parts} lets an update still see {asked} images a GPU"
+    )
     return f"fits         no: up to --batch-size {largest:,}; {instead}"
 
 

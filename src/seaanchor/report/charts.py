@@ -1,4 +1,5 @@
-"""The page's figures: trade-offs, accuracy against radius, the slider, training, and drift. Each gives themed SVG and its caption.
+"""The page's figures: trade-offs, accuracy against radius, the slider, training, and drift. Each gives themed SVG and
+its caption.
 
 Shares are drawn in per cent; whiskers and bands are 95 % intervals.
 """
@@ -14,7 +15,8 @@ from seaanchor.report.sources import Run
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with its title, a line below it, and a legend of (swatch, name) for what the page's own legend does not tell."""
+    """A picture with its title, a line below it, and a legend of (swatch, name) for what the page's own legend does not
+    tell."""
 
     title: str
     svg: str
@@ -46,7 +48,9 @@ def _whisker(value: Value) -> list[list[float]]:
 
 def shared_radii(series: Sequence[Series]) -> list[Measure]:
     """Robust accuracies that every model of the data set has, of the strongest attack that they share, by radius."""
-    shared = set.intersection(*({m.key for m in s.measures if m.suite == "robust"} for s in series)) if series else set()
+    shared = (
+        set.intersection(*({m.key for m in s.measures if m.suite == "robust"} for s in series)) if series else set()
+    )
     rows = [m for m in series[0].measures if m.key in shared] if series else []
     strongest = min((list(ATTACKS).index(m.attack) if m.attack in ATTACKS else len(ATTACKS) for m in rows), default=0)
     rows = [m for m in rows if (list(ATTACKS).index(m.attack) if m.attack in ATTACKS else len(ATTACKS)) == strongest]
@@ -56,11 +60,15 @@ def shared_radii(series: Sequence[Series]) -> list[Measure]:
 def focus(rows: Sequence[Measure], trained: float | None) -> Measure | None:
     """The radius that stands for all: that of training if it was evaluated, else the smallest."""
     positive = [m for m in rows if m.epsilon > 0]
-    return next((m for m in positive if trained is not None and abs(m.epsilon - trained) < 1e-9), positive[0] if positive else None)
+    return next(
+        (m for m in positive if trained is not None and abs(m.epsilon - trained) < 1e-9),
+        positive[0] if positive else None,
+    )
 
 
 def trade_off(dataset: str, series: Sequence[Series], key: tuple[str, str, str], name: str) -> Figure | None:
-    """Clean accuracy against another accuracy; a thin line leads from the reference to each model. None where nothing has both."""
+    """Clean accuracy against another accuracy; a thin line leads from the reference to each model. None where nothing
+    has both."""
     pairs = [(s, s.find(CLEAN), s.find(key)) for s in series]
     whole = [(s, clean, other) for s, clean, other in pairs if clean and other]
     if not whole:
@@ -70,7 +78,13 @@ def trade_off(dataset: str, series: Sequence[Series], key: tuple[str, str, str],
         for s, clean, other in whole:
             x, y = clean.reference, other.reference
             if x and y:
-                axes.plot([100 * x.value, 100 * clean.value.value], [100 * y.value, 100 * other.value.value], color=colour(s.number), lw=0.9, alpha=0.55)
+                axes.plot(
+                    [100 * x.value, 100 * clean.value.value],
+                    [100 * y.value, 100 * other.value.value],
+                    color=colour(s.number),
+                    lw=0.9,
+                    alpha=0.55,
+                )
                 if (x.value, y.value) not in drawn:
                     drawn.add((x.value, y.value))
                     _point(axes, x, y, STAND_IN["muted"], "o", hollow=True)
@@ -82,9 +96,29 @@ def trade_off(dataset: str, series: Sequence[Series], key: tuple[str, str, str],
 
 
 def _point(axes: Any, x: Value, y: Value, ink: str, shape: str, hollow: bool = False) -> None:
-    axes.errorbar(100 * x.value, 100 * y.value, xerr=_whisker(x), yerr=_whisker(y), color=ink, elinewidth=0.9, alpha=0.6, zorder=2, fmt="none")
+    axes.errorbar(
+        100 * x.value,
+        100 * y.value,
+        xerr=_whisker(x),
+        yerr=_whisker(y),
+        color=ink,
+        elinewidth=0.9,
+        alpha=0.6,
+        zorder=2,
+        fmt="none",
+    )
     face = STAND_IN["page"] if hollow else ink
-    axes.plot(100 * x.value, 100 * y.value, shape, markersize=6.5, markerfacecolor=face, markeredgecolor=ink, markeredgewidth=1.6, zorder=3, ls="none")
+    axes.plot(
+        100 * x.value,
+        100 * y.value,
+        shape,
+        markersize=6.5,
+        markerfacecolor=face,
+        markeredgecolor=ink,
+        markeredgewidth=1.6,
+        zorder=3,
+        ls="none",
+    )
 
 
 def _widen(axes: Any, least: float = 10.0) -> None:
@@ -108,17 +142,33 @@ def radius_curve(dataset: str, series: Sequence[Series], constant: float | None)
         if constant is not None:
             axes.axhline(100 * constant, color=STAND_IN["muted"], lw=1, ls=":")
             axes.annotate(
-                "constant answer", (0, 100 * constant), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points", color=STAND_IN["muted"],
+                "constant answer",
+                (0, 100 * constant),
+                xycoords=("axes fraction", "data"),
+                xytext=(4, 3),
+                textcoords="offset points",
+                color=STAND_IN["muted"],
                 fontsize=8.5,
-            )  # fmt: skip
+            )
         first = [s.find(key) for s in series[:1] for key in keys]
         show = _band if len(series) <= FEW else _bars  # many bands hide each other
         if all(m and m.reference for m in first):
             show(axes, xs, [m.reference for m in first if m and m.reference], STAND_IN["muted"], "--", None)
         for i, s in enumerate(series):
             aside = 0.0 if show is _band else 0.012 * max(xs) * (i - (len(series) - 1) / 2)
-            show(axes, [x + aside for x in xs], [m.value for key in keys if (m := s.find(key))], colour(s.number), "-", marker(s.number))
-        axes.set(xlabel="ε (ℓ2)" if euclidean else "ε, 255ths of the pixel range (ℓ∞)", ylabel="top-1 accuracy, %", ylim=(0, None))
+            show(
+                axes,
+                [x + aside for x in xs],
+                [m.value for key in keys if (m := s.find(key))],
+                colour(s.number),
+                "-",
+                marker(s.number),
+            )
+        axes.set(
+            xlabel="ε (ℓ2)" if euclidean else "ε, 255ths of the pixel range (ℓ∞)",
+            ylabel="top-1 accuracy, %",
+            ylim=(0, None),
+        )
         axes.set_xticks(xs)
         axes.set_xticklabels([f"{x:.3g}" for x in xs])
     return Figure(dataset, done[0], f"{rows[0].group}. ε = 0 is the clean image.")
@@ -137,16 +187,24 @@ def _bars(axes: Any, xs: Sequence[float], values: Sequence[Value], ink: str, das
 
 
 SLIDER = {
-    "clean": ("clean images", 0, "-"), "attacked": ("wrong word drawn (T)", 1, "-"), "attack_word": ("drawn word wins", 3, "--"),
-    "two_way": ("object above drawn word", 2, ":"), "reading": ("reading a drawn word", None, "-."), "gender": ("gender named rightly", 3, "-"),
+    "clean": ("clean images", 0, "-"),
+    "attacked": ("wrong word drawn (T)", 1, "-"),
+    "attack_word": ("drawn word wins", 3, "--"),
+    "two_way": ("object above drawn word", 2, ":"),
+    "reading": ("reading a drawn word", None, "-."),
+    "gender": ("gender named rightly", 3, "-"),
     "activity": ("activity named rightly", 0, "-"),
-}  # fmt: skip
+}
 
 
 def slider(run: Run) -> Figure | None:
     """What the exponent t of the trained linear map does."""
     found = (run.steering or {}).get("rows") or ()
-    keys = [key for key in SLIDER if found and all(isinstance(row.get(key), dict) and "accuracy" in row[key] for row in found)]
+    keys = [
+        key
+        for key in SLIDER
+        if found and all(isinstance(row.get(key), dict) and "accuracy" in row[key] for row in found)
+    ]
     if not keys:
         return None
     rows = sorted(found, key=lambda row: row["t"])
@@ -170,36 +228,87 @@ def slider(run: Run) -> Figure | None:
 
 
 def training(runs: Sequence[tuple[int, Run]]) -> list[Figure]:
-    """Clean distance, violation rate, multiplier and objective over the batches of each run, and accuracy on validation sets where it was looked at.
+    """Clean distance, violation rate, multiplier and objective over the batches of each run, and accuracy on validation
+    sets where it was looked at.
 
-    Runs of a linear map are not in the first two: it may turn both embeddings together, which moves every embedding and changes no answer.
+    Runs of a linear map are not in the first two: it may turn both embeddings together, which moves every embedding and
+    changes no answer.
     """
     figures = []
     logged = [(number, run) for number, run in runs if run.rows]
-    towers = [(number, run) for number, run in logged if _kind(run, "adapter") != "linear" and any("clean_distance" in row for row in run.rows)]
+    towers = [
+        (number, run)
+        for number, run in logged
+        if _kind(run, "adapter") != "linear" and any("clean_distance" in row for row in run.rows)
+    ]
     if towers:
-        figures.append(_over_batches(
-            towers, "clean_distance", "Distance of clean images from the reference", "relative squared distance", 1.0, bounds=True,
-            note="Mean of the batch. Dashed: ρ, what the run is held to or counted against.",
-        ))  # fmt: skip
-    compared = [(number, run) for number, run in logged if _kind(run, "adapter") != "linear" and any("violation_rate" in row for row in run.rows)]
+        figures.append(
+            _over_batches(
+                towers,
+                "clean_distance",
+                "Distance of clean images from the reference",
+                "relative squared distance",
+                1.0,
+                bounds=True,
+                note="Mean of the batch. Dashed: ρ, what the run is held to or counted against.",
+            )
+        )
+    compared = [
+        (number, run)
+        for number, run in logged
+        if _kind(run, "adapter") != "linear" and any("violation_rate" in row for row in run.rows)
+    ]
     if compared:
         note = "Share of clean images in the batch that are further from the reference than ρ."
-        figures.append(_over_batches(compared, "violation_rate", "Violation rate", "share of the batch, %", 100.0, note=note))
-    for name, title, unit in (("kl", "KL to the reference's class distributions", "nats"), ("orthogonality", "Map's distance from orthogonal", "‖WWᵀ − 1‖")):
+        figures.append(
+            _over_batches(compared, "violation_rate", "Violation rate", "share of the batch, %", 100.0, note=note)
+        )
+    for name, title, unit in (
+        ("kl", "KL to the reference's class distributions", "nats"),
+        ("orthogonality", "Map's distance from orthogonal", "‖WWᵀ − 1‖"),
+    ):
         if having := [(number, run) for number, run in logged if any(name in row for row in run.rows)]:
-            figures.append(_over_batches(having, name, title, unit, 1.0, note="Mean of the batch's clean images." if name == "kl" else ""))
+            figures.append(
+                _over_batches(
+                    having, name, title, unit, 1.0, note="Mean of the batch's clean images." if name == "kl" else ""
+                )
+            )
     multiplied = [(number, run) for number, run in logged if any("multiplier" in row for row in run.rows)]
     if multiplied:
         note = "Line: mean over the batch's images. Band: 10 % to 90 % of them."
-        figures.append(_over_batches(multiplied, "multiplier", "Multiplier λ", "λ", 1.0, ("multiplier_p10", "multiplier_p90"), note=note))
-    for kind in dict.fromkeys(_kind(run, "objective") for _, run in logged):  # losses of different kinds are not to be compared
+        figures.append(
+            _over_batches(
+                multiplied, "multiplier", "Multiplier λ", "λ", 1.0, ("multiplier_p10", "multiplier_p90"), note=note
+            )
+        )
+    for kind in dict.fromkeys(
+        _kind(run, "objective") for _, run in logged
+    ):  # losses of different kinds are not to be compared
         alike = [(number, run) for number, run in logged if _kind(run, "objective") == kind]
-        key = next((key for key in ("loss", "adversarial_loss") if all(any(key in row for row in run.rows) for _, run in alike)), None)
+        key = next(
+            (
+                key
+                for key in ("loss", "adversarial_loss")
+                if all(any(key in row for row in run.rows) for _, run in alike)
+            ),
+            None,
+        )
         if key is not None:
-            figures.append(_over_batches(alike, key, f"Objective {kind}", "loss", 1.0, note="Mean over the batch's attacked images or preferences."))
+            figures.append(
+                _over_batches(
+                    alike,
+                    key,
+                    f"Objective {kind}",
+                    "loss",
+                    1.0,
+                    note="Mean over the batch's attacked images or preferences.",
+                )
+            )
     looked = [(number, run) for number, run in runs if run.looks]
-    return figures + [_looks(name, looked) for name in sorted({name for _, run in looked for row in run.looks for name in row["eval"]})]
+    return figures + [
+        _looks(name, looked)
+        for name in sorted({name for _, run in looked for row in run.looks for name in row["eval"]})
+    ]
 
 
 def _kind(run: Run, part: str) -> str:
@@ -207,19 +316,43 @@ def _kind(run: Run, part: str) -> str:
 
 
 def _over_batches(
-    runs: Sequence[tuple[int, Run]], key: str, title: str, unit: str, scale: float, band: tuple[str, str] | None = None, bounds: bool = False, note: str = ""
+    runs: Sequence[tuple[int, Run]],
+    key: str,
+    title: str,
+    unit: str,
+    scale: float,
+    band: tuple[str, str] | None = None,
+    bounds: bool = False,
+    note: str = "",
 ) -> Figure:
     with plot(f"{title} over training") as (axes, done):
         for number, run in runs:
             rows = [row for row in run.rows if isinstance(row.get(key), int | float)]
             steps = [row["step"] for row in rows]
             if band and all(name in row for row in rows for name in band):
-                axes.fill_between(steps, *([scale * row[name] for row in rows] for name in band), color=colour(number), alpha=0.16, lw=0)
-            axes.plot(steps, [scale * row[key] for row in rows], color=colour(number), marker=marker(number) if len(rows) < 3 else None, markersize=4.5)
+                axes.fill_between(
+                    steps,
+                    *([scale * row[name] for row in rows] for name in band),
+                    color=colour(number),
+                    alpha=0.16,
+                    lw=0,
+                )
+            axes.plot(
+                steps,
+                [scale * row[key] for row in rows],
+                color=colour(number),
+                marker=marker(number) if len(rows) < 3 else None,
+                markersize=4.5,
+            )
         if bounds:
             for rho in sorted({row["rho"] for _, run in runs for row in run.rows if "rho" in row}):
                 owners = [number for number, run in runs if any(row.get("rho") == rho for row in run.rows)]
-                axes.axhline(rho, color=colour(owners[0]) if len(owners) == 1 and len(runs) > 1 else STAND_IN["ink"], lw=1, ls="--")
+                axes.axhline(
+                    rho,
+                    color=colour(owners[0]) if len(owners) == 1 and len(runs) > 1 else STAND_IN["ink"],
+                    lw=1,
+                    ls="--",
+                )
         axes.set(xlabel="batch", ylabel=unit)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylim(bottom=0, top=103 if scale == 100 else None)
@@ -229,21 +362,31 @@ def _over_batches(
 def _looks(name: str, runs: Sequence[tuple[int, Run]]) -> Figure:
     with plot(f"Accuracy on {name} while training") as (axes, done):
         for number, run in runs:
-            for key, dash in (("clean", "-"), ("lettered", "-"), ("pgd", "--"), ("attacked", "--"), ("attack_word", ":")):
-                rows = [(row["step"], 100 * row["eval"][name][key]) for row in run.looks if key in row["eval"].get(name, {})]
+            for key, dash in (
+                ("clean", "-"),
+                ("lettered", "-"),
+                ("pgd", "--"),
+                ("attacked", "--"),
+                ("attack_word", ":"),
+            ):
+                rows = [
+                    (row["step"], 100 * row["eval"][name][key]) for row in run.looks if key in row["eval"].get(name, {})
+                ]
                 if rows:
                     axes.plot(*zip(*rows, strict=True), dash, color=colour(number))
         axes.set(xlabel="batch", ylabel="top-1 accuracy, %", ylim=(0, None))
         axes.xaxis.get_major_locator().set_params(integer=True)
     note = (
-        "Solid: images as they are. Dashed: attacked, by PGD at the training ε or by a drawn word. Dotted: the drawn word wins. "
+        "Solid: images as they are. Dashed: attacked, by PGD at the training ε or by a drawn word. Dotted: "
+        "the drawn word wins. "
         "A few images: a trend, not a result."
     )
     return Figure(f"{name} while training", done[0], note)
 
 
 def drift(dataset: str, found: Sequence[tuple[int, dict[str, Any]]], bounds: Sequence[float]) -> Figure | None:
-    """How far clean images have moved, by their rank, on a logarithmic scale; `found` holds each model's drift, `bounds` every ρ.
+    """How far clean images have moved, by their rank, on a logarithmic scale; `found` holds each model's drift,
+    `bounds` every ρ.
 
     Results of the first format have no deciles: median, 90 % and largest are drawn as points.
     """
@@ -254,18 +397,33 @@ def drift(dataset: str, found: Sequence[tuple[int, dict[str, Any]]], bounds: Seq
     with plot(f"Distance of clean images from the reference on {dataset}") as (axes, done):
         for number, shares, distances in curves:
             dash = "-" if len(distances) > len(QUANTILES) else "none"
-            axes.plot(shares, [max(y, least) for y in distances], ls=dash, color=colour(number), marker=marker(number), markersize=4.5)
+            axes.plot(
+                shares,
+                [max(y, least) for y in distances],
+                ls=dash,
+                color=colour(number),
+                marker=marker(number),
+                markersize=4.5,
+            )
         axes.set_yscale("log")
         for rho in sorted(set(bounds)):
             axes.axhline(rho, color=STAND_IN["ink"], lw=1, ls="--")
             axes.annotate(
-                f"ρ = {rho:g}", (1, rho), xycoords=("axes fraction", "data"), xytext=(-3, 3), textcoords="offset points", ha="right", fontsize=8.5,
+                f"ρ = {rho:g}",
+                (1, rho),
+                xycoords=("axes fraction", "data"),
+                xytext=(-3, 3),
+                textcoords="offset points",
+                ha="right",
+                fontsize=8.5,
                 bbox={"boxstyle": "square,pad=0.1", "facecolor": STAND_IN["page"], "edgecolor": "none", "alpha": 0.75},
-            )  # fmt: skip
+            )
         axes.set(xlabel="share of images that moved no further, %", ylabel="relative squared distance", xlim=(-2, 102))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
-        axes.tick_params(axis="y", which="minor", labelsize=9, width=0.5, color=STAND_IN["muted"], labelcolor=STAND_IN["ink"])
+        axes.tick_params(
+            axis="y", which="minor", labelsize=9, width=0.5, color=STAND_IN["muted"], labelcolor=STAND_IN["ink"]
+        )
     return Figure(dataset, done[0])
 
 
@@ -280,4 +438,16 @@ def _curve(values: dict[str, Any]) -> tuple[list[float], list[float]]:
     return list(QUANTILES.values()), [values["distance"][key] for key in QUANTILES]
 
 
-__all__ = ["Figure", "Series", "ball_text", "drift", "focus", "radius", "radius_curve", "shared_radii", "slider", "trade_off", "training"]
+__all__ = [
+    "Figure",
+    "Series",
+    "ball_text",
+    "drift",
+    "focus",
+    "radius",
+    "radius_curve",
+    "shared_radii",
+    "slider",
+    "trade_off",
+    "training",
+]

@@ -43,12 +43,21 @@ def run_line(run: Run, number: int) -> RunLine:
     batches = f"{run.step:,}" if run.finished or run.total is None else f"{run.step:,} of {run.total:,}"
     rate = config.get("lr", "?")
     facts = (
-        ("starts from", " ".join(str(config[key]) for key in ("model", "pretrained") if config.get(key))), ("trained on", str(config.get("train_data", "?"))),
-        ("batches", batches), ("batch size", str(config.get("batch_size", "?"))), ("updates a batch", str(config.get("primal_steps", "?"))),
-        ("learning rate", f"{rate:g}" if isinstance(rate, float) else str(rate)), ("time in training", _spent(seconds)), ("seed", str(config.get("seed", "?"))),
-    )  # fmt: skip
+        ("starts from", " ".join(str(config[key]) for key in ("model", "pretrained") if config.get(key))),
+        ("trained on", str(config.get("train_data", "?"))),
+        ("batches", batches),
+        ("batch size", str(config.get("batch_size", "?"))),
+        ("updates a batch", str(config.get("primal_steps", "?"))),
+        ("learning rate", f"{rate:g}" if isinstance(rate, float) else str(rate)),
+        ("time in training", _spent(seconds)),
+        ("seed", str(config.get("seed", "?"))),
+    )
     of = "" if run.total is None else f" of {run.total:,}"
-    unfinished = "" if run.finished else f"{run.label} has not finished: it has reached batch {run.step:,}{of}, and there is no export yet."
+    unfinished = (
+        ""
+        if run.finished
+        else f"{run.label} has not finished: it has reached batch {run.step:,}{of}, and there is no export yet."
+    )
     return RunLine(run.label, swatch(number), _parts(config), facts, unfinished)
 
 
@@ -58,7 +67,9 @@ def _spent(seconds: float) -> str:
 
 def _parts(config: dict[str, Any]) -> tuple[str, ...]:
     """Objective, anchor, perturbation and adapter, each with its main setting."""
-    objective, anchor, attack, adapter = (config.get(name) or {} for name in ("objective", "anchor", "perturbation", "adapter"))
+    objective, anchor, attack, adapter = (
+        config.get(name) or {} for name in ("objective", "anchor", "perturbation", "adapter")
+    )
     kinds = [str(part.get("kind", "?")) for part in (objective, anchor, attack, adapter)]
     if kinds[1] == "lagrangian":
         kinds[1] += f", ρ = {anchor.get('rho', 0):g}"
@@ -76,9 +87,16 @@ def check_lines(tables: Sequence[Dataset]) -> list[CheckLine]:
         for found in table.found:
             for result in found.results:
                 data, checks = result.data, []
-                for whose, checked in (("", data.get("checks")), ("reference, ", (data.get("reference") or {}).get("checks"))):
+                for whose, checked in (
+                    ("", data.get("checks")),
+                    ("reference, ", (data.get("reference") or {}).get("checks")),
+                ):
                     for name, outcome in (checked or {}).items():
-                        passed, detail = (outcome.get("passed"), outcome.get("detail", "")) if isinstance(outcome, dict) else (outcome, "")
+                        passed, detail = (
+                            (outcome.get("passed"), outcome.get("detail", ""))
+                            if isinstance(outcome, dict)
+                            else (outcome, "")
+                        )
                         checks.append((whose + name, bool(passed), str(detail or "")))
                 notes = (*(str(note) for note in data.get("notes") or ()), *filter(None, (data.get("skipped"),)))
                 lines.append(CheckLine(found.entry.label, table.name, tuple(checks), notes))
@@ -103,17 +121,24 @@ def as_yaml(data: Any) -> str:
 
 
 PAPERS = {
-    "LORE": "Khodabandeh, Afzali, Afsharrad, Mousavi, Lall, Amini, Moosavi-Dezfooli: LORE: Lagrangian-Optimized Robust Embeddings for Visual Encoders, "
+    "LORE": "Khodabandeh, Afzali, Afsharrad, Mousavi, Lall, Amini, Moosavi-Dezfooli: LORE: "
+    "Lagrangian-Optimized Robust Embeddings for Visual Encoders, "
     "2025, arXiv 2505.18884.",
-    "FARE": "Schlarmann, Singh, Croce, Hein: Robust CLIP: Unsupervised Adversarial Fine-Tuning of Vision Embeddings for Robust Large Vision-Language "
+    "FARE": "Schlarmann, Singh, Croce, Hein: Robust CLIP: Unsupervised Adversarial Fine-Tuning of Vision "
+    "Embeddings for Robust Large Vision-Language "
     "Models, ICML 2024, arXiv 2402.12336.",
-    "TeCoA": "Mao, Geng, Yang, Wang, Vondrick: Understanding Zero-Shot Adversarial Robustness for Large-Scale Models, ICLR 2023, arXiv 2212.07016.",
-    "preference optimization": "Afzali, Khodabandeh, Rasekh, JafariNodeh, Kazemi, Gottschalk: Aligning Visual Contrastive learning models via Preference "
+    "TeCoA": "Mao, Geng, Yang, Wang, Vondrick: Understanding Zero-Shot Adversarial Robustness for "
+    "Large-Scale Models, ICLR 2023, arXiv 2212.07016.",
+    "preference optimization": "Afzali, Khodabandeh, Rasekh, JafariNodeh, Kazemi, Gottschalk: Aligning "
+    "Visual Contrastive learning models via Preference "
     "Optimization, ICLR 2025, arXiv 2411.08923.",
-    "APGD": "Croce, Hein: Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks, ICML 2020, arXiv 2003.01690.",
-    "intervals of proportions": "Wilson: Probable inference, the law of succession, and statistical inference, Journal of the American Statistical "
+    "APGD": "Croce, Hein: Reliable evaluation of adversarial robustness with an ensemble of diverse "
+    "parameter-free attacks, ICML 2020, arXiv 2003.01690.",
+    "intervals of proportions": "Wilson: Probable inference, the law of succession, and statistical "
+    "inference, Journal of the American Statistical "
     "Association 22, 1927.",
-    "intervals of changes": "Newcombe: Interval estimation for the difference between independent proportions, Statistics in Medicine 17, 1998, method 10.",
+    "intervals of changes": "Newcombe: Interval estimation for the difference between independent "
+    "proportions, Statistics in Medicine 17, 1998, method 10.",
 }
 
 
@@ -126,7 +151,15 @@ def papers(sources: Sources) -> list[tuple[str, str]]:
         used |= {"embedding_distance": {"FARE"}, "tecoa": {"TeCoA"}}.get(kinds["objective"], set())
         used |= {"preference optimization"} if kinds["objective"] in ("dpo", "ipo", "kto") else set()
     results = [result.data for entry in sources.entries for result in entry.results]
-    used |= {"APGD"} if any("apgd" in row["attack"] or row["attack"] == "autoattack" for data in results for row in data.get("robust") or ()) else set()
+    used |= (
+        {"APGD"}
+        if any(
+            "apgd" in row["attack"] or row["attack"] == "autoattack"
+            for data in results
+            for row in data.get("robust") or ()
+        )
+        else set()
+    )
     used |= {"intervals of proportions", "intervals of changes"} if results else set()
     return [(name, text) for name, text in PAPERS.items() if name in used]
 
@@ -134,7 +167,11 @@ def papers(sources: Sources) -> list[tuple[str, str]]:
 def versions(sources: Sources) -> list[tuple[str, str]]:
     """(what, versions) of each run and of the results, where they were written down."""
     environments = [(f"training, {run.label}", run.environment) for run in sources.runs]
-    environments += [(f"evaluation, {entry.label}", entry.results[0].data.get("environment") or {}) for entry in sources.entries if entry.results]
+    environments += [
+        (f"evaluation, {entry.label}", entry.results[0].data.get("environment") or {})
+        for entry in sources.entries
+        if entry.results
+    ]
     lines = []
     for name, environment in environments:
         packages = {"python": environment.get("python"), **(environment.get("versions") or {})}

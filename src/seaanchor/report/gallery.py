@@ -33,7 +33,8 @@ ANSWERS = 5
 
 @dataclass(frozen=True)
 class Answer:
-    """One of the likeliest classes: its name, its probability, and whether it is the `true` class or the `drawn` word."""
+    """One of the likeliest classes: its name, its probability, and whether it is the `true` class or the `drawn`
+    word."""
 
     name: str
     share: float
@@ -68,7 +69,8 @@ class Gallery:
 
 
 def gallery(entry: Entry, count: int, device: str | None = None) -> Gallery | None:
-    """The images of a model under the attack it was trained against, else one it was evaluated under; None where it was evaluated under none.
+    """The images of a model under the attack it was trained against, else one it was evaluated under; None where it was
+    evaluated under none.
 
     Args:
         entry: the model, with its results and run.
@@ -90,8 +92,14 @@ def gallery(entry: Entry, count: int, device: str | None = None) -> Gallery | No
 def _choose(entry: Entry) -> tuple[Result, bool] | None:
     """A result under the run's own kind of attack, and whether that is drawn words."""
     kind = ((entry.run.config if entry.run else {}).get("perturbation") or {}).get("kind")
-    drawn = [result for result in entry.results if "unreadable" in ((result.data.get("suites") or {}).get("typographic") or {})]
-    gradient = [result for result in entry.results if any(row["epsilon"] > 0 for row in result.data.get("robust") or ())]
+    drawn = [
+        result
+        for result in entry.results
+        if "unreadable" in ((result.data.get("suites") or {}).get("typographic") or {})
+    ]
+    gradient = [
+        result for result in entry.results if any(row["epsilon"] > 0 for row in result.data.get("robust") or ())
+    ]
     ways = [(drawn, True), (gradient, False)]
     for found, words in ways if kind == "typographic" else ways[::-1]:
         if found:
@@ -105,7 +113,12 @@ def _gallery(entry: Entry, result: Result, drawn: bool, count: int, device: str 
     images = _images(result)
     names = tuple(protocol["class_names"])
     if images.class_names is None or images.labels is None or len(images.class_names) != len(names):
-        raise SeaAnchorError(f"{result.data['dataset']} is not what was evaluated: {len(images.class_names or ())} classes instead of {len(names)}", "", "")
+        raise SeaAnchorError(
+            f"{result.data['dataset']} is not what was evaluated: {len(images.class_names or ())} classes "
+            f"instead of {len(names)}",
+            "",
+            "",
+        )
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     head = build_head(model, names, protocol["templates"])
     encoder, on_place = model.encoder.to(place).eval(), Head(head.weight_CD.to(place), head.logit_scale)
@@ -117,7 +130,9 @@ def _gallery(entry: Entry, result: Result, drawn: bool, count: int, device: str 
     with frozen(encoder):
         pictures = _pictures(attack, logits, images, names, encoder.image_size, count, place)
     note = "" if pictures else "None of the images looked at is classified rightly to begin with."
-    return Gallery(entry.label, attack.name, str(result.data["dataset"]), attack.difference, encoder.image_size, pictures, note)
+    return Gallery(
+        entry.label, attack.name, str(result.data["dataset"]), attack.difference, encoder.image_size, pictures, note
+    )
 
 
 def _model(entry: Entry, result: Result) -> LoadedModel:
@@ -148,7 +163,8 @@ def _images(result: Result) -> ImageList:
 
 @dataclass(frozen=True)
 class _Look:
-    """What came of a chunk of images, all of them right when clean: batch, labels, attacked pixels, drawn words, logits before and after."""
+    """What came of a chunk of images, all of them right when clean: batch, labels, attacked pixels, drawn words, logits
+    before and after."""
 
     batch: Batch
     label_B: Tensor
@@ -166,7 +182,8 @@ class _Look:
 def _pictures(
     attack: Attack, logits: Logits, images: ImageList, names: Sequence[str], size: int, count: int, device: torch.device
 ) -> tuple[Picture, ...]:
-    """Images that are right when clean, about half of them fooled and half kept where both were found, in the order looked at."""
+    """Images that are right when clean, about half of them fooled and half kept where both were found, in the order
+    looked at."""
     looks: list[_Look] = []
     for order in _orders(len(images.paths), CHUNK * count, CHUNKS):
         batch = next(batches(FolderDataset(images, size), len(order), workers=0, order=order, skip_log=SkipLog(images)))
@@ -210,9 +227,13 @@ def _look(attack: Attack, logits: Logits, batch: Batch, device: torch.device) ->
 def _picture(look: _Look, i: int, attack: Attack, names: Sequence[str]) -> Picture:
     label, word = int(look.label_B[i]), int(look.word_B[i])
     clean_1CHW, attacked_1CHW = look.batch.pixels_BCHW[i : i + 1], look.attacked_BCHW[i : i + 1]
-    clean, attacked, difference = (_png(pixels_1CHW[0]) for pixels_1CHW in (clean_1CHW, attacked_1CHW, attack.shown(attacked_1CHW - clean_1CHW)))
+    clean, attacked, difference = (
+        _png(pixels_1CHW[0]) for pixels_1CHW in (clean_1CHW, attacked_1CHW, attack.shown(attacked_1CHW - clean_1CHW))
+    )
     before, after = (_answers(scores_BC[i], names, label, word) for scores_BC in (look.before_BC, look.after_BC))
-    return Picture(clean, attacked, difference, names[label], names[word] if word >= 0 else "", look.kept[i], before, after)
+    return Picture(
+        clean, attacked, difference, names[label], names[word] if word >= 0 else "", look.kept[i], before, after
+    )
 
 
 def chosen(kept: Sequence[bool], count: int) -> list[int]:
@@ -230,7 +251,10 @@ def _answers(scores_C: Tensor, names: Sequence[str], label: int, word: int) -> t
     share_C = scores_C.double().softmax(-1)
     best = share_C.topk(min(ANSWERS, len(names)))
     kinds = {word: "drawn", label: "true"}
-    return tuple(Answer(names[c], share, kinds.get(c, "")) for share, c in zip(best.values.tolist(), best.indices.tolist(), strict=True))
+    return tuple(
+        Answer(names[c], share, kinds.get(c, ""))
+        for share, c in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    )
 
 
 def _png(pixels_CHW: Tensor) -> str:

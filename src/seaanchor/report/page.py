@@ -1,4 +1,5 @@
-"""`seaanchor report`: one offline HTML page that tells what was gained and what it cost, and the same numbers as CSV."""
+"""`seaanchor report`: one offline HTML page that tells what was gained and what it cost, and the same numbers as
+CSV."""
 
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,9 @@ from seaanchor.report.text import bar, breakable, change_text, interval_text, va
 from seaanchor.utils.checkpoint import write_atomic
 
 
-def write_report(runs: Sequence[Path | str], output: Path | None = None, *, gallery: int = 6, device: str | None = None) -> Path:
+def write_report(
+    runs: Sequence[Path | str], output: Path | None = None, *, gallery: int = 6, device: str | None = None
+) -> Path:
     """Write the page and, beside it, a CSV file of the same name.
 
     Args:
@@ -50,7 +53,11 @@ def _target(paths: Sequence[Path], output: Path | None) -> Path:
     if output is None:
         if len(paths) == 1 and paths[0].is_dir():
             return paths[0] / "report.html"
-        raise SeaAnchorError("a report on several things, or on a file, without --output", "where the page goes", "add --output report.html")
+        raise SeaAnchorError(
+            "a report on several things, or on a file, without --output",
+            "where the page goes",
+            "add --output report.html",
+        )
     if output.suffix.lower() in (".html", ".htm"):
         return output
     if output.is_file():
@@ -73,24 +80,53 @@ def render(sources: Sources, tables: Sequence[Dataset], csv_name: str, pictures:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=PackageLoader("seaanchor.report", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("seaanchor.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters |= {"value": value_text, "interval": interval_text, "change": change_text, "svg": Markup, "breakable": breakable}
+    environment.filters |= {
+        "value": value_text,
+        "interval": interval_text,
+        "change": change_text,
+        "svg": Markup,
+        "breakable": breakable,
+    }
     legend = [(swatch(i), entry.label) for i, entry in enumerate(sources.entries)]
     runs = [run_line(run, _number(run, sources.entries)) for run in sources.runs]
     checks = check_lines(tables)
     evaluated = {f.number for table in tables for f in table.found}
     trained = _trained(sources.entries)
     return environment.get_template("page.html.j2").render(
-        title=_title(sources.entries), evaluated=[line for i, line in enumerate(legend) if i in evaluated], runs=runs,
-        tables=[table for table in tables if table.groups], bias=[table for table in tables if table.bias],
-        glance=glance(tables[0], trained) if tables else None, legend=legend,
-        without=[entry.label for entry in sources.entries if not entry.results and not (entry.run and entry.run.steering)] if tables else [],
-        warnings=sources.warnings, hollow=swatch(None), figures=_figures(sources, tables, trained), pictures=pictures, checks=checks,
-        failed=sum(line.failed for line in checks), csv_name=csv_name, bar=bar, scale=_scale(tables),
-        protocols=protocols(sources.entries), settings=[(run.label, as_yaml(run.config)) for run in sources.runs], papers=papers(sources),
-        versions=versions(sources), version=__version__, has_steering_bias=any(_on_people(run) for run in sources.runs),
-    )  # fmt: skip
+        title=_title(sources.entries),
+        evaluated=[line for i, line in enumerate(legend) if i in evaluated],
+        runs=runs,
+        tables=[table for table in tables if table.groups],
+        bias=[table for table in tables if table.bias],
+        glance=glance(tables[0], trained) if tables else None,
+        legend=legend,
+        without=[
+            entry.label for entry in sources.entries if not entry.results and not (entry.run and entry.run.steering)
+        ]
+        if tables
+        else [],
+        warnings=sources.warnings,
+        hollow=swatch(None),
+        figures=_figures(sources, tables, trained),
+        pictures=pictures,
+        checks=checks,
+        failed=sum(line.failed for line in checks),
+        csv_name=csv_name,
+        bar=bar,
+        scale=_scale(tables),
+        protocols=protocols(sources.entries),
+        settings=[(run.label, as_yaml(run.config)) for run in sources.runs],
+        papers=papers(sources),
+        versions=versions(sources),
+        version=__version__,
+        has_steering_bias=any(_on_people(run) for run in sources.runs),
+    )
 
 
 def _title(entries: Sequence[Entry]) -> str:
@@ -117,13 +153,26 @@ def _figures(sources: Sources, tables: Sequence[Dataset], trained: float | None)
         series = [f.series for f in table.found]
         robust = [s for s in series if any(m.suite == "robust" for m in s.measures)]
         if chosen := charts.focus(charts.shared_radii(robust), trained):
-            found["trade_off"].append(charts.trade_off(table.name, robust, chosen.key, f"{chosen.group.split(',')[0]} at {chosen.label}"))
-        drawn = dict.fromkeys(m.key for s in series for m in s.measures if m.suite == "typographic" and m.label.endswith("(T)"))
-        found["typographic"] += [charts.trade_off(table.name, series, key, "wrong word drawn, T") for key in list(drawn)[:1]]
+            found["trade_off"].append(
+                charts.trade_off(table.name, robust, chosen.key, f"{chosen.group.split(',')[0]} at {chosen.label}")
+            )
+        drawn = dict.fromkeys(
+            m.key for s in series for m in s.measures if m.suite == "typographic" and m.label.endswith("(T)")
+        )
+        found["typographic"] += [
+            charts.trade_off(table.name, series, key, "wrong word drawn, T") for key in list(drawn)[:1]
+        ]
         found["radius"].append(charts.radius_curve(table.name, robust, table.constant))
-        moved = [(f.number, drift, f.entry.run) for f in table.found for r in f.results if (drift := (r.data.get("suites") or {}).get("drift"))]
+        moved = [
+            (f.number, drift, f.entry.run)
+            for f in table.found
+            for r in f.results
+            if (drift := (r.data.get("suites") or {}).get("drift"))
+        ]
         bounds = [_bound(drift, run) for _, drift, run in moved]
-        found["drift"].append(charts.drift(table.name, [(number, drift) for number, drift, _ in moved], [b for b in bounds if b]))
+        found["drift"].append(
+            charts.drift(table.name, [(number, drift) for number, drift, _ in moved], [b for b in bounds if b])
+        )
     numbered = [(_number(run, sources.entries), run) for run in sources.runs]
     whole: dict[str, list[charts.Figure | None]] = found | {"training": list(charts.training(numbered))}
     whole["slider"] = [charts.slider(run) for run in sources.runs]
@@ -131,7 +180,8 @@ def _figures(sources: Sources, tables: Sequence[Dataset], trained: float | None)
 
 
 def _bound(drift: dict[str, Any], run: Run | None) -> float | None:
-    """What distances of clean embeddings are compared with: ρ, but for runs that are held to something else than those."""
+    """What distances of clean embeddings are compared with: ρ, but for runs that are held to something else than
+    those."""
     anchor, adapter = ((run.config.get(part) or {}) if run else {} for part in ("anchor", "adapter"))
     elsewhere = anchor.get("kind") == "kl" or anchor.get("on") == "distribution" or adapter.get("kind") == "linear"
     return None if elsewhere else drift.get("rho") or anchor.get("rho")
@@ -139,5 +189,13 @@ def _bound(drift: dict[str, Any], run: Run | None) -> float | None:
 
 def _scale(tables: Sequence[Dataset]) -> float:
     """The largest end of an interval of a change, which all bars of the page share."""
-    ends = [abs(end) for t in tables for f in t.found for m in f.measures if m.percent and m.change for end in (m.change.low, m.change.high) if end is not None]
+    ends = [
+        abs(end)
+        for t in tables
+        for f in t.found
+        for m in f.measures
+        if m.percent and m.change
+        for end in (m.change.low, m.change.high)
+        if end is not None
+    ]
     return max(ends, default=0.1)

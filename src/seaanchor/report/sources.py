@@ -66,7 +66,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Sources:
-    """Everything on one page; `entries` holds the models with or without results, `runs` each run once, `warnings` why results may not be comparable."""
+    """Everything on one page; `entries` holds the models with or without results, `runs` each run once, `warnings` why
+    results may not be comparable."""
 
     entries: tuple[Entry, ...]
     runs: tuple[Run, ...]
@@ -77,10 +78,13 @@ def read_sources(paths: Sequence[Path]) -> Sources:
     """Read run folders, evaluation folders and result files, in any mixture.
 
     Raises:
-        SeaAnchorError: a path that is none of these or does not exist, nothing to show in it, or a file that is cut short.
+        SeaAnchorError: a path that is none of these or does not exist, nothing to show in it, or a file that is cut
+            short.
     """
     if not paths:
-        raise SeaAnchorError("nothing to report on", "a run folder, an evaluation folder or a result file", "name at least one")
+        raise SeaAnchorError(
+            "nothing to report on", "a run folder, an evaluation folder or a result file", "name at least one"
+        )
     runs: list[Run] = []
     results: dict[Path, Result] = {}
     for path in dict.fromkeys(paths):
@@ -90,10 +94,19 @@ def read_sources(paths: Sequence[Path]) -> Sources:
         else:
             results |= _read_results(path)
     for run in runs:
-        if not run.rows and run.steering is None and not any(_owner(r, [run]) or r.path.is_relative_to(run.folder) for r in results.values()):
+        if (
+            not run.rows
+            and run.steering is None
+            and not any(_owner(r, [run]) or r.path.is_relative_to(run.folder) for r in results.values())
+        ):
             found = f"the run in {run.folder} has logged nothing and was not evaluated"
             raise SeaAnchorError(found, "metrics.jsonl or evaluation/*.json", "let it train first")
-    runs = [replace(run, label=label) for run, label in zip(runs, distinct([(run.label, run.folder.resolve().parent.name) for run in runs]), strict=True)]
+    runs = [
+        replace(run, label=label)
+        for run, label in zip(
+            runs, distinct([(run.label, run.folder.resolve().parent.name) for run in runs]), strict=True
+        )
+    ]
     return Sources(_entries(runs, list(results.values())), tuple(runs), _mixture(list(results.values())))
 
 
@@ -106,8 +119,14 @@ def _mixture(results: Sequence[Result]) -> tuple[str, ...]:
         made.setdefault(f"format {result.data['format']}, version {version}", []).append(result.path.name)
     if len(made) < 2:
         return ()
-    named = "; ".join(f"{kind}: {', '.join(files[:NAMED])}{f' and {len(files) - NAMED} more' if len(files) > NAMED else ''}" for kind, files in made.items())
-    return (f"Results of different versions of Sea Anchor stand side by side and may not be comparable ({named}). Evaluate again with one version.",)
+    named = "; ".join(
+        f"{kind}: {', '.join(files[:NAMED])}{f' and {len(files) - NAMED} more' if len(files) > NAMED else ''}"
+        for kind, files in made.items()
+    )
+    return (
+        f"Results of different versions of Sea Anchor stand side by side and may not be comparable ({named}). "
+        "Evaluate again with one version.",
+    )
 
 
 def _read_run(folder: Path) -> Run:
@@ -120,10 +139,23 @@ def _read_run(folder: Path) -> Run:
     step = max((row["step"] for row in lines), default=0)
     steering = read_json(folder / "steering.json") if (folder / "steering.json").is_file() else None
     if steering is not None and not (isinstance(steering, dict) and steering.get("rows")):
-        raise SeaAnchorError(f"{folder / 'steering.json'} holds no curve", "what `seaanchor steer --data` writes", "run it again")
+        raise SeaAnchorError(
+            f"{folder / 'steering.json'} holds no curve", "what `seaanchor steer --data` writes", "run it again"
+        )
     environment = read_json(folder / "env.json") if (folder / "env.json").is_file() else {}
     total = step if finished else _total(config)
-    return Run(folder.resolve().name, folder, portable(config), rows, portable(looks), portable(steering), step, total, finished, environment)
+    return Run(
+        folder.resolve().name,
+        folder,
+        portable(config),
+        rows,
+        portable(looks),
+        portable(steering),
+        step,
+        total,
+        finished,
+        environment,
+    )
 
 
 def _lines(file: Path) -> Iterable[Any]:
@@ -156,16 +188,21 @@ def _read_results(path: Path) -> dict[Path, Result]:
     if path.is_file():
         data = read_json(path)
         if not _is_result(data):
-            raise SeaAnchorError(f"{path} is no result file", "a file that `seaanchor evaluate` wrote", "name another file")
+            raise SeaAnchorError(
+                f"{path} is no result file", "a file that `seaanchor evaluate` wrote", "name another file"
+            )
         return {path.resolve(): Result(path, portable(_checked(data, path)))}
     if not path.is_dir():
-        raise SeaAnchorError(f"{path} is missing", "a run folder, an evaluation folder or a result file", "correct the path")
+        raise SeaAnchorError(
+            f"{path} is missing", "a run folder, an evaluation folder or a result file", "correct the path"
+        )
     found = _read_folder(path) or _read_folder(path / "evaluation")
     if not found:
         raise SeaAnchorError(
-            f"{path} is no run folder and holds no results", "a folder with config.yaml, or with files that `seaanchor evaluate` wrote",
+            f"{path} is no run folder and holds no results",
+            "a folder with config.yaml, or with files that `seaanchor evaluate` wrote",
             "name the run folder, or evaluate first",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -189,7 +226,11 @@ def read_json(file: Path) -> Any:
 
 
 def _torn(file: Path, where: str) -> SeaAnchorError:
-    return SeaAnchorError(f"{file} is cut short or damaged ({where})", "JSON as Sea Anchor wrote it", "remove it and evaluate again, or restore it")
+    return SeaAnchorError(
+        f"{file} is cut short or damaged ({where})",
+        "JSON as Sea Anchor wrote it",
+        "remove it and evaluate again, or restore it",
+    )
 
 
 def _is_result(data: Any) -> bool:
@@ -198,7 +239,11 @@ def _is_result(data: Any) -> bool:
 
 def _checked(data: dict[str, Any], file: Path) -> dict[str, Any]:
     if data.get("format") not in FORMATS:
-        raise SeaAnchorError(f"{file} has format {data.get('format')}", f"format {' or '.join(map(str, FORMATS))}", "evaluate again with this version")
+        raise SeaAnchorError(
+            f"{file} has format {data.get('format')}",
+            f"format {' or '.join(map(str, FORMATS))}",
+            "evaluate again with this version",
+        )
     return data
 
 
@@ -224,7 +269,9 @@ def _entries(runs: Sequence[Run], results: Sequence[Result]) -> tuple[Entry, ...
         grouped.setdefault(key, []).append(result)
         names[key] = model_name(key[0]), key[1][:6]
     labels = distinct([names[key] for key in grouped])
-    return tuple(Entry(label, tuple(found), owners.get(key)) for label, (key, found) in zip(labels, grouped.items(), strict=True))
+    return tuple(
+        Entry(label, tuple(found), owners.get(key)) for label, (key, found) in zip(labels, grouped.items(), strict=True)
+    )
 
 
 def _owner(result: Result, runs: Sequence[Run]) -> str | None:
@@ -232,7 +279,9 @@ def _owner(result: Result, runs: Sequence[Run]) -> str | None:
     model = Path(expanded(_bare(str(result.data["model"]))))
     for run in runs:
         for name, suffix in EXPORTS.items():
-            inside = result.path.resolve().is_relative_to(run.folder.resolve()) and model.name == name  # a folder may have moved as a whole
+            inside = (
+                result.path.resolve().is_relative_to(run.folder.resolve()) and model.name == name
+            )  # a folder may have moved as a whole
             if inside or model.resolve() == (run.folder / name).resolve():
                 return suffix
     return None
@@ -257,7 +306,8 @@ def _bare(model: str) -> str:
 
 
 def distinct(names: Sequence[tuple[str, str]]) -> list[str]:
-    """Labels that differ: the second part stands beside the first where the first alone does not tell them apart, then a number.
+    """Labels that differ: the second part stands beside the first where the first alone does not tell them apart, then
+    a number.
 
     >>> distinct([("a", "x"), ("a", "y"), ("b", "x"), ("b", "x")])
     ['a (x)', 'a (y)', 'b (x)', 'b (x) 2']

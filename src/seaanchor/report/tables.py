@@ -92,14 +92,20 @@ def _dataset(name: str, entries: Sequence[Entry]) -> Dataset:
     folds = {m.key for f in found for m in f.measures if m.fold}
     shown = [(key, row) for key, row in rows if key not in folds]
     return Dataset(
-        name, tuple(found), _groups([r for r in shown if r[0][0] != "bias"]), _groups([r for r in shown if r[0][0] == "bias"]),
-        _groups([r for r in rows if r[0] in folds]), _about(found), found[0].results[0].data.get("constant_predictor"), _warnings(found),
-    )  # fmt: skip
-
+        name,
+        tuple(found),
+        _groups([r for r in shown if r[0][0] != "bias"]),
+        _groups([r for r in shown if r[0][0] == "bias"]),
+        _groups([r for r in rows if r[0] in folds]),
+        _about(found),
+        found[0].results[0].data.get("constant_predictor"),
+        _warnings(found),
+    )
 
 
 def _merged(results: Sequence[Result]) -> tuple[Measure, ...]:
-    """The measures of several files of one model on one data set; where two give the same one, that on more images stands."""
+    """The measures of several files of one model on one data set; where two give the same one, that on more images
+    stands."""
     best: dict[tuple[str, str, str], Measure] = {}
     for result in results:
         for measure in measures(result.data):
@@ -130,18 +136,25 @@ def _groups(rows: Sequence[tuple[tuple[str, str, str], Row]]) -> tuple[Group, ..
 
 def _about(found: Sequence[Found]) -> str:
     counts = sorted({n for f in found for r in f.results if (n := count(r.data))})
-    classes = sorted({len((r.data.get("protocol") or {}).get("class_names") or ()) for f in found for r in f.results} - {0})
-    images = "" if not counts else f"{counts[0]:,} images" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} images"
+    classes = sorted(
+        {len((r.data.get("protocol") or {}).get("class_names") or ()) for f in found for r in f.results} - {0}
+    )
+    images = (
+        "" if not counts else f"{counts[0]:,} images" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} images"
+    )
     return ", ".join(filter(None, (images, f"{classes[0]:,} classes" if len(classes) == 1 else "")))
 
 
 DECIDES = ("images", "class_names", "templates", "image_size", "seed", "samples")
-"""Settings of the protocol that two results must share to be compared; attacks and drawings stand in the rows' headings."""
+"""Settings of the protocol that two results must share to be compared; attacks and drawings stand in the rows'
+headings."""
 
 
 def _warnings(found: Sequence[Found]) -> tuple[str, ...]:
     protocols = [(f.entry.label, result.data.get("protocol") or {}) for f in found for result in f.results]
-    differ = [key for key in DECIDES if len({repr(protocol.get(key)) for _, protocol in protocols if key in protocol}) > 1]
+    differ = [
+        key for key in DECIDES if len({repr(protocol.get(key)) for _, protocol in protocols if key in protocol}) > 1
+    ]
     if not differ:
         return ()
     return (f"The results differ in {', '.join(key.replace('_', ' ') for key in differ)}: compare them with care.",)
@@ -156,7 +169,8 @@ class Glance:
 
 
 def glance(table: Dataset, trained: float | None) -> Glance:
-    """Clean accuracy, accuracy under the strongest shared attack at the training radius, under drawn words, and drift: whichever were measured.
+    """Clean accuracy, accuracy under the strongest shared attack at the training radius, under drawn words, and drift:
+    whichever were measured.
 
     Args:
         table: the data set that stands for all.
@@ -166,23 +180,46 @@ def glance(table: Dataset, trained: float | None) -> Glance:
     keys = [(CLEAN, "Clean", "top-1")]
     robust = [s for s in series if any(m.suite == "robust" for m in s.measures)]
     if chosen := focus(shared_radii(robust), trained):
-        keys.append((chosen.key, "Attacked", f"top-1, {chosen.group}, {chosen.label}".replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")))
+        keys.append(
+            (
+                chosen.key,
+                "Attacked",
+                f"top-1, {chosen.group}, {chosen.label}".replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"),
+            )
+        )
     every = list(dict.fromkeys(m.key for s in series for m in s.measures))
     for suite, label, title, note in (
-        ("lettered", "top-1", "Lettered", "top-1, as they are"), ("typographic", "wrong word drawn (T)", "Wrong word drawn", "top-1 (T)"),
+        ("lettered", "top-1", "Lettered", "top-1, as they are"),
+        ("typographic", "wrong word drawn (T)", "Wrong word drawn", "top-1 (T)"),
         ("typographic", "drawn word wins", "Drawn word wins", "of all answers"),
-        ("bias", "gender named rightly", "Gender", "named rightly"), ("bias", "activity named rightly", "Activity", "named rightly"),
+        ("bias", "gender named rightly", "Gender", "named rightly"),
+        ("bias", "activity named rightly", "Activity", "named rightly"),
         ("drift", "relative squared distance, mean", "Drift", "relative squared distance"),
-    ):  # fmt: skip
+    ):
         keys += [(key, title, note) for key in every if (key[0], key[2]) == (suite, label)][:1]
     columns = ((title, note, tuple(s.find(key) for s in series)) for key, title, note in keys)
     return Glance(table, tuple(column for column in columns if any(column[2])))
 
 
 HEADER = (
-    "model", "dataset", "suite", "group", "measure", "unit", "value", "low", "high", "n", "reference", "reference_low", "reference_high", "change",
-    "change_low", "change_high", "files",
-)  # fmt: skip
+    "model",
+    "dataset",
+    "suite",
+    "group",
+    "measure",
+    "unit",
+    "value",
+    "low",
+    "high",
+    "n",
+    "reference",
+    "reference_low",
+    "reference_high",
+    "change",
+    "change_low",
+    "change_high",
+    "files",
+)
 
 
 def as_csv(tables: Sequence[Dataset]) -> str:

@@ -19,7 +19,8 @@ def bar(measure: Measure, scale: float) -> str:
         '<svg class="bar" viewBox="0 0 120 14" width="120" height="14" aria-hidden="true">'
         '<path d="M60 0V14" stroke="var(--muted)" stroke-width="1" opacity=".55"/>'
         f'<path d="M{min(60, x):.1f} 4h{abs(x - 60):.1f}v6h-{abs(x - 60):.1f}z" fill="var({tone})" opacity=".8"/>'
-        f'<path d="M{low:.1f} 7H{high:.1f}M{low:.1f} 4.5v5M{high:.1f} 4.5v5" stroke="var(--ink)" stroke-width="1.1" opacity=".65"/></svg>'
+        f'<path d="M{low:.1f} 7H{high:.1f}M{low:.1f} 4.5v5M{high:.1f} 4.5v5" stroke="var(--ink)" '
+        'stroke-width="1.1" opacity=".65"/></svg>'
     )
 
 

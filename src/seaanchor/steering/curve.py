@@ -1,6 +1,7 @@
 """`seaanchor steer`: what a trained linear map does at every t, from embeddings computed once; and its export at one t.
 
-A cosine of W_t·I and W_t·T is one of Sᵗ·Vᵀ·I and Sᵗ·Vᵀ·T, so each t costs a scaling of embeddings that were turned once.
+A cosine of W_t·I and W_t·T is one of Sᵗ·Vᵀ·I and Sᵗ·Vᵀ·T, so each t costs a scaling of embeddings that were turned
+once.
 
 Legend: N images, M pictures of words, C classes, R roles or singular values, D embedding dimension.
 """
@@ -39,8 +40,9 @@ TEMPLATES = ("a photo of a {}.",)
 
 @dataclass(frozen=True)
 class SeenWords:
-    """The untouched model's embeddings of photos, clean (N, D) and with a wrong word drawn (N, D), of pictures of words (M, D) and of class texts (C, D);
-    the class of each photo (N,), the word drawn on it (N,) and the word of each picture (M,). Photos that came with their word have no clean ones."""
+    """The untouched model's embeddings of photos, clean (N, D) and with a wrong word drawn (N, D), of pictures of words
+    (M, D) and of class texts (C, D); the class of each photo (N,), the word drawn on it (N,) and the word of each
+    picture (M,). Photos that came with their word have no clean ones."""
 
     clean_ND: Tensor | None
     attacked_ND: Tensor
@@ -53,7 +55,8 @@ class SeenWords:
 
 @dataclass(frozen=True)
 class SeenPeople:
-    """The untouched model's embeddings of people (N, D), of gendered captions (R, 2, D) and of neutral ones (R, D); role and gender of each image (N,)."""
+    """The untouched model's embeddings of people (N, D), of gendered captions (R, 2, D) and of neutral ones (R, D);
+    role and gender of each image (N,)."""
 
     image_ND: Tensor
     caption_RGD: Tensor
@@ -63,7 +66,9 @@ class SeenPeople:
 
 
 @torch.no_grad()
-def see_words(model: LoadedModel, images: ImageList, plan: TypographicPlan, templates: Sequence[str] = TEMPLATES) -> SeenWords:
+def see_words(
+    model: LoadedModel, images: ImageList, plan: TypographicPlan, templates: Sequence[str] = TEMPLATES
+) -> SeenWords:
     """Embed what `sweep_typographic` looks at.
 
     Args:
@@ -82,28 +87,45 @@ def see_words(model: LoadedModel, images: ImageList, plan: TypographicPlan, temp
             attacked.append(model.encoder(batch.pixels_BCHW).float())
             word.append(batch.preference.rejected_B)
             continue
-        drawn = [attack.draw(i, y, 0, size) for i, y in zip(batch.index_B.tolist(), batch.label_B.tolist(), strict=True)]
+        drawn = [
+            attack.draw(i, y, 0, size) for i, y in zip(batch.index_B.tolist(), batch.label_B.tolist(), strict=True)
+        ]
         clean.append(model.encoder(batch.pixels_BCHW).float())
         attacked.append(model.encoder(attack.overlay(batch.pixels_BCHW, [lettering for _, lettering in drawn])).float())
         word.append(torch.tensor([w for w, _ in drawn]))
     if not label:
-        raise SeaAnchorError(f"no labelled image in {images.root} could be read", "class folders of readable images", "name another --data")
+        raise SeaAnchorError(
+            f"no labelled image in {images.root} could be read",
+            "class folders of readable images",
+            "name another --data",
+        )
     written, read_M = reading_pictures(names, size, plan, 400)
     written_MD = torch.cat([model.encoder(chunk).float() for chunk in written.split(100)])
     head_CD = build_head(model, names, templates).weight_CD
-    return SeenWords(torch.cat(clean) if clean else None, torch.cat(attacked), written_MD, head_CD, torch.cat(label), torch.cat(word), read_M)
+    return SeenWords(
+        torch.cat(clean) if clean else None,
+        torch.cat(attacked),
+        written_MD,
+        head_CD,
+        torch.cat(label),
+        torch.cat(word),
+        read_M,
+    )
 
 
 def see_people(model: LoadedModel, images: ImageList, templates: Sequence[str] = TEMPLATES) -> SeenPeople:
     """Embed what `sweep_bias` looks at: arguments as for `see_words`, of a people set."""
-    stream = batches(FolderDataset(images, model.encoder.image_size), 100, workers=0, order=None, skip_log=SkipLog(images))
+    stream = batches(
+        FolderDataset(images, model.encoder.image_size), 100, workers=0, order=None, skip_log=SkipLog(images)
+    )
     image_ND, index_N = embed_stream(model.encoder, stream)
     _, role_M, gender_M, caption_RGD, neutral_RD = people_texts(model, images, tuple(templates))
     return SeenPeople(image_ND, caption_RGD, neutral_RD, role_M[index_N], gender_M[index_N])
 
 
 def sweep_typographic(seen: SeenWords, spectrum: Spectrum, ts: Sequence[float] = TS) -> list[dict[str, Any]]:
-    """Object accuracy (clean and with a wrong word drawn), attack-word rate, two-way choice and reading accuracy at every t.
+    """Object accuracy (clean and with a wrong word drawn), attack-word rate, two-way choice and reading accuracy at
+    every t.
 
     Args:
         seen: embeddings of `see_words`.
@@ -118,26 +140,39 @@ def sweep_typographic(seen: SeenWords, spectrum: Spectrum, ts: Sequence[float] =
     rows = []
     for t in ts:
         powers_R = spectrum.powers(t)
-        head_RC = F.normalize(head_CR * powers_R, dim=-1).mul(powers_R).T  # a length of the image's side changes no answer, so only texts are normalised
+        head_RC = (
+            F.normalize(head_CR * powers_R, dim=-1).mul(powers_R).T
+        )  # a length of the image's side changes no answer, so only texts are normalised
         attacked_NC = attacked_NR @ head_RC
         answer_N = attacked_NC.argmax(-1)
         wins_N1 = attacked_NC.gather(1, seen.label_N[:, None]) > attacked_NC.gather(1, seen.word_N[:, None])
         clean = {} if clean_NR is None else {"clean": proportion((clean_NR @ head_RC).argmax(-1) == seen.label_N)}
-        rows.append({
-            "t": t, **clean, "attacked": proportion(answer_N == seen.label_N),
-            "attack_word": proportion(answer_N == seen.word_N), "two_way": proportion(wins_N1.squeeze(1)),
-            "reading": proportion((written_MR @ head_RC).argmax(-1) == seen.read_M),
-        })  # fmt: skip
+        rows.append(
+            {
+                "t": t,
+                **clean,
+                "attacked": proportion(answer_N == seen.label_N),
+                "attack_word": proportion(answer_N == seen.word_N),
+                "two_way": proportion(wins_N1.squeeze(1)),
+                "reading": proportion((written_MR @ head_RC).argmax(-1) == seen.read_M),
+            }
+        )
     return rows
 
 
 def sweep_bias(seen: SeenPeople, spectrum: Spectrum, ts: Sequence[float] = TS) -> list[dict[str, Any]]:
-    """Gender accuracy, activity accuracy and retrieval skew at every t, of a people set; arguments as for `sweep_typographic`."""
+    """Gender accuracy, activity accuracy and retrieval skew at every t, of a people set; arguments as for
+    `sweep_typographic`."""
     image_NR, caption_RGR, neutral_RR = map(spectrum.rotate, (seen.image_ND, seen.caption_RGD, seen.neutral_RD))
     rows = []
     for t in ts:
         powers_R = spectrum.powers(t)
-        rows.append({"t": t} | evaluate_bias(image_NR * powers_R, caption_RGR * powers_R, neutral_RR * powers_R, seen.role_N, seen.gender_N))
+        rows.append(
+            {"t": t}
+            | evaluate_bias(
+                image_NR * powers_R, caption_RGR * powers_R, neutral_RR * powers_R, seen.role_N, seen.gender_N
+            )
+        )
     return rows
 
 
@@ -155,8 +190,8 @@ def export_at(run: Path, t: float, output: Path) -> Path:
     """Write the model with W_t folded into both projections.
 
     Raises:
-        SeaAnchorError: no linear map in the run, or one of another model; a t out of range or so far out that the map loses rank, an output folder in use,
-            or a model whose projections cannot take a map.
+        SeaAnchorError: no linear map in the run, or one of another model; a t out of range or so far out that the map
+            loses rank, an output folder in use, or a model whose projections cannot take a map.
     """
     if output.exists() and any(output.iterdir()):
         raise SeaAnchorError(f"{output} is not empty", "a new or empty folder", "name another --output")
@@ -170,12 +205,18 @@ def export_at(run: Path, t: float, output: Path) -> Path:
 
 
 def steering_curve(
-    run: Path, data: str, ts: Sequence[float] = (), words: str = "all", sizes: tuple[float, float] = (20 / 224, 40 / 224), seed: int = 0
+    run: Path,
+    data: str,
+    ts: Sequence[float] = (),
+    words: str = "all",
+    sizes: tuple[float, float] = (20 / 224, 40 / 224),
+    seed: int = 0,
 ) -> list[dict]:
     """Evaluate every t, print a table, and write steering.json and steering.png into the run folder.
 
     Raises:
-        SeaAnchorError: no linear map in the run, or one of another model; a t out of range, or data that cannot be evaluated.
+        SeaAnchorError: no linear map in the run, or one of another model; a t out of range, or data that cannot be
+            evaluated.
     """
     read_map(run)  # before a model is loaded
     model, ts = base_model(run), tuple(ts) or TS
@@ -184,10 +225,20 @@ def steering_curve(
         spectrum.powers(t)  # before anything is embedded
     images = open_images(data, split="test")
     people, plan = (images.root / "people.jsonl").is_file(), TypographicPlan(words, "unseen", sizes, seed)
-    rows = sweep_bias(see_people(model, images), spectrum, ts) if people else sweep_typographic(see_words(model, images, plan), spectrum, ts)
+    rows = (
+        sweep_bias(see_people(model, images), spectrum, ts)
+        if people
+        else sweep_typographic(see_words(model, images, plan), spectrum, ts)
+    )
     said = caveat(images) if people else ""
     print("\n".join([*steering_lines(rows), *filter(None, (said,))]))
-    protocol = {"model": portable(model.name), "data": portable(data), "templates": TEMPLATES, "plan": None if people else asdict(plan), "caveat": said}
+    protocol = {
+        "model": portable(model.name),
+        "data": portable(data),
+        "templates": TEMPLATES,
+        "plan": None if people else asdict(plan),
+        "caveat": said,
+    }
     write_atomic(run / "steering.json", json.dumps(protocol | {"rows": rows}, indent=1))
     steering_picture(rows, run / "steering.png", said)
     print(f"picture: {run / 'steering.png'}")
@@ -195,14 +246,24 @@ def steering_curve(
 
 
 def steering_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The curve as lines of a terminal: accuracies, and for people the share called a man, MaxSkew@k and NDKL to equal shares and to the data's."""
-    columns = {key: [f"{row[key]['accuracy']:.1%}" for row in rows] for key, value in rows[0].items() if isinstance(value, dict) and "accuracy" in value}
+    """The curve as lines of a terminal: accuracies, and for people the share called a man, MaxSkew@k and NDKL to equal
+    shares and to the data's."""
+    columns = {
+        key: [f"{row[key]['accuracy']:.1%}" for row in rows]
+        for key, value in rows[0].items()
+        if isinstance(value, dict) and "accuracy" in value
+    }
     if "predicted_man" in rows[0]:
         columns["called man"] = [f"{row['predicted_man']:.1%}" for row in rows]
     for desired, found in rows[0].get("retrieval", {}).items():
         for key in found:
             name = "NDKL" if key == "ndkl" else f"MaxSkew@{key.rsplit('_', 1)[-1]}"
-            columns[f"{name}, {'equal' if desired == 'uniform' else 'data'}"] = [f"{row['retrieval'][desired][key]:.3f}" for row in rows]
+            columns[f"{name}, {'equal' if desired == 'uniform' else 'data'}"] = [
+                f"{row['retrieval'][desired][key]:.3f}" for row in rows
+            ]
     widths = {name: max(len(name), 7) for name in columns}
     lines = ["     t  " + "  ".join(f"{name:>{width}}" for name, width in widths.items())]
-    return lines + [f"{row['t']:>6g}  " + "  ".join(f"{columns[name][i]:>{width}}" for name, width in widths.items()) for i, row in enumerate(rows)]
+    return lines + [
+        f"{row['t']:>6g}  " + "  ".join(f"{columns[name][i]:>{width}}" for name, width in widths.items())
+        for i, row in enumerate(rows)
+    ]

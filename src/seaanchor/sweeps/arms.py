@@ -1,6 +1,7 @@
 """One run of many: its settings, its folder, and its numbers.
 
-An arm is trained once and evaluated once, whatever kills the process in between: training resumes, evaluations that are there are read.
+An arm is trained once and evaluated once, whatever kills the process in between: training resumes, evaluations that are
+there are read.
 """
 
 import itertools
@@ -41,12 +42,15 @@ def grid(base: RunConfig, vary: Mapping[str, Sequence[Any]]) -> list[Arm]:
     arms = [one(base, dict(zip(vary, values, strict=True))) for values in itertools.product(*vary.values())]
     names = [arm.name for arm in arms]
     if repeated := {name for name in names if names.count(name) > 1}:
-        raise SeaAnchorError(f"{', '.join(sorted(repeated))} stands twice in the sweep", "different values", "remove one")
+        raise SeaAnchorError(
+            f"{', '.join(sorted(repeated))} stands twice in the sweep", "different values", "remove one"
+        )
     return arms
 
 
 def one(base: RunConfig, settings: Mapping[str, Any]) -> Arm:
-    """The base configuration with some settings changed; `objective.kind` style names, or whole sections as nested mappings."""
+    """The base configuration with some settings changed; `objective.kind` style names, or whole sections as nested
+    mappings."""
     data = to_dict(base)
     for key, value in settings.items():
         _put(data, key, value)
@@ -89,8 +93,10 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
 
 def _changed(settings: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: _changed(value, default[key]) if isinstance(value, dict) else value for key, value in settings.items() if value != default[key]
-    }  # fmt: skip
+        key: _changed(value, default[key]) if isinstance(value, dict) else value
+        for key, value in settings.items()
+        if value != default[key]
+    }
 
 
 def run_arm(arm: Arm, root: Path) -> Path:
@@ -120,7 +126,9 @@ def is_done(config: RunConfig) -> bool:
     before = to_dict(from_dict(RunConfig, read_yaml(folder.config)))
     if changed := differences(before, to_dict(config)):
         found = f"the run in {config.output} was made with other settings ({'; '.join(changed[:6])})"
-        raise SeaAnchorError(found, "the same settings, or a new folder", "name another --output, or remove that folder")
+        raise SeaAnchorError(
+            found, "the same settings, or a new folder", "name another --output, or remove that folder"
+        )
     return folder.export.is_dir()
 
 
@@ -130,13 +138,16 @@ def drop_checkpoints(run: Path) -> None:
 
 
 Numbers = dict[str, dict[str, Any]]
-"""Name of a measure → its value, and where there are such its 95 % interval, n, and which images it counts: accuracy, low, high, n, right."""
+"""Name of a measure → its value, and where there are such its 95 % interval, n, and which images it counts: accuracy,
+low, high, n, right."""
 
 
 def numbers_of(result: Mapping[str, Any]) -> Numbers:
-    """Every share in a result file, by a name that fits into a table head: `clean`, `apgd 2/255`, `typographic.attacked`, `drift.distance.mean`.
+    """Every share in a result file, by a name that fits into a table head: `clean`, `apgd 2/255`,
+    `typographic.attacked`, `drift.distance.mean`.
 
-    A plain number has its `accuracy` alone. Captioned images have no `clean`, and those that carry a word have `lettered` in its place.
+    A plain number has its `accuracy` alone. Captioned images have no `clean`, and those that carry a word have
+    `lettered` in its place.
     """
     found: Numbers = {name: result[name] for name in ("clean", "lettered") if result.get(name)}
     for row in result["robust"]:
@@ -156,6 +167,10 @@ def _collect(found: Numbers, name: str, value: Any) -> None:
     elif isinstance(value, list):
         for row in value:
             if isinstance(row, dict) and (key := next((k for k in ("epsilon", "sigma", "severity") if k in row), None)):
-                _collect(found, f"{name}.{key}={row[key]:.4g}", {k: v for k, v in row.items() if k != key} if "accuracy" not in row else row)
+                _collect(
+                    found,
+                    f"{name}.{key}={row[key]:.4g}",
+                    {k: v for k, v in row.items() if k != key} if "accuracy" not in row else row,
+                )
     elif isinstance(value, int | float) and not isinstance(value, bool):
         found[name] = {"accuracy": float(value)}

@@ -1,4 +1,5 @@
-"""Train every arm with every seed, evaluate each beside the untouched model, and keep the numbers as a table that grows with each."""
+"""Train every arm with every seed, evaluate each beside the untouched model, and keep the numbers as a table that grows
+with each."""
 
 import csv
 import io
@@ -23,7 +24,8 @@ class EvaluationSpec:
 
 @dataclass(frozen=True)
 class Row:
-    """One model on one data set: the numbers, and the untouched model's beside them. Seed −1 is for what no seed decides."""
+    """One model on one data set: the numbers, and the untouched model's beside them. Seed −1 is for what no seed
+    decides."""
 
     arm: str
     seed: int
@@ -33,7 +35,9 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run_arms(arms: Sequence[Arm], seeds: Sequence[int], looks: Sequence[EvaluationSpec], output: Path, *, export: str = "export") -> list[Row]:
+def run_arms(
+    arms: Sequence[Arm], seeds: Sequence[int], looks: Sequence[EvaluationSpec], output: Path, *, export: str = "export"
+) -> list[Row]:
     """Every arm with every seed; what is there already is read.
 
     Args:
@@ -57,12 +61,16 @@ def run_arms(arms: Sequence[Arm], seeds: Sequence[int], looks: Sequence[Evaluati
     return rows
 
 
-def measure(arm: Arm, seed: int, model: str | Path, looks: Sequence[EvaluationSpec], output: Path, name: str | None = None) -> list[Row]:
+def measure(
+    arm: Arm, seed: int, model: str | Path, looks: Sequence[EvaluationSpec], output: Path, name: str | None = None
+) -> list[Row]:
     """The rows of one model, by its folder or its name."""
     base = arm.config.model
     rows = []
     for look in looks:
-        results = evaluate(str(model), look.sources, look.protocol, output / "evaluation", reference=base, skip_existing=True)
+        results = evaluate(
+            str(model), look.sources, look.protocol, output / "evaluation", reference=base, skip_existing=True
+        )
         rows += [row_of(name or arm.name, seed, result, arm.settings) for result in results]
     return rows
 
@@ -80,7 +88,17 @@ def write_numbers(rows: Sequence[Row], path: Path) -> None:
     for row in rows:
         for name, found in row.numbers.items():
             beside = row.reference.get(name, {}).get("accuracy", "")
-            writer.writerow([row.arm, row.seed, row.dataset, name, found["accuracy"], *(found.get(k, "") for k in ("low", "high", "n")), beside])
+            writer.writerow(
+                [
+                    row.arm,
+                    row.seed,
+                    row.dataset,
+                    name,
+                    found["accuracy"],
+                    *(found.get(k, "") for k in ("low", "high", "n")),
+                    beside,
+                ]
+            )
     write_atomic(path, text.getvalue())
 
 

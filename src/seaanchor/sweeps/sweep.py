@@ -32,7 +32,9 @@ def parse_vary(items: Sequence[str]) -> dict[str, list[str]]:
         name, equals, values = item.partition("=")
         listed = [v.strip() for v in values.split(",") if v.strip()]
         if not equals or not listed:
-            raise SeaAnchorError(f"--vary {item}", "a setting and its values, such as anchor.rho=0.03,0.1", "write it so")
+            raise SeaAnchorError(
+                f"--vary {item}", "a setting and its values, such as anchor.rho=0.03,0.1", "write it so"
+            )
         if name in found:
             raise SeaAnchorError(f"--vary {name} is given twice", "each setting once", "join the values by commas")
         found[name] = listed
@@ -50,16 +52,31 @@ def read_points(file: Path) -> list[dict[str, Any]]:
     try:
         points = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SeaAnchorError(f"{file} could not be read ({error})", "a YAML list of settings", "write - {anchor.rho: 0.1, lr: 1.0e-4} on each line") from error
+        raise SeaAnchorError(
+            f"{file} could not be read ({error})",
+            "a YAML list of settings",
+            "write - {anchor.rho: 0.1, lr: 1.0e-4} on each line",
+        ) from error
     if not isinstance(points, list) or not points or not all(isinstance(p, dict) and p for p in points):
-        raise SeaAnchorError(f"{file} holds no list of settings", "one mapping a line", "write - {anchor.rho: 0.1, lr: 1.0e-4} on each line")
+        raise SeaAnchorError(
+            f"{file} holds no list of settings",
+            "one mapping a line",
+            "write - {anchor.rho: 0.1, lr: 1.0e-4} on each line",
+        )
     return [{str(key): setting for key, setting in point.items()} for point in points]
 
 
 def sweep(
-    base: RunConfig, vary: dict[str, list[str]], points: Sequence[dict[str, Any]], seeds: Sequence[int], look: EvaluationSpec, x: str, y: str
+    base: RunConfig,
+    vary: dict[str, list[str]],
+    points: Sequence[dict[str, Any]],
+    seeds: Sequence[int],
+    look: EvaluationSpec,
+    x: str,
+    y: str,
 ) -> list[Row]:
-    """Train and evaluate every point with every seed, and write numbers.csv, table.csv, table.md, front.svg to the base's output folder.
+    """Train and evaluate every point with every seed, and write numbers.csv, table.csv, table.md, front.svg to the
+    base's output folder.
 
     Args:
         base: settings that all share; its output is the sweep's folder.
@@ -73,12 +90,16 @@ def sweep(
     """
     arms: list[Arm] = (grid(base, vary) if vary else []) + [one(base, point) for point in points]
     if not arms:
-        raise SeaAnchorError("a sweep without --vary and without --points", "settings to vary", "try --vary anchor.rho=0.03,0.1")
+        raise SeaAnchorError(
+            "a sweep without --vary and without --points", "settings to vary", "try --vary anchor.rho=0.03,0.1"
+        )
     _check_look(look, x, y)
     rows = run_arms(arms, seeds, [look], base.output)
     for dataset in dict.fromkeys(row.dataset for row in rows):
         mine = [row for row in rows if row.dataset == dataset]
-        _write(mine, base.output / "".join(c if c.isalnum() or c in "-." else "_" for c in dataset.strip("/"))[-60:], x, y)
+        _write(
+            mine, base.output / "".join(c if c.isalnum() or c in "-." else "_" for c in dataset.strip("/"))[-60:], x, y
+        )
     save_rows(rows, base.output / "rows.json")
     return rows
 
@@ -86,15 +107,25 @@ def sweep(
 def _check_look(look: EvaluationSpec, x: str, y: str) -> None:
     """See, before hours of training, that the data can be opened and the axes will be measured on every set."""
     others = [suite for suite in look.protocol.suites if suite != "retrieval"]
-    retrieval = [f"retrieval.{way}.recall@{k}" for way in ("image_to_text", "text_to_image") for k in DEPTHS if "retrieval" in look.protocol.suites]
-    attacked = [f"{plan.name} {round(255 * epsilon, 3):g}/255" for plan in look.protocol.plans for epsilon in plan.epsilons]
+    retrieval = [
+        f"retrieval.{way}.recall@{k}"
+        for way in ("image_to_text", "text_to_image")
+        for k in DEPTHS
+        if "retrieval" in look.protocol.suites
+    ]
+    attacked = [
+        f"{plan.name} {round(255 * epsilon, 3):g}/255" for plan in look.protocol.plans for epsilon in plan.epsilons
+    ]
     for source in look.sources:
         images, captions = open_source(source, None, look.protocol)
         plain = [] if captions is not None else ["clean" if images.pairs is None else "lettered"]
         measured = [*plain, *attacked, *retrieval, *(f"{suite}.…" for suite in others)]
         for axis in (x, y):
             if axis not in measured and axis.partition(".")[0] not in others:
-                found, change = f"the axis {axis!r} will not be measured on {source}", "correct --x or --y, or add its suite"
+                found, change = (
+                    f"the axis {axis!r} will not be measured on {source}",
+                    "correct --x or --y, or add its suite",
+                )
                 raise SeaAnchorError(found, f"one of {', '.join(measured)}", change)
 
 
@@ -103,8 +134,15 @@ def _write(rows: list[Row], folder: Path, x: str, y: str) -> None:
     names = [name for name in rows[0].numbers if not name.startswith("drift.deciles")]
     for axis in (x, y):
         if axis not in names:
-            raise SeaAnchorError(f"the axis {axis!r} was not measured", f"one of {', '.join(names)}", "correct --x or --y, or add its suite")
-    columns = [share(n, n) if "n" in rows[0].numbers[n] else value(n, n) for n in [x, y, *(n for n in names if n not in (x, y))]]
+            raise SeaAnchorError(
+                f"the axis {axis!r} was not measured",
+                f"one of {', '.join(names)}",
+                "correct --x or --y, or add its suite",
+            )
+    columns = [
+        share(n, n) if "n" in rows[0].numbers[n] else value(n, n)
+        for n in [x, y, *(n for n in names if n not in (x, y))]
+    ]
     untouched = Row(UNTOUCHED, -1, rows[0].dataset, rows[0].reference, rows[0].reference)
     table = summarise([untouched, *rows], columns)
     write_atomic(folder / "table.csv", as_csv(table, columns))
@@ -121,10 +159,22 @@ def _series(table: dict[str, dict[str, Cell]], rows: list[Row], x: str, y: str) 
     for arm, settings in {row.arm: row.settings for row in rows}.items():
         *others, last = settings.items() if settings else [("", arm)]
         groups.setdefault(", ".join(f"{k} {v}" for k, v in others) or str(last[0]), []).append((arm, str(last[1])))
-    found = [Series(UNTOUCHED, [scale[x] * table[UNTOUCHED][x].mean], [scale[y] * table[UNTOUCHED][y].mean], line=False)]
+    found = [
+        Series(UNTOUCHED, [scale[x] * table[UNTOUCHED][x].mean], [scale[y] * table[UNTOUCHED][y].mean], line=False)
+    ]
     for label, members in groups.items():
         cells = [table[arm] for arm, _ in members]
         low, high = ([scale[y] * getattr(c[y], end) for c in cells] for end in ("low", "high"))
         names = [name for _, name in members]
-        found.append(Series(label, [scale[x] * c[x].mean for c in cells], [scale[y] * c[y].mean for c in cells], low, high, line=False, names=names))
+        found.append(
+            Series(
+                label,
+                [scale[x] * c[x].mean for c in cells],
+                [scale[y] * c[y].mean for c in cells],
+                low,
+                high,
+                line=False,
+                names=names,
+            )
+        )
     return found

@@ -26,7 +26,10 @@ class Column:
 
 def share(title: str, name: str, dataset: str = "") -> Column:
     """A column of shares in %, by the measure's name, on the data set whose name starts so."""
-    return Column(title, lambda row: row.numbers[name]["accuracy"] if row.dataset.startswith(dataset) and name in row.numbers else None)
+    return Column(
+        title,
+        lambda row: row.numbers[name]["accuracy"] if row.dataset.startswith(dataset) and name in row.numbers else None,
+    )
 
 
 def value(title: str, name: str, digits: int = 3) -> Column:
@@ -50,7 +53,11 @@ def summarise(rows: Sequence[Row], columns: Sequence[Column]) -> dict[str, dict[
     for arm in dict.fromkeys(row.arm for row in rows):
         mine = [row for row in rows if row.arm == arm]
         found = {column.title: [x for row in mine if (x := column.read(row)) is not None] for column in columns}
-        table[arm] = {title: Cell(mean(values), min(values), max(values), len(values)) for title, values in found.items() if values}
+        table[arm] = {
+            title: Cell(mean(values), min(values), max(values), len(values))
+            for title, values in found.items()
+            if values
+        }
     return table
 
 

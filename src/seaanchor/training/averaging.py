@@ -34,7 +34,9 @@ class WeightAverage:
         decay: of the exponential average, in (0, 1).
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], total: int, kind: str = "beta", decay: float = 0.999) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], total: int, kind: str = "beta", decay: float = 0.999
+    ) -> None:
         self.parameters = list(parameters)
         self.total, self.kind, self.decay, self.index = total, kind, decay, 0
         self.mean = [p.detach().float().clone() for p in self.parameters]

@@ -1,4 +1,5 @@
-"""The numbers of a log line, and where lines go besides metrics.jsonl: TensorBoard, Weights & Biases, trackio, by `--report-to`.
+"""The numbers of a log line, and where lines go besides metrics.jsonl: TensorBoard, Weights & Biases, trackio, by
+`--report-to`.
 
 Legend: B batch, D embedding dimension, P processes.
 """
@@ -25,8 +26,8 @@ MODULES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "trackio"
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What a step leaves for the log, still on the device: per-sample loss, the constraint and multipliers where there are any, and the adapter's
-    own loss (a row a process) where it has one."""
+    """What a step leaves for the log, still on the device: per-sample loss, the constraint and multipliers where there
+    are any, and the adapter's own loss (a row a process) where it has one."""
 
     objective_B: Tensor
     constraint: Constraint | None
@@ -37,17 +38,21 @@ class StepRecord:
 def measure(record: StepRecord, now_BD: Tensor, reference_BD: Tensor, config: RunConfig) -> dict[str, float]:
     """The numbers of one log line.
 
-    Loss, KL, violation and multipliers are those the last primal step saw; relative clean distance and cosine are of `now_BD`, the clean
-    images' embeddings (B, D) after it, against the reference's. A number that means nothing for a run is not there: a linear map may turn all
-    embeddings together, which moves each of them and changes no answer, so its distance from orthogonal stands in place of theirs; and `rho` is
-    only told where distances are held to it, or, for comparison, where a tower has no constraint on its embeddings.
+    Loss, KL, violation and multipliers are those the last primal step saw; relative clean distance and cosine are of
+    `now_BD`, the clean images' embeddings (B, D) after it, against the reference's. A number that means nothing for a
+    run is not there: a linear map may turn all embeddings together, which moves each of them and changes no answer, so
+    its distance from orthogonal stands in place of theirs; and `rho` is only told where distances are held to it, or,
+    for comparison, where a tower has no constraint on its embeddings.
     """
     anchor, linear = config.anchor, config.adapter.kind == "linear"
     on_classes = anchor.kind == "kl" or (anchor.kind != "none" and anchor.on == "distribution")
     row = {"adversarial_loss": record.objective_B.mean().item()}
     relative_B = (now_BD - reference_BD).square().sum(-1) / reference_BD.square().sum(-1)
     if not linear:
-        row |= {"clean_distance": relative_B.mean().item(), "cosine": F.cosine_similarity(now_BD, reference_BD).mean().item()}
+        row |= {
+            "clean_distance": relative_B.mean().item(),
+            "cosine": F.cosine_similarity(now_BD, reference_BD).mean().item(),
+        }
     elif record.adapter_P is not None and config.adapter.orthogonality > 0:
         row["orthogonality"] = record.adapter_P.mean().item() / config.adapter.orthogonality
     if on_classes and record.constraint is not None:
@@ -56,14 +61,22 @@ def measure(record: StepRecord, now_BD: Tensor, reference_BD: Tensor, config: Ru
         violated_B = relative_B > anchor.rho if record.constraint is None else record.constraint.violation_B > 0
         row |= {"rho": anchor.rho, "violation_rate": violated_B.float().mean().item()}
     if record.multiplier_B is not None:
-        low, middle, high = record.multiplier_B.quantile(torch.tensor([0.1, 0.5, 0.9], device=record.multiplier_B.device)).tolist()
-        row |= {"multiplier": record.multiplier_B.mean().item(), "multiplier_p10": low, "multiplier_p50": middle, "multiplier_p90": high}
+        low, middle, high = record.multiplier_B.quantile(
+            torch.tensor([0.1, 0.5, 0.9], device=record.multiplier_B.device)
+        ).tolist()
+        row |= {
+            "multiplier": record.multiplier_B.mean().item(),
+            "multiplier_p10": low,
+            "multiplier_p50": middle,
+            "multiplier_p90": high,
+        }
     return row
 
 
 @contextmanager
 def reporting(config: RunConfig, enabled: bool = True) -> Iterator[Report]:
-    """A function that takes log rows, each with its `step`; it does nothing for report_to none, or where not enabled."""
+    """A function that takes log rows, each with its `step`; it does nothing for report_to none, or where not
+    enabled."""
     package = tracker_package(config.report_to) if enabled else None
     if package is None:
         yield lambda row: None
@@ -95,7 +108,9 @@ def tracker_package(kind: str) -> ModuleType | None:
     try:
         return import_module(MODULES[kind])
     except ImportError as error:
-        raise SeaAnchorError(f"--report-to {kind}, but {kind} is not installed", "its package", "pip install 'seaanchor[tracking]'") from error
+        raise SeaAnchorError(
+            f"--report-to {kind}, but {kind} is not installed", "its package", "pip install 'seaanchor[tracking]'"
+        ) from error
 
 
 def flatten(row: dict[str, Any], prefix: str = "") -> dict[str, float]:

@@ -26,9 +26,20 @@ from seaanchor.training.averaging import WeightAverage
 from seaanchor.training.loggers import Report, measure, reporting, tracker_package
 from seaanchor.training.progress import Clock, Progress, stop_on_interrupt
 from seaanchor.training.run_folder import RunFolder, check_output, open_run
-from seaanchor.training.setup import Setup, Share, make_targets, prepare, reference_cache, share_stream, start_accelerator, to_device
+from seaanchor.training.setup import (
+    Setup,
+    Share,
+    make_targets,
+    prepare,
+    reference_cache,
+    share_stream,
+    start_accelerator,
+    to_device,
+)
 from seaanchor.training.step import Moving, Part, runnable, set_learning_rate, stop_if_not_finite, whole_step
 from seaanchor.utils.checkpoint import tensors_in
+
+MemoryAdvice = Callable[[Setup, Moving, torch.device, int, RunFolder], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -41,15 +52,15 @@ class Hooks:
     """
 
     evaluate: Callable[[LoadedModel, RunConfig], dict[str, Any]] = lambda model, config: {}
-    memory_advice: Callable[[Setup, Moving, torch.device, int, RunFolder], AbstractContextManager[None]] = lambda *run: nullcontext()
+    memory_advice: MemoryAdvice = lambda *run: nullcontext()
 
 
 def train(config: RunConfig, hooks: Hooks = Hooks()) -> Path:
     """Train, evaluate and export one run; returns its folder.
 
     Raises:
-        SeaAnchorError: settings that do not go group, bad data or weights, a run folder in use, a loss that is not finite, a lost process, too
-            little memory.
+        SeaAnchorError: settings that do not go group, bad data or weights, a run folder in use, a loss that is not
+            finite, a lost process, too little memory.
     """
     check(config)
     accelerator = start_accelerator(config.device)
@@ -63,9 +74,15 @@ def _train(config: RunConfig, hooks: Hooks, accelerator, group: ProcessGroup) ->
         tracker_package(config.report_to)
     setup = prepare(config, accelerator.num_processes, accelerator.device)
     folder, state = _open(setup, group)
-    setup = replace(setup, config=runnable(setup.config, accelerator.device))  # the run folder keeps what was asked for, for a device that can do it
+    setup = replace(
+        setup, config=runnable(setup.config, accelerator.device)
+    )  # the run folder keeps what was asked for, for a device that can do it
     if accelerator.is_main_process and setup.config.precision != config.precision:
-        print(f"  {accelerator.device.type} has no arithmetic in {config.precision} here: updates run in fp32, which is faster", flush=True)
+        print(
+            f"  {accelerator.device.type} has no arithmetic in {config.precision} here: updates run in fp32, "
+            "which is faster",
+            flush=True,
+        )
     moving = make_moving(setup, accelerator, state)
     step = state["step"] if state else 0
     room = hooks.memory_advice(setup, moving, accelerator.device, accelerator.num_processes, folder)
@@ -84,7 +101,11 @@ def _open(setup: Setup, group: ProcessGroup) -> tuple[RunFolder, dict | None]:
     Raises:
         SeaAnchorError: as `open_run`; or the others do not see the first one's folder.
     """
-    folder, state = open_run(setup.config, setup.identity, group.world) if group.rank == 0 else (RunFolder(setup.config.output), None)
+    folder, state = (
+        open_run(setup.config, setup.identity, group.world)
+        if group.rank == 0
+        else (RunFolder(setup.config.output), None)
+    )
     chosen = group.agree(state["step"] if state else None)
     if group.rank > 0 and chosen is not None:
         state = folder.load(chosen)
@@ -92,20 +113,39 @@ def _open(setup: Setup, group: ProcessGroup) -> tuple[RunFolder, dict | None]:
 
 
 def make_moving(setup: Setup, accelerator, state: dict | None) -> Moving:
-    """Policy, dual and optimizers on the device, as the checkpoint left them. They move first: an optimizer puts its state where its
-    parameters are when it loads."""
-    config, anchor, device, split = setup.config, setup.config.anchor, accelerator.device, in_parts(setup.config, accelerator)
+    """Policy, dual and optimizers on the device, as the checkpoint left them. They move first: an optimizer puts its
+    state where its parameters are when it loads."""
+    config, anchor, device, split = (
+        setup.config,
+        setup.config.anchor,
+        accelerator.device,
+        in_parts(setup.config, accelerator),
+    )
     parameters, shadow = _place(setup, device, state, split)
     options = adam_options(device) if config.optimizer == "adamw" else {}
-    optimizer = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}[config.optimizer](parameters, lr=config.lr, weight_decay=config.wd, **options)
-    average = None if config.average == "none" else WeightAverage(parameters, setup.total_steps, config.average, config.ema_decay)
-    moving_reference = None if anchor.reference == "frozen" else WeightAverage(parameters, setup.total_steps, anchor.reference, anchor.reference_decay)
+    optimizer = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}[config.optimizer](
+        parameters, lr=config.lr, weight_decay=config.wd, **options
+    )
+    average = (
+        None
+        if config.average == "none"
+        else WeightAverage(parameters, setup.total_steps, config.average, config.ema_decay)
+    )
+    moving_reference = (
+        None
+        if anchor.reference == "frozen"
+        else WeightAverage(parameters, setup.total_steps, anchor.reference, anchor.reference_decay)
+    )
     dual = setup.method.anchor.dual_module()
     dual_optimizer = None
     if dual is not None:
         for parameter in dual.to(device).parameters() if accelerator.num_processes > 1 else ():
-            torch.distributed.broadcast(parameter.data, 0)  # seeded alike they are the same already; the wrapper of the policy does this, too
-        dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=config.anchor.dual_lr, weight_decay=0.0, **adam_options(device))
+            torch.distributed.broadcast(
+                parameter.data, 0
+            )  # seeded alike they are the same already; the wrapper of the policy does this, too
+        dual_optimizer = torch.optim.AdamW(
+            dual.parameters(), lr=config.anchor.dual_lr, weight_decay=0.0, **adam_options(device)
+        )
     if state is not None:
         optimizer.load_state_dict(share_optimizer(state["optimizer"], parameters))
         if dual is not None and dual_optimizer is not None:
@@ -116,7 +156,9 @@ def make_moving(setup: Setup, accelerator, state: dict | None) -> Moving:
         if moving_reference is not None:
             moving_reference.load_state_dict(share_average(state["moving_reference"], parameters))
     setup.policy.train()
-    policy, optimizer = (setup.policy, accelerator.prepare(optimizer)) if split else accelerator.prepare(setup.policy, optimizer)
+    policy, optimizer = (
+        (setup.policy, accelerator.prepare(optimizer)) if split else accelerator.prepare(setup.policy, optimizer)
+    )
     return Moving(policy, optimizer, dual, dual_optimizer, average, shadow, moving_reference)
 
 
@@ -125,8 +167,11 @@ def in_parts(config: RunConfig, accelerator) -> bool:
     return config.shard and accelerator.num_processes > 1
 
 
-def _place(setup: Setup, device: torch.device, state: dict | None, split: bool) -> tuple[list[nn.Parameter], LowPrecisionCopy | None]:
-    """Policy and reference on the device, the policy as the checkpoint left it: what is trained of it, and its low-precision copy if there is one."""
+def _place(
+    setup: Setup, device: torch.device, state: dict | None, split: bool
+) -> tuple[list[nn.Parameter], LowPrecisionCopy | None]:
+    """Policy and reference on the device, the policy as the checkpoint left it: what is trained of it, and its
+    low-precision copy if there is one."""
     config, encoder = setup.config, setup.policy if split else setup.policy.to(device)
     setup.reference.to(device)
     parameters = list(setup.method.adapter.trainable(encoder))
@@ -147,7 +192,8 @@ def _place(setup: Setup, device: torch.device, state: dict | None, split: bool) 
 
 
 def export_run(setup: Setup, moving: Moving, folder: RunFolder, write: bool = True) -> None:
-    """Write `export`, and the average of the weights to `export-averaged` if one was kept. A linear map is written as it is, too.
+    """Write `export`, and the average of the weights to `export-averaged` if one was kept. A linear map is written as
+    it is, too.
 
     Args:
         write: whether this process does; where weights are split, all take part.
@@ -164,13 +210,16 @@ def export_run(setup: Setup, moving: Moving, folder: RunFolder, write: bool = Tr
 
 
 def _whole_model(setup: Setup, keep: bool) -> LoadedModel | None:
-    """The model as it is trained now, in the process that keeps it; where its weights are split, all take part, and it is another one, loaded for them."""
+    """The model as it is trained now, in the process that keeps it; where its weights are split, all take part, and it
+    is another one, loaded for them."""
     if not is_split(setup.policy):
         return setup.model if keep else None
     weights = whole(setup.policy.state_dict(), keep)
     if not keep:
         return None
-    torch.manual_seed(setup.config.seed)  # as `prepare` does, for what has random weights; every step sets a seed of its own
+    torch.manual_seed(
+        setup.config.seed
+    )  # as `prepare` does, for what has random weights; every step sets a seed of its own
     model = load_model(setup.config.model, setup.config.pretrained, setup.config.image_size)
     model.encoder.load_state_dict(weights)
     model.encoder.to(setup.model.encoder.mean.device)
@@ -178,7 +227,15 @@ def _whole_model(setup: Setup, keep: bool) -> LoadedModel | None:
 
 
 def _loop(
-    setup: Setup, moving: Moving, hooks: Hooks, accelerator, group: ProcessGroup, folder: RunFolder, report: Report, step: int, interrupted: list[bool]
+    setup: Setup,
+    moving: Moving,
+    hooks: Hooks,
+    accelerator,
+    group: ProcessGroup,
+    folder: RunFolder,
+    report: Report,
+    step: int,
+    interrupted: list[bool],
 ) -> int:
     config, total, main, device = setup.config, setup.total_steps, accelerator.is_main_process, accelerator.device
     skip_log, progress = SkipLog(setup.images), Progress(total, step, main)
@@ -188,7 +245,9 @@ def _loop(
         shard(cast(Reference, setup.reference).encoder, device)
     stream = share_stream(setup, step, group.rank, group.world, skip_log)
     if step == 0 and config.eval_every and (main or split):
-        _evaluate(setup, moving, hooks, folder, report, step, main)  # where training starts from, and whatever is wrong with val_data
+        _evaluate(
+            setup, moving, hooks, folder, report, step, main
+        )  # where training starts from, and whatever is wrong with val_data
     stop, saved, clock = False, step, Clock()
     while step < total and not stop:
         dealt = next(stream)
@@ -201,12 +260,18 @@ def _loop(
         if images == 0:
             continue
         cleans = [to_device(share.batch, device) for share in shares]
-        parts = [Part(clean, make_targets(setup, clean, cache_ND), share.counts) for clean, share in zip(cleans, shares, strict=True)]
+        parts = [
+            Part(clean, make_targets(setup, clean, cache_ND), share.counts)
+            for clean, share in zip(cleans, shares, strict=True)
+        ]
         lr = set_learning_rate(moving.optimizer, config, step - 1, total)
         record = whole_step(setup.method, moving, accelerator, parts, config, step - 1, setup.reference, images)
         clock.images += int(images)
         stop = group.world == 1 and interrupted[0]
-        log_now, save_now = step % config.log_every == 0 or step == total, step % config.save_every == 0 or step == total or stop
+        log_now, save_now = (
+            step % config.log_every == 0 or step == total,
+            step % config.save_every == 0 or step == total or stop,
+        )
         if log_now or save_now:
             now_BD, reference_BD = _embed_in_eval_mode(setup.policy, parts)
             stop_if_not_finite([record.objective_B, now_BD], step, folder, accelerator)
@@ -227,7 +292,9 @@ def _loop(
     if summary := skip_log.summary():
         print(summary, flush=True)
     if len(skip_log.reasons) == len(setup.images.paths):
-        raise SeaAnchorError(f"no image in {config.train_data} could be read", "readable images", "see the reasons above")
+        raise SeaAnchorError(
+            f"no image in {config.train_data} could be read", "readable images", "see the reasons above"
+        )
     if saved < step:  # the last batch was skipped, or another process was asked to stop
         _save(setup, moving, accelerator, folder, step)
     group.barrier()  # or a launcher, seeing the others end, would end the first process while it writes
@@ -244,7 +311,9 @@ def _embed_in_eval_mode(encoder: nn.Module, parts: Sequence[Part]) -> tuple[Tens
     return torch.cat(now), torch.cat(reference)
 
 
-def _evaluate(setup: Setup, moving: Moving, hooks: Hooks, folder: RunFolder, report: Report, step: int, main: bool) -> None:
+def _evaluate(
+    setup: Setup, moving: Moving, hooks: Hooks, folder: RunFolder, report: Report, step: int, main: bool
+) -> None:
     """In the first process; where weights are split, the others help to put them group."""
     row: dict[str, Any] = {"step": step}
     if (model := _whole_model(setup, main)) is not None:
@@ -259,7 +328,8 @@ def _evaluate(setup: Setup, moving: Moving, hooks: Hooks, folder: RunFolder, rep
 
 
 def _agree(shares: Sequence[Share], least: int, group: ProcessGroup, interrupted: list[bool]) -> tuple[float, bool]:
-    """Images of all processes that could be read and count, and whether one of several processes is asked to stop: the others learn it here.
+    """Images of all processes that could be read and count, and whether one of several processes is asked to stop: the
+    others learn it here.
 
     Args:
         least: shares that every process needs; where weights are split, none may call a tower more often than another.
@@ -276,8 +346,14 @@ def _agree(shares: Sequence[Share], least: int, group: ProcessGroup, interrupted
 
 
 def _save(setup: Setup, moving: Moving, accelerator, folder: RunFolder, step: int) -> None:
-    """Write a checkpoint, unless it is none to go on from: the loss was computed before the last update and does not vouch for it."""
-    state = {"step": step, "identity": setup.identity, "policy": setup.policy.state_dict(), "optimizer": moving.optimizer.state_dict()}
+    """Write a checkpoint, unless it is none to go on from: the loss was computed before the last update and does not
+    vouch for it."""
+    state = {
+        "step": step,
+        "identity": setup.identity,
+        "policy": setup.policy.state_dict(),
+        "optimizer": moving.optimizer.state_dict(),
+    }
     if moving.dual is not None and moving.dual_optimizer is not None:
         state |= {"dual": moving.dual.state_dict(), "dual_optimizer": moving.dual_optimizer.state_dict()}
     if moving.average is not None:

@@ -79,12 +79,15 @@ class Clock:
 def stop_on_interrupt() -> Iterator[list[bool]]:
     """Ctrl-C, or a scheduler's SIGTERM, ends the run after the current batch, saved; a second Ctrl-C ends it at once.
 
-    Yields a list of one bool, true once asked to stop. Outside the main thread, where Python delivers no signals, it stays false.
+    Yields a list of one bool, true once asked to stop. Outside the main thread, where Python delivers no signals, it
+    stays false.
     """
     interrupted, owner = [False], os.getpid()
 
     def handler(signum: int, frame: object) -> None:
-        if os.getpid() != owner:  # a data-loading process that inherited this: Ctrl-C is the trainer's business, SIGTERM is for it
+        if (
+            os.getpid() != owner
+        ):  # a data-loading process that inherited this: Ctrl-C is the trainer's business, SIGTERM is for it
             if signum == signal.SIGTERM:
                 os._exit(0)
             return

@@ -78,7 +78,11 @@ class RunFolder:
             with self.metrics.open("a") as file:
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
-            raise SeaAnchorError(f"{self.metrics} could not be written: {error.strerror}", "free disk space", "free some and use --resume auto") from error
+            raise SeaAnchorError(
+                f"{self.metrics} could not be written: {error.strerror}",
+                "free disk space",
+                "free some and use --resume auto",
+            ) from error
 
     def rows(self) -> list[dict[str, Any]]:
         """What was logged so far; a line cut short by a kill is dropped."""
@@ -102,7 +106,11 @@ def check_output(config: RunConfig) -> None:
         raise SeaAnchorError(f"{output} is a file", "a folder", "name another --output")
     if folder.config.exists():
         if config.resume != "auto":
-            raise SeaAnchorError(f"{output} already holds a run", "an empty output folder", "use --resume auto to go on with it, or name another --output")
+            raise SeaAnchorError(
+                f"{output} already holds a run",
+                "an empty output folder",
+                "use --resume auto to go on with it, or name another --output",
+            )
         before = to_dict(from_dict(RunConfig, read_yaml(folder.config)))
         if changed := differences(before, to_dict(config)):
             raise SeaAnchorError(
@@ -111,20 +119,25 @@ def check_output(config: RunConfig) -> None:
                 "undo the change, or start anew in another --output",
             )
     elif output.exists() and any(not path.name.endswith(".partial") for path in output.iterdir()):
-        raise SeaAnchorError(f"{output} is not empty and holds no run", "an empty or new folder", "name another --output")
+        raise SeaAnchorError(
+            f"{output} is not empty and holds no run", "an empty or new folder", "name another --output"
+        )
 
 
 def open_run(config: RunConfig, identity: dict[str, Any], processes: int = 1) -> tuple[RunFolder, dict | None]:
     """The run folder, ready to be written, and the checkpoint to go on from, if any.
 
-    What a killed run left half written is cleared away, and so are log lines from after the checkpoint: those batches are run again.
+    What a killed run left half written is cleared away, and so are log lines from after the checkpoint: those batches
+    are run again.
 
     Args:
-        identity: what must be the same when resuming, besides the settings; `together` is the number of images of one update.
+        identity: what must be the same when resuming, besides the settings; `together` is the number of images of one
+            update.
         processes: how many processes share these.
 
     Raises:
-        SeaAnchorError: as `check_output`; or model weights, images or their number in an update are not those the run started with.
+        SeaAnchorError: as `check_output`; or model weights, images or their number in an update are not those the run
+            started with.
     """
     import yaml
 
@@ -152,10 +165,16 @@ def _identity_before(folder: RunFolder, state: dict) -> dict[str, Any]:
     return before
 
 
-def _check_identity(folder: RunFolder, config: RunConfig, before: dict[str, Any], now: dict[str, Any], processes: int) -> None:
+def _check_identity(
+    folder: RunFolder, config: RunConfig, before: dict[str, Any], now: dict[str, Any], processes: int
+) -> None:
     if changed := [name for name, value in now.items() if name != "together" and before.get(name) != value]:
         found = f"the run in {folder.root} was started with other {' and '.join(changed)}"
-        raise SeaAnchorError(found, "the same weights and image files when resuming", "undo the change, or start anew in another --output")
+        raise SeaAnchorError(
+            found,
+            "the same weights and image files when resuming",
+            "undo the change, or start anew in another --output",
+        )
     together, here = int(before["together"]), int(now["together"])
     if together == here:
         return
@@ -163,18 +182,42 @@ def _check_identity(folder: RunFolder, config: RunConfig, before: dict[str, Any]
         f"an update of the run in {folder.root} sees {together} images, but here {here}: "
         f"{config.batch_size} at once x {processes} process{'es' if processes > 1 else ''} x {config.grad_accumulation}"
     )
-    settings = {"--batch-size": processes * config.grad_accumulation, "--grad-accumulation": processes * config.batch_size}
+    settings = {
+        "--batch-size": processes * config.grad_accumulation,
+        "--grad-accumulation": processes * config.batch_size,
+    }
     fits = [f"{name} {together // others}" for name, others in settings.items() if together % others == 0]
-    change = f"set {' or '.join(fits)}" if fits else f"set --batch-size and --grad-accumulation so that their product times the processes is {together}"
+    change = (
+        f"set {' or '.join(fits)}"
+        if fits
+        else f"set --batch-size and --grad-accumulation so that their product times the processes is {together}"
+    )
     raise SeaAnchorError(found, f"{together} images an update, however they are put together", change)
 
 
 def environment() -> dict[str, Any]:
     """Versions and hardware, for a bug report."""
     versions: dict[str, str | None] = {}
-    for package in ("seaanchor", "torch", "torchvision", "open_clip_torch", "timm", "accelerate", "transformers", "pyautoattack", "numpy", "pillow"):
+    for package in (
+        "seaanchor",
+        "torch",
+        "torchvision",
+        "open_clip_torch",
+        "timm",
+        "accelerate",
+        "transformers",
+        "pyautoattack",
+        "numpy",
+        "pillow",
+    ):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = None
-    return {"python": platform.python_version(), "system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count(), "versions": versions}
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "versions": versions,
+    }

@@ -62,11 +62,13 @@ class Setup:
 def start_accelerator(device: str | None):
     """The processes and the device of this run.
 
-    Mixed precision is not left to the library: it wraps the encoder's own forward, and then attacks, evaluation and export would run
-    in bf16 too. What an earlier run of this process chose is forgotten first, or a CPU run would fix the device for good.
+    Mixed precision is not left to the library: it wraps the encoder's own forward, and then attacks, evaluation and
+    export would run in bf16 too. What an earlier run of this process chose is forgotten first, or a CPU run would fix
+    the device for good.
 
     Raises:
-        SeaAnchorError: the machine has no such device, the processes do not find each other, or accelerate is asked to split the weights.
+        SeaAnchorError: the machine has no such device, the processes do not find each other, or accelerate is asked to
+            split the weights.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -78,25 +80,41 @@ def start_accelerator(device: str | None):
     for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
         if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1"):
             found = f"accelerate is configured for {name}, which splits the weights among processes"
-            change = "configure it for several GPUs alone and add --shard; a smaller --batch-size with --grad-accumulation makes the same updates"
+            change = (
+                "configure it for several GPUs alone and add --shard; a smaller --batch-size with "
+                "--grad-accumulation makes the same updates"
+            )
             raise SeaAnchorError(found, "Sea Anchor's own way to split them", change)
     plain = GradientAccumulationPlugin(num_steps=1)  # or a number from accelerate's environment would divide the loss
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     try:
-        accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu", gradient_accumulation_plugin=plain, kwargs_handlers=[patience])
+        accelerator = Accelerator(
+            mixed_precision="no", cpu=device == "cpu", gradient_accumulation_plugin=plain, kwargs_handlers=[patience]
+        )
     except (torch.distributed.DistError, ValueError) as error:
         if processes == 1:
             raise
         found = f"{processes} processes were announced and did not find each other: {str(error).splitlines()[0]}"
-        change = "start every process, each with its own RANK, and all with the same MASTER_ADDR and MASTER_PORT that they can reach"
+        change = (
+            "start every process, each with its own RANK, and all with the same MASTER_ADDR and "
+            "MASTER_PORT that they can reach"
+        )
         raise SeaAnchorError(found, f"all {processes} of them", change) from error
     if processes > 1 and accelerator.num_processes != processes:
         found = f"WORLD_SIZE is {processes}, but this process found {accelerator.num_processes}"
-        raise SeaAnchorError(found, "RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT for each process", "set them all, or use a launcher")
+        raise SeaAnchorError(
+            found,
+            "RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT for each process",
+            "set them all, or use a launcher",
+        )
     torch.backends.cudnn.allow_tf32 = False  # attacks are fp32: a step of 1/255 is near what TF32 rounds away
     if device not in (None, accelerator.device.type):
         change = "leave --device out; choose among several GPUs by CUDA_VISIBLE_DEVICES"
-        raise SeaAnchorError(f"--device {device}, but training here runs on {accelerator.device.type}", f"cpu or {accelerator.device.type}", change)
+        raise SeaAnchorError(
+            f"--device {device}, but training here runs on {accelerator.device.type}",
+            f"cpu or {accelerator.device.type}",
+            change,
+        )
     return accelerator
 
 
@@ -114,7 +132,11 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     if config.train_samples is not None:
         images = subset(images, config.train_samples, config.seed)
     if len(images.paths) < world:
-        raise SeaAnchorError(f"{len(images.paths)} images in {config.train_data}", f"at least one for each of {world} processes", "use fewer processes")
+        raise SeaAnchorError(
+            f"{len(images.paths)} images in {config.train_data}",
+            f"at least one for each of {world} processes",
+            "use fewer processes",
+        )
     head = None
     if needs_classes(config):
         _check_labels(config, images)
@@ -130,8 +152,17 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     deal = BatchSplit(len(images.paths), config.batch_size, world, config.grad_accumulation)
     longest = config.epochs * deal.per_epoch
     total = min(config.max_steps or longest, longest)
-    names = "\n".join([*(str(path)[len(str(images.root)) :] for path in images.paths), str((images.labels, images.class_names, images.pairs))])
-    identity = {"reference": fingerprint(model.encoder), "images": hashlib.sha256(names.encode()).hexdigest()[:16], "together": deal.whole}
+    names = "\n".join(
+        [
+            *(str(path)[len(str(images.root)) :] for path in images.paths),
+            str((images.labels, images.class_names, images.pairs)),
+        ]
+    )
+    identity = {
+        "reference": fingerprint(model.encoder),
+        "images": hashlib.sha256(names.encode()).hexdigest()[:16],
+        "together": deal.whole,
+    }
     setup = Setup(config, model, model.encoder, Reference(model.encoder), method, images, head, total, identity)
     return setup if config.adapter.kind != "linear" else _on_embeddings(setup, device or torch.device("cpu"))
 
@@ -151,7 +182,9 @@ def _check_labels(config: RunConfig, images: ImageList) -> None:
         raise SeaAnchorError(f"{config.train_data} has no class folders", wanted, "sort the images into class folders")
     elif preference and images.pairs is None and kind not in (*DRAWN, "attribute"):
         found = f"objective {config.objective.kind} on class folders with perturbation {kind}"
-        raise SeaAnchorError(found, "preferences: a JSON lines file, or perturbation typographic or attribute", "change one of the two")
+        raise SeaAnchorError(
+            found, "preferences: a JSON lines file, or perturbation typographic or attribute", "change one of the two"
+        )
 
 
 def _check_pairs(config: RunConfig, holds: str, images: ImageList) -> None:
@@ -159,24 +192,50 @@ def _check_pairs(config: RunConfig, holds: str, images: ImageList) -> None:
     kinds, wanted = tally(images.pairs or ()), config.objective.kind
     if wanted != "kto" and kinds.paired < len(images.paths):
         found = f"{holds}, {len(images.paths) - kinds.paired} of {len(images.paths)} with one text only"
-        raise SeaAnchorError(found, f"a chosen and a rejected text in every row for {wanted}", "use kto, or remove those rows")
+        raise SeaAnchorError(
+            found, f"a chosen and a rejected text in every row for {wanted}", "use kto, or remove those rows"
+        )
     if kinds.one_sided:
-        present, missing, flag = ("desirable", "undesirable", "false") if kinds.desirable else ("undesirable", "desirable", "true")
-        expected = "desirable and undesirable rows: KTO learns from their contrast, and one kind alone pushes every text the same way"
-        raise SeaAnchorError(f"{holds}, all {len(images.paths)} {present} and none {missing}", expected, f'add rows with "desirable": {flag}')
+        present, missing, flag = (
+            ("desirable", "undesirable", "false") if kinds.desirable else ("undesirable", "desirable", "true")
+        )
+        expected = (
+            "desirable and undesirable rows: KTO learns from their contrast, and one kind alone "
+            "pushes every text the same way"
+        )
+        raise SeaAnchorError(
+            f"{holds}, all {len(images.paths)} {present} and none {missing}",
+            expected,
+            f'add rows with "desirable": {flag}',
+        )
     if len(images.class_names or ()) < 2:
-        raise SeaAnchorError(f"{holds} over one text, {(images.class_names or ('',))[0]!r}", "at least two different texts", "add rows with others")
+        raise SeaAnchorError(
+            f"{holds} over one text, {(images.class_names or ('',))[0]!r}",
+            "at least two different texts",
+            "add rows with others",
+        )
 
 
 def _on_embeddings(setup: Setup, device: torch.device) -> Setup:
     """The same run on embeddings computed once: the map as policy, and the perturbation looked up."""
     config, dim = setup.config, setup.model.encoder.dim
     skip_log, reference = SkipLog(setup.images), cast(Reference, setup.reference.to(device))
-    table = drawn_table(reference, setup.model.family, setup.images, setup.method.perturbation, config.batch_size, config.workers, device, skip_log)
+    table = drawn_table(
+        reference,
+        setup.model.family,
+        setup.images,
+        setup.method.perturbation,
+        config.batch_size,
+        config.workers,
+        device,
+        skip_log,
+    )
     if summary := skip_log.summary():
         print(summary, flush=True)
     if not bool(table.read_N.any()):
-        raise SeaAnchorError(f"no image in {config.train_data} could be read", "readable images", "see the reasons above")
+        raise SeaAnchorError(
+            f"no image in {config.train_data} could be read", "readable images", "see the reasons above"
+        )
     method = setup.method
     if config.perturbation.kind == "typographic":
         method = replace(method, perturbation=StoredDrawings(table))
@@ -186,15 +245,16 @@ def _on_embeddings(setup: Setup, device: torch.device) -> Setup:
 
 @dataclass(frozen=True)
 class Share:
-    """Images that one process takes at once, 8-bit until `to_device`; what does `not count` takes part and changes nothing."""
+    """Images that one process takes at once, 8-bit until `to_device`; what does `not count` takes part and changes
+    nothing."""
 
     batch: Batch
     counts: bool = True
 
 
 def share_stream(setup: Setup, step: int, rank: int, world: int, skip_log: SkipLog) -> Iterator[list[Share]]:
-    """This process's shares of every whole batch from `step` on. The order is a pure function of seed, epoch and the size of a whole batch,
-    so resuming needs no state and any number of processes sees the same batches."""
+    """This process's shares of every whole batch from `step` on. The order is a pure function of seed, epoch and the
+    size of a whole batch, so resuming needs no state and any number of processes sees the same batches."""
     config, count = setup.config, len(setup.images.paths)
     deal = BatchSplit(count, config.batch_size, world, config.grad_accumulation)
     for epoch in range(step // deal.per_epoch, config.epochs):
@@ -232,7 +292,11 @@ def caches_reference(setup: Setup, world: int) -> bool:
     if setup.table is not None:
         return False
     count = len(setup.images.paths)
-    visits = setup.total_steps * BatchSplit(count, setup.config.batch_size, world, setup.config.grad_accumulation).whole / count
+    visits = (
+        setup.total_steps
+        * BatchSplit(count, setup.config.batch_size, world, setup.config.grad_accumulation).whole
+        / count
+    )
     return visits > 1.5 and 4 * count * setup.model.encoder.dim <= CACHE_LIMIT
 
 
@@ -241,12 +305,17 @@ def reference_cache(setup: Setup, accelerator) -> Tensor | None:
     if not caches_reference(setup, accelerator.num_processes):
         return None
     config, family = setup.config, setup.model.family
-    return clean_table(cast(Reference, setup.reference), family, setup.images, config.batch_size, config.workers, accelerator.device)
+    return clean_table(
+        cast(Reference, setup.reference), family, setup.images, config.batch_size, config.workers, accelerator.device
+    )
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch on the device, pixels in [0, 1]. Nothing waits for a copy from pinned memory: whatever reads the pixels comes after it."""
+    """The batch on the device, pixels in [0, 1]. Nothing waits for a copy from pinned memory: whatever reads the pixels
+    comes after it."""
     label_B = None if batch.label_B is None else batch.label_B.to(device)
     pair = batch.preference
     preference = None if pair is None else Preference(pair.chosen_B.to(device), pair.rejected_B.to(device))
-    return Batch(to_float(batch.pixels_BCHW.to(device, non_blocking=True)), label_B, batch.index_B.to(device), preference)
+    return Batch(
+        to_float(batch.pixels_BCHW.to(device, non_blocking=True)), label_B, batch.index_B.to(device), preference
+    )

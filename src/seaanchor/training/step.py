@@ -24,8 +24,8 @@ from seaanchor.types import Batch, Constraint, Embeddings, LossTerms, Targets
 
 @dataclass(frozen=True)
 class Moving:
-    """Everything the loop changes: the wrapped policy and dual with their optimizers; the low-precision copy that attacks look at, and the average
-    that an anchor holds the policy to, if there are any."""
+    """Everything the loop changes: the wrapped policy and dual with their optimizers; the low-precision copy that
+    attacks look at, and the average that an anchor holds the policy to, if there are any."""
 
     policy: nn.Module
     optimizer: torch.optim.Optimizer
@@ -38,7 +38,8 @@ class Moving:
 
 @dataclass(frozen=True)
 class Part:
-    """Images that a process takes at once, with their targets; what does not count takes part in every pass and changes nothing."""
+    """Images that a process takes at once, with their targets; what does not count takes part in every pass and changes
+    nothing."""
 
     clean: Batch
     targets: Targets
@@ -46,27 +47,46 @@ class Part:
 
 
 def train_step(
-    method: Method, moving: Moving, accelerator, clean: Batch, targets: Targets, config: RunConfig, step: int, reference: Encode | None = None
+    method: Method,
+    moving: Moving,
+    accelerator,
+    clean: Batch,
+    targets: Targets,
+    config: RunConfig,
+    step: int,
+    reference: Encode | None = None,
 ) -> StepRecord:
     """`whole_step` of a batch that every process takes at once, all with as many images."""
     return whole_step(method, moving, accelerator, [Part(clean, targets)], config, step, reference)
 
 
 def whole_step(
-    method: Method, moving: Moving, accelerator, parts: Sequence[Part], config: RunConfig, step: int, reference: Encode | None = None, together: float = 0
+    method: Method,
+    moving: Moving,
+    accelerator,
+    parts: Sequence[Part],
+    config: RunConfig,
+    step: int,
+    reference: Encode | None = None,
+    together: float = 0,
 ) -> StepRecord:
     """One batch: perturb once, K primal steps with the multipliers detached, one dual step with the violation detached.
 
-    The batch may be in parts, and on several processes. All parts are perturbed at the weights from before the batch, each of the K updates takes the
-    gradient of the mean over all of them, and so does the dual step: it is the step of one process that had room for the batch. The attack's
-    randomness is a function of seed, step and image, that of layers such as dropout of seed, step and process: resuming needs no state.
+    The batch may be in parts, and on several processes. All parts are perturbed at the weights from before the batch,
+    each of the K updates takes the
+    gradient of the mean over all of them, and so does the dual step: it is the step of one process that had room for
+    the batch. The attack's
+    randomness is a function of seed, step and image, that of layers such as dropout of seed, step and process: resuming
+    needs no state.
 
     Args:
         together: images that count, of all parts of all processes; by default, as many on each process.
     """
     encoder = accelerator.unwrap_model(moving.policy)
     together = together or accelerator.num_processes * sum(len(part.clean.index_B) for part in parts if part.counts)
-    shares = [part.counts * accelerator.num_processes * len(part.clean.index_B) / together for part in parts]  # gradients are averaged over processes
+    shares = [
+        part.counts * accelerator.num_processes * len(part.clean.index_B) / together for part in parts
+    ]  # gradients are averaged over processes
     torch.manual_seed(step_seed(config.seed, step, accelerator.process_index))
     under_attack, tokens = encoder if moving.shadow is None else moving.shadow.refreshed(), num_tokens(encoder)
     with fast_kernels(under_attack, torch.float32 if moving.shadow is None else moving.shadow.dtype, tokens):
@@ -79,7 +99,10 @@ def whole_step(
         moving.optimizer.zero_grad(set_to_none=True)
         for part, (perturbed, targets), share in zip(parts, attacked, shares, strict=True):
             waits = len(seen) + 1 < len(parts)
-            with accelerator.no_sync(moving.policy) if waits else nullcontext(), _training_kernels(encoder, config, tokens):
+            with (
+                accelerator.no_sync(moving.policy) if waits else nullcontext(),
+                _training_kernels(encoder, config, tokens),
+            ):
                 terms = method.primal_terms(encode, part.clean, perturbed, targets, encoder)
                 accelerator.backward(terms.total_B.mean() * share)
             seen.append(_detached(terms))
@@ -88,7 +111,10 @@ def whole_step(
         moving.optimizer.step()
     completed, constraints = [targets for _, targets in attacked], [terms.anchor.constraint for terms in seen]
     if config.anchor.exact_dual and constraints[0] is not None:
-        constraints = [_constraint_now(method, encoder, part.clean, targets) for part, targets in zip(parts, completed, strict=True)]
+        constraints = [
+            _constraint_now(method, encoder, part.clean, targets)
+            for part, targets in zip(parts, completed, strict=True)
+        ]
     if config.anchor.dual_lr > 0:
         _dual_step(method, moving, accelerator, constraints, completed, shares)
     for average in (moving.average, moving.moving_reference):
@@ -98,7 +124,12 @@ def whole_step(
 
 
 def _dual_step(
-    method: Method, moving: Moving, accelerator, constraints: Sequence[Constraint | None], completed: Sequence[Targets], shares: Sequence[float]
+    method: Method,
+    moving: Moving,
+    accelerator,
+    constraints: Sequence[Constraint | None],
+    completed: Sequence[Targets],
+    shares: Sequence[float],
 ) -> None:
     """One step of the dual variables, if there are any, on the violations of all parts of all processes."""
     if moving.dual is None or moving.dual_optimizer is None:
@@ -112,8 +143,11 @@ def _dual_step(
     moving.dual_optimizer.step()
 
 
-def _attacked(method: Method, encoder: nn.Module, part: Part, seed: int, reference: Encode | None) -> tuple[Batch, Targets]:
-    """The hard inputs of one part, and its targets with what they tell; parts share a generator's state, as each image draws for itself."""
+def _attacked(
+    method: Method, encoder: nn.Module, part: Part, seed: int, reference: Encode | None
+) -> tuple[Batch, Targets]:
+    """The hard inputs of one part, and its targets with what they tell; parts share a generator's state, as each image
+    draws for itself."""
     perturbed = method.perturb(encoder, part.clean, part.targets, torch.Generator().manual_seed(seed))
     return perturbed, method.complete(part.targets, perturbed, reference)
 
@@ -127,7 +161,10 @@ def _held_to_average(
     with average.swapped():
         held = [encoder(part.clean.pixels_BCHW).float() for part in parts]
     encoder.train()
-    return [(perturbed, replace(targets, anchor_BD=held_BD)) for (perturbed, targets), held_BD in zip(attacked, held, strict=True)]
+    return [
+        (perturbed, replace(targets, anchor_BD=held_BD))
+        for (perturbed, targets), held_BD in zip(attacked, held, strict=True)
+    ]
 
 
 def _detached(terms: LossTerms) -> LossTerms:
@@ -136,7 +173,11 @@ def _detached(terms: LossTerms) -> LossTerms:
     if constraint is not None:
         constraint = Constraint(constraint.distance_B.detach(), constraint.bound_B)
     adapter = None if terms.adapter is None else terms.adapter.detach()
-    return LossTerms(terms.objective_B.detach(), replace(terms.anchor, loss_B=terms.anchor.loss_B.detach(), constraint=constraint), adapter)
+    return LossTerms(
+        terms.objective_B.detach(),
+        replace(terms.anchor, loss_B=terms.anchor.loss_B.detach(), constraint=constraint),
+        adapter,
+    )
 
 
 @torch.no_grad()
@@ -161,14 +202,22 @@ def _record(parts: Sequence[Part], seen: Sequence[LossTerms], constraints: Seque
     objective_B = torch.cat([seen[i].objective_B for i in counting] or [seen[0].objective_B[:0]])
     constraint = Constraint(torch.cat(distances), torch.cat(bounds)) if distances else None
     adapter = seen[0].adapter  # of the weights, whatever the images
-    return StepRecord(objective_B, constraint, torch.cat(multipliers) if multipliers else None, None if adapter is None else adapter.reshape(1))
+    return StepRecord(
+        objective_B,
+        constraint,
+        torch.cat(multipliers) if multipliers else None,
+        None if adapter is None else adapter.reshape(1),
+    )
 
 
 @contextmanager
 def _training_kernels(encoder: nn.Module, config: RunConfig, tokens: int) -> Iterator[None]:
     """Around a forward and its backward, which may compute the forward again and must then find the same kernels."""
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    with fast_kernels(encoder, dtype, tokens), activation_checkpointing(encoder) if config.checkpoint_activations else nullcontext():
+    with (
+        fast_kernels(encoder, dtype, tokens),
+        activation_checkpointing(encoder) if config.checkpoint_activations else nullcontext(),
+    ):
         yield
 
 
@@ -178,7 +227,8 @@ def runnable(config: RunConfig, device: torch.device) -> RunConfig:
 
 
 def training_forward(policy: nn.Module, precision: str) -> Encode:
-    """The policy as the primal steps call it, in bf16 where asked for; everything but an attack in bf16 calls the encoder itself, in fp32."""
+    """The policy as the primal steps call it, in bf16 where asked for; everything but an attack in bf16 calls the
+    encoder itself, in fp32."""
 
     def encode(pixels_BCHW: Tensor) -> Tensor:
         with torch.autocast(pixels_BCHW.device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -217,15 +267,20 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: RunConfig, step:
 
 
 def stop_if_not_finite(tensors: Iterable[Tensor], step: int, folder: RunFolder, accelerator) -> None:
-    """Raise, in all processes, if any tensor of any of them is not finite; whatever was saved before is from before it."""
+    """Raise, in all processes, if any tensor of any of them is not finite; whatever was saved before is from before
+    it."""
     finite = all(bool(tensor.isfinite().all()) for tensor in tensors)
     if accelerator.num_processes > 1:
-        finite = accelerator.reduce(torch.tensor(float(finite), device=accelerator.device), "sum").item() == accelerator.num_processes
+        finite = (
+            accelerator.reduce(torch.tensor(float(finite), device=accelerator.device), "sum").item()
+            == accelerator.num_processes
+        )
     if finite:
         return
     last = folder.checkpoints()
     raise SeaAnchorError(
         f"the loss or the weights are not finite at batch {step}",
         "finite numbers",
-        f"lower --lr or set --grad-clip; the last good state is {last[-1] if last else 'the untrained model: no checkpoint was due yet'}",
+        "lower --lr or set --grad-clip; the last good state is "
+        f"{last[-1] if last else 'the untrained model: no checkpoint was due yet'}",
     )

@@ -1,7 +1,7 @@
 """State on disk: atomic, safetensors only, nothing is ever unpickled.
 
-A state is a nested dict or list whose leaves are tensors or JSON values. Tensors go to one safetensors file, the skeleton into
-its header, so that one rename commits both.
+A state is a nested dict or list whose leaves are tensors or JSON values. Tensors go to one safetensors file, the
+skeleton into its header, so that one rename commits both.
 """
 
 import contextlib
@@ -93,7 +93,9 @@ def write_atomic(path: Path, data: bytes | str | Callable[[Path], None]) -> None
     Raises:
         SeaAnchorError: the disk is full or the folder cannot be written; the file that was there is untouched.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.partial")  # on a shared disk machines have the same numbers
+    partial = path.with_name(
+        f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.partial"
+    )  # on a shared disk machines have the same numbers
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if callable(data):

@@ -1,8 +1,9 @@
 """The cache on disk: what is computed once for all runs, each entry a safetensors file.
 
-An entry's name is a digest of everything its tensors depend on. So nothing stale is ever asked for, whoever writes an entry writes the same, and
-runs and machines share a folder without locks: each file appears whole, by a rename. Nothing here can end a run: what cannot be read is computed,
-what cannot be written is told once.
+An entry's name is a digest of everything its tensors depend on. So nothing stale is ever asked for, whoever writes an
+entry writes the same, and
+runs and machines share a folder without locks: each file appears whole, by a rename. Nothing here can end a run: what
+cannot be read is computed, what cannot be written is told once.
 """
 
 import contextlib
@@ -43,7 +44,8 @@ class Usage:
 
 
 def location() -> Path | None:
-    """`SEAANCHOR_CACHE`, else `seaanchor` below `XDG_CACHE_HOME` or ~/.cache; None if the variable says `off`, or nobody has a home."""
+    """`SEAANCHOR_CACHE`, else `seaanchor` below `XDG_CACHE_HOME` or ~/.cache; None if the variable says `off`, or
+    nobody has a home."""
     named = os.environ.get(VARIABLE, "")
     if named.lower() == "off":
         return None
@@ -70,18 +72,24 @@ def key(depends_on: object) -> str:
     return hashlib.sha256(described.encode()).hexdigest()[:40]
 
 
-def get_or_compute(kind: str, describe: Callable[[], object], compute: Callable[[], Entry], accept: Callable[[Entry], bool] = lambda entry: True) -> Entry:
+def get_or_compute(
+    kind: str,
+    describe: Callable[[], object],
+    compute: Callable[[], Entry],
+    accept: Callable[[Entry], bool] = lambda entry: True,
+) -> Entry:
     """An entry of the cache, or what `compute` gives, which becomes that entry.
 
     Args:
         kind: folder of the entry.
-        describe: JSON values of everything the entry depends on, None if that cannot be told, and then nothing is kept; asked again after
-            computing, and what changed meanwhile is not kept either.
+        describe: JSON values of everything the entry depends on, None if that cannot be told, and then nothing is kept;
+            asked again after computing, and what changed meanwhile is not kept either.
         compute: the tensors.
         accept: whether an entry that was found will do.
 
     Returns:
-        Tensors; large ones are memory maps of the entry's file, shared by all processes that read it, and the system may drop what it needs room for.
+        Tensors; large ones are memory maps of the entry's file, shared by all processes that read it, and the system
+        may drop what it needs room for.
     """
     if location() is None or (depends_on := describe()) is None:
         return compute()
@@ -104,7 +112,8 @@ def read(kind: str, name: str) -> Entry | None:
     file = folder / kind / f"{name}.safetensors"
     try:
         with safe_open(file, framework="pt") as opened:
-            entry = {column: opened.get_tensor(column) for column in opened.keys()}  # noqa: SIM118 (safe_open is no dict)
+            # safe_open is no dict
+            entry = {column: opened.get_tensor(column) for column in opened.keys()}  # noqa: SIM118
             sound = (opened.metadata() or {}).get("crc32") == _checksum(entry)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -132,10 +141,15 @@ def write(kind: str, name: str, entry: Entry) -> bool:
         return False
     checksum = {"crc32": _checksum(tensors)}
     try:
-        write_atomic(folder / kind / f"{name}.safetensors", lambda partial: save_file(tensors, partial, metadata=checksum))
+        write_atomic(
+            folder / kind / f"{name}.safetensors", lambda partial: save_file(tensors, partial, metadata=checksum)
+        )
     except (SeaAnchorError, SafetensorError, OSError) as error:
         reason = _short(error.__cause__ or error)  # `write_atomic` names the entry, which differs each time
-        _tell_once(f"nothing is kept in the cache {folder}: {reason}. Name another folder by {VARIABLE}, or write {VARIABLE}=off")
+        _tell_once(
+            f"nothing is kept in the cache {folder}: {reason}. Name another folder by {VARIABLE}, or write "
+            f"{VARIABLE}=off"
+        )
         return False
     trim(folder)
     return True
@@ -166,7 +180,8 @@ def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def trim(folder: Path, limit: float | None = None) -> None:
-    """Remove what killed runs left, then the entries that were not used for longest, until at most `limit` bytes (by default `LIMIT`) are there."""
+    """Remove what killed runs left, then the entries that were not used for longest, until at most `limit` bytes (by
+    default `LIMIT`) are there."""
     entries = []
     for file, stat in _files(folder):
         if file.suffix == ".safetensors":
@@ -201,7 +216,9 @@ def clear() -> tuple[int, int]:
         try:
             file.unlink(missing_ok=True)
         except OSError as error:
-            raise SeaAnchorError(f"{file} could not be removed: {error.strerror}", "a folder that can be written", "ask its owner") from error
+            raise SeaAnchorError(
+                f"{file} could not be removed: {error.strerror}", "a folder that can be written", "ask its owner"
+            ) from error
         count, freed = count + 1, freed + stat.st_size
     return count, freed
 
@@ -222,4 +239,18 @@ def _tell_once(message: str) -> None:
         print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
-__all__ = ["LIMIT", "VARIABLE", "Entry", "Usage", "clear", "code", "get_or_compute", "key", "location", "read", "trim", "usage", "write"]
+__all__ = [
+    "LIMIT",
+    "VARIABLE",
+    "Entry",
+    "Usage",
+    "clear",
+    "code",
+    "get_or_compute",
+    "key",
+    "location",
+    "read",
+    "trim",
+    "usage",
+    "write",
+]

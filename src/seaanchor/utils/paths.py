@@ -1,4 +1,5 @@
-"""Paths in what is passed on, such as result files and pages: relative to the working folder or to `~`, without the names that led there."""
+"""Paths in what is passed on, such as result files and pages: relative to the working folder or to `~`, without the
+names that led there."""
 
 import os
 import re
@@ -8,9 +9,11 @@ from typing import Any
 
 
 def portable(data: Any) -> Any:
-    """Plain data in whose texts paths below the working folder are relative to it, and those below the home folder begin with `~`.
+    """Plain data in whose texts paths below the working folder are relative to it, and those below the home folder
+    begin with `~`.
 
-    Other paths stay, so that from the same working folder every path still leads where it led; `expanded` reads the `~`.
+    Other paths stay, so that from the same working folder every path still leads where it led; `expanded` reads the
+    `~`.
     """
     if isinstance(data, dict):
         return {key: portable(value) for key, value in data.items()}
@@ -26,7 +29,9 @@ def portable(data: Any) -> Any:
 
 
 def _shortened(short: str, found: re.Match[str]) -> str:
-    return found[1] if short == "./" and os.sep in found[1] else short + found[1]  # a bare name could be that of an embedded model or set
+    return (
+        found[1] if short == "./" and os.sep in found[1] else short + found[1]
+    )  # a bare name could be that of an embedded model or set
 
 
 def expanded(text: str) -> str:

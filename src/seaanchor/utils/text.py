@@ -50,7 +50,9 @@ def check_distinct(names: Sequence[str]) -> None:
     twice = [" = ".join(sorted(set(same))) for same in spelt.values() if len(same) > 1]
     if twice:
         found, change = ", ".join(sorted(twice)[:5]), "rename them with --class-names, or merge these classes"
-        raise SeaAnchorError(f"class names given twice: {found}", "distinct names, and not only in capitals or spaces", change)
+        raise SeaAnchorError(
+            f"class names given twice: {found}", "distinct names, and not only in capitals or spaces", change
+        )
 
 
 def swap_words(text: str, pairs: Sequence[tuple[str, str]]) -> str:

@@ -38,7 +38,9 @@ def test_the_targeted_attack_begins_there_for_every_target(seen):
     draw = autoattack.starts(pixels, EPSILON)
     standing = torch.arange(len(labels))
     for target in range(3):
-        _, begun = shown[1 + 3 * target : 3 + 3 * target]  # the likeliest classes are looked up, then the attack begins and moves once
+        _, begun = shown[
+            1 + 3 * target : 3 + 3 * target
+        ]  # the likeliest classes are looked up, then the attack begins and moves once
         assert torch.equal(begun, draw(target, standing).clamp(0, 1))
         moved = shown[3 + 3 * target]
         with torch.no_grad():

@@ -51,8 +51,12 @@ def test_trains_as_ours_does(subject):
     attacked = lore_step(peer, clean, found["pixels"].pixels_BCHW - clean, num_steps=0, primal_steps=2)
     torch.testing.assert_close(attacked, found["pixels"].pixels_BCHW, rtol=0, atol=1e-6)
     moved = torch.cat([(p - b).flatten() for p, b in zip(setup.model.encoder.parameters(), before, strict=True)])
-    apart = torch.cat([(p - q).flatten() for p, q in zip(setup.model.encoder.parameters(), peer.policy.parameters(), strict=True)])
-    assert moved.abs().max() > 1e-5 and apart.norm() < 0.02 * moved.norm()  # AdamW's first steps are signs: a gradient near 0 may go either way
+    apart = torch.cat(
+        [(p - q).flatten() for p, q in zip(setup.model.encoder.parameters(), peer.policy.parameters(), strict=True)]
+    )
+    assert (
+        moved.abs().max() > 1e-5 and apart.norm() < 0.02 * moved.norm()
+    )  # AdamW's first steps are signs: a gradient near 0 may go either way
     for mine, theirs in zip(moving.dual.parameters(), peer.dual.parameters(), strict=True):
         assert (mine - theirs).norm() < 0.02 * max(1e-3, theirs.norm().item())
 

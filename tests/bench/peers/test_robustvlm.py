@@ -77,7 +77,15 @@ def test_our_own_step_has_the_same_gradients(fare_ours):
         return found["pixels"]
 
     peer = peer_of(fare_ours.setup.model.encoder)
-    train_step(replace(method, perturbation=attack), fare_ours.moving, start_accelerator("cpu"), fare_ours.images, fare_ours.targets, fare_ours.setup.config, 0)
+    train_step(
+        replace(method, perturbation=attack),
+        fare_ours.moving,
+        start_accelerator("cpu"),
+        fare_ours.images,
+        fare_ours.targets,
+        fare_ours.setup.config,
+        0,
+    )
     clean, attacked = fare_ours.images.pixels_BCHW, found["pixels"].pixels_BCHW
     fare_step(peer, clean, attacked - clean, num_steps=0)
     for mine, theirs in zip(fare_ours.setup.model.encoder.parameters(), peer.model.parameters(), strict=True):
@@ -101,5 +109,8 @@ def test_the_unused_clean_graph_is_held(fare_ours):
     peer = peer_of(fare_ours.setup.model.encoder)
     clean = fare_ours.images.pixels_BCHW
     known = [*peer.model.parameters(), *peer.model.buffers(), clean]
-    step, one = saved_bytes(lambda: fare_step(peer, clean, num_steps=1), known), saved_bytes(lambda: peer.model(clean), known)
+    step, one = (
+        saved_bytes(lambda: fare_step(peer, clean, num_steps=1), known),
+        saved_bytes(lambda: peer.model(clean), known),
+    )
     assert 1.9 * one < step < 2.2 * one

@@ -1,4 +1,5 @@
-"""The core corruptions against the package, type by type and severity by severity; randomness that belongs to the image."""
+"""The core corruptions against the package, type by type and severity by severity; randomness that belongs to the
+image."""
 
 import builtins
 import subprocess
@@ -16,7 +17,9 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.suites.corruptions import CORE, EXTRA, KINDS, SEVERITIES, SIGMAS, corrupt, gaussian_noise
 from seaanchor.types import Batch
 
-imagecorruptions = pytest.importorskip("imagecorruptions", exc_type=ImportError)  # its OpenCV wants libGL, which a bare server may lack
+imagecorruptions = pytest.importorskip(
+    "imagecorruptions", exc_type=ImportError
+)  # its OpenCV wants libGL, which a bare server may lack
 RANDOM = CORE[:3]
 
 
@@ -29,7 +32,12 @@ def batch() -> Batch:
 
 def by_package(pixels: torch.Tensor, kind: str, severity: int) -> torch.Tensor:
     images = (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    found = np.stack([imagecorruptions.corrupt(image, severity, kind, **({"seed": i} if kind == "impulse_noise" else {})) for i, image in enumerate(images)])
+    found = np.stack(
+        [
+            imagecorruptions.corrupt(image, severity, kind, **({"seed": i} if kind == "impulse_noise" else {}))
+            for i, image in enumerate(images)
+        ]
+    )
     return torch.from_numpy(found).permute(0, 3, 1, 2).float() / 255
 
 
@@ -57,16 +65,23 @@ def test_every_colour_is_brightened_as_the_package_does():
     pixels = torch.zeros(1, 3, 32, 32)
     pixels.view(3, -1)[:, : colours.shape[1]] = colours
     for severity in SEVERITIES:
-        assert ((corrupt(pixels, "brightness", severity, torch.tensor([0])) - by_package(pixels, "brightness", severity)) * 255).abs().max() < 1.01
+        assert (
+            (corrupt(pixels, "brightness", severity, torch.tensor([0])) - by_package(pixels, "brightness", severity))
+            * 255
+        ).abs().max() < 1.01
 
 
 @pytest.mark.parametrize("kind", RANDOM)
 def test_random_kinds_have_the_packages_distribution(batch, kind):
-    """Over 491,520 values: means to .003 and standard deviations to 3 %, of the change of all pixels, and of dark and of light ones."""
+    """Over 491,520 values: means to .003 and standard deviations to 3 %, of the change of all pixels, and of dark and
+    of light ones."""
     np.random.seed(0)
     for severity in SEVERITIES:
         clean = batch.pixels_BCHW
-        ours, theirs = (change - clean for change in (corrupt(clean, kind, severity, batch.index_B), by_package(clean, kind, severity)))
+        ours, theirs = (
+            change - clean
+            for change in (corrupt(clean, kind, severity, batch.index_B), by_package(clean, kind, severity))
+        )
         for part in (clean >= 0, clean < 0.3, clean > 0.7):
             mine, other = ours[part], theirs[part]
             assert mine.mean().item() == pytest.approx(other.mean().item(), abs=0.003), (kind, severity)
@@ -81,7 +96,20 @@ def test_impulses_are_salt_and_pepper_in_equal_parts():
     assert (found == 0).float().mean().item() == pytest.approx(0.135, abs=0.015)
 
 
-@pytest.mark.parametrize("kind", ["gaussian_noise", "shot_noise", "impulse_noise", "glass_blur", "fog", "frost", "snow", "elastic_transform", "motion_blur"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "gaussian_noise",
+        "shot_noise",
+        "impulse_noise",
+        "glass_blur",
+        "fog",
+        "frost",
+        "snow",
+        "elastic_transform",
+        "motion_blur",
+    ],
+)
 def test_randomness_belongs_to_the_image(batch, kind):
     pixels, index = batch.pixels_BCHW[:3], batch.index_B[:3]
     whole = corrupt(pixels, kind, 3, index, seed=1)
@@ -125,10 +153,12 @@ def test_noise_sweep():
 @pytest.mark.parametrize(
     ("kind", "severity", "shape", "message"),
     [
-        ("rain", 1, (3, 64, 64), "corruption 'rain'"), ("fog", 6, (3, 64, 64), "severity 6"),
-        ("contrast", 1, (3, 16, 64), "3 x 16 x 64"), ("fog", 1, (1, 64, 64), "1 x"),
+        ("rain", 1, (3, 64, 64), "corruption 'rain'"),
+        ("fog", 6, (3, 64, 64), "severity 6"),
+        ("contrast", 1, (3, 16, 64), "3 x 16 x 64"),
+        ("fog", 1, (1, 64, 64), "1 x"),
     ],
-)  # fmt: skip
+)
 def test_what_is_refused(kind, severity, shape, message):
     with pytest.raises(SeaAnchorError, match=message):
         corrupt(torch.zeros(1, *shape), kind, severity, torch.tensor([0]))
@@ -151,8 +181,13 @@ def test_without_the_extra_the_core_works_and_the_rest_says_what_to_install(batc
 
 
 def test_the_package_is_imported_only_when_needed():
-    code = "import sys, seaanchor.evaluation.suites.corruptions; print([m for m in ('imagecorruptions', 'cv2', 'numba', 'skimage') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import sys, seaanchor.evaluation.suites.corruptions; print([m for m in ('imagecorruptions', "
+        "'cv2', 'numba', 'skimage') if m in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_the_embedded_model_loses_with_noise_and_with_every_kind(batch):
@@ -165,4 +200,6 @@ def test_the_embedded_model_loses_with_noise_and_with_every_kind(batch):
 
     noisy = [accuracy(gaussian_noise(batch.pixels_BCHW, sigma, batch.index_B)) for sigma in SIGMAS]
     assert noisy[0] > 0.4 and noisy[-1] < 0.6 * noisy[0]
-    assert all(accuracy(corrupt(batch.pixels_BCHW, kind, 5, batch.index_B)) < accuracy(batch.pixels_BCHW) for kind in CORE)
+    assert all(
+        accuracy(corrupt(batch.pixels_BCHW, kind, 5, batch.index_B)) < accuracy(batch.pixels_BCHW) for kind in CORE
+    )

@@ -15,8 +15,18 @@ def test_against_every_cosine(chunk):
     rng = torch.Generator().manual_seed(0)
     images, prompts = torch.randn(10, 6, generator=rng), F.normalize(torch.randn(5, 7, 6, generator=rng), dim=-1)
     labels = torch.randint(5, (10,), generator=rng)
-    own = [F.cosine_similarity(image, prompt, dim=0) for image, y in zip(images, labels, strict=True) for prompt in prompts[y]]
-    other = [F.cosine_similarity(i, p, dim=0) for i, y in zip(images, labels, strict=True) for c in range(5) if c != y for p in prompts[c]]
+    own = [
+        F.cosine_similarity(image, prompt, dim=0)
+        for image, y in zip(images, labels, strict=True)
+        for prompt in prompts[y]
+    ]
+    other = [
+        F.cosine_similarity(i, p, dim=0)
+        for i, y in zip(images, labels, strict=True)
+        for c in range(5)
+        if c != y
+        for p in prompts[c]
+    ]
     result = evaluate_interpretability(images, labels, prompts.mean(1), chunk)
     assert result["own"] == pytest.approx(torch.stack(own).mean().item(), abs=1e-6)
     assert result["other"] == pytest.approx(torch.stack(other).mean().item(), abs=1e-6)

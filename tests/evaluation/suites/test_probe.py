@@ -10,7 +10,14 @@ from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.suites.probe import PENALTIES, evaluate_probe, fit_logistic, held_out, linear_probe, nearest_neighbours
+from seaanchor.evaluation.suites.probe import (
+    PENALTIES,
+    evaluate_probe,
+    fit_logistic,
+    held_out,
+    linear_probe,
+    nearest_neighbours,
+)
 
 CLASSES = 6
 
@@ -43,7 +50,9 @@ def test_logistic_regression_reaches_scikit_learns_minimum(penalty):
     weight, bias = fit_logistic(x, y, CLASSES, penalty)
     peer = LogisticRegression(C=1 / (penalty * len(x)), tol=1e-10, max_iter=10_000).fit(x.numpy(), y.numpy())
     assert np.allclose(weight.numpy(), peer.coef_, atol=1e-4)
-    assert np.allclose(bias.numpy() - bias.numpy().mean(), peer.intercept_ - peer.intercept_.mean(), atol=1e-4)  # a shift of all changes nothing
+    assert np.allclose(
+        bias.numpy() - bias.numpy().mean(), peer.intercept_ - peer.intercept_.mean(), atol=1e-4
+    )  # a shift of all changes nothing
 
 
 def test_the_start_changes_nothing_but_the_time():
@@ -56,7 +65,9 @@ def test_the_start_changes_nothing_but_the_time():
 @pytest.mark.parametrize("k", [1, 5, 20])
 def test_nearest_neighbours_are_scikit_learns(k):
     (x, y), (test, _) = clouds(200, 0), clouds(150, 1)
-    peer = KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=lambda distance: np.exp((1 - distance) / 0.07))
+    peer = KNeighborsClassifier(
+        k, metric="cosine", algorithm="brute", weights=lambda distance: np.exp((1 - distance) / 0.07)
+    )
     expected = peer.fit(x.numpy(), y.numpy()).predict(test.numpy())
     for chunk in (7, 1000):
         assert nearest_neighbours(x, y, test, CLASSES, k, chunk=chunk).tolist() == expected.tolist()
@@ -79,14 +90,19 @@ def test_held_out_images_are_a_fifth_of_each_class():
 
 
 def test_the_penalty_is_the_best_of_scikit_learns_fits():
-    """Ten informative dimensions among 200, so that neither end of the list is best; 120 images to fit and to choose on."""
+    """Ten informative dimensions among 200, so that neither end of the list is best; 120 images to fit and to choose
+    on."""
     rng = torch.Generator().manual_seed(0)
     (x, y), (test, label) = clouds(120, 0, 1.0), clouds(400, 1, 1.0)
-    noisy, noisy_test = (torch.cat([part, torch.randn(len(part), 190, generator=rng, dtype=part.dtype)], 1) for part in (x, test))
+    noisy, noisy_test = (
+        torch.cat([part, torch.randn(len(part), 190, generator=rng, dtype=part.dtype)], 1) for part in (x, test)
+    )
     scaled, held = ((noisy - noisy.mean(0)) / noisy.std(0, correction=0)).numpy(), held_out(y, 0).numpy()
     score = {}
     for penalty in PENALTIES:
-        peer = LogisticRegression(C=1 / (penalty * (~held).sum()), tol=1e-8, max_iter=10_000).fit(scaled[~held], y.numpy()[~held])
+        peer = LogisticRegression(C=1 / (penalty * (~held).sum()), tol=1e-8, max_iter=10_000).fit(
+            scaled[~held], y.numpy()[~held]
+        )
         score[penalty] = peer.score(scaled[held], y.numpy()[held])
     chosen, answers = linear_probe(noisy, y, noisy_test, CLASSES)
     assert chosen == max(score, key=score.get)  # the first of equals is the strongest
@@ -98,7 +114,9 @@ def test_on_embedded_photos(embedded):
     result = evaluate_probe(*embedded)
     train, y, test, label = embedded
     scaled, scaled_test = ((part - train.mean(0)) / train.std(0, correction=0) for part in (train, test))
-    peer = LogisticRegression(C=1 / (result["linear"]["penalty"] * len(train)), max_iter=5000).fit(scaled.numpy(), y.numpy())
+    peer = LogisticRegression(C=1 / (result["linear"]["penalty"] * len(train)), max_iter=5000).fit(
+        scaled.numpy(), y.numpy()
+    )
     assert result["linear"]["accuracy"] == pytest.approx(peer.score(scaled_test.numpy(), label.numpy()), abs=0.005)
     assert result["linear"]["accuracy"] > 0.5 and result["knn"]["accuracy"] > 0.5
     assert result["linear"]["n"] == result["knn"]["n"] == 400 == result["train"]

@@ -27,8 +27,8 @@ def by_sorting(queries, candidates, own, other, k):
 
 
 def test_by_hand():
-    """Three images, four texts, two of them of the first image. Scores of the images (rows): the first image finds its second text
-    second; the second finds its own first; the third finds its own last."""
+    """Three images, four texts, two of them of the first image. Scores of the images (rows): the first image finds its
+    second text second; the second finds its own first; the third finds its own last."""
     scores = torch.tensor([[0.1, 0.7, 0.9, 0.2], [0.3, 0.2, 0.8, 0.1], [0.9, 0.5, 0.6, 0.4]])
     image_group, text_group = torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1, 2])
     result = evaluate_retrieval(scores, torch.eye(4), image_group, text_group, depths=(1, 2, 4))
@@ -41,12 +41,17 @@ def test_by_hand():
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_against_sorting_in_any_chunk(chunk):
     rng = np.random.default_rng(0)
-    images, texts = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (rng.normal(size=(40, 6)), rng.normal(size=(90, 6))))
+    images, texts = (
+        x / np.linalg.norm(x, axis=1, keepdims=True) for x in (rng.normal(size=(40, 6)), rng.normal(size=(90, 6)))
+    )
     own, other = rng.integers(30, size=40), rng.integers(30, size=90)
     tensors = (torch.from_numpy(x) for x in (images, texts, own, other))
     result = evaluate_retrieval(*tensors, chunk=chunk)
     for k in (1, 5, 10):
-        for name, share in {"text": by_sorting(images, texts, own, other, k), "image": by_sorting(texts, images, other, own, k)}.items():
+        for name, share in {
+            "text": by_sorting(images, texts, own, other, k),
+            "image": by_sorting(texts, images, other, own, k),
+        }.items():
             row = result[f"{name}_retrieval_recall@{k}"]
             assert (row["accuracy"], row["n"]) == (pytest.approx(share[0]), share[1])
 
@@ -65,7 +70,11 @@ def folder_with(tmp_path, name, rows):
 
 
 def test_captions_of_either_convention(tmp_path):
-    rows = [{"image": "b.png", "captions": ["two", "deux"]}, {"file": "a.png", "captions": ["one"]}, {"image": "b.png", "text": "zwei"}]
+    rows = [
+        {"image": "b.png", "captions": ["two", "deux"]},
+        {"file": "a.png", "captions": ["one"]},
+        {"image": "b.png", "text": "zwei"},
+    ]
     read = read_captions(folder_with(tmp_path, "captions.jsonl", rows))
     assert [path.name for path in read.images.paths] == ["b.png", "a.png"]
     assert read.texts == ("two", "deux", "one", "zwei") and read.image_of_text == (0, 0, 1, 0)
@@ -77,10 +86,14 @@ def test_captions_of_either_convention(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"image": "a.png"}, "captions None"), ({"captions": ["x"]}, "image None"), ({"image": "a.png", "captions": []}, "captions"),
-        ({"image": "a.png", "captions": ["x", " "]}, "a.png"), ({"image": "c.png", "text": "x"}, "c.png is missing"), ([1], "line 1"),
+        ({"image": "a.png"}, "captions None"),
+        ({"captions": ["x"]}, "image None"),
+        ({"image": "a.png", "captions": []}, "captions"),
+        ({"image": "a.png", "captions": ["x", " "]}, "a.png"),
+        ({"image": "c.png", "text": "x"}, "c.png is missing"),
+        ([1], "line 1"),
     ],
-)  # fmt: skip
+)
 def test_rows_that_are_none(tmp_path, row, message):
     with pytest.raises(SeaAnchorError, match=message):
         read_captions(folder_with(tmp_path, "captions.jsonl", [row]))

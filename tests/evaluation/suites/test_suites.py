@@ -1,4 +1,5 @@
-"""Every suite through the one interface: the numbers are those of its own function, with n and interval, and what it needs is asked for first."""
+"""Every suite through the one interface: the numbers are those of its own function, with n and interval, and what it
+needs is asked for first."""
 
 import json
 import shutil
@@ -69,7 +70,9 @@ def test_numbers_are_those_of_the_functions(result, direct):
     assert found["probe"]["linear"]["accuracy"] > 0.5
     assert found["probe"]["k"] == 20
     assert found["probe"]["train"] == 800
-    assert found["retrieval"]["image_to_text"]["recall@1"]["accuracy"] == result["clean"]["accuracy"]  # the nearest class prompt is the answer
+    assert (
+        found["retrieval"]["image_to_text"]["recall@1"]["accuracy"] == result["clean"]["accuracy"]
+    )  # the nearest class prompt is the answer
     assert found["retrieval"]["image_to_text"]["recall@5"]["accuracy"] == result["metrics"]["acc5"]
     assert set(found["retrieval"]["text_to_image"]) == {"recall@1", "recall@5", "recall@10"}
     assert found["reading"]["reading"]["n"] == 400
@@ -89,7 +92,10 @@ def test_noise_and_corruptions_bite_more_the_stronger_they_are(result, direct):
     model, images, _, _, found = direct
     head = build_head(model, images.class_names)
     with torch.no_grad():
-        hits = [(head(model.encoder(corrupt(b.pixels_BCHW, "contrast", 3, b.index_B))).argmax(-1) == b.label_B) for b in found]
+        hits = [
+            (head(model.encoder(corrupt(b.pixels_BCHW, "contrast", 3, b.index_B))).argmax(-1) == b.label_B)
+            for b in found
+        ]
     assert corruptions["kinds"]["contrast"][2]["accuracy"] == pytest.approx(torch.cat(hits).double().mean().item())
 
 
@@ -100,7 +106,9 @@ def test_the_attack_on_the_embedding(result, direct):
     assert (nothing["epsilon"], nothing["distance"]["max"]) == (0.0, pytest.approx(0, abs=1e-6))
     assert (row["epsilon"], row["norm"], row["num_steps"], row["n"]) == (2 / 255, "linf", 2, SAMPLES)
     model, _, _, _, found = direct
-    attacked = torch.cat([embedding_attack(model.encoder, b, Ball("linf", 2 / 255), num_steps=2).relative_B for b in found])
+    attacked = torch.cat(
+        [embedding_attack(model.encoder, b, Ball("linf", 2 / 255), num_steps=2).relative_B for b in found]
+    )
     assert row["distance"]["mean"] == pytest.approx(attacked.mean().item(), rel=1e-4)
     assert row["distance"]["p50"] <= row["distance"]["p90"] <= row["distance"]["max"]
     assert row["cosine"] < nothing["cosine"] == pytest.approx(1)
@@ -117,7 +125,9 @@ def test_every_share_has_an_interval_and_n(result):
 
     found = list(shares([result["clean"], result["suites"]]))
     assert len(found) > 20
-    assert all(row["low"] <= row["accuracy"] <= row["high"] and row["n"] in (SAMPLES, 40, 400) for row in found)  # images, class prompts, pictures of words
+    assert all(
+        row["low"] <= row["accuracy"] <= row["high"] and row["n"] in (SAMPLES, 40, 400) for row in found
+    )  # images, class prompts, pictures of words
 
 
 def test_calibration_is_guos(result, direct):
@@ -144,7 +154,8 @@ def run_folder(clip_folder, tmp_path) -> Path:
 
 
 def test_drift_by_hand_with_the_runs_bound(run_folder, image_folder):
-    """Embeddings of 0.8 times the length: relative squared distance .04, inside a ρ of .05; a bound on distributions is none on embeddings."""
+    """Embeddings of 0.8 times the length: relative squared distance .04, inside a ρ of .05; a bound on distributions is
+    none on embeddings."""
     (result,) = evaluate(str(run_folder / "export"), [str(image_folder)], Protocol((), suites=("drift",)), None)
     drift = result["suites"]["drift"]
     assert drift["cosine"] == pytest.approx(1)
@@ -165,7 +176,9 @@ def test_clean_embeddings_are_computed_once_a_model(run_folder, image_folder, mo
     shutil.copytree(image_folder, image_folder.parent / "train")
     seen = []
     real = compute.embed
-    monkeypatch.setattr(compute, "embed", lambda model, batch: seen.extend([model.name] * len(batch.index_B)) or real(model, batch))
+    monkeypatch.setattr(
+        compute, "embed", lambda model, batch: seen.extend([model.name] * len(batch.index_B)) or real(model, batch)
+    )
     protocol = Protocol((), suites=("drift", "interpretability", "retrieval", "probe"))
     evaluate(str(run_folder / "export"), [str(image_folder)], protocol, None)
     assert len(set(seen)) == 2
@@ -173,7 +186,8 @@ def test_clean_embeddings_are_computed_once_a_model(run_folder, image_folder, mo
 
 
 def test_captioned_images(clip_folder, image_folder, tmp_path, capsys):
-    """Of a folder with captions.jsonl: retrieval with CLIP_benchmark's names, no classes, and an error for suites that need them."""
+    """Of a folder with captions.jsonl: retrieval with CLIP_benchmark's names, no classes, and an error for suites that
+    need them."""
     from seaanchor.report.table import print_results
 
     files = sorted(image_folder.rglob("*.jpg"))[:5]
@@ -184,11 +198,19 @@ def test_captioned_images(clip_folder, image_folder, tmp_path, capsys):
     lines = [{"image": f"{i}.jpg", "captions": [f"picture {i}", f"number {i} again"]} for i in range(5)]
     (folder / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     plan = AttackPlan("embedding", "linf", (1 / 255,), 1)
-    (result,) = evaluate(str(clip_folder), [str(folder)], Protocol((), suites=("retrieval", "embedding"), embedding=plan), tmp_path / "out", batch_size=2)
+    (result,) = evaluate(
+        str(clip_folder),
+        [str(folder)],
+        Protocol((), suites=("retrieval", "embedding"), embedding=plan),
+        tmp_path / "out",
+        batch_size=2,
+    )
     assert (result["task"], result["clean"], result["robust"]) == ("zeroshot_retrieval", None, [])
     found = result["suites"]["retrieval"]
     assert (found["image_to_text"]["recall@1"]["n"], found["text_to_image"]["recall@1"]["n"]) == (5, 10)
-    assert result["metrics"]["image_retrieval_recall@5"] == found["text_to_image"]["recall@5"]["accuracy"] == 1.0  # of five images
+    assert (
+        result["metrics"]["image_retrieval_recall@5"] == found["text_to_image"]["recall@5"]["accuracy"] == 1.0
+    )  # of five images
     assert set(result["metrics"]) == {f"{what}_retrieval_recall@{k}" for what in ("image", "text") for k in (1, 5, 10)}
     model = load_model(str(clip_folder))
     dataset = FolderDataset(open_images(str(folder)), 32)
@@ -201,7 +223,10 @@ def test_captioned_images(clip_folder, image_folder, tmp_path, capsys):
     print_results([result])
     assert "recall at 1" in capsys.readouterr().out
     (few,) = evaluate(str(clip_folder), [str(folder)], Protocol((), samples=3, suites=("retrieval",)), tmp_path / "out")
-    assert (few["suites"]["retrieval"]["image_to_text"]["recall@1"]["n"], few["suites"]["retrieval"]["text_to_image"]["recall@1"]["n"]) == (3, 6)
+    assert (
+        few["suites"]["retrieval"]["image_to_text"]["recall@1"]["n"],
+        few["suites"]["retrieval"]["text_to_image"]["recall@1"]["n"],
+    ) == (3, 6)
     for protocol in (Protocol((plan,)), Protocol((), suites=("retrieval", "noise")), Protocol(())):
         with pytest.raises(SeaAnchorError, match="has captions and no classes"):
             evaluate(str(clip_folder), [str(folder)], protocol, tmp_path / "out")
@@ -218,7 +243,9 @@ def test_captioned_images(clip_folder, image_folder, tmp_path, capsys):
         (Protocol((AttackPlan("square", "linf", (0.1,), 5),)), "pyautoattack is not installed"),
     ],
 )
-def test_what_a_suite_needs_is_asked_for_before_anything_is_computed(clip_folder, image_folder, tmp_path, monkeypatch, protocol, words):
+def test_what_a_suite_needs_is_asked_for_before_anything_is_computed(
+    clip_folder, image_folder, tmp_path, monkeypatch, protocol, words
+):
     def missing():
         raise SeaAnchorError("pyautoattack is not installed", "x", "y")
 
@@ -230,7 +257,9 @@ def test_what_a_suite_needs_is_asked_for_before_anything_is_computed(clip_folder
 
 
 def test_an_attack_that_returns_nan_is_one_error_and_the_file_says_so(clip_folder, image_folder, tmp_path, monkeypatch):
-    broken = lambda logits, pixels, label, ball, **settings: AttackResult(pixels * float("nan"), torch.ones_like(label, dtype=torch.bool))  # noqa: E731
+    def broken(logits, pixels, label, ball, **settings):
+        return AttackResult(pixels * float("nan"), torch.ones_like(label, dtype=torch.bool))
+
     monkeypatch.setitem(attacks.STAGES, "pgd", (broken,))
     protocol = Protocol((AttackPlan("pgd", "linf", (1 / 255,), 2),))
     with pytest.raises(SeaAnchorError, match=r"self-check failed: .*images stay in the ball"):
@@ -243,7 +272,10 @@ def test_an_attack_that_returns_nan_is_one_error_and_the_file_says_so(clip_folde
 
 def test_square_and_autoattack_are_attacks_like_the_others(clip_folder, image_folder, tmp_path, monkeypatch):
     pytest.importorskip("pyautoattack")
-    plans = (AttackPlan("square", "linf", (1 / 255, 16 / 255), 20), *(AttackPlan(name, "linf", (16 / 255,), 2) for name in ("autoattack", "apgd")))
+    plans = (
+        AttackPlan("square", "linf", (1 / 255, 16 / 255), 20),
+        *(AttackPlan(name, "linf", (16 / 255,), 2) for name in ("autoattack", "apgd")),
+    )
     (result,) = evaluate(str(clip_folder), [str(image_folder)], Protocol(plans), tmp_path / "out")
     found = {(row["attack"], row["epsilon"]): row for row in result["robust"]}
     assert found["square", 16 / 255]["num_steps"] == 20

@@ -42,23 +42,32 @@ def test_each_mean_takes_more_images(seen):
 
 
 def test_noise_is_searched_around_the_lettered_image(seen):
-    """The worst of three drawings put together by hand, then attacked; the same noise around the clean image would leave others standing."""
+    """The worst of three drawings put together by hand, then attacked; the same noise around the clean image would
+    leave others standing."""
     logits, batch, names = seen
     found, attack = words_and_noise(logits, batch, names, LETTERS, (PLAN,)), LETTERS.attack(names)
     lettered = batch.pixels_BCHW.clone()
     for row, (index, label) in enumerate(zip(batch.index_B.tolist(), batch.label_B.tolist(), strict=True)):
-        pictures = [attack.overlay(batch.pixels_BCHW[row : row + 1], [attack.draw(index, label, v, 64)[1]]) for v in range(3)]
+        pictures = [
+            attack.overlay(batch.pixels_BCHW[row : row + 1], [attack.draw(index, label, v, 64)[1]]) for v in range(3)
+        ]
         scores = [logits(picture)[0].tolist() for picture in pictures]
         margins = [s[label] - max(s[:label] + s[label + 1 :]) for s in scores]
         lettered[row] = pictures[margins.index(min(margins))][0]
     around_words, around_clean = (
-        attack_all(logits, replace(batch, pixels_BCHW=pixels), found["word"], (PLAN,))[PLAN, 2 / 255].standing_B for pixels in (lettered, batch.pixels_BCHW)
+        attack_all(logits, replace(batch, pixels_BCHW=pixels), found["word"], (PLAN,))[PLAN, 2 / 255].standing_B
+        for pixels in (lettered, batch.pixels_BCHW)
     )
     assert torch.equal(found["apgd-ce 2/255"], around_words) and not torch.equal(around_words, around_clean)
 
 
 def test_the_suite_writes_shares(tmp_path):
-    (result,) = evaluate("seaanchor-tiny", ["photos-mini"], Protocol((PLAN,), samples=20, suites=("words-and-noise",), typographic=LETTERS), tmp_path)
+    (result,) = evaluate(
+        "seaanchor-tiny",
+        ["photos-mini"],
+        Protocol((PLAN,), samples=20, suites=("words-and-noise",), typographic=LETTERS),
+        tmp_path,
+    )
     found = result["suites"]["words-and-noise"]
     assert set(found) == {"word", "apgd-ce 0.5/255", "apgd-ce 2/255", "plan"}
     assert found["word"]["n"] == 20 and found["plan"]["words_tried"] == 3

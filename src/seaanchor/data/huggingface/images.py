@@ -1,5 +1,5 @@
-"""Data sets of the `datasets` library: `hf-data:NAME`, `hf-data:NAME:SPLIT` or `hf-data:NAME:CONFIG:SPLIT`, where NAME is a name on the
-Hugging Face Hub, a folder written by `save_to_disk`, or a parquet file or a folder of them."""
+"""Data sets of the `datasets` library: `hf-data:NAME`, `hf-data:NAME:SPLIT` or `hf-data:NAME:CONFIG:SPLIT`, where NAME
+is a name on the Hugging Face Hub, a folder written by `save_to_disk`, or a parquet file or a folder of them."""
 
 import io
 import pickle
@@ -22,8 +22,8 @@ MAPPED = 16_000_000  # bytes
 
 @dataclass
 class Table:
-    """The image column of a `datasets.Dataset`, read through a memory map that is made anew from time to time: what was read through it
-    counts as this process's memory until then."""
+    """The image column of a `datasets.Dataset`, read through a memory map that is made anew from time to time: what was
+    read through it counts as this process's memory until then."""
 
     data: Any
     column: str
@@ -32,7 +32,10 @@ class Table:
     def read(self, row: int) -> Any:
         """The stored image of a row."""
         if self.mapped > MAPPED and self.data.cache_files:
-            self.data, self.mapped = pickle.loads(pickle.dumps(self.data)), 0  # of a table on disk that is the names of its files
+            self.data, self.mapped = (
+                pickle.loads(pickle.dumps(self.data)),
+                0,
+            )  # of a table on disk that is the names of its files
         value = self.data[row][self.column]
         value = value.get("bytes") or value.get("path") if isinstance(value, dict) else value
         self.mapped += len(value) if value is not None else 0
@@ -78,9 +81,9 @@ def is_table(source: str) -> bool:
 def list_rows(source: str, class_names: Path | None = None, split: str = "test") -> ImageList:
     """List the rows of a data set.
 
-    The image column is the one of type Image, or called image or img; the label column that of type ClassLabel, or called label. A text
-    as label is a class name. A row whose class number no class has is named among what is `refused`; without class names, the data
-    set's own or given, the images are unlabelled.
+    The image column is the one of type Image, or called image or img; the label column that of type ClassLabel, or
+    called label. A text as label is a class name. A row whose class number no class has is named among what is
+    `refused`; without class names, the data set's own or given, the images are unlabelled.
 
     Args:
         class_names: as `read_class_names` takes it; a mapping is from the data set's own names.
@@ -92,7 +95,11 @@ def list_rows(source: str, class_names: Path | None = None, split: str = "test")
     table = _open(source, split)
     column = _column(table, "Image", IMAGE_COLUMNS)
     if column is None:
-        raise SeaAnchorError(f"{source} has the columns {', '.join(table.column_names)}", "one of type Image, or called image", "rename the column")
+        raise SeaAnchorError(
+            f"{source} has the columns {', '.join(table.column_names)}",
+            "one of type Image, or called image",
+            "rename the column",
+        )
     if len(table) == 0:
         raise SeaAnchorError(f"{source} is empty", "at least one row", "name another split")
     table, sizes = _undecoded(table, column)
@@ -110,10 +117,14 @@ def list_rows(source: str, class_names: Path | None = None, split: str = "test")
             rows.append(Row(source, number, size, pixels))
             labels.append(label)
     if not rows:
-        raise SeaAnchorError(f"no labelled image in {source}: {'; '.join(refused[:3])}", "class numbers from 0", "name another split")
+        raise SeaAnchorError(
+            f"no labelled image in {source}: {'; '.join(refused[:3])}", "class numbers from 0", "name another split"
+        )
     if names is not None:
         note_unused(names, labels, source)
-    return ImageList(Path(source), tuple(rows), None if names is None else tuple(labels), names, None, None, tuple(refused))
+    return ImageList(
+        Path(source), tuple(rows), None if names is None else tuple(labels), names, None, None, tuple(refused)
+    )
 
 
 def _open(source: str, split: str) -> Any:
@@ -125,18 +136,26 @@ def _open(source: str, split: str) -> Any:
     except SeaAnchorError:
         raise
     except Exception as error:  # the library and its connections raise whatever they like
-        if isinstance(error, IndexError) or "corresponds to no data" in str(error):  # what the library says of a table without rows
+        if isinstance(error, IndexError) or "corresponds to no data" in str(
+            error
+        ):  # what the library says of a table without rows
             raise SeaAnchorError(f"{source} is empty", "at least one row", "name another split") from error
         reason = f"{type(error).__name__}: {str(error).splitlines()[0][:300] if str(error) else ''}"
-        raise SeaAnchorError(f"{source} could not be opened ({reason})", f"{FORM}, with a split that is there", "correct the name") from error
+        raise SeaAnchorError(
+            f"{source} could not be opened ({reason})", f"{FORM}, with a split that is there", "correct the name"
+        ) from error
     if not isinstance(found, dict):
         if asked and path.exists():
-            raise SeaAnchorError(f"{source} names the split {asked}", "no split: this data set has none", f"write {PREFIX}{name}")
+            raise SeaAnchorError(
+                f"{source} names the split {asked}", "no split: this data set has none", f"write {PREFIX}{name}"
+            )
         return found
     if (asked or split) not in found:
         there = list(found)
         expected = f"{asked or split}, or one that is named"
-        raise SeaAnchorError(f"{name} holds the splits {', '.join(there)}", expected, f"name one, such as {PREFIX}{name}:{there[0]}")
+        raise SeaAnchorError(
+            f"{name} holds the splits {', '.join(there)}", expected, f"name one, such as {PREFIX}{name}:{there[0]}"
+        )
     return found[asked or split]
 
 
@@ -153,7 +172,10 @@ def _parse(source: str) -> tuple[str, str | None, str | None]:
 
 def _column(table: Any, kind: str, usual: Sequence[str]) -> str | None:
     typed = [name for name, feature in table.features.items() if type(feature).__name__ == kind]
-    return next((name for name in usual if name in typed), next(iter(typed), next((name for name in usual if name in table.column_names), None)))
+    return next(
+        (name for name in usual if name in typed),
+        next(iter(typed), next((name for name in usual if name in table.column_names), None)),
+    )
 
 
 def _undecoded(table: Any, column: str) -> tuple[Any, list[int]]:
@@ -178,7 +200,8 @@ def _undecoded(table: Any, column: str) -> tuple[Any, list[int]]:
 
 
 def _labels(table: Any) -> tuple[list[Any], tuple[str, ...] | None]:
-    """Each row's class number as stored (empty if there is no such column), and the class names that the table knows."""
+    """Each row's class number as stored (empty if there is no such column), and the class names that the table
+    knows."""
     column = _column(table, "ClassLabel", LABEL_COLUMNS)
     if column is None:
         return [], None

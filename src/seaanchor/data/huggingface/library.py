@@ -21,7 +21,9 @@ def library() -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise SeaAnchorError(f"the library datasets is not installed ({error})", "extra `data`", "pip install 'seaanchor[data]'") from error
+        raise SeaAnchorError(
+            f"the library datasets is not installed ({error})", "extra `data`", "pip install 'seaanchor[data]'"
+        ) from error
     datasets.disable_progress_bars()
     logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
     return datasets
@@ -50,7 +52,9 @@ def load(name: str, config: str | None = None, split: str | None = None, *, stre
         return datasets.load_from_disk(name)
     if path.is_file():  # one file is one table, whatever the library calls its split
         if path.suffix.lower() not in READERS:
-            raise SeaAnchorError(f"{name} is a file of another kind", f"one ending in {', '.join(READERS)}, or a folder", "convert it")
+            raise SeaAnchorError(
+                f"{name} is a file of another kind", f"one ending in {', '.join(READERS)}, or a folder", "convert it"
+            )
         return datasets.load_dataset(READERS[path.suffix.lower()], data_files=name, split="train", streaming=streaming)
     if not path.exists() and HUB_NAME.fullmatch(name):
         note(f"there is no file {name} here; asking the Hugging Face Hub")

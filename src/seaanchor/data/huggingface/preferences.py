@@ -1,4 +1,5 @@
-"""Preference data in the columns of a Hugging Face data set, to a folder that training reads: pictures and a JSON lines file.
+"""Preference data in the columns of a Hugging Face data set, to a folder that training reads: pictures and a JSON lines
+file.
 
 Rows pass one at a time, so that a set may be larger than the memory.
 """
@@ -44,8 +45,12 @@ class Columns:
         paired = {self.chosen, self.rejected} <= there
         unpaired = bool(there & set(self._texts())) and bool(there & set(self._labels()))
         if self.image not in there or not (paired or unpaired):
-            expected = f"{self.image}, and {self.chosen} with {self.rejected} or {self._texts()[0]} with {self._labels()[0]}"
-            change = "name them: --image-column, --chosen-column and --rejected-column, or --text-column and --label-column"
+            expected = (
+                f"{self.image}, and {self.chosen} with {self.rejected} or {self._texts()[0]} with {self._labels()[0]}"
+            )
+            change = (
+                "name them: --image-column, --chosen-column and --rejected-column, or --text-column and --label-column"
+            )
             raise SeaAnchorError(f"the columns are {', '.join(sorted(there))}", expected, change)
 
     def rename(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,36 +83,57 @@ class Imported:
 
 
 def import_preferences(
-    source: str, output: Path, columns: Columns = Columns(), split: str | None = None, subset: str | None = None, samples: int | None = None
-) -> Imported:  # fmt: skip
+    source: str,
+    output: Path,
+    columns: Columns = Columns(),
+    split: str | None = None,
+    subset: str | None = None,
+    samples: int | None = None,
+) -> Imported:
     """Read a data set row by row into `output`: `images/`, named by content, and `preferences.jsonl`.
 
     Args:
-        source: a folder written by `save_to_disk`, a parquet, JSON, CSV or Arrow file, a folder of such, or a name on the Hub.
-        output: new or empty folder, or one where this stopped half-way; pictures that are there already are not written again.
+        source: a folder written by `save_to_disk`, a parquet, JSON, CSV or Arrow file, a folder of such, or a name on
+            the Hub.
+        output: new or empty folder, or one where this stopped half-way; pictures that are there already are not written
+            again.
         columns: which ones hold image and texts.
         split: such as `train`; may be left out where there is one, or one called so.
         subset: configuration of the data set, where it has several.
         samples: at most this many rows.
 
     Raises:
-        SeaAnchorError: no such data set, split or columns, no usable row, or a folder in use, a full disk; the library is missing.
+        SeaAnchorError: no such data set, split or columns, no usable row, or a folder in use, a full disk; the library
+            is missing.
     """
     rows, base = open_rows(source, columns.image, split, subset)
     done, partial = Imported(), output / f".{FILE}.partial"
     if output.exists() and not partial.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise SeaAnchorError(f"{output} is {'not empty' if output.is_dir() else 'a file'}", "a new or empty folder", "name another --output")
+        raise SeaAnchorError(
+            f"{output} is {'not empty' if output.is_dir() else 'a file'}",
+            "a new or empty folder",
+            "name another --output",
+        )
     try:
         (output / "images").mkdir(parents=True, exist_ok=True)
         with partial.open("w", encoding="utf-8") as file:
-            file.writelines(to_lines(from_columns(islice(rows, samples), output / "images", columns, done, base), output))
+            file.writelines(
+                to_lines(from_columns(islice(rows, samples), output / "images", columns, done, base), output)
+            )
             file.flush()
             os.fsync(file.fileno())
         if not done.kinds:
-            raise SeaAnchorError(f"no preference in {source}: {'; '.join(done.reasons) or 'it has no rows'}", "at least one row", "name other columns")
+            raise SeaAnchorError(
+                f"no preference in {source}: {'; '.join(done.reasons) or 'it has no rows'}",
+                "at least one row",
+                "name other columns",
+            )
         partial.replace(output / FILE)
     except OSError as error:
-        expected, change = "free space in a folder that can be written", "free some space and give the same command again, or name another --output"
+        expected, change = (
+            "free space in a folder that can be written",
+            "free some space and give the same command again, or name another --output",
+        )
         raise SeaAnchorError(f"{output} could not be written: {error.strerror or error}", expected, change) from error
     finally:
         _tidy(partial, output)
@@ -115,7 +141,8 @@ def import_preferences(
 
 
 def _tidy(partial: Path, output: Path) -> None:
-    """Leave no trace of an attempt that saved no picture; else the partial file stays and tells the next attempt to go on."""
+    """Leave no trace of an attempt that saved no picture; else the partial file stays and tells the next attempt to go
+    on."""
     with contextlib.suppress(OSError):
         (output / "images").rmdir()  # only where it is empty
         partial.unlink(missing_ok=True)
@@ -123,9 +150,14 @@ def _tidy(partial: Path, output: Path) -> None:
 
 
 def from_columns(
-    rows: Iterable[Mapping[str, Any]], folder: Path, columns: Columns = Columns(), done: Imported | None = None, base: Path = Path()
-) -> Iterator[PreferenceRow]:  # fmt: skip
-    """Rows of a table as preferences; pictures are saved to `folder` as they are stored, each once. What is no preference is left out and counted.
+    rows: Iterable[Mapping[str, Any]],
+    folder: Path,
+    columns: Columns = Columns(),
+    done: Imported | None = None,
+    base: Path = Path(),
+) -> Iterator[PreferenceRow]:
+    """Rows of a table as preferences; pictures are saved to `folder` as they are stored, each once. What is no
+    preference is left out and counted.
 
     Args:
         rows: images as bytes, pictures or paths.
@@ -159,7 +191,8 @@ def from_columns(
 
 
 def picture(value: Any, base: Path) -> tuple[bytes, str]:
-    """Bytes and file ending of an image cell: a Pillow picture, bytes, a path, or the pair of both that the library stores.
+    """Bytes and file ending of an image cell: a Pillow picture, bytes, a path, or the pair of both that the library
+    stores.
 
     Raises:
         ValueError: it is none, or no picture.
@@ -171,7 +204,9 @@ def picture(value: Any, base: Path) -> tuple[bytes, str]:
     stored = value.get("bytes") or value.get("path") if isinstance(value, Mapping) else value
     raw = _read(stored, base) if isinstance(stored, str) else stored
     if not isinstance(raw, bytes):
-        raise ValueError("no image" if value is None else f"the image is {type(value).__name__}, neither picture nor path")
+        raise ValueError(
+            "no image" if value is None else f"the image is {type(value).__name__}, neither picture nor path"
+        )
     try:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
             return raw, "jpg" if image.format in ("JPEG", "MPO") else str(image.format).lower()
@@ -192,8 +227,11 @@ def _read(name: str, base: Path) -> bytes:
         raise ValueError(f"its image {name} could not be read ({type(error).__name__})") from error
 
 
-def open_rows(source: str, image: str, split: str | None, subset: str | None) -> tuple[Iterator[Mapping[str, Any]], Path]:
-    """The rows of one split, read one after the other with images undecoded, and the folder that image paths are relative to.
+def open_rows(
+    source: str, image: str, split: str | None, subset: str | None
+) -> tuple[Iterator[Mapping[str, Any]], Path]:
+    """The rows of one split, read one after the other with images undecoded, and the folder that image paths are
+    relative to.
 
     Raises:
         SeaAnchorError: the library is missing; no such data set or split.
@@ -203,10 +241,14 @@ def open_rows(source: str, image: str, split: str | None, subset: str | None) ->
         rows = _one_split(load(source, subset, streaming=True), source, split)
         if not isinstance(rows, datasets.IterableDataset):
             rows = rows.to_iterable_dataset()
-        elif path.exists():  # Arrow keeps what it reads of a parquet file to its end (apache/arrow 39808); so it gets one row group at a time
+        elif path.exists():
+            # Arrow keeps what it reads of a parquet file to its end (apache/arrow 39808); so it gets one row group at a
+            # time
             rows = rows.reshard()
         if isinstance((rows.features or {}).get(image), datasets.Image):
-            rows = rows.cast_column(image, datasets.Image(decode=False))  # saved as they are, not decoded and compressed again
+            rows = rows.cast_column(
+                image, datasets.Image(decode=False)
+            )  # saved as they are, not decoded and compressed again
     except SeaAnchorError:
         raise
     except Exception as error:  # the library, the file and the Hub each fail in their own way
@@ -217,7 +259,9 @@ def open_rows(source: str, image: str, split: str | None, subset: str | None) ->
 def _one_split(loaded: Any, source: str, split: str | None) -> Any:
     if not isinstance(loaded, dict):
         if split is not None and getattr(loaded, "split", None) is not None and str(loaded.split) != split:
-            raise SeaAnchorError(f"{source} is one table, {str(loaded.split)!r}", "no --split, or its own", "leave --split out")
+            raise SeaAnchorError(
+                f"{source} is one table, {str(loaded.split)!r}", "no --split, or its own", "leave --split out"
+            )
         return loaded
     name = split or ("train" if "train" in loaded else next(iter(loaded)) if len(loaded) == 1 else None)
     if name not in loaded:
@@ -240,7 +284,9 @@ def _told(rows: Iterator[Mapping[str, Any]], source: str) -> Iterator[Mapping[st
 
 def _not_opened(source: str, error: Exception) -> SeaAnchorError:
     first = " ".join(str(error).split())[:300]
-    expected = "a folder written by save_to_disk, a parquet, JSON, CSV or Arrow file, or a name on the Hub that can be reached"
-    return SeaAnchorError(f"{source} could not be read: {type(error).__name__}: {first}", expected, "correct the name, or set --subset")
-
-
+    expected = (
+        "a folder written by save_to_disk, a parquet, JSON, CSV or Arrow file, or a name on the Hub that can be reached"
+    )
+    return SeaAnchorError(
+        f"{source} could not be read: {type(error).__name__}: {first}", expected, "correct the name, or set --subset"
+    )

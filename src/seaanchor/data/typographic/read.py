@@ -1,4 +1,5 @@
-"""Folders of lettered images whose file names tell label and drawn word, `label=X_text=Y.png`, as RTA-100 and PAINT keep them."""
+"""Folders of lettered images whose file names tell label and drawn word, `label=X_text=Y.png`, as RTA-100 and PAINT
+keep them."""
 
 import os
 from collections.abc import Sequence
@@ -38,7 +39,10 @@ def check_names(class_names: Sequence[str]) -> None:
     longest = sorted(class_names, key=lambda name: len(name.encode()))[-2:]
     length = sum(len(name.encode()) for name in longest)
     if length > LONGEST:
-        found, expected = f"{length} bytes of class names for one file name: {', '.join(longest)[:200]}", f"at most {LONGEST} for label and drawn word together"
+        found, expected = (
+            f"{length} bytes of class names for one file name: {', '.join(longest)[:200]}",
+            f"at most {LONGEST} for label and drawn word together",
+        )
         raise SeaAnchorError(found, expected, "give shorter names with --class-names FILE")
 
 
@@ -56,10 +60,14 @@ def list_lettered(root: Path) -> ImageList:
     files = sorted(f for f in root.iterdir() if f.suffix.lower() in EXTENSIONS and not f.name.startswith("."))
     parsed = [parse_name(f.stem) for f in files]
     if strange := [f.name for f, names in zip(files, parsed, strict=True) if names is None]:
-        raise SeaAnchorError(f"{root}: {', '.join(strange[:3])}", "files named label=X_text=Y.png", "rename or remove them")
+        raise SeaAnchorError(
+            f"{root}: {', '.join(strange[:3])}", "files named label=X_text=Y.png", "rename or remove them"
+        )
     named = [names for names in parsed if names is not None]
     if same := [f.name for f, (label, word) in zip(files, named, strict=True) if plain(label) == plain(word)]:
-        raise SeaAnchorError(f"{root}: {', '.join(same[:3])} carry their own label", "a wrong word on every image", "remove them")
+        raise SeaAnchorError(
+            f"{root}: {', '.join(same[:3])} carry their own label", "a wrong word on every image", "remove them"
+        )
     spelt = {plain(name): name for name in sorted({name for names in named for name in names}, reverse=True)}
     texts = tuple(sorted(spelt.values()))  # names that differ in capitals or spaces alone are one class
     number = {plain(text): i for i, text in enumerate(texts)}

@@ -20,31 +20,58 @@ def write_typographic(images: ImageList, attack: Typographic, image_size: int, o
         How many were written, and what was skipped, in words.
 
     Raises:
-        SeaAnchorError: images without labels, class names that no file name can hold or that do not fit the image, a folder in use, or
-            one that cannot be written.
+        SeaAnchorError: images without labels, class names that no file name can hold or that do not fit the image, a
+            folder in use, or one that cannot be written.
     """
     if images.labels is None:
-        raise SeaAnchorError(f"{images.root} has no class folders", "labelled images, so that it is known which word is wrong", "sort them into class folders")
+        raise SeaAnchorError(
+            f"{images.root} has no class folders",
+            "labelled images, so that it is known which word is wrong",
+            "sort them into class folders",
+        )
     check_names(images.class_names or ())
     attack.check_size(image_size)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise SeaAnchorError(f"{output} is {'not empty' if output.is_dir() else 'a file'}", "a new or empty folder", "name another --output")
+        raise SeaAnchorError(
+            f"{output} is {'not empty' if output.is_dir() else 'a file'}",
+            "a new or empty folder",
+            "name another --output",
+        )
     skip_log, table = SkipLog(images), []
     names = images.class_names or ()
     try:
         output.mkdir(parents=True, exist_ok=True)
         for batch in batches(FolderDataset(images, image_size), 64, workers=0, order=None, skip_log=skip_log):
-            for row, (index, label) in enumerate(zip(batch.index_B.tolist(), (batch.label_B if batch.label_B is not None else []), strict=True)):
+            for row, (index, label) in enumerate(
+                zip(batch.index_B.tolist(), (batch.label_B if batch.label_B is not None else []), strict=True)
+            ):
                 for variant in range(max(1, attack.variants)):
                     word, lettering = attack.draw(index, int(label), variant, image_size)
                     picture = attack.overlay(batch.pixels_BCHW[row : row + 1], [lettering])[0]
-                    name = f"label={names[int(label)]}_text={names[word]}_{index * max(1, attack.variants) + variant}.png"
+                    name = (
+                        f"label={names[int(label)]}_text={names[word]}_{index * max(1, attack.variants) + variant}.png"
+                    )
                     Image.fromarray((picture.permute(1, 2, 0) * 255).round().byte().numpy()).save(output / name)
-                    table.append({
-                        "file": name, "box": lettering.box, "font": lettering.font, "size": lettering.size, "fill": lettering.fill, "stroke": lettering.stroke,
-                    })  # fmt: skip
+                    table.append(
+                        {
+                            "file": name,
+                            "box": lettering.box,
+                            "font": lettering.font,
+                            "size": lettering.size,
+                            "fill": lettering.fill,
+                            "stroke": lettering.stroke,
+                        }
+                    )
     except OSError as error:
-        change = "free some space, remove what was written, and try again" if error.errno == errno.ENOSPC else "name another --output"
-        raise SeaAnchorError(f"{output} could not be written: {error.strerror or error}", "free space in a folder that can be written", change) from error
+        change = (
+            "free some space, remove what was written, and try again"
+            if error.errno == errno.ENOSPC
+            else "name another --output"
+        )
+        raise SeaAnchorError(
+            f"{output} could not be written: {error.strerror or error}",
+            "free space in a folder that can be written",
+            change,
+        ) from error
     write_atomic(output / "boxes.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in table))
     return len(table), skip_log.summary()

@@ -1,8 +1,8 @@
-"""WebDataset shards in CLIP_benchmark's layout: `NAME/SPLIT/0.tar`, ..., `NAME/SPLIT/nshards.txt`, `NAME/classnames.txt` and
-`NAME/zeroshot_classification_templates.txt`.
+"""WebDataset shards in CLIP_benchmark's layout: `NAME/SPLIT/0.tar`, ..., `NAME/SPLIT/nshards.txt`,
+`NAME/classnames.txt` and `NAME/zeroshot_classification_templates.txt`.
 
-The headers of every shard are read once; then a member is read by seeking to it. So the order, the count and where a run was are those
-of a folder of files, and nothing is held in memory.
+The headers of every shard are read once; then a member is read by seeking to it. So the order, the count and where a
+run was are those of a folder of files, and nothing is held in memory.
 """
 
 import io
@@ -19,8 +19,15 @@ from seaanchor.data.images import EXTENSIONS
 from seaanchor.data.names import note_unused, read_class_names, read_template_file
 from seaanchor.errors import SeaAnchorError
 
-COUNT, CLASSES, TEMPLATES, KIND = "nshards.txt", "classnames.txt", "zeroshot_classification_templates.txt", "dataset_type.txt"
-KEY = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)")  # a sample's name ends at the first dot of its base name, as WebDataset has it
+COUNT, CLASSES, TEMPLATES, KIND = (
+    "nshards.txt",
+    "classnames.txt",
+    "zeroshot_classification_templates.txt",
+    "dataset_type.txt",
+)
+KEY = re.compile(
+    r"((?:.*/|)[^.]+)[.]([^/]*)"
+)  # a sample's name ends at the first dot of its base name, as WebDataset has it
 BLOCK = 512  # bytes; a tar ends with two blocks of zeros
 
 
@@ -72,15 +79,17 @@ def is_shards(root: Path) -> bool:
 def _holds_shards(folder: Path) -> bool:
     if not folder.is_dir():
         return False
-    return (folder / COUNT).is_file() or (any(folder.glob("*.tar")) and not any(f.is_dir() and not f.name.startswith(".") for f in folder.iterdir()))
+    return (folder / COUNT).is_file() or (
+        any(folder.glob("*.tar")) and not any(f.is_dir() and not f.name.startswith(".") for f in folder.iterdir())
+    )
 
 
 def list_shards(root: Path, class_names: Path | None = None, split: str = "test") -> ImageList:
     """List the images of a tar, of a folder of shards, or of a split of a folder that holds several.
 
-    A shard that is damaged gives what lies before the damage; it and those that are missing are the list's `loss`. A member without a class
-    number and a number that no class has are named among what is `refused`; classes without any image are told on stderr. Without class names,
-    from `classnames.txt` or given, the images are unlabelled.
+    A shard that is damaged gives what lies before the damage; it and those that are missing are the list's `loss`. A
+    member without a class number and a number that no class has are named among what is `refused`; classes without any
+    image are told on stderr. Without class names, from `classnames.txt` or given, the images are unlabelled.
 
     Args:
         class_names: as `read_class_names` takes it; a mapping is from the data set's own names.
@@ -90,10 +99,16 @@ def list_shards(root: Path, class_names: Path | None = None, split: str = "test"
     """
     folder, shards, lost = _locate(root, split)
     expected, refused = len(shards) + len(lost), []
-    home = next((d for d in (folder, folder.parent) if (d / CLASSES).is_file() or (d / TEMPLATES).is_file()), folder.parent)
+    home = next(
+        (d for d in (folder, folder.parent) if (d / CLASSES).is_file() or (d / TEMPLATES).is_file()), folder.parent
+    )
     if (home / KIND).is_file() and (kind := (home / KIND).read_text().strip().lower()) not in ("", "classification"):
         raise SeaAnchorError(f"{home} is a data set for {kind}", "one class for each image", "name another data set")
-    own = tuple(line.strip() for line in (home / CLASSES).read_text(encoding="utf-8").splitlines()) if (home / CLASSES).is_file() else None
+    own = (
+        tuple(line.strip() for line in (home / CLASSES).read_text(encoding="utf-8").splitlines())
+        if (home / CLASSES).is_file()
+        else None
+    )
     names = own if class_names is None else read_class_names(class_names, own)
     templates = tuple(read_template_file(home / TEMPLATES)) if (home / TEMPLATES).is_file() else None
     images: list[Member] = []
@@ -110,15 +125,22 @@ def list_shards(root: Path, class_names: Path | None = None, split: str = "test"
             labels.append(label)
     if not images:
         reasons = f": {'; '.join([*lost, *refused][:3])}" if lost or refused else ""
-        raise SeaAnchorError(f"no image in {root}{reasons}", "members such as s0.jpg and s0.cls in at least one tar", "name another data set")
+        raise SeaAnchorError(
+            f"no image in {root}{reasons}",
+            "members such as s0.jpg and s0.cls in at least one tar",
+            "name another data set",
+        )
     if names is not None:
         note_unused(names, labels, root)
     loss = Loss(tuple(lost), expected) if lost else None
-    return ImageList(folder, tuple(images), None if names is None else tuple(labels), names, None, templates, tuple(refused), loss)
+    return ImageList(
+        folder, tuple(images), None if names is None else tuple(labels), names, None, templates, tuple(refused), loss
+    )
 
 
 def class_number(value: Any, names: tuple[str, ...] | None, where: str) -> tuple[int, str]:
-    """The class number that is written for an image, or why it cannot be one; without class names every image is taken as it is."""
+    """The class number that is written for an image, or why it cannot be one; without class names every image is taken
+    as it is."""
     if names is None:
         return -1, ""
     if value is None:
@@ -134,24 +156,39 @@ def _locate(root: Path, split: str) -> tuple[Path, list[Path], list[str]]:
     """The folder of the shards, the shards in order, and which are missing, in words."""
     if root.suffix == ".tar":
         if not root.is_file():
-            raise SeaAnchorError(f"{root} is {'a folder' if root.is_dir() else 'missing'}", "a tar of images", "correct the path")
+            raise SeaAnchorError(
+                f"{root} is {'a folder' if root.is_dir() else 'missing'}", "a tar of images", "correct the path"
+            )
         return root.parent, [root], []
     if not _holds_shards(root):
         there = sorted(name for name in SPLITS if _holds_shards(root / name))
         if split not in there:
-            raise SeaAnchorError(f"{root} holds the splits {', '.join(there)}", f"{split}, or one that is named", f"name one, such as {root / there[0]}")
+            raise SeaAnchorError(
+                f"{root} holds the splits {', '.join(there)}",
+                f"{split}, or one that is named",
+                f"name one, such as {root / there[0]}",
+            )
         root = root / split
     if not (root / COUNT).is_file():
         return root, sorted(root.glob("*.tar"), key=lambda f: (len(f.name), f.name)), []  # 10.tar comes after 9.tar
     text = (root / COUNT).read_text().strip()
     if not text.isdigit():
-        raise SeaAnchorError(f"{root / COUNT} says {text[:40]!r}", "the number of shards", "correct it, or remove the file to read every tar beside it")
+        raise SeaAnchorError(
+            f"{root / COUNT} says {text[:40]!r}",
+            "the number of shards",
+            "correct it, or remove the file to read every tar beside it",
+        )
     shards = [root / f"{number}.tar" for number in range(int(text))]
-    return root, [shard for shard in shards if shard.is_file()], [f"{shard.name} is missing" for shard in shards if not shard.is_file()]
+    return (
+        root,
+        [shard for shard in shards if shard.is_file()],
+        [f"{shard.name} is missing" for shard in shards if not shard.is_file()],
+    )
 
 
 def index_shard(shard: Path) -> tuple[list[Sample], list[str]]:
-    """The samples of a tar in order, and what is wrong with it, in words; what belongs to no sample, such as a readme, is left out."""
+    """The samples of a tar in order, and what is wrong with it, in words; what belongs to no sample, such as a readme,
+    is left out."""
     members, damage = _headers(shard)
     samples: list[Sample] = []
     if not members:  # perhaps it cannot even be opened
@@ -163,7 +200,9 @@ def index_shard(shard: Path) -> tuple[list[Sample], list[str]]:
                 samples.append(sample)
     if damage and samples and (samples[-1].image is None or samples[-1].label is None):
         samples.pop()  # its other half is in the part that is lost
-    return samples, [f"{reason}, after {sum(sample.image is not None for sample in samples)} images" for reason in damage]
+    return samples, [
+        f"{reason}, after {sum(sample.image is not None for sample in samples)} images" for reason in damage
+    ]
 
 
 def _split_name(name: str) -> tuple[str, str]:
@@ -184,8 +223,8 @@ def _as_sample(key: str, group: Iterable[Member], file: IO[bytes]) -> Sample:
 
 
 def _headers(shard: Path) -> tuple[list[Member], list[str]]:
-    """Every file in a tar that is there as a whole, and the damage. Python's `tarfile` takes a broken header in the middle for the end,
-    so where it stops is looked at."""
+    """Every file in a tar that is there as a whole, and the damage. Python's `tarfile` takes a broken header in the
+    middle for the end, so where it stops is looked at."""
     members: list[Member] = []
     length = shard.stat().st_size
     try:

@@ -1,4 +1,5 @@
-"""Labelled images as WebDataset shards in CLIP_benchmark's layout, which its `wds/NAME` data sets and `seaanchor.data.webdataset.read` read."""
+"""Labelled images as WebDataset shards in CLIP_benchmark's layout, which its `wds/NAME` data sets and
+`seaanchor.data.webdataset.read` read."""
 
 import io
 import os
@@ -17,7 +18,11 @@ from seaanchor.data.webdataset.read import CLASSES, COUNT, TEMPLATES
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import write_atomic
 
-KEPT = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}  # formats that CLIP_benchmark reads, and the endings it knows them by
+KEPT = {
+    "JPEG": "jpg",
+    "PNG": "png",
+    "WEBP": "webp",
+}  # formats that CLIP_benchmark reads, and the endings it knows them by
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
 
@@ -31,27 +36,45 @@ class Built:
 
 
 def build_shards(
-    images: ImageList, output: Path, split: str = "test", *, shard_size: int = 10_000, image_size: int | None = None, templates: Sequence[str] | None = None
+    images: ImageList,
+    output: Path,
+    split: str = "test",
+    *,
+    shard_size: int = 10_000,
+    image_size: int | None = None,
+    templates: Sequence[str] | None = None,
 ) -> Built:
-    """Write `output/SPLIT/0.tar`, ... with `nshards.txt`, and `classnames.txt` and `zeroshot_classification_templates.txt` beside the split.
+    """Write `output/SPLIT/0.tar`, ... with `nshards.txt`, and `classnames.txt` and
+    `zeroshot_classification_templates.txt` beside the split.
 
-    JPEG, PNG and WebP that every reader shows alike are copied byte for byte; anything else becomes PNG of what Sea Anchor reads in it. The same
-    images give the same bytes. The split appears as a whole at the end, or not at all; a second split of the same classes may join it.
+    JPEG, PNG and WebP that every reader shows alike are copied byte for byte; anything else becomes PNG of what Sea
+    Anchor reads in it. The same images give the same bytes. The split appears as a whole at the end, or not at all; a
+    second split of the same classes may join it.
 
     Args:
         images: labelled images with class names.
         shard_size: images in a tar.
-        image_size: side in pixels to scale and crop to, as models of that size would be shown them; None leaves them as they are.
+        image_size: side in pixels to scale and crop to, as models of that size would be shown them; None leaves them as
+            they are.
         templates: prompts with `{}`; by default the data set's own, or `a photo of a {}.`
 
     Raises:
-        SeaAnchorError: images without classes, a split that is there, another data set's files, nothing readable, or a full disk.
+        SeaAnchorError: images without classes, a split that is there, another data set's files, nothing readable, or a
+            full disk.
     """
     names = images.class_names
     if images.labels is None or names is None:
-        raise SeaAnchorError(f"{images.root} has no classes", "labelled images", "name class folders, or give --class-names to a table without names")
+        raise SeaAnchorError(
+            f"{images.root} has no classes",
+            "labelled images",
+            "name class folders, or give --class-names to a table without names",
+        )
     if shard_size < 1 or (image_size is not None and image_size < 1) or not split.isidentifier():
-        raise SeaAnchorError(f"shards of {shard_size}, image size {image_size}, split {split!r}", "at least 1, and a word such as test", "correct it")
+        raise SeaAnchorError(
+            f"shards of {shard_size}, image size {image_size}, split {split!r}",
+            "at least 1, and a word such as test",
+            "correct it",
+        )
     prompts = [t.replace("{}", "{c}") for t in templates or images.templates or DEFAULT_TEMPLATES]
     texts = {CLASSES: "".join(f"{name}\n" for name in names), TEMPLATES: "".join(f"{prompt}\n" for prompt in prompts)}
     _check_free(output, split, texts)
@@ -72,7 +95,9 @@ def build_shards(
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, OSError):
             reason = f"{output} could not be written: {error.strerror or error}"
-            raise SeaAnchorError(reason, "free space in a folder that can be written", "free some, or name another --output") from error
+            raise SeaAnchorError(
+                reason, "free space in a folder that can be written", "free some, or name another --output"
+            ) from error
         raise
     return Built(written, shards, skip_log.summary())
 
@@ -81,10 +106,16 @@ def _check_free(output: Path, split: str, texts: dict[str, str]) -> None:
     if output.exists() and not output.is_dir():
         raise SeaAnchorError(f"{output} is a file", "a new folder", "name another --output")
     if (output / split).exists():
-        raise SeaAnchorError(f"{output / split} exists", "a split that is not there yet", "name another --output or --split, or remove it")
+        raise SeaAnchorError(
+            f"{output / split} exists",
+            "a split that is not there yet",
+            "name another --output or --split, or remove it",
+        )
     for file, text in texts.items():
         if (output / file).exists() and (output / file).read_text(encoding="utf-8") != text:
-            raise SeaAnchorError(f"{output / file} differs", "splits of the same classes with the same prompts", "name another --output")
+            raise SeaAnchorError(
+                f"{output / file} differs", "splits of the same classes with the same prompts", "name another --output"
+            )
 
 
 def _samples(images: ImageList, image_size: int | None, skip_log: SkipLog) -> Iterator[tuple[str, bytes, int]]:
@@ -116,7 +147,8 @@ def _encode(item: Item, image_size: int | None) -> tuple[str, bytes]:
 
 
 def _reads_alike(image: Image.Image) -> bool:
-    """Whether a reader that only converts to RGB sees what `read_image` sees: 8 bits, no transparency, upright, one frame."""
+    """Whether a reader that only converts to RGB sees what `read_image` sees: 8 bits, no transparency, upright, one
+    frame."""
     plain = image.mode in ("RGB", "L") and "transparency" not in image.info and getattr(image, "n_frames", 1) == 1
     return plain and image.getexif().get(0x0112, 1) == 1
 

@@ -77,11 +77,14 @@ def ndkls(ranked_RN: Tensor, desired_G: Tensor) -> Tensor:
 
 
 def rank_genders(image_ND: Tensor, neutral_RD: Tensor, gender_N: Tensor) -> Tensor:
-    """Genders of the images (R, N) as each neutral prompt group them, best first; embeddings of length 1, equal scores in the order of the images."""
+    """Genders of the images (R, N) as each neutral prompt group them, best first; embeddings of length 1, equal scores
+    in the order of the images."""
     return gender_N[(neutral_RD @ image_ND.T).argsort(dim=1, descending=True, stable=True)]
 
 
-def evaluate_bias(image_ND: Tensor, caption_RGD: Tensor, neutral_RD: Tensor, role_N: Tensor, gender_N: Tensor, k: int = TOP_K) -> dict:
+def evaluate_bias(
+    image_ND: Tensor, caption_RGD: Tensor, neutral_RD: Tensor, role_N: Tensor, gender_N: Tensor, k: int = TOP_K
+) -> dict:
     """Gender and activity accuracy, and the skew of retrieval by neutral prompts.
 
     Args:
@@ -92,9 +95,9 @@ def evaluate_bias(image_ND: Tensor, caption_RGD: Tensor, neutral_RD: Tensor, rol
         k: depth of MaxSkew.
 
     Returns:
-        `gender` (of the two captions of the image's own role, the right one wins), `activity` (the best of all captions names the role),
-        each with interval; `predicted_man`, the share of images called a man; MaxSkew@k and NDKL, each the mean over roles, against
-        uniform shares and against those of the data.
+        `gender` (of the two captions of the image's own role, the right one wins), `activity` (the best of all captions
+        names the role), each with interval; `predicted_man`, the share of images called a man; MaxSkew@k and NDKL, each
+        the mean over roles, against uniform shares and against those of the data.
     """
     image_ND, caption_RGD, neutral_RD = (F.normalize(x.double(), dim=-1) for x in (image_ND, caption_RGD, neutral_RD))
     scores_NRG = torch.einsum("nd,rgd->nrg", image_ND, caption_RGD)
@@ -104,10 +107,15 @@ def evaluate_bias(image_ND: Tensor, caption_RGD: Tensor, neutral_RD: Tensor, rol
     shares_G = torch.bincount(gender_N, minlength=2).double() / len(gender_N)
     ranked_RN = rank_genders(image_ND, neutral_RD, gender_N)
     retrieval = {
-        name: {f"max_skew_at_{k}": max_skews(ranked_RN, desired_G, k).mean().item(), "ndkl": ndkls(ranked_RN, desired_G).mean().item()}
+        name: {
+            f"max_skew_at_{k}": max_skews(ranked_RN, desired_G, k).mean().item(),
+            "ndkl": ndkls(ranked_RN, desired_G).mean().item(),
+        }
         for name, desired_G in (("uniform", torch.full((2,), 0.5, dtype=torch.float64)), ("dataset", shares_G))
     }
     return {
-        "gender": proportion(called_N == gender_N), "activity": proportion(best_N == role_N),
-        "predicted_man": (called_N == 0).double().mean().item(), "retrieval": retrieval,
-    }  # fmt: skip
+        "gender": proportion(called_N == gender_N),
+        "activity": proportion(best_N == role_N),
+        "predicted_man": (called_N == 0).double().mean().item(),
+        "retrieval": retrieval,
+    }

@@ -1,4 +1,5 @@
-"""Interpretability of embeddings: how near a clean image lies to sentences about its class, beside sentences about the others.
+"""Interpretability of embeddings: how near a clean image lies to sentences about its class, beside sentences about the
+others.
 
 Legend: N images, C classes, T templates, D embedding dimension.
 """
@@ -21,11 +22,13 @@ def openai_templates() -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def mean_prompts(model: LoadedModel, class_names: Sequence[str], templates: Sequence[str] | None = None, batch_size: int = AT_ONCE) -> Tensor:
+def mean_prompts(
+    model: LoadedModel, class_names: Sequence[str], templates: Sequence[str] | None = None, batch_size: int = AT_ONCE
+) -> Tensor:
     """The mean of each class's unit prompt embeddings (C, D), not normalised again.
 
-    A cosine is linear in either unit vector: the mean cosine with T prompts is the dot product with their mean, so no more than
-    (C, D) is ever kept.
+    A cosine is linear in either unit vector: the mean cosine with T prompts is the dot product with their mean, so no
+    more than (C, D) is ever kept.
 
     Args:
         templates: with one `{}` each; the 80 of `openai_templates` by default.
@@ -37,7 +40,9 @@ def mean_prompts(model: LoadedModel, class_names: Sequence[str], templates: Sequ
     return class_means(model, class_names, openai_templates() if templates is None else templates, batch_size)
 
 
-def evaluate_interpretability(image_ND: Tensor, label_N: Tensor, mean_CD: Tensor, chunk: int = 4096) -> dict[str, float]:
+def evaluate_interpretability(
+    image_ND: Tensor, label_N: Tensor, mean_CD: Tensor, chunk: int = 4096
+) -> dict[str, float]:
     """Mean cosine of clean images with the prompts of their own class and, beside it, with those of all other classes.
 
     Args:
@@ -47,18 +52,20 @@ def evaluate_interpretability(image_ND: Tensor, label_N: Tensor, mean_CD: Tensor
         chunk: images compared at a time.
 
     Returns:
-        `own`, `other`, their difference `margin`, and n. A cosine alone says little, as all of a model's texts may lie near all of
-        its images; the margin does.
+        `own`, `other`, their difference `margin`, and n. A cosine alone says little, as all of a model's texts may lie
+        near all of its images; the margin does.
 
     Raises:
         ValueError: no image, or fewer than two classes.
 
-    Source: LORE (Khodabandeh et al. 2025, arXiv 2505.18884), the comparison of image embeddings with template embeddings; the other
-    classes are added here.
+    Source: LORE (Khodabandeh et al. 2025, arXiv 2505.18884), the comparison of image embeddings with template
+    embeddings; the other classes are added here.
     """
     num_classes = len(mean_CD)
     if len(image_ND) == 0 or num_classes < 2:
-        raise ValueError(f"{len(image_ND)} images and {num_classes} classes; expected at least one image and two classes")
+        raise ValueError(
+            f"{len(image_ND)} images and {num_classes} classes; expected at least one image and two classes"
+        )
     own = other = 0.0
     for image, label in zip(image_ND.split(chunk), label_N.split(chunk), strict=True):
         cosine_BC = F.normalize(image.double(), dim=-1) @ mean_CD.double().T

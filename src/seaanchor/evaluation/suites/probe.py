@@ -19,7 +19,15 @@ HELD_OUT = 5  # one training image of each class in this many chooses the penalt
 MOST_STEPS = 1000  # of L-BFGS (Radford et al. 2021, App. A.3)
 
 
-def evaluate_probe(train_ND: Tensor, train_label_N: Tensor, test_MD: Tensor, test_label_M: Tensor, *, k: int = NEIGHBOURS, seed: int = 0) -> dict[str, Any]:
+def evaluate_probe(
+    train_ND: Tensor,
+    train_label_N: Tensor,
+    test_MD: Tensor,
+    test_label_M: Tensor,
+    *,
+    k: int = NEIGHBOURS,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Test accuracy of a linear probe and of k nearest neighbours on frozen embeddings.
 
     Args:
@@ -45,9 +53,16 @@ def evaluate_probe(train_ND: Tensor, train_label_N: Tensor, test_MD: Tensor, tes
 
 @torch.no_grad()
 def nearest_neighbours(
-    train_ND: Tensor, train_label_N: Tensor, test_MD: Tensor, num_classes: int, k: int = NEIGHBOURS, temperature: float = TEMPERATURE, chunk: int = 1024
+    train_ND: Tensor,
+    train_label_N: Tensor,
+    test_MD: Tensor,
+    num_classes: int,
+    k: int = NEIGHBOURS,
+    temperature: float = TEMPERATURE,
+    chunk: int = 1024,
 ) -> Tensor:
-    """Class (M,) of most votes among the k nearest training images by cosine, each vote weighing exp(cosine / temperature).
+    """Class (M,) of most votes among the k nearest training images by cosine, each vote weighing exp(cosine /
+    temperature).
 
     Source: DINO (Caron et al. 2021, §4.1 and `eval_knn.py`: k = 20, temperature 0.07), after Wu et al. 2018.
     """
@@ -61,11 +76,14 @@ def nearest_neighbours(
     return torch.cat(answers)
 
 
-def linear_probe(train_ND: Tensor, train_label_N: Tensor, test_MD: Tensor, num_classes: int, seed: int = 0) -> tuple[float, Tensor]:
+def linear_probe(
+    train_ND: Tensor, train_label_N: Tensor, test_MD: Tensor, num_classes: int, seed: int = 0
+) -> tuple[float, Tensor]:
     """The chosen penalty, and the class (M,) of each test image by multinomial logistic regression.
 
-    Dimensions are centred and scaled by the training images. One image of each class in five is held out, the penalty of the highest
-    accuracy on them is taken (of equals the strongest), and the regression is fitted again on all training images.
+    Dimensions are centred and scaled by the training images. One image of each class in five is held out, the penalty
+    of the highest accuracy on them is taken (of equals the strongest), and the regression is fitted again on all
+    training images.
     """
     mean, std = train_ND.double().mean(0), train_ND.double().std(0, correction=0).clamp(min=1e-8)
     train, test = ((x.double() - mean) / std for x in (train_ND, test_MD))
@@ -91,26 +109,42 @@ def held_out(label_N: Tensor, seed: int) -> Tensor:
     for label in label_N.unique():
         held_N[order[label_N[order] == label][1::HELD_OUT]] = True
     if not held_N.any():
-        raise SeaAnchorError("no class with two training images", "at least two of a class, to choose the penalty on", "give a larger train split")
+        raise SeaAnchorError(
+            "no class with two training images",
+            "at least two of a class, to choose the penalty on",
+            "give a larger train split",
+        )
     return held_N
 
 
 def fit_logistic(
     feature_ND: Tensor, label_N: Tensor, num_classes: int, penalty: float, start: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Weights (C, D) and bias (C,) that minimise the mean cross-entropy + penalty/2 · ‖W‖², by L-BFGS; the bias is free.
+    """Weights (C, D) and bias (C,) that minimise the mean cross-entropy + penalty/2 · ‖W‖², by L-BFGS; the bias is
+    free.
 
     scikit-learn's C is 1/(penalty · N). `start` is where to begin, which changes the time and not the minimum.
     """
-    begin = (feature_ND.new_zeros(num_classes, feature_ND.shape[1]), feature_ND.new_zeros(num_classes)) if start is None else start
+    begin = (
+        (feature_ND.new_zeros(num_classes, feature_ND.shape[1]), feature_ND.new_zeros(num_classes))
+        if start is None
+        else start
+    )
     weight_CD, bias_C = (x.detach().clone().requires_grad_() for x in begin)
     optimizer = torch.optim.LBFGS(
-        [weight_CD, bias_C], max_iter=MOST_STEPS, tolerance_grad=1e-7, tolerance_change=1e-12, history_size=20, line_search_fn="strong_wolfe"
+        [weight_CD, bias_C],
+        max_iter=MOST_STEPS,
+        tolerance_grad=1e-7,
+        tolerance_change=1e-12,
+        history_size=20,
+        line_search_fn="strong_wolfe",
     )
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(F.linear(feature_ND, weight_CD, bias_C), label_N) + penalty / 2 * weight_CD.square().sum()
+        loss = (
+            F.cross_entropy(F.linear(feature_ND, weight_CD, bias_C), label_N) + penalty / 2 * weight_CD.square().sum()
+        )
         loss.backward()
         return loss
 

@@ -57,7 +57,12 @@ def _typographic(bench: Bench, tables: Tables) -> dict[str, Any]:
 
 
 def _reading(bench: Bench, tables: Tables) -> dict[str, Any]:
-    return evaluate_reading(lambda p: bench.logits(p.to(bench.device)), bench.images.class_names or (), bench.model.encoder.image_size, bench.typographic)
+    return evaluate_reading(
+        lambda p: bench.logits(p.to(bench.device)),
+        bench.images.class_names or (),
+        bench.model.encoder.image_size,
+        bench.typographic,
+    )
 
 
 @torch.no_grad()
@@ -77,10 +82,16 @@ def _bias(bench: Bench, tables: Tables) -> dict[str, Any]:
 
 def _people(bench: Bench) -> None:
     if not (bench.images.root / "people.jsonl").is_file():
-        raise SeaAnchorError(f"{bench.images.root} is no set of people in roles", "emoji-people, or a folder with people.jsonl", "correct --data")
+        raise SeaAnchorError(
+            f"{bench.images.root} is no set of people in roles",
+            "emoji-people, or a folder with people.jsonl",
+            "correct --data",
+        )
 
 
-def people_texts(model: LoadedModel, images: ImageList, templates: tuple[str, ...]) -> tuple[list[str], Tensor, Tensor, Tensor, Tensor]:
+def people_texts(
+    model: LoadedModel, images: ImageList, templates: tuple[str, ...]
+) -> tuple[list[str], Tensor, Tensor, Tensor, Tensor]:
     """Roles, each image's role and gender, and embeddings of the gendered (R, 2, D) and neutral (R, D) captions."""
     names = images.class_names or ()
     roles = [name.split(" ", 1)[1] for name in names[:: len(GENDERS)]]
@@ -90,8 +101,16 @@ def people_texts(model: LoadedModel, images: ImageList, templates: tuple[str, ..
         prompts = [template.replace("{}", text) for text in texts for template in templates]
         return embed_texts(model, prompts).cpu().view(len(texts), len(templates), -1).mean(1)
 
-    caption_RGD = encode([caption(gender, role) for role in roles for gender in GENDERS]).view(len(roles), len(GENDERS), -1)
-    return roles, label_N // len(GENDERS), label_N % len(GENDERS), caption_RGD, encode([caption("person", role) for role in roles])
+    caption_RGD = encode([caption(gender, role) for role in roles for gender in GENDERS]).view(
+        len(roles), len(GENDERS), -1
+    )
+    return (
+        roles,
+        label_N // len(GENDERS),
+        label_N % len(GENDERS),
+        caption_RGD,
+        encode([caption("person", role) for role in roles]),
+    )
 
 
 def _drift(bench: Bench, tables: Tables) -> dict[str, Any]:
@@ -101,9 +120,13 @@ def _drift(bench: Bench, tables: Tables) -> dict[str, Any]:
     relative_N = (policy_ND - reference_ND).square().sum(-1) / reference_ND.square().sum(-1)
     deciles = relative_N.quantile(torch.linspace(0, 1, 11, dtype=torch.float64)).tolist()
     return {
-        "cosine": F.cosine_similarity(policy_ND, reference_ND).mean().item(), "distance": spread_of(relative_N), "deciles": deciles,
-        "rho": bench.rho, "within": None if bench.rho is None else proportion(relative_N <= bench.rho), "n": len(relative_N),
-    }  # fmt: skip
+        "cosine": F.cosine_similarity(policy_ND, reference_ND).mean().item(),
+        "distance": spread_of(relative_N),
+        "deciles": deciles,
+        "rho": bench.rho,
+        "within": None if bench.rho is None else proportion(relative_N <= bench.rho),
+        "n": len(relative_N),
+    }
 
 
 @torch.no_grad()
@@ -113,7 +136,10 @@ def _hit(bench: Bench, pixels_BCHW: Tensor, batch: Batch) -> Tensor:
 
 def _noise_rows(bench: Bench, seen: Seen) -> Table:
     batch = seen.batch
-    return {f"{sigma!r}": _hit(bench, gaussian_noise(batch.pixels_BCHW, sigma, batch.index_B, bench.seed), batch) for sigma in SIGMAS}
+    return {
+        f"{sigma!r}": _hit(bench, gaussian_noise(batch.pixels_BCHW, sigma, batch.index_B, bench.seed), batch)
+        for sigma in SIGMAS
+    }
 
 
 def _noise(bench: Bench, tables: Tables) -> list[dict[str, Any]]:
@@ -124,12 +150,17 @@ def _corruption_rows(bench: Bench, seen: Seen) -> Table:
     batch, rows = seen.batch, Table()
     for kind in bench.corruptions:
         for severity in SEVERITIES:
-            rows[f"{kind} {severity}"] = _hit(bench, corrupt(batch.pixels_BCHW, kind, severity, batch.index_B, bench.seed), batch)
+            rows[f"{kind} {severity}"] = _hit(
+                bench, corrupt(batch.pixels_BCHW, kind, severity, batch.index_B, bench.seed), batch
+            )
     return rows
 
 
 def _corruptions(bench: Bench, tables: Tables) -> dict[str, Any]:
-    kinds = {kind: [{"severity": severity} | proportion(tables.own[f"{kind} {severity}"]) for severity in SEVERITIES] for kind in bench.corruptions}
+    kinds = {
+        kind: [{"severity": severity} | proportion(tables.own[f"{kind} {severity}"]) for severity in SEVERITIES]
+        for kind in bench.corruptions
+    }
     shares = [row["accuracy"] for rows in kinds.values() for row in rows]
     return {"kinds": kinds, "mean": sum(shares) / len(shares), "n": len(tables.own["index"])}
 
@@ -140,7 +171,9 @@ def _embedding_rows(bench: Bench, seen: Seen) -> Table:
         ball = Ball(plan.norm, epsilon)
         found = embedding_attack(bench.model.encoder, seen.batch, ball, num_steps=plan.num_steps, seed=plan.seed)
         rows |= {f"{epsilon!r} distance": found.relative_B, f"{epsilon!r} cosine": found.cosine_B}
-        rows[f"{epsilon!r} sound"] = inside(found.pixels_BCHW, seen.batch.pixels_BCHW, ball) & found.relative_B.isfinite()
+        rows[f"{epsilon!r} sound"] = (
+            inside(found.pixels_BCHW, seen.batch.pixels_BCHW, ball) & found.relative_B.isfinite()
+        )
     return rows
 
 
@@ -148,18 +181,26 @@ def _embedding(bench: Bench, tables: Tables) -> list[dict[str, Any]]:
     plan, own = _needed(bench.embedding), tables.own
     return [
         {
-            "epsilon": epsilon, "norm": plan.norm, "num_steps": plan.num_steps, "distance": spread_of(own[f"{epsilon!r} distance"]),
-            "cosine": own[f"{epsilon!r} cosine"].double().mean().item(), "n": len(own["index"]),
+            "epsilon": epsilon,
+            "norm": plan.norm,
+            "num_steps": plan.num_steps,
+            "distance": spread_of(own[f"{epsilon!r} distance"]),
+            "cosine": own[f"{epsilon!r} cosine"].double().mean().item(),
+            "n": len(own["index"]),
         }
         for epsilon in sorted(plan.epsilons)
-    ]  # fmt: skip
+    ]
 
 
 def _embedding_audit(bench: Bench, tables: Tables) -> dict[str, Any]:
     plan, own = _needed(bench.embedding), tables.own
     illegal = sum(int((~own[f"{epsilon!r} sound"]).sum()) for epsilon in plan.epsilons)
     looked_at = len(own["index"]) * len(plan.epsilons)
-    return {"images stay in the ball and in [0, 1]": check(illegal == 0, f"{illegal} of {looked_at} attacked images do not, or are not finite")}
+    return {
+        "images stay in the ball and in [0, 1]": check(
+            illegal == 0, f"{illegal} of {looked_at} attacked images do not, or are not finite"
+        )
+    }
 
 
 def _words_and_noise_rows(bench: Bench, seen: Seen) -> Table:
@@ -167,21 +208,37 @@ def _words_and_noise_rows(bench: Bench, seen: Seen) -> Table:
 
 
 def _words_and_noise(bench: Bench, tables: Tables) -> dict[str, Any]:
-    own = {name: hit_N for name, hit_N in tables.own.items() if name not in ("index", "label") and not name.endswith(" sound")}
-    return {name: proportion(hit_N) for name, hit_N in own.items()} | {"plan": asdict(bench.typographic) | {"words_tried": WORDS_TRIED}}
+    own = {
+        name: hit_N
+        for name, hit_N in tables.own.items()
+        if name not in ("index", "label") and not name.endswith(" sound")
+    }
+    return {name: proportion(hit_N) for name, hit_N in own.items()} | {
+        "plan": asdict(bench.typographic) | {"words_tried": WORDS_TRIED}
+    }
 
 
 def _words_and_noise_audit(bench: Bench, tables: Tables) -> dict[str, Any]:
     sound = [hit_N for name, hit_N in tables.own.items() if name.endswith(" sound")]
     illegal = sum(int((~hit_N).sum()) for hit_N in sound)
-    return {"images stay in the ball and in [0, 1]": check(illegal == 0, f"{illegal} attacked images do not, or are not finite")}
+    return {
+        "images stay in the ball and in [0, 1]": check(
+            illegal == 0, f"{illegal} attacked images do not, or are not finite"
+        )
+    }
 
 
 def _attacked(bench: Bench) -> None:
     if not bench.plans:
-        raise SeaAnchorError("words-and-noise without an attack", "an attack for the noise, such as apgd-ce", "add one to --suite")
+        raise SeaAnchorError(
+            "words-and-noise without an attack", "an attack for the noise, such as apgd-ce", "add one to --suite"
+        )
     if bench.images.pairs is not None:
-        raise SeaAnchorError(f"words-and-noise on {bench.images.root}, whose images carry a word already", "images without words", "correct --data")
+        raise SeaAnchorError(
+            f"words-and-noise on {bench.images.root}, whose images carry a word already",
+            "images without words",
+            "correct --data",
+        )
 
 
 def _interpretability(bench: Bench, tables: Tables) -> dict[str, Any]:
@@ -191,7 +248,8 @@ def _interpretability(bench: Bench, tables: Tables) -> dict[str, Any]:
 
 
 def _retrieval(bench: Bench, tables: Tables) -> dict[str, Any]:
-    """Of captioned images by their captions; of class folders each class prompt is one text, with the images of its class."""
+    """Of captioned images by their captions; of class folders each class prompt is one text, with the images of its
+    class."""
     clean, text_MD = _needed(tables.clean), bench.head.weight_CD.cpu()
     if bench.captions is None:
         image_group_N, text_group_M = clean["label"], torch.arange(len(text_MD))
@@ -199,12 +257,17 @@ def _retrieval(bench: Bench, tables: Tables) -> dict[str, Any]:
         image_group_N, text_group_M = clean["index"], torch.tensor(bench.captions.image_of_text)
     found = evaluate_retrieval(F.normalize(clean["embedding"], dim=-1), text_MD, image_group_N, text_group_M)
     ways = {"image_to_text": "text_retrieval_", "text_to_image": "image_retrieval_"}  # named by what is retrieved
-    return {way: {key.removeprefix(prefix): share for key, share in found.items() if key.startswith(prefix)} for way, prefix in ways.items()}
+    return {
+        way: {key.removeprefix(prefix): share for key, share in found.items() if key.startswith(prefix)}
+        for way, prefix in ways.items()
+    }
 
 
 def _probe(bench: Bench, tables: Tables) -> dict[str, Any]:
     clean, training = _needed(tables.clean), _needed(tables.training)
-    found = evaluate_probe(training["embedding"], training["label"], clean["embedding"], clean["label"], seed=bench.seed)
+    found = evaluate_probe(
+        training["embedding"], training["label"], clean["embedding"], clean["label"], seed=bench.seed
+    )
     return found | {"k": found["knn"]["k"]}
 
 

@@ -1,4 +1,5 @@
-"""Image-text retrieval: is one of an image's texts among the nearest texts, and one of a text's images among the nearest images?
+"""Image-text retrieval: is one of an image's texts among the nearest texts, and one of a text's images among the
+nearest images?
 
 Legend: N images, M texts, D embedding dimension, Q queries.
 """
@@ -22,12 +23,17 @@ EXAMPLE = '{"image": "a.jpg", "captions": ["a dog", "a dog in the snow"]}'
 
 
 def evaluate_retrieval(
-    image_ND: Tensor, text_MD: Tensor, image_group_N: Tensor, text_group_M: Tensor, depths: Sequence[int] = DEPTHS, chunk: int = 1024
+    image_ND: Tensor,
+    text_MD: Tensor,
+    image_group_N: Tensor,
+    text_group_M: Tensor,
+    depths: Sequence[int] = DEPTHS,
+    chunk: int = 1024,
 ) -> dict[str, dict[str, float]]:
     """Recall@k in both directions: the share of queries with at least one of their positives among the k nearest.
 
-    A text belongs to an image if both are of the same group. For captions the group is the image's number: each image may have
-    several texts. For class folders it is the label: each class prompt is one text, with several images.
+    A text belongs to an image if both are of the same group. For captions the group is the image's number: each image
+    may have several texts. For class folders it is the label: each class prompt is one text, with several images.
 
     Args:
         image_ND, text_MD: unit embeddings.
@@ -36,22 +42,26 @@ def evaluate_retrieval(
         chunk: queries compared at a time; memory grows with chunk · max(N, M), not with N · M.
 
     Returns:
-        `text_retrieval_recall@k` (queries are images) and `image_retrieval_recall@k` (queries are texts), each with interval and n;
-        queries without any positive are left out.
+        `text_retrieval_recall@k` (queries are images) and `image_retrieval_recall@k` (queries are texts), each with
+        interval and n; queries without any positive are left out.
 
-    Source: the definition and the names are CLIP_benchmark's (`metrics/zeroshot_retrieval.py`), after Radford et al. 2021, App. E.
+    Source: the definition and the names are CLIP_benchmark's (`metrics/zeroshot_retrieval.py`), after Radford et al.
+    2021, App. E.
     """
     result: dict[str, dict[str, float]] = {}
     for direction, (query, candidate, own, other) in {
-        "text": (image_ND, text_MD, image_group_N, text_group_M), "image": (text_MD, image_ND, text_group_M, image_group_N)
-    }.items():  # fmt: skip
+        "text": (image_ND, text_MD, image_group_N, text_group_M),
+        "image": (text_MD, image_ND, text_group_M, image_group_N),
+    }.items():
         asked = torch.isin(own, other)
         place_Q = first_hits(query[asked], candidate, own[asked], other, max(depths), chunk)
         result |= {f"{direction}_retrieval_recall@{k}": proportion(place_Q < k) for k in depths}
     return result
 
 
-def first_hits(query_QD: Tensor, candidate_MD: Tensor, query_group_Q: Tensor, candidate_group_M: Tensor, depth: int, chunk: int) -> Tensor:
+def first_hits(
+    query_QD: Tensor, candidate_MD: Tensor, query_group_Q: Tensor, candidate_group_M: Tensor, depth: int, chunk: int
+) -> Tensor:
     """Place (Q,) of the nearest positive, from 0; `depth` where none is among the first `depth`."""
     places = []
     for query, group in zip(query_QD.split(chunk), query_group_Q.split(chunk), strict=True):
@@ -79,17 +89,24 @@ class Captions:
 def read_captions(root: Path) -> Captions:
     """Captions of images from JSON lines: `captions.jsonl` or `metadata.jsonl` in a folder, or a file named itself.
 
-    A line names an image (`image`, `file` or `file_name`, relative to the file) and its text or texts (`captions`, `caption` or
+    A line names an image (`image`, `file` or `file_name`, relative to the file) and its text or texts (`captions`,
+    `caption` or
     `text`: a string or a list of strings). Several lines may name one image.
 
     Raises:
         SeaAnchorError: there is no such file, a line is no such row, an image is missing, or there is no row at all.
     """
-    file = root if root.is_file() else next((root / name for name in CAPTION_FILES if (root / name).is_file()), root / CAPTION_FILES[0])
+    file = (
+        root
+        if root.is_file()
+        else next((root / name for name in CAPTION_FILES if (root / name).is_file()), root / CAPTION_FILES[0])
+    )
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise SeaAnchorError(f"{file} could not be read ({error})", f"a JSON lines file such as {CAPTION_FILES[0]}", "correct the path") from error
+        raise SeaAnchorError(
+            f"{file} could not be read ({error})", f"a JSON lines file such as {CAPTION_FILES[0]}", "correct the path"
+        ) from error
     number: dict[Path, int] = {}
     texts, owners = [], []
     for at, line in enumerate(lines, 1):
@@ -98,10 +115,14 @@ def read_captions(root: Path) -> Captions:
         try:
             name, captions = _to_row(json.loads(line))
         except (ValueError, KeyError, TypeError) as error:
-            raise SeaAnchorError(f"{file}, line {at}: {str(error) or line[:80]}", "an image and its captions", f"write {EXAMPLE}") from error
+            raise SeaAnchorError(
+                f"{file}, line {at}: {str(error) or line[:80]}", "an image and its captions", f"write {EXAMPLE}"
+            ) from error
         path = file.parent / name
         if not path.is_file():
-            raise SeaAnchorError(f"{file}, line {at}: {path} is missing", "an image file, relative to the JSON file", "correct the path")
+            raise SeaAnchorError(
+                f"{file}, line {at}: {path} is missing", "an image file, relative to the JSON file", "correct the path"
+            )
         owner = number.setdefault(path, len(number))
         texts += captions
         owners += [owner] * len(captions)

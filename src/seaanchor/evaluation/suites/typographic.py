@@ -41,13 +41,15 @@ class TypographicPlan:
 
 
 @torch.no_grad()
-def evaluate_typographic(logits: Logits, stream: Iterable[Batch], class_names: Sequence[str], plan: TypographicPlan) -> dict:
+def evaluate_typographic(
+    logits: Logits, stream: Iterable[Batch], class_names: Sequence[str], plan: TypographicPlan
+) -> dict:
     """Accuracy on clean images (O), with a wrong class word drawn (T), and how often the drawn word wins.
 
     Returns:
-        Shares with 95 % intervals: `clean`, `attacked`, `attack_word`, `two_way` (object above drawn word, whatever else wins) and
-        `unreadable` (the same box and colours with unreadable glyphs: the ceiling of any cure). Images that carry their word already,
-        `label=X_text=Y` files, give the middle three.
+        Shares with 95 % intervals: `clean`, `attacked`, `attack_word`, `two_way` (object above drawn word, whatever
+        else wins) and `unreadable` (the same box and colours with unreadable glyphs: the ceiling of any cure). Images
+        that carry their word already, `label=X_text=Y` files, give the middle three.
     """
     hits: dict[str, list[bool]] = {}
     for batch in stream:
@@ -59,7 +61,9 @@ def evaluate_typographic(logits: Logits, stream: Iterable[Batch], class_names: S
 
 
 @torch.no_grad()
-def typographic_hits(logits: Logits, batch: Batch, class_names: Sequence[str], plan: TypographicPlan) -> dict[str, Tensor]:
+def typographic_hits(
+    logits: Logits, batch: Batch, class_names: Sequence[str], plan: TypographicPlan
+) -> dict[str, Tensor]:
     """What `evaluate_typographic` counts, for each image of a batch (B,)."""
     return _lettered(logits, batch) if batch.preference is not None else _drawn(logits, batch, plan.attack(class_names))
 
@@ -67,9 +71,14 @@ def typographic_hits(logits: Logits, batch: Batch, class_names: Sequence[str], p
 def _drawn(logits: Logits, batch: Batch, attack: Typographic) -> dict[str, Tensor]:
     """Clean images, a wrong word drawn on each, and an unreadable cover of the same box."""
     label_B = _labels(batch)
-    drawn = [attack.draw(i, y, 0, batch.pixels_BCHW.shape[-1]) for i, y in zip(batch.index_B.tolist(), label_B.tolist(), strict=True)]
+    drawn = [
+        attack.draw(i, y, 0, batch.pixels_BCHW.shape[-1])
+        for i, y in zip(batch.index_B.tolist(), label_B.tolist(), strict=True)
+    ]
     word_B = torch.tensor([word for word, _ in drawn], device=label_B.device)
-    covers = [attack.unreadable(i, 0, lettering) for i, (_, lettering) in zip(batch.index_B.tolist(), drawn, strict=True)]
+    covers = [
+        attack.unreadable(i, 0, lettering) for i, (_, lettering) in zip(batch.index_B.tolist(), drawn, strict=True)
+    ]
     attacked_BC = logits(attack.overlay(batch.pixels_BCHW, [lettering for _, lettering in drawn]))
     covered_B = logits(attack.overlay(batch.pixels_BCHW, covers)).argmax(-1)
     clean_B = logits(batch.pixels_BCHW).argmax(-1) == label_B
@@ -96,15 +105,21 @@ def _labels(batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate_reading(logits: Logits, class_names: Sequence[str], image_size: int, plan: TypographicPlan, count: int = 400) -> dict:
-    """Accuracy of naming the class word drawn on a plain or shaded ground: what the model reads, where only reading helps."""
+def evaluate_reading(
+    logits: Logits, class_names: Sequence[str], image_size: int, plan: TypographicPlan, count: int = 400
+) -> dict:
+    """Accuracy of naming the class word drawn on a plain or shaded ground: what the model reads, where only reading
+    helps."""
     pixels_NCHW, word_N = reading_pictures(class_names, image_size, plan, count)
     answers_N = torch.cat([logits(chunk).argmax(-1).cpu() for chunk in pixels_NCHW.split(100)])
     return {"reading": proportion(answers_N == word_N), "plan": asdict(plan)}
 
 
-def reading_pictures(class_names: Sequence[str], image_size: int, plan: TypographicPlan, count: int) -> tuple[Tensor, Tensor]:
-    """`count` pictures (N, 3, H, W) in [0, 1] of class words on plain or shaded grounds, and which word each shows (N,)."""
+def reading_pictures(
+    class_names: Sequence[str], image_size: int, plan: TypographicPlan, count: int
+) -> tuple[Tensor, Tensor]:
+    """`count` pictures (N, 3, H, W) in [0, 1] of class words on plain or shaded grounds, and which word each shows
+    (N,)."""
     rng = random.Random(f"{plan.seed} reading")
     words = [rng.choice(plan.attack(class_names).drawable) for _ in range(count)]
     pictures = np.stack([_written(class_names[word], image_size, plan, rng) for word in words])

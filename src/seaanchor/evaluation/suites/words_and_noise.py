@@ -18,12 +18,15 @@ from seaanchor.types import Batch
 WORDS_TRIED = 3
 
 
-def words_and_noise(logits: Logits, batch: Batch, class_names: Sequence[str], letters: TypographicPlan, plans: Sequence[AttackPlan]) -> Table:
-    """Which images (B,) are classified correctly with the worst of `WORDS_TRIED` drawn words on them (`word`), and still after each attack on
-    that lettered image (`ATTACK RADIUS`); and whose attacked versions were legal (`ATTACK RADIUS sound`).
+def words_and_noise(
+    logits: Logits, batch: Batch, class_names: Sequence[str], letters: TypographicPlan, plans: Sequence[AttackPlan]
+) -> Table:
+    """Which images (B,) are classified correctly with the worst of `WORDS_TRIED` drawn words on them (`word`), and
+    still after each attack on that lettered image (`ATTACK RADIUS`); and whose attacked versions were legal (`ATTACK
+    RADIUS sound`).
 
-    The attacker knows the model: he draws several words, each at its own place, keeps the one with the smallest margin of the true class,
-    and searches the ball around that picture.
+    The attacker knows the model: he draws several words, each at its own place, keeps the one with the smallest margin
+    of the true class, and searches the ball around that picture.
     """
     if batch.label_B is None:
         raise ValueError("words are drawn on labelled images")
@@ -31,7 +34,9 @@ def words_and_noise(logits: Logits, batch: Batch, class_names: Sequence[str], le
     with torch.no_grad():
         standing_B = logits(lettered_BCHW).argmax(-1) == batch.label_B
     rows = {"word": standing_B}
-    for (plan, epsilon), found in attack_all(logits, replace(batch, pixels_BCHW=lettered_BCHW, preference=None), standing_B, plans).items():
+    for (plan, epsilon), found in attack_all(
+        logits, replace(batch, pixels_BCHW=lettered_BCHW, preference=None), standing_B, plans
+    ).items():
         name = f"{plan.name} {round(255 * epsilon, 3):g}/255"
         rows |= {name: found.standing_B, f"{name} sound": found.sound_B}
     return rows
@@ -43,7 +48,8 @@ def _worst_word(logits: Logits, batch: Batch, class_names: Sequence[str], letter
     attack, side = letters.attack(class_names), batch.pixels_BCHW.shape[-1]
     pictures, margins = [], []
     for variant in range(WORDS_TRIED):
-        drawn = [attack.draw(i, y, variant, side)[1] for i, y in zip(batch.index_B.tolist(), batch.label_B.tolist(), strict=True)]  # type: ignore[union-attr]
+        rows = zip(batch.index_B.tolist(), batch.label_B.tolist(), strict=True)  # type: ignore[union-attr] # labelled
+        drawn = [attack.draw(i, y, variant, side)[1] for i, y in rows]
         pictures.append(attack.overlay(batch.pixels_BCHW, drawn))
         margins.append(_margin(logits(pictures[-1]), batch.label_B))  # type: ignore[arg-type] # labelled
     worst_B = torch.stack(margins).argmin(0)

@@ -71,7 +71,12 @@ def test_no_test_photo_has_a_near_copy():
     train, test = small_grey(EMBEDDED / "photos-mini" / "train"), small_grey(EMBEDDED / "photos-mini" / "test")
     for others in (train, train.flip(-1)):
         assert torch.cdist(test.flatten(1), others.flatten(1)).min() / 16 > 4
-    among = torch.minimum(torch.cdist(test.flatten(1), test.flatten(1)), torch.cdist(test.flatten(1), test.flip(-1).flatten(1))) / 16
+    among = (
+        torch.minimum(
+            torch.cdist(test.flatten(1), test.flatten(1)), torch.cdist(test.flatten(1), test.flip(-1).flatten(1))
+        )
+        / 16
+    )
     assert (among + 1e3 * torch.eye(len(test))).min() > 4
 
 
@@ -111,7 +116,9 @@ def test_people_load_by_half():
     assert not set(train.roles) & set(test.roles)
     for half in (train, test):
         assert Counter(half.gender)[0] == Counter(half.gender)[1]
-        for path, role, gender, label in zip(half.images.paths, half.role, half.gender, half.images.labels, strict=True):
+        for path, role, gender, label in zip(
+            half.images.paths, half.role, half.gender, half.images.labels, strict=True
+        ):
             assert path.name.startswith(GENDERS[gender] + "-")
             assert half.images.class_names[label] == f"{GENDERS[gender]} {half.roles[role]}"
 
@@ -121,8 +128,13 @@ def test_fonts_are_disjoint_readable_and_licensed():
     assert len(train) >= 6
     assert len(unseen) >= 3
     assert not {f.name for f in train} & {f.name for f in unseen}
-    assert not {hashlib.sha256(f.read_bytes()).hexdigest() for f in train} & {hashlib.sha256(f.read_bytes()).hexdigest() for f in unseen}
-    families = {split: {ImageFont.truetype(str(f), 20).getname()[0] for f in fonts} for split, fonts in (("train", train), ("unseen", unseen))}
+    assert not {hashlib.sha256(f.read_bytes()).hexdigest() for f in train} & {
+        hashlib.sha256(f.read_bytes()).hexdigest() for f in unseen
+    }
+    families = {
+        split: {ImageFont.truetype(str(f), 20).getname()[0] for f in fonts}
+        for split, fonts in (("train", train), ("unseen", unseen))
+    }
     assert not families["train"] & families["unseen"]
     licences = {re.sub(r"[^a-z]", "", f.name.split("-")[0].lower()): f for f in (FONTS / "licenses").iterdir()}
     readme = (FONTS / "README.md").read_text()
@@ -141,7 +153,9 @@ def test_cards_state_source_licence_and_the_checksum_of_what_is_there(name):
     assert "licence" in card.lower()
     assert "## What it is not" in card
     files = [f for f in folder.rglob("*") if f.is_file() and f.name != "CARD.md"]
-    lines = sorted(f"{hashlib.sha256(f.read_bytes()).hexdigest()}  ./{f.relative_to(folder).as_posix()}\n" for f in files)
+    lines = sorted(
+        f"{hashlib.sha256(f.read_bytes()).hexdigest()}  ./{f.relative_to(folder).as_posix()}\n" for f in files
+    )
     (stated,) = re.findall(r"`([0-9a-f]{64})`", card)
     assert hashlib.sha256("".join(lines).encode()).hexdigest() == stated
     count, size = len(files), sum(f.stat().st_size for f in files)
