@@ -126,8 +126,8 @@ def drawn_table(
     entry = disk_cache.get_or_compute(
         DRAWN, depends_on, compute, lambda entry: still_unreadable(dataset, entry["read_N"], skip_log)
     )
-    columns: dict[str, Any] = {name: tensor.to(device) for name, tensor in entry.items()}
-    return EmbeddingTable(**{field.name: columns.get(field.name) for field in fields(EmbeddingTable)})
+    columns: dict[str, Any] = dict.fromkeys(field.name for field in fields(EmbeddingTable))
+    return EmbeddingTable(**columns | {name: tensor.to(device) for name, tensor in entry.items() if name in columns})
 
 
 def describe(encoder: Encoder, family: Family, images: ImageList) -> list[object] | None:
