@@ -357,9 +357,7 @@ BARS = [
     Bar(
         "text-classifier-cached", "1,000 × 80 prompts, the second time", cached_classifier, 0.1, at_most=0.5, unit=" s"
     ),
-    Bar(
-        "help", "`seaanchor --help`", lambda: start_up("-m", "seaanchor.cli.app", "--help"), 0.1, at_most=0.3, unit=" s"
-    ),
+    Bar("help", "`seaanchor --help`", lambda: start_up("-m", "seaanchor.cli", "--help"), 0.1, at_most=0.3, unit=" s"),
     Bar(
         "import",
         "`import seaanchor`, beyond an empty Python",

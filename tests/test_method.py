@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from seaanchor.config.assemble import assemble
 from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
-from seaanchor.methods import assemble, dpo, fare, lore, penalty, tecoa
+from seaanchor.methods import dpo, fare, lore, penalty, tecoa
 from seaanchor.training.step import Moving, step_seed, train_step, training_forward
 from seaanchor.types import Batch, Head, Preference, Targets
 

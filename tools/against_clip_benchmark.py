@@ -33,7 +33,7 @@ def run(*command: object) -> None:
 
 def compare(options: argparse.Namespace, folder: Path) -> bool:
     """Both programs on the same shards; prints their numbers side by side and says whether they are the same."""
-    seaanchor = [sys.executable, "-m", "seaanchor.cli.app"]
+    seaanchor = [sys.executable, "-m", "seaanchor.cli"]
     data, theirs, table = folder / "wds" / "set", folder / "theirs.json", folder / "table.csv"
     templates = ["--templates", *options.templates] if options.templates else []
     run(*seaanchor, "data", "build", "--data", options.data, "--output", data, "--shard-size", "300", *templates)

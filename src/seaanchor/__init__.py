@@ -18,7 +18,7 @@ _NAMES = {
     "Method": "method",
     "RunConfig": "config.schema",
     "RECIPES": "methods",
-    "assemble": "methods",
+    "assemble": "config.assemble",
     "train_from_config": "api",
     "Encoder": "encoders.encoder",
     "Reference": "encoders.encoder",

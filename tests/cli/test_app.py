@@ -25,11 +25,11 @@ HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "matplotli
 @pytest.fixture
 def train(run, monkeypatch):
     """Runs `seaanchor train ...` up to the configuration it would train with."""
-    import seaanchor.training.loop as module
+    import seaanchor.api as module
 
     def call(*arguments: str) -> RunConfig:
         got = []
-        monkeypatch.setattr(module, "train", lambda config: got.append(config) or Path("runs/x"))
+        monkeypatch.setattr(module, "train_from_config", lambda config: got.append(config) or Path("runs/x"))
         code, _, errors = run("train", *arguments)
         assert code == 0, errors
         (config,) = got
@@ -40,7 +40,7 @@ def train(run, monkeypatch):
 
 def program(*arguments: str, **settings) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "seaanchor.cli.app", *arguments],
+        [sys.executable, "-m", "seaanchor.cli", *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -58,7 +58,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     bare = min(seconds("-c", "pass") for _ in range(5))  # a slow processor starts slowly, too
-    assert min(seconds("-m", "seaanchor.cli.app", "--help") for _ in range(5)) <= max(0.3, 25 * bare)
+    assert min(seconds("-m", "seaanchor.cli", "--help") for _ in range(5)) <= max(0.3, 25 * bare)
     heavy = ("torch", "open_clip", "timm", "transformers", "matplotlib", "numpy")
     code = f"import sys, seaanchor, seaanchor.cli.app; print([m for m in {heavy} if m in sys.modules])"
     assert (

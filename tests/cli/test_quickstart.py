@@ -57,7 +57,7 @@ def test_another_folder_is_left_alone(tmp_path):
 def test_training_and_testing_share_no_word_and_no_font():
     training, testing = dpo_tiny().perturbation, TypographicPlan("odd", "unseen", (0.2, 0.3))
     names = [str(i) for i in range(9)]
-    from seaanchor.methods import perturbation_of
+    from seaanchor.config.assemble import perturbation_of
 
     assert not set(perturbation_of(training, names).drawable) & set(testing.attack(names).drawable)
     assert training.fonts != testing.fonts

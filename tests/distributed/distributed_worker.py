@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 import seaanchor.training.loop as loop
+from seaanchor.api import train_from_config
 from seaanchor.config.schema import RunConfig, from_dict
 from seaanchor.data.folder import SkipLog
 from seaanchor.distributed.launch import open_group
@@ -90,7 +91,7 @@ def run(
 
     loop.whole_step = step
     try:
-        loop.train(config)
+        train_from_config(config)
     finally:
         loop.whole_step = original
     if alike is not None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seaanchor.encoders import head as head_code
+from seaanchor.encoders import heads as head_code
 from seaanchor.encoders.fingerprint import image_side, tokenizer_identity
 from seaanchor.encoders.heads import build_head, class_means, embed_texts
 from seaanchor.encoders.load import load_model

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from seaanchor.data.images import read_image
-from seaanchor.encoders import load
+from seaanchor.encoders import embedded
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 
@@ -117,7 +117,7 @@ def test_a_folder_by_path_and_by_prefix(clip_folder, picture, monkeypatch):
 def test_an_embedded_variant_borrows_the_text_tower(cut_vocabulary_folder, monkeypatch):
     from tools.pretraining.tiny import write_folder
 
-    monkeypatch.setattr(load, "ZOO", cut_vocabulary_folder.parent)
+    monkeypatch.setattr(embedded, "ZOO", cut_vocabulary_folder.parent)
     base = load_model("tiny")
     state = {k: 2 * v if k == "visual.head.proj.weight" else v for k, v in base.module.state_dict().items()}
     write_folder(state, 32, cut_vocabulary_folder.parent / "tiny-variant", text_tower_of="tiny")
@@ -125,7 +125,7 @@ def test_an_embedded_variant_borrows_the_text_tower(cut_vocabulary_folder, monke
     pixels = torch.rand(2, 3, 32, 32)
     assert torch.equal(variant.encode_texts(["a cat"]), base.encode_texts(["a cat"]))
     torch.testing.assert_close(variant.encoder(pixels), 2 * base.encoder(pixels))
-    assert load.embedded_models() == ["tiny", "tiny-variant"]
+    assert embedded.embedded_models() == ["tiny", "tiny-variant"]
 
 
 @pytest.mark.parametrize(("name", "size"), [("clip", 64), ("tiny", 64), ("timm-vit", 80)])

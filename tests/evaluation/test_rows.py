@@ -203,7 +203,7 @@ def test_two_processes_give_the_bytes_of_one(clip_folder, image_folder, tmp_path
         "--nproc-per-node",
         "2",
         "-m",
-        "seaanchor.cli.app",
+        "seaanchor.cli",
         "evaluate",
     ]
     done = subprocess.run(

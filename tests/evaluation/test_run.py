@@ -11,7 +11,6 @@ import yaml
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation import compute as computing
 from seaanchor.evaluation import run as module
-from seaanchor.evaluation import subjects
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.protocol import FORMAT
 from seaanchor.evaluation.run import Protocol, evaluate, reference_of
@@ -312,7 +311,7 @@ def test_reference_of_a_name_ignores_strangers(tmp_path, monkeypatch):
 
 
 def test_reference_of_a_variant_is_its_base(cut_vocabulary_folder, tmp_path, monkeypatch):
-    from seaanchor.encoders import load
+    from seaanchor.encoders import embedded
 
     folder = cut_vocabulary_folder.parent / "tiny-fare"
     folder.mkdir(exist_ok=True)
@@ -321,8 +320,7 @@ def test_reference_of_a_variant_is_its_base(cut_vocabulary_folder, tmp_path, mon
     }
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     assert reference_of(str(folder)) == (str(cut_vocabulary_folder), None)
-    monkeypatch.setattr(load, "ZOO", folder.parent)
-    monkeypatch.setattr(subjects, "ZOO", folder.parent)
+    monkeypatch.setattr(embedded, "ZOO", folder.parent)
     assert reference_of("tiny-fare") == ("tiny", None)
 
 

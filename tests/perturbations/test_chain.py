@@ -5,13 +5,14 @@ from dataclasses import replace
 import torch
 
 from seaanchor.api import train_from_config as train
+from seaanchor.config.assemble import assemble, perturbation_of
 from seaanchor.config.schema import PerturbationConfig
 from seaanchor.data.folder import FolderDataset, SkipLog, batches
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import Reference
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
-from seaanchor.methods import assemble, dpo_tiny, perturbation_of
+from seaanchor.methods import dpo_tiny
 from seaanchor.types import Targets
 
 

@@ -105,11 +105,6 @@ def test_seeds():
             parse_seeds(text)
 
 
-def test_an_unknown_experiment_gets_the_nearest_name(monkeypatch, capsys):
-    call(monkeypatch, "reproduce", "typografic", code=2)
-    assert "did you mean typographic?" in capsys.readouterr().err
-
-
 def test_mixing_takes_the_straight_line_between_two_models(
     tmp_path: Path, clip_folder: Path, image_folder: Path, tiny_run
 ):

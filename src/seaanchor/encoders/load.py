@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from seaanchor.encoders.embedded import ZOO, embedded_models
+from seaanchor.encoders.embedded import embedded_folder, embedded_models
 from seaanchor.encoders.encoder import LoadedModel
 
 
@@ -34,7 +34,7 @@ def load_model(name: str, pretrained: str | None = None, image_size: int | None 
     from seaanchor.encoders.openclip import load_open_clip
 
     if name in embedded_models():
-        source = f"local-dir:{ZOO / name}"
+        source = f"local-dir:{embedded_folder(name)}"
     elif (Path(name) / "open_clip_config.json").is_file():
         source = f"local-dir:{Path(name).absolute()}"
     else:

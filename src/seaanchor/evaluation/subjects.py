@@ -13,7 +13,7 @@ from seaanchor.data.folder import ImageList, subset
 from seaanchor.data.images import name_below, num_bytes
 from seaanchor.data.sources import NAMES as EMBEDDED_SETS
 from seaanchor.data.sources import open_images
-from seaanchor.encoders.embedded import ZOO, embedded_models
+from seaanchor.encoders.embedded import embedded_folder, embedded_models
 from seaanchor.encoders.encoder import LoadedModel, fingerprint
 from seaanchor.encoders.heads import DEFAULT_TEMPLATES, build_head, embed_texts
 from seaanchor.encoders.load import load_model
@@ -79,7 +79,7 @@ def output_of(name: str) -> Path:
 def reference_of(name: str) -> tuple[str | None, str | None]:
     """The untouched model behind a run's export or an embedded variant: (name, pretrained), or (None, None) if it is
     its own."""
-    for folder in (_bare(name), ZOO / name):
+    for folder in (_bare(name), embedded_folder(name)):
         file = folder / "open_clip_config.json"
         if file.is_file() and (base := json.loads(file.read_text()).get("seaanchor", {}).get("text_tower_of")):
             return (base if base in embedded_models() else str(folder.parent / base)), None

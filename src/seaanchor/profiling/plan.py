@@ -6,6 +6,7 @@ Weights and images are not needed: random weights cost as much as any, and a num
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from seaanchor.config.assemble import assemble
 from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import GRADIENT, check
 from seaanchor.data.batch_split import BatchSplit
@@ -15,7 +16,6 @@ from seaanchor.encoders.embedded import embedded_models
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import assemble
 from seaanchor.profiling.cost_model import Cost, step_cost
 from seaanchor.profiling.hardware import Fleet, Machine, fleet
 from seaanchor.profiling.memory import CONTEXT, SPARE

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from seaanchor.adapters.linear_map import LinearMap
+from seaanchor.config.assemble import assemble
 from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import DRAWN, PREFERENCE, check, needs_classes, needs_head
 from seaanchor.data.batch_split import BatchSplit
@@ -28,7 +29,6 @@ from seaanchor.encoders.image_tables import clean_table, drawn_table
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.method import Method
-from seaanchor.methods import assemble
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.types import Batch, Head, Preference, Targets
 
