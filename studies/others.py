@@ -23,13 +23,13 @@ from seaanchor.evaluation.suites.registry import embed_stream
 from seaanchor.evaluation.suites.typographic import TypographicPlan
 from seaanchor.evaluation.zeroshot import evaluate_stream
 from seaanchor.export.folder import export_model
+from seaanchor.functional.gradients import frozen
 from seaanchor.methods import dpo_linear_tiny
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.steering.curve import export_at, see_words, sweep_typographic
 from seaanchor.sweeps.arms import Arm, run_arm
 from seaanchor.sweeps.engine import EvaluationSpec, Row, measure
 from seaanchor.sweeps.tables import share, value
-from seaanchor.types import frozen
 from seaanchor.utils.checkpoint import write_atomic
 from studies.ablations import tecoa_arms
 from studies.experiment import ONE_SEED, Bench, Experiment, Section

@@ -14,7 +14,7 @@ _NAMES = {
     "Head": "types",
     "Targets": "types",
     "Constraint": "types",
-    "input_grad": "types",
+    "input_grad": "functional.gradients",
     "Method": "method",
     "RunConfig": "config.schema",
     "RECIPES": "methods",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from seaanchor.functional.gradients import frozen
 from seaanchor.types import (
     Adapter,
     Anchor,
@@ -21,7 +22,6 @@ from seaanchor.types import (
     Objective,
     Perturbation,
     Targets,
-    frozen,
 )
 
 Encode = Callable[[Tensor], Tensor]

@@ -17,7 +17,8 @@ from seaanchor.data.sources import open_images
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.types import Batch, frozen
+from seaanchor.functional.gradients import frozen
+from seaanchor.types import Batch
 
 WIDE = [Ball("linf", 16 / 255), Ball("l2", 2.0)]  # so that some images fall to a few queries
 NARROW = [Ball("linf", 3 / 255), Ball("l2", 0.25)]

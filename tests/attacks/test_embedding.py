@@ -8,7 +8,8 @@ from seaanchor.attacks.embedding import embedding_attack
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
-from seaanchor.types import Batch, frozen
+from seaanchor.functional.gradients import frozen
+from seaanchor.types import Batch
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from pyautoattack.autopgd_base import APGDAttack
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.pgd import PGD, pgd_attack
 from seaanchor.errors import SeaAnchorError
-from seaanchor.types import Batch, input_grad
+from seaanchor.functional.gradients import input_grad
+from seaanchor.types import Batch
 
 
 def linear_loss(weight):

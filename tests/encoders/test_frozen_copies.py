@@ -7,7 +7,7 @@ from torch import nn
 from seaanchor.encoders.encoder import Encoder, fingerprint
 from seaanchor.encoders.frozen_copies import folded, in_precision
 from seaanchor.encoders.load import load_model
-from seaanchor.types import input_grad
+from seaanchor.functional.gradients import input_grad
 
 
 class Shared(nn.Module):

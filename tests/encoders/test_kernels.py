@@ -16,7 +16,7 @@ from seaanchor.encoders.kernels import (
 )
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.types import frozen, input_grad
+from seaanchor.functional.gradients import frozen, input_grad
 
 CPU = torch.device("cpu")
 

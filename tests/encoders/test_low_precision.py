@@ -12,7 +12,7 @@ from seaanchor.encoders.encoder import Reference, fingerprint
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.low_precision import LowPrecisionCopy
-from seaanchor.types import frozen
+from seaanchor.functional.gradients import frozen
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from torch import Tensor
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.classification import AttackResult, Fooled, Logits, misclassified, noise_per_image
 from seaanchor.errors import SeaAnchorError
-from seaanchor.types import Batch, LossOf, input_grad
+from seaanchor.functional.gradients import input_grad
+from seaanchor.types import Batch, LossOf
 
 MOMENTUM = 0.75  # alpha of algorithm 1
 OSCILLATION = 0.75  # rho: fewer improving steps than this share halves the step

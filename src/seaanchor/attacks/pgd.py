@@ -11,7 +11,8 @@ from torch import Tensor
 
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.classification import AttackResult, Logits, misclassified, noise_per_image
-from seaanchor.types import AttackLoss, Batch, LossOf, input_grad
+from seaanchor.functional.gradients import input_grad
+from seaanchor.types import AttackLoss, Batch, LossOf
 
 DEFAULT_STEP = 0.25  # of epsilon (LORE, App. B; with 10 steps Madry's 2.5 epsilon / steps)
 

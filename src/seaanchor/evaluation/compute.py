@@ -24,7 +24,8 @@ from seaanchor.evaluation.subjects import listing
 from seaanchor.evaluation.suites.registry import SUITES
 from seaanchor.evaluation.summary import rounded, summarise, summarise_captioned
 from seaanchor.evaluation.zeroshot import accuracy_rows, classifier, outcomes
-from seaanchor.types import Batch, frozen
+from seaanchor.functional.gradients import frozen
+from seaanchor.types import Batch
 
 Result = dict[str, Any]
 CHECKED = 32  # captioned images that the model's checks look at

@@ -22,7 +22,8 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import AttackPlan, attack_all, fallback
 from seaanchor.evaluation.rows import Table, to_device
 from seaanchor.evaluation.suites.typographic import TypographicPlan, evaluate_typographic
-from seaanchor.types import Batch, Head, frozen
+from seaanchor.functional.gradients import frozen
+from seaanchor.types import Batch, Head
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from seaanchor.encoders.embedding_table import Identity
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.kernels import adam_options
 from seaanchor.encoders.low_precision import LowPrecisionCopy
+from seaanchor.functional.gradients import frozen, input_grad
 from seaanchor.method import Method
 from seaanchor.perturbations.chain import Chain
 from seaanchor.perturbations.none import NoPerturbation
@@ -38,7 +39,7 @@ from seaanchor.profiling.memory import Footprint
 from seaanchor.profiling.op_counter import Meter, Work
 from seaanchor.training.averaging import WeightAverage
 from seaanchor.training.step import Moving, train_step
-from seaanchor.types import Batch, Head, LossOf, Perturbation, Preference, Targets, frozen, input_grad
+from seaanchor.types import Batch, Head, LossOf, Perturbation, Preference, Targets
 
 SMALLEST = 64  # images from which on memory is a straight line: below, what weights need at the update is in the way
 # images' worth of pixels that APGD's state holds: where it is, was and was best, gradients, and what a step makes on

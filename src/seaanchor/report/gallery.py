@@ -21,10 +21,11 @@ from seaanchor.encoders.encoder import LoadedModel, fingerprint
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
+from seaanchor.functional.gradients import frozen
 from seaanchor.report.attacked import Attack, drawn_words, gradient_attack
 from seaanchor.report.measures import count
 from seaanchor.report.sources import Entry, Result
-from seaanchor.types import Batch, Head, frozen
+from seaanchor.types import Batch, Head
 from seaanchor.utils.paths import expanded, portable
 
 CHUNK, CHUNKS = 4, 3  # images looked at at a time for each one shown, and how often until both kinds are found
