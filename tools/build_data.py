@@ -3,7 +3,8 @@ committed.
 
 python tools/build_data.py photos --caltech101 .../101_ObjectCategories --out src/seaanchor/zoo/data
 python tools/build_data.py emoji --noto .../icons.json --fluent .../icons.json --annotations .../annotations.json --out
-src/seaanchor/zoo/data python tools/build_data.py words --annotations .../annotations.json --out src/seaanchor/zoo/data
+src/seaanchor/zoo/data
+python tools/build_data.py words --annotations .../annotations.json --out src/seaanchor/zoo/data
 python tools/build_data.py pretraining-art --noto .../icons.json --out DIR
 
 Needs `resvg-py` for the emoji. Caltech-101 comes from its authors or any mirror; the icon files are
@@ -13,11 +14,13 @@ Needs `resvg-py` for the emoji. Caltech-101 comes from its authors or any mirror
 import argparse
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the root of the clone, which holds the package `tools`
 from tools.pretraining.caltech import EMBEDDED_CLASSES, class_name, split_files
 
 SIZE = 64

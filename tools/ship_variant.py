@@ -5,13 +5,17 @@ python tools/ship_variant.py --run runs/lore-tiny --out src/seaanchor/zoo/models
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from seaanchor.encoders.load import load_model
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the root of the clone, which holds the package `tools`
 from tools.pretraining.tiny import write_folder
 
 
 def main() -> None:
+    """Read the arguments, write the folder and print its size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
