@@ -70,7 +70,7 @@ def class_step(count: int) -> Callable[[], object]:
 def batch_step(count: int) -> Callable[[], object]:
     """A FARE step on that many photos."""
     from bench.subjects import ours
-    from seaanchor.methods import fare
+    from seaanchor.config.recipes import fare
 
     return ours(fare(), count).step
 
@@ -78,7 +78,7 @@ def batch_step(count: int) -> Callable[[], object]:
 def primal_step(count: int) -> Callable[[], object]:
     """A LORE step with that many primal updates."""
     from bench.subjects import ours
-    from seaanchor.methods import lore
+    from seaanchor.config.recipes import lore
 
     return ours(replace(lore(), primal_steps=count), 16).step
 

@@ -16,8 +16,8 @@ import torch
 from bench.clock import LARGEST_MOVE, probe
 from bench.frame import Bar, Measurement
 from bench.subjects import ours, small_vit
+from seaanchor.config.recipes import dpo, fare, lore
 from seaanchor.config.schema import RunConfig
-from seaanchor.methods import dpo, fare, lore
 from seaanchor.profiling.cost_model import step_cost
 from seaanchor.profiling.hardware import Machine
 

@@ -26,11 +26,11 @@ from bench.peers import naive_lore, robustvlm
 from bench.subjects import Ours, in_precision, ours, uncached
 from seaanchor.adapters.linear_map import LinearMap, decompose
 from seaanchor.api import train_from_config as train
+from seaanchor.config.recipes import dpo, dpo_linear, dpo_linear_tiny, dpo_tiny, fare, lore, tecoa
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.suites.typographic import TypographicPlan
-from seaanchor.methods import dpo, dpo_linear, dpo_linear_tiny, dpo_tiny, fare, lore, tecoa
 from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
 from seaanchor.steering.curve import see_people, see_words, sweep_bias, sweep_typographic
 

@@ -19,7 +19,7 @@ import torch
 from bench.clock import LARGEST_MOVE, probe
 from bench.frame import Measurement, NotMeasured
 from bench.subjects import ours, share_of
-from seaanchor.methods import fare
+from seaanchor.config.recipes import fare
 
 BATCH = 16
 STEPS = 5

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from seaanchor.anchors.duals import Dual
+from seaanchor.config.recipes import fare
 from seaanchor.config.schema import RunConfig, from_dict, read_yaml
 from seaanchor.data.folder import SkipLog
-from seaanchor.methods import fare
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.sweeps.engine import EvaluationSpec, Row
 from seaanchor.sweeps.tables import Column
@@ -289,7 +289,7 @@ def tecoa_arms(bench: Bench) -> dict[str, RunConfig]:
         "TeCoA": tecoa_arm(bench),
         # its loss is of order 1, distances are of order 100: at LORE's ρ and multipliers nothing would move
         "TeCoA + embedding constraint": tecoa_arm(bench, replace(held, rho=0.2, initial_multiplier=0.003)),
-        "TeCoA + KL constraint": tecoa_arm(bench, replace(held, on="distribution", rho=0.1)),
+        "TeCoA + KL constraint": tecoa_arm(bench, replace(held, space="distribution", rho=0.1)),
     }
 
 

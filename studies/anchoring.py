@@ -108,7 +108,7 @@ def noise_anchors(bench: Bench) -> dict[str, dict[str, RunConfig]]:
             "penalty": penalty_arm(bench, WEIGHT),
             "KL": replace(fare_, anchor=AnchorConfig("kl", weight=100.0)),
             "Lagrangian on embeddings": lore_arm(bench, rho=RHO),
-            "Lagrangian on distributions": replace(fare_, anchor=replace(held, on="distribution", rho=0.1)),
+            "Lagrangian on distributions": replace(fare_, anchor=replace(held, space="distribution", rho=0.1)),
         },
         "TeCoA": {
             "none": tecoa_,

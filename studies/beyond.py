@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from seaanchor.config.recipes import dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
 from seaanchor.config.schema import AnchorConfig, RunConfig
 from seaanchor.evaluation.run import Protocol
-from seaanchor.methods import dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.sweeps.engine import EvaluationSpec
 from seaanchor.sweeps.tables import Column, share
@@ -30,7 +30,7 @@ def set_columns(bench: Bench) -> tuple[Column, ...]:
 
 def lagrangian(rho: float, on: str = "embedding", initial: float = 0.003) -> AnchorConfig:
     """LORE's constraint for losses of order 1, whose multipliers start low."""
-    return AnchorConfig("lagrangian", on=on, rho=rho, dual_lr=5e-4, initial_multiplier=initial, max_multiplier=20.0)  # type: ignore[arg-type]
+    return AnchorConfig("lagrangian", space=on, rho=rho, dual_lr=5e-4, initial_multiplier=initial, max_multiplier=20.0)  # type: ignore[arg-type]
 
 
 LAMBDAS, PENALTIES, BOUNDS = (0.1, 0.3, 1.0, 3.0, 10.0), (0.001, 0.004), (0.4, 0.2, 0.1, 0.05)

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seaanchor.config.recipes import dpo_tiny, ipo_tiny, kto_tiny
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
-from seaanchor.methods import dpo_tiny, ipo_tiny, kto_tiny
 from seaanchor.objectives.preference import preference_margin
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.training.loop import make_moving

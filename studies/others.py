@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.adapters.linear_map import decompose
+from seaanchor.config.recipes import dpo_linear_tiny
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.folder import FolderDataset, SkipLog, batches
 from seaanchor.data.sources import open_images
@@ -24,7 +25,6 @@ from seaanchor.evaluation.suites.typographic import TypographicPlan
 from seaanchor.evaluation.zeroshot import evaluate_stream
 from seaanchor.export.folder import export_model
 from seaanchor.functional.gradients import frozen
-from seaanchor.methods import dpo_linear_tiny
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.steering.curve import export_at, see_words, sweep_typographic
 from seaanchor.sweeps.arms import Arm, run_arm

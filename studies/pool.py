@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from seaanchor.config.recipes import fare, lore, penalty, tecoa
 from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol
-from seaanchor.methods import fare, lore, penalty, tecoa
 from seaanchor.sweeps.arms import Arm, run_arm
 from seaanchor.sweeps.engine import EvaluationSpec, Row, measure, write_numbers
 from studies.experiment import Bench

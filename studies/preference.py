@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import mean
 
+from seaanchor.config.recipes import dpo_tiny
 from seaanchor.config.schema import RunConfig
 from seaanchor.evaluation.run import Protocol
-from seaanchor.methods import dpo_tiny
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.sweeps.arms import Arm, one
 from seaanchor.sweeps.engine import EvaluationSpec, Row, measure, save_rows

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.adapters.linear_map import Spectrum, decompose
+from seaanchor.config.recipes import dpo_linear_tiny, gender_flip
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.folder import ImageList
 from seaanchor.data.sources import open_images
@@ -18,7 +19,6 @@ from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.suites.bias import TOP_K, max_skews, ndkls, rank_genders
 from seaanchor.evaluation.suites.typographic import TypographicPlan
 from seaanchor.export.trained import read_map
-from seaanchor.methods import dpo_linear_tiny, gender_flip
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.steering.curve import SeenPeople, see_people, see_words, sweep_bias, sweep_typographic
 from seaanchor.sweeps.engine import Row

@@ -4,11 +4,11 @@ model."""
 from collections.abc import Mapping
 from dataclasses import replace
 
+from seaanchor.config.recipes import dpo_linear_tiny, dpo_tiny
 from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol
 from seaanchor.evaluation.suites.typographic import TypographicPlan
-from seaanchor.methods import dpo_linear_tiny, dpo_tiny
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.steering.curve import export_at
 from seaanchor.sweeps.arms import Arm

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from seaanchor.config.recipes import dpo_linear_tiny, dpo_lore_tiny, dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
 from seaanchor.config.schema import AnchorConfig, RunConfig
 from seaanchor.evaluation.run import Protocol
 from seaanchor.evaluation.suites.typographic import TypographicPlan
-from seaanchor.methods import dpo_linear_tiny, dpo_lore_tiny, dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
 from seaanchor.sweeps.arms import Arm, drop_checkpoints, recipe_of, run_arm
 from seaanchor.sweeps.engine import EvaluationSpec, Row, measure, write_numbers
 from studies.experiment import Bench
@@ -47,7 +47,7 @@ def maps() -> dict[str, RunConfig]:
     base = replace(dpo_linear_tiny(), device="cpu")
     found = {name: replace(base, objective=recipe.objective) for name, recipe in towers().items()}
     held = AnchorConfig(
-        "lagrangian", on="distribution", rho=0.1, dual_lr=1e-4, initial_multiplier=0.1, max_multiplier=20.0
+        "lagrangian", space="distribution", rho=0.1, dual_lr=1e-4, initial_multiplier=0.1, max_multiplier=20.0
     )
     return found | {
         "CE": replace(found["CE"], anchor=AnchorConfig()),

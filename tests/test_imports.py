@@ -12,7 +12,7 @@ import seaanchor
 
 ROOT = Path(seaanchor.__file__).parent
 HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "matplotlib", "accelerate", "numpy", "PIL")
-LIGHT_MODULES = ("__init__", "cli.app", "config.schema", "config.io", "config.validation", "methods", "errors")
+LIGHT_MODULES = ("__init__", "cli.app", "config.schema", "config.io", "config.validation", "config.recipes", "errors")
 
 ORDER = (
     "errors",

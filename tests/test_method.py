@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from seaanchor.config.assemble import assemble
+from seaanchor.config.recipes import dpo, fare, lore, penalty, tecoa
 from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
-from seaanchor.methods import dpo, fare, lore, penalty, tecoa
 from seaanchor.training.step import Moving, step_seed, train_step, training_forward
 from seaanchor.types import Batch, Head, Preference, Targets
 
@@ -188,7 +188,7 @@ def test_reference_text_tower_and_head_get_no_gradient(clip_folder):
     model = load_model(str(clip_folder))
     reference, head = Reference(model.encoder), build_head(model, ("apple", "zebra", "red fox"))
     before = {k: v.clone() for k, v in model.module.state_dict().items()}
-    config = replace(tecoa(), anchor=AnchorConfig("lagrangian", on="distribution"))
+    config = replace(tecoa(), anchor=AnchorConfig("lagrangian", space="distribution"))
     method = assemble(config, 16)
     batch = Batch(torch.rand(4, 3, 32, 32), BATCH.label_B, BATCH.index_B)
     targets = Targets(reference(batch.pixels_BCHW), batch.label_B, head)

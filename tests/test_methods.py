@@ -17,11 +17,11 @@ from seaanchor.anchors.lagrangian import Lagrangian
 from seaanchor.anchors.penalty import NoAnchor, Penalty
 from seaanchor.attacks.pgd import PGD
 from seaanchor.config.assemble import assemble
+from seaanchor.config.recipes import RECIPES, dpo, fare, ipo, kto, lore, penalty, tecoa, tecoa_kl, tecoa_lore
 from seaanchor.config.schema import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
 from seaanchor.config.validation import check, needs_classes
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import RECIPES, dpo, fare, ipo, kto, lore, penalty, tecoa, tecoa_kl, tecoa_lore
 from seaanchor.objectives.embedding import EmbeddingDistance
 from seaanchor.objectives.preference import DPO, IPO, KTO
 from seaanchor.objectives.supervised import CrossEntropy, TeCoA
@@ -81,7 +81,7 @@ def test_settings_reach_the_parts():
         dual="linear",
         initial_multiplier=2.0,
         max_multiplier=2.5,
-        on="embedding",
+        space="embedding",
     )
     attack = PerturbationConfig(
         "pgd", norm="l2", epsilon="0.5", num_steps=7, step_size="0.05", random_start=False, momentum=0.9
@@ -177,7 +177,7 @@ def composition(objective: str, anchor: tuple[str, str], perturbation: str, adap
     return replace(
         fare(),
         objective=ObjectiveConfig(objective),
-        anchor=AnchorConfig(anchor[0], on=anchor[1], dual_hidden=8, exact_dual=True),
+        anchor=AnchorConfig(anchor[0], space=anchor[1], dual_hidden=8, exact_dual=True),
         perturbation=attack,
         adapter=AdapterConfig(adapter, rank=2),
         primal_steps=2,

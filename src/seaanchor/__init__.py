@@ -17,7 +17,7 @@ _NAMES = {
     "input_grad": "functional.gradients",
     "Method": "method",
     "RunConfig": "config.schema",
-    "RECIPES": "methods",
+    "RECIPES": "config.recipes",
     "assemble": "config.assemble",
     "train_from_config": "api",
     "Encoder": "encoders.encoder",

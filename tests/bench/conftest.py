@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from bench.subjects import Ours, ours
+from seaanchor.config.recipes import fare
 from seaanchor.config.schema import PerturbationConfig
-from seaanchor.methods import fare
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from seaanchor.config.recipes import RECIPES
 from seaanchor.config.schema import RunConfig
-from seaanchor.methods import RECIPES
 
 COMMANDS = [[], ["train"], ["train", "pretrain"], ["evaluate"], ["export"], ["quickstart"], ["recipes"], ["env"]]
 COMMANDS += [["recipes", name] for name in ("ls", "cat", "cp", "validate")] + [
@@ -204,6 +204,11 @@ def test_flags_override_the_recipe_wherever_it_stands(train):
     nested = train("lore", "--anchor.rho", "0.3", "--perturbation.epsilon", "8/255")
     assert nested.anchor == replace(RECIPES["lore"]().anchor, rho=0.3)
     assert nested.perturbation == replace(RECIPES["lore"]().perturbation, epsilon="8/255")
+
+
+@pytest.mark.parametrize("flag", [["--anchor.on", "distribution"], ["--anchor.on=distribution"]])
+def test_a_flag_under_its_old_name_is_read(train, flag):
+    assert train("lore", *flag).anchor == replace(RECIPES["lore"]().anchor, space="distribution")
 
 
 def test_a_recipe_leaves_nothing_behind_for_the_next_one(train):

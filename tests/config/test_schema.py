@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from seaanchor.config.io import RENAMED
+from seaanchor.config.recipes import RECIPES
 from seaanchor.config.schema import (
     AnchorConfig,
     PerturbationConfig,
@@ -16,8 +18,7 @@ from seaanchor.config.schema import (
     to_dict,
 )
 from seaanchor.config.validation import check
-from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import RECIPES
+from seaanchor.errors import SeaAnchorError, note
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -41,7 +42,7 @@ def test_settings_of_every_type_survive_yaml(tmp_path):
         precision="bf16",
         image_size=64,
         pretrained="no",
-        anchor=AnchorConfig("lagrangian", on="distribution", max_multiplier=3.0, exact_dual=True),
+        anchor=AnchorConfig("lagrangian", space="distribution", max_multiplier=3.0, exact_dual=True),
         perturbation=PerturbationConfig(epsilon="0.5", norm="l2", step_size="0.1", random_start=False),
     )
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(to_dict(config)))
@@ -49,15 +50,38 @@ def test_settings_of_every_type_survive_yaml(tmp_path):
 
 
 def test_yaml_as_people_write_it(tmp_path):
-    """`on` is a boolean, `1e-5` a string and `4/255` a string in YAML 1.1; a single template needs no list."""
+    """`no` is a boolean, `1e-5` a string and `4/255` a string in YAML 1.1; a single template needs no list."""
     text = (
-        "lr: 1e-5\nanchor:\n  kind: penalty\n  on: distribution\nperturbation:\n  epsilon: 4/255\n  "
+        "lr: 1e-5\nanchor:\n  kind: penalty\n  space: distribution\nperturbation:\n  epsilon: 4/255\n  "
         "random_start: no\ntemplates: a {}\n"
     )
     (tmp_path / "r.yaml").write_text(text)
     config = from_dict(RunConfig, read_yaml(tmp_path / "r.yaml"))
-    assert config.lr == 1e-5 and config.anchor.on == "distribution" and config.templates == ("a {}",)
+    assert config.lr == 1e-5 and config.anchor.space == "distribution" and config.templates == ("a {}",)
     assert config.perturbation == PerturbationConfig(epsilon="4/255", random_start=False)
+
+
+@pytest.mark.parametrize("key", ["on", "'on'", '"on"'])
+def test_a_setting_under_its_old_name_is_read_and_noted(key, tmp_path, capsys):
+    """A bare `on` is a boolean in YAML 1.1."""
+    note.cache_clear()
+    (tmp_path / "r.yaml").write_text(f"anchor:\n  kind: penalty\n  {key}: distribution\n")
+    config = from_dict(RunConfig, read_yaml(tmp_path / "r.yaml"))
+    assert config.anchor == AnchorConfig("penalty", space="distribution")
+    errors = capsys.readouterr().err
+    assert errors == "note: the setting anchor.on is now called anchor.space; the old name is still read\n"
+
+
+def test_a_setting_under_both_names_is_a_mistake():
+    with pytest.raises(SeaAnchorError, match=r"anchor\.on and anchor\.space are two names of one setting"):
+        from_dict(RunConfig, {"anchor": {"on": "distribution", "space": "embedding"}})
+
+
+def test_every_old_name_leads_to_a_setting():
+    for new in RENAMED.values():
+        value = to_dict(RunConfig())
+        for name in new.split("."):
+            value = value[name]
 
 
 @pytest.mark.parametrize(

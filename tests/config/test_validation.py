@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from seaanchor.config.recipes import RECIPES
 from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig, to_dict
 from seaanchor.config.validation import check, differences, needs_classes
 from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import RECIPES
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_legal_settings_at_the_edge():
 def test_needs_classes():
     assert not needs_classes(RECIPES["fare"]()) and not needs_classes(RECIPES["lore"]())
     assert needs_classes(RECIPES["tecoa"]()) and needs_classes(RECIPES["tecoa-kl"]())
-    assert needs_classes(replace(RECIPES["lore"](), anchor=AnchorConfig("lagrangian", on="distribution")))
-    assert not needs_classes(replace(RECIPES["fare"](), anchor=AnchorConfig("none", on="distribution")))
+    assert needs_classes(replace(RECIPES["lore"](), anchor=AnchorConfig("lagrangian", space="distribution")))
+    assert not needs_classes(replace(RECIPES["fare"](), anchor=AnchorConfig("none", space="distribution")))
 
 
 def test_differences_name_what_changed_and_leave_out_what_may():

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from seaanchor.api import train_from_config as train
+from seaanchor.config.recipes import lore
 from seaanchor.config.schema import AnchorConfig, PerturbationConfig, RunConfig, to_dict
 from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import lore
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import prepare
 from seaanchor.utils.checkpoint import load_state

@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from seaanchor.api import train_from_config as train
+from seaanchor.config.recipes import dpo_linear, lore
 from seaanchor.config.schema import AnchorConfig, PerturbationConfig, RunConfig, to_dict
 from seaanchor.config.validation import check
 from seaanchor.distributed.sharding import blocks, is_split, share_average, share_optimizer, whole
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import dpo_linear, lore
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.utils.checkpoint import load_state
 

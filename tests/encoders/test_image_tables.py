@@ -156,7 +156,7 @@ def test_evaluation_shares_them_with_training(reference, model, image_folder):
 
 def test_a_resumed_run_reads_the_references_and_not_its_own(tiny_run):
     """The policy has moved when the cache is asked."""
-    from seaanchor.methods import fare
+    from seaanchor.config.recipes import fare
     from seaanchor.training.setup import prepare, reference_cache, start_accelerator
 
     accelerator = start_accelerator("cpu")

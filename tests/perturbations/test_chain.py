@@ -6,13 +6,13 @@ import torch
 
 from seaanchor.api import train_from_config as train
 from seaanchor.config.assemble import assemble, perturbation_of
+from seaanchor.config.recipes import dpo_tiny
 from seaanchor.config.schema import PerturbationConfig
 from seaanchor.data.folder import FolderDataset, SkipLog, batches
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import Reference
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
-from seaanchor.methods import dpo_tiny
 from seaanchor.types import Targets
 
 
@@ -48,7 +48,7 @@ def test_noise_stays_in_the_ball_around_the_lettered_image_and_makes_the_word_wi
 
 
 def test_a_run_with_both_trains_and_counts_its_attack(tiny_run):
-    from seaanchor.methods import dpo
+    from seaanchor.config.recipes import dpo
     from seaanchor.profiling.flops import least_passes
 
     config = tiny_run(dpo())

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from seaanchor.config.assemble import assemble
+from seaanchor.config.recipes import dpo, dpo_linear, fare, lore
 from seaanchor.config.schema import AdapterConfig, PerturbationConfig
 from seaanchor.encoders.encoder import Reference
 from seaanchor.encoders.load import load_model
 from seaanchor.functional.gradients import frozen, input_grad
-from seaanchor.methods import dpo, dpo_linear, fare, lore
 from seaanchor.profiling.cost_model import ALONE, attack_memory, step_cost
 from seaanchor.profiling.op_counter import Meter
 from seaanchor.training.step import Moving, train_step

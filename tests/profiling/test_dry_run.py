@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from seaanchor.config.recipes import dpo, fare, lore, tecoa_kl
 from seaanchor.config.schema import AdapterConfig, PerturbationConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import dpo, fare, lore, tecoa_kl
 from seaanchor.profiling.dry_run import dry_run, lines
 
 

@@ -11,10 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seaanchor.adapters.linear_map import LinearMap
 from seaanchor.config.assemble import assemble
+from seaanchor.config.recipes import dpo, dpo_linear, fare, lore, penalty, tecoa
 from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig
 from seaanchor.encoders.encoder import Reference
 from seaanchor.encoders.load import load_model
-from seaanchor.methods import dpo, dpo_linear, fare, lore, penalty, tecoa
 from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
 from seaanchor.training.step import Moving, train_step
 from seaanchor.types import Batch, Head, Needs, Preference, Targets

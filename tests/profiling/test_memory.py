@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from seaanchor.config.recipes import fare
 from seaanchor.config.schema import PerturbationConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import fare
 from seaanchor.profiling.memory import SPARE, Footprint, available_bytes, full, is_out_of_memory, told_when_full
 from seaanchor.profiling.memory_advice import room_to_evaluate, room_to_train, split
 from seaanchor.training.loop import make_moving
@@ -134,7 +134,7 @@ import accelerate, open_clip, psutil, torch
 torch.set_num_threads(1)
 from seaanchor.config.schema import PerturbationConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import fare
+from seaanchor.config.recipes import fare
 from seaanchor.api import train_from_config as train
 
 attack = PerturbationConfig(num_steps=1)

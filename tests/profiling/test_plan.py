@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from seaanchor.config.recipes import dpo_linear, fare, lore
 from seaanchor.config.schema import AdapterConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import dpo_linear, fare, lore
 from seaanchor.profiling.hardware import find
 from seaanchor.profiling.memory import CONTEXT
 from seaanchor.profiling.plan import REACHED, architecture, lines, plan

@@ -12,6 +12,7 @@ from PIL import Image
 from seaanchor.adapters.linear_map import decompose, scale_spectrum
 from seaanchor.api import train_from_config as train
 from seaanchor.cli.app import app
+from seaanchor.config.recipes import dpo_linear, gender_flip
 from seaanchor.config.schema import PerturbationConfig
 from seaanchor.data.sources import open_images
 from seaanchor.data.typographic.write import write_typographic
@@ -22,7 +23,6 @@ from seaanchor.evaluation.suites.bias import evaluate_bias
 from seaanchor.evaluation.suites.registry import people_texts
 from seaanchor.evaluation.suites.typographic import TypographicPlan, evaluate_typographic
 from seaanchor.export.trained import read_map
-from seaanchor.methods import dpo_linear, gender_flip
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.steering.curve import export_at, see_people, see_words, steering_curve, sweep_bias, sweep_typographic
 

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from seaanchor.adapters.linear_map import decompose
-from seaanchor.methods import RECIPES
+from seaanchor.config.recipes import RECIPES
 from seaanchor.steering.curve import SeenPeople, sweep_bias
 from seaanchor.sweeps.arms import recipe_of
 from studies.sliders import fairness_gaps, neutral

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from seaanchor.api import train_from_config as train
+from seaanchor.config.recipes import dpo_tiny, fare, lore_tiny
 from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import dpo_tiny, fare, lore_tiny
 from seaanchor.sweeps.arms import grid, is_done, numbers_of, one, run_arm
 
 
@@ -25,6 +25,7 @@ def test_a_grid_has_every_combination_in_order():
 def test_tuples_and_none_can_be_varied():
     assert one(dpo_tiny(), {"perturbation.sizes": "0.1+0.2"}).config.perturbation.sizes == (0.1, 0.2)
     assert one(lore_tiny(), {"anchor.max_multiplier": "none"}).config.anchor.max_multiplier is None
+    assert one(lore_tiny(), {"anchor.on": "distribution"}).settings == {"anchor.space": "distribution"}  # its old name
     assert one(lore_tiny(), {"anchor.kind": "none"}).config.anchor.kind == "none"
 
 

@@ -112,8 +112,8 @@ def test_mixing_takes_the_straight_line_between_two_models(
     from dataclasses import replace
 
     from seaanchor.api import train_from_config as train
+    from seaanchor.config.recipes import fare
     from seaanchor.encoders.load import load_model
-    from seaanchor.methods import fare
     from studies.mixing import interpolate
 
     tuned = train(replace(tiny_run(fare()), lr=0.01)) / "export"

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from seaanchor.api import train_from_config as train
+from seaanchor.config.recipes import dpo, dpo_linear, fare, lore
 from seaanchor.config.schema import AdapterConfig, AnchorConfig, PerturbationConfig
-from seaanchor.methods import dpo, dpo_linear, fare, lore
 from seaanchor.training.loggers import StepRecord, measure
 from seaanchor.training.progress import Progress
 from seaanchor.training.run_folder import RunFolder
@@ -29,7 +29,7 @@ MULTIPLIED = {"multiplier", "multiplier_p10", "multiplier_p50", "multiplier_p90"
         (dpo_linear(), {"perturbation": DRAWN}, {"kl", "orthogonality"}, ("KL", "‖WWᵀ − 1‖")),
         (
             dpo_linear(),
-            {"perturbation": DRAWN, "anchor": AnchorConfig("lagrangian", on="distribution")},
+            {"perturbation": DRAWN, "anchor": AnchorConfig("lagrangian", space="distribution")},
             {"kl", "orthogonality"} | HELD | MULTIPLIED,
             ("KL", "‖WWᵀ − 1‖", "ρ", "λ"),
         ),

@@ -22,11 +22,11 @@ from safetensors.torch import load_file
 import seaanchor.training.loop as loop
 import seaanchor.training.setup
 from seaanchor.api import train_from_config as train
+from seaanchor.config.recipes import dpo, dpo_linear, dpo_lore, fare, kto, lore, tecoa_kl
 from seaanchor.config.schema import AdapterConfig, AnchorConfig, PerturbationConfig, RunConfig, to_dict
 from seaanchor.data.folder import SkipLog
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import dpo, dpo_linear, dpo_lore, fare, kto, lore, tecoa_kl
 from seaanchor.training.loggers import flatten
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import (
@@ -274,7 +274,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tiny_run, tmp_path, monkeypatch, 
 def test_preference_runs_go_on_to_the_same_bits(tiny_run, tmp_path, monkeypatch, recipe, adapter):
     """With Adamax, averaged weights, drawn words, low-rank updates and stored embeddings."""
     if adapter == "linear" and recipe.anchor.kind == "lagrangian":
-        recipe = replace(recipe, anchor=replace(recipe.anchor, on="distribution"))
+        recipe = replace(recipe, anchor=replace(recipe.anchor, space="distribution"))
     recipe = replace(
         recipe, adapter=AdapterConfig(adapter), perturbation=replace(recipe.perturbation, variants=2), average="beta"
     )

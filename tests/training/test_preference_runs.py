@@ -10,12 +10,12 @@ import torch.nn.functional as F
 
 from seaanchor.adapters.linear_map import scale_spectrum, without_rotation
 from seaanchor.api import train_from_config as train
+from seaanchor.config.recipes import RECIPES, dpo, dpo_linear, gender_flip, kto
 from seaanchor.config.schema import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig
 from seaanchor.config.validation import check
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.trained import folded, read_map
-from seaanchor.methods import RECIPES, dpo, dpo_linear, gender_flip, kto
 from seaanchor.training.setup import prepare
 from seaanchor.utils.checkpoint import load_state
 
@@ -25,7 +25,7 @@ ANCHORS = {
     "penalty": AnchorConfig("penalty"),
     "kl": AnchorConfig("kl"),
     "lagrangian": AnchorConfig("lagrangian"),
-    "lagrangian on distributions": AnchorConfig("lagrangian", on="distribution"),
+    "lagrangian on distributions": AnchorConfig("lagrangian", space="distribution"),
 }
 
 

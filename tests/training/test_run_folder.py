@@ -8,9 +8,9 @@ import pytest
 import torch
 import yaml
 
+from seaanchor.config.recipes import lore
 from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import lore
 from seaanchor.training.run_folder import RunFolder, check_output, environment
 from seaanchor.training.run_folder import open_run as open_run_of
 

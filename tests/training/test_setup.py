@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from accelerate.state import AcceleratorState, PartialState
 
 from seaanchor.api import train_from_config as train
+from seaanchor.config.recipes import dpo, dpo_linear, fare, ipo, kto
 from seaanchor.config.schema import PerturbationConfig
 from seaanchor.config.validation import check
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.text import _say_once
 from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import dpo, dpo_linear, fare, ipo, kto
 from seaanchor.training.setup import prepare, start_accelerator
 
 PLAIN = PerturbationConfig("none")

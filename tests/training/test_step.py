@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from seaanchor.config.recipes import dpo, fare, lore
 from seaanchor.config.schema import AdapterConfig
 from seaanchor.config.validation import check
 from seaanchor.encoders.kernels import SelfAttention
 from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import dpo, fare, lore
 from seaanchor.training.loop import make_moving
 from seaanchor.training.setup import make_targets, prepare, start_accelerator
 from seaanchor.training.step import train_step

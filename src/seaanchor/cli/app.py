@@ -15,6 +15,7 @@ from seaanchor.cli.data import attack_app, data_app, steer
 from seaanchor.cli.evaluate import evaluate
 from seaanchor.cli.report import report_app
 from seaanchor.cli.sweep import sweep
+from seaanchor.config.io import RENAMED, current_name
 from seaanchor.config.schema import RunConfig, from_dict, read_yaml, to_dict
 from seaanchor.config.validation import check
 from seaanchor.errors import SeaAnchorError
@@ -135,7 +136,7 @@ def quickstart(*, output: Path = Path("runs/quickstart"), seed: int = 0) -> None
 @recipes_app.command
 def ls() -> None:
     """List the shipped recipes."""
-    from seaanchor.methods import RECIPES
+    from seaanchor.config.recipes import RECIPES
 
     for name, recipe in RECIPES.items():
         print(f"{name:<19} {(recipe.__doc__ or '').splitlines()[0]}")
@@ -186,7 +187,7 @@ def env() -> None:
 def _recipe_yaml(name: str) -> str:
     import yaml
 
-    from seaanchor.methods import RECIPES
+    from seaanchor.config.recipes import RECIPES
 
     recipe = _recipe(name)
     doc = (RECIPES[name].__doc__ or "").splitlines()[0] if name in RECIPES else name
@@ -197,7 +198,7 @@ def _recipe(name: str) -> dict:
     """A recipe's settings, by shipped name or file."""
     from difflib import get_close_matches
 
-    from seaanchor.methods import RECIPES
+    from seaanchor.config.recipes import RECIPES
 
     if name in RECIPES:
         return to_dict(RECIPES[name]())
@@ -214,7 +215,7 @@ def _recipe(name: str) -> dict:
 def main() -> None:
     """Entry point: the recipe named on the command line becomes the defaults of the flags. Mistakes end with one
     `error:` and code 2."""
-    arguments = sys.argv[1:]
+    arguments = [_current_flag(argument) for argument in sys.argv[1:]]
     try:
         command, bound, *_ = app.parse_args(arguments, exit_on_error=False, print_error=False)
         if command in (train, sweep):
@@ -226,6 +227,13 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _current_flag(argument: str) -> str:
+    """A flag of an earlier version under the name that its setting has today; anything else as it is."""
+    flag, equals, value = argument.partition("=")
+    setting = flag.removeprefix("--")
+    return f"--{current_name(setting)}{equals}{value}" if flag.startswith("--") and setting in RENAMED else argument
 
 
 def _drop_none(settings: dict) -> dict:

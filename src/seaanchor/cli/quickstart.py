@@ -11,9 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from seaanchor.config.recipes import dpo_linear_tiny, dpo_tiny, fare_quick, lore_quick
 from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.methods import dpo_linear_tiny, dpo_tiny, fare_quick, lore_quick
 from seaanchor.training.run_folder import RunFolder
 
 BASE = "seaanchor-tiny"

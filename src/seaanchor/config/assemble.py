@@ -27,8 +27,8 @@ def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()):
     from seaanchor.types import Adapter, Anchor, Needs, Objective
 
     a, o = config.anchor, config.objective
-    constraint_of = {"embedding": embedding_constraint, "distribution": distribution_constraint}[a.on]
-    needs = Needs(clean=True, head=a.on == "distribution")
+    constraint_of = {"embedding": embedding_constraint, "distribution": distribution_constraint}[a.space]
+    needs = Needs(clean=True, head=a.space == "distribution")
     adaptive = a.margin == "adaptive"
     anchors: dict[str, Callable[[], Anchor]] = {
         "none": NoAnchor,

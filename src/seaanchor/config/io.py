@@ -7,9 +7,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, note
 
 T = TypeVar("T")
+RENAMED = {"anchor.on": "anchor.space"}
+"""Settings that had another name in an earlier version: old → new, with the names of their sections."""
 
 
 def from_dict(cls: type[T], data: dict[str, Any], where: str = "") -> T:
@@ -20,6 +22,7 @@ def from_dict(cls: type[T], data: dict[str, Any], where: str = "") -> T:
     """
     hints = get_type_hints(cls)
     values = {}
+    data = with_current_names(data, where)
     for key, value in data.items():
         if key not in hints:
             near = _near(cls, str(key), where)
@@ -30,6 +33,35 @@ def from_dict(cls: type[T], data: dict[str, Any], where: str = "") -> T:
             )
         values[key] = _cast(hints[key], value, f"{where}{key}")
     return cls(**values)
+
+
+def current_name(setting: str) -> str:
+    """The name that a setting has today, such as `anchor.space` for `anchor.on`; an old name is noted on stderr."""
+    if setting not in RENAMED:
+        return setting
+    note(f"the setting {setting} is now called {RENAMED[setting]}; the old name is still read")
+    return RENAMED[setting]
+
+
+def with_current_names(data: dict[str, Any], where: str = "") -> dict[str, Any]:
+    """The same settings, those of an earlier version under the names that they have today.
+
+    Args:
+        data: settings, with sections as nested mappings.
+        where: the section that they are from, such as `anchor.`.
+
+    Raises:
+        SeaAnchorError: a setting is given under both its names.
+    """
+    renamed: dict[str, Any] = {}
+    for key, value in data.items():
+        name = current_name(f"{where}{key}").removeprefix(where)
+        if name != key and name in data:
+            raise SeaAnchorError(
+                f"{where}{key} and {where}{name} are two names of one setting", "one of them", f"remove {where}{key}"
+            )
+        renamed[name] = with_current_names(value, f"{where}{key}.") if isinstance(value, dict) else value
+    return renamed
 
 
 def _near(cls: type, key: str, where: str) -> str | None:
@@ -94,7 +126,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The settings of a recipe file.
+    """The settings of a recipe file, under the names that they have today.
 
     Raises:
         SeaAnchorError: the file is missing or is no YAML mapping.
@@ -115,11 +147,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
             "a YAML mapping of settings",
             "start from `seaanchor recipes cp lore`",
         )
-    return data
+    return with_current_names(data)
 
 
 def _strings_for_keys(node: Any) -> Any:
-    """YAML 1.1 reads a bare `on` as true, also where it is an anchor's setting."""
+    """YAML 1.1 reads a bare `on` as true, also where it is the old name of an anchor's setting."""
     return (
         {"on" if key is True else key: _strings_for_keys(value) for key, value in node.items()}
         if isinstance(node, dict)

@@ -36,7 +36,7 @@ class AnchorConfig:
     kind: Literal["none", "penalty", "kl", "lagrangian"] = "none"
     """none, a fixed weight on the distance, a fixed weight on the KL of class distributions, or a per-sample constraint
     with learned multipliers."""
-    on: Literal["embedding", "distribution"] = "embedding"
+    space: Literal["embedding", "distribution"] = "embedding"
     """What penalty and lagrangian hold: raw embeddings, or class distributions (KL; needs class names)."""
     margin: Literal["adaptive", "fixed"] = "adaptive"
     """Whether the allowed distance follows each sample's own norm (or entropy)."""

@@ -104,8 +104,8 @@ def _check_composition(config: RunConfig) -> None:
             "objective dpo, ipo, kto, cross_entropy or tecoa",
         ),
         f"adapter linear with anchor {anchor} on embeddings, which a map of both sides may turn freely": (
-            adapter == "linear" and anchor in ("penalty", "lagrangian") and config.anchor.on == "embedding",
-            "anchor.on distribution, or anchor kl",
+            adapter == "linear" and anchor in ("penalty", "lagrangian") and config.anchor.space == "embedding",
+            "anchor.space distribution, or anchor kl",
         ),
         "adapter linear draws words anew at every step, but it trains on embeddings computed once": (
             adapter == "linear" and perturbation == "typographic" and config.perturbation.variants == 0,
@@ -163,7 +163,9 @@ def _check_composition(config: RunConfig) -> None:
 
 def needs_head(config: RunConfig) -> bool:
     """Whether training needs a zero-shot head, hence a text tower."""
-    distribution = config.anchor.kind == "kl" or (config.anchor.kind != "none" and config.anchor.on == "distribution")
+    distribution = config.anchor.kind == "kl" or (
+        config.anchor.kind != "none" and config.anchor.space == "distribution"
+    )
     return config.objective.kind != "embedding_distance" or distribution
 
 

@@ -93,7 +93,7 @@ def _rho(name: str) -> float | None:
     """The bound on clean embeddings in a run's settings."""
     run = _run_of(name)
     anchor = read_yaml(run / "config.yaml").get("anchor") if run else None
-    return anchor.get("rho") if anchor and anchor.get("on", "embedding") == "embedding" else None
+    return anchor.get("rho") if anchor and anchor.get("space", "embedding") == "embedding" else None
 
 
 def open_source(source: str, class_names: Path | None, protocol: Protocol) -> tuple[ImageList, Captions | None]:

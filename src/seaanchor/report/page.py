@@ -183,7 +183,7 @@ def _bound(drift: dict[str, Any], run: Run | None) -> float | None:
     """What distances of clean embeddings are compared with: ρ, but for runs that are held to something else than
     those."""
     anchor, adapter = ((run.config.get(part) or {}) if run else {} for part in ("anchor", "adapter"))
-    elsewhere = anchor.get("kind") == "kl" or anchor.get("on") == "distribution" or adapter.get("kind") == "linear"
+    elsewhere = anchor.get("kind") == "kl" or anchor.get("space") == "distribution" or adapter.get("kind") == "linear"
     return None if elsewhere else drift.get("rho") or anchor.get("rho")
 
 

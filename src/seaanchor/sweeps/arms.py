@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from seaanchor.config.io import current_name
 from seaanchor.config.schema import RunConfig, from_dict, read_yaml, to_dict
 from seaanchor.config.validation import check, differences
 from seaanchor.errors import SeaAnchorError
@@ -51,7 +52,7 @@ def grid(base: RunConfig, vary: Mapping[str, Sequence[Any]]) -> list[Arm]:
 def one(base: RunConfig, settings: Mapping[str, Any]) -> Arm:
     """The base configuration with some settings changed; `objective.kind` style names, or whole sections as nested
     mappings."""
-    data = to_dict(base)
+    data, settings = to_dict(base), {current_name(key): value for key, value in settings.items()}
     for key, value in settings.items():
         _put(data, key, value)
     config = check(from_dict(RunConfig, data))

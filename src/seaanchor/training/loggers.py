@@ -45,7 +45,7 @@ def measure(record: StepRecord, now_BD: Tensor, reference_BD: Tensor, config: Ru
     for comparison, where a tower has no constraint on its embeddings.
     """
     anchor, linear = config.anchor, config.adapter.kind == "linear"
-    on_classes = anchor.kind == "kl" or (anchor.kind != "none" and anchor.on == "distribution")
+    on_classes = anchor.kind == "kl" or (anchor.kind != "none" and anchor.space == "distribution")
     row = {"adversarial_loss": record.objective_B.mean().item()}
     relative_B = (now_BD - reference_BD).square().sum(-1) / reference_BD.square().sum(-1)
     if not linear:

@@ -178,7 +178,7 @@ def _check_labels(config: RunConfig, images: ImageList) -> None:
             raise SeaAnchorError(holds, f"class folders for perturbation {kind}", "add --perturbation.kind none")
         _check_pairs(config, holds, images)
     elif images.class_names is None:
-        wanted = f"labelled images for objective {config.objective.kind} with an anchor on {config.anchor.on}"
+        wanted = f"labelled images for objective {config.objective.kind} with an anchor on {config.anchor.space}"
         raise SeaAnchorError(f"{config.train_data} has no class folders", wanted, "sort the images into class folders")
     elif preference and images.pairs is None and kind not in (*DRAWN, "attribute"):
         found = f"objective {config.objective.kind} on class folders with perturbation {kind}"

@@ -1,4 +1,4 @@
-"""Named methods: each is a configuration and nothing else; `config.assemble` turns it into its four parts."""
+"""Recipes: named configurations and nothing else; `config.assemble` turns one into its four parts."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,7 +39,7 @@ def tecoa_lore(epsilon: str = "2/255", rho: float = 0.1) -> RunConfig:
 
 def tecoa_kl(epsilon: str = "2/255", rho: float = 0.1) -> RunConfig:
     """TeCoA under the constraint on class distributions."""
-    return replace(tecoa_lore(epsilon, rho), anchor=AnchorConfig("lagrangian", on="distribution", rho=rho))
+    return replace(tecoa_lore(epsilon, rho), anchor=AnchorConfig("lagrangian", space="distribution", rho=rho))
 
 
 def typographic(kind: str = "dpo") -> RunConfig:
