@@ -50,7 +50,7 @@ def class_step(count: int) -> Callable[[], object]:
     import torch.nn.functional as F
 
     from bench.attacked import CPU, attacked
-    from seaanchor.attacks.apgd import apgd_ce
+    from seaanchor.attacks.apgd_classifier import apgd_ce
     from seaanchor.attacks.ball import Ball
     from seaanchor.encoders.load import load_model
     from seaanchor.evaluation.zeroshot import classifier

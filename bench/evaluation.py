@@ -25,7 +25,7 @@ from bench.attacked import CPU, SET, Attacked, attacked
 from bench.clock import QUICK, compare, probe
 from bench.frame import Bar, Measurement
 from bench.peers import autoattack
-from seaanchor.attacks.apgd import apgd_ce, apgd_targeted
+from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.ball import Ball
 from seaanchor.data.folder import FolderDataset, ImageList
 from seaanchor.distributed.launch import open_group

@@ -15,7 +15,6 @@ from seaanchor.adapters.lora import LoRA
 from seaanchor.anchors.constraints import distribution_constraint, embedding_constraint
 from seaanchor.anchors.lagrangian import Lagrangian
 from seaanchor.anchors.penalty import NoAnchor, Penalty
-from seaanchor.attacks.pgd import PGD
 from seaanchor.config.assemble import assemble
 from seaanchor.config.recipes import RECIPES, dpo, fare, ipo, kto, lore, penalty, tecoa, tecoa_kl, tecoa_lore
 from seaanchor.config.schema import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
@@ -27,6 +26,7 @@ from seaanchor.objectives.preference import DPO, IPO, KTO
 from seaanchor.objectives.supervised import CrossEntropy, TeCoA
 from seaanchor.perturbations.attribute import AttributeSwap
 from seaanchor.perturbations.none import NoPerturbation
+from seaanchor.perturbations.pgd import PGD
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.training.step import Moving, train_step
 from seaanchor.types import Batch, Head, Preference, Targets

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seaanchor.attacks.apgd import apgd_ce, apgd_targeted
+from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.ball import Ball
 from seaanchor.config.schema import parse_epsilon
 from seaanchor.data.folder import FolderDataset, SkipLog, batches

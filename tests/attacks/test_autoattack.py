@@ -8,7 +8,7 @@ from pyautoattack import AutoAttack
 from pyautoattack.square import SquareAttack
 
 from seaanchor.attacks import autoattack
-from seaanchor.attacks.apgd import apgd_ce
+from seaanchor.attacks.apgd_classifier import apgd_ce
 from seaanchor.attacks.autoattack import autoattack_standard, fab_attack
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.square import square_attack

@@ -4,10 +4,10 @@ import pytest
 import torch
 from scipy import stats
 
-from seaanchor.attacks.apgd import APGD
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.noise import bits, next_key, normal, uniform
-from seaanchor.attacks.pgd import PGD
+from seaanchor.perturbations.apgd import APGD
+from seaanchor.perturbations.pgd import PGD
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.types import Batch
 

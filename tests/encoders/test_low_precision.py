@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from seaanchor.attacks.ball import Ball
-from seaanchor.attacks.pgd import PGD
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import Reference, fingerprint
@@ -13,6 +12,7 @@ from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.low_precision import LowPrecisionCopy
 from seaanchor.functional.gradients import frozen
+from seaanchor.perturbations.pgd import PGD
 
 
 @pytest.fixture

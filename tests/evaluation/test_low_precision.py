@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seaanchor.attacks.apgd import apgd_ce, apgd_targeted
+from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.classification import DOUBT, Classifier, margin, misclassified
 from seaanchor.attacks.pgd import pgd_attack

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from seaanchor.attacks.apgd import apgd_ce, apgd_targeted
+from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.classification import Logits
 from seaanchor.attacks.square import NORMS, judged, kept_random_state, labels, pyautoattack, square_attack

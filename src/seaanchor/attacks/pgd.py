@@ -3,8 +3,6 @@
 Legend: B batch, C channels or classes, H W pixels.
 """
 
-from dataclasses import dataclass, replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,45 +10,43 @@ from torch import Tensor
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.classification import AttackResult, Logits, misclassified, noise_per_image
 from seaanchor.functional.gradients import input_grad
-from seaanchor.types import AttackLoss, Batch, LossOf
+from seaanchor.types import AttackLoss
 
 DEFAULT_STEP = 0.25  # of epsilon (LORE, App. B; with 10 steps Madry's 2.5 epsilon / steps)
 
 
-@dataclass(frozen=True)
-class PGD:
-    """Ascend any per-sample loss from a random start; exactly `num_steps` gradients, the last iterate is the result.
+def pgd(
+    loss: AttackLoss,
+    clean_BCHW: Tensor,
+    start_BCHW: Tensor,
+    ball: Ball,
+    *,
+    num_steps: int = 10,
+    step_size: float | None = None,
+    momentum: float = 0.0,
+) -> Tensor:
+    """Raise any per-sample loss: exactly `num_steps` gradients, and the last iterate (B, C, H, W) is the result.
 
     Args:
+        loss: pixels → (loss of each image (B,), output).
+        clean_BCHW: centres of the balls, in [0, 1].
+        start_BCHW: where to start, in the balls.
         ball: norm and radius.
         num_steps: gradient steps.
         step_size: in pixel units; a quarter of epsilon by default.
-        random_start: start anywhere in the ball instead of at the clean image, where the gradient of an embedding
-            distance is 0.
         momentum: of the steps' directions (FARE's public code: 0.9; 0 is plain PGD).
+
+    >>> clean = torch.full((1, 1, 1, 1), 0.5)
+    >>> round(pgd(lambda x: (x.sum((1, 2, 3)), x), clean, clean, Ball("linf", 0.1)).item(), 4)
+    0.6
     """
-
-    ball: Ball
-    num_steps: int = 10
-    step_size: float | None = None
-    random_start: bool = True
-    momentum: float = 0.0
-
-    def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
-        """The batch with perturbed pixels."""
-        clean_BCHW = batch.pixels_BCHW
-        pixels_BCHW = self.ball.random_start(clean_BCHW, batch.index_B, rng) if self.random_start else clean_BCHW
-        step_size = DEFAULT_STEP * self.ball.epsilon if self.step_size is None else self.step_size
-        velocity_BCHW, attack_loss, project = (
-            torch.zeros_like(clean_BCHW),
-            loss(batch),
-            self.ball.projection(clean_BCHW),
-        )
-        for _ in range(self.num_steps):
-            _, grad_BCHW, _ = input_grad(attack_loss, pixels_BCHW)
-            velocity_BCHW.mul_(self.momentum).add_(self.ball.ascent_direction(grad_BCHW))
-            pixels_BCHW = project(pixels_BCHW.add(self.ball.ascent_direction(velocity_BCHW), alpha=step_size))
-        return replace(batch, pixels_BCHW=pixels_BCHW)
+    step_size = DEFAULT_STEP * ball.epsilon if step_size is None else step_size
+    pixels_BCHW, velocity_BCHW, project = start_BCHW, torch.zeros_like(clean_BCHW), ball.projection(clean_BCHW)
+    for _ in range(num_steps):
+        _, grad_BCHW, _ = input_grad(loss, pixels_BCHW)
+        velocity_BCHW.mul_(momentum).add_(ball.ascent_direction(grad_BCHW))
+        pixels_BCHW = project(pixels_BCHW.add(ball.ascent_direction(velocity_BCHW), alpha=step_size))
+    return pixels_BCHW
 
 
 def pgd_attack(

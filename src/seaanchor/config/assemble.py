@@ -63,12 +63,12 @@ def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()):
 
 def perturbation_of(config: PerturbationConfig, texts: Sequence[str] = (), seed: int = 0):
     """The perturbation a configuration describes, over the given class names or candidate texts."""
-    from seaanchor.attacks.apgd import APGD
     from seaanchor.attacks.ball import Ball
-    from seaanchor.attacks.pgd import PGD
+    from seaanchor.perturbations.apgd import APGD
     from seaanchor.perturbations.attribute import AttributeSwap, partners
     from seaanchor.perturbations.chain import Chain
     from seaanchor.perturbations.none import NoPerturbation
+    from seaanchor.perturbations.pgd import PGD
     from seaanchor.perturbations.typographic import Typographic
     from seaanchor.types import Perturbation
     from seaanchor.utils.text import swap_words, word_pairs

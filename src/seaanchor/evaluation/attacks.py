@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seaanchor.attacks.apgd import apgd_ce, apgd_targeted
+from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.autoattack import autoattack_standard
 from seaanchor.attacks.ball import Ball, Norm
 from seaanchor.attacks.classification import AttackResult, Classifier, Logits, Precision

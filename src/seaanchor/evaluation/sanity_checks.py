@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seaanchor.attacks.apgd import apgd_ce
+from seaanchor.attacks.apgd_classifier import apgd_ce
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.classification import Logits
 from seaanchor.attacks.pgd import pgd_attack

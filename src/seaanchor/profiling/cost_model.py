@@ -24,8 +24,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 from seaanchor.adapters.linear_map import LinearMap
-from seaanchor.attacks.apgd import APGD, apgd
-from seaanchor.attacks.pgd import PGD
+from seaanchor.attacks.apgd import apgd
 from seaanchor.config.schema import RunConfig
 from seaanchor.encoders.embedding_table import Identity
 from seaanchor.encoders.encoder import Encoder, Reference
@@ -33,8 +32,10 @@ from seaanchor.encoders.kernels import adam_options
 from seaanchor.encoders.low_precision import LowPrecisionCopy
 from seaanchor.functional.gradients import frozen, input_grad
 from seaanchor.method import Method
+from seaanchor.perturbations.apgd import APGD
 from seaanchor.perturbations.chain import Chain
 from seaanchor.perturbations.none import NoPerturbation
+from seaanchor.perturbations.pgd import PGD
 from seaanchor.profiling.memory import Footprint
 from seaanchor.profiling.op_counter import Meter, Work
 from seaanchor.training.averaging import WeightAverage

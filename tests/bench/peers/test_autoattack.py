@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.peers import autoattack
-from seaanchor.attacks.apgd import apgd_ce, apgd_targeted
+from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.ball import Ball
 
 pytest.importorskip("pyautoattack")

@@ -8,8 +8,8 @@ import torch
 from bench.peers.naive_lore import lore_step, peer_of
 from bench.subjects import ours
 from seaanchor.attacks.ball import Ball
-from seaanchor.attacks.pgd import PGD
 from seaanchor.config.recipes import lore
+from seaanchor.perturbations.pgd import PGD
 from seaanchor.profiling.flops import count_flops, forward_flops
 from seaanchor.training.setup import start_accelerator
 from seaanchor.training.step import train_step

@@ -8,8 +8,8 @@ import torch
 from bench.memory import saved_bytes
 from bench.peers.robustvlm import fare_step, peer_of, pgd
 from seaanchor.attacks.ball import Ball
-from seaanchor.attacks.pgd import PGD
 from seaanchor.encoders.encoder import Encoder
+from seaanchor.perturbations.pgd import PGD
 from seaanchor.profiling.flops import count_flops, forward_flops
 from seaanchor.training.setup import start_accelerator
 from seaanchor.training.step import train_step

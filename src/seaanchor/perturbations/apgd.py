@@ -1,0 +1,32 @@
+"""APGD around a training step's images.
+
+Legend: B batch, C channels, H W pixels.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from seaanchor.attacks.apgd import apgd
+from seaanchor.attacks.ball import Ball
+from seaanchor.types import Batch, LossOf
+
+
+@dataclass(frozen=True)
+class APGD:
+    """APGD as a training perturbation: raises the objective's attack loss and returns its best point.
+
+    Args:
+        ball: norm and radius.
+        num_steps: gradient steps.
+    """
+
+    ball: Ball
+    num_steps: int = 10
+
+    def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
+        """The batch with perturbed pixels."""
+        start_BCHW = self.ball.random_start(batch.pixels_BCHW, batch.index_B, rng)
+        attack_loss = loss(batch)
+        result = apgd(lambda pixels, row: attack_loss(pixels), batch.pixels_BCHW, start_BCHW, self.ball, self.num_steps)
+        return replace(batch, pixels_BCHW=result.pixels_BCHW)

@@ -1,0 +1,47 @@
+"""PGD around a training step's images (Madry et al. 2018).
+
+Legend: B batch, C channels, H W pixels.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.pgd import pgd
+from seaanchor.types import Batch, LossOf
+
+
+@dataclass(frozen=True)
+class PGD:
+    """Ascend any per-sample loss from a random start; exactly `num_steps` gradients, the last iterate is the result.
+
+    Args:
+        ball: norm and radius.
+        num_steps: gradient steps.
+        step_size: in pixel units; a quarter of epsilon by default.
+        random_start: start anywhere in the ball instead of at the clean image, where the gradient of an embedding
+            distance is 0.
+        momentum: of the steps' directions (FARE's public code: 0.9; 0 is plain PGD).
+    """
+
+    ball: Ball
+    num_steps: int = 10
+    step_size: float | None = None
+    random_start: bool = True
+    momentum: float = 0.0
+
+    def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
+        """The batch with perturbed pixels."""
+        clean_BCHW = batch.pixels_BCHW
+        start_BCHW = self.ball.random_start(clean_BCHW, batch.index_B, rng) if self.random_start else clean_BCHW
+        pixels_BCHW = pgd(
+            loss(batch),
+            clean_BCHW,
+            start_BCHW,
+            self.ball,
+            num_steps=self.num_steps,
+            step_size=self.step_size,
+            momentum=self.momentum,
+        )
+        return replace(batch, pixels_BCHW=pixels_BCHW)
