@@ -7,6 +7,7 @@ from cyclopts import App
 
 from seaanchor.cli.sweep import Many, parse_seeds
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.log import log_to_terminal
 
 app = App(name="python -m studies", help_format="plaintext")
 
@@ -58,4 +59,5 @@ def reproduce(
 
 
 if __name__ == "__main__":
+    log_to_terminal()
     app()

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.types import Batch
+from seaanchor.utils.log import log_to_terminal
 
 torch.set_num_threads(1)  # the models are too small to share, and threads of parallel runs would fight
+log_to_terminal()  # tests read what the commands print
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from seaanchor.data.folder import FolderDataset, SkipLog, batches
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.zeroshot import labelled
+from seaanchor.utils.log import log_to_terminal
 
 STEPS = 100
 
@@ -113,4 +114,5 @@ def _theirs(logits, pixels: Tensor, label_N: Tensor, clean_N: Tensor, ball: Ball
 
 
 if __name__ == "__main__":
+    log_to_terminal()
     main()

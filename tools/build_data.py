@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from seaanchor.utils.log import log_to_terminal
+
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the root of the clone, which holds the package `tools`
 from tools.pretraining.caltech import EMBEDDED_CLASSES, class_name, split_files
 
@@ -194,4 +196,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    log_to_terminal()
     main()

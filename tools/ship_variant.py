@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from seaanchor.encoders.load import load_model
+from seaanchor.utils.log import log_to_terminal
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the root of the clone, which holds the package `tools`
 from tools.pretraining.tiny import write_folder
@@ -26,4 +27,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    log_to_terminal()
     main()

@@ -1,8 +1,7 @@
-"""The one error type users see: what was found, what was expected, what to change. And notes on stderr, for what is no
-error."""
+"""The one error type users see: what was found, what was expected, what to change. And notes, for what is no error."""
 
+import logging
 import os
-import sys
 from functools import cache
 
 
@@ -22,6 +21,7 @@ class SeaAnchorError(Exception):
 
 @cache
 def note(message: str) -> None:
-    """Tell the user on stderr, once however often it comes up; of several processes the first one tells."""
+    """Log something the user should know, once in a process however often it comes up; of several processes rank 0
+    logs it."""
     if os.environ.get("RANK", "0") == "0":
-        print(f"note: {message}", file=sys.stderr, flush=True)
+        logging.getLogger("seaanchor").warning(message, extra={"kind": "note"})

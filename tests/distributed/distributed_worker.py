@@ -25,6 +25,7 @@ from seaanchor.distributed.sharding import own, whole
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.setup import Setup, make_targets, prepare, share_stream, start_accelerator, to_device
 from seaanchor.training.step import Moving, Part, whole_step
+from seaanchor.utils.log import log_to_terminal
 
 
 def gradients(config: RunConfig, target: str) -> None:
@@ -139,6 +140,7 @@ def evaluate(config: RunConfig) -> None:
 
 def main(file: Path) -> None:
     torch.set_num_threads(1)
+    log_to_terminal()
     for number, job in enumerate(json.loads(file.read_text())):
         config = from_dict(RunConfig, job["config"])
         outcome = "done"

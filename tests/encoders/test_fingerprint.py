@@ -123,11 +123,11 @@ def test_the_image_side(architectures):
 
 
 def test_cut_texts_are_told_from_the_cache_too(architectures, capsys):
-    from seaanchor.encoders.text import _say_once
+    from seaanchor.utils.log import warn_once
 
     model = load_model("tiny-vit", "none")
     for _ in range(2):
-        _say_once.cache_clear()
+        warn_once.cache_clear()
         build_head(model, ("cat", " ".join(["dog"] * 40)))
         assert "1 of 2 texts are longer" in capsys.readouterr().err
 

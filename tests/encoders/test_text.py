@@ -6,8 +6,9 @@ import torch.nn.functional as F
 
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
-from seaanchor.encoders.text import _say_once, encode_text, overlong, truncate
+from seaanchor.encoders.text import encode_text, overlong, truncate
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.log import warn_once
 
 TEXTS = [
     "a photo of a cat.",
@@ -93,7 +94,7 @@ def test_a_text_is_cut_as_its_tokenizer_cuts_it(request, fixture, limit):
 @pytest.mark.parametrize("fixture", ["open_clip_model", "hf_model"])
 def test_cut_texts_are_told_once(request, fixture, capsys):
     model = request.getfixturevalue(fixture)
-    _say_once.cache_clear()
+    warn_once.cache_clear()
     names = ("cat", " ".join(["dog"] * 40), " ".join(["cow"] * 40))
     for _ in range(2):  # as policy and reference do
         build_head(model, names, ("a {}.", "{}"), batch_size=2)

@@ -13,9 +13,9 @@ from seaanchor.config.recipes import dpo, dpo_linear, fare, ipo, kto
 from seaanchor.config.schema import PerturbationConfig
 from seaanchor.config.validation import check
 from seaanchor.encoders.load import load_model
-from seaanchor.encoders.text import _say_once
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.setup import prepare, start_accelerator
+from seaanchor.utils.log import warn_once
 
 PLAIN = PerturbationConfig("none")
 PAIRED = {"chosen": "an apple", "rejected": "a zebra"}
@@ -61,7 +61,7 @@ def test_the_others_ask_for_pairs_and_say_how_many_are_none(rows_run, recipe):
 
 
 def test_captions_that_are_cut_are_told_once(rows_run, capsys):
-    _say_once.cache_clear()
+    warn_once.cache_clear()
     long = " ".join(["apple"] * 20)
     prepare(rows_run(dpo(), PAIRED | {"chosen": long}, PAIRED))
     assert capsys.readouterr().err.count("1 of 3 texts are longer than the 16 tokens") == 1

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from seaanchor.utils import disk_cache
+from seaanchor.utils.log import warn_once
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """An empty cache of the test's own."""
     monkeypatch.setenv(disk_cache.VARIABLE, str(tmp_path / "cache"))
-    disk_cache._tell_once.cache_clear()
+    warn_once.cache_clear()
     return tmp_path / "cache"
 
 
@@ -107,6 +108,8 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
     code = """
 import torch
 from seaanchor.utils import disk_cache
+from seaanchor.utils.log import log_to_terminal
+log_to_terminal()
 for n in (1, 2):
     x = disk_cache.get_or_compute("kind", lambda: n, lambda: {"x": torch.full((10_000,), float(n))})["x"]
     print(x[0].item())

@@ -5,6 +5,8 @@ from typing import Literal
 
 from cyclopts import App
 
+from seaanchor.utils.log import log_to_terminal
+
 app = App(name="python -m tools.pretraining", help_format="plaintext")
 
 
@@ -48,4 +50,5 @@ def pretrain(
 
 
 if __name__ == "__main__":
+    log_to_terminal()
     app()

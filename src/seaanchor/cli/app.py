@@ -19,6 +19,7 @@ from seaanchor.config.io import RENAMED, current_name
 from seaanchor.config.schema import RunConfig, from_dict, read_yaml, to_dict
 from seaanchor.config.validation import check
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.log import log_to_terminal
 
 app = App(
     name="seaanchor",
@@ -215,6 +216,7 @@ def _recipe(name: str) -> dict:
 def main() -> None:
     """Entry point: the recipe named on the command line becomes the defaults of the flags. Mistakes end with one
     `error:` and code 2."""
+    log_to_terminal()
     arguments = [_current_flag(argument) for argument in sys.argv[1:]]
     try:
         command, bound, *_ = app.parse_args(arguments, exit_on_error=False, print_error=False)

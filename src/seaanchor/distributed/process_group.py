@@ -8,7 +8,6 @@ every process beats once a second, the first one listens, and whoever learns of 
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.log import log
 
 BEAT = 1.0  # seconds between signs of life
 SILENCE = 60.0  # seconds without one after which a process is lost; a busy machine may stop a process for some seconds
@@ -251,5 +251,5 @@ class Watch:
 
 
 def _end_process(verdict: str) -> None:
-    print(f"error: {_lost(verdict)}", file=sys.stderr, flush=True)
+    log.error(_lost(verdict))
     os._exit(2)

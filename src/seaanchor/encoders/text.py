@@ -3,15 +3,14 @@
 Legend: N texts, L tokens, D embedding.
 """
 
-import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from seaanchor.utils.log import warn_once
 
 LOT = {"cpu": 2048}  # tokens; on a CPU more of them leave its caches (2048 against 8192: 1.4 times faster)
 LOT_ELSEWHERE = 32_768
@@ -37,20 +36,13 @@ def overlong(texts: Sequence[str], limit: TextLimit) -> list[int]:
 
 
 def warn_overlong(cut: int, total: int, first: str, limit: TextLimit) -> None:
-    """Tell on stderr how many texts are cut, and the first of them: what the model never reads cannot tell two classes
+    """Warn how many texts are cut, and the first of them: what the model never reads cannot tell two classes
     apart."""
-    if os.environ.get("RANK", "0") == "0":  # of several processes one tells
-        shown = first if len(first) <= 200 else f"{first[:197]}..."
-        _say_once(
-            f"warning: {cut} of {total} texts are longer than the {limit.tokens} tokens the model reads; "
-            f"their ends are cut. First: {shown!r}"
-        )
-
-
-@cache
-def _say_once(message: str) -> None:
-    """A policy and its reference read the same texts, and so does every evaluation during training."""
-    print(message, file=sys.stderr, flush=True)
+    shown = first if len(first) <= 200 else f"{first[:197]}..."
+    warn_once(  # a policy and its reference read the same texts, and so does every evaluation during training
+        f"{cut} of {total} texts are longer than the {limit.tokens} tokens the model reads; "
+        f"their ends are cut. First: {shown!r}"
+    )
 
 
 def truncate(tokens_NL: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Batch, Preference
 from seaanchor.utils.checkpoint import load_state, save_state
+from seaanchor.utils.log import log
 
 Table = dict[str, Tensor]
 """Columns, each (N, ...); `index` is the image's number in its list."""
@@ -101,9 +102,7 @@ def _measure_all(
         if part.due():
             rows_done += _write(name, part, work)
             if work.group.first:
-                print(
-                    f"  {title}: {rows_done:,} of {len(order):,} images, {time.monotonic() - begun:.0f} s", flush=True
-                )
+                log.info(f"  {title}: {rows_done:,} of {len(order):,} images, {time.monotonic() - begun:.0f} s")
             yield part
             part = _Part()
     if part.rows or part.skipped:

@@ -32,6 +32,7 @@ from seaanchor.evaluation.subjects import (
 from seaanchor.profiling.memory_advice import room_to_evaluate
 from seaanchor.training.run_folder import environment
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.log import log
 from seaanchor.utils.paths import portable
 
 
@@ -216,7 +217,7 @@ def _stored(file: Path, stem: str) -> Result | None:
         if version == FORMAT and other == file:
             return found
         if version != FORMAT:
-            print(f"{other} is of format {version}, results are now of format {FORMAT}: computed anew", flush=True)
+            log.info(f"{other} is of format {version}, results are now of format {FORMAT}: computed anew")
     return None
 
 

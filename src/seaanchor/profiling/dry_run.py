@@ -30,6 +30,7 @@ from seaanchor.training.setup import (
 )
 from seaanchor.training.step import Moving, runnable, train_step
 from seaanchor.types import Batch, Targets
+from seaanchor.utils.log import log
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ def dry_run(config: RunConfig) -> Rehearsal:
     with room_to_train(setup, moving, accelerator.device, accelerator.num_processes):
         seen = rehearse(setup, moving, accelerator)
     if accelerator.is_main_process:
-        print("\n".join(lines(setup, seen, str(accelerator.device), accelerator.num_processes)), flush=True)
+        log.info("\n".join(lines(setup, seen, str(accelerator.device), accelerator.num_processes)))
     return seen
 
 

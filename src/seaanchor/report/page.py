@@ -1,7 +1,6 @@
 """`seaanchor report`: one offline HTML page that tells what was gained and what it cost, and the same numbers as
 CSV."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from seaanchor.report.sources import Entry, Run, Sources, read_sources
 from seaanchor.report.tables import Dataset, as_csv, datasets, glance
 from seaanchor.report.text import bar, breakable, change_text, interval_text, value_text
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.log import log
 
 
 def write_report(
@@ -40,7 +40,7 @@ def write_report(
         raise SeaAnchorError(f"a gallery of {gallery} images", "0 or more", "correct --gallery")
     sources = read_sources(paths)
     for warning in sources.warnings:
-        print(f"warning: {warning}", file=sys.stderr, flush=True)
+        log.warning(warning)
     page = _target(paths, output)
     tables = datasets(sources.entries)
     html = render(sources, tables, page.with_suffix(".csv").name, galleries(sources.entries, gallery, device))

@@ -32,6 +32,7 @@ from seaanchor.export.folder import export_model
 from seaanchor.export.trained import folded, read_map
 from seaanchor.plotting.slider import steering_picture
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.log import log
 from seaanchor.utils.paths import portable
 
 TS = (-2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -231,7 +232,7 @@ def steering_curve(
         else sweep_typographic(see_words(model, images, plan), spectrum, ts)
     )
     said = caveat(images) if people else ""
-    print("\n".join([*steering_lines(rows), *filter(None, (said,))]))
+    log.info("\n".join([*steering_lines(rows), *filter(None, (said,))]))
     protocol = {
         "model": portable(model.name),
         "data": portable(data),
@@ -241,7 +242,7 @@ def steering_curve(
     }
     write_atomic(run / "steering.json", json.dumps(protocol | {"rows": rows}, indent=1))
     steering_picture(rows, run / "steering.png", said)
-    print(f"picture: {run / 'steering.png'}")
+    log.info(f"picture: {run / 'steering.png'}")
     return rows
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from seaanchor.evaluation.run import Protocol, evaluate
 from seaanchor.sweeps.arms import Arm, Numbers, drop_checkpoints, numbers_of, run_arm
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.log import log
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def run_arms(
     rows: list[Row] = []
     for seed in seeds:
         for arm in arms:
-            print(f"{arm.name}, seed {seed}", flush=True)
+            log.info(f"{arm.name}, seed {seed}")
             run = run_arm(replace(arm, config=replace(arm.config, seed=seed)), output / f"seed-{seed}")
             drop_checkpoints(run)
             rows += measure(arm, seed, run / export, looks, output)

@@ -13,6 +13,7 @@ from seaanchor.sweeps.arms import Arm, grid, one
 from seaanchor.sweeps.engine import EvaluationSpec, Row, run_arms, save_rows
 from seaanchor.sweeps.tables import Cell, as_csv, markdown, share, summarise, value
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.log import log
 
 UNTOUCHED = "untouched"
 SHOWN = 12  # columns of the printed table; numbers.csv has all
@@ -149,7 +150,7 @@ def _write(rows: list[Row], folder: Path, x: str, y: str) -> None:
     shown = markdown(table, columns[:SHOWN])
     write_atomic(folder / "table.md", shown)
     panels([(rows[0].dataset, x, y, _series(table, rows, x, y))], folder / "front.svg")
-    print(f"\n{rows[0].dataset}, shares in %\n\n{shown}\nfront: {folder / 'front.svg'}")
+    log.info(f"\n{rows[0].dataset}, shares in %\n\n{shown}\nfront: {folder / 'front.svg'}")
 
 
 def _series(table: dict[str, dict[str, Cell]], rows: list[Row], x: str, y: str) -> list[Series]:

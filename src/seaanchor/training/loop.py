@@ -38,6 +38,7 @@ from seaanchor.training.setup import (
 )
 from seaanchor.training.step import Moving, Part, runnable, set_learning_rate, stop_if_not_finite, whole_step
 from seaanchor.utils.checkpoint import tensors_in
+from seaanchor.utils.log import log
 
 MemoryAdvice = Callable[[Setup, Moving, torch.device, int, RunFolder], AbstractContextManager[None]]
 
@@ -78,10 +79,9 @@ def _train(config: RunConfig, hooks: Hooks, accelerator, group: ProcessGroup) ->
         setup, config=runnable(setup.config, accelerator.device)
     )  # the run folder keeps what was asked for, for a device that can do it
     if accelerator.is_main_process and setup.config.precision != config.precision:
-        print(
+        log.info(
             f"  {accelerator.device.type} has no arithmetic in {config.precision} here: updates run in fp32, "
-            "which is faster",
-            flush=True,
+            "which is faster"
         )
     moving = make_moving(setup, accelerator, state)
     step = state["step"] if state else 0
@@ -290,7 +290,7 @@ def _loop(
                 _save(setup, moving, accelerator, folder, step)
                 saved = step
     if summary := skip_log.summary():
-        print(summary, flush=True)
+        log.info(summary)
     if len(skip_log.reasons) == len(setup.images.paths):
         raise SeaAnchorError(
             f"no image in {config.train_data} could be read", "readable images", "see the reasons above"

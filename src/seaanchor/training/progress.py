@@ -2,12 +2,13 @@
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from seaanchor.utils.log import log, progress
 
 SHOWN = {"clean_distance": "clean distance", "kl": "KL", "orthogonality": "‖WWᵀ − 1‖"}
 
@@ -26,7 +27,7 @@ class Progress:
         self.started = time.monotonic()
 
     def show(self, row: dict[str, Any]) -> None:
-        """Print one row: how far, how well, how fast, how long still."""
+        """Log one row: how far, how well, how fast, how long still."""
         if not self.enabled:
             return
         done = row["step"] - self.first
@@ -37,10 +38,7 @@ class Progress:
         if "multiplier" in row:  # only then ρ binds
             text += f"  {row['violation_rate']:.0%} above ρ {row['rho']:g}  λ {row['multiplier']:.2f}"
         text += f"  {row['images_per_s']:.0f} img/s  {duration(left)} left"
-        if sys.stdout.isatty():
-            print(f"\r\033[K{text}", end="\n" if row["step"] == self.total else "", flush=True)
-        else:
-            print(text, flush=True)
+        progress(text, last=row["step"] == self.total)
 
 
 def duration(seconds: float) -> str:
@@ -96,7 +94,7 @@ def stop_on_interrupt() -> Iterator[list[bool]]:
                 raise KeyboardInterrupt
             return  # a scheduler sends SIGTERM to all, and a launcher to its processes once more
         interrupted[0] = True
-        print("\nstopping after this batch and saving; Ctrl-C again to stop at once", flush=True)
+        log.info("\nstopping after this batch and saving; Ctrl-C again to stop at once")
 
     if threading.current_thread() is not threading.main_thread():
         yield interrupted

@@ -16,6 +16,7 @@ from seaanchor.config.schema import RunConfig, from_dict, read_yaml, to_dict
 from seaanchor.config.validation import differences
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import load_state, save_state, write_atomic
+from seaanchor.utils.log import log
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class RunFolder:
             try:
                 return load_state(path)
             except SeaAnchorError as error:
-                print(f"{error.found}; trying the checkpoint before it", flush=True)
+                log.info(f"{error.found}; trying the checkpoint before it")
         return None
 
     def log(self, row: dict[str, Any]) -> None:

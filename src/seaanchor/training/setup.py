@@ -31,6 +31,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.method import Method
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.types import Batch, Head, Preference, Targets
+from seaanchor.utils.log import log
 
 CACHE_LIMIT = 4e9  # bytes of reference embeddings at hand; ImageNet's of a ViT-B/32 are 2.6e9
 PATIENCE = timedelta(minutes=30)  # a process waits for another at most so long
@@ -231,7 +232,7 @@ def _on_embeddings(setup: Setup, device: torch.device) -> Setup:
         skip_log,
     )
     if summary := skip_log.summary():
-        print(summary, flush=True)
+        log.info(summary)
     if not bool(table.read_N.any()):
         raise SeaAnchorError(
             f"no image in {config.train_data} could be read", "readable images", "see the reasons above"

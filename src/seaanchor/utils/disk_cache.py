@@ -10,12 +10,10 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -23,6 +21,7 @@ from typing import TYPE_CHECKING
 from seaanchor import __version__
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.log import warn_once
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,10 +117,10 @@ def read(kind: str, name: str) -> Entry | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, SafetensorError) as error:
-        _tell_once(f"an entry of the cache in {folder} could not be read ({_short(error)}); it is computed again")
+        warn_once(f"an entry of the cache in {folder} could not be read ({_short(error)}); it is computed again")
         return None
     if not sound:
-        _tell_once(f"an entry of the cache in {folder} is damaged; it is computed again")
+        warn_once(f"an entry of the cache in {folder} is damaged; it is computed again")
         return None
     with contextlib.suppress(OSError):  # a folder that others own
         os.utime(file)
@@ -137,7 +136,7 @@ def write(kind: str, name: str, entry: Entry) -> bool:
         return False
     tensors = {column: values.detach().cpu().contiguous() for column, values in entry.items()}
     if _num_bytes(tensors) > LIMIT:
-        _tell_once(f"a table of more than {LIMIT / 1e9:.0f} GB is not kept in the cache")
+        warn_once(f"a table of more than {LIMIT / 1e9:.0f} GB is not kept in the cache")
         return False
     checksum = {"crc32": _checksum(tensors)}
     try:
@@ -146,7 +145,7 @@ def write(kind: str, name: str, entry: Entry) -> bool:
         )
     except (SeaAnchorError, SafetensorError, OSError) as error:
         reason = _short(error.__cause__ or error)  # `write_atomic` names the entry, which differs each time
-        _tell_once(
+        warn_once(
             f"nothing is kept in the cache {folder}: {reason}. Name another folder by {VARIABLE}, or write "
             f"{VARIABLE}=off"
         )
@@ -230,13 +229,6 @@ def _remove(file: Path) -> None:
 
 def _short(error: BaseException) -> str:
     return " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
-
-
-@cache
-def _tell_once(message: str) -> None:
-    """On stderr; of several processes the first tells, and no reason twice."""
-    if os.environ.get("RANK", "0") == "0":
-        print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 __all__ = [
