@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seaanchor.attacks.classification import Classifier, Logits
 from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.types import texts_of
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
@@ -41,7 +42,7 @@ class Attacked:
 def attacked(name: str, count: int, *, double: bool = False) -> Attacked:
     """An embedded model before at most `count` photos that it gets right, out of as many classes as there are."""
     model, images = load_model(name), labelled(SET, None, 2 * count, 0)
-    head = build_head(model, images.class_names or ())
+    head = build_head(model, texts_of(images))
     if double:
         model, head = _doubled(model), Head(head.weight_CD.double(), head.logit_scale)
     (batch,) = batches(

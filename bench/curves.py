@@ -86,11 +86,12 @@ def primal_step(count: int) -> Callable[[], object]:
 def evaluation(count: int, folder: Path) -> Callable[[], object]:
     """`seaanchor evaluate` on that many photos, from 800 up: the embedded ones again and again, as links."""
     from seaanchor.data.sources import open_images
+    from seaanchor.data.types import ClassifiedImages
     from seaanchor.evaluation.protocol import Protocol
     from seaanchor.evaluation.run import evaluate
 
     images = open_images("photos-mini/test")
-    assert images.labels is not None and images.class_names is not None, "class folders"
+    assert isinstance(images, ClassifiedImages), "class folders"
     source = folder / "photos"
     for label, name in enumerate(images.class_names):
         (source / f"{label:02d} {name}").mkdir(parents=True)

@@ -27,7 +27,8 @@ from bench.frame import Bar, Measurement
 from bench.peers import autoattack
 from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.ball import Ball
-from seaanchor.data.folder import FolderDataset, ImageList
+from seaanchor.data.folder import FolderDataset
+from seaanchor.data.types import Images, take
 from seaanchor.distributed.launch import open_group
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.heads import build_head
@@ -162,9 +163,8 @@ def twice_the_images() -> Measurement:
     """How far seconds for 2N photos are from twice those for N: read, classified, and attacked with nothing to be
     found."""
     model, images = load_model("seaanchor-tiny"), labelled(SET, None, 200, 0)
-    assert images.labels is not None, "class folders"
-    twice = ImageList(images.root, images.paths * 2, images.labels * 2, images.class_names)
-    logits = classifier(model, build_head(model, images.class_names or ()), CPU)
+    twice = take(images, [*range(len(images.paths))] * 2)
+    logits = classifier(model, build_head(model, images.class_names), CPU)
     plan = AttackPlan("pgd", "linf", (0.0,), 2)
 
     def measure(batch: Batch) -> dict[str, torch.Tensor]:
@@ -172,7 +172,7 @@ def twice_the_images() -> Measurement:
             logits_BC = logits(batch.pixels_BCHW)
         return accuracy_rows(logits, batch, logits_BC, (plan,))
 
-    def pass_over(some: ImageList) -> Callable[[], object]:
+    def pass_over(some: Images) -> Callable[[], object]:
         def run() -> None:
             with tempfile.TemporaryDirectory() as folder, open_group() as group:
                 collect("bench", "images", FolderDataset(some, 64), measure, Work(50, 0, CPU, group, Path(folder)))
@@ -213,7 +213,7 @@ def text_tower(classes: int) -> tuple[LoadedModel, list[str]]:
 
 def class_names(count: int) -> list[str]:
     """Up to 1,000 names of two words, taken from the names of the embedded set."""
-    words = sorted({word for name in labelled(SET, None, None, 0).class_names or () for word in name.split()})
+    words = sorted({word for name in labelled(SET, None, None, 0).class_names for word in name.split()})
     names = [f"{a} {b}" for a in words for b in words if a != b]
     return names[:: len(names) // count][:count]
 

@@ -14,6 +14,7 @@ from seaanchor.config.recipes import dpo_linear_tiny
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.folder import FolderDataset, SkipLog, batches
 from seaanchor.data.sources import open_images
+from seaanchor.data.types import labels_of, texts_of
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.attacks import AttackPlan
@@ -182,11 +183,9 @@ def _linear_head(model: LoadedModel) -> tuple[Tensor, Tensor]:
         feature_ND, index_N = embed_stream(
             model.encoder, batches(FolderDataset(images, 32), 100, workers=0, order=None, skip_log=SkipLog(images))
         )
-    label_N = torch.tensor(images.labels)[index_N]
+    label_N = torch.tensor(labels_of(images))[index_N]
     mean_D, std_D = feature_ND.double().mean(0), feature_ND.double().std(0).clamp(min=1e-8)
-    weight_CD, bias_C = fit_logistic(
-        (feature_ND.double() - mean_D) / std_D, label_N, len(images.class_names or ()), 1e-2
-    )
+    weight_CD, bias_C = fit_logistic((feature_ND.double() - mean_D) / std_D, label_N, len(texts_of(images)), 1e-2)
     weight_CD = weight_CD / std_D  # of raw features
     return weight_CD.float(), (bias_C - weight_CD @ mean_D).float()
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from seaanchor.adapters.linear_map import Spectrum, decompose
 from seaanchor.config.recipes import dpo_linear_tiny, gender_flip
 from seaanchor.config.schema import RunConfig
-from seaanchor.data.folder import ImageList
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.suites.bias import TOP_K, max_skews, ndkls, rank_genders
@@ -193,7 +192,7 @@ def _ranked(seen: SeenPeople, spectrum: Spectrum, t: float) -> Tensor:
 def run_gender(bench: Bench) -> Section:
     """Gender against activity over t, on roles of no training, and the skew of retrieval by neutral prompts."""
     config = replace(gender_flip(), device="cpu")
-    images: ImageList = open_images("emoji-people/test", split="test")
+    images = open_images("emoji-people/test", split="test")
     seen = see_people(load_model(config.model), images)
     spectra = _spectra(config, bench)
     curves = [sweep_bias(seen, spectrum, TS) for spectrum in spectra]

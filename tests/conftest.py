@@ -22,7 +22,7 @@ def photos() -> Batch:
     images = open_images("photos-mini/train")
     few = subset(images, 800, 0)
     dataset = FolderDataset(few, 16)
-    rows = [i for i, label in enumerate(few.labels or ()) if label < 10]
+    rows = [i for i, label in enumerate(few.labels) if label < 10]
     return next(batches(dataset, len(rows), workers=0, order=rows, skip_log=SkipLog(few)))
 
 

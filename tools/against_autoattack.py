@@ -19,6 +19,7 @@ from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.ball import Ball
 from seaanchor.config.schema import parse_epsilon
 from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.types import texts_of
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.zeroshot import labelled
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     model, images = load_model(args.model), labelled(args.data, None, args.samples, 0)
-    head, encoder = build_head(model, images.class_names or ()), model.encoder.eval().requires_grad_(False)
+    head, encoder = build_head(model, texts_of(images)), model.encoder.eval().requires_grad_(False)
 
     def logits(pixels_BCHW: Tensor) -> Tensor:
         return head(encoder(pixels_BCHW).float())

@@ -10,7 +10,6 @@ from PIL import Image
 
 from seaanchor.data.folder import (
     FolderDataset,
-    ImageList,
     SkipLog,
     batches,
     chosen_batches,
@@ -22,6 +21,7 @@ from seaanchor.data.folder import (
 )
 from seaanchor.data.images import read_image
 from seaanchor.data.sources import open_images
+from seaanchor.data.types import ClassifiedImages, Images, UnlabelledImages
 from seaanchor.errors import SeaAnchorError
 
 
@@ -30,7 +30,7 @@ def write(path: Path, colour: int = 100) -> None:
     Image.new("RGB", (12, 12), (colour, 0, 0)).save(path, "JPEG")
 
 
-def read(images: ImageList, batch_size: int = 3, workers: int = 0, order=None):
+def read(images: Images, batch_size: int = 3, workers: int = 0, order=None):
     """All batches and the skip log."""
     log = SkipLog(images)
     return list(batches(FolderDataset(images, 8), batch_size, workers=workers, order=order, skip_log=log)), log
@@ -66,8 +66,7 @@ def test_loose_images_are_unlabelled(tmp_path):
     (tmp_path / "x.jpg").mkdir()
     images = list_images(tmp_path)
     assert [p.name for p in images.paths] == ["a.png", "b.jpg"]
-    assert images.labels is None
-    assert images.class_names is None
+    assert isinstance(images, UnlabelledImages)
     assert read(images)[0][0].label_B is None
 
 
@@ -241,10 +240,10 @@ def test_training_order_depends_on_seed_and_epoch_alone():
     assert training_order(50, 0, 1) not in (first, training_order(50, 1, 0))
 
 
-def uneven() -> ImageList:
+def uneven() -> ClassifiedImages:
     """20, 3 and 7 images of three classes."""
     labels = (0,) * 20 + (1,) * 3 + (2,) * 7
-    return ImageList(Path("x"), tuple(Path(f"x/{i}.jpg") for i in range(30)), labels, ("a", "b", "c"))
+    return ClassifiedImages(Path("x"), tuple(Path(f"x/{i}.jpg") for i in range(30)), labels, ("a", "b", "c"))
 
 
 @pytest.mark.parametrize("limit", [1, 3, 9, 12, 17, 29, 30, 99])
@@ -262,9 +261,9 @@ def test_a_subset_is_balanced(limit):
 def test_a_subset_depends_on_the_seed_alone():
     assert subset(uneven(), 9, 0).paths == subset(uneven(), 9, 0).paths
     assert subset(uneven(), 9, 0).paths != subset(uneven(), 9, 1).paths
-    unlabelled = ImageList(Path("x"), uneven().paths)
+    unlabelled = UnlabelledImages(Path("x"), uneven().paths)
     assert len(subset(unlabelled, 9, 0).paths) == 9
-    assert subset(unlabelled, 9, 0).labels is None
+    assert isinstance(subset(unlabelled, 9, 0), UnlabelledImages)
 
 
 def test_embedded_sets_by_name(tmp_path, monkeypatch):

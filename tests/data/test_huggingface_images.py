@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, list_images
+from seaanchor.data.folder import FolderDataset, SkipLog, batches, list_images
 from seaanchor.data.images import name_below, num_bytes
 from seaanchor.data.sources import open_images
+from seaanchor.data.types import Images, UnlabelledImages
 from seaanchor.errors import SeaAnchorError
 
 datasets = pytest.importorskip("datasets")
@@ -35,7 +36,7 @@ def table(image_folder: Path, **columns):
     return datasets.Dataset.from_dict(data, features=datasets.Features(features))
 
 
-def read(images: ImageList, workers: int = 0):
+def read(images: Images, workers: int = 0):
     log = SkipLog(images)
     return list(batches(FolderDataset(images, 8), 5, workers=workers, order=None, skip_log=log)), log
 
@@ -97,7 +98,7 @@ def test_numbers_without_names_need_names(image_folder, tmp_path):
     source = stored(
         "parquet", table(image_folder).remove_columns("label").add_column("label", [0, 1, -1, 3] * 3), tmp_path
     )
-    assert open_images(source).labels is None
+    assert isinstance(open_images(source), UnlabelledImages)
     images = open_images(source, Path("a,b"))
     assert images.labels == (0, 1) * 3
     assert len(images.refused) == 6
@@ -136,7 +137,7 @@ def test_pictures_that_a_table_names_by_path(image_folder, tmp_path):
     paths = [str(p) for p in list_images(image_folder).paths]
     data = datasets.Dataset.from_dict({"img": paths}, features=datasets.Features({"img": datasets.Image()}))
     images = open_images(stored("parquet", data, tmp_path))
-    assert images.labels is None
+    assert isinstance(images, UnlabelledImages)
     (image_folder / "zebra" / "3.jpg").unlink()
     assert "1 of 12" in read(images)[1].summary()
 

@@ -79,7 +79,7 @@ def test_every_form_on_disk_gives_the_same_preferences_and_the_pictures_as_they_
     done = import_preferences(str(source), tmp_path / "out", **settings)
     assert done.tally.paired == done.pictures == 6 and done.left_out == 0
     images = read_preferences(tmp_path / "out" / FILE)
-    assert [(images.class_names[c], images.class_names[r]) for c, r in images.pairs] == list(
+    assert [(images.texts[c], images.texts[r]) for c, r in images.pairs] == list(
         zip(table["chosen"], table["rejected"], strict=True)
     )
     assert [path.read_bytes() for path in images.paths] == [Path(photo).read_bytes() for photo in photos]

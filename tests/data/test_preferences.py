@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
+from seaanchor.data.folder import FolderDataset, SkipLog, batches
 from seaanchor.data.preferences import (
     PreferenceRow,
     Tally,
@@ -15,6 +15,7 @@ from seaanchor.data.preferences import (
     tally,
     write_preferences,
 )
+from seaanchor.data.types import ClassifiedImages, PreferenceImages
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.text import check_distinct, swap_words, word_pairs
 
@@ -40,7 +41,7 @@ def test_triplets_and_unpaired_rows_become_pairs_of_text_numbers(folder):
         {"image": "b.png", "completion": "a dog", "label": 0},
     )
     images = read_preferences(file)
-    assert images.class_names == ("a dog", "a cat")
+    assert images.texts == ("a dog", "a cat")
     assert images.pairs == ((0, 1), (1, -1), (-1, 0))
     batch = next(batches(FolderDataset(images, 8), 3, workers=0, order=[2, 0, 1], skip_log=SkipLog(images)))
     assert batch.preference.chosen_B.tolist() == [-1, 0, 1] and batch.preference.rejected_B.tolist() == [0, 1, -1]
@@ -97,7 +98,7 @@ def test_texts_that_only_differ_in_capitals_or_spaces_are_one(folder):
     images = as_images(
         [PreferenceRow(folder, "A dog", "a cat"), PreferenceRow(folder, "a  cat", "a dog")], folder, "test"
     )
-    assert images.class_names == ("A dog", "a cat") and images.pairs == ((0, 1), (1, 0))
+    assert images.texts == ("A dog", "a cat") and images.pairs == ((0, 1), (1, 0))
 
 
 def test_kinds_of_rows_are_counted():
@@ -124,7 +125,7 @@ def test_a_file_that_cannot_be_written_and_images_that_are_no_files(folder):
     with pytest.raises(SeaAnchorError, match="could not be written"):
         write_preferences(images, folder / "a.png" / "rows.jsonl")
     with pytest.raises(SeaAnchorError, match="is no file of its own"):
-        write_preferences(ImageList(folder, ("row 3",), None, ("x", "y"), ((0, 1),)), folder / "rows.jsonl")
+        write_preferences(PreferenceImages(folder, ("row 3",), ("x", "y"), ((0, 1),)), folder / "rows.jsonl")
 
 
 def test_names_are_told_apart_as_a_model_would():
@@ -143,15 +144,15 @@ def test_swapping_keeps_capitals_and_whole_words():
 
 
 def test_swapped_captions_and_flip(folder):
-    images = ImageList(folder, (folder / "a.png", folder / "b.png"), (0, 1), ("a man runs", "a tree"))
+    images = ClassifiedImages(folder, (folder / "a.png", folder / "b.png"), (0, 1), ("a man runs", "a tree"))
     plain, flipped = (swapped_captions(images, word_pairs(), flip=flip) for flip in (False, True))
     assert plain.paths == flipped.paths == (folder / "a.png",)
     ((chosen, rejected),) = plain.pairs
-    assert (plain.class_names[chosen], plain.class_names[rejected]) == ("a man runs", "a woman runs")
+    assert (plain.texts[chosen], plain.texts[rejected]) == ("a man runs", "a woman runs")
     ((chosen, rejected),) = flipped.pairs
-    assert (flipped.class_names[chosen], flipped.class_names[rejected]) == ("a woman runs", "a man runs")
+    assert (flipped.texts[chosen], flipped.texts[rejected]) == ("a woman runs", "a man runs")
     with pytest.raises(SeaAnchorError, match="no caption"):
-        swapped_captions(ImageList(folder, (folder / "a.png",), (0,), ("a tree",)), word_pairs())
+        swapped_captions(ClassifiedImages(folder, (folder / "a.png",), (0,), ("a tree",)), word_pairs())
 
 
 def test_word_pair_files(tmp_path):

@@ -12,9 +12,10 @@ import torch
 import webdataset
 from PIL import Image
 
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, list_images, subset, training_order
+from seaanchor.data.folder import FolderDataset, SkipLog, batches, list_images, subset, training_order
 from seaanchor.data.images import name_below, num_bytes
 from seaanchor.data.sources import open_images
+from seaanchor.data.types import Images, UnlabelledImages
 from seaanchor.data.webdataset.read import index_shard, list_shards
 from seaanchor.data.webdataset.write import build_shards
 from seaanchor.errors import SeaAnchorError
@@ -50,7 +51,7 @@ def shards(tmp_path: Path) -> Path:
     return root
 
 
-def read(images: ImageList, workers: int = 0, order=None):
+def read(images: Images, workers: int = 0, order=None):
     log = SkipLog(images)
     return list(batches(FolderDataset(images, 8), 5, workers=workers, order=order, skip_log=log)), log
 
@@ -147,7 +148,7 @@ def test_a_damaged_shard_in_the_middle_is_named_and_the_rest_is_read(shards, dam
     before = 2 if "cut" in damage or "header" in damage else 0
     assert len(images.paths) == 8 + before
     assert sum(len(b.index_B) for b in got) == 8 + before
-    assert images.refused == () and images.loss.shards == 3
+    assert images.refused == () and images.damaged.shards == 3
     assert log.summary().startswith(
         f"1 of 3 shards in {shards / 'test'} are missing or damaged, with an unknown number of images (1.tar is "
     )
@@ -213,7 +214,7 @@ def test_members_without_a_class_and_numbers_out_of_range_are_named(shards):
 
 def test_without_class_names_the_images_are_unlabelled_unless_names_are_given(shards):
     (shards / "classnames.txt").unlink()
-    assert list_shards(shards).labels is None
+    assert isinstance(list_shards(shards), UnlabelledImages)
     assert len(list_shards(shards).paths) == 12
     named = list_shards(shards, Path("fox,striped horse,yak"))
     assert named.class_names == ("fox", "striped horse", "yak")

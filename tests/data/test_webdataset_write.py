@@ -15,6 +15,7 @@ from PIL import Image
 from seaanchor.cli.app import main
 from seaanchor.data.folder import FolderDataset, list_images
 from seaanchor.data.images import read_image
+from seaanchor.data.types import UnlabelledImages
 from seaanchor.data.webdataset.read import list_shards
 from seaanchor.data.webdataset.write import build_shards
 from seaanchor.errors import SeaAnchorError
@@ -120,17 +121,20 @@ def test_a_second_split_joins_the_first(image_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "settings", "found"),
+    ("classes", "settings", "found"),
     [
-        ({"labels": None, "class_names": None}, {}, "has no classes"),
-        ({}, {"shard_size": 0}, "shards of 0"),
-        ({}, {"image_size": 0}, "image size 0"),
-        ({}, {"split": "../up"}, "split '../up'"),
+        (False, {}, "has no classes"),
+        (True, {"shard_size": 0}, "shards of 0"),
+        (True, {"image_size": 0}, "image size 0"),
+        (True, {"split": "../up"}, "split '../up'"),
     ],
 )
-def test_what_is_not_built(image_folder, tmp_path, change, settings, found):
+def test_what_is_not_built(image_folder, tmp_path, classes, settings, found):
+    images = list_images(image_folder)
+    if not classes:
+        images = UnlabelledImages(images.root, images.paths)
     with pytest.raises(SeaAnchorError, match=found):
-        build_shards(replace(list_images(image_folder), **change), tmp_path / "out", **settings)
+        build_shards(images, tmp_path / "out", **settings)
     assert not (tmp_path / "out").exists()
 
 

@@ -53,6 +53,7 @@ def typographic(
         Of words, fonts, sizes, places and colours.
     """
     from seaanchor.data.sources import open_images
+    from seaanchor.data.types import PreferenceImages, TypographicImages, texts_of
     from seaanchor.data.typographic.write import write_typographic
     from seaanchor.perturbations.typographic import Typographic
 
@@ -63,14 +64,14 @@ def typographic(
             "give the input size of the models to be attacked",
         )
     images = open_images(data, class_names)
-    if images.pairs is not None:
-        found = f"{data} holds {'images that carry a word already' if images.labels is not None else 'preferences'}"
+    if isinstance(images, TypographicImages | PreferenceImages):
+        kind = "preferences" if isinstance(images, PreferenceImages) else "images that carry a word already"
         raise SeaAnchorError(
-            found,
+            f"{data} holds {kind}",
             "clean images in class folders",
             "name those the words were drawn on, or evaluate this folder as it is",
         )
-    attack = Typographic(images.class_names or (), words, fonts, sizes, variants, seed)
+    attack = Typographic(texts_of(images), words, fonts, sizes, variants, seed)
     written, skipped = write_typographic(images, attack, image_size, output)
     print(f"{written} images written to {output}{'; ' + skipped if skipped else ''}")
 
@@ -89,6 +90,7 @@ def inspect(source: str, /) -> None:
     from seaanchor.data.folder import FolderDataset, SkipLog, batches
     from seaanchor.data.preferences import tally
     from seaanchor.data.sources import open_images
+    from seaanchor.data.types import LabelledImages, PreferenceImages, TypographicImages, texts_of
 
     images = open_images(source)
     skip_log = SkipLog(images)
@@ -97,16 +99,14 @@ def inspect(source: str, /) -> None:
         for batch in batches(FolderDataset(images, 32), 256, workers=0, order=None, skip_log=skip_log)
     )
     print(f"{len(images.paths)} images in {images.root}, {read} readable")
-    if images.labels is not None and images.class_names is not None:
+    if isinstance(images, LabelledImages):
         sizes = Counter(images.labels).values()
         print(
             f"{len(images.class_names)} classes of {min(sizes)} to {max(sizes)} images: "
             f"{', '.join(images.class_names[:8])} ..."
         )
-    if images.pairs is not None:
-        print(
-            f"{len(images.pairs)} preferences over {len(images.class_names or ())} texts: {_kinds(tally(images.pairs))}"
-        )
+    if isinstance(images, TypographicImages | PreferenceImages):
+        print(f"{len(images.pairs)} preferences over {len(texts_of(images))} texts: {_kinds(tally(images.pairs))}")
     if skip_log.summary():  # also what could not be listed
         print(skip_log.summary())
 

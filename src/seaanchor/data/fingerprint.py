@@ -8,16 +8,17 @@ import PIL
 from torch import Tensor
 
 from seaanchor.data import images as images_code
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog
+from seaanchor.data.folder import FolderDataset, SkipLog
 from seaanchor.data.huggingface.images import Row
 from seaanchor.data.images import Item, num_bytes
+from seaanchor.data.types import Listing
 from seaanchor.data.webdataset.read import Member
 from seaanchor.utils import disk_cache
 
 READ_WHOLE = 256e6  # bytes of a data set up to which its images are told by content
 
 
-def identity_of(images: ImageList, image_size: int) -> list[object] | None:
+def identity_of(images: Listing, image_size: int) -> list[object] | None:
     """JSON values of everything that the pixels of a list of images depend on, its order included.
 
     Images of up to `READ_WHOLE` bytes together are read whole. Of larger sets each file counts by path, size, and the
@@ -57,7 +58,7 @@ def still_unreadable(dataset: FolderDataset, read_N: Tensor, skip_log: SkipLog) 
     return True
 
 
-def _outside(images: ImageList, sizes: list[int | None]) -> bool:
+def _outside(images: Listing, sizes: list[int | None]) -> bool:
     """Whether a size may be that of a path in place of an image, so that nobody knows how much there is to read."""
     return (
         any(isinstance(item, Row) and not size for item, size in zip(images.paths, sizes, strict=True))

@@ -13,49 +13,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from seaanchor.data.images import EXTENSIONS, Item, UnreadableImage, read_image
+from seaanchor.data.images import EXTENSIONS, UnreadableImage, read_image
 from seaanchor.data.names import read_class_names
+from seaanchor.data.types import ClassifiedImages, Images, ImagesT, Listing, UnlabelledImages, labels_of, pairs_of, take
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Batch, Preference
 
 SPLITS = frozenset({"train", "val", "valid", "validation", "test"})
 
 
-@dataclass(frozen=True)
-class Loss:
-    """Shards that are missing or damaged, in words, of how many there should be; how many images went with them cannot
-    be known."""
-
-    reasons: tuple[str, ...]
-    shards: int
-
-
-@dataclass(frozen=True)
-class ImageList:
-    """The images of a data set.
-
-    Attributes:
-        root: where they are, for messages and names.
-        paths: what opens: files, members of shards, rows of tables.
-        labels: each image's class number, where there are classes.
-        class_names: a name for each class; for preference data the candidate texts.
-        pairs: for preference data each image's (chosen, rejected) text, −1 for none.
-        templates: the prompts that the data set brings itself, with `{}`.
-        refused: what could not be listed as an image, in words; counted with what cannot be read.
-        loss: shards of which nothing, or not all, can be read.
-    """
-
-    root: Path
-    paths: tuple[Item, ...]
-    labels: tuple[int, ...] | None = None
-    class_names: tuple[str, ...] | None = None
-    pairs: tuple[tuple[int, int], ...] | None = None
-    templates: tuple[str, ...] | None = None
-    refused: tuple[str, ...] = ()
-    loss: Loss | None = None
-
-
-def list_images(root: Path, class_names: Path | None = None) -> ImageList:
+def list_images(root: Path, class_names: Path | None = None) -> UnlabelledImages | ClassifiedImages:
     """List a folder of images (unlabelled), of class folders (labelled), or Tiny-ImageNet's `train` and `val`.
 
     Args:
@@ -87,7 +54,7 @@ def list_images(root: Path, class_names: Path | None = None) -> ImageList:
             raise SeaAnchorError(
                 f"no image in {root}", f"files ending in {', '.join(sorted(EXTENSIONS))}", "name another folder"
             )
-        return ImageList(root, tuple(loose))
+        return UnlabelledImages(root, tuple(loose))
     paths, labels, empty = [], [], []
     for label, folder in enumerate(folders):
         files = _image_files(folder)
@@ -101,7 +68,7 @@ def list_images(root: Path, class_names: Path | None = None) -> ImageList:
             "fill or remove them",
         )
     refused = tuple(f"{file.name} lies in no class folder" for file in loose)
-    return ImageList(
+    return ClassifiedImages(
         root, tuple(paths), tuple(labels), _names([d.name for d in folders], class_names, root.parent), refused=refused
     )
 
@@ -111,7 +78,7 @@ def _image_files(folder: Path, deep: bool = True) -> list[Path]:
     return sorted(f for f in files if f.suffix.lower() in EXTENSIONS and not f.name.startswith(".") and f.is_file())
 
 
-def _tiny_imagenet_val(root: Path, class_names: Path | None) -> ImageList:
+def _tiny_imagenet_val(root: Path, class_names: Path | None) -> ClassifiedImages:
     rows = [line.split("\t")[:2] for line in (root / "val_annotations.txt").read_text().splitlines() if line.strip()]
     if not rows or any(len(row) < 2 for row in rows):
         raise SeaAnchorError(
@@ -122,7 +89,7 @@ def _tiny_imagenet_val(root: Path, class_names: Path | None) -> ImageList:
     folders = sorted({folder for _, folder in rows})
     number = {folder: i for i, folder in enumerate(folders)}
     paths = tuple(root / "images" / file for file, _ in rows)
-    return ImageList(
+    return ClassifiedImages(
         root, paths, tuple(number[folder] for _, folder in rows), _names(folders, class_names, root.parent)
     )
 
@@ -162,14 +129,15 @@ class Samples:
 class FolderDataset(Dataset):
     """The images of a list at S pixels; reading a bad file gives a sample without pixels, never an exception."""
 
-    def __init__(self, images: ImageList, image_size: int) -> None:
+    def __init__(self, images: Images, image_size: int) -> None:
         self.images, self.image_size = images, image_size
+        self._labels = labels_of(images)
 
     def __len__(self) -> int:
         return len(self.images.paths)
 
     def __getitem__(self, index: int) -> Sample:
-        label = -1 if self.images.labels is None else self.images.labels[index]
+        label = -1 if self._labels is None else self._labels[index]
         try:
             return Sample(index, read_image(self.images.paths[index], self.image_size), label)
         except UnreadableImage as error:
@@ -191,7 +159,7 @@ def collate(samples: Sequence[Sample]) -> Samples:
 class SkipLog:
     """Which images could not be read; each counts once however often it was tried."""
 
-    images: ImageList
+    images: Listing
     reasons: dict[int, str] = field(default_factory=dict)
 
     def add(self, left_out: Sequence[tuple[int, str]]) -> None:
@@ -200,9 +168,9 @@ class SkipLog:
 
     def summary(self) -> str:
         """One line for the user, empty if every image could be read."""
-        root, loss, reasons, said = (
+        root, damaged, reasons, said = (
             self.images.root,
-            self.images.loss,
+            self.images.damaged,
             [*self.images.refused, *self.reasons.values()],
             [],
         )
@@ -212,12 +180,12 @@ class SkipLog:
                 f"{len(reasons)} of {total} images in {root} could not be read and were skipped "
                 f"({'; '.join(reasons[:3])})"
             )
-        if loss is not None:
+        if damaged is not None:
             lost = (
-                f"{len(loss.reasons)} of {loss.shards} shards in {root} are missing or damaged, with an "
+                f"{len(damaged.reasons)} of {damaged.shards} shards in {root} are missing or damaged, with an "
                 "unknown number of images"
             )
-            said.append(f"{lost} ({'; '.join(loss.reasons[:3])})")
+            said.append(f"{lost} ({'; '.join(damaged.reasons[:3])})")
         return "; ".join(said)
 
 
@@ -260,7 +228,8 @@ def chosen_batches(
     loader = DataLoader(
         dataset, batch_sampler=lists, num_workers=workers, collate_fn=collate, generator=own_rng, pin_memory=pin
     )
-    pairs_N2 = None if dataset.images.pairs is None else torch.tensor(dataset.images.pairs)
+    pairs, labelled = pairs_of(dataset.images), labels_of(dataset.images) is not None
+    pairs_N2 = None if pairs is None else torch.tensor(pairs)
     for samples in loader:
         skip_log.add(samples.left_out)
         batch = samples.batch
@@ -268,7 +237,7 @@ def chosen_batches(
             len(batch.index_B), 3, dataset.image_size, dataset.image_size
         )  # even if B is 0
         preference = None if pairs_N2 is None else Preference(*pairs_N2[batch.index_B].T)
-        yield Batch(pixels_BCHW, None if dataset.images.labels is None else batch.label_B, batch.index_B, preference)
+        yield Batch(pixels_BCHW, batch.label_B if labelled else None, batch.index_B, preference)
 
 
 def training_order(count: int, epoch: int, seed: int) -> list[int]:
@@ -276,28 +245,23 @@ def training_order(count: int, epoch: int, seed: int) -> list[int]:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch)).tolist()
 
 
-def subset(images: ImageList, limit: int, seed: int) -> ImageList:
+def subset(images: ImagesT, limit: int, seed: int) -> ImagesT:
     """At most `limit` images in list order, as many of each class as it allows; drawn with `seed`."""
     if limit >= len(images.paths):
         return images
-    rng = random.Random(seed)
+    rng, labels = random.Random(seed), labels_of(images)
     by_class: dict[int, list[int]] = defaultdict(list)
     for i in range(len(images.paths)):
-        by_class[images.labels[i] if images.labels is not None else 0].append(i)
+        by_class[0 if labels is None else labels[i]].append(i)
     ranked = []
     for members in by_class.values():
         rng.shuffle(members)
         ranked += [(rank, rng.random(), i) for rank, i in enumerate(members)]
-    chosen = sorted(i for _, _, i in sorted(ranked)[:limit])
-    labels = None if images.labels is None else tuple(images.labels[i] for i in chosen)
-    pairs = None if images.pairs is None else tuple(images.pairs[i] for i in chosen)
-    return replace(images, paths=tuple(images.paths[i] for i in chosen), labels=labels, pairs=pairs)
+    return take(images, sorted(i for _, _, i in sorted(ranked)[:limit]))
 
 
 __all__ = [
     "FolderDataset",
-    "ImageList",
-    "Loss",
     "SkipLog",
     "batches",
     "chosen_batches",

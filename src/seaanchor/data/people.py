@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from seaanchor.data.folder import ImageList
+from seaanchor.data.types import ClassifiedImages
 from seaanchor.errors import SeaAnchorError
 
 GENDERS = ("man", "woman")
@@ -19,7 +19,7 @@ class People:
     """Pictures of men and women: `images` is labelled by caption, and role (N,) and gender (N,) are numbers into
     `roles` and `GENDERS`."""
 
-    images: ImageList
+    images: ClassifiedImages
     roles: tuple[str, ...]
     role: tuple[int, ...]
     gender: tuple[int, ...]
@@ -54,5 +54,5 @@ def open_people(folder: Path, half: str | None) -> People:
         raise SeaAnchorError(f"{table} has no row for half {half!r}", "train or test", "name one of them")
     captions = tuple(caption(gender, role) for role in roles for gender in GENDERS)
     labels = tuple(len(GENDERS) * role + gender for _, role, gender in found)
-    images = ImageList(folder, tuple(path for path, _, _ in found), labels, captions)
+    images = ClassifiedImages(folder, tuple(path for path, _, _ in found), labels, captions)
     return People(images, roles, tuple(role for _, role, _ in found), tuple(gender for *_, gender in found))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seaanchor.data.folder import ImageList
 from seaanchor.data.images import Item
+from seaanchor.data.types import Images, LabelledImages, PreferenceImages
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.text import plain, swap_words
@@ -29,11 +29,11 @@ class PreferenceRow:
     rejected: str | None
 
 
-def read_preferences(file: Path) -> ImageList:
+def read_preferences(file: Path) -> PreferenceImages:
     """Triplets and unpaired rows of a JSON lines file; image paths are relative to it.
 
     Returns:
-        Images whose class names are the distinct texts, with the pair of each image as numbers of texts (−1: none).
+        Images with the distinct texts, and the pair of each image as numbers of texts (−1: none).
 
     Raises:
         SeaAnchorError: missing or empty file, a line that is no row, an image that is not there.
@@ -114,7 +114,7 @@ def _short(value: Any) -> str:
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
-def as_images(rows: Sequence[PreferenceRow], root: Path, source: str) -> ImageList:
+def as_images(rows: Sequence[PreferenceRow], root: Path, source: str) -> PreferenceImages:
     """Rows as a list of images: the distinct texts become the candidate texts.
 
     Texts that differ in capitals or spaces alone count as one, in the first one's spelling: they would be two answers
@@ -131,10 +131,10 @@ def as_images(rows: Sequence[PreferenceRow], root: Path, source: str) -> ImageLi
                 texts.append(text)
         chosen, rejected = (-1 if text is None else number[plain(text)] for text in (row.chosen, row.rejected))
         pairs.append((chosen, rejected))
-    return ImageList(root, tuple(row.image for row in rows), None, tuple(texts), tuple(pairs))
+    return PreferenceImages(root, tuple(row.image for row in rows), tuple(texts), tuple(pairs))
 
 
-def swapped_captions(images: ImageList, pairs: Sequence[tuple[str, str]], *, flip: bool = False) -> ImageList:
+def swapped_captions(images: Images, pairs: Sequence[tuple[str, str]], *, flip: bool = False) -> PreferenceImages:
     """Pairs that differ only in swapped words, of images whose class names are their captions.
 
     Args:
@@ -148,12 +148,11 @@ def swapped_captions(images: ImageList, pairs: Sequence[tuple[str, str]], *, fli
     Raises:
         SeaAnchorError: none does, or the images are no files.
     """
-    if images.labels is None:
+    if not isinstance(images, LabelledImages):
         raise SeaAnchorError(
             f"{images.root} has no class folders", "class folders whose names are captions", "sort the images into them"
         )
-    names = images.class_names or ()
-    rows = []
+    names, rows = images.class_names, []
     for path, label in zip(images.paths, images.labels, strict=True):
         caption, other = names[label], swap_words(names[label], pairs)
         if plain(other) != plain(caption):
@@ -177,16 +176,16 @@ def _file(item: Item) -> Path:
     return item
 
 
-def write_preferences(images: ImageList, file: Path) -> None:
+def write_preferences(images: PreferenceImages, file: Path) -> None:
     """Write `images` with their pairs as JSON lines, paths relative to the file where they lie below it.
 
     Raises:
         SeaAnchorError: the images are no files; the disk is full or the folder cannot be written.
     """
-    names = images.class_names or ()
+    names = images.texts
     rows = (
         PreferenceRow(_file(path), names[chosen] if chosen >= 0 else None, names[rejected] if rejected >= 0 else None)
-        for path, (chosen, rejected) in zip(images.paths, images.pairs or (), strict=True)
+        for path, (chosen, rejected) in zip(images.paths, images.pairs, strict=True)
     )
     write_atomic(file, "".join(to_lines(rows, file.parent)))
 

@@ -3,10 +3,11 @@
 from importlib.resources import files
 from pathlib import Path
 
-from seaanchor.data.folder import ImageList, list_images
+from seaanchor.data.folder import list_images
 from seaanchor.data.huggingface.images import is_table, list_rows
 from seaanchor.data.people import open_people
 from seaanchor.data.preferences import read_preferences
+from seaanchor.data.types import Images
 from seaanchor.data.typographic.read import is_lettered, list_lettered
 from seaanchor.data.webdataset.read import is_shards, list_shards
 from seaanchor.errors import SeaAnchorError
@@ -15,7 +16,7 @@ EMBEDDED = Path(str(files("seaanchor"))) / "zoo" / "data"
 NAMES = ("photos-mini", "emoji", "emoji-people")
 
 
-def open_images(source: str, class_names: Path | None = None, split: str = "train") -> ImageList:
+def open_images(source: str, class_names: Path | None = None, split: str = "train") -> Images:
     """List the images of a folder, of shards, of a table or of an embedded set.
 
     Args:

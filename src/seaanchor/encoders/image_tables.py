@@ -12,7 +12,8 @@ from torch import Tensor
 
 from seaanchor.attacks import drawing
 from seaanchor.data.fingerprint import identity_of, still_unreadable
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
+from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.types import Images, labels_of, pairs_of
 from seaanchor.encoders import embedding_table
 from seaanchor.encoders.cache import embed_all
 from seaanchor.encoders.embedding_table import EmbeddingTable, embed_drawings
@@ -27,7 +28,7 @@ CLEAN, DRAWN = "images", "drawings"  # kinds of entries
 
 
 def clean_table(
-    reference: Reference, family: Family, images: ImageList, batch_size: int, workers: int, device: torch.device
+    reference: Reference, family: Family, images: Images, batch_size: int, workers: int, device: torch.device
 ) -> Tensor:
     """Embeddings (N, D) of every image by a frozen encoder; rows of unreadable images are 0.
 
@@ -103,7 +104,7 @@ def clean_rows(
 def drawn_table(
     reference: Reference,
     family: Family,
-    images: ImageList,
+    images: Images,
     perturbation: Perturbation,
     batch_size: int,
     workers: int,
@@ -121,7 +122,7 @@ def drawn_table(
 
     def depends_on() -> list[object] | None:
         pixels = describe(reference.encoder, family, images)
-        return None if pixels is None else [pixels, images.labels, images.pairs, _drawing(perturbation)]
+        return None if pixels is None else [pixels, labels_of(images), pairs_of(images), _drawing(perturbation)]
 
     entry = disk_cache.get_or_compute(
         DRAWN, depends_on, compute, lambda entry: still_unreadable(dataset, entry["read_N"], skip_log)
@@ -130,7 +131,7 @@ def drawn_table(
     return EmbeddingTable(**columns | {name: tensor.to(device) for name, tensor in entry.items() if name in columns})
 
 
-def describe(encoder: Encoder, family: Family, images: ImageList) -> list[object] | None:
+def describe(encoder: Encoder, family: Family, images: Images) -> list[object] | None:
     """JSON values of all that clean embeddings depend on, None if the images cannot be told."""
     pixels = identity_of(images, encoder.image_size)
     return None if pixels is None else [image_side(encoder, family), pixels]

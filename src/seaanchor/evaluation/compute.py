@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from seaanchor.attacks.classification import Logits
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
+from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.types import Images, TypographicImages, labels_of, texts_of
 from seaanchor.encoders.encoder import LoadedModel, fingerprint
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.image_tables import clean_rows
@@ -71,7 +72,9 @@ def compute(bench: Bench, source: str, protocol: Protocol, work: Work, shelf: Sh
     if bench.captions is not None:
         head = summarise_captioned(bench.model, source, suites.get("retrieval"))
     else:
-        head = summarise(bench.model, source, outcomes(table, protocol.plans), lettered=bench.images.pairs is not None)
+        head = summarise(
+            bench.model, source, outcomes(table, protocol.plans), lettered=isinstance(bench.images, TypographicImages)
+        )
     return {
         "format": protocol.format,
         **head,
@@ -115,7 +118,7 @@ def _own(name: str, table: Table) -> Table:
     }
 
 
-def _embeddings(name: str, model: LoadedModel, images: ImageList, work: Work) -> Table | None:
+def _embeddings(name: str, model: LoadedModel, images: Images, work: Work) -> Table | None:
     """Clean embeddings of a list of images, from the cache where it has them; in the first process only."""
     dataset = FolderDataset(images, model.encoder.image_size)
 
@@ -130,9 +133,10 @@ def _embeddings(name: str, model: LoadedModel, images: ImageList, work: Work) ->
         return None if collected is None else collected[0]
 
     table = clean_rows(model, dataset, compute, work.group.first, work.group.agree)
-    if table is None or images.labels is None:
+    labels = labels_of(images)
+    if table is None or labels is None:
         return table
-    return table | {"label": torch.tensor(images.labels)[table["index"]]}
+    return table | {"label": torch.tensor(labels)[table["index"]]}
 
 
 def _reference_embeddings(bench: Bench, work: Work, shelf: Shelf) -> Table | None:
@@ -145,7 +149,7 @@ def _reference_embeddings(bench: Bench, work: Work, shelf: Shelf) -> Table | Non
     return shelf.tables.get(key)
 
 
-def _key(model: LoadedModel, images: ImageList) -> str:
+def _key(model: LoadedModel, images: Images) -> str:
     return f"{fingerprint(model.encoder)} {model.encoder.image_size} {listing(images)}"
 
 
@@ -175,12 +179,12 @@ def _untouched(bench: Bench, protocol: Protocol) -> Logits | None:
     if bench.reference is None or not protocol.plans:
         return None
     return classifier(
-        bench.reference, build_head(bench.reference, bench.images.class_names or (), bench.templates), bench.device
+        bench.reference, build_head(bench.reference, texts_of(bench.images), bench.templates), bench.device
     )
 
 
 def _notes(bench: Bench, protocol: Protocol) -> list[str]:
-    notes = [note for plan in protocol.plans if (note := fallback(plan, len(bench.images.class_names or ())))]
+    notes = [note for plan in protocol.plans if (note := fallback(plan, len(texts_of(bench.images))))]
     if protocol.plans and not square_is_there():
         notes.append("no black box looked for masked gradients: pyautoattack (extra `attacks`) is not installed")
     return notes

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seaanchor.attacks.classification import Logits
-from seaanchor.data.folder import ImageList
+from seaanchor.data.types import Images, LabelledImages
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.rows import Table
@@ -81,9 +81,9 @@ class Bench:
     reference: LoadedModel | None
     head: Head
     logits: Logits
-    images: ImageList
+    images: Images
     captions: Captions | None
-    training: ImageList | None
+    training: LabelledImages | None
     templates: tuple[str, ...]
     typographic: TypographicPlan
     embedding: AttackPlan | None

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from seaanchor import __version__
+from seaanchor.data.types import texts_of
 from seaanchor.distributed.launch import open_group
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.encoders.encoder import fingerprint
@@ -189,7 +190,7 @@ def _one(
         if result is None:
             work = Work(session.batch_size, session.workers, session.device, session.group, partial)
             with room_to_evaluate(
-                bench.model.encoder, len(bench.images.class_names or ()) or 1, session.batch_size, session.device
+                bench.model.encoder, len(texts_of(bench.images)) or 1, session.batch_size, session.device
             ):
                 found = compute(bench, source, protocol, work, shelf)
             result = (
@@ -235,7 +236,7 @@ def describe(bench: Bench, source: str, protocol: Protocol) -> dict[str, Any]:
         "dataset": source,
         "images": listing(bench.images, bench.captions),
         "training_images": None if bench.training is None else listing(bench.training),
-        "class_names": list(bench.images.class_names or ()),
+        "class_names": list(texts_of(bench.images)),
         "templates": list(bench.templates),
     }
 

@@ -9,10 +9,11 @@ import torch
 
 from seaanchor.attacks.classification import Precision
 from seaanchor.config.schema import read_yaml
-from seaanchor.data.folder import ImageList, subset
+from seaanchor.data.folder import subset
 from seaanchor.data.images import name_below, num_bytes
 from seaanchor.data.sources import NAMES as EMBEDDED_SETS
 from seaanchor.data.sources import open_images
+from seaanchor.data.types import Images, LabelledImages, labels_of, templates_of, texts_of
 from seaanchor.encoders.embedded import embedded_folder, embedded_models
 from seaanchor.encoders.encoder import LoadedModel, fingerprint
 from seaanchor.encoders.heads import DEFAULT_TEMPLATES, build_head, embed_texts
@@ -96,7 +97,7 @@ def _rho(name: str) -> float | None:
     return anchor.get("rho") if anchor and anchor.get("space", "embedding") == "embedding" else None
 
 
-def open_source(source: str, class_names: Path | None, protocol: Protocol) -> tuple[ImageList, Captions | None]:
+def open_source(source: str, class_names: Path | None, protocol: Protocol) -> tuple[Images, Captions | None]:
     """The images of a source, at most `protocol.samples` of them, with labels; or with captions, where there is a file
     of them.
 
@@ -129,7 +130,7 @@ def open_source(source: str, class_names: Path | None, protocol: Protocol) -> tu
 def make_bench(
     subject: Subject,
     source: str,
-    images: ImageList,
+    images: Images,
     captions: Captions | None,
     protocol: Protocol,
     device: torch.device,
@@ -140,9 +141,9 @@ def make_bench(
         SeaAnchorError: a class list that is too short or repeats itself, a model without a text tower, or a suite that
             model or images do not suit.
     """
-    templates = protocol.templates or images.templates or DEFAULT_TEMPLATES
+    templates = protocol.templates or templates_of(images) or DEFAULT_TEMPLATES
     if captions is None:
-        head = build_head(subject.model, images.class_names or (), templates)
+        head = build_head(subject.model, texts_of(images), templates)
     else:
         head = Head(embed_texts(subject.model, captions.texts), subject.model.logit_scale)
     head = on_device(head, device)
@@ -170,7 +171,7 @@ def make_bench(
     return bench
 
 
-def _training(source: str, protocol: Protocol, images: ImageList) -> ImageList:
+def _training(source: str, protocol: Protocol, images: Images) -> LabelledImages:
     """The training images beside a data set, with the same classes.
 
     Raises:
@@ -192,7 +193,7 @@ def _training(source: str, protocol: Protocol, images: ImageList) -> ImageList:
             "name them with --train-data",
         )
     found = open_images(chosen, None, split="train")
-    if found.labels is None or len(found.class_names or ()) != len(images.class_names or ()):
+    if not isinstance(found, LabelledImages) or len(found.class_names) != len(texts_of(images)):
         raise SeaAnchorError(
             f"{chosen} has other classes than {source}", "class folders of the same names", "correct --train-data"
         )
@@ -206,10 +207,10 @@ def identity(model: LoadedModel) -> str:
     ).hexdigest()
 
 
-def listing(images: ImageList, captions: Captions | None = None) -> str:
+def listing(images: Images, captions: Captions | None = None) -> str:
     """A short hash of which images these are, and of their labels or captions."""
     digest = hashlib.sha256()
-    for item, label in zip(images.paths, images.labels or [None] * len(images.paths), strict=True):
+    for item, label in zip(images.paths, labels_of(images) or [None] * len(images.paths), strict=True):
         size = num_bytes(item)
         digest.update(f"{name_below(item, images.root)} {'missing' if size is None else size} {label}\n".encode())
     if captions is not None:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from seaanchor.attacks.classification import Classifier, Logits, Precision
 from seaanchor.config.schema import RunConfig, parse_epsilon
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, subset
+from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
+from seaanchor.data.types import LabelledImages, TypographicImages
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.frozen_copies import folded, in_precision
 from seaanchor.encoders.heads import build_head
@@ -121,14 +122,14 @@ def classifier(model: LoadedModel, head: Head, device: torch.device, precision: 
     return Classifier(logits, None if embed_low is None else lambda pixels_BCHW: head(embed_low(pixels_BCHW)))
 
 
-def labelled(source: str, class_names: Path | None, samples: int | None, seed: int) -> ImageList:
+def labelled(source: str, class_names: Path | None, samples: int | None, seed: int) -> LabelledImages:
     """The labelled images of a source, at most `samples` of them.
 
     Raises:
         SeaAnchorError: there are no class folders, or fewer than one sample is asked for.
     """
     images = open_images(source, class_names, split="test")
-    if images.labels is None:
+    if not isinstance(images, LabelledImages):
         raise SeaAnchorError(
             f"{source} has no class folders",
             "labelled images: one folder a class",
@@ -148,7 +149,7 @@ def quick_accuracy(model: LoadedModel, config: RunConfig) -> dict[str, dict[str,
     report = {}
     for source in config.val_data:
         images = labelled(source, None, config.eval_samples, config.seed)
-        logits = classifier(model, build_head(model, images.class_names or (), config.templates), device)
+        logits = classifier(model, build_head(model, images.class_names, config.templates), device)
         stream = batches(
             FolderDataset(images, model.encoder.image_size),
             config.batch_size,
@@ -162,21 +163,21 @@ def quick_accuracy(model: LoadedModel, config: RunConfig) -> dict[str, dict[str,
     return report
 
 
-def _quick_pgd(logits: Logits, stream: Iterable[Batch], images: ImageList, config: RunConfig) -> dict[str, float]:
+def _quick_pgd(logits: Logits, stream: Iterable[Batch], images: LabelledImages, config: RunConfig) -> dict[str, float]:
     epsilon = parse_epsilon(config.perturbation.epsilon, config.perturbation.norm)
     plan = AttackPlan("pgd", config.perturbation.norm, (epsilon,), 10, config.seed)
     found = evaluate_stream(logits, stream, (plan,))
     robust_N = found.attacked[plan, epsilon]
-    plain = "clean" if images.pairs is None else "lettered"  # images that carry a word already
+    plain = "lettered" if isinstance(images, TypographicImages) else "clean"  # images that carry a word already
     return {plain: found.clean_N.float().mean().item(), "pgd": robust_N.float().mean().item(), "n": len(robust_N)}
 
 
 def _quick_typographic(
-    logits: Logits, stream: Iterable[Batch], images: ImageList, config: RunConfig
+    logits: Logits, stream: Iterable[Batch], images: LabelledImages, config: RunConfig
 ) -> dict[str, float]:
     settings = config.perturbation
     plan = TypographicPlan(settings.words, settings.fonts, (settings.sizes[0], settings.sizes[1]), config.seed)
-    found = evaluate_typographic(logits, stream, images.class_names or (), plan)
+    found = evaluate_typographic(logits, stream, images.class_names, plan)
     shares = {name: found[name]["accuracy"] for name in ("clean", "attacked", "attack_word") if name in found}
     return shares | {"n": found["attacked"]["n"]}
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import check
 from seaanchor.data.folder import SkipLog
+from seaanchor.data.types import texts_of
 from seaanchor.errors import SeaAnchorError
 from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
 from seaanchor.profiling.memory_advice import room_to_train
@@ -130,7 +131,8 @@ def rehearse(setup: Setup, moving: Moving, accelerator) -> Rehearsal:
 def lines(setup: Setup, seen: Rehearsal, device: str, world: int) -> list[str]:
     """The rehearsal in plain text."""
     config = setup.config
-    classes = "" if setup.images.class_names is None else f" of {len(setup.images.class_names)} classes"
+    texts = texts_of(setup.images)
+    classes = f" of {len(texts)} classes" if texts else ""
     attack = (
         ""
         if config.perturbation.kind == "none"

@@ -12,6 +12,7 @@ from seaanchor.config.validation import GRADIENT, check
 from seaanchor.data.batch_split import BatchSplit
 from seaanchor.data.folder import subset
 from seaanchor.data.sources import open_images
+from seaanchor.data.types import texts_of
 from seaanchor.encoders.embedded import embedded_models
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.load import load_model
@@ -178,7 +179,7 @@ def _counted(config: RunConfig) -> tuple[int, int]:
     images = open_images(config.train_data, config.class_names)
     if config.train_samples is not None:
         images = subset(images, config.train_samples, config.seed)
-    return len(images.paths), len(images.class_names or ()) or CLASSES
+    return len(images.paths), len(texts_of(images)) or CLASSES
 
 
 def _sum(works: list[tuple[Work, int]]) -> Work:

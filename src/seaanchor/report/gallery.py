@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from seaanchor.attacks.classification import Logits
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches, subset
+from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
+from seaanchor.data.types import Images, LabelledImages, texts_of
 from seaanchor.encoders.embedded import embedded_models
 from seaanchor.encoders.encoder import LoadedModel, fingerprint
 from seaanchor.encoders.heads import build_head
@@ -113,9 +114,9 @@ def _gallery(entry: Entry, result: Result, drawn: bool, count: int, device: str 
     model = _model(entry, result)
     images = _images(result)
     names = tuple(protocol["class_names"])
-    if images.class_names is None or images.labels is None or len(images.class_names) != len(names):
+    if not isinstance(images, LabelledImages) or len(images.class_names) != len(names):
         raise SeaAnchorError(
-            f"{result.data['dataset']} is not what was evaluated: {len(images.class_names or ())} classes "
+            f"{result.data['dataset']} is not what was evaluated: {len(texts_of(images))} classes "
             f"instead of {len(names)}",
             "",
             "",
@@ -156,7 +157,7 @@ def _model(entry: Entry, result: Result) -> LoadedModel:
     return model
 
 
-def _images(result: Result) -> ImageList:
+def _images(result: Result) -> Images:
     protocol = result.data["protocol"]
     images = open_images(expanded(str(result.data["dataset"])), split="test")
     return images if protocol.get("samples") is None else subset(images, protocol["samples"], protocol.get("seed", 0))
@@ -181,7 +182,7 @@ class _Look:
 
 
 def _pictures(
-    attack: Attack, logits: Logits, images: ImageList, names: Sequence[str], size: int, count: int, device: torch.device
+    attack: Attack, logits: Logits, images: Images, names: Sequence[str], size: int, count: int, device: torch.device
 ) -> tuple[Picture, ...]:
     """Images that are right when clean, about half of them fooled and half kept where both were found, in the order
     looked at."""

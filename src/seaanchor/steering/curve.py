@@ -18,8 +18,9 @@ from torch import Tensor
 
 from seaanchor.adapters.linear_map import Spectrum, decompose
 from seaanchor.config.schema import read_yaml
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
+from seaanchor.data.folder import FolderDataset, SkipLog, batches
 from seaanchor.data.sources import open_images
+from seaanchor.data.types import Images, texts_of
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
@@ -68,7 +69,7 @@ class SeenPeople:
 
 @torch.no_grad()
 def see_words(
-    model: LoadedModel, images: ImageList, plan: TypographicPlan, templates: Sequence[str] = TEMPLATES
+    model: LoadedModel, images: Images, plan: TypographicPlan, templates: Sequence[str] = TEMPLATES
 ) -> SeenWords:
     """Embed what `sweep_typographic` looks at.
 
@@ -78,7 +79,8 @@ def see_words(
         plan: how words are drawn.
         templates: prompts.
     """
-    names, attack, size = images.class_names or (), plan.attack(images.class_names or ()), model.encoder.image_size
+    names, size = texts_of(images), model.encoder.image_size
+    attack = plan.attack(names)
     clean, attacked, label, word = [], [], [], []
     for batch in batches(FolderDataset(images, size), 100, workers=0, order=None, skip_log=SkipLog(images)):
         if batch.label_B is None or len(batch.index_B) == 0:
@@ -114,7 +116,7 @@ def see_words(
     )
 
 
-def see_people(model: LoadedModel, images: ImageList, templates: Sequence[str] = TEMPLATES) -> SeenPeople:
+def see_people(model: LoadedModel, images: Images, templates: Sequence[str] = TEMPLATES) -> SeenPeople:
     """Embed what `sweep_bias` looks at: arguments as for `see_words`, of a people set."""
     stream = batches(
         FolderDataset(images, model.encoder.image_size), 100, workers=0, order=None, skip_log=SkipLog(images)

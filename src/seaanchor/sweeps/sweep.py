@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from seaanchor.config.schema import RunConfig
+from seaanchor.data.types import TypographicImages
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.subjects import open_source
 from seaanchor.evaluation.suites.retrieval import DEPTHS
@@ -119,7 +120,7 @@ def _check_look(look: EvaluationSpec, x: str, y: str) -> None:
     ]
     for source in look.sources:
         images, captions = open_source(source, None, look.protocol)
-        plain = [] if captions is not None else ["clean" if images.pairs is None else "lettered"]
+        plain = [] if captions is not None else ["lettered" if isinstance(images, TypographicImages) else "clean"]
         measured = [*plain, *attacked, *retrieval, *(f"{suite}.…" for suite in others)]
         for axis in (x, y):
             if axis not in measured and axis.partition(".")[0] not in others:

@@ -18,9 +18,18 @@ from seaanchor.config.assemble import assemble
 from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import DRAWN, PREFERENCE, check, needs_classes, needs_head
 from seaanchor.data.batch_split import BatchSplit
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, chosen_batches, subset, to_float, training_order
+from seaanchor.data.folder import FolderDataset, SkipLog, chosen_batches, subset, to_float, training_order
 from seaanchor.data.preferences import tally
 from seaanchor.data.sources import open_images
+from seaanchor.data.types import (
+    Images,
+    PreferenceImages,
+    TypographicImages,
+    UnlabelledImages,
+    labels_of,
+    pairs_of,
+    texts_of,
+)
 from seaanchor.encoders.distinct_texts import check_pairs_apart
 from seaanchor.encoders.embedding_table import EmbeddingTable, Identity, StoredDrawings
 from seaanchor.encoders.encoder import LoadedModel, Reference, fingerprint
@@ -53,7 +62,7 @@ class Setup:
     policy: nn.Module
     reference: nn.Module
     method: Method
-    images: ImageList
+    images: Images
     head: Head | None
     total_steps: int
     identity: dict[str, Any]
@@ -142,11 +151,11 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     if needs_classes(config):
         _check_labels(config, images)
     if needs_head(config):
-        texts = images.labels is None and images.pairs is not None
-        head = build_head(model, images.class_names or (), ("{}",) if texts else config.templates, classes=not texts)
-        if texts and model.text_limit is not None:
-            check_pairs_apart(model.text_limit, images.class_names or (), images.pairs or (), config.train_data)
-    method = assemble(config, model.encoder.dim, images.class_names or ())
+        texts = isinstance(images, PreferenceImages)
+        head = build_head(model, texts_of(images), ("{}",) if texts else config.templates, classes=not texts)
+        if isinstance(images, PreferenceImages) and model.text_limit is not None:
+            check_pairs_apart(model.text_limit, images.texts, images.pairs, config.train_data)
+    method = assemble(config, model.encoder.dim, texts_of(images))
     for part in getattr(method.perturbation, "links", (method.perturbation,)):
         if isinstance(part, Typographic):
             part.check_size(model.encoder.image_size)
@@ -156,7 +165,7 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     names = "\n".join(
         [
             *(str(path)[len(str(images.root)) :] for path in images.paths),
-            str((images.labels, images.class_names, images.pairs)),
+            str((labels_of(images), texts_of(images) or None, pairs_of(images))),
         ]
     )
     identity = {
@@ -168,29 +177,29 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     return setup if config.adapter.kind != "linear" else _on_embeddings(setup, device or torch.device("cpu"))
 
 
-def _check_labels(config: RunConfig, images: ImageList) -> None:
+def _check_labels(config: RunConfig, images: Images) -> None:
     """Objective and perturbation get the labels or preferences they ask for."""
     preference, kind = config.objective.kind in PREFERENCE, config.perturbation.kind
-    if images.pairs is not None and images.labels is None:
+    if isinstance(images, PreferenceImages):
         holds = f"{config.train_data} holds preferences"
         if not preference:
             raise SeaAnchorError(holds, "objective dpo, ipo or kto for them", "name class folders, or another recipe")
         if kind in (*DRAWN, "attribute"):
             raise SeaAnchorError(holds, f"class folders for perturbation {kind}", "add --perturbation.kind none")
         _check_pairs(config, holds, images)
-    elif images.class_names is None:
+    elif isinstance(images, UnlabelledImages):
         wanted = f"labelled images for objective {config.objective.kind} with an anchor on {config.anchor.space}"
         raise SeaAnchorError(f"{config.train_data} has no class folders", wanted, "sort the images into class folders")
-    elif preference and images.pairs is None and kind not in (*DRAWN, "attribute"):
+    elif preference and not isinstance(images, TypographicImages) and kind not in (*DRAWN, "attribute"):
         found = f"objective {config.objective.kind} on class folders with perturbation {kind}"
         raise SeaAnchorError(
             found, "preferences: a JSON lines file, or perturbation typographic or attribute", "change one of the two"
         )
 
 
-def _check_pairs(config: RunConfig, holds: str, images: ImageList) -> None:
+def _check_pairs(config: RunConfig, holds: str, images: PreferenceImages) -> None:
     """Rows of the kinds the objective learns from, over at least two texts."""
-    kinds, wanted = tally(images.pairs or ()), config.objective.kind
+    kinds, wanted = tally(images.pairs), config.objective.kind
     if wanted != "kto" and kinds.paired < len(images.paths):
         found = f"{holds}, {len(images.paths) - kinds.paired} of {len(images.paths)} with one text only"
         raise SeaAnchorError(
@@ -209,9 +218,9 @@ def _check_pairs(config: RunConfig, holds: str, images: ImageList) -> None:
             expected,
             f'add rows with "desirable": {flag}',
         )
-    if len(images.class_names or ()) < 2:
+    if len(images.texts) < 2:
         raise SeaAnchorError(
-            f"{holds} over one text, {(images.class_names or ('',))[0]!r}",
+            f"{holds} over one text, {images.texts[0]!r}",
             "at least two different texts",
             "add rows with others",
         )

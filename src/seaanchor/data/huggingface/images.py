@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from seaanchor.data.folder import ImageList
 from seaanchor.data.huggingface.library import is_saved, library, load
 from seaanchor.data.names import note_unused, read_class_names
+from seaanchor.data.types import ClassifiedImages, UnlabelledImages
 from seaanchor.data.webdataset.read import class_number
 from seaanchor.errors import SeaAnchorError
 
@@ -78,7 +78,7 @@ def is_table(source: str) -> bool:
     return source.startswith(PREFIX) or source.endswith(".parquet") or is_saved(Path(source))
 
 
-def list_rows(source: str, class_names: Path | None = None, split: str = "test") -> ImageList:
+def list_rows(source: str, class_names: Path | None = None, split: str = "test") -> UnlabelledImages | ClassifiedImages:
     """List the rows of a data set.
 
     The image column is the one of type Image, or called image or img; the label column that of type ClassLabel, or
@@ -120,11 +120,10 @@ def list_rows(source: str, class_names: Path | None = None, split: str = "test")
         raise SeaAnchorError(
             f"no labelled image in {source}: {'; '.join(refused[:3])}", "class numbers from 0", "name another split"
         )
-    if names is not None:
-        note_unused(names, labels, source)
-    return ImageList(
-        Path(source), tuple(rows), None if names is None else tuple(labels), names, None, None, tuple(refused)
-    )
+    if names is None:
+        return UnlabelledImages(Path(source), tuple(rows), tuple(refused))
+    note_unused(names, labels, source)
+    return ClassifiedImages(Path(source), tuple(rows), tuple(labels), names, refused=tuple(refused))
 
 
 def _open(source: str, split: str) -> Any:

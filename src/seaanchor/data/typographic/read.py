@@ -5,8 +5,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from seaanchor.data.folder import ImageList
 from seaanchor.data.images import EXTENSIONS
+from seaanchor.data.types import TypographicImages
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.text import plain
 
@@ -51,7 +51,7 @@ def is_lettered(root: Path) -> bool:
     return root.is_dir() and any(f.suffix.lower() in EXTENSIONS and parse_name(f.stem) for f in root.iterdir())
 
 
-def list_lettered(root: Path) -> ImageList:
+def list_lettered(root: Path) -> TypographicImages:
     """Images with their label, and the drawn word as the rejected text; the classes are all labels and all drawn words.
 
     Raises:
@@ -71,6 +71,5 @@ def list_lettered(root: Path) -> ImageList:
     spelt = {plain(name): name for name in sorted({name for names in named for name in names}, reverse=True)}
     texts = tuple(sorted(spelt.values()))  # names that differ in capitals or spaces alone are one class
     number = {plain(text): i for i, text in enumerate(texts)}
-    pairs = tuple((number[plain(label)], number[plain(word)]) for label, word in named)
-    labels = tuple(label for label, _ in pairs)
-    return ImageList(root, tuple(files), labels, texts, pairs)
+    labels, words = (tuple(number[plain(names[side])] for names in named) for side in (0, 1))
+    return TypographicImages(root, tuple(files), labels, words, texts)

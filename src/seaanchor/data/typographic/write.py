@@ -6,14 +6,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from seaanchor.data.folder import FolderDataset, ImageList, SkipLog, batches
+from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.types import Images, LabelledImages
 from seaanchor.data.typographic.read import check_names
 from seaanchor.errors import SeaAnchorError
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.utils.checkpoint import write_atomic
 
 
-def write_typographic(images: ImageList, attack: Typographic, image_size: int, output: Path) -> tuple[int, str]:
+def write_typographic(images: Images, attack: Typographic, image_size: int, output: Path) -> tuple[int, str]:
     """Draw on every image and write `label=X_text=Y_N.png` with `boxes.jsonl` (file, box, font, size, fill, stroke).
 
     Returns:
@@ -23,13 +24,13 @@ def write_typographic(images: ImageList, attack: Typographic, image_size: int, o
         SeaAnchorError: images without labels, class names that no file name can hold or that do not fit the image, a
             folder in use, or one that cannot be written.
     """
-    if images.labels is None:
+    if not isinstance(images, LabelledImages):
         raise SeaAnchorError(
             f"{images.root} has no class folders",
             "labelled images, so that it is known which word is wrong",
             "sort them into class folders",
         )
-    check_names(images.class_names or ())
+    check_names(images.class_names)
     attack.check_size(image_size)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise SeaAnchorError(
@@ -38,7 +39,7 @@ def write_typographic(images: ImageList, attack: Typographic, image_size: int, o
             "name another --output",
         )
     skip_log, table = SkipLog(images), []
-    names = images.class_names or ()
+    names = images.class_names
     try:
         output.mkdir(parents=True, exist_ok=True)
         for batch in batches(FolderDataset(images, image_size), 64, workers=0, order=None, skip_log=skip_log):

@@ -14,9 +14,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
-from seaanchor.data.folder import SPLITS, ImageList, Loss
+from seaanchor.data.folder import SPLITS
 from seaanchor.data.images import EXTENSIONS
 from seaanchor.data.names import note_unused, read_class_names, read_template_file
+from seaanchor.data.types import ClassifiedImages, DamagedShards, UnlabelledImages
 from seaanchor.errors import SeaAnchorError
 
 COUNT, CLASSES, TEMPLATES, KIND = (
@@ -84,10 +85,12 @@ def _holds_shards(folder: Path) -> bool:
     )
 
 
-def list_shards(root: Path, class_names: Path | None = None, split: str = "test") -> ImageList:
+def list_shards(
+    root: Path, class_names: Path | None = None, split: str = "test"
+) -> UnlabelledImages | ClassifiedImages:
     """List the images of a tar, of a folder of shards, or of a split of a folder that holds several.
 
-    A shard that is damaged gives what lies before the damage; it and those that are missing are the list's `loss`. A
+    A shard that is damaged gives what lies before the damage; it and those that are missing are the list's `damaged`. A
     member without a class number and a number that no class has are named among what is `refused`; classes without any
     image are told on stderr. Without class names, from `classnames.txt` or given, the images are unlabelled.
 
@@ -130,12 +133,11 @@ def list_shards(root: Path, class_names: Path | None = None, split: str = "test"
             "members such as s0.jpg and s0.cls in at least one tar",
             "name another data set",
         )
-    if names is not None:
-        note_unused(names, labels, root)
-    loss = Loss(tuple(lost), expected) if lost else None
-    return ImageList(
-        folder, tuple(images), None if names is None else tuple(labels), names, None, templates, tuple(refused), loss
-    )
+    damaged = DamagedShards(tuple(lost), expected) if lost else None
+    if names is None:
+        return UnlabelledImages(folder, tuple(images), tuple(refused), damaged)
+    note_unused(names, labels, root)
+    return ClassifiedImages(folder, tuple(images), tuple(labels), names, templates, tuple(refused), damaged)
 
 
 def class_number(value: Any, names: tuple[str, ...] | None, where: str) -> tuple[int, str]:

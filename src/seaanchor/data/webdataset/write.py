@@ -12,8 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from seaanchor.data.folder import ImageList, SkipLog
+from seaanchor.data.folder import SkipLog
 from seaanchor.data.images import FORMATS, Item, UnreadableImage, read_image, to_rgb, upright
+from seaanchor.data.types import Images, LabelledImages, templates_of
 from seaanchor.data.webdataset.read import CLASSES, COUNT, TEMPLATES
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import write_atomic
@@ -36,7 +37,7 @@ class Built:
 
 
 def build_shards(
-    images: ImageList,
+    images: Images,
     output: Path,
     split: str = "test",
     *,
@@ -62,8 +63,7 @@ def build_shards(
         SeaAnchorError: images without classes, a split that is there, another data set's files, nothing readable, or a
             full disk.
     """
-    names = images.class_names
-    if images.labels is None or names is None:
+    if not isinstance(images, LabelledImages):
         raise SeaAnchorError(
             f"{images.root} has no classes",
             "labelled images",
@@ -75,7 +75,8 @@ def build_shards(
             "at least 1, and a word such as test",
             "correct it",
         )
-    prompts = [t.replace("{}", "{c}") for t in templates or images.templates or DEFAULT_TEMPLATES]
+    names = images.class_names
+    prompts = [t.replace("{}", "{c}") for t in templates or templates_of(images) or DEFAULT_TEMPLATES]
     texts = {CLASSES: "".join(f"{name}\n" for name in names), TEMPLATES: "".join(f"{prompt}\n" for prompt in prompts)}
     _check_free(output, split, texts)
     partial = output / f".{split}.partial"
@@ -118,9 +119,9 @@ def _check_free(output: Path, split: str, texts: dict[str, str]) -> None:
             )
 
 
-def _samples(images: ImageList, image_size: int | None, skip_log: SkipLog) -> Iterator[tuple[str, bytes, int]]:
+def _samples(images: LabelledImages, image_size: int | None, skip_log: SkipLog) -> Iterator[tuple[str, bytes, int]]:
     """Ending, bytes and class number of every image that can be read."""
-    for index, (item, label) in enumerate(zip(images.paths, images.labels or (), strict=True)):
+    for index, (item, label) in enumerate(zip(images.paths, images.labels, strict=True)):
         try:
             yield *_encode(item, image_size), label
         except UnreadableImage as error:

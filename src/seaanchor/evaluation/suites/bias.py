@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seaanchor.data.folder import ImageList
+from seaanchor.data.types import Listing
 from seaanchor.evaluation.statistics import proportion
 
 TOP_K = 10
 CAVEAT = "emoji-people is a smoke test of the method, not a fairness claim."
 
 
-def caveat(images: ImageList) -> str:
+def caveat(images: Listing) -> str:
     """What is to be said wherever numbers of the embedded people set are shown; empty for another set."""
     return CAVEAT if images.root.name == "emoji-people" else ""
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.embedding import embedding_attack
-from seaanchor.data.folder import ImageList
 from seaanchor.data.people import GENDERS, caption
+from seaanchor.data.types import Images, TypographicImages, labels_of, texts_of
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.heads import embed_texts
 from seaanchor.errors import SeaAnchorError
@@ -48,7 +48,7 @@ def spread_of(values_N: Tensor) -> dict[str, float]:
 
 
 def _typographic_rows(bench: Bench, seen: Seen) -> Table:
-    return typographic_hits(bench.logits, seen.batch, bench.images.class_names or (), bench.typographic)
+    return typographic_hits(bench.logits, seen.batch, texts_of(bench.images), bench.typographic)
 
 
 def _typographic(bench: Bench, tables: Tables) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _typographic(bench: Bench, tables: Tables) -> dict[str, Any]:
 def _reading(bench: Bench, tables: Tables) -> dict[str, Any]:
     return evaluate_reading(
         lambda p: bench.logits(p.to(bench.device)),
-        bench.images.class_names or (),
+        texts_of(bench.images),
         bench.model.encoder.image_size,
         bench.typographic,
     )
@@ -90,12 +90,12 @@ def _people(bench: Bench) -> None:
 
 
 def people_texts(
-    model: LoadedModel, images: ImageList, templates: tuple[str, ...]
+    model: LoadedModel, images: Images, templates: tuple[str, ...]
 ) -> tuple[list[str], Tensor, Tensor, Tensor, Tensor]:
     """Roles, each image's role and gender, and embeddings of the gendered (R, 2, D) and neutral (R, D) captions."""
-    names = images.class_names or ()
+    names = texts_of(images)
     roles = [name.split(" ", 1)[1] for name in names[:: len(GENDERS)]]
-    label_N = torch.tensor(images.labels)
+    label_N = torch.tensor(labels_of(images))
 
     def encode(texts: list[str]) -> Tensor:
         prompts = [template.replace("{}", text) for text in texts for template in templates]
@@ -204,7 +204,7 @@ def _embedding_audit(bench: Bench, tables: Tables) -> dict[str, Any]:
 
 
 def _words_and_noise_rows(bench: Bench, seen: Seen) -> Table:
-    return words_and_noise(bench.logits, seen.batch, bench.images.class_names or (), bench.typographic, bench.plans)
+    return words_and_noise(bench.logits, seen.batch, texts_of(bench.images), bench.typographic, bench.plans)
 
 
 def _words_and_noise(bench: Bench, tables: Tables) -> dict[str, Any]:
@@ -233,7 +233,7 @@ def _attacked(bench: Bench) -> None:
         raise SeaAnchorError(
             "words-and-noise without an attack", "an attack for the noise, such as apgd-ce", "add one to --suite"
         )
-    if bench.images.pairs is not None:
+    if isinstance(bench.images, TypographicImages):
         raise SeaAnchorError(
             f"words-and-noise on {bench.images.root}, whose images carry a word already",
             "images without words",
@@ -243,7 +243,7 @@ def _attacked(bench: Bench) -> None:
 
 def _interpretability(bench: Bench, tables: Tables) -> dict[str, Any]:
     clean, templates = _needed(tables.clean), openai_templates()
-    mean_CD = mean_prompts(bench.model, bench.images.class_names or (), templates).cpu()
+    mean_CD = mean_prompts(bench.model, texts_of(bench.images), templates).cpu()
     return evaluate_interpretability(clean["embedding"], clean["label"], mean_CD) | {"templates": len(templates)}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seaanchor.data.folder import ImageList
+from seaanchor.data.types import UnlabelledImages
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.statistics import proportion
 
@@ -76,12 +76,12 @@ class Captions:
     """Images with their texts.
 
     Attributes:
-        images: the list of images, without labels.
+        images: the images.
         texts: M texts, not necessarily distinct.
         image_of_text: which image each belongs to.
     """
 
-    images: ImageList
+    images: UnlabelledImages
     texts: tuple[str, ...]
     image_of_text: tuple[int, ...]
 
@@ -128,7 +128,7 @@ def read_captions(root: Path) -> Captions:
         owners += [owner] * len(captions)
     if not texts:
         raise SeaAnchorError(f"{file} holds no caption", "at least one row", f"write lines such as {EXAMPLE}")
-    return Captions(ImageList(file.parent, tuple(number)), tuple(texts), tuple(owners))
+    return Captions(UnlabelledImages(file.parent, tuple(number)), tuple(texts), tuple(owners))
 
 
 def _to_row(data: Mapping[str, Any]) -> tuple[str, list[str]]:
