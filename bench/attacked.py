@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seaanchor.attacks.classification import Classifier, Logits
-from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.types import texts_of
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.heads import build_head
@@ -46,7 +46,7 @@ def attacked(name: str, count: int, *, double: bool = False) -> Attacked:
     if double:
         model, head = _doubled(model), Head(head.weight_CD.double(), head.logit_scale)
     (batch,) = batches(
-        FolderDataset(images, model.encoder.image_size),
+        ImageDataset(images, model.encoder.image_size),
         len(images.paths),
         workers=0,
         order=None,

@@ -27,7 +27,7 @@ from bench.frame import Bar, Measurement
 from bench.peers import autoattack
 from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.ball import Ball
-from seaanchor.data.folder import FolderDataset
+from seaanchor.data.loader import ImageDataset
 from seaanchor.data.types import Images, take
 from seaanchor.distributed.launch import open_group
 from seaanchor.encoders.encoder import LoadedModel
@@ -175,7 +175,7 @@ def twice_the_images() -> Measurement:
     def pass_over(some: Images) -> Callable[[], object]:
         def run() -> None:
             with tempfile.TemporaryDirectory() as folder, open_group() as group:
-                collect("bench", "images", FolderDataset(some, 64), measure, Work(50, 0, CPU, group, Path(folder)))
+                collect("bench", "images", ImageDataset(some, 64), measure, Work(50, 0, CPU, group, Path(folder)))
 
         return run
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from seaanchor.config.schema import RunConfig
-from seaanchor.data.folder import SkipLog
+from seaanchor.data.loader import SkipLog
 from seaanchor.training.loop import make_moving
 from seaanchor.training.setup import Setup, batch_stream, make_targets, prepare, start_accelerator, to_device
 from seaanchor.training.step import Moving, train_step

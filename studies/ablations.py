@@ -11,7 +11,7 @@ from torch import Tensor
 from seaanchor.anchors.duals import Dual
 from seaanchor.config.recipes import fare
 from seaanchor.config.schema import RunConfig, from_dict, read_yaml
-from seaanchor.data.folder import SkipLog
+from seaanchor.data.loader import SkipLog
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.sweeps.engine import EvaluationSpec, Row
 from seaanchor.sweeps.tables import Column

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seaanchor.config.recipes import dpo_tiny, ipo_tiny, kto_tiny
 from seaanchor.config.schema import RunConfig
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.objectives.preference import preference_margin
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.training.loop import make_moving
@@ -110,7 +110,7 @@ def watch(config: RunConfig) -> list[Weights]:
     clean = next(
         iter(
             batches(
-                FolderDataset(few, setup.model.encoder.image_size), PROBED, workers=0, order=None, skip_log=SkipLog(few)
+                ImageDataset(few, setup.model.encoder.image_size), PROBED, workers=0, order=None, skip_log=SkipLog(few)
             )
         )
     )

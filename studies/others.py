@@ -12,7 +12,7 @@ from torch import Tensor
 from seaanchor.adapters.linear_map import decompose
 from seaanchor.config.recipes import dpo_linear_tiny
 from seaanchor.config.schema import RunConfig
-from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import labels_of, texts_of
 from seaanchor.encoders.encoder import LoadedModel
@@ -181,7 +181,7 @@ def _linear_head(model: LoadedModel) -> tuple[Tensor, Tensor]:
     images = open_images("photos-mini/train")
     with torch.no_grad():
         feature_ND, index_N = embed_stream(
-            model.encoder, batches(FolderDataset(images, 32), 100, workers=0, order=None, skip_log=SkipLog(images))
+            model.encoder, batches(ImageDataset(images, 32), 100, workers=0, order=None, skip_log=SkipLog(images))
         )
     label_N = torch.tensor(labels_of(images))[index_N]
     mean_D, std_D = feature_ND.double().mean(0), feature_ND.double().std(0).clamp(min=1e-8)
@@ -196,7 +196,7 @@ def _headed(name: str, seed: int, model: LoadedModel, weight_CD: Tensor, bias_C:
         open_images("photos-mini/test"),
         AttackPlan("apgd-ce", "linf", (2 / 255, EPSILON / 255), ATTACK_STEPS),
     )
-    stream = batches(FolderDataset(images, 32), 100, workers=0, order=None, skip_log=SkipLog(images))
+    stream = batches(ImageDataset(images, 32), 100, workers=0, order=None, skip_log=SkipLog(images))
     with frozen(model.encoder):
         found = evaluate_stream(
             lambda pixels_BCHW: F.linear(model.encoder(pixels_BCHW).float(), weight_CD, bias_C), stream, (plan,)

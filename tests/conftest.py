@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.types import Batch
 from seaanchor.utils.log import log_to_terminal
@@ -21,7 +21,7 @@ def photos() -> Batch:
     """200 embedded photos of 10 classes at 16 pixels."""
     images = open_images("photos-mini/train")
     few = subset(images, 800, 0)
-    dataset = FolderDataset(few, 16)
+    dataset = ImageDataset(few, 16)
     rows = [i for i, label in enumerate(few.labels) if label < 10]
     return next(batches(dataset, len(rows), workers=0, order=rows, skip_log=SkipLog(few)))
 

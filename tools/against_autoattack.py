@@ -18,7 +18,7 @@ from torch import Tensor
 from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.ball import Ball
 from seaanchor.config.schema import parse_epsilon
-from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.types import texts_of
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
@@ -44,7 +44,7 @@ def main() -> None:
     def logits(pixels_BCHW: Tensor) -> Tensor:
         return head(encoder(pixels_BCHW).float())
 
-    dataset = FolderDataset(images, encoder.image_size)
+    dataset = ImageDataset(images, encoder.image_size)
     (batch,) = batches(dataset, len(images.paths), workers=0, order=None, skip_log=SkipLog(images))
     ball, label_N = Ball("linf", parse_epsilon(args.epsilon)), batch.label_B
     assert label_N is not None, "labelled images"

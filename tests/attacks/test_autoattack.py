@@ -12,7 +12,7 @@ from seaanchor.attacks.apgd_classifier import apgd_ce
 from seaanchor.attacks.autoattack import autoattack_standard, fab_attack
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.square import square_attack
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
@@ -162,7 +162,7 @@ def test_without_the_extra_or_labels(small_classifier, some, monkeypatch):
 
 def test_the_embedded_model_falls_and_collects_no_gradients():
     model, images = load_model("seaanchor-tiny"), subset(open_images("photos-mini/test"), 8, 0)
-    batch = next(batches(FolderDataset(images, 64), 8, workers=0, order=None, skip_log=SkipLog(images)))
+    batch = next(batches(ImageDataset(images, 64), 8, workers=0, order=None, skip_log=SkipLog(images)))
     head = build_head(model, images.class_names)
 
     def logits(p):

@@ -5,7 +5,7 @@ import torch
 
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.embedding import embedding_attack
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.functional.gradients import frozen
@@ -16,7 +16,7 @@ from seaanchor.types import Batch
 def embedded():
     """The embedded encoder and 24 photos."""
     images = subset(open_images("photos-mini/test"), 24, 0)
-    batch = next(batches(FolderDataset(images, 64), 24, workers=0, order=None, skip_log=SkipLog(images)))
+    batch = next(batches(ImageDataset(images, 64), 24, workers=0, order=None, skip_log=SkipLog(images)))
     with frozen(load_model("seaanchor-tiny").encoder) as encoder:
         yield encoder, Batch(batch.pixels_BCHW, None, batch.index_B)
 

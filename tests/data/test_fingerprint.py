@@ -8,7 +8,7 @@ from PIL import Image
 
 from seaanchor.data import fingerprint as identity
 from seaanchor.data.fingerprint import identity_of, still_unreadable
-from seaanchor.data.folder import FolderDataset, SkipLog
+from seaanchor.data.loader import ImageDataset, SkipLog
 from seaanchor.data.sources import open_images
 from seaanchor.data.webdataset.write import build_shards
 
@@ -97,6 +97,6 @@ def test_what_could_not_be_read_is_tried_again(image_folder):
     read_N = torch.ones(12, dtype=torch.bool)
     read_N[5] = False
     skip_log = SkipLog(images)
-    assert still_unreadable(FolderDataset(images, 32), read_N, skip_log) and list(skip_log.reasons) == [5]
+    assert still_unreadable(ImageDataset(images, 32), read_N, skip_log) and list(skip_log.reasons) == [5]
     Image.new("RGB", (40, 40)).save(images.paths[5])
-    assert not still_unreadable(FolderDataset(images, 32), read_N, SkipLog(images))
+    assert not still_unreadable(ImageDataset(images, 32), read_N, SkipLog(images))

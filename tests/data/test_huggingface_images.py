@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, list_images
+from seaanchor.data.folder import list_images
 from seaanchor.data.images import name_below, num_bytes
+from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import Images, UnlabelledImages
 from seaanchor.errors import SeaAnchorError
@@ -38,7 +39,7 @@ def table(image_folder: Path, **columns):
 
 def read(images: Images, workers: int = 0):
     log = SkipLog(images)
-    return list(batches(FolderDataset(images, 8), 5, workers=workers, order=None, skip_log=log)), log
+    return list(batches(ImageDataset(images, 8), 5, workers=workers, order=None, skip_log=log)), log
 
 
 def stored(kind: str, data, folder: Path) -> str:
@@ -72,7 +73,7 @@ def test_a_table_reads_as_the_folder_it_was_made_of(image_folder, tmp_path, kind
     got, log = read(images, workers=2)
     assert not log.summary()
     assert [num_bytes(item) for item in images.paths[4:]] == [path.stat().st_size for path in folder.paths[4:]]
-    theirs = torch.cat([FolderDataset(folder, 8)[i].pixels_CHW[None] for i in range(4, 12)]).float() / 255
+    theirs = torch.cat([ImageDataset(folder, 8)[i].pixels_CHW[None] for i in range(4, 12)]).float() / 255
     assert torch.equal(torch.cat([b.pixels_BCHW for b in got])[4:], theirs)
 
 

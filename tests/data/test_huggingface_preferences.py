@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from seaanchor.data.folder import FolderDataset, SkipLog, batches
 from seaanchor.data.huggingface.preferences import FILE, Columns, Imported, from_columns, import_preferences, open_rows
+from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.preferences import read_preferences
 from seaanchor.errors import SeaAnchorError
 
@@ -86,7 +86,7 @@ def test_every_form_on_disk_gives_the_same_preferences_and_the_pictures_as_they_
     assert {path.suffix for path in images.paths} == {".jpg", ".png"} and all(
         path.parent == tmp_path / "out" / "images" for path in images.paths
     )
-    assert len(next(batches(FolderDataset(images, 8), 6, workers=0, order=None, skip_log=SkipLog(images))).index_B) == 6
+    assert len(next(batches(ImageDataset(images, 8), 6, workers=0, order=None, skip_log=SkipLog(images))).index_B) == 6
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["images", FILE]
 
 

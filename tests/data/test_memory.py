@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.sources import open_images
 
 FEW, MANY, SIDE = 80, 800, 200
@@ -65,7 +65,7 @@ def test_memory_does_not_grow_with_the_images_read(tmp_path, make):
     images = open_images(make(tmp_path))
     assert len(images.paths) == MANY
     log, seen = SkipLog(images), []
-    for batch in batches(FolderDataset(images, 16), FEW, workers=0, order=None, skip_log=log):
+    for batch in batches(ImageDataset(images, 16), FEW, workers=0, order=None, skip_log=log):
         assert len(batch.index_B) == FEW
         seen.append(resident())
     assert not log.summary()

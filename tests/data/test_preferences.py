@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.preferences import (
     PreferenceRow,
     Tally,
@@ -43,7 +43,7 @@ def test_triplets_and_unpaired_rows_become_pairs_of_text_numbers(folder):
     images = read_preferences(file)
     assert images.texts == ("a dog", "a cat")
     assert images.pairs == ((0, 1), (1, -1), (-1, 0))
-    batch = next(batches(FolderDataset(images, 8), 3, workers=0, order=[2, 0, 1], skip_log=SkipLog(images)))
+    batch = next(batches(ImageDataset(images, 8), 3, workers=0, order=[2, 0, 1], skip_log=SkipLog(images)))
     assert batch.preference.chosen_B.tolist() == [-1, 0, 1] and batch.preference.rejected_B.tolist() == [0, 1, -1]
 
 

@@ -12,8 +12,9 @@ import torch
 import webdataset
 from PIL import Image
 
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, list_images, subset, training_order
+from seaanchor.data.folder import list_images
 from seaanchor.data.images import name_below, num_bytes
+from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset, training_order
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import Images, UnlabelledImages
 from seaanchor.data.webdataset.read import index_shard, list_shards
@@ -53,7 +54,7 @@ def shards(tmp_path: Path) -> Path:
 
 def read(images: Images, workers: int = 0, order=None):
     log = SkipLog(images)
-    return list(batches(FolderDataset(images, 8), 5, workers=workers, order=order, skip_log=log)), log
+    return list(batches(ImageDataset(images, 8), 5, workers=workers, order=order, skip_log=log)), log
 
 
 def test_layout(shards):

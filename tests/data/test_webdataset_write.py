@@ -13,8 +13,9 @@ import webdataset
 from PIL import Image
 
 from seaanchor.cli.app import main
-from seaanchor.data.folder import FolderDataset, list_images
+from seaanchor.data.folder import list_images
 from seaanchor.data.images import read_image
+from seaanchor.data.loader import ImageDataset
 from seaanchor.data.types import UnlabelledImages
 from seaanchor.data.webdataset.read import list_shards
 from seaanchor.data.webdataset.write import build_shards
@@ -103,7 +104,7 @@ def test_what_readers_show_differently_becomes_what_we_see(image_folder, tmp_pat
 def test_image_size(image_folder, tmp_path):
     images = list_images(image_folder)
     build_shards(images, tmp_path / "out", image_size=16)
-    small, whole = FolderDataset(list_shards(tmp_path / "out"), 16), FolderDataset(images, 16)
+    small, whole = ImageDataset(list_shards(tmp_path / "out"), 16), ImageDataset(images, 16)
     assert len(small) == 12
     for i in range(12):
         assert torch.equal(small[i].pixels_CHW, whole[i].pixels_CHW)

@@ -18,7 +18,7 @@ import torch
 import seaanchor.training.loop as loop
 from seaanchor.api import train_from_config
 from seaanchor.config.schema import RunConfig, from_dict
-from seaanchor.data.folder import SkipLog
+from seaanchor.data.loader import SkipLog
 from seaanchor.distributed.launch import open_group
 from seaanchor.distributed.process_group import ProcessGroup, company, gathered
 from seaanchor.distributed.sharding import own, whole

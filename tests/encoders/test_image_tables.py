@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from seaanchor.data.folder import FolderDataset, SkipLog
+from seaanchor.data.loader import ImageDataset, SkipLog
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import Reference
 from seaanchor.encoders.image_tables import clean_rows, clean_table, drawn_table
@@ -136,7 +136,7 @@ def test_what_could_not_be_read_is_told_from_the_cache_too(reference, image_fold
 def test_evaluation_shares_them_with_training(reference, model, image_folder):
     images = open_images(str(image_folder))
     images.paths[2].write_bytes(b"no image")
-    dataset = FolderDataset(images, model.encoder.image_size)
+    dataset = ImageDataset(images, model.encoder.image_size)
     trained = table(reference, image_folder)
 
     def never():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from seaanchor.attacks.ball import Ball
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import Reference, fingerprint
 from seaanchor.encoders.heads import build_head
@@ -57,7 +57,7 @@ def test_an_attack_on_it_finds_what_an_attack_in_fp32_finds(encoder):
     class. Of 200 photos none or one did otherwise at 1 and 2/255, as with another random start, and the loss was 0.1 %
     lower."""
     photos = subset(open_images("photos-mini/test"), 40, 0)
-    batch = next(batches(FolderDataset(photos, 64), 40, workers=0, order=None, skip_log=SkipLog(photos)))
+    batch = next(batches(ImageDataset(photos, 64), 40, workers=0, order=None, skip_log=SkipLog(photos)))
     untrained = load_model("seaanchor-tiny")
     head, reference_BD = build_head(untrained, photos.class_names), Reference(untrained.encoder)(batch.pixels_BCHW)
 

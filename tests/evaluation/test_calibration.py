@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
@@ -62,7 +62,7 @@ def test_no_image():
 
 def test_the_embedded_model_is_surer_at_a_larger_scale():
     model, images = load_model("seaanchor-tiny"), subset(open_images("photos-mini/test"), 200, 0)
-    batch = next(batches(FolderDataset(images, 64), 200, workers=0, order=None, skip_log=SkipLog(images)))
+    batch = next(batches(ImageDataset(images, 64), 200, workers=0, order=None, skip_log=SkipLog(images)))
     with torch.no_grad():
         logits = build_head(model, images.class_names)(model.encoder(batch.pixels_BCHW))
     own, doubled = (evaluate_calibration(scale * logits, batch.label_B) for scale in (1, 2))

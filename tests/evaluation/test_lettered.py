@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seaanchor.data.folder import subset
+from seaanchor.data.loader import subset
 from seaanchor.data.sources import open_images
 from seaanchor.data.typographic.write import write_typographic
 from seaanchor.encoders.load import load_model

@@ -10,7 +10,7 @@ from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.classification import DOUBT, Classifier, margin, misclassified
 from seaanchor.attacks.pgd import pgd_attack
-from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
@@ -27,7 +27,7 @@ def robust():
     """A shipped robust model as a classifier, and the test photos among 64 that it gets right."""
     model, images = load_model("seaanchor-tiny-fare"), labelled("photos-mini/test", None, 64, 0)
     logits = classifier(model, build_head(model, images.class_names or ()), CPU, "bf16")
-    batch = next(batches(FolderDataset(images, 64), 64, workers=0, order=None, skip_log=SkipLog(images)))
+    batch = next(batches(ImageDataset(images, 64), 64, workers=0, order=None, skip_log=SkipLog(images)))
     with torch.no_grad():
         rows = (logits(batch.pixels_BCHW).argmax(-1) == batch.label_B).nonzero().squeeze(1)
     return logits, Batch(batch.pixels_BCHW[rows], batch.label_B[rows], batch.index_B[rows]), model

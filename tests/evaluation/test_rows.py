@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from seaanchor.data.folder import FolderDataset, list_images
+from seaanchor.data.folder import list_images
+from seaanchor.data.loader import ImageDataset
 from seaanchor.distributed.launch import open_group
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.errors import SeaAnchorError
@@ -24,9 +25,9 @@ PROTOCOL = Protocol((AttackPlan("apgd", "linf", (1 / 255, 4 / 255), 2),), suites
 
 
 @pytest.fixture
-def dataset(image_folder) -> FolderDataset:
+def dataset(image_folder) -> ImageDataset:
     (image_folder / "red_fox" / "0.jpg").write_bytes(b"no image")
-    return FolderDataset(list_images(image_folder), 8)
+    return ImageDataset(list_images(image_folder), 8)
 
 
 # frozen

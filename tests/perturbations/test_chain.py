@@ -8,7 +8,7 @@ from seaanchor.api import train_from_config as train
 from seaanchor.config.assemble import assemble, perturbation_of
 from seaanchor.config.recipes import dpo_tiny
 from seaanchor.config.schema import PerturbationConfig
-from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.encoder import Reference
 from seaanchor.encoders.heads import build_head
@@ -19,7 +19,7 @@ from seaanchor.types import Targets
 def test_noise_stays_in_the_ball_around_the_lettered_image_and_makes_the_word_win():
     model, images = load_model("seaanchor-tiny"), open_images("photos-mini/test")
     names = images.class_names or ()
-    batch = next(batches(FolderDataset(images, 64), 16, workers=0, order=range(0, 800, 50), skip_log=SkipLog(images)))
+    batch = next(batches(ImageDataset(images, 64), 16, workers=0, order=range(0, 800, 50), skip_log=SkipLog(images)))
     settings = PerturbationConfig("typographic+pgd", epsilon="2/255", num_steps=5, sizes=(0.14, 0.25), variants=1)
     word, both = (perturbation_of(replace(settings, kind=kind), names) for kind in ("typographic", "typographic+pgd"))
     method = assemble(replace(dpo_tiny(), perturbation=settings), model.encoder.dim, names)

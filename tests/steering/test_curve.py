@@ -128,9 +128,9 @@ def test_t_0_is_the_untouched_model_on_the_embedded_photos(tiny, words):
     cosines = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
     assert torch.allclose(cosines, (head(seen.attacked_ND) / head.logit_scale).double(), atol=1e-6)
     (row,) = sweep_typographic(seen, spectrum, (0.0,))
-    from seaanchor.data.folder import FolderDataset, SkipLog, batches
+    from seaanchor.data.loader import ImageDataset, SkipLog, batches
 
-    stream = batches(FolderDataset(images, 64), 100, workers=0, order=None, skip_log=SkipLog(images))
+    stream = batches(ImageDataset(images, 64), 100, workers=0, order=None, skip_log=SkipLog(images))
     expected = evaluate_typographic(lambda pixels: head(tiny.encoder(pixels)), stream, images.class_names, plan)
     assert {key: row[key] for key in ("clean", "attacked", "attack_word", "two_way")} == {
         key: expected[key] for key in ("clean", "attacked", "attack_word", "two_way")
@@ -187,9 +187,9 @@ def test_the_curve_at_t_0_is_the_untouched_models_accuracy(run, image_folder):
     from seaanchor.encoders.heads import build_head
 
     base, images = load_model(read_yaml(run / "config.yaml")["model"]), open_images(str(image_folder))
-    from seaanchor.data.folder import FolderDataset, SkipLog, batches
+    from seaanchor.data.loader import ImageDataset, SkipLog, batches
 
-    batch = next(batches(FolderDataset(images, 32), 12, workers=0, order=None, skip_log=SkipLog(images)))
+    batch = next(batches(ImageDataset(images, 32), 12, workers=0, order=None, skip_log=SkipLog(images)))
     with torch.no_grad():
         right = (
             (build_head(base, images.class_names)(base.encoder(batch.pixels_BCHW)).argmax(-1) == batch.label_B)

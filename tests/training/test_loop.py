@@ -24,7 +24,7 @@ import seaanchor.training.setup
 from seaanchor.api import train_from_config as train
 from seaanchor.config.recipes import dpo, dpo_linear, dpo_lore, fare, kto, lore, tecoa_kl
 from seaanchor.config.schema import AdapterConfig, AnchorConfig, PerturbationConfig, RunConfig, to_dict
-from seaanchor.data.folder import SkipLog
+from seaanchor.data.loader import SkipLog
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.loggers import flatten

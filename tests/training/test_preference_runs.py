@@ -112,9 +112,9 @@ def test_the_map_trains_on_what_the_tower_says(tiny_run):
     table, images = setup.table, prepare(tiny_run(dpo(), perturbation=DRAWN))
     assert table.attacked_NVD.shape == (12, 2, 16) and table.read_N.all()
     drawing = images.method.perturbation
-    from seaanchor.data.folder import FolderDataset, SkipLog, batches
+    from seaanchor.data.loader import ImageDataset, SkipLog, batches
 
-    batch = next(batches(FolderDataset(images.images, 32), 12, workers=0, order=None, skip_log=SkipLog(images.images)))
+    batch = next(batches(ImageDataset(images.images, 32), 12, workers=0, order=None, skip_log=SkipLog(images.images)))
     word, lettering = drawing.draw(7, int(batch.label_B[7]), 1, 32)
     expected = images.reference(drawing.overlay(batch.pixels_BCHW[7:8], [lettering]))[0]
     assert torch.allclose(table.attacked_NVD[7, 1], expected, atol=1e-5) and int(table.drawn_NV[7, 1]) == word

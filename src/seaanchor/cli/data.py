@@ -87,7 +87,7 @@ def inspect(source: str, /) -> None:
     """
     from collections import Counter
 
-    from seaanchor.data.folder import FolderDataset, SkipLog, batches
+    from seaanchor.data.loader import ImageDataset, SkipLog, batches
     from seaanchor.data.preferences import tally
     from seaanchor.data.sources import open_images
     from seaanchor.data.types import LabelledImages, PreferenceImages, TypographicImages, texts_of
@@ -95,8 +95,7 @@ def inspect(source: str, /) -> None:
     images = open_images(source)
     skip_log = SkipLog(images)
     read = sum(
-        len(batch.index_B)
-        for batch in batches(FolderDataset(images, 32), 256, workers=0, order=None, skip_log=skip_log)
+        len(batch.index_B) for batch in batches(ImageDataset(images, 32), 256, workers=0, order=None, skip_log=skip_log)
     )
     print(f"{len(images.paths)} images in {images.root}, {read} readable")
     if isinstance(images, LabelledImages):

@@ -8,9 +8,9 @@ import PIL
 from torch import Tensor
 
 from seaanchor.data import images as images_code
-from seaanchor.data.folder import FolderDataset, SkipLog
 from seaanchor.data.huggingface.images import Row
 from seaanchor.data.images import Item, num_bytes
+from seaanchor.data.loader import ImageDataset, SkipLog
 from seaanchor.data.types import Listing
 from seaanchor.data.webdataset.read import Member
 from seaanchor.utils import disk_cache
@@ -48,7 +48,7 @@ def identity_of(images: Listing, image_size: int) -> list[object] | None:
     return [*read, "files", digest.hexdigest()]
 
 
-def still_unreadable(dataset: FolderDataset, read_N: Tensor, skip_log: SkipLog) -> bool:
+def still_unreadable(dataset: ImageDataset, read_N: Tensor, skip_log: SkipLog) -> bool:
     """Whether none of the images that could not be read before can be read now; those go to the log."""
     for index in (~read_N).nonzero().flatten().tolist():
         sample = dataset[index]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seaanchor.attacks import drawing
 from seaanchor.data.fingerprint import identity_of, still_unreadable
-from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.types import Images, labels_of, pairs_of
 from seaanchor.encoders import embedding_table
 from seaanchor.encoders.cache import embed_all
@@ -39,7 +39,7 @@ def clean_table(
         batch_size, workers: how it is read, which changes nothing but rounding.
         device: where the result lies.
     """
-    dataset = FolderDataset(images, reference.encoder.image_size)
+    dataset = ImageDataset(images, reference.encoder.image_size)
 
     def compute() -> disk_cache.Entry:
         read_N = torch.zeros(len(dataset), dtype=torch.bool)
@@ -56,7 +56,7 @@ def clean_table(
 
 def clean_rows(
     model: LoadedModel,
-    dataset: FolderDataset,
+    dataset: ImageDataset,
     compute: Callable[[], dict[str, Tensor] | None],
     first: bool,
     agree: Callable[[Any], Any],
@@ -113,7 +113,7 @@ def drawn_table(
 ) -> EmbeddingTable:
     """As `embed_drawings`: every image, and every drawing that a `Typographic` perturbation can give it; what cannot be
     read goes to the log."""
-    dataset = FolderDataset(images, reference.encoder.image_size)
+    dataset = ImageDataset(images, reference.encoder.image_size)
 
     def compute() -> disk_cache.Entry:
         stream = batches(dataset, batch_size, workers=workers, order=None, skip_log=skip_log)

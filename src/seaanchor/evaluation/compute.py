@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seaanchor.attacks.classification import Logits
-from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.types import Images, TypographicImages, labels_of, texts_of
 from seaanchor.encoders.encoder import LoadedModel, fingerprint
 from seaanchor.encoders.heads import build_head
@@ -48,7 +48,7 @@ def compute(bench: Bench, source: str, protocol: Protocol, work: Work, shelf: Sh
     wanted = frozenset(table for name in protocol.suites for table in SUITES[name].embeddings)
     encoder = bench.model.encoder
     with frozen(encoder), fast_kernels(encoder, torch.float32, num_tokens(encoder)):
-        dataset = FolderDataset(bench.images, encoder.image_size)
+        dataset = ImageDataset(bench.images, encoder.image_size)
         collected = collect(f"{bench.model.name} on {source}", "images", dataset, _measure(bench, protocol), work)
         training = _embeddings("training", bench.model, bench.training, work) if bench.training is not None else None
         reference = (
@@ -120,7 +120,7 @@ def _own(name: str, table: Table) -> Table:
 
 def _embeddings(name: str, model: LoadedModel, images: Images, work: Work) -> Table | None:
     """Clean embeddings of a list of images, from the cache where it has them; in the first process only."""
-    dataset = FolderDataset(images, model.encoder.image_size)
+    dataset = ImageDataset(images, model.encoder.image_size)
 
     def measure(batch: Batch) -> Table:
         return {"embedding": embed(model, batch)}
@@ -154,7 +154,7 @@ def _key(model: LoadedModel, images: Images) -> str:
 
 
 def _checks(bench: Bench, protocol: Protocol, table: Table) -> dict[str, Any]:
-    dataset, skip_log = FolderDataset(bench.images, bench.model.encoder.image_size), SkipLog(bench.images)
+    dataset, skip_log = ImageDataset(bench.images, bench.model.encoder.image_size), SkipLog(bench.images)
 
     def load(index: list[int]) -> Batch:
         return to_device(next(batches(dataset, len(index), workers=0, order=index, skip_log=skip_log)), bench.device)

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Batch, Preference
@@ -57,7 +57,7 @@ class _Part:
 
 
 def collect(
-    title: str, name: str, dataset: FolderDataset, measure: Callable[[Batch], Table], work: Work
+    title: str, name: str, dataset: ImageDataset, measure: Callable[[Batch], Table], work: Work
 ) -> tuple[Table, str] | None:
     """Measure every image that can be read.
 
@@ -89,7 +89,7 @@ def collect(
 
 
 def _measure_all(
-    title: str, name: str, dataset: FolderDataset, order: Sequence[int], measure: Callable[[Batch], Table], work: Work
+    title: str, name: str, dataset: ImageDataset, order: Sequence[int], measure: Callable[[Batch], Table], work: Work
 ) -> Iterator[_Part]:
     part, skip_log = _Part(), SkipLog(dataset.images)
     begun, rows_done = time.monotonic(), 0
@@ -134,7 +134,7 @@ def _stack(rows: Sequence[Table]) -> Table:
     return {column: torch.cat([row[column] for row in rows]) for column in rows[0]} if rows else {}
 
 
-def _join(parts: Sequence[_Part], dataset: FolderDataset) -> tuple[Table, str]:
+def _join(parts: Sequence[_Part], dataset: ImageDataset) -> tuple[Table, str]:
     table = _stack([rows for part in parts for rows in part.rows])
     skip_log = SkipLog(dataset.images, dict(sorted((i, why) for part in parts for i, why in part.skipped.items())))
     if not table:

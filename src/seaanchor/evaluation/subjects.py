@@ -9,8 +9,8 @@ import torch
 
 from seaanchor.attacks.classification import Precision
 from seaanchor.config.schema import read_yaml
-from seaanchor.data.folder import subset
 from seaanchor.data.images import name_below, num_bytes
+from seaanchor.data.loader import subset
 from seaanchor.data.sources import NAMES as EMBEDDED_SETS
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import Images, LabelledImages, labels_of, templates_of, texts_of

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seaanchor.attacks.classification import Classifier, Logits, Precision
 from seaanchor.config.schema import RunConfig, parse_epsilon
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import LabelledImages, TypographicImages
 from seaanchor.encoders.encoder import LoadedModel
@@ -151,7 +151,7 @@ def quick_accuracy(model: LoadedModel, config: RunConfig) -> dict[str, dict[str,
         images = labelled(source, None, config.eval_samples, config.seed)
         logits = classifier(model, build_head(model, images.class_names, config.templates), device)
         stream = batches(
-            FolderDataset(images, model.encoder.image_size),
+            ImageDataset(images, model.encoder.image_size),
             config.batch_size,
             workers=0,
             order=None,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import check
-from seaanchor.data.folder import SkipLog
+from seaanchor.data.loader import SkipLog
 from seaanchor.data.types import texts_of
 from seaanchor.errors import SeaAnchorError
 from seaanchor.profiling.flops import count_flops, forward_flops, least_passes

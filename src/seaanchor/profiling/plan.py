@@ -10,7 +10,7 @@ from seaanchor.config.assemble import assemble
 from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import GRADIENT, check
 from seaanchor.data.batch_split import BatchSplit
-from seaanchor.data.folder import subset
+from seaanchor.data.loader import subset
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import texts_of
 from seaanchor.encoders.embedded import embedded_models

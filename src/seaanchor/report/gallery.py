@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seaanchor.attacks.classification import Logits
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import Images, LabelledImages, texts_of
 from seaanchor.encoders.embedded import embedded_models
@@ -188,7 +188,7 @@ def _pictures(
     looked at."""
     looks: list[_Look] = []
     for order in _orders(len(images.paths), CHUNK * count, CHUNKS):
-        batch = next(batches(FolderDataset(images, size), len(order), workers=0, order=order, skip_log=SkipLog(images)))
+        batch = next(batches(ImageDataset(images, size), len(order), workers=0, order=order, skip_log=SkipLog(images)))
         if look := _look(attack, logits, batch, device):
             looks.append(look)
         kept = [k for look in looks for k in look.kept]

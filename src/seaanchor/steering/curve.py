@@ -18,7 +18,7 @@ from torch import Tensor
 
 from seaanchor.adapters.linear_map import Spectrum, decompose
 from seaanchor.config.schema import read_yaml
-from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import Images, texts_of
 from seaanchor.encoders.encoder import LoadedModel
@@ -82,7 +82,7 @@ def see_words(
     names, size = texts_of(images), model.encoder.image_size
     attack = plan.attack(names)
     clean, attacked, label, word = [], [], [], []
-    for batch in batches(FolderDataset(images, size), 100, workers=0, order=None, skip_log=SkipLog(images)):
+    for batch in batches(ImageDataset(images, size), 100, workers=0, order=None, skip_log=SkipLog(images)):
         if batch.label_B is None or len(batch.index_B) == 0:
             continue
         label.append(batch.label_B)
@@ -119,7 +119,7 @@ def see_words(
 def see_people(model: LoadedModel, images: Images, templates: Sequence[str] = TEMPLATES) -> SeenPeople:
     """Embed what `sweep_bias` looks at: arguments as for `see_words`, of a people set."""
     stream = batches(
-        FolderDataset(images, model.encoder.image_size), 100, workers=0, order=None, skip_log=SkipLog(images)
+        ImageDataset(images, model.encoder.image_size), 100, workers=0, order=None, skip_log=SkipLog(images)
     )
     image_ND, index_N = embed_stream(model.encoder, stream)
     _, role_M, gender_M, caption_RGD, neutral_RD = people_texts(model, images, tuple(templates))

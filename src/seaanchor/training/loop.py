@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import check
-from seaanchor.data.folder import SkipLog
+from seaanchor.data.loader import SkipLog
 from seaanchor.distributed.process_group import ProcessGroup, company, gathered
 from seaanchor.distributed.sharding import is_split, own, shard, share_average, share_optimizer, whole
 from seaanchor.encoders.encoder import LoadedModel, Reference

@@ -18,7 +18,7 @@ from seaanchor.config.assemble import assemble
 from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import DRAWN, PREFERENCE, check, needs_classes, needs_head
 from seaanchor.data.batch_split import BatchSplit
-from seaanchor.data.folder import FolderDataset, SkipLog, chosen_batches, subset, to_float, training_order
+from seaanchor.data.loader import ImageDataset, SkipLog, chosen_batches, subset, to_float, training_order
 from seaanchor.data.preferences import tally
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import (
@@ -275,7 +275,7 @@ def share_stream(setup: Setup, step: int, rank: int, world: int, skip_log: SkipL
         if setup.table is not None:
             stream = (batch for images in chunks for batch in setup.table.batches(images, len(images)))
         else:
-            dataset = FolderDataset(setup.images, setup.model.encoder.image_size)
+            dataset = ImageDataset(setup.images, setup.model.encoder.image_size)
             stream = chosen_batches(dataset, chunks, workers=config.workers, skip_log=skip_log)
         for hands in dealt:
             yield [Share(next(stream), counts) for _, counts in hands]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
@@ -27,7 +27,7 @@ RANDOM = CORE[:3]
 def batch() -> Batch:
     """40 embedded photos at 64 pixels, which the others have none of, with black and white among them."""
     images = subset(open_images("photos-mini/test"), 40, 0)
-    return next(batches(FolderDataset(images, 64), 40, workers=0, order=None, skip_log=SkipLog(images)))
+    return next(batches(ImageDataset(images, 64), 40, workers=0, order=None, skip_log=SkipLog(images)))
 
 
 def by_package(pixels: torch.Tensor, kind: str, severity: int) -> torch.Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.suites.interpretability import evaluate_interpretability, mean_prompts, openai_templates
@@ -49,7 +49,7 @@ def test_openai_templates():
 
 def test_the_embedded_model():
     model, images = load_model("seaanchor-tiny"), subset(open_images("photos-mini/test"), 100, 0)
-    batch = next(batches(FolderDataset(images, 64), 100, workers=0, order=None, skip_log=SkipLog(images)))
+    batch = next(batches(ImageDataset(images, 64), 100, workers=0, order=None, skip_log=SkipLog(images)))
     templates = ("a photo of a {}.", "a drawing of a {}.", "the {}.")
     names = images.class_names
     mean_CD = mean_prompts(model, names, templates, batch_size=20)

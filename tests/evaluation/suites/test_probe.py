@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
@@ -37,7 +37,7 @@ def embedded():
 
     def embed(split):
         images = subset(open_images(f"photos-mini/{split}"), 400, 0)
-        batch = next(batches(FolderDataset(images, 64), 400, workers=0, order=None, skip_log=SkipLog(images)))
+        batch = next(batches(ImageDataset(images, 64), 400, workers=0, order=None, skip_log=SkipLog(images)))
         with torch.no_grad():
             return torch.cat([encoder(part) for part in batch.pixels_BCHW.split(200)]), batch.label_B
 

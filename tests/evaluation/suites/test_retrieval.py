@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
@@ -110,7 +110,7 @@ def test_no_captions(tmp_path):
 def test_class_prompts_of_the_embedded_model():
     """One text a class: text retrieval at 1 is zero-shot accuracy."""
     model, images = load_model("seaanchor-tiny"), subset(open_images("photos-mini/test"), 200, 0)
-    batch = next(batches(FolderDataset(images, 64), 200, workers=0, order=None, skip_log=SkipLog(images)))
+    batch = next(batches(ImageDataset(images, 64), 200, workers=0, order=None, skip_log=SkipLog(images)))
     head = build_head(model, images.class_names)
     with torch.no_grad():
         image_ND = F.normalize(model.encoder(batch.pixels_BCHW), dim=-1)

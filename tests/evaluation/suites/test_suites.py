@@ -14,7 +14,7 @@ from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.classification import AttackResult
 from seaanchor.cli.evaluate import ATTACKS
 from seaanchor.cli.evaluate import SUITES as OFFERED
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
@@ -36,7 +36,7 @@ def test_the_command_offers_what_there_is():
 
 def embedded(model, images):
     """Clean embeddings and labels, in order."""
-    dataset = FolderDataset(images, model.encoder.image_size)
+    dataset = ImageDataset(images, model.encoder.image_size)
     found = list(batches(dataset, 100, workers=0, order=None, skip_log=SkipLog(images)))
     with torch.no_grad():
         return torch.cat([model.encoder(b.pixels_BCHW) for b in found]), torch.cat([b.label_B for b in found]), found
@@ -213,7 +213,7 @@ def test_captioned_images(clip_folder, image_folder, tmp_path, capsys):
     )  # of five images
     assert set(result["metrics"]) == {f"{what}_retrieval_recall@{k}" for what in ("image", "text") for k in (1, 5, 10)}
     model = load_model(str(clip_folder))
-    dataset = FolderDataset(open_images(str(folder)), 32)
+    dataset = ImageDataset(open_images(str(folder)), 32)
     image = next(batches(dataset, 5, workers=0, order=None, skip_log=SkipLog(dataset.images))).pixels_BCHW
     with torch.no_grad():
         unit = F.normalize(model.encoder(image), dim=-1)

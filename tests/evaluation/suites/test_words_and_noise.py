@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seaanchor.data.folder import FolderDataset, SkipLog, batches, subset
+from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
@@ -23,7 +23,7 @@ PLAN = AttackPlan("apgd-ce", "linf", (0.5 / 255, 2 / 255), 3)
 @pytest.fixture(scope="module")
 def seen():
     model, images = load_model("seaanchor-tiny-lore"), subset(open_images("photos-mini/test"), 40, 0)
-    (batch,) = batches(FolderDataset(images, 64), 40, workers=0, order=None, skip_log=SkipLog(images))
+    (batch,) = batches(ImageDataset(images, 64), 40, workers=0, order=None, skip_log=SkipLog(images))
     logits = classifier(model, build_head(model, images.class_names, ("a photo of a {}.",)), torch.device("cpu"))
     return logits, batch, images.class_names
 

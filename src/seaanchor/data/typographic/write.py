@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from seaanchor.data.folder import FolderDataset, SkipLog, batches
+from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.types import Images, LabelledImages
 from seaanchor.data.typographic.read import check_names
 from seaanchor.errors import SeaAnchorError
@@ -42,7 +42,7 @@ def write_typographic(images: Images, attack: Typographic, image_size: int, outp
     names = images.class_names
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for batch in batches(FolderDataset(images, image_size), 64, workers=0, order=None, skip_log=skip_log):
+        for batch in batches(ImageDataset(images, image_size), 64, workers=0, order=None, skip_log=skip_log):
             for row, (index, label) in enumerate(
                 zip(batch.index_B.tolist(), (batch.label_B if batch.label_B is not None else []), strict=True)
             ):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from seaanchor.data.folder import SkipLog
 from seaanchor.data.images import FORMATS, Item, UnreadableImage, read_image, to_rgb, upright
+from seaanchor.data.loader import SkipLog
 from seaanchor.data.types import Images, LabelledImages, templates_of
 from seaanchor.data.webdataset.read import CLASSES, COUNT, TEMPLATES
 from seaanchor.errors import SeaAnchorError

@@ -1,0 +1,173 @@
+"""Batches of images in any order, without those that cannot be read.
+
+Legend: B batch, C channels, H W pixels, N images.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from seaanchor.data.images import UnreadableImage, read_image
+from seaanchor.data.types import Images, ImagesT, Listing, labels_of, pairs_of, take
+from seaanchor.types import Batch, Preference
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One file read: pixels uint8 (C, H, W), or None and the reason."""
+
+    index: int
+    pixels_CHW: Tensor | None
+    label: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A batch read, with what had to be left out: (index, reason) each."""
+
+    batch: Batch
+    left_out: tuple[tuple[int, str], ...]
+
+    def pin_memory(self) -> "Samples":
+        """With pixels where a GPU can fetch them while others work: the data loader asks for this by name."""
+        return replace(self, batch=replace(self.batch, pixels_BCHW=self.batch.pixels_BCHW.pin_memory()))
+
+
+class ImageDataset(Dataset):
+    """The images of a list at S pixels; reading a bad file gives a sample without pixels, never an exception."""
+
+    def __init__(self, images: Images, image_size: int) -> None:
+        self.images, self.image_size = images, image_size
+        self._labels = labels_of(images)
+
+    def __len__(self) -> int:
+        return len(self.images.paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        label = -1 if self._labels is None else self._labels[index]
+        try:
+            return Sample(index, read_image(self.images.paths[index], self.image_size), label)
+        except UnreadableImage as error:
+            return Sample(index, None, label, str(error))
+
+
+def collate(samples: Sequence[Sample]) -> Samples:
+    """Stack what could be read; pixels stay uint8 so that little crosses between processes. A batch may come out
+    empty."""
+    read = [s for s in samples if s.pixels_CHW is not None]
+    # None is left out
+    pixels = torch.stack([s.pixels_CHW for s in read]) if read else torch.empty(0, dtype=torch.uint8)  # type: ignore[misc]
+    labels = torch.tensor([s.label for s in read], dtype=torch.long)
+    batch = Batch(pixels, labels, torch.tensor([s.index for s in read], dtype=torch.long))
+    return Samples(batch, tuple((s.index, s.reason) for s in samples if s.pixels_CHW is None))
+
+
+@dataclass
+class SkipLog:
+    """Which images could not be read; each counts once however often it was tried."""
+
+    images: Listing
+    reasons: dict[int, str] = field(default_factory=dict)
+
+    def add(self, left_out: Sequence[tuple[int, str]]) -> None:
+        """Note what a batch left out."""
+        self.reasons.update(left_out)
+
+    def summary(self) -> str:
+        """One line for the user, empty if every image could be read."""
+        root, damaged, reasons, said = (
+            self.images.root,
+            self.images.damaged,
+            [*self.images.refused, *self.reasons.values()],
+            [],
+        )
+        if reasons:
+            total = len(self.images.paths) + len(self.images.refused)
+            said.append(
+                f"{len(reasons)} of {total} images in {root} could not be read and were skipped "
+                f"({'; '.join(reasons[:3])})"
+            )
+        if damaged is not None:
+            lost = (
+                f"{len(damaged.reasons)} of {damaged.shards} shards in {root} are missing or damaged, with an "
+                "unknown number of images"
+            )
+            said.append(f"{lost} ({'; '.join(damaged.reasons[:3])})")
+        return "; ".join(said)
+
+
+def batches(
+    dataset: ImageDataset, batch_size: int, *, workers: int, order: Sequence[int] | None, skip_log: SkipLog
+) -> Iterator[Batch]:
+    """Batches in the given order (the list's own if None): pixels (B, C, H, W) float in [0, 1], labels or None,
+    indices.
+
+    Every `batch_size` indices give one batch, which is smaller, or empty, where images could not be read.
+    """
+    order = range(len(dataset)) if order is None else order
+    for batch in chosen_batches(
+        dataset,
+        [order[i : i + batch_size] for i in range(0, len(order), batch_size)],
+        workers=workers,
+        skip_log=skip_log,
+    ):
+        yield replace(batch, pixels_BCHW=to_float(batch.pixels_BCHW))
+
+
+def to_float(pixels_BCHW: Tensor) -> Tensor:
+    """Pixels in [0, 1] of 8-bit ones, on their device; floats stay. A GPU multiplies by the reciprocal of a number that
+    comes from the host, which
+    differs in the last bit: the 255 is put beside the pixels, so that every device gives the same images."""
+    if pixels_BCHW.dtype != torch.uint8:
+        return pixels_BCHW
+    return pixels_BCHW.float().div_(torch.full((), 255.0, device=pixels_BCHW.device))
+
+
+def chosen_batches(
+    dataset: ImageDataset, chunks: Sequence[Sequence[int]], *, workers: int, skip_log: SkipLog
+) -> Iterator[Batch]:
+    """A batch of each list of indices, as `batches` gives them, but with 8-bit pixels, a quarter of the bytes on the
+    way to a GPU: `to_float` there."""
+    own_rng = (
+        torch.Generator()
+    )  # or the loader would draw its seed from the global state, which training must be able to restore
+    lists, pin = [list(chunk) for chunk in chunks], torch.cuda.is_available()
+    loader = DataLoader(
+        dataset, batch_sampler=lists, num_workers=workers, collate_fn=collate, generator=own_rng, pin_memory=pin
+    )
+    pairs, labelled = pairs_of(dataset.images), labels_of(dataset.images) is not None
+    pairs_N2 = None if pairs is None else torch.tensor(pairs)
+    for samples in loader:
+        skip_log.add(samples.left_out)
+        batch = samples.batch
+        pixels_BCHW = batch.pixels_BCHW.view(
+            len(batch.index_B), 3, dataset.image_size, dataset.image_size
+        )  # even if B is 0
+        preference = None if pairs_N2 is None else Preference(*pairs_N2[batch.index_B].T)
+        yield Batch(pixels_BCHW, batch.label_B if labelled else None, batch.index_B, preference)
+
+
+def training_order(count: int, epoch: int, seed: int) -> list[int]:
+    """A permutation that depends on seed and epoch alone."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch)).tolist()
+
+
+def subset(images: ImagesT, limit: int, seed: int) -> ImagesT:
+    """At most `limit` images in list order, as many of each class as it allows; drawn with `seed`."""
+    if limit >= len(images.paths):
+        return images
+    rng, labels = random.Random(seed), labels_of(images)
+    by_class: dict[int, list[int]] = defaultdict(list)
+    for i in range(len(images.paths)):
+        by_class[0 if labels is None else labels[i]].append(i)
+    ranked = []
+    for members in by_class.values():
+        rng.shuffle(members)
+        ranked += [(rank, rng.random(), i) for rank, i in enumerate(members)]
+    return take(images, sorted(i for _, _, i in sorted(ranked)[:limit]))
