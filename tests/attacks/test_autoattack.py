@@ -35,7 +35,7 @@ def some(photos) -> Batch:
 
 @pytest.mark.parametrize("ball", WIDE, ids=lambda ball: ball.norm)
 def test_square_is_the_package_on_each_image_alone(small_classifier, some, ball):
-    ours = square_attack(small_classifier, some, ball, num_queries=60, seed=3)
+    ours = square_attack(small_classifier, some, ball, num_queries=60, seed=3).fooled_B
     alone = []
     for i in range(len(some.index_B)):
         one = rows_of(some, slice(i, i + 1))
@@ -50,15 +50,18 @@ def test_square_is_the_package_on_each_image_alone(small_classifier, some, ball)
 
 def test_square_by_batches_and_by_seed(small_classifier, some):
     ball = WIDE[0]
-    whole = square_attack(small_classifier, some, ball, 60)
+    whole = square_attack(small_classifier, some, ball, 60).fooled_B
     parts = torch.cat(
-        [square_attack(small_classifier, rows_of(some, rows), ball, 60) for rows in (slice(0, 7), slice(7, 25))]
+        [
+            square_attack(small_classifier, rows_of(some, rows), ball, 60).fooled_B
+            for rows in (slice(0, 7), slice(7, 25))
+        ]
     )
     assert (parts != whole).sum() <= 1
-    assert torch.equal(square_attack(small_classifier, some, ball, 60), whole)
-    assert not torch.equal(square_attack(small_classifier, some, ball, 60, seed=1), whole)
-    assert square_attack(small_classifier, some, ball, 400).sum() > whole.sum() > 3
-    nothing = square_attack(small_classifier, some, Ball("linf", 0.0), 5)
+    assert torch.equal(square_attack(small_classifier, some, ball, 60).fooled_B, whole)
+    assert not torch.equal(square_attack(small_classifier, some, ball, 60, seed=1).fooled_B, whole)
+    assert square_attack(small_classifier, some, ball, 400).fooled_B.sum() > whole.sum() > 3
+    nothing = square_attack(small_classifier, some, Ball("linf", 0.0), 5).fooled_B
     assert torch.equal(nothing, small_classifier(some.pixels_BCHW).argmax(-1) != some.label_B)
 
 
@@ -79,7 +82,7 @@ def test_standard_leaves_standing_what_the_package_leaves(small_classifier, some
     peer.square.n_queries = 100
     peer.fab.n_iter = peer.apgd.n_iter = peer.apgd_targeted.n_iter = 20
     theirs = small_classifier(peer.run_standard_evaluation(few.pixels_BCHW, few.label_B)[0]).argmax(-1) != few.label_B
-    ours = autoattack_standard(small_classifier, few, ball, num_steps=20, num_queries=100)
+    ours = autoattack_standard(small_classifier, few, ball, num_steps=20, num_queries=100).fooled_B
     assert 0 < theirs.sum() < len(theirs)
     assert (ours != theirs).sum() <= 1
 
@@ -87,17 +90,17 @@ def test_standard_leaves_standing_what_the_package_leaves(small_classifier, some
 def test_standard_takes_at_least_what_apgd_takes_and_batch_size_changes_nothing(small_classifier, some):
     ball = Ball("linf", 3 / 255)
     settings = {"num_steps": 10, "num_queries": 50, "num_targets": 3}
-    whole = autoattack_standard(small_classifier, some, ball, **settings)
+    whole = autoattack_standard(small_classifier, some, ball, **settings).fooled_B
     first = apgd_ce(small_classifier, some.pixels_BCHW, some.label_B, ball, num_steps=10, index_B=some.index_B)
     assert not (first.fooled_B & ~whole).any() and not whole.all()
     parts = torch.cat(
         [
-            autoattack_standard(small_classifier, rows_of(some, rows), ball, **settings)
+            autoattack_standard(small_classifier, rows_of(some, rows), ball, **settings).fooled_B
             for rows in (slice(0, 9), slice(9, 25))
         ]
     )
     assert (parts != whole).sum() <= 1
-    at_zero = autoattack_standard(small_classifier, some, Ball("linf", 0.0), **settings)
+    at_zero = autoattack_standard(small_classifier, some, Ball("linf", 0.0), **settings).fooled_B
     assert torch.equal(at_zero, small_classifier(some.pixels_BCHW).argmax(-1) != some.label_B)
 
 
@@ -109,7 +112,7 @@ def test_few_classes(small_classifier, some, num_classes, monkeypatch):
     monkeypatch.setattr(autoattack, "apgd_targeted", lambda *a, **k: called.append(1) or targeted(*a, **k))
     fooled = autoattack_standard(
         lambda p: small_classifier(p)[:, :num_classes], few, Ball("linf", 1 / 255), num_steps=5, num_queries=10
-    )
+    ).fooled_B
     assert fooled.shape == few.label_B.shape
     assert bool(called) == (num_classes >= 4)
 
@@ -129,7 +132,10 @@ def test_fab_finds_the_boundary_of_a_linear_classifier():
     for share, expected in ((0.9, False), (1.1, True)):
         for i in range(8):
             one = rows_of(batch, slice(i, i + 1))
-            assert fab_attack(logits, one, Ball("linf", share * nearest[i].item()), 2, num_steps=20).item() == expected
+            assert (
+                fab_attack(logits, one, Ball("linf", share * nearest[i].item()), 2, num_steps=20).fooled_B.item()
+                == expected
+            )
 
 
 def test_an_image_outside_the_ball_is_refused(small_classifier, some, monkeypatch):
@@ -172,7 +178,28 @@ def test_the_embedded_model_falls_and_collects_no_gradients():
         clean = logits(batch.pixels_BCHW).argmax(-1) != batch.label_B
         standard = autoattack_standard(
             logits, batch, Ball("linf", 1 / 255), num_steps=10, num_queries=20, num_targets=2
-        )
-        square = square_attack(logits, batch, Ball("linf", 4 / 255), 40)
+        ).fooled_B
+        square = square_attack(logits, batch, Ball("linf", 4 / 255), 40).fooled_B
     assert standard.sum() > clean.sum() and not (clean & ~square).any() and square.sum() > clean.sum()
     assert all(parameter.grad is None for parameter in model.encoder.parameters())
+
+
+def test_the_images_handed_back_are_the_ones_that_fool(small_classifier, some):
+    ball = WIDE[0]
+    for result in (
+        square_attack(small_classifier, some, ball, 60),
+        autoattack_standard(small_classifier, some, NARROW[0], num_steps=5, num_queries=20, num_targets=2),
+    ):
+        assert torch.equal(small_classifier(result.pixels_BCHW).argmax(-1) != some.label_B, result.fooled_B)
+        assert 0 < result.fooled_B.sum() < len(result.fooled_B)
+        assert ball.distance(result.pixels_BCHW, some.pixels_BCHW).max() <= ball.epsilon + 1e-6
+
+
+def test_fab_fills_no_gradient_of_weights_that_ask_for_some(small_classifier, some):
+    with frozen(small_classifier):
+        expected = fab_attack(small_classifier, some, NARROW[0], 10, num_steps=3, num_targets=2)
+    small_classifier.requires_grad_(True)
+    result = fab_attack(small_classifier, some, NARROW[0], 10, num_steps=3, num_targets=2)
+    assert all(p.grad is None for p in small_classifier.parameters())
+    small_classifier.requires_grad_(False)
+    assert torch.equal(result.pixels_BCHW, expected.pixels_BCHW)

@@ -7,12 +7,12 @@ Legend: B batch, C channels or classes, H W pixels.
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.ball import Ball
-from seaanchor.attacks.classification import Logits
+from seaanchor.attacks.classification import AttackResult, Logits
 from seaanchor.attacks.square import NORMS, judged, kept_random_state, labels, pyautoattack, square_attack
+from seaanchor.functional.gradients import pixels_alone
 from seaanchor.types import Batch
 
 FEWEST_TARGETED = 4  # classes; the targeted DLR loss compares the third and fourth largest logits
@@ -27,17 +27,16 @@ def autoattack_standard(
     num_steps: int = 100,
     num_queries: int = 5000,
     num_targets: int = 9,
-) -> Tensor:
-    """Which images (B,) are misclassified clean or after any of the four attacks.
+) -> AttackResult:
+    """Attack a classifier; fooled are the images misclassified clean or after any of the four attacks.
 
     FAB and Square are those of `pyautoattack`. Both stages of APGD are ours: from the same starts they fool the same
     images as the package's, which draws its starts per batch, while here each image's start depends on the seed and its
     number. FAB draws nothing in the standard version, and Square draws as `square_attack` says. So batch size changes
-    nothing.
+    nothing. An image that is not fooled comes back as APGD-CE left it.
 
     Args:
-        logits: pixels → (B, C) in fp32. FAB fills the `.grad` of every weight that asks for gradients: hand in a frozen
-            model.
+        logits: pixels → (B, C) in fp32.
         batch: labelled images in [0, 1].
         ball: norm and radius.
         seed: of the random starts and squares.
@@ -52,15 +51,16 @@ def autoattack_standard(
     pyautoattack()
     with torch.no_grad():
         clean_BC = logits(batch.pixels_BCHW)
+    result_BCHW = batch.pixels_BCHW.clone()
     fooled_B, num_classes = clean_BC.argmax(-1) != labels(batch), clean_BC.shape[-1]
 
-    def by_apgd_ce(left: Batch) -> Tensor:
+    def by_apgd_ce(left: Batch) -> AttackResult:
         result = apgd_ce(
             logits, left.pixels_BCHW, labels(left), ball, num_steps=num_steps, index_B=left.index_B, seed=seed
         )
         return judged(logits, result.pixels_BCHW, left, ball, "APGD-CE")
 
-    def by_apgd_targeted(left: Batch) -> Tensor:
+    def by_apgd_targeted(left: Batch) -> AttackResult:
         result = apgd_targeted(
             logits,
             left.pixels_BCHW,
@@ -73,30 +73,35 @@ def autoattack_standard(
         )
         return judged(logits, result.pixels_BCHW, left, ball, "APGD-T")
 
-    def by_fab(left: Batch) -> Tensor:
+    def by_fab(left: Batch) -> AttackResult:
         return fab_attack(logits, left, ball, num_classes, num_steps=num_steps, num_targets=num_targets)
 
-    def by_square(left: Batch) -> Tensor:
+    def by_square(left: Batch) -> AttackResult:
         return square_attack(logits, left, ball, num_queries, seed, rescale=False)
 
-    stages: list[Callable[[Batch], Tensor]] = [by_apgd_ce, by_apgd_targeted, by_fab, by_square]
+    stages: list[Callable[[Batch], AttackResult]] = [by_apgd_ce, by_apgd_targeted, by_fab, by_square]
     if num_classes < FEWEST_TARGETED:
         stages.remove(by_apgd_targeted)
     for stage in stages:
         rows = (~fooled_B).nonzero().squeeze(1)
         if len(rows):
-            fooled_B[rows] = stage(Batch(batch.pixels_BCHW[rows], labels(batch)[rows], batch.index_B[rows]))
-    return fooled_B
+            found = stage(Batch(batch.pixels_BCHW[rows], labels(batch)[rows], batch.index_B[rows]))
+            taken_B = found.fooled_B | (stage is by_apgd_ce)
+            result_BCHW[rows[taken_B]] = found.pixels_BCHW[taken_B]
+            fooled_B[rows] = found.fooled_B
+    return AttackResult(result_BCHW, fooled_B)
 
 
 def fab_attack(
     logits: Logits, batch: Batch, ball: Ball, num_classes: int, *, num_steps: int = 100, num_targets: int = 9
-) -> Tensor:
-    """Which images (B,) FAB (Croce & Hein 2020b, `pyautoattack`) misleads inside the ball; without restarts, so without
-    any random draw."""
+) -> AttackResult:
+    """Attack a classifier by FAB (Croce & Hein 2020b, `pyautoattack`); without restarts, so without any random draw.
+
+    The package calls `.backward()`; the weights' `.grad` stay as they are all the same.
+    """
     device = batch.pixels_BCHW.device
     attack = pyautoattack().fab_pt.FABAttack_PT(
-        logits,
+        pixels_alone(logits),
         norm=NORMS[ball.norm],
         n_restarts=1,
         n_iter=num_steps,

@@ -5,20 +5,22 @@ Legend: B batch, C channels, H W pixels, D embedding dimension.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.attacks.apgd import apgd
-from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.ball import Ball, Norm
 from seaanchor.attacks.classification import noise_per_image
+from seaanchor.attacks.inputs import check_finite, check_images, check_index
+from seaanchor.attacks.on_model import Model, check_settings, in_fp32
 from seaanchor.types import Batch
 
 
 @dataclass(frozen=True)
-class EmbeddingAttack:
+class EmbeddingAttackResult:
     """Perturbed images (B, C, H, W); ‖φ(x+δ) − φ(x)‖² / ‖φ(x)‖² and the cosine of φ(x+δ) and φ(x), (B,) each."""
 
     pixels_BCHW: Tensor
@@ -28,7 +30,7 @@ class EmbeddingAttack:
 
 def embedding_attack(
     encoder: Callable[[Tensor], Tensor], batch: Batch, ball: Ball, *, num_steps: int = 100, seed: int = 0
-) -> EmbeddingAttack:
+) -> EmbeddingAttackResult:
     """Raise ‖φ(x+δ) − φ(x)‖² of raw embeddings by APGD, from a random point of the ball's surface: at δ = 0 the
     gradient is zero.
 
@@ -57,4 +59,65 @@ def embedding_attack(
     with torch.no_grad():
         attacked_BD = encoder(pixels_BCHW).float()
     relative_B = (attacked_BD - clean_BD).square().sum(-1) / clean_BD.square().sum(-1)
-    return EmbeddingAttack(pixels_BCHW, relative_B, F.cosine_similarity(attacked_BD, clean_BD, dim=-1))
+    return EmbeddingAttackResult(pixels_BCHW, relative_B, F.cosine_similarity(attacked_BD, clean_BD, dim=-1))
+
+
+@dataclass(frozen=True)
+class EmbeddingAttack:
+    """Push the embeddings of images away from where the clean ones lie, by APGD; no labels are needed.
+
+    Args:
+        epsilon: radius in pixel units, such as 4/255.
+        norm: `linf` or `l2`.
+        num_steps: gradient steps.
+        seed: of the random starts.
+        batch_size: images at once; all by default.
+
+    Raises:
+        SeaAnchorError: settings out of range.
+    """
+
+    epsilon: float
+    norm: Norm = "linf"
+    num_steps: int = 100
+    seed: int = 0
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self.epsilon, self.norm, self.num_steps, self.batch_size)
+
+    def __call__(self, encoder: Model, images_BCHW: Tensor, index: Tensor | None = None) -> Tensor:
+        """Attacked images (B, C, H, W) in fp32; see `attack`."""
+        return self.attack(encoder, images_BCHW, index).pixels_BCHW
+
+    def attack(self, encoder: Model, images_BCHW: Tensor, index: Tensor | None = None) -> EmbeddingAttackResult:
+        """Attacked images, and how far their embeddings lie from the clean ones.
+
+        Args:
+            encoder: pixels in [0, 1] → embeddings (B, D).
+            images_BCHW: clean images in [0, 1].
+            index: each image's number in its data set (B,), which its random start depends on; its place by default.
+
+        Raises:
+            SeaAnchorError: bad images or embeddings.
+        """
+        check_images(images_BCHW)
+        count, ball = len(images_BCHW), Ball(self.norm, self.epsilon)
+        results = []
+        with in_fp32(encoder, images_BCHW.device, "the encoder") as (encode, device):
+            index_B = check_index(index, count, device)
+            for rows in torch.arange(count, device=device).split(self.batch_size or max(1, count)):
+                pixels_BCHW = images_BCHW[rows.to(images_BCHW.device)].detach().to(device, torch.float32)
+                if len(rows):
+                    with torch.no_grad():
+                        check_finite(encode(pixels_BCHW), "the encoder")
+                    batch = Batch(pixels_BCHW, None, index_B[rows])
+                    results.append(embedding_attack(encode, batch, ball, num_steps=self.num_steps, seed=self.seed))
+        if not results:
+            nothing_B = images_BCHW.new_zeros(0, dtype=torch.float32)
+            return EmbeddingAttackResult(images_BCHW.float(), nothing_B, nothing_B)
+        pixels_BCHW, relative_B, cosine_B = (
+            torch.cat([getattr(result, f.name) for result in results]).to(images_BCHW.device)
+            for f in fields(EmbeddingAttackResult)
+        )
+        return EmbeddingAttackResult(pixels_BCHW, relative_B, cosine_B)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seaanchor.attacks.ball import Ball
-from seaanchor.attacks.classification import Logits
+from seaanchor.attacks.classification import AttackResult, Logits
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Batch
 
@@ -21,8 +21,8 @@ NORMS = {"linf": "Linf", "l2": "L2"}
 
 def square_attack(
     logits: Logits, batch: Batch, ball: Ball, num_queries: int = 5000, seed: int = 0, *, rescale: bool = True
-) -> Tensor:
-    """Which images (B,) are misclassified after at most `num_queries` looks at their logits.
+) -> AttackResult:
+    """Attack a classifier by at most `num_queries` looks at each image's logits.
 
     Every image sees the same random squares, those it would see if it were attacked alone with this seed: the package
     draws some of them per batch and some per image, so that the outcome of an image would depend on its neighbours.
@@ -76,8 +76,8 @@ def pyautoattack() -> ModuleType:
 
 
 @torch.no_grad()
-def judged(logits: Logits, pixels_BCHW: Tensor, batch: Batch, ball: Ball, name: str) -> Tensor:
-    """Which of the attacked images (B,) are misclassified.
+def judged(logits: Logits, pixels_BCHW: Tensor, batch: Batch, ball: Ball, name: str) -> AttackResult:
+    """The attacked images, and which of them are misclassified.
 
     Raises:
         SeaAnchorError: one lies outside its ball or outside [0, 1]: it would count against a model what is no attack.
@@ -90,7 +90,7 @@ def judged(logits: Logits, pixels_BCHW: Tensor, batch: Batch, ball: Ball, name: 
             f"at most {ball.epsilon:.6g}, and pixels in [0, 1]",
             "do not use its result; try another version of pyautoattack",
         )
-    return logits(pixels_BCHW).argmax(-1) != labels(batch)
+    return AttackResult(pixels_BCHW, logits(pixels_BCHW).argmax(-1) != labels(batch))
 
 
 def labels(batch: Batch) -> Tensor:

@@ -26,18 +26,16 @@ Stage = Callable[..., AttackResult]
 def _square(
     logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *, num_steps: int, index_B: Tensor, seed: int
 ) -> AttackResult:
-    """Square as a stage. It looks at its images itself, and hands none back."""
-    return AttackResult(pixels_BCHW, square_attack(logits, Batch(pixels_BCHW, label_B, index_B), ball, num_steps, seed))
+    """Square as a stage."""
+    return square_attack(logits, Batch(pixels_BCHW, label_B, index_B), ball, num_steps, seed)
 
 
 def _autoattack(
     logits: Logits, pixels_BCHW: Tensor, label_B: Tensor, ball: Ball, *, num_steps: int, index_B: Tensor, seed: int
 ) -> AttackResult:
-    """AutoAttack as a stage, likewise; its standard version has 100 steps and 5,000 queries."""
+    """AutoAttack as a stage; its standard version has 100 steps and 5,000 queries."""
     batch = Batch(pixels_BCHW, label_B, index_B)
-    return AttackResult(
-        pixels_BCHW, autoattack_standard(logits, batch, ball, seed, num_steps=num_steps, num_queries=50 * num_steps)
-    )
+    return autoattack_standard(logits, batch, ball, seed, num_steps=num_steps, num_queries=50 * num_steps)
 
 
 STAGES: dict[str, tuple[Stage, ...]] = {

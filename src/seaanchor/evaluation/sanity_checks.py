@@ -175,7 +175,11 @@ def check_masking(witness: Witness) -> dict[str, Check]:
         if epsilon == 0 or not bool(any_N.any()):
             continue
         ball, batch = Ball(norm, epsilon), witness.load(spread(witness.found.index_N, any_N, CHECKED))
-        square_M = square_attack(witness.logits, batch, ball, SQUARE_QUERIES, seed).cpu() if square_is_there() else None
+        square_M = (
+            square_attack(witness.logits, batch, ball, SQUARE_QUERIES, seed).fooled_B.cpu()
+            if square_is_there()
+            else None
+        )
         rows = torch.searchsorted(witness.found.index_N, batch.index_B.cpu())
         for plan, standing_N in zip(plans, standing, strict=True):
             boxes = {"Square": square_M, "transfer from the reference": _transferred(witness, batch, ball, plan)}

@@ -3,8 +3,9 @@
 Legend: B batch, C channels, H W pixels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,3 +39,46 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
     finally:
         for parameter in asking:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def attackable(model: nn.Module | Callable[..., Any]) -> Iterator[None]:
+    """The model as attacks see it: a module in eval mode and frozen; each layer's mode and each weight's
+    `requires_grad` are restored on leaving. Another callable is taken as it is."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        with frozen(model):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def pixels_alone(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same function, through which `.backward()` reaches the pixels and nothing else: weights that ask for
+    gradients get none.
+
+    >>> weight, pixels = torch.ones(2, requires_grad=True), torch.ones(1, 2, requires_grad=True)
+    >>> pixels_alone(lambda x: x * weight)(pixels).sum().backward()
+    >>> pixels.grad.tolist(), weight.grad
+    ([[1.0, 1.0]], None)
+    """
+    return lambda pixels_BCHW: _PixelsAlone.apply(pixels_BCHW, function)
+
+
+class _PixelsAlone(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pixels_BCHW: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        with torch.set_grad_enabled(pixels_BCHW.requires_grad):
+            ctx.leaf = pixels_BCHW.detach().requires_grad_(pixels_BCHW.requires_grad)
+            ctx.output = function(ctx.leaf)
+        return ctx.output.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (grad_BCHW,) = torch.autograd.grad(ctx.output, ctx.leaf, grad_outputs[0], retain_graph=True)
+        return grad_BCHW, None
