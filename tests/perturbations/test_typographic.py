@@ -10,15 +10,13 @@ from seaanchor.attacks.drawing import (
     COLOURS,
     break_lines,
     check_drawable,
+    draw_on,
     draw_word,
-    font_files,
-    fonts_with,
-    glyphs,
-    lay_on,
     lay_out,
-    letter,
+    random_drawing,
     scramble,
 )
+from seaanchor.attacks.fonts import font_files, fonts_with, glyphs
 from seaanchor.data.typographic.read import check_names, is_lettered, list_lettered, parse_name
 from seaanchor.errors import SeaAnchorError
 from seaanchor.perturbations.attribute import AttributeSwap, partners
@@ -56,7 +54,7 @@ def test_halves_share_no_word(words, numbers):
 
 def test_fonts_of_the_splits_are_disjoint():
     drawn = {
-        kind: {letter("word", 64, random.Random(i), fonts=kind, sizes=SIZES).font for i in range(60)}
+        kind: {random_drawing("word", 64, random.Random(i), fonts=kind, sizes=SIZES).font for i in range(60)}
         for kind in ("train", "unseen")
     }
     assert not drawn["train"] & drawn["unseen"]
@@ -106,25 +104,25 @@ def test_line_breaks(text, lines):
 
 def test_fill_and_stroke_differ_and_show_up_in_their_colours():
     for i in range(30):
-        lettering = letter("zebra", 64, random.Random(i), fonts="train", sizes=SIZES)
-        assert lettering.fill != lettering.stroke
-        picture = lay_on(np.full((64, 64, 3), 127, np.uint8), lettering)
-        solid = lettering.mask[0] == 255
+        drawing = random_drawing("zebra", 64, random.Random(i), fonts="train", sizes=SIZES)
+        assert drawing.fill != drawing.stroke
+        picture = draw_on(np.full((64, 64, 3), 127, np.uint8), drawing)
+        solid = drawing.mask[0] == 255
         if solid.any():
-            assert (picture[solid] == COLOURS[lettering.fill]).all()
-        assert (picture[lettering.mask[1] == 0] == 127).all()
+            assert (picture[solid] == COLOURS[drawing.fill]).all()
+        assert (picture[drawing.mask[1] == 0] == 127).all()
 
 
 def test_scrambled_letters_cover_the_same_box_with_the_same_ink():
     for i in range(10):
-        lettering = letter("zebra", 64, random.Random(i), fonts="train", sizes=SIZES)
-        other = scramble(lettering, random.Random(1))
-        assert other.mask.sum() == lettering.mask.sum() and (other.fill, other.stroke, other.box) == (
-            lettering.fill,
-            lettering.stroke,
-            lettering.box,
+        drawing = random_drawing("zebra", 64, random.Random(i), fonts="train", sizes=SIZES)
+        other = scramble(drawing, random.Random(1))
+        assert other.mask.sum() == drawing.mask.sum() and (other.fill, other.stroke, other.box) == (
+            drawing.fill,
+            drawing.stroke,
+            drawing.box,
         )
-        assert not np.array_equal(other.mask, lettering.mask)
+        assert not np.array_equal(other.mask, drawing.mask)
 
 
 def test_it_needs_labels_and_two_words():
@@ -138,7 +136,7 @@ LONG = "pneumonoultramicroscopicsilicovolcanoconiosis"
 
 
 @pytest.mark.parametrize("text", [LONG, f"a {LONG} b", f"{LONG} {LONG}"])
-def test_a_word_wider_than_the_image_is_broken_inside_and_loses_no_letter(text):
+def test_a_word_wider_than_the_image_is_broken_inside_and_loses_no_random_drawing(text):
     for font in font_files("train"):
         lines, size = lay_out(text, font, 30, 64)
         assert size == 6 and "".join(lines.split()) == "".join(text.split())
@@ -175,12 +173,14 @@ def test_a_font_without_the_glyphs_gives_way_to_one_with_them():
     assert "e" in glyphs(font_files("train")[0]) and "中" not in glyphs(font_files("train")[0])
     able = fonts_with("жираф", "train")
     assert 0 < len(able) < len(font_files("train"))
-    drawn = {letter("жираф", 64, random.Random(i), fonts="train", sizes=SIZES).font for i in range(30)}
+    drawn = {random_drawing("жираф", 64, random.Random(i), fonts="train", sizes=SIZES).font for i in range(30)}
     assert drawn == {font.name for font in able}
 
 
 def test_letters_and_accents_kept_apart_are_drawn_as_one():
-    split, whole = (letter(text, 64, random.Random(2), fonts="train", sizes=SIZES) for text in ("cafe\u0301", "café"))
+    split, whole = (
+        random_drawing(text, 64, random.Random(2), fonts="train", sizes=SIZES) for text in ("cafe\u0301", "café")
+    )
     assert np.array_equal(split.mask, whole.mask)
 
 

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from seaanchor.attacks.drawing import draw_word, font_files
+from seaanchor.attacks.drawing import draw_word
+from seaanchor.attacks.fonts import font_files
 from tools.pretraining.caltech import class_name, split_files
 from tools.pretraining.words import ROOT, common_words
 

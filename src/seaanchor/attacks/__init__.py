@@ -15,6 +15,7 @@ _NAMES = {
     "EmbeddingAttackResult": "embedding",
     "PGD": "classifiers",
     "Square": "classifiers",
+    "typographic": "word_on_image",
 }
 
 __all__ = sorted(_NAMES)

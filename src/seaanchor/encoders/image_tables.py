@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seaanchor.attacks import drawing
+from seaanchor.attacks import drawing, fonts
 from seaanchor.data.fingerprint import identity_of, still_unreadable
 from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.types import Images, labels_of, pairs_of
@@ -140,8 +140,8 @@ def describe(encoder: Encoder, family: Family, images: Images) -> list[object] |
 def _drawing(perturbation: Perturbation) -> list[object] | None:
     if not isinstance(perturbation, Typographic):
         return None
-    fonts = disk_cache.code(*drawing.font_files(perturbation.fonts))
-    return [asdict(perturbation), fonts, disk_cache.code(drawing, typographic, embedding_table)]
+    files = disk_cache.code(*fonts.font_files(perturbation.fonts))
+    return [asdict(perturbation), files, disk_cache.code(drawing, fonts, typographic, embedding_table)]
 
 
 def _noting(stream: Iterable[Batch], read_N: Tensor) -> Iterator[Batch]:

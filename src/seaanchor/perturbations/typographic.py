@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seaanchor.attacks.drawing import Lettering, check_drawable, fonts_with, lay_on, letter, scramble
+from seaanchor.attacks.drawing import Drawing, check_drawable, draw_on, random_drawing, scramble
+from seaanchor.attacks.fonts import fonts_with
 from seaanchor.attacks.noise import bits, next_key
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Batch, LossOf, Preference
@@ -98,25 +99,23 @@ class Typographic:
             self.draw(i, y, d, batch.pixels_BCHW.shape[-1])
             for i, y, d in zip(batch.index_B.tolist(), batch.label_B.tolist(), draws, strict=True)
         ]
-        pixels_BCHW = self.overlay(batch.pixels_BCHW, [lettering for _, lettering in drawn])
+        pixels_BCHW = self.overlay(batch.pixels_BCHW, [drawing for _, drawing in drawn])
         rejected_B = torch.tensor([word for word, _ in drawn], device=batch.label_B.device)
         return replace(batch, pixels_BCHW=pixels_BCHW, preference=Preference(batch.label_B, rejected_B))
 
-    def draw(self, index: int, label: int, variant: int, image_size: int) -> tuple[int, Lettering]:
+    def draw(self, index: int, label: int, variant: int, image_size: int) -> tuple[int, Drawing]:
         """Number of the drawn class and the drawing, a function of (seed, index, variant) alone."""
         rng = random.Random(f"{self.seed} {index} {variant}")
         word = rng.choice([w for w in self.drawable if w != label])
-        return word, letter(self.class_names[word], image_size, rng, fonts=self.fonts, sizes=self.sizes)
+        return word, random_drawing(self.class_names[word], image_size, rng, fonts=self.fonts, sizes=self.sizes)
 
-    def unreadable(self, index: int, variant: int, lettering: Lettering) -> Lettering:
+    def unreadable(self, index: int, variant: int, drawing: Drawing) -> Drawing:
         """The same drawing with glyphs nobody can read: what the cover alone costs."""
-        return scramble(lettering, random.Random(f"{self.seed} {index} {variant} scrambled"))
+        return scramble(drawing, random.Random(f"{self.seed} {index} {variant} scrambled"))
 
     @staticmethod
-    def overlay(pixels_BCHW: Tensor, letterings: Sequence[Lettering]) -> Tensor:
-        """Lay one drawing on each image; pixels in [0, 1], rounded to 8 bits as a saved picture would be."""
+    def overlay(pixels_BCHW: Tensor, drawings: Sequence[Drawing]) -> Tensor:
+        """Put one drawing on each image; pixels in [0, 1], rounded to 8 bits as a saved picture would be."""
         images_BHWC = (pixels_BCHW.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
-        lettered = np.stack(
-            [lay_on(image, lettering) for image, lettering in zip(images_BHWC, letterings, strict=True)]
-        )
-        return torch.from_numpy(lettered).permute(0, 3, 1, 2).to(pixels_BCHW) / 255
+        drawn = np.stack([draw_on(image, drawing) for image, drawing in zip(images_BHWC, drawings, strict=True)])
+        return torch.from_numpy(drawn).permute(0, 3, 1, 2).to(pixels_BCHW) / 255

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seaanchor.attacks.drawing import lay_on, letter
+from seaanchor.attacks.drawing import draw_on, random_drawing
 from seaanchor.evaluation.statistics import proportion
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.types import Batch
@@ -130,4 +130,4 @@ def _written(word: str, size: int, plan: TypographicPlan, rng: random.Random) ->
     first, second = (np.array([rng.randrange(256) for _ in range(3)], np.float32) for _ in range(2))
     shade = np.linspace(0, rng.choice((0.0, 0.5)), size, dtype=np.float32)[None, :, None]
     ground = np.broadcast_to(first * (1 - shade) + second * shade, (size, size, 3))
-    return lay_on(ground, letter(word, size, rng, fonts=plan.fonts, sizes=plan.sizes))
+    return draw_on(ground, random_drawing(word, size, rng, fonts=plan.fonts, sizes=plan.sizes))
