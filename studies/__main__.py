@@ -1,13 +1,16 @@
-"""`make reproduce NAME=...`, or `python -m studies NAME`: the experiments behind docs/results.md."""
+"""`make reproduce NAME=...`, or `python -m studies NAME`: the studies behind docs/results.md."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App
 
 from seaanchor.cli.sweep import Many, parse_seeds
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.log import log_to_terminal
+
+if TYPE_CHECKING:
+    from studies.declare import Study
 
 app = App(name="python -m studies", help_format="plaintext")
 
@@ -22,42 +25,52 @@ def reproduce(
     extra: Annotated[list[str] | None, Many] = None,
     docs: Path | None = None,
 ) -> None:
-    """Run an experiment behind the published results, or what is missing of it; without a name, list them.
+    """Run a study behind the published results, or what is missing of it; without a name, list them.
 
     Parameters
     ----------
     name
-        Of the experiment.
+        Of the study.
     output
-        Folder of all experiments, which share runs.
+        Folder of all studies, which share runs.
     seeds
-        Joined by commas; by default those of the experiment.
+        Joined by commas; by default those of the study.
     extra
         Further labelled sets that took no part in training, such as cifar10=FOLDER.
     docs
         Markdown file whose section is written anew, such as docs/results.md.
     """
-    from studies.registry import EXPERIMENTS, find
+    from studies.registry import STUDIES, find
     from studies.registry import reproduce as run
+    from studies.workspace import Workspace
 
+    log_to_terminal()
     if name is None:
-        for one in EXPERIMENTS.values():
-            print(
-                f"{one.name:<16} {one.minutes:>3} min  {len(one.seeds)} "
-                f"seed{'s' if len(one.seeds) > 1 else ' '}  {one.title}"
-            )
+        print("\n".join(map(_line, STUDIES.values())))
         return
-    experiment = find(name)
-    from studies.experiment import Bench
-
-    pairs = [tuple(item.split("=", 1)) for item in extra or []]
-    if wrong := [item for item, pair in zip(extra or [], pairs, strict=True) if len(pair) != 2]:
-        raise SeaAnchorError(f"--extra {wrong[0]}", "a name and a folder, such as cifar10=cifar10/test", "write it so")
-    chosen = experiment.seeds if seeds is None else parse_seeds(seeds)
-    written = run(experiment, Bench(output / name, chosen, tuple((pair[0], pair[1]) for pair in pairs)), docs)
+    study = find(name)
+    chosen = study.seeds if seeds is None else parse_seeds(seeds)
+    written = run(study, Workspace(output / name, chosen, _pairs(extra or [])), docs)
     print(f"written: {written}; tables, figures and runs: {output / name}")
 
 
+def _line(study: "Study") -> str:
+    """Name, minutes, seeds and title of a study."""
+    seeds = f"{len(study.seeds)} seed{'s' if len(study.seeds) > 1 else ' '}"
+    return f"{study.name:<16} {study.minutes:>3} min  {seeds}  {study.title}"
+
+
+def _pairs(items: list[str]) -> tuple[tuple[str, str], ...]:
+    """`NAME=FOLDER` as pairs.
+
+    Raises:
+        SeaAnchorError: an item of another form.
+    """
+    for item in items:
+        if "=" not in item:
+            raise SeaAnchorError(f"--extra {item}", "a name and a folder, such as cifar10=cifar10/test", "write it so")
+    return tuple((name, folder) for name, _, folder in (item.partition("=") for item in items))
+
+
 if __name__ == "__main__":
-    log_to_terminal()
     app()

@@ -1,4 +1,4 @@
-"""Experiment: what DPO, IPO and KTO weigh, image by image, while they train.
+"""Study: what DPO, IPO and KTO weigh, image by image, while they train.
 
 Legend: B probe images, D embedding dimension.
 """
@@ -21,12 +21,15 @@ from seaanchor.training.setup import Setup, batch_stream, make_targets, prepare,
 from seaanchor.training.step import set_learning_rate, train_step
 from seaanchor.types import Batch, Embeddings, Targets
 from seaanchor.utils.checkpoint import write_atomic
-from studies.experiment import ONE_SEED, Bench, Experiment, Section
-from studies.verdicts import Difference, Effect, Verdict, judge
-from studies.words import PASSES, short
+from seaanchor.utils.log import log
+from studies.declare import Section, Study
+from studies.differences import Difference
+from studies.verdicts import Effect, Verdict, judge
+from studies.word_arms import PASSES, short
+from studies.workspace import ONE_SEED, Workspace
 
 EVERY, PROBED = 4, 200
-SHOWN = 2  # the look in the middle that is told: many are still fooled, the losses have parted
+SHOWN = 2  # the probe in the middle that is shown: many are still fooled, the losses have parted
 
 
 @dataclass(frozen=True)
@@ -103,21 +106,10 @@ def spending_gap(
 
 
 def watch(config: RunConfig) -> list[Weights]:
-    """Train as `seaanchor train` does, and weigh the same lettered photos every few batches."""
+    """Train as `seaanchor train` does, and weigh the same lettered photos every few steps."""
     accelerator, setup = start_accelerator("cpu"), prepare(config)
     moving = make_moving(setup, accelerator, None)
-    few = subset(setup.images, PROBED, 0)
-    clean = next(
-        iter(
-            batches(
-                ImageDataset(few, setup.model.encoder.image_size), PROBED, workers=0, order=None, skip_log=SkipLog(few)
-            )
-        )
-    )
-    perturbed = setup.method.perturb(
-        setup.policy, clean, make_targets(setup, clean, None), torch.Generator().manual_seed(0)
-    )
-    targets = setup.method.complete(make_targets(setup, clean, None), perturbed, setup.reference)
+    clean, perturbed, targets = _probe(setup)
     seen = [weigh(setup, clean, perturbed, targets, 0)]
     stream = batch_stream(setup, 0, 0, 1, SkipLog(setup.images))
     for step in range(setup.total_steps):
@@ -131,90 +123,99 @@ def watch(config: RunConfig) -> list[Weights]:
     return seen
 
 
-def run_gradients(bench: Bench) -> Section:
+def _probe(setup: Setup) -> tuple[Batch, Batch, Targets]:
+    """A few training photos, the same with one word drawn on each, and what the objective needs of them."""
+    few = subset(setup.images, PROBED, 0)
+    dataset = ImageDataset(few, setup.model.encoder.image_size)
+    clean = next(iter(batches(dataset, PROBED, workers=0, order=None, skip_log=SkipLog(few))))
+    generator = torch.Generator().manual_seed(0)
+    perturbed = setup.method.perturb(setup.policy, clean, make_targets(setup, clean, None), generator)
+    return clean, perturbed, setup.method.complete(make_targets(setup, clean, None), perturbed, setup.reference)
+
+
+Runs = dict[str, list[list[Weights]]]
+"""Objective → for every seed its probes over training."""
+
+READS: dict[str, Callable[[list[Weights], Weights], float]] = {
+    "median gradient, of the start's": lambda run, w: (w.gradient_B.median() / run[0].gradient_B.median()).item(),
+    "spent on images whose word wins, %": lambda run, w: 100 * w.spent_on_fooled,
+    "images whose word wins, %": lambda run, w: 100 * w.fooled_B.float().mean().item(),
+    "spent on a tenth of the images, %": lambda run, w: 100 * w.spent_on_tenth,
+    "mean margin h": lambda run, w: w.margin_B.mean().item(),
+}
+
+
+def run_gradients(workspace: Workspace) -> Section:
     """Per-image gradients of the three preference losses over training."""
-    curves: dict[str, list[list[Weights]]] = {}
+    curves: Runs = {}
     for name, recipe in (("DPO", dpo_tiny()), ("IPO", ipo_tiny()), ("KTO", kto_tiny())):
         config = short(recipe)
-        bench.keep(name, config)
-        for seed in bench.seeds:
-            print(f"{name}, seed {seed}", flush=True)
+        workspace.keep(name, config)
+        for seed in workspace.seeds:
+            log.info(f"{name}, seed {seed}")
             curves.setdefault(name, []).append(watch(replace(config, seed=seed)))
-    reads = {
-        "median gradient, of the start's": lambda run, w: (w.gradient_B.median() / run[0].gradient_B.median()).item(),
-        "spent on images whose word wins, %": lambda run, w: 100 * w.spent_on_fooled,
-        "images whose word wins, %": lambda run, w: 100 * w.fooled_B.float().mean().item(),
-        "spent on a tenth of the images, %": lambda run, w: 100 * w.spent_on_tenth,
-        "mean margin h": lambda run, w: w.margin_B.mean().item(),
-    }
-    figure, lines, csv = (
-        [],
-        [f"| | batch | {' | '.join(reads)} |", "|" + " --- |" * (len(reads) + 2)],
-        [",".join(["objective", "batch", *reads])],
-    )
-    for title, read in reads.items():
-        series = []
-        for name, runs in curves.items():
-            columns = [[read(run, run[i]) for run in runs] for i in range(len(runs[0]))]
-            middle, low, high = ([pick(c) for c in columns] for pick in (mean, min, max))
-            series.append(Series(name, [w.batch for w in runs[0]], middle, low, high, marker=False))
-        figure.append((title, "batch", title, series))
-    for name, runs in curves.items():
-        for i, weights in enumerate(runs[0]):
-            cells = [mean(read(run, run[i]) for run in runs) for read in reads.values()]
-            csv.append(",".join([name, str(weights.batch), *(f"{c:.6g}" for c in cells)]))
-            if i in (0, SHOWN, len(runs[0]) - 1):
-                lines.append(
-                    f"| {name} | {weights.batch} | "
-                    + " | ".join(f"{c if abs(c) > 1e-5 else 0:.3g}" for c in cells)
-                    + " |"
-                )
-    write_atomic(bench.output / "table.csv", "\n".join(csv) + "\n")
-    panels(figure[:3], bench.output / "figure.svg")
+    table = _tables(curves, workspace)
+    figure = [(title, "batch", title, _series(curves, read)) for title, read in READS.items()]
+    panels(figure[:3], workspace.output / "figure.svg")
     note = (
         f"The recipes `dpo-tiny`, `ipo-tiny`, `kto-tiny` with {PASSES} passes; norm of the objective's "
         f"gradient to each unit embedding, of {PROBED} "
         "training photos with one word drawn on each, the same throughout; "
-        f"{bench.over_seeds().removesuffix(', range in brackets')}.\n\n"
+        f"{workspace.over_seeds().removesuffix(', range in brackets')}.\n\n"
     )
-    return Section(
-        note + "\n".join(lines) + "\n\n![gradients over training](figure.svg)\n", ("figure.svg",), _verdicts(curves)
-    )
+    picture = "\n\n![gradients over training](figure.svg)\n"
+    return Section(note + table + picture, ("figure.svg",), _verdicts(curves))
 
 
-def _verdicts(curves: dict[str, list[list[Weights]]]) -> tuple[Verdict, ...]:
+def _series(curves: Runs, read: Callable[[list[Weights], Weights], float]) -> list[Series]:
+    found = []
+    for name, runs in curves.items():
+        columns = [[read(run, run[i]) for run in runs] for i in range(len(runs[0]))]
+        middle, low, high = ([pick(c) for c in columns] for pick in (mean, min, max))
+        found.append(Series(name, [w.batch for w in runs[0]], middle, low, high, marker=False))
+    return found
+
+
+def _tables(curves: Runs, workspace: Workspace) -> str:
+    """Markdown of three probes; CSV of all."""
+    lines = [f"| | batch | {' | '.join(READS)} |", "|" + " --- |" * (len(READS) + 2)]
+    csv = [",".join(["objective", "batch", *READS])]
+    for name, runs in curves.items():
+        for i, weights in enumerate(runs[0]):
+            cells = [mean(read(run, run[i]) for run in runs) for read in READS.values()]
+            csv.append(",".join([name, str(weights.batch), *(f"{c:.6g}" for c in cells)]))
+            if i in (0, SHOWN, len(runs[0]) - 1):
+                shown = " | ".join(f"{c if abs(c) > 1e-5 else 0:.3g}" for c in cells)
+                lines.append(f"| {name} | {weights.batch} | {shown} |")
+    write_atomic(workspace.output / "table.csv", "\n".join(csv) + "\n")
+    return "\n".join(lines)
+
+
+def _gaps(what: str, read: Callable[[Weights], float], at: dict[str, list[Weights]]) -> list[Effect]:
+    return [Effect(f"{name} less IPO, {what}", spending_gap(read, at[name], at["IPO"])) for name in ("DPO", "KTO")]
+
+
+def _verdicts(curves: Runs) -> tuple[Verdict, ...]:
     end, early = ({name: [run[i] for run in runs] for name, runs in curves.items()} for i in (-1, SHOWN))
+    batch = early["IPO"][0].batch
     return (
         judge(
             "DPO and KTO spend more of their gradient on few images than IPO does",
-            [
-                Effect(
-                    f"{name} less IPO, share spent on a tenth of the images, at the end",
-                    spending_gap(lambda w: w.spent_on_tenth, end[name], end["IPO"]),
-                )
-                for name in ("DPO", "KTO")
-            ],
+            _gaps("share spent on a tenth of the images, at the end", lambda w: w.spent_on_tenth, end),
         ),
         judge(
             "DPO and KTO favour images whose word still wins more than IPO does",
-            [
-                Effect(
-                    f"{name} less IPO, share of the gradient above share of the images, at batch "
-                    f"{early[name][0].batch}",
-                    spending_gap(
-                        lambda w: w.excess_on_fooled,
-                        early[name],
-                        early["IPO"],
-                    ),
-                )
-                for name in ("DPO", "KTO")
-            ],
+            _gaps(
+                f"share of the gradient above share of the images, at batch {batch}",
+                lambda w: w.excess_on_fooled,
+                early,
+            ),
         ),
     )
 
 
-EXPERIMENTS = (
-    Experiment(
+STUDIES = (
+    Study(
         "po-gradients",
         "What each loss weighs",
         "arXiv 2411.08923: DPO and KTO weigh the images that are still wrong, IPO all alike.",

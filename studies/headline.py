@@ -1,5 +1,4 @@
-"""The figure that stands first: robust against clean accuracy, and drawn words against clean accuracy, ours beside the
-baselines."""
+"""Study: the figure that stands first, drawn from the rows of two others."""
 
 import json
 from pathlib import Path
@@ -7,63 +6,66 @@ from pathlib import Path
 from seaanchor.errors import SeaAnchorError
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.sweeps.engine import Row
-from seaanchor.sweeps.tables import summarise
-from studies.experiment import Bench, Experiment, Section
-from studies.lore import CLEAN, RHOS, ROBUST, TIGHT, WEIGHTS, columns_of, points
-from studies.pool import EPSILON, FARE
-from studies.preference import COLUMNS, UNTOUCHED
-from studies.words import towers
+from seaanchor.sweeps.tables import Column, summarise
+from studies.declare import Section, Study, Table
+from studies.figures import points
+from studies.noise_arms import EPSILON, FARE, LORES, PENALTIES, SLOW_LORES
+from studies.noise_tables import CLEAN, ROBUST, robust_columns
+from studies.rows import UNTOUCHED
+from studies.word_arms import TOWERS
+from studies.word_tables import COLUMNS, O, T
+from studies.workspace import Workspace
 
 
-def read_rows(file: Path, experiment: str) -> list[Row]:
-    """The rows another experiment left.
+def read_rows(file: Path, study: str) -> list[Row]:
+    """The rows another study left.
 
     Raises:
         SeaAnchorError: it has not run yet.
     """
     if not file.is_file():
-        change = f"run `python -m studies {experiment}` first, with the same --output"
-        raise SeaAnchorError(f"{file} is missing", f"the rows of experiment {experiment}", change)
+        change = f"run `python -m studies {study}` first, with the same --output"
+        raise SeaAnchorError(f"{file} is missing", f"the rows of study {study}", change)
     return [Row(**row) for row in json.loads(file.read_text())]
 
 
-def run_headline(bench: Bench) -> Section:
+def _noise(table: Table) -> list[Series]:
+    """Fronts as paths, single models as points."""
+    lines = {"LORE, over ρ": LORES, "LORE, slow dual": SLOW_LORES, "fixed penalty, over its weight": PENALTIES}
+    alone = {"FARE": FARE, "untouched model": UNTOUCHED}
+    return [
+        *(Series(name, *points(table, list(arms), ROBUST, CLEAN), path=True) for name, arms in lines.items()),
+        *(Series(name, *points(table, [arm], ROBUST, CLEAN), line=False) for name, arm in alone.items()),
+    ]
+
+
+def _words(table: Table) -> list[Series]:
+    arms = {"untouched model": UNTOUCHED} | {name: f"{name}, tower" for name in TOWERS}
+    return [Series(name, *points(table, [arm], T, O), line=False) for name, arm in arms.items()]
+
+
+def run_headline(workspace: Workspace) -> Section:
     """Drawn from the rows of `lore-front` and `typographic`."""
-    noise = summarise(read_rows(bench.output.parent / "lore-front" / "table.json", "lore-front"), columns_of(bench))
-    words = summarise(read_rows(bench.output.parent / "typographic" / "rows.json", "typographic"), COLUMNS)
-    lines = {
-        "LORE, over ρ": [f"LORE ρ={rho:g}" for rho in RHOS],
-        "LORE, slow dual": [f"LORE ρ={rho:g}, slow" for rho in TIGHT],
-        "fixed penalty, over its weight": [f"penalty w={w:g}" for w in WEIGHTS],
-    }
-    left = [Series(name, *points(noise, arms, ROBUST, CLEAN), path=True) for name, arms in lines.items()]
-    left += [
-        Series(name, *points(noise, [arm], ROBUST, CLEAN), line=False)
-        for name, arm in (("FARE", FARE), ("untouched model", UNTOUCHED))
-    ]
-    right = [Series("untouched model", *points(words, [UNTOUCHED], "T, word drawn %", "O, clean %"), line=False)]
-    right += [
-        Series(name, *points(words, [f"{name}, tower"], "T, word drawn %", "O, clean %"), line=False)
-        for name in towers()
-    ]
+    noise_columns = [column for column in robust_columns() if isinstance(column, Column)]
+    noise = summarise(read_rows(workspace.shared("lore-front") / "table.json", "lore-front"), noise_columns)
+    words = summarise(read_rows(workspace.shared("typographic") / "table.json", "typographic"), COLUMNS)
     panels(
         [
-            ("Noise", f"accuracy under attack, ε = {EPSILON}/255, %", "clean accuracy, %", left),
-            ("Words", "accuracy with a wrong word drawn on, %", "clean accuracy, %", right),
+            ("Noise", f"accuracy under attack, ε = {EPSILON}/255, %", "clean accuracy, %", _noise(noise)),
+            ("Words", "accuracy with a wrong word drawn on, %", "clean accuracy, %", _words(words)),
         ],
-        bench.output / "figure.svg",
+        workspace.output / "figure.svg",
     )
     text = (
         "Both axes better to the upper right; ranges over seeds. The numbers are those of the sections on "
         "fronts and on drawn words.\n"
     )
-    return Section(
-        text + "\n![robust and clean accuracy; drawn words and clean accuracy](figure.svg)\n", ("figure.svg",)
-    )
+    picture = "\n![robust and clean accuracy; drawn words and clean accuracy](figure.svg)\n"
+    return Section(text + picture, ("figure.svg",))
 
 
-EXPERIMENTS = (
-    Experiment(
+STUDIES = (
+    Study(
         "headline",
         "At a glance",
         "Ours beside the baselines, drawn from the runs of `lore-front` and `typographic`.",

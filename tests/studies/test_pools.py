@@ -10,29 +10,38 @@ import yaml
 from seaanchor.config.schema import RunConfig, from_dict
 from seaanchor.config.validation import check
 from seaanchor.sweeps.arms import one
-from studies.ablations import constraint_arms, tecoa_arms
-from studies.anchoring import dual_arms, noise_anchors
-from studies.experiment import Bench
-from studies.lore import fronts
-from studies.preference import BETA, DATA, LAMBDA, UPDATES, VARIANTS
-from studies.threats import joint_arms
-from studies.words import maps, towers, word_folder
+from studies.anchor_studies import ANCHORED, DUALS, MOVING_ARMS
+from studies.constraint_study import constraint_arms
+from studies.declare import Claim, Contrast, Design, Line
+from studies.lore_studies import FAMILIES
+from studies.noise_arms import TECOAS
+from studies.pools import word_folder
+from studies.registry import STUDIES
+from studies.rows import UNTOUCHED
+from studies.threat_studies import FIRST
+from studies.word_ablations import BETA, DATA, LAMBDA, UPDATES, VARIANTS
+from studies.word_arms import MAPS, TOWERS
+from studies.workspace import Workspace
 
-BENCH = Bench(Path("runs/reproduce/any"))
+WORKSPACE = Workspace(Path("runs/reproduce/any"))
+DESIGNS = {name: study.design for name, study in STUDIES.items() if isinstance(study.design, Design)}
 
 
 def robust_arms():
     families = [
-        *fronts(BENCH).values(),
-        tecoa_arms(BENCH),
-        constraint_arms(BENCH, 900.0),
-        *noise_anchors(BENCH).values(),
-        *dual_arms(BENCH).values(),
+        *FAMILIES.values(),
+        TECOAS,
+        constraint_arms(900.0),
+        *(dict(family.values()) for family in ANCHORED.values()),
     ]
-    return [config for family in families for config in family.values()]
+    return [config for family in [*families, *DUALS.values()] for config in family.values()]
 
 
-@pytest.mark.parametrize("config", [*robust_arms(), *towers().values(), *maps().values(), *joint_arms()[0].values()])
+def every_arm():
+    return [*robust_arms(), *MOVING_ARMS.values(), *TOWERS.values(), *MAPS.values(), *FIRST.values()]
+
+
+@pytest.mark.parametrize("config", every_arm())
 def test_every_arm_is_a_legal_method(config):
     assert check(config).seed == 0
 
@@ -46,31 +55,33 @@ def test_robust_arms_differ_in_objective_anchor_and_updates_alone():
 
 
 def test_settings_name_a_run_of_words():
-    dpo, ipo = towers()["DPO + KL"], towers()["IPO + KL"]
-    folder = word_folder(dpo, 0, BENCH)
+    dpo, ipo = TOWERS["DPO + KL"], TOWERS["IPO + KL"]
+    folder = word_folder(dpo, 0, WORKSPACE)
     assert folder.parent == Path("runs/reproduce/words/seed-0")
     assert folder == word_folder(
-        replace(dpo, output=Path("elsewhere")), 0, replace(BENCH, output=Path("runs/reproduce/other"))
+        replace(dpo, output=Path("elsewhere")), 0, replace(WORKSPACE, output=Path("runs/reproduce/other"))
     )
     others = [
-        word_folder(ipo, 0, BENCH),
-        word_folder(dpo, 1, BENCH),
-        word_folder(replace(dpo, lr=1e-5), 0, BENCH),
-        word_folder(maps()["DPO + KL"], 0, BENCH),
+        word_folder(ipo, 0, WORKSPACE),
+        word_folder(dpo, 1, WORKSPACE),
+        word_folder(replace(dpo, lr=1e-5), 0, WORKSPACE),
+        word_folder(MAPS["DPO + KL"], 0, WORKSPACE),
     ]
     assert len({folder, *others}) == 5
 
 
 def test_a_published_recipe_is_the_run_it_names():
     """Everything that a run's settings decide is in the file beside its numbers, and nothing of this machine."""
-    bench = Bench(Path("runs/reproduce/any"))
-    arms = dict(enumerate([*robust_arms(), *towers().values(), *maps().values(), *joint_arms()[0].values()]))
+    workspace = Workspace(Path("runs/reproduce/any"))
+    arms = dict(enumerate(every_arm()))
     for name, config in arms.items():
-        bench.keep(str(name), config)
-    published = yaml.safe_load(yaml.safe_dump(bench.recipes))
+        workspace.keep(str(name), config)
+    published = yaml.safe_load(yaml.safe_dump(workspace.recipes))
     assert all(check(from_dict(RunConfig, published[str(name)])) == check(config) for name, config in arms.items())
-    bench.keep("second", arms[0], model="the export of: first")
-    assert bench.recipes["second"]["model"] == "the export of: first" and str(Path.cwd()) not in str(bench.recipes)
+    workspace.keep("second", arms[0], model="the export of: first")
+    assert workspace.recipes["second"]["model"] == "the export of: first" and str(Path.cwd()) not in str(
+        workspace.recipes
+    )
 
 
 @pytest.mark.parametrize("ablation", [BETA, LAMBDA, VARIANTS, DATA])
@@ -85,3 +96,34 @@ def test_an_ablation_compares_values_it_has_at_equal_updates(ablation):
         for config, n in zip(configs, photos, strict=True)
     ]
     assert set(updates) == {UPDATES}
+
+
+def test_a_renamed_setting_leaves_the_folders_of_runs_that_are_there():
+    folder = word_folder(MAPS["DPO + Lagrangian"], 0, WORKSPACE)
+    assert folder.name == "dpo-lagrangian-linear-f8f52cac"
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_a_design_names_only_arms_that_it_has(name):
+    """Claims, lines and starting points: a wrong name would show after hours of training."""
+    design = DESIGNS[name]
+    declared = constraint_arms(900.0) if callable(design.arms) else design.arms
+    alphas = design.mixtures.alphas if design.mixtures else ()
+    known = {UNTOUCHED, *declared, *design.compared, *(f"{arm} α={alpha:g}" for arm in declared for alpha in alphas)}
+    used = {arm for panel in design.panels for line in panel.lines if isinstance(line, Line) for arm in line.arms}
+    used |= set(design.starts_from) | set(design.starts_from.values())
+    for claim in design.claims:
+        used |= {arm for comparison in comparisons(claim) for arm in arms_of(comparison)}
+    shipped = {"seaanchor-tiny-fare", "seaanchor-tiny-lore", "seaanchor-tiny-lore, t = 1"}
+    assert used - known <= (shipped if name == "adaptive" else set())
+    assert len(design.claims) > 0 and len(known) > 2
+
+
+def comparisons(claim: Claim):
+    return [one for effect in claim.effects for one in getattr(effect, "comparisons", (effect,))]
+
+
+def arms_of(comparison) -> tuple[str, ...]:
+    if isinstance(comparison, Contrast):
+        return comparison.one, comparison.other
+    return *comparison.arms, *comparison.curve

@@ -11,7 +11,7 @@ from seaanchor.adapters.linear_map import decompose
 from seaanchor.config.recipes import RECIPES
 from seaanchor.steering.curve import SeenPeople, sweep_bias
 from seaanchor.sweeps.arms import recipe_of
-from studies.sliders import fairness_gaps, neutral
+from studies.gender_study import fairness_gaps, neutral
 
 
 def row(t: float, gender: float, activity: float, half: float = 0.07) -> dict:

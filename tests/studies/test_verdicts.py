@@ -15,9 +15,12 @@ from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.statistics import proportion
 from seaanchor.sweeps.engine import Row
-from studies.experiment import Bench, Experiment, Section, put_between, summary, write_section
-from studies.registry import EXPERIMENTS
-from studies.verdicts import Difference, Effect, _half_width, above_curve, difference, judge
+from studies.declare import Section, Study
+from studies.differences import Difference, _half_width, above_curve, difference
+from studies.registry import ORDER, STUDIES, run
+from studies.sections import put_between, summary, write_section
+from studies.verdicts import Effect, judge
+from studies.workspace import Workspace
 
 
 def row(arm: str, seed: int, **shares: float) -> Row:
@@ -232,24 +235,24 @@ def test_an_effect_is_refuted_on_the_other_side_or_where_none_of_five_points_has
 
 def test_a_section_is_written_with_its_verdicts_and_collected(tmp_path: Path):
     verdict = judge("it works", [Effect("yes", Difference(2, 1, 3))])
-    experiment = Experiment("one", "A first thing", "A claim.", 1, lambda bench: Section("Text.", (), (verdict,)))
+    study = Study("one", "A first thing", "A claim.", 1, lambda workspace: Section("Text.", (), (verdict,)))
     docs = tmp_path / "results.md"
     docs.write_text("# Results\n\nHead.\n\n<!-- begin summary -->\n<!-- end summary -->\n\nTail.\n")
     for _ in range(2):  # the second time in its place
-        write_section(experiment, experiment.run(Bench(tmp_path / "one")), Bench(tmp_path / "one"), docs)
-        put_between(docs, "summary", summary([experiment], docs))
+        write_section(study, run(study, Workspace(tmp_path / "one")), Workspace(tmp_path / "one"), docs)
+        put_between(docs, "summary", summary([study], docs))
     text, many = docs.read_text(), judge("many", [Effect(f"e{i}", Difference(2, 1, 3)) for i in range(6)])
-    write_section(experiment, Section("Text.", (), (many,)), Bench(tmp_path / "one"), tmp_path / "other" / "results.md")
+    write_section(study, Section("Text.", (), (many,)), Workspace(tmp_path / "one"), tmp_path / "other" / "results.md")
     assert "e3 +2.0 (+1.0 to +3.0) ✓; and 2 more | 3 | [A first thing](#a-first-thing) |" in summary(
-        [experiment], tmp_path / "other" / "results.md"
+        [study], tmp_path / "other" / "results.md"
     )
     assert text.count("**It works: holds.** yes +2.0 (+1.0 to +3.0)") == 1 and text.count("| it works | holds |") == 1
     assert "[A first thing](#a-first-thing)" in text
     assert text.index("| it works") < text.index("Tail.") < text.index("## A first thing")
     assert "recipes.yaml" not in text, "no run was asked for"
-    bench = Bench(tmp_path / "one")
-    bench.keep("an arm", RunConfig(lr=1e-3))
-    write_section(experiment, experiment.run(bench), bench, docs)
+    workspace = Workspace(tmp_path / "one")
+    workspace.keep("an arm", RunConfig(lr=1e-3))
+    write_section(study, run(study, workspace), workspace, docs)
     assert "Recipes of all runs: [one.yaml](tables/one.yaml)." in docs.read_text()
     assert (tmp_path / "tables" / "one.yaml").read_text() == "an arm:\n  lr: 0.001\n"
     assert json.loads((tmp_path / "tables" / "verdicts.json").read_text())["one"][0]["outcome"] == "holds"
@@ -258,8 +261,9 @@ def test_a_section_is_written_with_its_verdicts_and_collected(tmp_path: Path):
         put_between(docs, "one", "x")
 
 
-def test_experiments_have_different_names_and_titles():
-    assert len({e.title for e in EXPERIMENTS.values()}) == len(EXPERIMENTS) and all(
-        name == e.name for name, e in EXPERIMENTS.items()
+def test_studies_have_different_names_and_titles():
+    assert len({e.title for e in STUDIES.values()}) == len(STUDIES) and all(
+        name == e.name for name, e in STUDIES.items()
     )
-    assert all(0 < e.minutes <= 40 for e in EXPERIMENTS.values())
+    assert all(0 < e.minutes <= 40 for e in STUDIES.values())
+    assert tuple(STUDIES) == ORDER, "the order of the summary names every study"

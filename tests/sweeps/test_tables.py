@@ -11,8 +11,10 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.sweeps.engine import Row, write_numbers
 from seaanchor.sweeps.tables import as_csv, markdown, share, summarise, value
-from studies.experiment import Bench, Experiment, Section, write_section
-from studies.preference import crossing
+from studies.declare import Section, Study
+from studies.sections import write_section
+from studies.word_studies import crossing
+from studies.workspace import Workspace
 
 
 def rows() -> list[Row]:
@@ -60,18 +62,18 @@ def test_numbers_file_has_a_line_for_every_measure_with_the_untouched_value(tmp_
 
 
 def test_a_section_takes_the_place_of_its_former_self_and_of_nothing_else(tmp_path: Path):
-    bench = Bench(tmp_path / "runs", seeds=(0,))
-    bench.output.mkdir()
-    (bench.output / "figure.svg").write_text("<svg/>")
+    workspace = Workspace(tmp_path / "runs", seeds=(0,))
+    workspace.output.mkdir()
+    (workspace.output / "figure.svg").write_text("<svg/>")
     docs = tmp_path / "docs" / "results.md"
     docs.parent.mkdir()
     docs.write_text("# Results\n\nBefore.\n")
-    one, two = (Experiment(name, name.title(), "A claim.", 1, lambda b: Section("")) for name in ("one", "two"))
-    write_section(one, Section("first\n\n![f](figure.svg)", ("figure.svg",)), bench, docs)
-    write_section(two, Section("other"), bench, docs)
+    one, two = (Study(name, name.title(), "A claim.", 1, lambda workspace: Section("")) for name in ("one", "two"))
+    write_section(one, Section("first\n\n![f](figure.svg)", ("figure.svg",)), workspace, docs)
+    write_section(two, Section("other"), workspace, docs)
     docs.write_text(docs.read_text() + "\nAfter.\n")
     for _ in range(3):
-        write_section(one, Section("second"), bench, docs)
+        write_section(one, Section("second"), workspace, docs)
     text = docs.read_text()
     assert "\n\n\n" not in text, "empty lines heap up"
     assert text.startswith("# Results\n\nBefore.\n") and text.endswith("After.\n")
@@ -81,7 +83,7 @@ def test_a_section_takes_the_place_of_its_former_self_and_of_nothing_else(tmp_pa
 
 
 def test_the_seeds_of_a_table_in_words(tmp_path: Path):
-    said = [Bench(tmp_path, seeds=seeds).over_seeds() for seeds in ((2,), (0, 1))]
+    said = [Workspace(tmp_path, seeds=seeds).over_seeds() for seeds in ((2,), (0, 1))]
     assert said == ["seed 2", "mean over seeds 0, 1, range in brackets"]
 
 
@@ -89,7 +91,9 @@ def test_half_a_mark_is_an_error(tmp_path: Path):
     docs = tmp_path / "results.md"
     docs.write_text("<!-- begin one -->\nlost\n")
     with pytest.raises(SeaAnchorError, match="without"):
-        write_section(Experiment("one", "One", "", 1, lambda b: Section("")), Section("x"), Bench(tmp_path), docs)
+        write_section(
+            Study("one", "One", "", 1, lambda workspace: Section("")), Section("x"), Workspace(tmp_path), docs
+        )
     assert "lost" in docs.read_text()
 
 

@@ -57,7 +57,7 @@ def one(base: RunConfig, settings: Mapping[str, Any]) -> Arm:
         _put(data, key, value)
     config = check(from_dict(RunConfig, data))
     resolved = to_dict(config)
-    found = {key: _look(resolved, key) for key in settings}
+    found = {key: _read(resolved, key) for key in settings}
     return Arm(",".join(f"{key}={_short(value)}" for key, value in found.items()) or "base", config, found)
 
 
@@ -73,7 +73,7 @@ def _put(data: dict[str, Any], key: str, value: Any) -> None:
     data[last] = None if value in ("none", "None") and last != "kind" and not isinstance(data.get(last), str) else value
 
 
-def _look(data: dict[str, Any], key: str) -> Any:
+def _read(data: dict[str, Any], key: str) -> Any:
     for name in key.split("."):
         data = data[name]
     return data

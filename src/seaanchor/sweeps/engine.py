@@ -37,14 +37,14 @@ class Row:
 
 
 def run_arms(
-    arms: Sequence[Arm], seeds: Sequence[int], looks: Sequence[EvaluationSpec], output: Path, *, export: str = "export"
+    arms: Sequence[Arm], seeds: Sequence[int], specs: Sequence[EvaluationSpec], output: Path, *, export: str = "export"
 ) -> list[Row]:
     """Every arm with every seed; what is there already is read.
 
     Args:
         arms: what is trained.
         seeds: of data order, attacks and initial weights.
-        looks: what is measured on each.
+        specs: what is measured on each.
         output: folder; runs go to `seed-N/ARM`.
         export: which weights of a run: `export`, or `export-averaged` where a run keeps an average.
 
@@ -57,20 +57,20 @@ def run_arms(
             log.info(f"{arm.name}, seed {seed}")
             run = run_arm(replace(arm, config=replace(arm.config, seed=seed)), output / f"seed-{seed}")
             drop_checkpoints(run)
-            rows += measure(arm, seed, run / export, looks, output)
+            rows += measure(arm, seed, run / export, specs, output)
             write_numbers(rows, output / "numbers.csv")
     return rows
 
 
 def measure(
-    arm: Arm, seed: int, model: str | Path, looks: Sequence[EvaluationSpec], output: Path, name: str | None = None
+    arm: Arm, seed: int, model: str | Path, specs: Sequence[EvaluationSpec], output: Path, name: str | None = None
 ) -> list[Row]:
     """The rows of one model, by its folder or its name."""
     base = arm.config.model
     rows = []
-    for look in looks:
+    for spec in specs:
         results = evaluate(
-            str(model), look.sources, look.protocol, output / "evaluation", reference=base, skip_existing=True
+            str(model), spec.sources, spec.protocol, output / "evaluation", reference=base, skip_existing=True
         )
         rows += [row_of(name or arm.name, seed, result, arm.settings) for result in results]
     return rows

@@ -73,7 +73,7 @@ def sweep(
     vary: dict[str, list[str]],
     points: Sequence[dict[str, Any]],
     seeds: Sequence[int],
-    look: EvaluationSpec,
+    spec: EvaluationSpec,
     x: str,
     y: str,
 ) -> list[Row]:
@@ -84,7 +84,7 @@ def sweep(
         base: settings that all share; its output is the sweep's folder.
         vary: a grid; points: a list. Their arms are joined.
         seeds: of every arm.
-        look: data sets and protocol.
+        spec: data sets and protocol.
         x, y: measures of the front's axes, such as `clean` and `apgd 2/255`.
 
     Raises:
@@ -95,8 +95,8 @@ def sweep(
         raise SeaAnchorError(
             "a sweep without --vary and without --points", "settings to vary", "try --vary anchor.rho=0.03,0.1"
         )
-    _check_look(look, x, y)
-    rows = run_arms(arms, seeds, [look], base.output)
+    _check_axes(spec, x, y)
+    rows = run_arms(arms, seeds, [spec], base.output)
     for dataset in dict.fromkeys(row.dataset for row in rows):
         mine = [row for row in rows if row.dataset == dataset]
         _write(
@@ -106,20 +106,20 @@ def sweep(
     return rows
 
 
-def _check_look(look: EvaluationSpec, x: str, y: str) -> None:
+def _check_axes(spec: EvaluationSpec, x: str, y: str) -> None:
     """See, before hours of training, that the data can be opened and the axes will be measured on every set."""
-    others = [suite for suite in look.protocol.suites if suite != "retrieval"]
+    others = [suite for suite in spec.protocol.suites if suite != "retrieval"]
     retrieval = [
         f"retrieval.{way}.recall@{k}"
         for way in ("image_to_text", "text_to_image")
         for k in DEPTHS
-        if "retrieval" in look.protocol.suites
+        if "retrieval" in spec.protocol.suites
     ]
     attacked = [
-        f"{plan.name} {round(255 * epsilon, 3):g}/255" for plan in look.protocol.plans for epsilon in plan.epsilons
+        f"{plan.name} {round(255 * epsilon, 3):g}/255" for plan in spec.protocol.plans for epsilon in plan.epsilons
     ]
-    for source in look.sources:
-        images, captions = open_source(source, None, look.protocol)
+    for source in spec.sources:
+        images, captions = open_source(source, None, spec.protocol)
         plain = [] if captions is not None else ["lettered" if isinstance(images, TypographicImages) else "clean"]
         measured = [*plain, *attacked, *retrieval, *(f"{suite}.…" for suite in others)]
         for axis in (x, y):

@@ -26,15 +26,19 @@ class Column:
 
 def share(title: str, name: str, dataset: str = "") -> Column:
     """A column of shares in %, by the measure's name, on the data set whose name starts so."""
-    return Column(
-        title,
-        lambda row: row.numbers[name]["accuracy"] if row.dataset.startswith(dataset) and name in row.numbers else None,
-    )
+    return Column(title, _reader(name, dataset))
 
 
-def value(title: str, name: str, digits: int = 3) -> Column:
+def value(title: str, name: str, digits: int = 3, dataset: str = "") -> Column:
     """A column of plain numbers."""
-    return Column(title, lambda row: row.numbers[name]["accuracy"] if name in row.numbers else None, digits, 1.0)
+    return Column(title, _reader(name, dataset), digits, 1.0)
+
+
+def _reader(name: str, dataset: str) -> Callable[[Row], float | None]:
+    """Reads a measure of the data sets whose names start so."""
+    return lambda row: (
+        row.numbers[name]["accuracy"] if row.dataset.startswith(dataset) and name in row.numbers else None
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,80 @@
+"""The rows of a design: every arm trained and measured, mixtures of weights, the untouched model."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from seaanchor.config.schema import RunConfig
+from seaanchor.sweeps.arms import Arm
+from seaanchor.sweeps.engine import EvaluationSpec, Row, measure, write_numbers
+from seaanchor.utils.log import log
+from studies.declare import Arms, Design
+from studies.mixing import interpolate
+from studies.workspace import ELSEWHERE, Workspace
+
+UNTOUCHED = "untouched"
+
+
+def rows_of(design: Design, arms: Arms, workspace: Workspace, known: Sequence[Row] = ()) -> list[Row]:
+    """Every arm with every seed; what is there already is read.
+
+    Args:
+        design: says where and what is measured.
+        arms: its own, or those that its claims need besides.
+        workspace: of the study; numbers.csv grows with each arm.
+        known: rows of the study so far.
+    """
+    rows: list[Row] = []
+    settings = {name: design.pool.settings(config, workspace) for name, config in arms.items()}
+    for seed in workspace.seeds:
+        for name, config in settings.items():
+            log.info(f"{name}, seed {seed}")
+            run = _train(design, name, config, seed, workspace)
+            rows += measured(design, Arm(name, config), seed, run / "export", workspace)
+            write_numbers([*known, *rows], workspace.output / "numbers.csv")
+    return rows
+
+
+def _train(design: Design, name: str, config: RunConfig, seed: int, workspace: Workspace) -> Path:
+    """The run of an arm, from the export of another where the design says so; its recipe is noted."""
+    before = design.starts_from.get(name)
+    if before is None:
+        workspace.keep(name, config)
+        return design.pool.train(name, config, seed, workspace)
+    workspace.keep(name, config, model=f"the export of: {before}")
+    start = workspace.output / f"seed-{seed}" / before / "export"
+    return design.pool.train(name, replace(config, model=str(start)), seed, workspace)
+
+
+def mixtures_of(design: Design, arms: Arms, workspace: Workspace) -> list[Row]:
+    """Weights between the reference and every trained arm, as arms of their own."""
+    rows: list[Row] = []
+    settings = {name: design.pool.settings(config, workspace) for name, config in arms.items()}
+    assert design.mixtures is not None, "a design without mixtures has no such rows"
+    # a study of mixtures alone keeps them in its own folder; others share what they are mixed of, and the mixtures
+    folder = workspace.output if design.mixtures.alone else design.pool.folder(workspace)
+    for name, config in settings.items():
+        for seed in workspace.seeds:
+            tuned = _train(design, name, config, seed, workspace) / "export"
+            for alpha in design.mixtures.alphas:
+                mixed = folder / "mixed" / f"seed-{seed}" / f"{name} alpha={alpha:g}"
+                model = tuned if alpha == 1 else interpolate(config.model, str(tuned), alpha, mixed)
+                rows += measured(design, Arm(f"{name} α={alpha:g}", config), seed, model, workspace)
+    return rows
+
+
+def measured(design: Design, arm: Arm, seed: int, model: str | Path, workspace: Workspace) -> list[Row]:
+    """The rows of one model under the design's specs."""
+    specs = [replace(spec, sources=_sources(spec, workspace)) for spec in design.specs]
+    return measure(arm, seed, model, specs, design.pool.folder(workspace))
+
+
+def _sources(spec: EvaluationSpec, workspace: Workspace) -> tuple[str, ...]:
+    sets = tuple(workspace.elsewhere().values())
+    return tuple(path for source in spec.sources for path in (sets if source == ELSEWHERE else (source,)))
+
+
+def untouched(rows: Sequence[Row]) -> list[Row]:
+    """The reference's own numbers as an arm of their own, once a data set."""
+    seen = {row.dataset: row for row in reversed(rows)}
+    return [replace(row, arm=UNTOUCHED, seed=-1, numbers=row.reference) for row in reversed(seen.values())]

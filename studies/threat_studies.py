@@ -1,0 +1,187 @@
+"""Studies of typographic attacks and noise at once: one model against both, and an attacker with both means against
+every model."""
+
+from dataclasses import replace
+
+from seaanchor.config.recipes import dpo_linear_tiny, dpo_tiny
+from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
+from seaanchor.evaluation.attacks import AttackPlan
+from seaanchor.evaluation.run import Protocol
+from seaanchor.evaluation.suites.typographic import TypographicPlan
+from seaanchor.steering.curve import export_at
+from seaanchor.sweeps.arms import Arm
+from seaanchor.sweeps.engine import EvaluationSpec, Row, measure
+from seaanchor.sweeps.tables import share
+from studies.declare import Claim, Contrast, Design, Line, Panel, Study
+from studies.noise_arms import RHO
+from studies.pools import OWN, WORDS, word_run
+from studies.rows import UNTOUCHED
+from studies.word_arms import SIZES, TOWERS, lagrangian
+from studies.word_tables import SET_COLUMNS, THOUSAND_ELSEWHERE
+from studies.workspace import ONE_SEED, PHOTOS, Workspace
+
+BOTH = EvaluationSpec(
+    (PHOTOS,),
+    Protocol(
+        (AttackPlan("apgd-ce", "linf", (1 / 255,), 10),),
+        suites=("typographic", "words-and-noise"),
+        samples=400,
+        typographic=TypographicPlan("odd", "unseen", SIZES),
+    ),
+)
+NOISE, WORD, AT_ONCE = "apgd-ce 1/255", "typographic.attacked", "words-and-noise.apgd-ce 1/255"
+COLUMNS = (
+    share("clean %", "typographic.clean", PHOTOS),
+    share("word %", WORD, PHOTOS),
+    share("unreadable cover %", "typographic.unreadable", PHOTOS),
+    share("noise 1/255 %", NOISE, PHOTOS),
+    share("worst of 3 words %", "words-and-noise.word", PHOTOS),
+    share("word and noise %", AT_ONCE, PHOTOS),
+)
+ATTACKER = (
+    "400 test photos. Words of odd number in unseen fonts (training: even, training fonts), noise by APGD-CE "
+    "with 10 steps. *Word and noise*: the "
+    "attacker knows the model, draws three words, keeps the worst, and searches the ball around that picture."
+)
+
+
+def _panels(arms: tuple[str, ...]) -> tuple[Panel, ...]:
+    lines = tuple(Line(arm, (arm,)) for arm in (UNTOUCHED, *arms))
+    threats = ("accuracy with a wrong word drawn, %", "accuracy under noise of 1/255, %")
+    both = ("clean accuracy, %", "accuracy under word and noise, %")
+    return (
+        Panel("Two threats", *threats, lines, "word %", "noise 1/255 %"),
+        Panel("Both at once", *both, lines, "clean %", "word and noise %"),
+    )
+
+
+# ---- joint: joint training, one threat after the other, and each alone
+
+
+def _noise_tiny(recipe: RunConfig, kind: str) -> RunConfig:
+    """100 batches of 32 photos at 64 pixels; noise of 1/255, words as `dpo-tiny` draws them."""
+    attack = PerturbationConfig(
+        kind, epsilon="1/255", num_steps=2, step_size="0.75/255", words="even", sizes=SIZES, variants=10
+    )  # type: ignore[arg-type]
+    return replace(
+        recipe,
+        train_data="photos-mini/train",
+        perturbation=attack,
+        batch_size=32,
+        lr=1e-3,
+        warmup=10,
+        epochs=4,
+        max_steps=100,
+        optimizer="adamw",
+        wd=1e-4,
+        average="none",
+        save_every=100,
+        log_every=10,
+        device="cpu",
+    )
+
+
+PULL = RunConfig(objective=ObjectiveConfig("embedding_distance"))
+PREFER = replace(dpo_tiny(), anchor=AnchorConfig("kl", weight=1.0))
+FIRST = {
+    "words alone, FARE": _noise_tiny(PULL, "typographic"),
+    "noise alone, FARE": _noise_tiny(PULL, "pgd"),
+    "joint, FARE": _noise_tiny(PULL, "typographic+pgd"),
+    "words alone, DPO": _noise_tiny(PREFER, "typographic"),
+    "joint, DPO": _noise_tiny(PREFER, "typographic+pgd"),
+    "joint, FARE + Lagrangian": replace(_noise_tiny(PULL, "typographic+pgd"), anchor=lagrangian(RHO, initial=1.0)),
+}
+THEN = {"words by DPO, then noise": FIRST["noise alone, FARE"], "noise, then words by DPO": FIRST["words alone, DPO"]}
+STARTS = {"words by DPO, then noise": "words alone, DPO", "noise, then words by DPO": "noise alone, FARE"}
+
+
+def _less(what: str, one: str, other: str, measure: str, wanted: int = 1) -> Contrast:
+    return Contrast(f"{what}: {one} less {other}", one, other, measure, wanted=wanted)
+
+
+JOINT = Design(
+    pool=OWN,
+    arms=FIRST | THEN,
+    specs=(BOTH, THOUSAND_ELSEWHERE),
+    columns=(*COLUMNS, SET_COLUMNS),
+    note=(
+        "`seaanchor-tiny`, `photos-mini/train`, 100 batches of 32 a stage, which are 200 where there are "
+        f"two, {{seeds}}. {ATTACKER}"
+    ),
+    panels=_panels((*FIRST, *THEN)),
+    picture="words against noise",
+    claims=(
+        Claim(
+            "one model can be robust to words and to noise at once, without loss on either",
+            (
+                _less("noise", "joint, FARE", "noise alone, FARE", NOISE, 0),
+                _less("words", "joint, FARE", "words alone, FARE", WORD, 0),
+            ),
+        ),
+        Claim(
+            "joint training beats one after the other against word and noise together",
+            tuple(_less("both", "joint, FARE", other, AT_ONCE) for other in THEN),
+        ),
+        Claim(
+            "the second of two stages undoes the first",
+            (
+                _less("words", "words alone, DPO", "words by DPO, then noise", WORD),
+                _less("noise", "noise alone, FARE", "noise, then words by DPO", NOISE),
+            ),
+        ),
+    ),
+    starts_from=STARTS,
+)
+
+# ---- adaptive: the attacker against models aligned against words, hardened against noise, and the slider on one
+HARDENED = ("seaanchor-tiny-fare", "seaanchor-tiny-lore")  # the variants that the package ships
+STEERED = f"{HARDENED[1]}, t = 1"
+
+
+def _hardened(workspace: Workspace) -> list[Row]:
+    """The robust models of the package, which no seed changes, and the slider at t = 1 on the second."""
+    shared, base = workspace.shared("words"), replace(dpo_tiny(), device="cpu")
+    rows = [row for name in HARDENED for row in measure(Arm(name, base), -1, name, [BOTH], shared)]
+    steered = replace(dpo_linear_tiny(), model=HARDENED[1], device="cpu")
+    workspace.keep(STEERED, steered)
+    for seed in workspace.seeds:
+        folder = workspace.output / f"seed-{seed}" / f"{HARDENED[1]} t=1"
+        model = folder if folder.is_dir() else export_at(word_run(steered, seed, workspace), 1.0, folder)
+        rows += measure(Arm(STEERED, base), seed, model, [BOTH], shared)
+    return rows
+
+
+def _over(one: str, other: str = UNTOUCHED) -> Contrast:
+    return Contrast(f"{one} less {other}", one, other, AT_ONCE)
+
+
+ADAPTIVE = Design(
+    pool=WORDS,
+    arms=TOWERS,
+    specs=(BOTH,),
+    columns=COLUMNS,
+    note=(
+        "Towers of the table on drawn words, and the robust models of the package (FARE with one update a "
+        f"batch, LORE with two); {{seeds}}. {ATTACKER}"
+    ),
+    panels=_panels((*TOWERS, *HARDENED, STEERED)),
+    picture="words against noise",
+    claims=(
+        Claim("alignment against words alone helps against word and noise together", tuple(map(_over, TOWERS))),
+        Claim("hardening against noise alone helps against word and noise together", tuple(map(_over, HARDENED))),
+        Claim("the slider on a hardened tower helps against word and noise together", (_over(STEERED, HARDENED[1]),)),
+    ),
+    further_rows=_hardened,
+)
+
+STUDIES = (
+    Study("joint", "Words and noise", "One model can be robust to drawn words and to noise at once.", 40, JOINT),
+    Study(
+        "adaptive",
+        "An attacker with a word and noise",
+        "What alignment against words and hardening against noise are worth against both at once.",
+        10,
+        ADAPTIVE,
+        ONE_SEED,
+    ),
+)
