@@ -1,6 +1,7 @@
 """Folders as users have them: listings and class names."""
 
 import json
+import pkgutil
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from seaanchor import data
 from seaanchor.data.folder import list_images
 from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.names import read_class_names
@@ -159,3 +161,21 @@ def test_a_folder_that_is_moved_reads_the_same(image_folder, tmp_path):
     shutil.move(image_folder, moved)
     second, _ = read(list_images(moved))
     assert all(torch.equal(a.pixels_BCHW, b.pixels_BCHW) for a, b in zip(first, second, strict=True))
+
+
+def test_image_folder_takes_names_as_a_list_or_a_file(image_folder, tmp_path):
+    assert data.image_folder(image_folder) == list_images(image_folder)
+    assert data.image_folder(str(image_folder), ["a", "b", "c"]).class_names == ("a", "b", "c")
+    (tmp_path / "names.txt").write_text("x\ny\nz\n")
+    assert data.image_folder(image_folder, str(tmp_path / "names.txt")).class_names == ("x", "y", "z")
+    with pytest.raises(SeaAnchorError, match=r"2 class names for .* which has 3 class folders"):
+        data.image_folder(image_folder, ["a", "b"])
+
+
+def test_public_names_are_there_and_none_is_that_of_a_submodule():
+    assert set(data.__all__) == set(dir(data))
+    for name in data.__all__:
+        assert getattr(data, name) is getattr(data, name) is not None
+    assert not {module.name for module in pkgutil.iter_modules(data.__path__)} & set(data.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = data.nothing

@@ -16,7 +16,7 @@ from PIL import Image
 
 from seaanchor.data.huggingface.preferences import FILE, Columns, Imported, from_columns, import_preferences, open_rows
 from seaanchor.data.loader import ImageDataset, SkipLog, batches
-from seaanchor.data.preferences import read_preferences
+from seaanchor.data.preference_rows import read_preferences
 from seaanchor.errors import SeaAnchorError
 
 datasets.disable_progress_bars()

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from seaanchor.errors import SeaAnchorError
 
 if TYPE_CHECKING:
-    from seaanchor.data.preferences import Tally
+    from seaanchor.data.preference_rows import Tally
 
 attack_app = App(name="attack", help="Write attacked images to a folder.")
 SMALLEST = 16  # pixels, of an image to draw a word on
@@ -88,7 +88,7 @@ def inspect(source: str, /) -> None:
     from collections import Counter
 
     from seaanchor.data.loader import ImageDataset, SkipLog, batches
-    from seaanchor.data.preferences import tally
+    from seaanchor.data.preference_rows import tally
     from seaanchor.data.sources import open_images
     from seaanchor.data.types import LabelledImages, PreferenceImages, TypographicImages, texts_of
 
@@ -129,7 +129,7 @@ def pairs(
     class_names
         File that gives the captions.
     """
-    from seaanchor.data.preferences import swapped_captions, write_preferences
+    from seaanchor.data.preference_rows import swapped_captions, write_preferences
     from seaanchor.data.sources import open_images
     from seaanchor.utils.text import word_pairs
 

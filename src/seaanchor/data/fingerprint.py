@@ -8,8 +8,10 @@ import PIL
 from torch import Tensor
 
 from seaanchor.data import images as images_code
+from seaanchor.data import in_memory as in_memory_code
 from seaanchor.data.huggingface.images import Row
 from seaanchor.data.images import Item, num_bytes
+from seaanchor.data.in_memory import DatasetItem
 from seaanchor.data.loader import ImageDataset, SkipLog
 from seaanchor.data.types import Listing
 from seaanchor.data.webdataset.read import Member
@@ -26,10 +28,13 @@ def identity_of(images: Listing, image_size: int) -> list[object] | None:
     latter, so that a copy that keeps the old time is seen.
 
     Returns:
-        None where neither is possible: large tables that name images outside themselves.
+        None where neither is possible: large tables that name images outside themselves, and large data sets that a
+        Python object holds.
     """
     sizes = [num_bytes(item) for item in images.paths]
     read = [disk_cache.code(images_code), PIL.__version__, image_size, len(images.paths)]
+    if any(isinstance(item, DatasetItem) for item in images.paths):
+        read.append(disk_cache.code(in_memory_code))
     digest = hashlib.sha256()
     if sum(size or 0 for size in sizes) <= READ_WHOLE and not _outside(images, sizes):
         for item in images.paths:
@@ -68,6 +73,8 @@ def _outside(images: Listing, sizes: list[int | None]) -> bool:
 
 def _content(item: Item) -> bytes:
     try:
+        if isinstance(item, DatasetItem):
+            return item.content()
         with item.open("rb") as file:
             return hashlib.sha256(file.read()).digest()
     except Exception as error:  # whatever is no image raises what it likes

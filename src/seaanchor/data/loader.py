@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from seaanchor.data.images import UnreadableImage, read_image
+from seaanchor.data.images import Item, UnreadableImage, read_image
+from seaanchor.data.in_memory import DatasetItem
 from seaanchor.data.types import Images, ImagesT, Listing, labels_of, pairs_of, take
 from seaanchor.types import Batch, Preference
 
@@ -52,19 +53,25 @@ class ImageDataset(Dataset):
     def __getitem__(self, index: int) -> Sample:
         label = -1 if self._labels is None else self._labels[index]
         try:
-            return Sample(index, read_image(self.images.paths[index], self.image_size), label)
+            return Sample(index, _read(self.images.paths[index], self.image_size), label)
         except UnreadableImage as error:
             return Sample(index, None, label, str(error))
 
 
+def _read(item: Item, image_size: int) -> Tensor:
+    return item.pixels(image_size) if isinstance(item, DatasetItem) else read_image(item, image_size)
+
+
 def collate(samples: Sequence[Sample]) -> Samples:
-    """Stack what could be read; pixels stay uint8 so that little crosses between processes. A batch may come out
-    empty."""
+    """Stack what could be read; pixels stay uint8 so that little crosses between processes, unless some are floats. A
+    batch may come out empty."""
     read = [s for s in samples if s.pixels_CHW is not None]
-    # None is left out
-    pixels = torch.stack([s.pixels_CHW for s in read]) if read else torch.empty(0, dtype=torch.uint8)  # type: ignore[misc]
+    pixels = [s.pixels_CHW for s in samples if s.pixels_CHW is not None]
+    if any(pixels_CHW.is_floating_point() for pixels_CHW in pixels):
+        pixels = [to_float(pixels_CHW) for pixels_CHW in pixels]
+    pixels_BCHW = torch.stack(pixels) if pixels else torch.empty(0, dtype=torch.uint8)
     labels = torch.tensor([s.label for s in read], dtype=torch.long)
-    batch = Batch(pixels, labels, torch.tensor([s.index for s in read], dtype=torch.long))
+    batch = Batch(pixels_BCHW, labels, torch.tensor([s.index for s in read], dtype=torch.long))
     return Samples(batch, tuple((s.index, s.reason) for s in samples if s.pixels_CHW is None))
 
 

@@ -1,13 +1,15 @@
 """Where images come from: a folder, shards, a table, or one of the embedded sets by name."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 from seaanchor.data.folder import list_images
 from seaanchor.data.huggingface.images import is_table, list_rows
 from seaanchor.data.people import open_people
-from seaanchor.data.preferences import read_preferences
-from seaanchor.data.types import Images
+from seaanchor.data.preference_rows import read_preferences
+from seaanchor.data.types import ClassifiedImages, Images, PreferenceImages, texts_of
 from seaanchor.data.typographic.read import is_lettered, list_lettered
 from seaanchor.data.webdataset.read import is_shards, list_shards
 from seaanchor.errors import SeaAnchorError
@@ -16,7 +18,7 @@ EMBEDDED = Path(str(files("seaanchor"))) / "zoo" / "data"
 NAMES = ("photos-mini", "emoji", "emoji-people")
 
 
-def open_images(source: str, class_names: Path | None = None, split: str = "train") -> Images:
+def open_images(source: str | Path, class_names: Path | None = None, split: str = "train") -> Images:
     """List the images of a folder, of shards, of a table or of an embedded set.
 
     Args:
@@ -29,6 +31,7 @@ def open_images(source: str, class_names: Path | None = None, split: str = "trai
     Raises:
         SeaAnchorError: no such source, nothing to read in it, or class names for one that names its classes itself.
     """
+    source = str(source)
     name, _, part = source.partition("/")
     if class_names is not None and _names_itself(source):
         found = f"{source} with class names from {class_names}"
@@ -50,6 +53,44 @@ def open_images(source: str, class_names: Path | None = None, split: str = "trai
     if is_shards(root):
         return list_shards(root, class_names, split)
     return list_lettered(root) if is_lettered(root) else list_images(root, class_names)
+
+
+def image_folder(path: str | Path, class_names: str | Path | Sequence[str] | None = None) -> Images:
+    """List a folder of images (unlabelled) or of class folders (labelled).
+
+    Args:
+        path: the folder.
+        class_names: C names in the sorted order of the class folders; or a file of names, as `read_class_names` takes
+            it; by default the folders' own names, `_` read as a space.
+
+    Raises:
+        SeaAnchorError: no such folder, nothing in it, a class folder without images, a folder of splits, or another
+            number of names.
+    """
+    if class_names is None or isinstance(class_names, str | Path):
+        return list_images(Path(path), None if class_names is None else Path(class_names))
+    images = list_images(Path(path))
+    count = len(texts_of(images))
+    if not isinstance(images, ClassifiedImages) or len(class_names) != count:
+        raise SeaAnchorError(
+            f"{len(class_names)} class names for {path}, which has {count} class folders",
+            f"{count} names, one for each class folder in sorted order",
+            "correct the list",
+        )
+    return replace(images, class_names=tuple(class_names))
+
+
+def preferences(path: str | Path) -> PreferenceImages:
+    """List the preferences of a JSON lines file, as `seaanchor.data.preference_rows.read_preferences` does.
+
+    Args:
+        path: the file. A row names an image, relative to the file, and `chosen` and `rejected` texts, or one `text`
+            with `desirable` true or false.
+
+    Raises:
+        SeaAnchorError: missing or empty file, a line that is no row, an image that is not there.
+    """
+    return read_preferences(Path(path))
 
 
 def _names_itself(source: str) -> bool:

@@ -19,7 +19,7 @@ from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import DRAWN, PREFERENCE, check, needs_classes, needs_head
 from seaanchor.data.batch_split import BatchSplit
 from seaanchor.data.loader import ImageDataset, SkipLog, chosen_batches, subset, to_float, training_order
-from seaanchor.data.preferences import tally
+from seaanchor.data.preference_rows import tally
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import (
     Images,

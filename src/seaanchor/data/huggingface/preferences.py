@@ -19,7 +19,7 @@ from PIL import Image
 
 from seaanchor.data.huggingface.library import library, load
 from seaanchor.data.images import FORMATS
-from seaanchor.data.preferences import DESIRABLE, TEXT, PreferenceRow, Tally, to_lines, to_row
+from seaanchor.data.preference_rows import DESIRABLE, TEXT, PreferenceRow, Tally, to_lines, to_row
 from seaanchor.errors import SeaAnchorError
 
 FILE = "preferences.jsonl"

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from seaanchor.data.loader import ImageDataset, SkipLog, batches
-from seaanchor.data.preferences import (
+from seaanchor.data.preference_rows import (
     PreferenceRow,
     Tally,
     as_images,
