@@ -144,7 +144,8 @@ def test_pictures_that_a_table_names_by_path(image_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "source", ["hf-data:", "hf-data:a:b:c:d", "hf-data:a::b", "hf-data:someone/nothing-of-another-name", "missing.parquet"]
+    "source",
+    ["hf-data:", "hf-data:a:b:c:d", "hf-data:a::b", "hf-data:someone/nothing-else", "missing.parquet"],
 )
 def test_sources_that_are_not_there(source):
     with pytest.raises(SeaAnchorError, match=r"is no name of a data set|could not be opened"):

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from seaanchor.encoders.cache import embed_all
-from seaanchor.encoders.encoder import Encoder, Reference, fingerprint
+from seaanchor.encoders.embedding_table import embed_all
+from seaanchor.encoders.encoder import Encoder, Reference
+from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.load import load_model
 from seaanchor.types import Batch
 

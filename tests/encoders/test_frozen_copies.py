@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from seaanchor.encoders.encoder import Encoder, fingerprint
+from seaanchor.encoders.encoder import Encoder
+from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.frozen_copies import folded, in_precision
 from seaanchor.encoders.load import load_model
 from seaanchor.functional.gradients import input_grad

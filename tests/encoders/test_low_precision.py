@@ -7,7 +7,8 @@ from torch import nn
 from seaanchor.attacks.ball import Ball
 from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
-from seaanchor.encoders.encoder import Reference, fingerprint
+from seaanchor.encoders.encoder import Reference
+from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.low_precision import LowPrecisionCopy

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from seaanchor.encoders.encoder import LoadedModel, fingerprint
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export import tokenizer as tokenizer_module

@@ -4,7 +4,6 @@ Legend: B batch, C channels, H W pixels, D embedding dimension.
 """
 
 import copy
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -119,14 +118,3 @@ class LoadedModel:
     export_config: dict = field(default_factory=dict)
     text_limit: TextLimit | None = None
     text_identity: Callable[[], list | None] | None = None
-
-
-def fingerprint(module: nn.Module) -> str:
-    """A short hash of all weights and buffers, normalisation included, whatever their memory layout: two models of one
-    name are never taken for each other."""
-    digest = hashlib.blake2b(digest_size=8)
-    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -14,8 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seaanchor.encoders.encoder import Encoder, Family, fingerprint
+from seaanchor.encoders.encoder import Encoder, Family
 from seaanchor.utils import disk_cache
+
+
+def fingerprint(module: nn.Module) -> str:
+    """A short hash of all weights and buffers, normalisation included, whatever their memory layout: two models of one
+    name are never taken for each other."""
+    digest = hashlib.blake2b(digest_size=8)
+    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def image_side(encoder: Encoder, family: Family) -> list[Any]:

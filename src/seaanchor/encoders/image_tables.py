@@ -15,8 +15,7 @@ from seaanchor.data.fingerprint import identity_of, still_unreadable
 from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.types import Images, labels_of, pairs_of
 from seaanchor.encoders import embedding_table
-from seaanchor.encoders.cache import embed_all
-from seaanchor.encoders.embedding_table import EmbeddingTable, embed_drawings
+from seaanchor.encoders.embedding_table import EmbeddingTable, embed_all, embed_drawings
 from seaanchor.encoders.encoder import Encoder, Family, LoadedModel, Reference
 from seaanchor.encoders.fingerprint import image_side
 from seaanchor.perturbations import typographic

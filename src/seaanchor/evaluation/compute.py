@@ -13,7 +13,8 @@ from torch import Tensor
 from seaanchor.attacks.classification import Logits
 from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.types import Images, TypographicImages, labels_of, texts_of
-from seaanchor.encoders.encoder import LoadedModel, fingerprint
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.image_tables import clean_rows
 from seaanchor.encoders.kernels import fast_kernels, num_tokens

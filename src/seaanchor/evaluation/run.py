@@ -13,7 +13,7 @@ from seaanchor import __version__
 from seaanchor.data.types import texts_of
 from seaanchor.distributed.launch import open_group
 from seaanchor.distributed.process_group import ProcessGroup
-from seaanchor.encoders.encoder import fingerprint
+from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import require_extra
 from seaanchor.evaluation.compute import Result, Shelf, compute

@@ -15,7 +15,8 @@ from seaanchor.data.sources import NAMES as EMBEDDED_SETS
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import Images, LabelledImages, labels_of, templates_of, texts_of
 from seaanchor.encoders.embedded import embedded_folder, embedded_models
-from seaanchor.encoders.encoder import LoadedModel, fingerprint
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.heads import DEFAULT_TEMPLATES, build_head, embed_texts
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError

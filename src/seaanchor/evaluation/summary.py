@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from seaanchor.encoders.encoder import LoadedModel, fingerprint
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.evaluation.calibration import calibration_of
 from seaanchor.evaluation.statistics import proportion
 from seaanchor.evaluation.zeroshot import Outcomes

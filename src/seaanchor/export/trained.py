@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from seaanchor.adapters.linear_map import LinearMap, without_rotation
 from seaanchor.adapters.lora import has_updates, merge
-from seaanchor.encoders.encoder import LoadedModel, fingerprint
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.folder import export_model
 from seaanchor.utils.checkpoint import load_state, save_state

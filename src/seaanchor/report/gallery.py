@@ -18,7 +18,8 @@ from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import Images, LabelledImages, texts_of
 from seaanchor.encoders.embedded import embedded_models
-from seaanchor.encoders.encoder import LoadedModel, fingerprint
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError

@@ -32,7 +32,8 @@ from seaanchor.data.types import (
 )
 from seaanchor.encoders.distinct_texts import check_pairs_apart
 from seaanchor.encoders.embedding_table import EmbeddingTable, Identity, StoredDrawings
-from seaanchor.encoders.encoder import LoadedModel, Reference, fingerprint
+from seaanchor.encoders.encoder import LoadedModel, Reference
+from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.image_tables import clean_table, drawn_table
 from seaanchor.encoders.load import load_model
