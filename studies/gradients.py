@@ -14,7 +14,7 @@ from torch import Tensor
 from seaanchor.config.recipes import dpo_tiny, ipo_tiny, kto_tiny
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
-from seaanchor.objectives.preference import preference_margin
+from seaanchor.objectives.losses import log_ratio_margin
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.training.loop import make_moving
 from seaanchor.training.setup import Setup, batch_stream, make_targets, prepare, start_accelerator
@@ -85,7 +85,7 @@ def weigh(setup: Setup, clean: Batch, perturbed: Batch, targets: Targets, batch:
     return Weights(
         batch,
         gradient_BD.norm(dim=-1),
-        preference_margin(chosen[0], rejected[0], chosen[1], rejected[1]),
+        log_ratio_margin(chosen[0], rejected[0], chosen[1], rejected[1]),
         rejected[0] > chosen[0],
     )
 

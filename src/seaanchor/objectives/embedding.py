@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from seaanchor.functional.distances import squared_distance
+from seaanchor.objectives.losses import embedding_distance_loss
 from seaanchor.types import Embeddings, Needs, Targets
 
 
@@ -22,7 +22,7 @@ class EmbeddingDistance:
 
     def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
         """Distance (B,) of the perturbed embedding to the clean reference."""
-        return squared_distance(embedding_BD, targets.reference_BD)
+        return embedding_distance_loss(embedding_BD, targets.reference_BD)
 
     def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
         """The same distance (B,), to be minimised."""

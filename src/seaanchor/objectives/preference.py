@@ -1,4 +1,4 @@
-"""Preference optimization of a contrastive model: DPO, IPO and KTO as pure functions, and as objectives.
+"""Preference optimization of a contrastive model: DPO, IPO and KTO as objectives.
 
 The policy over candidate texts is π(y|x) = softmax_y(s · cos(I(x), T(y))), with s the model's own logit scale (arXiv
 2411.08923, eq. 3 and 4). A difference of two log-probabilities of one image is a difference of two scaled cosines: the
@@ -13,112 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.functional.distances import kl_divergence
+from seaanchor.objectives.losses import dpo_loss, ipo_loss, kto_loss, log_ratio_margin
 from seaanchor.types import Embeddings, Head, Needs, Preference, Targets
-
-
-def preference_margin(
-    policy_chosen_B: Tensor, policy_rejected_B: Tensor, reference_chosen_B: Tensor, reference_rejected_B: Tensor
-) -> Tensor:
-    """h = [log π_θ(y_w|x) − log π_θ(y_l|x)] − [log π_ref(y_w|x) − log π_ref(y_l|x)].
-
-    Args:
-        policy_chosen_B, policy_rejected_B, reference_chosen_B, reference_rejected_B: log-probabilities, or logits
-            (scaled cosines), (B,).
-
-    Returns:
-        Margin (B,): positive where the policy prefers the chosen text more than the reference does.
-
-    Source: arXiv 2411.08923, eq. 5.
-    """
-    return (policy_chosen_B - policy_rejected_B) - (reference_chosen_B - reference_rejected_B)
-
-
-def dpo_loss(margin_B: Tensor, *, beta: float, label_smoothing: float = 0.0) -> Tensor:
-    """Direct preference optimization: −(1−ε)·log σ(βh) − ε·log σ(−βh).
-
-    Args:
-        margin_B: h of `preference_margin`, (B,).
-        beta: positive; the larger, the sooner a margin counts as won.
-        label_smoothing: ε in [0, 0.5), the share of pairs thought to be labelled the wrong way round.
-
-    Returns:
-        Loss (B,), non-negative.
-
-    Raises:
-        ValueError: beta or label_smoothing out of range.
-
-    Source: Rafailov et al. 2023, eq. 7; smoothing: Mitchell 2023, *A note on DPO with noisy preferences*.
-
-    >>> round(dpo_loss(torch.zeros(1), beta=1.0).item(), 4)
-    0.6931
-    """
-    _positive("beta", beta)
-    if not 0 <= label_smoothing < 0.5:
-        raise ValueError(f"label_smoothing is {label_smoothing}; expected a share in [0, 0.5)")
-    return -(1 - label_smoothing) * F.logsigmoid(beta * margin_B) - label_smoothing * F.logsigmoid(-beta * margin_B)
-
-
-def ipo_loss(margin_B: Tensor, *, beta: float) -> Tensor:
-    """Identity preference optimization: (h − 1/(2β))².
-
-    Args:
-        margin_B: h of `preference_margin`, (B,).
-        beta: positive; the margin is drawn towards 1/(2β) and no further.
-
-    Returns:
-        Loss (B,), non-negative.
-
-    Raises:
-        ValueError: beta is not positive.
-
-    Source: Azar et al. 2023, eq. 17.
-
-    >>> ipo_loss(torch.tensor([50.0]), beta=0.01).item()
-    0.0
-    """
-    _positive("beta", beta)
-    return (margin_B - 1 / (2 * beta)).square()
-
-
-def kto_loss(
-    logratio_B: Tensor,
-    desirable_B: Tensor,
-    kl: Tensor | float,
-    *,
-    beta: float,
-    desirable_weight: float = 1.0,
-    undesirable_weight: float = 1.0,
-) -> Tensor:
-    """Kahneman-Tversky optimization of unpaired rows: w_D·(1 − σ(β(r − z0))) where desirable, w_U·(1 − σ(β(z0 − r)))
-    where not.
-
-    Args:
-        logratio_B: r = log π_θ(y|x) − log π_ref(y|x), (B,).
-        desirable_B: bool (B,).
-        kl: z0, the policy-to-reference divergence; scalar or (B,), taken as given and never differentiated.
-        beta: positive.
-        desirable_weight, undesirable_weight: w_D and w_U, non-negative.
-
-    Returns:
-        Loss (B,) in [0, max weight].
-
-    Raises:
-        ValueError: beta not positive, or a negative weight.
-
-    Source: Ethayarajh et al. 2024, eq. 8.
-    """
-    _positive("beta", beta)
-    if desirable_weight < 0 or undesirable_weight < 0:
-        raise ValueError(f"weights are {desirable_weight} and {undesirable_weight}; expected non-negative numbers")
-    baseline = kl.detach() if isinstance(kl, Tensor) else kl
-    sign_B = torch.where(desirable_B, 1.0, -1.0).to(logratio_B)
-    weight_B = torch.where(desirable_B, desirable_weight, undesirable_weight).to(logratio_B)
-    return weight_B * torch.sigmoid(-beta * sign_B * (logratio_B - baseline))
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name} is {value}; expected a positive number")
 
 
 @dataclass(frozen=True)
@@ -161,7 +57,7 @@ def _margin(embeddings: Embeddings, targets: Targets, reference_free: bool = Fal
     chosen_B, rejected_B = _pair_logits(embeddings.perturbed_BD, policy_head(embeddings, targets), preference)
     if reference_free:
         return chosen_B - rejected_B
-    return preference_margin(chosen_B, rejected_B, *_pair_logits(_reference(targets), head, preference))
+    return log_ratio_margin(chosen_B, rejected_B, *_pair_logits(_reference(targets), head, preference))
 
 
 def _pair_logits(embedding_BD: Tensor, head: Head, preference: Preference) -> tuple[Tensor, Tensor]:

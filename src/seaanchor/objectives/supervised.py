@@ -6,15 +6,14 @@ Legend: B batch, C classes, D embedding dimension.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from seaanchor.objectives.losses import tecoa_loss
 from seaanchor.types import Embeddings, Head, Needs, Targets
 
 
-def class_cross_entropy(embedding_BD: Tensor, head: Head, label_B: Tensor) -> Tensor:
-    """Cross-entropy (B,) of softmax(scale · cos(embedding, class texts)) against the true class."""
-    return F.cross_entropy(head(embedding_BD), label_B, reduction="none")
+def _tecoa(embedding_BD: Tensor, head: Head, label_B: Tensor) -> Tensor:
+    return tecoa_loss(embedding_BD, head.weight_CD, label_B, head.logit_scale)
 
 
 def _required(targets: Targets, embeddings: Embeddings | None = None) -> tuple[Head, Tensor]:
@@ -32,11 +31,11 @@ class TeCoA:
 
     def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
         """Cross-entropy (B,) of the perturbed image."""
-        return class_cross_entropy(embedding_BD, *_required(targets))
+        return _tecoa(embedding_BD, *_required(targets))
 
     def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
         """The same cross-entropy (B,), to be minimised."""
-        return class_cross_entropy(embeddings.perturbed_BD, *_required(targets, embeddings))
+        return _tecoa(embeddings.perturbed_BD, *_required(targets, embeddings))
 
 
 @dataclass(frozen=True)
@@ -47,14 +46,13 @@ class CrossEntropy:
 
     def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
         """Cross-entropy (B,) of the perturbed image."""
-        return class_cross_entropy(embedding_BD, *_required(targets))
+        return _tecoa(embedding_BD, *_required(targets))
 
     def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
         """Mean of both cross-entropies (B,)."""
         if embeddings.clean_BD is None:
             raise ValueError("cross_entropy needs the clean embeddings")
         both = (
-            class_cross_entropy(x_BD, *_required(targets, embeddings))
-            for x_BD in (embeddings.perturbed_BD, embeddings.clean_BD)
+            _tecoa(x_BD, *_required(targets, embeddings)) for x_BD in (embeddings.perturbed_BD, embeddings.clean_BD)
         )
         return sum(both, torch.zeros(())) / 2
