@@ -11,15 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.loader import SkipLog
-from seaanchor.training.loop import make_moving
-from seaanchor.training.setup import Setup, batch_stream, make_targets, prepare, start_accelerator, to_device
-from seaanchor.training.step import Moving, train_step
+from seaanchor.distributed.launch import start_training
+from seaanchor.training.batches import MicroBatch, load_batches, make_targets, to_device
+from seaanchor.training.setup import Setup, prepare
+from seaanchor.training.state import TrainState, make_state
+from seaanchor.training.step import train_step
 from seaanchor.types import Batch, Targets
 from seaanchor.utils import disk_cache
 
@@ -80,16 +81,15 @@ class Ours:
     cached."""
 
     setup: Setup
-    moving: Moving
+    state: TrainState
     images: Batch
     targets: Targets
-    accelerator: Any
 
     def step(self) -> object:
         """Attack, primal steps, dual step."""
         setup = self.setup
         return train_step(
-            setup.method, self.moving, self.accelerator, self.images, self.targets, setup.config, 0, setup.reference
+            setup.method, self.state, [MicroBatch(self.images, self.targets)], setup.config, 0, setup.reference
         )
 
 
@@ -102,13 +102,13 @@ def ours(recipe: RunConfig, batch: int, *, model: str | None = None, device: str
     config = replace(
         config, pretrained="none" if ":" not in config.model and not config.model.startswith("seaanchor") else None
     )
-    accelerator = start_accelerator(device)
+    run_on = start_training(device)
     with uncached():
-        setup = prepare(config, device=accelerator.device)
-    moving = make_moving(setup, accelerator, None)
-    images = to_device(next(batch_stream(setup, 0, 0, 1, SkipLog(setup.images))), accelerator.device)
+        setup = prepare(config, device=run_on)
+    state = make_state(setup)
+    images = to_device(next(load_batches(setup, 0, 0, 1, SkipLog(setup.images))), run_on)
     targets = make_targets(setup, images, None)
-    return Ours(setup, moving, images, targets, accelerator)
+    return Ours(setup, state, images, targets)
 
 
 def share_of(subject: Ours, rank: int, world: int) -> Ours:

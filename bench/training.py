@@ -95,7 +95,7 @@ def lore_against_naive() -> Measurement:
     """The naive transcription's seconds over ours, both in bf16."""
     recipe = lore()
     mine = ours(in_precision(recipe, "bf16"), BATCH)
-    dual = mine.moving.dual
+    dual = mine.state.dual
     assert dual is not None, "LORE has a dual network"
     peer = naive_lore.peer_of(mine.setup.model.encoder, dual, bf16=True)
     times = compare(lambda: naive_lore.lore_step(peer, mine.images.pixels_BCHW), mine.step)

@@ -14,8 +14,9 @@ from seaanchor.config.schema import RunConfig, from_dict, read_yaml
 from seaanchor.data.loader import SkipLog
 from seaanchor.sweeps.engine import Row
 from seaanchor.sweeps.tables import Column, value
+from seaanchor.training.batches import load_batches
 from seaanchor.training.run_folder import RunFolder
-from seaanchor.training.setup import batch_stream, prepare
+from seaanchor.training.setup import prepare
 from studies.declare import Claim, Contrast, Design, EachSet, Panel, Results, Study, Trace
 from studies.engine import table_of
 from studies.lore_studies import LORE_FRONT, PAPER, SPECS
@@ -50,7 +51,7 @@ def constraint_arms(margin: float) -> dict[str, RunConfig]:
 def _embedded(train_data: str) -> Tensor:
     config = replace(budget(fare()), train_data=train_data, max_steps=None, epochs=1, batch_size=100)
     setup = prepare(config)
-    stream = batch_stream(setup, 0, 0, 1, SkipLog(setup.images))
+    stream = load_batches(setup, 0, 0, 1, SkipLog(setup.images))
     return torch.cat([setup.reference(batch.pixels_BCHW) for batch in stream])
 
 

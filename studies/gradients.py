@@ -16,9 +16,11 @@ from seaanchor.config.schema import RunConfig
 from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.objectives.losses import log_ratio_margin
 from seaanchor.plotting.panels import Series, panels
-from seaanchor.training.loop import make_moving
-from seaanchor.training.setup import Setup, batch_stream, make_targets, prepare, start_accelerator
-from seaanchor.training.step import set_learning_rate, train_step
+from seaanchor.training.batches import MicroBatch, load_batches, make_targets
+from seaanchor.training.schedule import set_learning_rate
+from seaanchor.training.setup import Setup, prepare
+from seaanchor.training.state import make_state
+from seaanchor.training.step import train_step
 from seaanchor.types import Batch, Embeddings, Targets
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.log import log
@@ -107,16 +109,16 @@ def spending_gap(
 
 def watch(config: RunConfig) -> list[Weights]:
     """Train as `seaanchor train` does, and weigh the same lettered photos every few steps."""
-    accelerator, setup = start_accelerator("cpu"), prepare(config)
-    moving = make_moving(setup, accelerator, None)
+    setup = prepare(config)
+    state = make_state(setup)
     clean, perturbed, targets = _probe(setup)
     seen = [weigh(setup, clean, perturbed, targets, 0)]
-    stream = batch_stream(setup, 0, 0, 1, SkipLog(setup.images))
+    stream = load_batches(setup, 0, 0, 1, SkipLog(setup.images))
     for step in range(setup.total_steps):
         batch = next(stream)
-        set_learning_rate(moving.optimizer, config, step, setup.total_steps)
+        set_learning_rate(state.optimizer, config, step, setup.total_steps)
         train_step(
-            setup.method, moving, accelerator, batch, make_targets(setup, batch, None), config, step, setup.reference
+            setup.method, state, [MicroBatch(batch, make_targets(setup, batch, None))], config, step, setup.reference
         )
         if (step + 1) % EVERY == 0:
             seen.append(weigh(setup, clean, perturbed, targets, step + 1))

@@ -11,7 +11,7 @@ import pytest
 import seaanchor
 
 ROOT = Path(seaanchor.__file__).parent
-HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "matplotlib", "accelerate", "numpy", "PIL")
+HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "matplotlib", "numpy", "PIL")
 LIGHT_MODULES = ("__init__", "cli.app", "config.schema", "config.io", "config.validation", "config.recipes", "errors")
 
 ORDER = (

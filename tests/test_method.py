@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,12 +13,11 @@ from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationC
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
-from seaanchor.training.step import Moving, step_seed, train_step, training_forward
+from seaanchor.training.batches import MicroBatch
+from seaanchor.training.state import TrainState
+from seaanchor.training.step import step_seed, train_step, training_forward
 from seaanchor.types import Batch, Head, Preference, Targets
 
-ONE_PROCESS = SimpleNamespace(
-    num_processes=1, process_index=0, unwrap_model=lambda m: m, backward=lambda loss: loss.backward()
-)
 PIXELS = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 BATCH = Batch(PIXELS, torch.tensor([0, 1, 2, 0]), torch.arange(4))
 
@@ -62,13 +60,13 @@ def run_step(
     encoder.train()
     dual = method.anchor.dual_module()
     dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=1e-2) if dual is not None else None
-    moving = Moving(encoder, torch.optim.AdamW(list(method.adapter.trainable(encoder)), lr=lr), dual, dual_optimizer)
+    state = TrainState(encoder, torch.optim.AdamW(list(method.adapter.trainable(encoder)), lr=lr), dual, dual_optimizer)
     sizes: list[int] = []
     handle = encoder.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
     torch.randn(junk)  # moves the global generator
-    record = train_step(method, moving, ONE_PROCESS, batch, targets, config, 0)
+    record = train_step(method, state, [MicroBatch(batch, targets)], config, 0)
     handle.remove()
-    return method, moving, record, sizes
+    return method, state, record, sizes
 
 
 # --- the attack
@@ -151,15 +149,15 @@ def test_forwards_of_the_policy(recipe, forwards):
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_k_primal_updates_and_one_dual_update(k):
-    _, moving, _, _ = run_step(replace(lore(), primal_steps=k), tower())
-    assert {int(s["step"]) for s in moving.optimizer.state.values()} == {k}
-    assert {int(s["step"]) for s in moving.dual_optimizer.state.values()} == {1}
+    _, state, _, _ = run_step(replace(lore(), primal_steps=k), tower())
+    assert {int(s["step"]) for s in state.optimizer.state.values()} == {k}
+    assert {int(s["step"]) for s in state.dual_optimizer.state.values()} == {1}
 
 
 def test_dual_lr_zero_freezes_the_multipliers():
     config = replace(lore(), anchor=AnchorConfig("lagrangian", dual_lr=0.0))
-    method, moving, _, _ = run_step(config, tower())
-    assert not moving.dual_optimizer.state
+    method, state, _, _ = run_step(config, tower())
+    assert not state.dual_optimizer.state
     assert torch.allclose(method.anchor.dual(torch.randn(3, 6)), torch.ones(3))
 
 
@@ -169,9 +167,9 @@ def test_dual_lr_zero_freezes_the_multipliers():
 def test_the_dual_step_does_not_touch_the_policy():
     """Weights and gradients of the policy are those of a step whose multipliers are frozen."""
     learning, frozen = tower(), tower()
-    _, moving, _, _ = run_step(lore(), learning)
+    _, state, _, _ = run_step(lore(), learning)
     run_step(replace(lore(), anchor=AnchorConfig("lagrangian", dual_lr=0.0)), frozen)
-    assert (moving.dual.weight != 0).any()
+    assert (state.dual.weight != 0).any()
     for a, b in zip(learning.parameters(), frozen.parameters(), strict=True):
         assert torch.equal(a, b) and torch.equal(a.grad, b.grad)
 
@@ -192,13 +190,13 @@ def test_reference_text_tower_and_head_get_no_gradient(clip_folder):
     method = assemble(config, 16)
     batch = Batch(torch.rand(4, 3, 32, 32), BATCH.label_B, BATCH.index_B)
     targets = Targets(reference(batch.pixels_BCHW), batch.label_B, head)
-    moving = Moving(
+    state = TrainState(
         model.encoder,
         torch.optim.AdamW(list(method.adapter.trainable(model.encoder)), lr=1e-3),
         method.anchor.dual,
         None,
     )
-    train_step(method, moving, ONE_PROCESS, batch, targets, config, 0)
+    train_step(method, state, [MicroBatch(batch, targets)], config, 0)
     assert all(p.grad is None and not p.requires_grad for p in reference.parameters())
     assert not reference.training and not targets.reference_BD.requires_grad and not head.weight_CD.requires_grad
     after = model.module.state_dict()
@@ -277,8 +275,8 @@ def test_every_step_and_process_has_its_own_random_start():
         method = assemble(replace(fare(), perturbation=PerturbationConfig(num_steps=0)), 6)
         encoder, seen = tower(), []
         encoder.register_forward_pre_hook(lambda module, args, seen=seen: seen.append(args[0]))
-        moving = Moving(encoder, torch.optim.SGD(encoder.parameters(), lr=0.0), None, None)
-        train_step(method, moving, ONE_PROCESS, BATCH, Targets(torch.randn(4, 6)), fare(), step)
+        state = TrainState(encoder, torch.optim.SGD(encoder.parameters(), lr=0.0), None, None)
+        train_step(method, state, [MicroBatch(BATCH, Targets(torch.randn(4, 6)))], fare(), step)
         starts.append(seen[0])
     assert 0 < (starts[0] - starts[1]).abs().max() <= 2 * 2 / 255 + 1e-6
 

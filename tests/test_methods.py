@@ -28,7 +28,9 @@ from seaanchor.perturbations.attribute import AttributeSwap
 from seaanchor.perturbations.none import NoPerturbation
 from seaanchor.perturbations.pgd import PGD
 from seaanchor.perturbations.typographic import Typographic
-from seaanchor.training.step import Moving, train_step
+from seaanchor.training.batches import MicroBatch
+from seaanchor.training.state import TrainState
+from seaanchor.training.step import train_step
 from seaanchor.types import Batch, Head, Preference, Targets
 
 PARTS = {
@@ -47,19 +49,6 @@ PARTS = {
     "gender-flip": (IPO, NoAnchor, None, AttributeSwap, Linear),
 }
 TEXTS = ("man", "woman", "he", "she")  # short enough to be drawn on 16 pixels
-
-
-class OneProcess:
-    num_processes, process_index = 1, 0
-
-    def unwrap_model(self, model):
-        return model
-
-    def backward(self, loss):
-        loss.backward()
-
-    def clip_grad_norm_(self, parameters, norm):
-        torch.nn.utils.clip_grad_norm_(parameters, norm)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -217,8 +206,8 @@ def one_step(config: RunConfig) -> None:
     dual, parameters = method.anchor.dual_module(), list(method.adapter.trainable(encoder))
     before = [p.clone() for p in parameters]
     dual_optimizer = torch.optim.AdamW(dual.parameters()) if dual is not None else None
-    moving = Moving(encoder, torch.optim.AdamW(parameters, lr=1e-2), dual, dual_optimizer)
-    record = train_step(method, moving, OneProcess(), batch, targets, config, 0, reference)
+    state = TrainState(encoder, torch.optim.AdamW(parameters, lr=1e-2), dual, dual_optimizer)
+    record = train_step(method, state, [MicroBatch(batch, targets)], config, 0, reference)
     assert record.objective_B.shape == (5,) and record.objective_B.isfinite().all()
     assert any(not torch.equal(a, b) for a, b in zip(before, parameters, strict=True))
     assert all(p.isfinite().all() for p in encoder.parameters())
@@ -251,8 +240,8 @@ def test_the_exact_dual_step_sees_the_maps_own_texts():
     policy, label_B = LinearMap(6), torch.tensor([0, 1, 2])
     batch = Batch(torch.randn(3, 6), label_B, torch.arange(3), Preference(label_B, label_B + 1))
     targets = Targets(batch.pixels_BCHW, label_B, Head(F.normalize(torch.randn(4, 6), dim=-1), 10.0))
-    moving = Moving(policy, torch.optim.SGD(method.adapter.trainable(policy), lr=0.0), method.anchor.dual, None)
-    record = train_step(method, moving, OneProcess(), batch, targets, config, 0, torch.nn.Identity())
+    state = TrainState(policy, torch.optim.SGD(method.adapter.trainable(policy), lr=0.0), method.anchor.dual, None)
+    record = train_step(method, state, [MicroBatch(batch, targets)], config, 0, torch.nn.Identity())
     assert record.constraint.distance_B.abs().max() < 1e-5
 
 

@@ -13,7 +13,7 @@ def train_from_config(config: RunConfig) -> Path:
             finite, a lost process, too little memory.
     """
     from seaanchor.evaluation.zeroshot import quick_accuracy
-    from seaanchor.profiling.memory_advice import room_to_train
+    from seaanchor.profiling.memory_advice import training_advice
     from seaanchor.training.loop import Hooks, train
 
-    return train(config, Hooks(quick_accuracy, room_to_train))
+    return train(config, Hooks(quick_accuracy, training_advice))

@@ -19,7 +19,7 @@ COMMANDS += [["recipes", name] for name in ("ls", "cat", "cp", "validate")] + [
     ["cache", "ls"],
     ["cache", "clear"],
 ]
-HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "matplotlib", "accelerate", "numpy", "PIL")
+HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "matplotlib", "numpy", "PIL")
 
 
 @pytest.fixture
@@ -348,7 +348,7 @@ def test_dry_run_on_gpus_that_are_elsewhere(run, clip_folder, tmp_path):
     ]
     code, out, errors = run(*command, "--dry-run-on", "2xH100", "--dry-run-images", "1000")
     assert code == 0, errors
-    assert "2 x H100-SXM" in out and "1,000 images, 8 batches of 128 x 2" in out and not (tmp_path / "run").exists()
+    assert "2 x H100-SXM" in out and "1,000 images, 8 steps of 128 x 2" in out and not (tmp_path / "run").exists()
     for arguments, message in (
         (["--dry-run-on", "8xH1000"], "no GPU is called"),
         (["--dry-run-images", "5"], "without GPUs"),

@@ -10,37 +10,44 @@ from seaanchor.data.webdataset.write import build_shards
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 12, 13, 64])
-def test_every_image_is_dealt_once(count):
+def test_every_image_goes_to_one_process(count):
     order = [3 * i for i in range(count)]
     for batch_size, world, accumulation in itertools.product((1, 2, 3, 8), (1, 2, 3, 4), (1, 2, 3)):
-        deal = BatchSplit(count, batch_size, world, accumulation)
+        split = BatchSplit(count, batch_size, world, accumulation)
         seen: list[int] = []
-        for number in range(deal.per_epoch):
-            hands = [deal.hands(order, number, rank) for rank in range(world)]
+        for number in range(split.per_epoch):
+            ranks = [split.for_rank(order, number, rank) for rank in range(world)]
             assert (
-                len({len(hand) for hand in hands}) == 1 <= len(hands[0]) <= accumulation
+                len({len(mine) for mine in ranks}) == 1 <= len(ranks[0]) <= accumulation
             )  # all processes take part equally often
-            flat = [hand for rank in hands for hand in rank]
+            flat = [pair for mine in ranks for pair in mine]
             assert all(0 < len(images) <= batch_size for images, _ in flat)
-            counting = [len(images) for images, counts in flat if counts]
-            assert max(counting) - min(counting) <= 1  # as evenly as can be
-            batch = [i for images, counts in flat if counts for i in images]
-            assert sorted(batch) == sorted(order[number * deal.whole : (number + 1) * deal.whole])
+            counts = [len(images) for images, is_padding in flat if not is_padding]
+            assert max(counts) - min(counts) <= 1  # as evenly as can be
+            batch = [i for images, is_padding in flat if not is_padding for i in images]
+            assert sorted(batch) == sorted(
+                order[number * split.global_batch_size : (number + 1) * split.global_batch_size]
+            )
             seen += batch
         assert sorted(seen) == order
 
 
-def test_shards_are_dealt_by_image(image_folder, tmp_path):
+def test_shards_are_split_by_image(image_folder, tmp_path):
     """Three processes on WebDataset shards: each image is read by one of them, whichever shard it lies in."""
     build_shards(open_images(str(image_folder)), tmp_path / "wds", shard_size=5)
     images = open_images(str(tmp_path / "wds" / "test"))
     assert len({item.shard for item in images.paths}) == 3
-    deal = BatchSplit(len(images.paths), 2, world=3)
+    split = BatchSplit(len(images.paths), 2, world=3)
     order = list(range(len(images.paths)))
-    hands = [
-        [hand for number in range(deal.per_epoch) for hand, counts in deal.hands(order, number, rank) if counts]
+    names = [
+        [
+            images.paths[i].name
+            for number in range(split.per_epoch)
+            for indices, is_padding in split.for_rank(order, number, rank)
+            for i in indices
+            if not is_padding
+        ]
         for rank in range(3)
     ]
-    shares = [[images.paths[i].name for hand in mine for i in hand] for mine in hands]
-    assert sorted(name for share in shares for name in share) == sorted(item.name for item in images.paths)
-    assert all(len({name.split("/")[0] for name in share}) > 1 for share in shares)
+    assert sorted(name for mine in names for name in mine) == sorted(item.name for item in images.paths)
+    assert all(len({name.split("/")[0] for name in mine}) > 1 for mine in names)

@@ -19,36 +19,34 @@ import seaanchor.training.loop as loop
 from seaanchor.api import train_from_config
 from seaanchor.config.schema import RunConfig, from_dict
 from seaanchor.data.loader import SkipLog
-from seaanchor.distributed.launch import open_group
-from seaanchor.distributed.process_group import ProcessGroup, company, gathered
-from seaanchor.distributed.sharding import own, whole
+from seaanchor.distributed.launch import open_group, start_training
+from seaanchor.distributed.process_group import ProcessGroup, gathered
+from seaanchor.distributed.sharding import gather_full, local_tensors
+from seaanchor.distributed.watch import watched_group
 from seaanchor.errors import SeaAnchorError
-from seaanchor.training.setup import Setup, make_targets, prepare, share_stream, start_accelerator, to_device
-from seaanchor.training.step import Moving, Part, whole_step
+from seaanchor.training.batches import load_steps, make_micro_batch
+from seaanchor.training.setup import Setup, prepare
+from seaanchor.training.state import TrainState, make_state
+from seaanchor.training.step import train_step
 from seaanchor.utils.log import log_to_terminal
 
 
 def gradients(config: RunConfig, target: str) -> None:
-    """Losses and gradients of every batch of the run, at the untrained weights."""
-    accelerator = start_accelerator("cpu")
-    setup = prepare(config, accelerator.num_processes)
-    moving = unmoved(setup, accelerator)
-    with company() as group:
-        found = {}
-        for step, shares in enumerate(share_stream(setup, 0, group.rank, group.world, SkipLog(setup.images))):
-            cleans = [to_device(share.batch, accelerator.device) for share in shares]
-            parts = [
-                Part(clean, make_targets(setup, clean, None), share.counts)
-                for clean, share in zip(cleans, shares, strict=True)
-            ]
-            (images,) = group.total([sum(len(part.clean.index_B) for part in parts if part.counts)])
-            record = whole_step(setup.method, moving, accelerator, parts, config, step, setup.reference, images)
-            order_B = torch.cat([part.clean.index_B[: len(part.clean.index_B) * part.counts] for part in parts])
+    """Losses and gradients of every step of the run, at the untrained weights."""
+    device = start_training("cpu")
+    with watched_group() as group:
+        setup = prepare(config, group.world, device)
+        state, found = unmoved(setup, group), {}
+        for step, loaded in enumerate(load_steps(setup, 0, group.rank, group.world, SkipLog(setup.images))):
+            micro_batches = [make_micro_batch(setup, batch, is_padding, None) for batch, is_padding in loaded]
+            (images,) = group.total([sum(micro_batch.num_images for micro_batch in micro_batches)])
+            record = train_step(setup.method, state, micro_batches, config, step, setup.reference, group, images)
+            order_B = torch.cat([clean.batch.index_B[: clean.num_images] for clean in micro_batches])
             order_B, loss_B = gathered(group, [order_B, record.objective_B])
             found[f"loss {step}"] = loss_B[order_B.argsort()]
-            modules = {"policy": accelerator.unwrap_model(moving.policy), "dual": moving.dual}
+            modules = {"policy": state.encoder, "dual": state.dual}
             grads = {
-                name: whole([p.grad for p in module.parameters()], True)
+                name: gather_full([p.grad for p in module.parameters()], True)
                 for name, module in modules.items()
                 if module is not None
             }
@@ -58,13 +56,13 @@ def gradients(config: RunConfig, target: str) -> None:
         write(group, found, target)
 
 
-def unmoved(setup: Setup, accelerator) -> Moving:
-    """The run's moving parts under optimizers of step 0."""
-    moving = loop.make_moving(setup, accelerator, None)
-    for optimizer in filter(None, (moving.optimizer, moving.dual_optimizer)):
-        for group in optimizer.param_groups:
-            group["lr"] = group["weight_decay"] = 0.0
-    return moving
+def unmoved(setup: Setup, group: ProcessGroup) -> TrainState:
+    """The run's state under optimizers that move nothing."""
+    state = make_state(setup, group)
+    for optimizer in filter(None, (state.optimizer, state.dual_optimizer)):
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = parameters["weight_decay"] = 0.0
+    return state
 
 
 def run(
@@ -75,29 +73,29 @@ def run(
     alike: str | None = None,
     held: str | None = None,
 ) -> None:
-    """Train; the last process is interrupted, killed or in trouble in a batch, or all processes' weights are compared
+    """Train; the last process is interrupted, killed or in trouble in a step, or all processes' weights are compared
     at the end, or what each holds."""
-    original, seen = loop.whole_step, []
+    original, seen = loop.train_step, []
     last = int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1
 
-    def step(method, moving, accelerator, parts, config, number, reference, *args):
-        seen[:] = moving, reference
+    def step(method, state, micro_batches, config, number, reference, *args):
+        seen[:] = state, reference
         if last and kill == number + 1:
             os.kill(os.getpid(), signal.SIGKILL)
         if last and raises == number + 1:
             raise ValueError("a cosmic ray")
         if last and stop == number + 1:
             os.kill(os.getpid(), signal.SIGINT)
-        return original(method, moving, accelerator, parts, config, number, reference, *args)
+        return original(method, state, micro_batches, config, number, reference, *args)
 
-    loop.whole_step = step
+    loop.train_step = step
     try:
         train_from_config(config)
     finally:
-        loop.whole_step = original
+        loop.train_step = original
     if alike is not None:
         modules = (seen[0].policy, seen[0].dual)
-        with company() as group:
+        with watched_group() as group:
             everyones = group.gather([p.detach().numpy().tobytes() for module in modules for p in module.parameters()])
             if group.rank == 0:
                 Path(alike).write_text(
@@ -108,16 +106,16 @@ def run(
         Path(f"{held}-{os.environ['RANK']}").write_text(json.dumps(sizes(*seen)))
 
 
-def sizes(moving: Moving, reference: torch.nn.Module) -> tuple[dict[str, int], dict[str, int]]:
+def sizes(state: TrainState, reference: torch.nn.Module) -> tuple[dict[str, int], dict[str, int]]:
     """Numbers that this process holds of each thing that is split, and how many there are of it in all."""
-    moments = [value for state in moving.optimizer.state.values() for value in state.values() if value.dim()]
-    averages = {"average": moving.average.mean, "moving_reference": moving.moving_reference.mean}
+    moments = [value for values in state.optimizer.state.values() for value in values.values() if value.dim()]
+    averages = {"average": state.average.mean, "moving_reference": state.moving_reference.mean}
     things = {
-        "policy": list(moving.policy.parameters()),
+        "policy": list(state.policy.parameters()),
         "moments": moments,
         "reference": list(reference.parameters()),
     } | averages
-    return {name: sum(map(torch.numel, own(tensors))) for name, tensors in things.items()}, {
+    return {name: sum(map(torch.numel, local_tensors(tensors))) for name, tensors in things.items()}, {
         name: sum(map(torch.numel, t)) for name, t in things.items()
     }
 
@@ -183,8 +181,7 @@ if __name__ == "__main__":
     if len(files) == 1:
         main(files[0])
     else:
-        import accelerate  # noqa: F401 (once instead of in every process)
-        import open_clip  # noqa: F401
+        import open_clip  # noqa: F401 (once instead of in every process)
 
         started = {child: f"{file.stem} {rank}" for file in files for rank, child in enumerate(by_hand(file))}
         begun = time.monotonic()

@@ -111,7 +111,7 @@ def one(place, base) -> dict:
     """What one process finds; also a run of its own that is stopped in the middle."""
     worker.gradients(base, str(place / "one.pt"))
     train(base)
-    with pytest.raises(SeaAnchorError, match="stopped at batch 3 of 6"):
+    with pytest.raises(SeaAnchorError, match="stopped at step 3 of 6"):
         worker.run(replace(base, output=place / "one-stopped"), stop=3)
     return torch.load(place / "one.pt")
 
@@ -122,8 +122,8 @@ def two(place, base, one) -> subprocess.CompletedProcess:
     shutil.copytree(place / "images", place / "broken")
     half = replace(base, batch_size=4)
     setup = prepare(replace(half, train_data=str(place / "broken")), world=2)
-    (share,) = next(worker.share_stream(setup, 0, 1, 2, worker.SkipLog(setup.images)))
-    for index in share.batch.index_B.tolist():  # the second process's part of the first batch
+    ((batch, _),) = next(worker.load_steps(setup, 0, 1, 2, worker.SkipLog(setup.images)))
+    for index in batch.index_B.tolist():  # the second process's part of the first batch
         setup.images.paths[index].write_bytes(b"no image")
     jobs = [
         job("gradients", half, target=str(place / "two.pt")),
@@ -183,8 +183,8 @@ def test_weights_and_multipliers_are_the_same_bits_in_all_processes(place, four,
 
 def test_a_run_goes_on_with_another_number_of_processes(place, base, four):
     """Two to four and to one, one to two, four to one with parts: each ends near the run that was never stopped."""
-    assert "stopped at batch 3 of 6" in outcomes(place, "two", 2, 2)[0] == outcomes(place, "two", 2, 2)[1]
-    assert "stopped at batch 2 of 6" in outcomes(place, "four", 2, 4)[0]
+    assert "stopped at step 3 of 6" in outcomes(place, "two", 2, 2)[0] == outcomes(place, "two", 2, 2)[1]
+    assert "stopped at step 2 of 6" in outcomes(place, "four", 2, 4)[0]
     train(copied(base, "two-stopped", "two-one"))
     train(copied(base, "four-stopped", "four-one", batch_size=2, grad_accumulation=4))
     start, whole = prepare(base), state_of(base.output)
@@ -222,7 +222,7 @@ def test_bad_input_is_one_error_in_every_process(place, two):
     unreadable, few = outcomes(place, "two", 4, 2), outcomes(place, "two", 5, 2)
     assert (
         unreadable[0] == unreadable[1]
-        and "1 of 2 processes could read no image of their share of a batch" in unreadable[0]
+        and "1 of 2 processes could read no image of their part of a step" in unreadable[0]
     )
     assert few[0] == few[1] and "1 images" in few[0] and "at least one for each of 2 processes" in few[0]
 

@@ -18,7 +18,7 @@ from seaanchor.api import train_from_config as train
 from seaanchor.config.recipes import dpo_linear, lore
 from seaanchor.config.schema import AnchorConfig, PerturbationConfig, RunConfig, to_dict
 from seaanchor.config.validation import check
-from seaanchor.distributed.sharding import blocks, is_split, share_average, share_optimizer, whole
+from seaanchor.distributed.sharding import blocks, gather_full, is_sharded, shard_average_state, shard_optimizer_state
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.run_folder import RunFolder
@@ -102,7 +102,7 @@ def one(base) -> dict:
     place = base.output.parent
     worker.gradients(base, str(place / "one.pt"))
     train(base)
-    with pytest.raises(SeaAnchorError, match="stopped at batch 2 of 4"):
+    with pytest.raises(SeaAnchorError, match="stopped at step 2 of 4"):
         worker.run(at(base, "one-stopped"), stop=2)
     return torch.load(place / "one.pt")
 
@@ -185,7 +185,7 @@ def test_a_checkpoint_goes_on_whole_or_in_parts(base, two):
     """Of one process in two that split the weights, and the other way round: each ends near the run that was never
     stopped, in a file of the same kind."""
     place = base.output.parent
-    assert "stopped at batch 2 of 4" in outcomes(place, 4)[0] == outcomes(place, 4)[1]
+    assert "stopped at step 2 of 4" in outcomes(place, 4)[0] == outcomes(place, 4)[1]
     shutil.copytree(place / "two-stopped", place / "two-one")
     train(at(base, "two-one"))
     start, wanted = load_model(base.model, None, None).encoder.state_dict(), state_of(base.output)
@@ -228,8 +228,8 @@ def test_whole_weights_pass_through():
         "state": {0: {"step": torch.tensor(1.0), "exp_avg": torch.ones(2, 2)}},
         "param_groups": [{"lr": 1.0, "params": [0]}],
     }
-    assert share_optimizer(state, [weight]) == state and whole(state, keep=True) == state
-    assert share_average({"mean": [weight], "index": 1}, [weight])["mean"][0] is weight and not is_split(
+    assert shard_optimizer_state(state, [weight]) == state and gather_full(state, keep=True) == state
+    assert shard_average_state({"mean": [weight], "index": 1}, [weight])["mean"][0] is weight and not is_sharded(
         nn.Linear(2, 2)
     )
 

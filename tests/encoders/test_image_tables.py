@@ -157,13 +157,13 @@ def test_evaluation_shares_them_with_training(reference, model, image_folder):
 def test_a_resumed_run_reads_the_references_and_not_its_own(tiny_run):
     """The policy has moved when the cache is asked."""
     from seaanchor.config.recipes import fare
-    from seaanchor.training.setup import prepare, reference_cache, start_accelerator
+    from seaanchor.training.batches import reference_cache
+    from seaanchor.training.setup import prepare
 
-    accelerator = start_accelerator("cpu")
-    first = reference_cache(prepare(tiny_run(fare(), epochs=2)), accelerator)
+    first = reference_cache(prepare(tiny_run(fare(), epochs=2)), 1)
     setup = prepare(tiny_run(fare(), epochs=2))
     with torch.no_grad():
         for weight in setup.policy.parameters():
             weight += 0.1
     setup.reference.register_forward_hook(lambda module, inputs, output: pytest.fail("computed again"))
-    assert torch.equal(reference_cache(setup, accelerator), first)
+    assert torch.equal(reference_cache(setup, 1), first)

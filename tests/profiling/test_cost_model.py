@@ -12,9 +12,11 @@ from seaanchor.config.schema import AdapterConfig, PerturbationConfig
 from seaanchor.encoders.encoder import Reference
 from seaanchor.encoders.load import load_model
 from seaanchor.functional.gradients import frozen, input_grad
-from seaanchor.profiling.cost_model import ALONE, attack_memory, step_cost
+from seaanchor.profiling.cost_model import attack_memory, step_cost
 from seaanchor.profiling.op_counter import Meter
-from seaanchor.training.step import Moving, train_step
+from seaanchor.training.batches import MicroBatch
+from seaanchor.training.state import TrainState
+from seaanchor.training.step import train_step
 from seaanchor.types import Batch, Head, Targets
 
 PATCHES = 2 * 4 * 3 * 16 * 16 * 32  # operations of the patch embedding, whose share is large in a small tower
@@ -39,7 +41,7 @@ def real_step(recipe, encoder) -> Meter:
     method, reference, size = assemble(recipe, encoder.dim), Reference(encoder), encoder.image_size
     parameters, dual = list(method.adapter.trainable(encoder)), method.anchor.dual_module()
     dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=1e-3, fused=True) if dual else None
-    moving = Moving(encoder, torch.optim.AdamW(parameters, lr=1e-5, fused=True), dual, dual_optimizer)
+    state = TrainState(encoder, torch.optim.AdamW(parameters, lr=1e-5, fused=True), dual, dual_optimizer)
     batch = Batch(
         torch.rand(recipe.batch_size, 3, size, size),
         torch.zeros(recipe.batch_size, dtype=torch.long),
@@ -48,7 +50,7 @@ def real_step(recipe, encoder) -> Meter:
     targets = Targets(reference(batch.pixels_BCHW), batch.label_B, Head(torch.randn(7, encoder.dim), 100.0))
 
     def step():
-        train_step(method, moving, ALONE, batch, targets, recipe, 0, reference)
+        train_step(method, state, [MicroBatch(batch, targets)], recipe, 0, reference)
 
     step()
     meter = Meter()
@@ -63,8 +65,8 @@ def real_step(recipe, encoder) -> Meter:
             meter.see(tensor)
         for parameter in (*encoder.parameters(), *(dual.parameters() if dual else [])):
             meter.see(parameter.grad)
-        for state in moving.optimizer.state.values():
-            for value in state.values():
+        for values in state.optimizer.state.values():
+            for value in values.values():
                 meter.see(value)
         meter.see(batch.pixels_BCHW)
         step()

@@ -27,7 +27,7 @@ def test_numbers_of_a_lore_run(tiny_run, capsys):
     printed = capsys.readouterr().out
     for part in (
         "12 images of 3 classes",
-        "8 batches of 3 x 1",
+        "8 steps of 3 x 1",
         "embedding_distance + lagrangian + pgd",
         "50 F by formula",
         "nothing was written",
@@ -105,11 +105,11 @@ def test_the_printed_numbers_are_the_returned_ones():
     )
     for part in (
         "1,234 images",
-        "5,678 batches of 128 x 4",
+        "5,678 steps of 128 x 4",
         "9,000,000",
         "23.0 F",
         "F = 0.37 GFLOP",
-        "0.5 s a batch, about 2 h 01",
+        "0.5 s a step, about 2 h 01",
         "2.00 GiB",
         "4 x cuda",
     ):

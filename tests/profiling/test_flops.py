@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,12 +15,10 @@ from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationC
 from seaanchor.encoders.encoder import Reference
 from seaanchor.encoders.load import load_model
 from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
-from seaanchor.training.step import Moving, train_step
+from seaanchor.training.batches import MicroBatch
+from seaanchor.training.state import TrainState
+from seaanchor.training.step import train_step
 from seaanchor.types import Batch, Head, Needs, Preference, Targets
-
-ONE_PROCESS = SimpleNamespace(
-    num_processes=1, process_index=0, unwrap_model=lambda m: m, backward=lambda loss: loss.backward()
-)
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +83,8 @@ def test_a_step_costs_what_the_formula_says(vit, recipe, formula):
     )
     dual = method.anchor.dual_module()
     dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=1e-3) if dual else None
-    moving = Moving(vit, torch.optim.AdamW(list(method.adapter.trainable(vit)), lr=1e-5), dual, dual_optimizer)
-    flops, _ = count_flops(lambda: train_step(method, moving, ONE_PROCESS, batch, targets, recipe, 0))
+    state = TrainState(vit, torch.optim.AdamW(list(method.adapter.trainable(vit)), lr=1e-5), dual, dual_optimizer)
+    flops, _ = count_flops(lambda: train_step(method, state, [MicroBatch(batch, targets)], recipe, 0))
     ratio = flops / len(batch.index_B) / forward_flops(reference, 32) / formula
     assert 0.97 <= ratio <= 1.03
     assert least_passes(recipe, method.needs, cached=True) == formula
@@ -110,9 +107,9 @@ def test_a_preference_step_costs_6_f_a_pair(vit, reference_free, formula):
     targets = Targets(
         reference(batch.pixels_BCHW), batch.label_B, Head(F.normalize(torch.randn(5, vit.dim), dim=-1), 100.0)
     )
-    moving = Moving(vit, torch.optim.Adamax(list(method.adapter.trainable(vit)), lr=1e-5), None, None)
+    state = TrainState(vit, torch.optim.Adamax(list(method.adapter.trainable(vit)), lr=1e-5), None, None)
     method = replace(method, perturbation=lambda batch, loss, rng: batch)
-    flops, _ = count_flops(lambda: train_step(method, moving, ONE_PROCESS, batch, targets, recipe, 0, reference))
+    flops, _ = count_flops(lambda: train_step(method, state, [MicroBatch(batch, targets)], recipe, 0, reference))
     assert 0.97 <= flops / 2 / forward_flops(reference, 32) / formula <= 1.03
     assert least_passes(recipe, method.needs, cached=True) == formula
     vit.zero_grad(set_to_none=True)
@@ -122,7 +119,7 @@ def test_a_linear_step_never_enters_the_tower():
     """0 F beyond the embedding pass: four more images cost what a map costs, not a tower."""
     dim, recipe = 192, replace(dpo_linear(), perturbation=PerturbationConfig("none"))
     method, policy = assemble(recipe, dim), LinearMap(dim)
-    moving = Moving(policy, torch.optim.AdamW(list(method.adapter.trainable(policy)), lr=1e-3), None, None)
+    state = TrainState(policy, torch.optim.AdamW(list(method.adapter.trainable(policy)), lr=1e-3), None, None)
     flops = []
     for count in (4, 8):
         embeddings_BD = torch.randn(count, dim)
@@ -134,7 +131,7 @@ def test_a_linear_step_never_enters_the_tower():
         )
         targets = Targets(embeddings_BD, None, Head(F.normalize(torch.randn(5, dim), dim=-1), 100.0))
         flops.append(
-            count_flops(partial(train_step, method, moving, ONE_PROCESS, batch, targets, recipe, 0, lambda x: x))[0]
+            count_flops(partial(train_step, method, state, [MicroBatch(batch, targets)], recipe, 0, lambda x: x))[0]
         )
     maps = (flops[1] - flops[0]) / 4 / (2 * dim**2)
     assert 0 < maps < 7  # two embeddings of an image, forward and to the weights; and their products with five texts

@@ -12,10 +12,10 @@ from seaanchor.config.recipes import fare
 from seaanchor.config.schema import PerturbationConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.profiling.memory import SPARE, Footprint, available_bytes, full, is_out_of_memory, told_when_full
-from seaanchor.profiling.memory_advice import room_to_evaluate, room_to_train, split
-from seaanchor.training.loop import make_moving
+from seaanchor.profiling.memory_advice import evaluation_advice, split, training_advice
 from seaanchor.training.run_folder import RunFolder
-from seaanchor.training.setup import prepare, start_accelerator
+from seaanchor.training.setup import prepare
+from seaanchor.training.state import make_state
 
 CPU = torch.device("cpu")
 
@@ -102,12 +102,11 @@ def test_a_batch_in_parts_sees_as_many_images():
 
 def test_training_names_settings_and_the_last_checkpoint(tiny_run, tmp_path):
     config = tiny_run(fare(), perturbation=PerturbationConfig(num_steps=1))
-    accelerator = start_accelerator("cpu")
     setup = prepare(config, 1, CPU)
-    moving, folder = make_moving(setup, accelerator, None), RunFolder(tmp_path / "run")
+    state, folder = make_state(setup), RunFolder(tmp_path / "run")
 
     def run_out(folder):
-        with pytest.raises(SeaAnchorError) as caught, room_to_train(setup, moving, CPU, 1, folder):
+        with pytest.raises(SeaAnchorError) as caught, training_advice(setup, state, 1, folder):
             raise MemoryError("full")
         return caught.value
 
@@ -121,7 +120,7 @@ def test_training_names_settings_and_the_last_checkpoint(tiny_run, tmp_path):
 
 def test_evaluation_names_a_batch_size(tiny_run):
     encoder = prepare(replace(tiny_run(fare())), 1, CPU).model.encoder
-    with pytest.raises(SeaAnchorError, match="100 images at once") as caught, room_to_evaluate(encoder, 3, 100, CPU):
+    with pytest.raises(SeaAnchorError, match="100 images at once") as caught, evaluation_advice(encoder, 3, 100, CPU):
         torch.empty(2**46)
     assert "--batch-size 50 fits" in caught.value.change
 
@@ -130,7 +129,7 @@ SQUEEZED = """
 import os, resource, sys
 from dataclasses import replace
 from pathlib import Path
-import accelerate, open_clip, psutil, torch
+import open_clip, psutil, torch
 torch.set_num_threads(1)
 from seaanchor.config.schema import PerturbationConfig
 from seaanchor.errors import SeaAnchorError

@@ -27,17 +27,11 @@ from seaanchor.config.schema import AdapterConfig, AnchorConfig, PerturbationCon
 from seaanchor.data.loader import SkipLog
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
+from seaanchor.training.batches import caches_reference, load_batches, load_steps, reference_cache
 from seaanchor.training.loggers import flatten
 from seaanchor.training.run_folder import RunFolder
-from seaanchor.training.setup import (
-    batch_stream,
-    caches_reference,
-    prepare,
-    reference_cache,
-    share_stream,
-    start_accelerator,
-)
-from seaanchor.training.step import learning_rate
+from seaanchor.training.schedule import learning_rate
+from seaanchor.training.setup import prepare
 from seaanchor.utils.checkpoint import load_state
 
 TIMINGS = {"images_per_s", "seconds"}
@@ -71,20 +65,20 @@ def assert_same(a, b, path: str = "") -> None:
 
 
 def at_step(monkeypatch, number: int, act):
-    """Call `act(moving)` right after the given batch's step, counted from 1 over all runs of the test."""
-    original, count = loop.whole_step, [0]
+    """Call `act(state)` right after the given step, counted from 1 over all runs of the test."""
+    original, count = loop.train_step, [0]
 
-    def step(method, moving, *args):
-        record = original(method, moving, *args)
+    def step(method, state, *args):
+        record = original(method, state, *args)
         count[0] += 1
         if count[0] == number:
-            act(moving)
+            act(state)
         return record
 
-    monkeypatch.setattr(loop, "whole_step", step)
+    monkeypatch.setattr(loop, "train_step", step)
 
 
-def killed(moving) -> None:
+def killed(state) -> None:
     raise InterruptedError("the machine died")
 
 
@@ -129,7 +123,7 @@ def test_logged_numbers_are_those_of_the_model(tiny_run):
     config = tiny_run(lore(), batch_size=12, epochs=3, save_every=1, anchor=AnchorConfig("lagrangian", rho=0.005))
     train(config)
     setup = prepare(config)
-    images = next(batch_stream(setup, 0, 0, 1, SkipLog(setup.images))).pixels_BCHW
+    images = next(load_batches(setup, 0, 0, 1, SkipLog(setup.images))).pixels_BCHW
     row, state = RunFolder(config.output).rows()[-1], load_state(RunFolder(config.output).checkpoints()[-1])
     reference = setup.reference(images)
     setup.model.encoder.load_state_dict(state["policy"])
@@ -164,8 +158,6 @@ def test_evaluation_that_cannot_work_fails_before_the_first_batch(tiny_run, tmp_
 
 
 def test_two_runs_of_one_process_may_differ_in_precision(tiny_run, tmp_path, monkeypatch):
-    """And nothing that accelerate reads from the environment changes a run."""
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     monkeypatch.setattr("seaanchor.training.step.computes_in_bf16", lambda device: True)
     configs = [tiny_run(fare(), precision=p) for p in ("fp32", "bf16", "fp32")]
     configs = [replace(config, output=tmp_path / str(i)) for i, config in enumerate(configs)]
@@ -187,23 +179,32 @@ def test_a_run_says_that_it_takes_fp32_for_bf16(tiny_run, tmp_path, monkeypatch,
     assert "no arithmetic in bf16" in said[1] and "no arithmetic" not in said[0]
 
 
-def test_what_else_uses_accelerate_in_this_process_changes_nothing(tiny_run):
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-    Accelerator(mixed_precision="bf16", cpu=True)
-    train(tiny_run(fare()))
+def test_settings_of_accelerate_in_the_environment_change_nothing(tiny_run, tmp_path, monkeypatch):
+    """Other tools leave them there; the precision, for one, would change every gradient."""
+    plain = replace(tiny_run(lore()), output=tmp_path / "plain")
+    train(plain)
+    for name, value in {
+        "MIXED_PRECISION": "bf16",
+        "GRADIENT_ACCUMULATION_STEPS": "4",
+        "USE_FSDP": "true",
+        "USE_DEEPSPEED": "true",
+        "TORCH_DEVICE": "meta",
+        "DYNAMO_BACKEND": "INDUCTOR",
+    }.items():
+        monkeypatch.setenv(f"ACCELERATE_{name}", value)
+    other = replace(plain, output=tmp_path / "other")
+    train(other)
+    assert_same(final(plain), final(other))
 
 
 def test_the_encoder_is_in_train_mode_whatever_happens_in_between(tiny_run, image_folder, monkeypatch):
     """After logging, evaluating and saving too, so that dropout and the like stay on."""
     modes = []
-    original = loop.whole_step
+    original = loop.train_step
     monkeypatch.setattr(
         loop,
-        "whole_step",
-        lambda method, moving, *args: modes.append(moving.policy.training) or original(method, moving, *args),
+        "train_step",
+        lambda method, state, *args: modes.append(state.policy.training) or original(method, state, *args),
     )
     train(tiny_run(fare(), save_every=1, eval_every=1, eval_samples=3, val_data=(str(image_folder),)))
     assert modes == [True] * 4
@@ -328,10 +329,10 @@ def test_an_interrupt_saves_and_says_how_to_go_on(tiny_run, tmp_path, monkeypatc
     train(whole)
     broken = replace(whole, output=tmp_path / "broken", save_every=100)
     with monkeypatch.context() as patch:
-        at_step(patch, 3, lambda moving: os.kill(os.getpid(), signum))
-        with pytest.raises(SeaAnchorError, match=r"stopped at batch 3 of 4[\s\S]*--resume auto --output .*broken"):
+        at_step(patch, 3, lambda state: os.kill(os.getpid(), signum))
+        with pytest.raises(SeaAnchorError, match=r"stopped at step 3 of 4[\s\S]*--resume auto --output .*broken"):
             train(broken)
-    assert capsys.readouterr().out.count("stopping after this batch") == 1
+    assert capsys.readouterr().out.count("stopping after this step") == 1
     assert load_state(RunFolder(broken.output).checkpoints()[-1])["step"] == 3
     assert not (broken.output / "export").exists()
     train(replace(broken, resume="auto"))
@@ -339,17 +340,17 @@ def test_an_interrupt_saves_and_says_how_to_go_on(tiny_run, tmp_path, monkeypatc
 
 
 def test_a_scheduler_and_a_launcher_may_both_send_sigterm(tiny_run, monkeypatch):
-    def twice(moving):
+    def twice(state):
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
 
     at_step(monkeypatch, 2, twice)
-    with pytest.raises(SeaAnchorError, match="stopped at batch 2 of 4"):
+    with pytest.raises(SeaAnchorError, match="stopped at step 2 of 4"):
         train(tiny_run(fare()))
 
 
 def test_a_second_interrupt_stops_at_once(tiny_run, monkeypatch):
-    def twice(moving):
+    def twice(state):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -364,16 +365,16 @@ def test_ctrl_c_reaches_loading_processes_too_and_they_leave_it_to_the_trainer(t
     """A terminal sends SIGINT to all of them."""
     import psutil
 
-    def interrupt(moving):
+    def interrupt(state):
         for process in (*psutil.Process().children(recursive=True), psutil.Process()):
             process.send_signal(signal.SIGINT)
         time.sleep(0.1)
 
     at_step(monkeypatch, 2, interrupt)
-    with pytest.raises(SeaAnchorError, match="stopped at batch 2 of 4"):
+    with pytest.raises(SeaAnchorError, match="stopped at step 2 of 4"):
         train(tiny_run(fare(), workers=1))
     output = capfd.readouterr()
-    assert output.out.count("stopping after this batch") == 1 and "Traceback" not in output.err
+    assert output.out.count("stopping after this step") == 1 and "Traceback" not in output.err
 
 
 def test_trains_outside_the_main_thread(tiny_run):
@@ -402,7 +403,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny_run, tmp_path, monkeypatch):
     train(whole)
     broken = replace(whole, output=tmp_path / "broken", resume="auto")
 
-    def fill_disk(moving):
+    def fill_disk(state):
         def full(*args):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -432,13 +433,13 @@ def sound(folder: RunFolder) -> list[int]:
 def test_weights_poisoned_by_a_step_are_not_saved(tiny_run, monkeypatch, save_every):
     """The loss of step 3 is finite, its update is not, and a checkpoint is due at step 3."""
 
-    def poison(moving):
+    def poison(state):
         with torch.no_grad():
-            moving.policy.tower.proj.view(-1)[0] = float("nan")
+            state.policy.tower.proj.view(-1)[0] = float("nan")
 
     at_step(monkeypatch, 3, poison)
     config = tiny_run(fare(), save_every=save_every, log_every=100)
-    with pytest.raises(SeaAnchorError, match=r"not finite at batch [34]") as error:
+    with pytest.raises(SeaAnchorError, match=r"not finite at step [34]") as error:
         train(config)
     steps = sound(RunFolder(config.output))
     assert steps == {1: [1, 2], 2: [2], 3: []}[save_every]
@@ -448,15 +449,15 @@ def test_weights_poisoned_by_a_step_are_not_saved(tiny_run, monkeypatch, save_ev
 
 @pytest.mark.parametrize("what", ["optimizer", "dual", "dual_optimizer"])
 def test_other_poison_is_not_saved_either(tiny_run, monkeypatch, what):
-    def poison(moving):
+    def poison(state):
         tensor = (
-            moving.dual.weight.data if what == "dual" else next(iter(getattr(moving, what).state.values()))["exp_avg"]
+            state.dual.weight.data if what == "dual" else next(iter(getattr(state, what).state.values()))["exp_avg"]
         )
         tensor.view(-1)[0] = float("inf")
 
     at_step(monkeypatch, 2, poison)
     config = tiny_run(lore())
-    with pytest.raises(SeaAnchorError, match="not finite at batch 2"):
+    with pytest.raises(SeaAnchorError, match="not finite at step 2"):
         train(config)
     assert sound(RunFolder(config.output)) == []
 
@@ -507,17 +508,17 @@ def test_a_device_that_is_not_there(tiny_run):
 
 def test_each_epoch_sees_every_image_once_in_a_new_order(tiny_run):
     setup = prepare(tiny_run(fare(), batch_size=5, epochs=2))
-    batches = [b.index_B.tolist() for b in batch_stream(setup, 0, 0, 1, SkipLog(setup.images))]
+    batches = [b.index_B.tolist() for b in load_batches(setup, 0, 0, 1, SkipLog(setup.images))]
     assert [len(b) for b in batches] == [5, 5, 2] * 2
     epochs = [[i for batch in part for i in batch] for part in (batches[:3], batches[3:])]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(12)) and epochs[0] != epochs[1]
     for step in range(6):
-        assert [b.index_B.tolist() for b in batch_stream(setup, step, 0, 1, SkipLog(setup.images))] == batches[step:]
+        assert [b.index_B.tolist() for b in load_batches(setup, step, 0, 1, SkipLog(setup.images))] == batches[step:]
 
 
-def test_processes_share_an_epoch(tiny_run):
+def test_processes_split_an_epoch(tiny_run):
     setup = prepare(tiny_run(fare(), batch_size=2, epochs=2), world=3)
-    shares = [[b.index_B.tolist() for b in batch_stream(setup, 0, rank, 3, SkipLog(setup.images))] for rank in range(3)]
+    shares = [[b.index_B.tolist() for b in load_batches(setup, 0, rank, 3, SkipLog(setup.images))] for rank in range(3)]
     assert setup.total_steps == 4 and all([len(b) for b in share] == [2] * 4 for share in shares)
     for epoch in (0, 1):
         assert sorted(i for share in shares for b in share[2 * epoch : 2 * epoch + 2] for i in b) == list(range(12))
@@ -525,35 +526,37 @@ def test_processes_share_an_epoch(tiny_run):
         prepare(tiny_run(fare()), world=13)
 
 
-def test_the_images_of_a_batch_do_not_depend_on_how_it_is_put_together(tiny_run):
+def test_the_images_of_a_step_do_not_depend_on_the_number_of_processes(tiny_run):
     """One process with 8, two with 4, four with 2, one with 2 four times over; also in the short last batch of 4, and
     on going on."""
 
-    def whole_batches(batch_size: int, world: int, accumulation: int, step: int = 0) -> list[list[int]]:
+    def images_of_steps(batch_size: int, world: int, accumulation: int, step: int = 0) -> list[list[int]]:
         setup = prepare(tiny_run(fare(), batch_size=batch_size, grad_accumulation=accumulation, epochs=2), world=world)
-        streams = [list(share_stream(setup, step, rank, world, SkipLog(setup.images))) for rank in range(world)]
-        assert {len(stream) for stream in streams} == {setup.total_steps - step} and setup.identity["together"] == 8
-        everyones = [[share for stream in streams for share in stream[i]] for i in range(setup.total_steps - step)]
-        assert all(0 < len(share.batch.index_B) <= batch_size for shares in everyones for share in shares)
+        streams = [list(load_steps(setup, step, rank, world, SkipLog(setup.images))) for rank in range(world)]
+        assert {len(stream) for stream in streams} == {setup.total_steps - step} and setup.identity[
+            "global_batch_size"
+        ] == 8
+        steps = [[pair for stream in streams for pair in stream[i]] for i in range(setup.total_steps - step)]
+        assert all(0 < len(batch.index_B) <= batch_size for pairs in steps for batch, _ in pairs)
         return [
-            sorted(i for share in shares if share.counts for i in share.batch.index_B.tolist()) for shares in everyones
+            sorted(i for batch, is_padding in pairs if not is_padding for i in batch.index_B.tolist())
+            for pairs in steps
         ]
 
-    plain = whole_batches(8, 1, 1)
+    plain = images_of_steps(8, 1, 1)
     assert [len(batch) for batch in plain] == [8, 4, 8, 4] and sorted(plain[0] + plain[1]) == list(range(12))
     for parts in ((4, 2, 1), (2, 4, 1), (2, 1, 4), (2, 2, 2), (1, 8, 1), (1, 2, 4)):
-        assert whole_batches(*parts) == plain
-    assert whole_batches(4, 2, 1, step=3) == plain[3:]
+        assert images_of_steps(*parts) == plain
+    assert images_of_steps(4, 2, 1, step=3) == plain[3:]
 
 
 def test_the_reference_is_computed_beforehand_where_that_pays(tiny_run):
-    accelerator = start_accelerator("cpu")
     once, twice = prepare(tiny_run(fare())), prepare(tiny_run(fare(), epochs=2))
     assert not caches_reference(once, 1) and caches_reference(twice, 1)
     assert caches_reference(prepare(tiny_run(fare(), epochs=2), world=2), 2)
-    assert reference_cache(once, accelerator) is None
-    table = reference_cache(twice, accelerator)
-    for batch in batch_stream(twice, 0, 0, 1, SkipLog(twice.images)):
+    assert reference_cache(once, 1) is None
+    table = reference_cache(twice, 1)
+    for batch in load_batches(twice, 0, 0, 1, SkipLog(twice.images)):
         assert torch.allclose(table[batch.index_B], twice.reference(batch.pixels_BCHW), atol=1e-6)
 
 

@@ -14,7 +14,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.training.run_folder import RunFolder, check_output, environment
 from seaanchor.training.run_folder import open_run as open_run_of
 
-IDENTITY = {"reference": "r", "images": "i", "together": 128}
+IDENTITY = {"reference": "r", "images": "i", "global_batch_size": 128}
 
 
 def open_run(config: RunConfig, **other) -> tuple[RunFolder, dict | None]:
@@ -104,16 +104,17 @@ def test_what_may_change_on_resuming(config):
     ],
 )
 def test_an_update_keeps_its_number_of_images(config, batch_size, accumulation, processes, change):
-    """However they are put together; else nothing is written, and the error names what would fit."""
+    """On however many processes; else nothing is written, and the error names what would fit."""
     with_checkpoints(config, 2)
     before = (config.output / "config.yaml").read_text()
     now = replace(resumed(config), batch_size=batch_size, grad_accumulation=accumulation)
-    identity = IDENTITY | {"together": batch_size * accumulation * processes}
+    identity = IDENTITY | {"global_batch_size": batch_size * accumulation * processes}
     if change is None:
         assert open_run_of(now, identity, processes)[1]["step"] == 2
         return
     with pytest.raises(
-        SeaAnchorError, match=rf"sees 128 images, but here {identity['together']}: {batch_size} at once x {processes}"
+        SeaAnchorError,
+        match=rf"sees 128 images, but here {identity['global_batch_size']}: {batch_size} at once x {processes}",
     ) as error:
         open_run_of(now, identity, processes)
     assert re.search(change, error.value.change)
@@ -124,7 +125,15 @@ def test_a_run_of_the_first_version_goes_on(config):
     """Its checkpoints count processes, not images."""
     folder, _ = open_run(config)
     folder.save(2, {"step": 2, "identity": {"reference": "r", "images": "i", "processes": 2}})
-    assert open_run(resumed(config), together=256)[1]["step"] == 2
+    assert open_run(resumed(config), global_batch_size=256)[1]["step"] == 2
+    with pytest.raises(SeaAnchorError, match="sees 256 images, but here 128"):
+        open_run(resumed(config))
+
+
+def test_a_run_whose_checkpoints_have_the_old_name_of_the_batch_size_goes_on(config):
+    folder, _ = open_run(config)
+    folder.save(2, {"step": 2, "identity": {"reference": "r", "images": "i", "together": 256}})
+    assert open_run(resumed(config), global_batch_size=256)[1]["step"] == 2
     with pytest.raises(SeaAnchorError, match="sees 256 images, but here 128"):
         open_run(resumed(config))
 

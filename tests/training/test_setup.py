@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate.state import AcceleratorState, PartialState
 
 from seaanchor.api import train_from_config as train
 from seaanchor.config.recipes import dpo, dpo_linear, fare, ipo, kto
@@ -14,7 +13,7 @@ from seaanchor.config.schema import PerturbationConfig
 from seaanchor.config.validation import check
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.training.setup import prepare, start_accelerator
+from seaanchor.training.setup import prepare
 from seaanchor.utils.log import warn_once
 
 PLAIN = PerturbationConfig("none")
@@ -91,30 +90,6 @@ def test_preferences_that_are_cut_to_one_text_are_refused_and_others_may_be_cut(
         PAIRED | {"chosen": f"{long} blue"},
     ]  # one text to the model, in two rows
     assert len(prepare(rows_run(dpo(), *apart)).images.paths) == 2
-
-
-def test_numbers_from_accelerates_environment_do_not_reach_the_loss(monkeypatch):
-    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
-    assert start_accelerator("cpu").gradient_accumulation_steps == 1
-
-
-@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
-def test_split_weights_are_refused(monkeypatch, kind):
-    monkeypatch.setenv(f"ACCELERATE_USE_{kind}", "true")
-    with pytest.raises(SeaAnchorError, match=f"configured for {kind}[\\s\\S]*--grad-accumulation"):
-        start_accelerator("cpu")
-
-
-def test_processes_that_are_announced_by_halves(monkeypatch):
-    """A rank without an address: nothing may train alone beside others that do the same."""
-    for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT", "WORLD_SIZE"):
-        monkeypatch.setenv(name, "2")
-        if name != "WORLD_SIZE":
-            monkeypatch.delenv(name)  # accelerate sets these, and they must be gone afterwards
-    monkeypatch.setattr(AcceleratorState, "_shared_state", {})
-    monkeypatch.setattr(PartialState, "_shared_state", {})
-    with pytest.raises(SeaAnchorError, match="MASTER_ADDR"):
-        start_accelerator(None)
 
 
 def test_unit_embeddings_are_those_of_length_1_and_leave_the_export_raw(tiny_run):

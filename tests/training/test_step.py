@@ -10,23 +10,24 @@ from seaanchor.config.schema import AdapterConfig
 from seaanchor.config.validation import check
 from seaanchor.encoders.kernels import SelfAttention
 from seaanchor.errors import SeaAnchorError
-from seaanchor.training.loop import make_moving
-from seaanchor.training.setup import make_targets, prepare, start_accelerator
+from seaanchor.training.batches import MicroBatch, make_targets
+from seaanchor.training.setup import prepare
+from seaanchor.training.state import make_state
 from seaanchor.training.step import train_step
 from seaanchor.types import Batch
 
 
 def stepped(config, steps=2):
     """Weights and objective after some steps on the same photos, and what was seen of the towers meanwhile."""
-    accelerator, setup = start_accelerator("cpu"), prepare(config)
-    moving = make_moving(setup, accelerator, None)
+    setup = prepare(config)
+    state = make_state(setup)
     pixels = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     batch = Batch(pixels, torch.arange(6) % 3, torch.arange(6))
     targets = make_targets(setup, batch, None)
     for number in range(steps):
-        record = train_step(setup.method, moving, accelerator, batch, targets, setup.config, number, setup.reference)
+        record = train_step(setup.method, state, [MicroBatch(batch, targets)], setup.config, number, setup.reference)
     assert not any(isinstance(layer, SelfAttention) for layer in setup.policy.modules())
-    return torch.cat([p.detach().flatten() for p in setup.policy.parameters()]), record.objective_B, moving
+    return torch.cat([p.detach().flatten() for p in setup.policy.parameters()]), record.objective_B, state
 
 
 @pytest.mark.parametrize("recipe", [fare, lore])
@@ -37,7 +38,7 @@ def stepped(config, steps=2):
 def test_options_that_change_the_arithmetic_leave_the_step(tiny_run, recipe, change):
     plain = tiny_run(recipe("8/255"))
     wanted, wanted_B, _ = stepped(plain)
-    got, got_B, moving = stepped(replace(plain, **change))
+    got, got_B, state = stepped(replace(plain, **change))
     exact = "checkpoint_activations" in change
     if exact:
         assert torch.allclose(got_B, wanted_B, rtol=1e-4)
@@ -48,25 +49,25 @@ def test_options_that_change_the_arithmetic_leave_the_step(tiny_run, recipe, cha
     assert (wanted - start).abs().max() > 1e-3
     agree = torch.nn.functional.cosine_similarity(got - start, wanted - start, dim=0)
     assert agree > (0.9999 if exact else 0.8)  # Adam's first steps go by the signs of the gradients, small ones too
-    assert (moving.shadow is None) == (change.get("attack_precision") is None)
+    assert (state.low_precision_copy is None) == (change.get("attack_precision") is None)
 
 
 def test_low_rank_updates_are_attacked_in_low_precision_and_move(tiny_run):
     plain = tiny_run(fare("8/255"), adapter=AdapterConfig(kind="lora", rank=2), lr=0.01)
     _, wanted_B, _ = stepped(plain, 3)
-    *_, got_B, moving = stepped(replace(plain, attack_precision="bf16", precision="bf16"), 3)
+    *_, got_B, state = stepped(replace(plain, attack_precision="bf16", precision="bf16"), 3)
     assert abs(got_B.mean() / wanted_B.mean() - 1) < 0.15
-    moved = [p for name, p in moving.policy.named_parameters() if "lora_B" in name]
+    moved = [p for name, p in state.policy.named_parameters() if "lora_B" in name]
     assert moved and all(p.abs().max() > 0 for p in moved)
 
 
 def test_the_attack_looks_at_the_weights_of_now(tiny_run):
     config = tiny_run(fare("8/255"), attack_precision="bf16", lr=0.05)
-    *_, moving = stepped(config, 3)
-    trained = [p.detach() for p in moving.policy.tower.parameters()]
-    followed = list(moving.shadow.encoder.parameters())
+    *_, state = stepped(config, 3)
+    trained = [p.detach() for p in state.policy.tower.parameters()]
+    followed = list(state.low_precision_copy.encoder.parameters())
     before = [(a - b.float()).abs().max() for a, b in zip(trained, followed, strict=True)]
-    moving.shadow.refreshed()
+    state.low_precision_copy.refreshed()
     after = [(a - b.float()).abs().max() for a, b in zip(trained, followed, strict=True)]
     assert max(before) > 0.01  # the last update came after the last attack
     assert max(after) < 0.004 * max(p.abs().max() for p in trained)

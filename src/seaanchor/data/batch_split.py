@@ -1,8 +1,7 @@
-"""Which images each process takes of each batch: a function of sizes alone, so that no state is needed to go on with
-it.
+"""Which images each process takes in each step: a function of sizes alone, so that resuming needs no state.
 
-A *whole batch* is what one update sees: batch_size images of every process, `accumulation` times over. Which images it
-holds depends on its size, not on how it is put together. Legend: N images of the data set.
+A step sees a global batch: `batch_size` images of every process, `accumulation` times over. Which images it holds
+depends on its size alone, not on how many processes share it. Legend: N images of the data set.
 """
 
 import math
@@ -12,18 +11,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class BatchSplit:
-    """How N images are dealt out.
+    """How N images are split over steps and processes.
 
     Args:
         count: N.
         batch_size: images that a process takes at once.
         world: processes.
-        accumulation: how often they do so for one update.
+        accumulation: micro-batches of each process in a step.
 
-    >>> BatchSplit(10, 2, world=2).whole, BatchSplit(10, 2, world=2).per_epoch
+    >>> BatchSplit(10, 2, world=2).global_batch_size, BatchSplit(10, 2, world=2).per_epoch
     (4, 3)
-    >>> [BatchSplit(10, 2, world=2).hands(range(10), 0, rank) for rank in (0, 1)]
-    [[([0, 2], True)], [([1, 3], True)]]
+    >>> [BatchSplit(10, 2, world=2).for_rank(range(10), 0, rank) for rank in (0, 1)]
+    [[([0, 2], False)], [([1, 3], False)]]
     """
 
     count: int
@@ -32,27 +31,27 @@ class BatchSplit:
     accumulation: int = 1
 
     @property
-    def whole(self) -> int:
-        """Images of an update, of all processes together."""
+    def global_batch_size(self) -> int:
+        """Images of a step, over all processes."""
         return self.batch_size * self.world * self.accumulation
 
     @property
     def per_epoch(self) -> int:
-        """Updates' batches in a pass over the data; the last one may be smaller."""
-        return math.ceil(self.count / self.whole)
+        """Steps in a pass over the data; the last one may have fewer images."""
+        return math.ceil(self.count / self.global_batch_size)
 
-    def hands(self, order: Sequence[int], number: int, rank: int) -> list[tuple[list[int], bool]]:
-        """What a process takes of one whole batch: one or more lists of images, and whether each counts.
+    def for_rank(self, order: Sequence[int], number: int, rank: int) -> list[tuple[list[int], bool]]:
+        """The micro-batches of one process in one step: lists of images, each with whether it is padding.
 
-        Every image is dealt once. A short batch may have fewer images than there are hands: one that would be empty
-        holds an image that another process has, too, and does not count, because all processes must take part.
+        Every image goes to one process. A step at the end may have fewer images than there are micro-batches: one that
+        would be empty holds an image of another process as padding, because all processes must take part.
 
         Args:
             order: of the N images in this pass.
-            number: of the whole batch in this pass.
+            number: of the step in this pass.
             rank: the process.
         """
-        images = order[number * self.whole : (number + 1) * self.whole]
+        images = order[number * self.global_batch_size : (number + 1) * self.global_batch_size]
         rounds = math.ceil(len(images) / (self.world * self.batch_size))
-        dealt = [list(images[r * self.world + rank :: rounds * self.world]) for r in range(rounds)]
-        return [(hand or list(images[:1]), bool(hand)) for hand in dealt]
+        micro_batches = [list(images[r * self.world + rank :: rounds * self.world]) for r in range(rounds)]
+        return [(mine or list(images[:1]), not mine) for mine in micro_batches]

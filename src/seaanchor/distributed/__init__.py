@@ -1,1 +1,1 @@
-"""Several processes: who they are, what they agree on, and weights in parts."""
+"""Several processes: how they start, what they agree on, how a lost one is noticed, and sharded weights."""

@@ -1,7 +1,7 @@
-"""Weights in parts: each process holds a share of every weight, of its gradient and of what the optimizer keeps of it.
+"""Sharded weights: each process holds a shard of every weight, of its gradient and of its optimizer state.
 
-torch's `fully_shard` puts a tower's block together when its forward or backward is due, and lets it go afterwards. What
-leaves the processes, such as a checkpoint, holds whole tensors, so that no file tells how many there were.
+torch's `fully_shard` gathers a tower's block when its forward or backward is due, and frees it afterwards. What leaves
+the processes, such as a checkpoint, holds full tensors, so that no file depends on the number of processes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 
-def is_part(tensor: object) -> "TypeGuard[DTensor]":
-    """Whether this is a process's share of a tensor. Its library takes a third of a second to import, for nothing where
-    there is one process."""
+def is_dtensor(tensor: object) -> "TypeGuard[DTensor]":
+    """Whether this is a sharded tensor. `DTensor` is not imported for it: that takes a third of a second, for nothing
+    where there is one process."""
     return hasattr(tensor, "full_tensor")
 
 
 def shard(module: nn.Module, device: torch.device) -> None:
-    """Split the weights among all processes and put this one's share on its device; every process must call the module
+    """Shard the weights over all processes and put this one's shard on its device; every process must call the module
     equally often from now on.
 
     Args:
@@ -35,7 +35,7 @@ def shard(module: nn.Module, device: torch.device) -> None:
     for parameter in module.parameters():
         parameter.data = (
             parameter.data.contiguous()
-        )  # shares are rows; a convolution's channels-last weights have none in memory
+        )  # shards are rows; a convolution's channels-last weights have none in memory
     for block in [*blocks(module), module]:
         fully_shard(
             block, mesh=mesh, reshard_after_forward=True
@@ -43,7 +43,7 @@ def shard(module: nn.Module, device: torch.device) -> None:
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
-    """What is put together at a time: the layers that a tower repeats, inner ones first."""
+    """What is gathered at a time: the layers that a tower repeats, inner ones first."""
     found: list[nn.Module] = []
     for layers in reversed([layer for layer in module.modules() if isinstance(layer, nn.ModuleList | nn.Sequential)]):
         repeated = [layer for layer in layers if next(layer.children(), None) is not None]
@@ -52,52 +52,58 @@ def blocks(module: nn.Module) -> list[nn.Module]:
     return found
 
 
-def whole(state: Any, keep: bool) -> Any:
-    """A nested dict or list with every tensor put together on the CPU; all processes must ask, and those that do not
-    keep it get 0 for such tensors."""
+def gather_full(state: Any, keep: bool) -> Any:
+    """A nested dict or list with every sharded tensor gathered on the CPU.
+
+    Args:
+        state: of this process; all processes must ask.
+        keep: whether this process needs the tensors; it gets 0 in their place where not.
+    """
     if isinstance(state, dict):
-        return {key: whole(value, keep) for key, value in state.items()}
+        return {key: gather_full(value, keep) for key, value in state.items()}
     if isinstance(state, list | tuple):
-        return [whole(value, keep) for value in state]
-    if is_part(state):
+        return [gather_full(value, keep) for value in state]
+    if is_dtensor(state):
         tensor = state.full_tensor().detach()
         return tensor.cpu() if keep else 0
     return state
 
 
-def share(tensor: Tensor, like: Tensor) -> Tensor:
-    """This process's part of a whole tensor, split as `like` is; the tensor itself where `like` is not split or of
+def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """This process's shard of a full tensor, sharded as `like` is; the tensor itself where `like` is not sharded or of
     another shape."""
-    if not is_part(like) or tensor.shape != like.shape:
+    if not is_dtensor(like) or tensor.shape != like.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
-def share_optimizer(state: dict, parameters: Sequence[Tensor]) -> dict:
-    """An optimizer's whole state, split as its parameters are."""
-    kept = {
+def shard_optimizer_state(state: dict[str, Any], parameters: Sequence[Tensor]) -> dict[str, Any]:
+    """An optimizer's full state, sharded as its parameters are."""
+    sharded = {
         number: {
-            name: share(value, parameters[number]) if isinstance(value, Tensor) else value
+            name: shard_like(value, parameters[number]) if isinstance(value, Tensor) else value
             for name, value in values.items()
         }
         for number, values in state["state"].items()
     }
-    return state | {"state": kept}
+    return state | {"state": sharded}
 
 
-def share_average(state: dict, parameters: Sequence[Tensor]) -> dict:
-    """The whole state of a `WeightAverage`, split as the parameters are."""
-    return state | {"mean": [share(mean, parameter) for mean, parameter in zip(state["mean"], parameters, strict=True)]}
+def shard_average_state(state: dict[str, Any], parameters: Sequence[Tensor]) -> dict[str, Any]:
+    """The full state of a `WeightAverage`, sharded as the parameters are."""
+    return state | {
+        "mean": [shard_like(mean, parameter) for mean, parameter in zip(state["mean"], parameters, strict=True)]
+    }
 
 
-def is_split(module: nn.Module) -> bool:
-    """Whether the module's weights are in parts."""
-    return any(is_part(parameter) for parameter in module.parameters())
+def is_sharded(module: nn.Module) -> bool:
+    """Whether the module's weights are sharded."""
+    return any(is_dtensor(parameter) for parameter in module.parameters())
 
 
-def own(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
+def local_tensors(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
     """What this process holds of each tensor."""
     for tensor in tensors:
-        yield tensor.to_local() if is_part(tensor) else tensor
+        yield tensor.to_local() if is_dtensor(tensor) else tensor

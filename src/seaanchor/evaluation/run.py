@@ -30,7 +30,7 @@ from seaanchor.evaluation.subjects import (
     output_of,
     reference_of,
 )
-from seaanchor.profiling.memory_advice import room_to_evaluate
+from seaanchor.profiling.memory_advice import evaluation_advice
 from seaanchor.training.run_folder import environment
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.log import log
@@ -189,7 +189,7 @@ def _one(
         result = session.group.agree(_stored(file, stem) if session.skip_existing and session.group.first else None)
         if result is None:
             work = Work(session.batch_size, session.workers, session.device, session.group, partial)
-            with room_to_evaluate(
+            with evaluation_advice(
                 bench.model.encoder, len(texts_of(bench.images)) or 1, session.batch_size, session.device
             ):
                 found = compute(bench, source, protocol, work, shelf)

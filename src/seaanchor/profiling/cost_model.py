@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -39,20 +38,15 @@ from seaanchor.perturbations.pgd import PGD
 from seaanchor.profiling.memory import Footprint
 from seaanchor.profiling.op_counter import Meter, Work
 from seaanchor.training.averaging import WeightAverage
-from seaanchor.training.step import Moving, train_step
+from seaanchor.training.batches import MicroBatch
+from seaanchor.training.state import TrainState
+from seaanchor.training.step import train_step
 from seaanchor.types import Batch, Head, LossOf, Perturbation, Preference, Targets
 
 SMALLEST = 64  # images from which on memory is a straight line: below, what weights need at the update is in the way
 # images' worth of pixels that APGD's state holds: where it is, was and was best, gradients, and what a step makes on
 # the way
 ATTACKED = 12
-ALONE = SimpleNamespace(
-    num_processes=1,
-    process_index=0,
-    unwrap_model=lambda module: module,
-    backward=lambda loss: loss.backward(),
-    clip_grad_norm_=torch.nn.utils.clip_grad_norm_,
-)
 
 
 @dataclass(frozen=True)
@@ -179,7 +173,7 @@ class _Scene:
             dual = self.method.anchor.dual_module()
             dual_optimizer = None if dual is None else torch.optim.AdamW(dual.parameters(), lr=1e-3, **fused)
             policy.train()
-            self.moving = Moving(policy, optimizer, dual, dual_optimizer, average, shadow, held_to)
+            self.state = TrainState(policy, optimizer, dual, dual_optimizer, average, shadow, held_to)
             self.moves = [policy] if dual is None else [policy, dual]
             shape = (batch, dim) if linear else (batch, 3, self.side, self.side)
             label_B = torch.zeros(batch, dtype=torch.long)
@@ -201,21 +195,20 @@ class _Scene:
         return meter
 
     def _held(self) -> Iterator[Tensor]:
-        moving = self.moving
         for module in (
             self.tower,
             self.reference,
             *self.moves,
-            *([moving.shadow.encoder] if moving.shadow is not None else []),
+            *([self.state.low_precision_copy.encoder] if self.state.low_precision_copy is not None else []),
         ):
             yield from module.buffers()
             for parameter in module.parameters():
                 yield parameter
                 if parameter.grad is not None:
                     yield parameter.grad
-        for state in moving.optimizer.state.values():
-            yield from (value for value in state.values() if isinstance(value, Tensor))
-        for average in (moving.average, moving.moving_reference):
+        for values in self.state.optimizer.state.values():
+            yield from (value for value in values.values() if isinstance(value, Tensor))
+        for average in (self.state.average, self.state.moving_reference):
             yield from average.mean if average is not None else []
         yield self.clean.pixels_BCHW
 
@@ -223,7 +216,7 @@ class _Scene:
         """One step of training, as `train` takes it."""
         reference_BD = self.stored_BD if self.cached else self.reference(self.clean.pixels_BCHW)
         targets = Targets(reference_BD, self.clean.label_B, self.head)
-        train_step(self.method, self.moving, ALONE, self.clean, targets, self.config, 0, self.reference)
+        train_step(self.method, self.state, [MicroBatch(self.clean, targets)], self.config, 0, self.reference)
 
     def two_steps(self) -> None:
         """The second finds gradients and optimizer state that the first one left."""

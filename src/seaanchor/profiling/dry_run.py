@@ -13,23 +13,19 @@ from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import check
 from seaanchor.data.loader import SkipLog
 from seaanchor.data.types import texts_of
+from seaanchor.distributed.launch import start_training
+from seaanchor.distributed.process_group import ProcessGroup
+from seaanchor.distributed.watch import watched_group
 from seaanchor.errors import SeaAnchorError
 from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
-from seaanchor.profiling.memory_advice import room_to_train
+from seaanchor.profiling.memory_advice import training_advice
+from seaanchor.training.batches import MicroBatch, caches_reference, load_batches, make_targets, to_device
 from seaanchor.training.loggers import StepRecord, tracker_package
-from seaanchor.training.loop import make_moving
 from seaanchor.training.progress import duration
 from seaanchor.training.run_folder import check_output
-from seaanchor.training.setup import (
-    Setup,
-    batch_stream,
-    caches_reference,
-    make_targets,
-    prepare,
-    start_accelerator,
-    to_device,
-)
-from seaanchor.training.step import Moving, runnable, train_step
+from seaanchor.training.setup import Setup, prepare
+from seaanchor.training.state import TrainState, make_state
+from seaanchor.training.step import runnable, train_step
 from seaanchor.types import Batch, Targets
 from seaanchor.utils.log import log
 
@@ -42,7 +38,7 @@ class Rehearsal:
 
     Attributes:
         images: in the data set.
-        total_steps: batches of the whole run.
+        total_steps: of the whole run.
         parameters: how many numbers are trained, the dual's included.
         forward_flops: F, one image once through the tower.
         passes: what a step costs by count, per image, in units of F.
@@ -71,30 +67,35 @@ def dry_run(config: RunConfig) -> Rehearsal:
             finite; too little memory.
     """
     check(config)
-    accelerator = start_accelerator(config.device)
-    if accelerator.is_main_process:
+    device = start_training(config.device)
+    with watched_group() as group:
+        return _dry_run(config, group, device)
+
+
+def _dry_run(config: RunConfig, group: ProcessGroup, device: torch.device) -> Rehearsal:
+    if group.first:
         check_output(config)
         tracker_package(config.report_to)
-    setup = prepare(config, accelerator.num_processes, accelerator.device)
-    setup = replace(setup, config=runnable(setup.config, accelerator.device))
-    moving = make_moving(setup, accelerator, None)
-    with room_to_train(setup, moving, accelerator.device, accelerator.num_processes):
-        seen = rehearse(setup, moving, accelerator)
-    if accelerator.is_main_process:
-        log.info("\n".join(lines(setup, seen, str(accelerator.device), accelerator.num_processes)))
+    setup = prepare(config, group.world, device)
+    setup = replace(setup, config=runnable(setup.config, device))
+    state = make_state(setup, group)
+    with training_advice(setup, state, group.world):
+        seen = rehearse(setup, state, group)
+    if group.first:
+        log.info("\n".join(lines(setup, seen, str(device), group.world)))
     return seen
 
 
-def rehearse(setup: Setup, moving: Moving, accelerator) -> Rehearsal:
+def rehearse(setup: Setup, state: TrainState, group: ProcessGroup) -> Rehearsal:
     """Take one image of the first readable batch through a step while operations are counted, then the whole batch for
     time and memory."""
-    config, device, world = setup.config, accelerator.device, accelerator.num_processes
-    batch, load_seconds = _first_batch(setup, accelerator)
-    cached = caches_reference(setup, world)
+    config, device = setup.config, setup.device
+    batch, load_seconds = _first_batch(setup, group)
+    cached = caches_reference(setup, group.world)
 
     def step(batch: Batch, targets: Targets) -> StepRecord:
         targets = targets if cached else make_targets(setup, batch, None)
-        return train_step(setup.method, moving, accelerator, batch, targets, config, 0, setup.reference)
+        return train_step(setup.method, state, [MicroBatch(batch, targets)], config, 0, setup.reference, group)
 
     one = _first_row(batch)
     targets = make_targets(setup, one, None)
@@ -114,7 +115,7 @@ def rehearse(setup: Setup, moving: Moving, accelerator) -> Rehearsal:
     load_seconds /= max(1, config.workers)
     batch_seconds = step_seconds + load_seconds if config.workers == 0 else max(step_seconds, load_seconds)
     beforehand = cached * len(setup.images.paths) / config.batch_size * (load_seconds + embed_seconds)
-    trained = [*moving.policy.parameters(), *(moving.dual.parameters() if moving.dual is not None else [])]
+    trained = [*state.policy.parameters(), *(state.dual.parameters() if state.dual is not None else [])]
     return Rehearsal(
         images=len(setup.images.paths),
         total_steps=setup.total_steps,
@@ -144,26 +145,25 @@ def lines(setup: Setup, seen: Rehearsal, device: str, world: int) -> list[str]:
         f"method       {config.objective.kind} + {config.anchor.kind} + {config.perturbation.kind}{attack} + "
         f"{config.adapter.kind}",
         f"data         {config.train_data}: {seen.images:,} images{classes}",
-        f"run          {seen.total_steps:,} batches of {config.batch_size} x {world}, {config.primal_steps} "
-        "updates each",
+        f"run          {seen.total_steps:,} steps of {config.batch_size} x {world}, {config.primal_steps} updates each",
         f"trained      {seen.parameters:,} parameters",
         f"cost         {seen.passes:.1f} F an image counted, {seen.least_passes} F by formula (F = "
         f"{seen.forward_flops / 1e9:.3g} GFLOP)",
-        f"time         {seen.batch_seconds:.3g} s a batch, about {duration(seen.total_seconds)} in all, "
+        f"time         {seen.batch_seconds:.3g} s a step, about {duration(seen.total_seconds)} in all, "
         "evaluations not included",
         f"peak memory  {seen.peak_bytes / 2**30:.2f} GiB",
         "nothing was written",
     ]
 
 
-def _first_batch(setup: Setup, accelerator) -> tuple[Batch, float]:
+def _first_batch(setup: Setup, group: ProcessGroup) -> tuple[Batch, float]:
     """The first batch with a readable image, and the seconds that loading one takes a single process."""
     single = replace(setup, config=replace(setup.config, workers=0))
     started = time.monotonic()
-    stream = batch_stream(single, 0, accelerator.process_index, accelerator.num_processes, SkipLog(setup.images))
+    stream = load_batches(single, 0, group.rank, group.world, SkipLog(setup.images))
     for tried, batch in enumerate(stream, 1):
         if len(batch.index_B) > 0:
-            return to_device(batch, accelerator.device), (time.monotonic() - started) / tried
+            return to_device(batch, setup.device), (time.monotonic() - started) / tried
     raise SeaAnchorError(f"no image in {setup.config.train_data} could be read", "readable images", "check the folder")
 
 

@@ -8,19 +8,20 @@ from torch import Tensor, nn
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.profiling.cost_model import attack_memory, step_memory
 from seaanchor.profiling.memory import Footprint, told_when_full
+from seaanchor.training.batches import caches_reference
 from seaanchor.training.run_folder import RunFolder
-from seaanchor.training.setup import Setup, caches_reference
-from seaanchor.training.step import Moving
+from seaanchor.training.setup import Setup
+from seaanchor.training.state import TrainState
 
 
-def room_to_train(
-    setup: Setup, moving: Moving, device: torch.device, world: int, folder: RunFolder | None = None
+def training_advice(
+    setup: Setup, state: TrainState, world: int, folder: RunFolder | None = None
 ) -> AbstractContextManager[None]:
     """Running out of memory inside becomes one error with settings that fit and give the same updates.
 
     Args:
-        setup, moving: of the run, as they lie on the device.
-        device: of this process.
+        setup: of the run.
+        state: as it lies on the device.
         world: processes.
         folder: of the run; None in a rehearsal, which has nothing to go on from.
     """
@@ -32,7 +33,7 @@ def room_to_train(
 
     def footprint() -> Footprint | None:
         if config.shard and world > 1:
-            return None  # the cost model knows no weights in parts
+            return None  # the cost model knows no sharded weights
         return step_memory(
             config, untouched, setup.method, len(setup.head.weight_CD) if setup.head is not None else 1, cached
         )
@@ -48,22 +49,22 @@ def room_to_train(
             f"{saved[-1] if saved else 'the start: no checkpoint was due yet'}"
         )
 
-    modules = [setup.policy, setup.reference, *([moving.dual] if moving.dual is not None else [])]
-    optimizers = [optimizer for optimizer in (moving.optimizer, moving.dual_optimizer) if optimizer is not None]
+    modules = [setup.policy, setup.reference, *([state.dual] if state.dual is not None else [])]
+    optimizers = [optimizer for optimizer in (state.optimizer, state.dual_optimizer) if optimizer is not None]
     states = [
         value
         for optimizer in optimizers
-        for state in optimizer.state.values()
-        for value in state.values()
+        for values in optimizer.state.values()
+        for value in values.values()
         if isinstance(value, Tensor)
     ]
     held = sum(map(_weight, modules)) + sum(
-        tensor.nbytes for tensor in [*states, *(moving.average.mean if moving.average is not None else [])]
+        tensor.nbytes for tensor in [*states, *(state.average.mean if state.average is not None else [])]
     )
-    return told_when_full(config.batch_size, device, held, footprint, change)
+    return told_when_full(config.batch_size, setup.device, held, footprint, change)
 
 
-def room_to_evaluate(
+def evaluation_advice(
     encoder: Encoder, classes: int, batch_size: int, device: torch.device
 ) -> AbstractContextManager[None]:
     """The same for an evaluation, whose attacks need most."""
@@ -75,7 +76,7 @@ def room_to_evaluate(
 
 
 def split(batch_size: int, parts: int, fits: int) -> tuple[int, int]:
-    """The largest images at once that fit, and how often, for as many images an update.
+    """The largest images at once that fit, and how often, for as many images a step.
 
     >>> split(128, 1, 50), split(6, 2, 5), split(7, 1, 5)
     ((32, 4), (4, 3), (1, 7))

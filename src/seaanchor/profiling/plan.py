@@ -21,8 +21,8 @@ from seaanchor.profiling.cost_model import Cost, step_cost
 from seaanchor.profiling.hardware import Fleet, Machine, fleet
 from seaanchor.profiling.memory import CONTEXT, SPARE
 from seaanchor.profiling.op_counter import Work
+from seaanchor.training.batches import CACHE_LIMIT
 from seaanchor.training.progress import duration
-from seaanchor.training.setup import CACHE_LIMIT
 
 # The share of its data sheet's rates, of arithmetic and of memory, that a GPU is assumed to reach on kernels large
 # enough to fill it.
@@ -39,7 +39,7 @@ class Plan:
         fleet: the GPUs, one process each.
         images: in the data set.
         classes: candidate texts.
-        total_steps: updates' batches of the whole run.
+        total_steps: of the whole run.
         cached: whether reference embeddings are computed once, beforehand.
         cost: of a step on one GPU.
         work: of a whole run on one GPU, what is done beforehand included.
@@ -92,10 +92,10 @@ def plan(config: RunConfig, on: str, images: int | None = None) -> Plan:
         raise SeaAnchorError(f"{count} images for {gpus.count} GPUs", "at least one for each", "use fewer GPUs")
     config = replace(config, batch_size=min(config.batch_size, -(-count // gpus.count)))
     model = architecture(config)
-    deal = BatchSplit(count, config.batch_size, gpus.count, config.grad_accumulation)
-    total = min(config.max_steps or config.epochs * deal.per_epoch, config.epochs * deal.per_epoch)
+    split = BatchSplit(count, config.batch_size, gpus.count, config.grad_accumulation)
+    total = min(config.max_steps or config.epochs * split.per_epoch, config.epochs * split.per_epoch)
     linear = config.adapter.kind == "linear"
-    cached = linear or (total * deal.whole / count > 1.5 and 4 * count * model.encoder.dim <= CACHE_LIMIT)
+    cached = linear or (total * split.global_batch_size / count > 1.5 and 4 * count * model.encoder.dim <= CACHE_LIMIT)
     method = assemble(config, model.encoder.dim, ("one", "another"))
     cost = step_cost(config, model.encoder, method, classes, cached)
     beforehand = (
@@ -156,7 +156,7 @@ def lines(found: Plan) -> list[str]:
         f"model        {config.model}: {cost.forward.total / 1e9:.3g} GFLOP an image forward (F), whatever its weights",
         f"method       {config.objective.kind} + {config.anchor.kind} + {config.perturbation.kind}{attack} + "
         f"{config.adapter.kind}",
-        f"run          {found.images:,} images, {found.total_steps:,} batches of {config.batch_size} x "
+        f"run          {found.images:,} images, {found.total_steps:,} steps of {config.batch_size} x "
         f"{count}{over}, {config.primal_steps} updates each",
         f"trained      {cost.trained:,} parameters",
         f"cost         {cost.passes:.1f} F an image, {_amount(found.work.total * count, 'FLOP')} in all; a "

@@ -1,1 +1,1 @@
-"""One run: setup, loop, step, state, run folder."""
+"""Training: what a run is made of, its steps, its checkpoints, its log and its export."""

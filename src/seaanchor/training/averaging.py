@@ -1,11 +1,12 @@
 """Averages of the weights over training: the beta moving average and the exponential one.
 
-The average takes θ_0 (the pre-trained weights) to θ_T, one after every batch.
+The average takes θ_0 (the pre-trained weights) to θ_T, one after every step.
 """
 
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class WeightAverage:
 
     Args:
         parameters: what is averaged; their present values are θ_0.
-        total: T, the number of batches to come.
+        total: T, the number of steps to come.
         kind: `beta`, or `ema` with `decay`.
         decay: of the exponential average, in (0, 1).
     """
@@ -44,7 +45,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the parameters as they are after a batch."""
+        """Take in the parameters as they are after a step."""
         self.index += 1
         if self.kind == "beta":
             weight = beta_weight(min(self.index, self.total), self.total)
@@ -76,7 +77,7 @@ class WeightAverage:
         """What resuming needs."""
         return {"mean": self.mean, "mass": self.mass, "index": self.index}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         for mean, saved in zip(self.mean, state["mean"], strict=True):
             mean.copy_(saved)

@@ -1,4 +1,4 @@
-"""What the person at the terminal sees and does: progress with the time left, and Ctrl-C."""
+"""What the user at the terminal sees and does: progress with the time left, and Ctrl-C."""
 
 import os
 import signal
@@ -17,8 +17,8 @@ class Progress:
     """Shows log rows: a live line on a terminal, plain lines elsewhere.
 
     Args:
-        total: batches in all.
-        done: batches already done when the run was resumed.
+        total: steps of the run.
+        done: steps already done when the run was resumed.
         enabled: whether this process prints.
     """
 
@@ -75,7 +75,7 @@ class Clock:
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[list[bool]]:
-    """Ctrl-C, or a scheduler's SIGTERM, ends the run after the current batch, saved; a second Ctrl-C ends it at once.
+    """Ctrl-C, or a scheduler's SIGTERM, ends the run after the current step, saved; a second Ctrl-C ends it at once.
 
     Yields a list of one bool, true once asked to stop. Outside the main thread, where Python delivers no signals, it
     stays false.
@@ -94,7 +94,7 @@ def stop_on_interrupt() -> Iterator[list[bool]]:
                 raise KeyboardInterrupt
             return  # a scheduler sends SIGTERM to all, and a launcher to its processes once more
         interrupted[0] = True
-        log.info("\nstopping after this batch and saving; Ctrl-C again to stop at once")
+        log.info("\nstopping after this step and saving; Ctrl-C again to stop at once")
 
     if threading.current_thread() is not threading.main_thread():
         yield interrupted

@@ -44,7 +44,7 @@ class RunFolder:
         """Complete checkpoints, oldest first."""
         return sorted((self.root / "checkpoints").glob("step-*.safetensors"))
 
-    def save(self, step: int, state: dict, keep: int = 2) -> Path:
+    def save(self, step: int, state: dict[str, Any], keep: int = 2) -> Path:
         """Write a checkpoint and drop all but the last `keep`."""
         path = self.checkpoint(step)
         save_state(path, state)
@@ -56,7 +56,7 @@ class RunFolder:
         """Where the checkpoint of one step lies."""
         return self.root / "checkpoints" / f"step-{step:08d}.safetensors"
 
-    def load(self, step: int) -> dict:
+    def load(self, step: int) -> dict[str, Any]:
         """The checkpoint of one step.
 
         Raises:
@@ -64,7 +64,7 @@ class RunFolder:
         """
         return load_state(self.checkpoint(step))
 
-    def latest(self) -> dict | None:
+    def latest(self) -> dict[str, Any] | None:
         """The newest checkpoint that is whole; a torn one is passed over for the one before."""
         for path in reversed(self.checkpoints()):
             try:
@@ -125,19 +125,21 @@ def check_output(config: RunConfig) -> None:
         )
 
 
-def open_run(config: RunConfig, identity: dict[str, Any], processes: int = 1) -> tuple[RunFolder, dict | None]:
+def open_run(
+    config: RunConfig, identity: dict[str, Any], processes: int = 1
+) -> tuple[RunFolder, dict[str, Any] | None]:
     """The run folder, ready to be written, and the checkpoint to go on from, if any.
 
-    What a killed run left half written is cleared away, and so are log lines from after the checkpoint: those batches
+    What a killed run left half written is cleared away, and so are log lines from after the checkpoint: those steps
     are run again.
 
     Args:
-        identity: what must be the same when resuming, besides the settings; `together` is the number of images of one
-            update.
+        identity: what must be the same when resuming, besides the settings; `global_batch_size` is the number of
+            images of a step.
         processes: how many processes share these.
 
     Raises:
-        SeaAnchorError: as `check_output`; or model weights, images or their number in an update are not those the run
+        SeaAnchorError: as `check_output`; or model weights, images or their number in a step are not those the run
             started with.
     """
     import yaml
@@ -158,42 +160,46 @@ def open_run(config: RunConfig, identity: dict[str, Any], processes: int = 1) ->
     return folder, state
 
 
-def _identity_before(folder: RunFolder, state: dict) -> dict[str, Any]:
-    """The checkpoint's identity; one of version 0.1.0 has the number of processes in place of `together`."""
+def _identity_before(folder: RunFolder, state: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint's identity. Older ones have `together` in place of `global_batch_size`, and those of version 0.1.0
+    the number of processes."""
     before = dict(state["identity"])
+    if "together" in before:
+        before["global_batch_size"] = before.pop("together")
     if "processes" in before:
-        before["together"] = before.pop("processes") * from_dict(RunConfig, read_yaml(folder.config)).batch_size
+        batch_size = from_dict(RunConfig, read_yaml(folder.config)).batch_size
+        before["global_batch_size"] = before.pop("processes") * batch_size
     return before
 
 
 def _check_identity(
     folder: RunFolder, config: RunConfig, before: dict[str, Any], now: dict[str, Any], processes: int
 ) -> None:
-    if changed := [name for name, value in now.items() if name != "together" and before.get(name) != value]:
+    if changed := [name for name, value in now.items() if name != "global_batch_size" and before.get(name) != value]:
         found = f"the run in {folder.root} was started with other {' and '.join(changed)}"
         raise SeaAnchorError(
             found,
             "the same weights and image files when resuming",
             "undo the change, or start anew in another --output",
         )
-    together, here = int(before["together"]), int(now["together"])
-    if together == here:
+    wanted, here = int(before["global_batch_size"]), int(now["global_batch_size"])
+    if wanted == here:
         return
     found = (
-        f"an update of the run in {folder.root} sees {together} images, but here {here}: "
+        f"a step of the run in {folder.root} sees {wanted} images, but here {here}: "
         f"{config.batch_size} at once x {processes} process{'es' if processes > 1 else ''} x {config.grad_accumulation}"
     )
     settings = {
         "--batch-size": processes * config.grad_accumulation,
         "--grad-accumulation": processes * config.batch_size,
     }
-    fits = [f"{name} {together // others}" for name, others in settings.items() if together % others == 0]
+    fits = [f"{name} {wanted // others}" for name, others in settings.items() if wanted % others == 0]
     change = (
         f"set {' or '.join(fits)}"
         if fits
-        else f"set --batch-size and --grad-accumulation so that their product times the processes is {together}"
+        else f"set --batch-size and --grad-accumulation so that their product times the processes is {wanted}"
     )
-    raise SeaAnchorError(found, f"{together} images an update, however they are put together", change)
+    raise SeaAnchorError(found, f"{wanted} images a step, on however many processes", change)
 
 
 def environment() -> dict[str, Any]:
@@ -205,7 +211,6 @@ def environment() -> dict[str, Any]:
         "torchvision",
         "open_clip_torch",
         "timm",
-        "accelerate",
         "transformers",
         "pyautoattack",
         "numpy",

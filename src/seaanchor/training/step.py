@@ -1,221 +1,209 @@
-"""One step of training: perturb, K primal updates, one dual update; and its learning rate.
+"""One step of training: perturb, K primal updates, one dual update.
 
 Legend: B batch, D embedding dimension.
 """
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from seaanchor.config.schema import RunConfig
+from seaanchor.distributed.process_group import ONE_PROCESS, ProcessGroup
 from seaanchor.encoders.kernels import activation_checkpointing, computes_in_bf16, fast_kernels, num_tokens
-from seaanchor.encoders.low_precision import LowPrecisionCopy
-from seaanchor.errors import SeaAnchorError
 from seaanchor.method import Encode, Method
 from seaanchor.training.averaging import WeightAverage
+from seaanchor.training.batches import MicroBatch
 from seaanchor.training.loggers import StepRecord
-from seaanchor.training.run_folder import RunFolder
+from seaanchor.training.state import TrainState
 from seaanchor.types import Batch, Constraint, Embeddings, LossTerms, Targets
-
-
-@dataclass(frozen=True)
-class Moving:
-    """Everything the loop changes: the wrapped policy and dual with their optimizers; the low-precision copy that
-    attacks look at, and the average that an anchor holds the policy to, if there are any."""
-
-    policy: nn.Module
-    optimizer: torch.optim.Optimizer
-    dual: nn.Module | None
-    dual_optimizer: torch.optim.Optimizer | None
-    average: WeightAverage | None = None
-    shadow: LowPrecisionCopy | None = None
-    moving_reference: WeightAverage | None = None
-
-
-@dataclass(frozen=True)
-class Part:
-    """Images that a process takes at once, with their targets; what does not count takes part in every pass and changes
-    nothing."""
-
-    clean: Batch
-    targets: Targets
-    counts: bool = True
 
 
 def train_step(
     method: Method,
-    moving: Moving,
-    accelerator,
-    clean: Batch,
-    targets: Targets,
+    state: TrainState,
+    micro_batches: Sequence[MicroBatch],
     config: RunConfig,
     step: int,
     reference: Encode | None = None,
+    group: ProcessGroup = ONE_PROCESS,
+    num_images: float = 0,
 ) -> StepRecord:
-    """`whole_step` of a batch that every process takes at once, all with as many images."""
-    return whole_step(method, moving, accelerator, [Part(clean, targets)], config, step, reference)
+    """One step: perturb once, K primal updates with the multipliers detached, one dual update with the violation
+    detached.
 
-
-def whole_step(
-    method: Method,
-    moving: Moving,
-    accelerator,
-    parts: Sequence[Part],
-    config: RunConfig,
-    step: int,
-    reference: Encode | None = None,
-    together: float = 0,
-) -> StepRecord:
-    """One batch: perturb once, K primal steps with the multipliers detached, one dual step with the violation detached.
-
-    The batch may be in parts, and on several processes. All parts are perturbed at the weights from before the batch,
-    each of the K updates takes the
-    gradient of the mean over all of them, and so does the dual step: it is the step of one process that had room for
-    the batch. The attack's
-    randomness is a function of seed, step and image, that of layers such as dropout of seed, step and process: resuming
-    needs no state.
+    All micro-batches of all processes are perturbed at the weights from before the step. Each of the K updates takes
+    the gradient of the mean over all their images, and so does the dual update: it is the step of one process with
+    memory for the global batch. The attack's randomness is a function of seed, step and image, that of layers such as
+    dropout of seed, step and process, so resuming needs no state.
 
     Args:
-        together: images that count, of all parts of all processes; by default, as many on each process.
+        method: objective, anchor, perturbation and adapter.
+        state: what the step changes.
+        micro_batches: of this process.
+        config: of the run.
+        step: counted from 0.
+        reference: pixels → embeddings of the frozen reference, for methods that embed perturbed images with it.
+        group: the processes of the run.
+        num_images: images of all processes, padding not counted; by default as many on each process as on this one.
+
+    Returns:
+        What the log needs, of the images of this process.
     """
-    encoder = accelerator.unwrap_model(moving.policy)
-    together = together or accelerator.num_processes * sum(len(part.clean.index_B) for part in parts if part.counts)
-    shares = [
-        part.counts * accelerator.num_processes * len(part.clean.index_B) / together for part in parts
-    ]  # gradients are averaged over processes
-    torch.manual_seed(step_seed(config.seed, step, accelerator.process_index))
-    under_attack, tokens = encoder if moving.shadow is None else moving.shadow.refreshed(), num_tokens(encoder)
-    with fast_kernels(under_attack, torch.float32 if moving.shadow is None else moving.shadow.dtype, tokens):
-        attacked = [_attacked(method, under_attack, part, step_seed(config.seed, step, 0), reference) for part in parts]
-    if moving.moving_reference is not None:
-        attacked = _held_to_average(encoder, moving.moving_reference, parts, attacked)
-    encode = training_forward(moving.policy, config.precision)
+    num_images = num_images or group.world * sum(micro_batch.num_images for micro_batch in micro_batches)
+    # gradients are averaged over processes
+    weights = [group.world * micro_batch.num_images / num_images for micro_batch in micro_batches]
+    torch.manual_seed(step_seed(config.seed, step, group.rank))
+    perturbed = _perturb(method, state, micro_batches, step_seed(config.seed, step, 0), reference)
+    if state.moving_reference is not None:
+        perturbed = _anchored_to_average(state.encoder, state.moving_reference, perturbed)
+    terms: list[LossTerms] = []
     for _ in range(config.primal_steps):
-        seen: list[LossTerms] = []
-        moving.optimizer.zero_grad(set_to_none=True)
-        for part, (perturbed, targets), share in zip(parts, attacked, shares, strict=True):
-            waits = len(seen) + 1 < len(parts)
-            with (
-                accelerator.no_sync(moving.policy) if waits else nullcontext(),
-                _training_kernels(encoder, config, tokens),
-            ):
-                terms = method.primal_terms(encode, part.clean, perturbed, targets, encoder)
-                accelerator.backward(terms.total_B.mean() * share)
-            seen.append(_detached(terms))
-        if config.grad_clip is not None:
-            accelerator.clip_grad_norm_(moving.policy.parameters(), config.grad_clip)
-        moving.optimizer.step()
-    completed, constraints = [targets for _, targets in attacked], [terms.anchor.constraint for terms in seen]
+        terms = _primal_step(method, state, perturbed, weights, config)
+    constraints = [term.anchor.constraint for term in terms]
     if config.anchor.exact_dual and constraints[0] is not None:
-        constraints = [
-            _constraint_now(method, encoder, part.clean, targets)
-            for part, targets in zip(parts, completed, strict=True)
-        ]
+        constraints = [_constraint_now(method, state.encoder, micro_batch) for micro_batch, _ in perturbed]
     if config.anchor.dual_lr > 0:
-        _dual_step(method, moving, accelerator, constraints, completed, shares)
-    for average in (moving.average, moving.moving_reference):
+        _dual_step(method, state, constraints, [micro_batch.targets for micro_batch, _ in perturbed], weights, group)
+    for average in (state.average, state.moving_reference):
         if average is not None:
             average.update()
-    return _record(parts, seen, constraints)
+    return _record(micro_batches, terms, constraints)
+
+
+def _perturb(
+    method: Method, state: TrainState, micro_batches: Sequence[MicroBatch], seed: int, reference: Encode | None
+) -> list[tuple[MicroBatch, Batch]]:
+    """Each micro-batch, its targets completed, with its perturbed images. All start from one state of the generator,
+    as each image draws for itself."""
+    copy = state.low_precision_copy
+    under_attack, dtype = (state.encoder, torch.float32) if copy is None else (copy.refreshed(), copy.dtype)
+    pairs = []
+    with fast_kernels(under_attack, dtype, num_tokens(state.encoder)):
+        for clean in micro_batches:
+            rng = torch.Generator().manual_seed(seed)
+            perturbed = method.perturb(under_attack, clean.batch, clean.targets, rng)
+            targets = method.complete(clean.targets, perturbed, reference)
+            pairs.append((replace(clean, targets=targets), perturbed))
+    return pairs
+
+
+@torch.no_grad()
+def _anchored_to_average(
+    encoder: nn.Module, average: WeightAverage, pairs: Sequence[tuple[MicroBatch, Batch]]
+) -> list[tuple[MicroBatch, Batch]]:
+    """The same, with the clean images' embeddings under the averaged weights as the anchor's targets."""
+    encoder.eval()
+    with average.swapped():
+        embeddings = [encoder(micro_batch.batch.pixels_BCHW).float() for micro_batch, _ in pairs]
+    encoder.train()
+    return [
+        (replace(micro_batch, targets=replace(micro_batch.targets, anchor_BD=anchor_BD)), perturbed)
+        for (micro_batch, perturbed), anchor_BD in zip(pairs, embeddings, strict=True)
+    ]
+
+
+def _primal_step(
+    method: Method,
+    state: TrainState,
+    perturbed: Sequence[tuple[MicroBatch, Batch]],
+    weights: Sequence[float],
+    config: RunConfig,
+) -> list[LossTerms]:
+    """One update of the policy; the loss terms of every micro-batch, detached."""
+    encoder, encode, terms = state.encoder, training_forward(state.policy, config.precision), list[LossTerms]()
+    state.optimizer.zero_grad(set_to_none=True)
+    for (clean, hard), weight in zip(perturbed, weights, strict=True):
+        last = len(terms) + 1 == len(perturbed)
+        with _gradient_sync(state.policy, last), _training_kernels(encoder, config):
+            term = method.primal_terms(encode, clean.batch, hard, clean.targets, encoder)
+            (term.total_B.mean() * weight).backward()
+        terms.append(_detached(term))
+    if config.grad_clip is not None:
+        nn.utils.clip_grad_norm_(state.policy.parameters(), config.grad_clip)
+    state.optimizer.step()
+    return terms
+
+
+def _gradient_sync(policy: nn.Module, last: bool) -> AbstractContextManager[object]:
+    """Gradients are accumulated here and averaged over processes with the last micro-batch."""
+    return nullcontext() if last or not isinstance(policy, DistributedDataParallel) else policy.no_sync()
 
 
 def _dual_step(
     method: Method,
-    moving: Moving,
-    accelerator,
+    state: TrainState,
     constraints: Sequence[Constraint | None],
-    completed: Sequence[Targets],
-    shares: Sequence[float],
+    targets: Sequence[Targets],
+    weights: Sequence[float],
+    group: ProcessGroup,
 ) -> None:
-    """One step of the dual variables, if there are any, on the violations of all parts of all processes."""
-    if moving.dual is None or moving.dual_optimizer is None:
+    """One step of the dual variables, if there are any, on the violations of all micro-batches of all processes."""
+    if state.dual is None or state.dual_optimizer is None:
         return
-    moving.dual_optimizer.zero_grad(set_to_none=True)
-    for constraint, targets, share in zip(constraints, completed, shares, strict=True):
-        dual_loss = method.dual_loss(constraint, targets)
+    state.dual_optimizer.zero_grad(set_to_none=True)
+    for constraint, target, weight in zip(constraints, targets, weights, strict=True):
+        dual_loss = method.dual_loss(constraint, target)
         if dual_loss is not None:
-            (dual_loss * share).backward()
-    _average_gradients(moving.dual, accelerator)
-    moving.dual_optimizer.step()
+            (dual_loss * weight).backward()
+    _average_gradients(state.dual, group)
+    state.dual_optimizer.step()
 
 
-def _attacked(
-    method: Method, encoder: nn.Module, part: Part, seed: int, reference: Encode | None
-) -> tuple[Batch, Targets]:
-    """The hard inputs of one part, and its targets with what they tell; parts share a generator's state, as each image
-    draws for itself."""
-    perturbed = method.perturb(encoder, part.clean, part.targets, torch.Generator().manual_seed(seed))
-    return perturbed, method.complete(part.targets, perturbed, reference)
-
-
-@torch.no_grad()
-def _held_to_average(
-    encoder: nn.Module, average: WeightAverage, parts: Sequence[Part], attacked: Sequence[tuple[Batch, Targets]]
-) -> list[tuple[Batch, Targets]]:
-    """The same, with the clean images' embeddings under the averaged weights as what the anchor holds them to."""
-    encoder.eval()
-    with average.swapped():
-        held = [encoder(part.clean.pixels_BCHW).float() for part in parts]
-    encoder.train()
-    return [
-        (perturbed, replace(targets, anchor_BD=held_BD))
-        for (perturbed, targets), held_BD in zip(attacked, held, strict=True)
-    ]
+def _average_gradients(dual: nn.Module, group: ProcessGroup) -> None:
+    """The dual has its own step outside DistributedDataParallel, so its gradients are averaged here."""
+    if group.world == 1:
+        return
+    for parameter in dual.parameters():
+        if parameter.grad is not None:
+            torch.distributed.all_reduce(parameter.grad)
+            parameter.grad /= group.world
 
 
 def _detached(terms: LossTerms) -> LossTerms:
-    """What the log and the dual step read; its graph is let go before the next part's is built."""
+    """What the log and the dual step read; its graph is freed before the next micro-batch builds one."""
     constraint = terms.anchor.constraint
     if constraint is not None:
         constraint = Constraint(constraint.distance_B.detach(), constraint.bound_B)
     adapter = None if terms.adapter is None else terms.adapter.detach()
-    return LossTerms(
-        terms.objective_B.detach(),
-        replace(terms.anchor, loss_B=terms.anchor.loss_B.detach(), constraint=constraint),
-        adapter,
-    )
+    anchor = replace(terms.anchor, loss_B=terms.anchor.loss_B.detach(), constraint=constraint)
+    return LossTerms(terms.objective_B.detach(), anchor, adapter)
 
 
 @torch.no_grad()
-def _constraint_now(method: Method, encoder: nn.Module, clean: Batch, targets: Targets) -> Constraint | None:
+def _constraint_now(method: Method, encoder: nn.Module, clean: MicroBatch) -> Constraint | None:
     """The constraint at the weights after the updates."""
-    clean_BD = encoder(clean.pixels_BCHW).float()
-    head = method.adapter.head(encoder, targets.head)
-    return method.anchor(Embeddings(clean_BD, clean_BD, head), targets).constraint
+    clean_BD = encoder(clean.batch.pixels_BCHW).float()
+    head = method.adapter.head(encoder, clean.targets.head)
+    return method.anchor(Embeddings(clean_BD, clean_BD, head), clean.targets).constraint
 
 
-def _record(parts: Sequence[Part], seen: Sequence[LossTerms], constraints: Sequence[Constraint | None]) -> StepRecord:
-    """What the parts that count leave for the log."""
-    counting = [i for i, part in enumerate(parts) if part.counts]
-    distances, bounds, multipliers = [], [], []
-    for i in counting:
-        constraint, multiplier_B = constraints[i], seen[i].anchor.multiplier_B
-        if constraint is not None:
-            distances.append(constraint.distance_B)
-            bounds.append(constraint.bound_B)
-        if multiplier_B is not None:
-            multipliers.append(multiplier_B)
-    objective_B = torch.cat([seen[i].objective_B for i in counting] or [seen[0].objective_B[:0]])
-    constraint = Constraint(torch.cat(distances), torch.cat(bounds)) if distances else None
-    adapter = seen[0].adapter  # of the weights, whatever the images
+def _record(
+    micro_batches: Sequence[MicroBatch], terms: Sequence[LossTerms], constraints: Sequence[Constraint | None]
+) -> StepRecord:
+    """What all micro-batches but padding leave for the log."""
+    counted = [i for i, micro_batch in enumerate(micro_batches) if not micro_batch.is_padding]
+    there = [constraint for i in counted if (constraint := constraints[i]) is not None]
+    multipliers = [multiplier_B for i in counted if (multiplier_B := terms[i].anchor.multiplier_B) is not None]
+    objective_B = torch.cat([terms[i].objective_B for i in counted] or [terms[0].objective_B[:0]])
+    adapter = terms[0].adapter  # of the weights, whatever the images
     return StepRecord(
         objective_B,
-        constraint,
+        Constraint(torch.cat([c.distance_B for c in there]), torch.cat([c.bound_B for c in there])) if there else None,
         torch.cat(multipliers) if multipliers else None,
         None if adapter is None else adapter.reshape(1),
     )
 
 
 @contextmanager
-def _training_kernels(encoder: nn.Module, config: RunConfig, tokens: int) -> Iterator[None]:
+def _training_kernels(encoder: nn.Module, config: RunConfig) -> Iterator[None]:
     """Around a forward and its backward, which may compute the forward again and must then find the same kernels."""
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     with (
-        fast_kernels(encoder, dtype, tokens),
+        fast_kernels(encoder, dtype, num_tokens(encoder)),
         activation_checkpointing(encoder) if config.checkpoint_activations else nullcontext(),
     ):
         yield
@@ -227,7 +215,7 @@ def runnable(config: RunConfig, device: torch.device) -> RunConfig:
 
 
 def training_forward(policy: nn.Module, precision: str) -> Encode:
-    """The policy as the primal steps call it, in bf16 where asked for; everything but an attack in bf16 calls the
+    """The policy as the primal updates call it, in bf16 where asked for; everything but an attack in bf16 calls the
     encoder itself, in fp32."""
 
     def encode(pixels_BCHW: Tensor) -> Tensor:
@@ -237,50 +225,6 @@ def training_forward(policy: nn.Module, precision: str) -> Encode:
     return encode
 
 
-def _average_gradients(module: nn.Module | None, accelerator) -> None:
-    """The dual is not wrapped for data parallelism (it has its own step), so its gradients are averaged by hand."""
-    if module is None or accelerator.num_processes == 1:
-        return
-    for parameter in module.parameters():
-        if parameter.grad is not None:
-            parameter.grad = accelerator.reduce(parameter.grad, "mean")
-
-
 def step_seed(seed: int, step: int, rank: int) -> int:
     """Seed of one step on one process."""
     return (seed * 1_000_003 + step) * 4_099 + rank
-
-
-def learning_rate(config: RunConfig, step: int, total: int) -> float:
-    """Linear warm-up, then cosine to 0."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    return config.lr * (1 + math.cos(math.pi * (step - config.warmup) / max(1, total - config.warmup))) / 2
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, config: RunConfig, step: int, total: int) -> float:
-    """Set this step's learning rate, which holds for all its K updates, and return it."""
-    lr = learning_rate(config, step, total)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    return lr
-
-
-def stop_if_not_finite(tensors: Iterable[Tensor], step: int, folder: RunFolder, accelerator) -> None:
-    """Raise, in all processes, if any tensor of any of them is not finite; whatever was saved before is from before
-    it."""
-    finite = all(bool(tensor.isfinite().all()) for tensor in tensors)
-    if accelerator.num_processes > 1:
-        finite = (
-            accelerator.reduce(torch.tensor(float(finite), device=accelerator.device), "sum").item()
-            == accelerator.num_processes
-        )
-    if finite:
-        return
-    last = folder.checkpoints()
-    raise SeaAnchorError(
-        f"the loss or the weights are not finite at batch {step}",
-        "finite numbers",
-        "lower --lr or set --grad-clip; the last good state is "
-        f"{last[-1] if last else 'the untrained model: no checkpoint was due yet'}",
-    )

@@ -11,7 +11,7 @@ from seaanchor.attacks.ball import Ball
 from seaanchor.config.recipes import lore
 from seaanchor.perturbations.pgd import PGD
 from seaanchor.profiling.flops import count_flops, forward_flops
-from seaanchor.training.setup import start_accelerator
+from seaanchor.training.batches import MicroBatch
 from seaanchor.training.step import train_step
 
 ATTACK = {"epsilon": 2 / 255, "step_size": 0.5 / 255}
@@ -25,7 +25,7 @@ def subject():
 
 def test_68_f_an_image(subject):
     encoder = subject.setup.model.encoder
-    peer = peer_of(encoder, subject.moving.dual, bf16=False)
+    peer = peer_of(encoder, subject.state.dual, bf16=False)
     flops, _ = count_flops(lambda: lore_step(peer, subject.images.pixels_BCHW))
     passes = flops / 2 / forward_flops(encoder, encoder.image_size)
     assert passes == pytest.approx(68, abs=0.5)
@@ -33,8 +33,8 @@ def test_68_f_an_image(subject):
 
 def test_trains_as_ours_does(subject):
     """The same start, two primal steps and one dual step that move: weights and multipliers end where ours end."""
-    setup, moving, images = subject.setup, subject.moving, subject.images
-    peer = peer_of(setup.model.encoder, moving.dual, bf16=False, lr=1e-4, dual_lr=1e-3)
+    setup, state, images = subject.setup, subject.state, subject.images
+    peer = peer_of(setup.model.encoder, state.dual, bf16=False, lr=1e-4, dual_lr=1e-3)
     found = {}
 
     def attack(batch, loss, rng):
@@ -42,11 +42,11 @@ def test_trains_as_ours_does(subject):
         return found["pixels"]
 
     before = [p.detach().clone() for p in setup.model.encoder.parameters()]
-    for optimizer, lr in ((moving.optimizer, 1e-4), (moving.dual_optimizer, 1e-3)):
+    for optimizer, lr in ((state.optimizer, 1e-4), (state.dual_optimizer, 1e-3)):
         for group in optimizer.param_groups:
             group["lr"] = lr
     method = replace(setup.method, perturbation=attack)
-    train_step(method, moving, start_accelerator("cpu"), images, subject.targets, setup.config, 0)
+    train_step(method, state, [MicroBatch(images, subject.targets)], setup.config, 0)
     clean = images.pixels_BCHW
     attacked = lore_step(peer, clean, found["pixels"].pixels_BCHW - clean, num_steps=0, primal_steps=2)
     torch.testing.assert_close(attacked, found["pixels"].pixels_BCHW, rtol=0, atol=1e-6)
@@ -57,7 +57,7 @@ def test_trains_as_ours_does(subject):
     assert (
         moved.abs().max() > 1e-5 and apart.norm() < 0.02 * moved.norm()
     )  # AdamW's first steps are signs: a gradient near 0 may go either way
-    for mine, theirs in zip(moving.dual.parameters(), peer.dual.parameters(), strict=True):
+    for mine, theirs in zip(state.dual.parameters(), peer.dual.parameters(), strict=True):
         assert (mine - theirs).norm() < 0.02 * max(1e-3, theirs.norm().item())
 
 
@@ -65,7 +65,7 @@ def test_same_start_same_perturbation(subject):
     encoder, clean, index = subject.setup.model.encoder.eval(), subject.images.pixels_BCHW, subject.images.index_B
     reference, ball = encoder(clean).detach(), Ball("linf", ATTACK["epsilon"])
     start = ball.random_start(clean, index, torch.Generator().manual_seed(3)) - clean
-    theirs = lore_step(peer_of(encoder, subject.moving.dual, bf16=False), clean, start, num_steps=3, primal_steps=1)
+    theirs = lore_step(peer_of(encoder, subject.state.dual, bf16=False), clean, start, num_steps=3, primal_steps=1)
 
     def loss_of(batch):
         def loss(pixels):
@@ -82,7 +82,7 @@ def test_bf16_is_near_fp32(subject):
     """Far from the clean image: at a small radius on random weights the distance itself is a matter of rounding."""
     encoder, clean = subject.setup.model.encoder, subject.images.pixels_BCHW
     start = torch.empty_like(clean).uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(0))
-    low, full = (peer_of(encoder, subject.moving.dual, bf16=bf16) for bf16 in (True, False))
+    low, full = (peer_of(encoder, subject.state.dual, bf16=bf16) for bf16 in (True, False))
     for peer in (low, full):
         lore_step(peer, clean, start, num_steps=0, primal_steps=1)
     theirs, mine = (torch.cat([p.grad.flatten() for p in peer.policy.parameters()]) for peer in (low, full))

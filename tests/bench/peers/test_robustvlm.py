@@ -11,7 +11,7 @@ from seaanchor.attacks.ball import Ball
 from seaanchor.encoders.encoder import Encoder
 from seaanchor.perturbations.pgd import PGD
 from seaanchor.profiling.flops import count_flops, forward_flops
-from seaanchor.training.setup import start_accelerator
+from seaanchor.training.batches import MicroBatch
 from seaanchor.training.step import train_step
 from seaanchor.types import Batch
 
@@ -79,10 +79,8 @@ def test_our_own_step_has_the_same_gradients(fare_ours):
     peer = peer_of(fare_ours.setup.model.encoder)
     train_step(
         replace(method, perturbation=attack),
-        fare_ours.moving,
-        start_accelerator("cpu"),
-        fare_ours.images,
-        fare_ours.targets,
+        fare_ours.state,
+        [MicroBatch(fare_ours.images, fare_ours.targets)],
         fare_ours.setup.config,
         0,
     )

@@ -1,0 +1,54 @@
+"""The model as it is trained now, and the export of a finished run."""
+
+import torch
+
+from seaanchor.distributed.sharding import gather_full, is_sharded
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.load import load_model
+from seaanchor.export.trained import export_trained
+from seaanchor.training.run_folder import RunFolder
+from seaanchor.training.setup import Setup
+from seaanchor.training.state import TrainState
+
+
+def full_model(setup: Setup, keep: bool) -> LoadedModel | None:
+    """The model as it is trained now.
+
+    Args:
+        setup: of the run.
+        keep: whether this process needs it. Where weights are sharded all processes must ask, and the model is another
+            one, loaded for the gathered weights.
+
+    Returns:
+        The model in a process that keeps it, else None.
+    """
+    if not is_sharded(setup.policy):
+        return setup.model if keep else None
+    weights = gather_full(setup.policy.state_dict(), keep)
+    if not keep:
+        return None
+    # as `prepare` does, for weights that are random; every step sets a seed of its own
+    torch.manual_seed(setup.config.seed)
+    model = load_model(setup.config.model, setup.config.pretrained, setup.config.image_size)
+    model.encoder.load_state_dict(weights)
+    model.encoder.to(setup.model.encoder.mean.device)
+    return model
+
+
+def export_run(setup: Setup, state: TrainState, folder: RunFolder, write: bool = True) -> None:
+    """Write `export`, and the average of the weights to `export-averaged` if one was kept. A linear map is written as
+    it is, too.
+
+    Args:
+        setup: of the run.
+        state: at its end.
+        folder: of the run.
+        write: whether this process does; where weights are sharded, all take part.
+    """
+    setup.model.encoder.unit = False  # training is over, and other libraries know raw embeddings alone
+    if state.average is not None and (write or is_sharded(setup.policy)):
+        with state.average.swapped():
+            if (model := full_model(setup, write)) is not None:
+                export_trained(model, setup.policy, folder.root / "export-averaged")
+    if (model := full_model(setup, write)) is not None:
+        export_trained(model, setup.policy, folder.export)

@@ -1,0 +1,181 @@
+"""Everything that training changes, and its checkpoints."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from seaanchor.config.schema import RunConfig
+from seaanchor.distributed.process_group import ONE_PROCESS, ProcessGroup
+from seaanchor.distributed.sharding import (
+    gather_full,
+    local_tensors,
+    shard,
+    shard_average_state,
+    shard_optimizer_state,
+)
+from seaanchor.encoders.kernels import activation_checkpointing, adam_options
+from seaanchor.encoders.low_precision import LowPrecisionCopy
+from seaanchor.errors import SeaAnchorError
+from seaanchor.training.averaging import WeightAverage
+from seaanchor.training.run_folder import RunFolder
+from seaanchor.training.setup import Setup
+from seaanchor.utils.checkpoint import tensors_in
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Everything that a step changes.
+
+    Attributes:
+        policy: what is trained, wrapped for data parallelism where there are several processes.
+        optimizer: of the policy.
+        dual: the multipliers' network or parameters, if the anchor has any.
+        dual_optimizer: of the dual.
+        average: of the weights, for `export-averaged`.
+        low_precision_copy: of the encoder, for attacks in bf16.
+        moving_reference: average of the weights that the anchor compares clean embeddings with.
+    """
+
+    policy: nn.Module
+    optimizer: torch.optim.Optimizer
+    dual: nn.Module | None
+    dual_optimizer: torch.optim.Optimizer | None
+    average: WeightAverage | None = None
+    low_precision_copy: LowPrecisionCopy | None = None
+    moving_reference: WeightAverage | None = None
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The policy without its wrapper: what is attacked, evaluated and exported."""
+        return self.policy.module if isinstance(self.policy, DistributedDataParallel) else self.policy
+
+
+def make_state(setup: Setup, group: ProcessGroup = ONE_PROCESS, checkpoint: dict[str, Any] | None = None) -> TrainState:
+    """Policy, dual and optimizers on the device of the run, as the checkpoint left them.
+
+    The weights move before the optimizer loads: it puts its state where its parameters are.
+
+    Args:
+        setup: of the run. Its policy and reference move to the device.
+        group: the processes of the run.
+        checkpoint: of `save_checkpoint`; None at the start.
+    """
+    config, anchor = setup.config, setup.config.anchor
+    parameters, low_precision_copy = _place(setup, group, checkpoint)
+    optimizer = _optimizer(config, parameters, setup.device)
+    average = _average(config.average, parameters, setup.total_steps, config.ema_decay)
+    moving_reference = _average(anchor.reference, parameters, setup.total_steps, anchor.reference_decay)
+    dual, dual_optimizer = _dual(setup, group)
+    if checkpoint is not None:
+        optimizer.load_state_dict(shard_optimizer_state(checkpoint["optimizer"], parameters))
+        if dual is not None and dual_optimizer is not None:
+            dual.load_state_dict(checkpoint["dual"])
+            dual_optimizer.load_state_dict(checkpoint["dual_optimizer"])
+        for name, mean in (("average", average), ("moving_reference", moving_reference)):
+            if mean is not None:
+                mean.load_state_dict(shard_average_state(checkpoint[name], parameters))
+    setup.policy.train()
+    policy = _data_parallel(setup, group)
+    return TrainState(policy, optimizer, dual, dual_optimizer, average, low_precision_copy, moving_reference)
+
+
+def shards_weights(config: RunConfig, world: int) -> bool:
+    """Whether the weights are sharded over processes."""
+    return config.shard and world > 1
+
+
+def _place(
+    setup: Setup, group: ProcessGroup, checkpoint: dict[str, Any] | None
+) -> tuple[list[nn.Parameter], LowPrecisionCopy | None]:
+    """Policy and reference on the device, the policy as the checkpoint left it: what is trained of it, and its
+    low-precision copy if there is one."""
+    config, device, sharded = setup.config, setup.device, shards_weights(setup.config, group.world)
+    encoder = setup.policy if sharded else setup.policy.to(device)
+    setup.reference.to(device)
+    parameters = list(setup.method.adapter.trainable(encoder))
+    if config.checkpoint_activations:
+        with activation_checkpointing(encoder):  # or its error would come after the reference embeddings
+            pass
+    if checkpoint is not None:
+        encoder.load_state_dict(checkpoint["policy"])
+    if not sharded:
+        encoder.to(device)  # what the adapter has added, too
+    copy = LowPrecisionCopy(setup.model.encoder) if config.attack_precision == "bf16" else None
+    if sharded:
+        shard(encoder, device)
+        if copy is not None:
+            shard(copy.encoder, device)
+        parameters = list(encoder.parameters())
+    return parameters, copy
+
+
+def _optimizer(config: RunConfig, parameters: list[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
+    if config.optimizer == "adamax":
+        return torch.optim.Adamax(parameters, lr=config.lr, weight_decay=config.wd)
+    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.wd, **adam_options(device))
+
+
+def _average(kind: str, parameters: list[nn.Parameter], total_steps: int, decay: float) -> WeightAverage | None:
+    return None if kind in ("none", "frozen") else WeightAverage(parameters, total_steps, kind, decay)
+
+
+def _dual(setup: Setup, group: ProcessGroup) -> tuple[nn.Module | None, torch.optim.Optimizer | None]:
+    """The anchor's dual on the device, the same in all processes, with its optimizer."""
+    dual, device = setup.method.anchor.dual_module(), setup.device
+    if dual is None:
+        return None, None
+    for parameter in dual.to(device).parameters() if group.world > 1 else ():
+        torch.distributed.broadcast(
+            parameter.data, 0
+        )  # seeded alike they are the same already; DistributedDataParallel does this for the policy, too
+    options = adam_options(device)
+    return dual, torch.optim.AdamW(dual.parameters(), lr=setup.config.anchor.dual_lr, weight_decay=0.0, **options)
+
+
+def _data_parallel(setup: Setup, group: ProcessGroup) -> nn.Module:
+    """The policy, wrapped where several processes hold all of it."""
+    if group.world == 1 or shards_weights(setup.config, group.world):
+        return setup.policy
+    devices = None if setup.device.type == "cpu" else [setup.device]
+    return DistributedDataParallel(setup.policy, device_ids=devices)
+
+
+def save_checkpoint(setup: Setup, state: TrainState, group: ProcessGroup, folder: RunFolder, step: int) -> None:
+    """Write a checkpoint in the first process; all must ask.
+
+    Raises:
+        SeaAnchorError: a number is not finite. The loss was computed before the last update and does not vouch for it.
+    """
+    checkpoint = {
+        "step": step,
+        "identity": setup.identity,
+        "policy": setup.policy.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+    }
+    if state.dual is not None and state.dual_optimizer is not None:
+        checkpoint |= {"dual": state.dual.state_dict(), "dual_optimizer": state.dual_optimizer.state_dict()}
+    for name, average in (("average", state.average), ("moving_reference", state.moving_reference)):
+        if average is not None:
+            checkpoint[name] = average.state_dict()
+    stop_if_not_finite(local_tensors(tensors_in(checkpoint)), step, folder, group)
+    checkpoint = gather_full(checkpoint, group.first)
+    if group.first:
+        folder.save(step, checkpoint)
+
+
+def stop_if_not_finite(tensors: Iterable[Tensor], step: int, folder: RunFolder, group: ProcessGroup) -> None:
+    """Raise, in all processes, if any tensor of any of them is not finite; what was saved before is from before it."""
+    finite = all(bool(tensor.isfinite().all()) for tensor in tensors)
+    if group.total([not finite]) == [0]:
+        return
+    saved = folder.checkpoints()
+    raise SeaAnchorError(
+        f"the loss or the weights are not finite at step {step}",
+        "finite numbers",
+        "lower --lr or set --grad-clip; the last good state is "
+        f"{saved[-1] if saved else 'the untrained model: no checkpoint was due yet'}",
+    )
