@@ -19,7 +19,7 @@ check: $(VENV)/test
 bench: $(VENV)/core
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(MISSING),--missing)
 
-reproduce: $(VENV)/core
+reproduce: $(VENV)/studies
 	$(BIN)/python -m studies $(NAME)
 
 $(VENV)/bin/pip:
@@ -28,6 +28,10 @@ $(VENV)/bin/pip:
 $(VENV)/core: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet -c constraints.txt -e .
 	touch $@
+
+$(VENV)/studies: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[studies]'
+	touch $(VENV)/core $@
 
 $(VENV)/test: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'

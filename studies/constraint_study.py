@@ -12,6 +12,7 @@ from seaanchor.anchors.duals import Dual
 from seaanchor.config.recipes import fare
 from seaanchor.config.schema import RunConfig, from_dict, read_yaml
 from seaanchor.data.loader import SkipLog
+from seaanchor.evaluation.statistics import Share
 from seaanchor.sweeps.engine import Row
 from seaanchor.sweeps.tables import Column, value
 from seaanchor.training.batches import load_batches
@@ -109,7 +110,7 @@ def _broken(results: Results) -> list[Row]:
     """The share of training images above ρ at the end, counted in the last fifth of the log."""
     read = logged(results.workspace, "violation_rate", 0.2)
     return [
-        replace(row, numbers={"broken": {"accuracy": read(row) or 0.0, "n": 32 * 6}})
+        replace(row, numbers={"broken": Share(read(row) or 0.0, n=32 * 6)})
         for row in results.rows
         if row.dataset == PHOTOS and row.arm != UNTOUCHED
     ]

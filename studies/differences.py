@@ -1,15 +1,15 @@
 """How far two arms are apart, with an interval."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import mean, variance
-from typing import Any
 
 import numpy as np
+from scipy import stats
 
-from seaanchor.evaluation.statistics import hits_of
+from seaanchor.evaluation.statistics import Share, paired_difference
 from seaanchor.sweeps.engine import Row
 
 
@@ -43,14 +43,18 @@ class _Term:
 def difference(rows: Sequence[Row], one: str, other: str, measure: str, dataset: str) -> Difference:
     """Arm `one` less arm `other`, of a share on one data set.
 
-    The variance is that of a mean over images, plus that of a mean over seeds, of which there are few: the interval is
-    Student's. Both arms see the same images and are compared image by image where the rows tell which are right, and
-    taken for independent samples where they do not.
+    Two single models whose right images are known are compared as in reports: `paired_difference`. Of several seeds the
+    variance is that of a mean over images, plus that of a mean over seeds, of which there are few: the interval is
+    Student's. Images are paired where the rows say which are right, and independent samples where they do not.
 
     Raises:
         ValueError: an arm has no such number there.
     """
-    return _sum(rows, [_Term(1, one, measure, dataset), _Term(-1, other, measure, dataset)])
+    terms = [_Term(1, one, measure, dataset), _Term(-1, other, measure, dataset)]
+    pair = [share.hits_N for term in terms if len(found := _cells(rows, term)) == 1 for share in found.values()]
+    if len(pair) == 2 and pair[0] is not None and pair[1] is not None and len(pair[0]) == len(pair[1]):
+        return Difference(*(100 * end for end in paired_difference(pair[0], pair[1])))
+    return _sum(rows, terms)
 
 
 def _sum(rows: Sequence[Row], terms: Sequence[_Term]) -> Difference:
@@ -65,49 +69,35 @@ def _sum(rows: Sequence[Row], terms: Sequence[_Term]) -> Difference:
     return Difference(100 * middle, 100 * middle - half, 100 * middle + half)
 
 
-_QUANTILES = {
-    1: 12.706,
-    2: 4.303,
-    3: 3.182,
-    4: 2.776,
-    5: 2.571,
-    7: 2.365,
-    10: 2.228,
-    20: 2.086,
-    math.inf: 1.96,
-}  # 97.5 % of Student's t
-
-
 def _half_width(parts: Sequence[tuple[float, float]]) -> float:
     """Half of the 95 % interval of a sum whose parts have these variances, each known from so many degrees of freedom
     (Welch and Satterthwaite)."""
     total = sum(part for part, _ in parts)
     loose = sum(part**2 / freedom for part, freedom in parts)
-    of_freedom = list(reversed(_QUANTILES))
-    quantile = np.interp(
-        loose / total**2 if total else 0.0,
-        [1 / count for count in of_freedom],
-        [_QUANTILES[count] for count in of_freedom],
-    )
-    return float(quantile) * math.sqrt(total)
+    return float(stats.t.ppf(0.975, total**2 / loose if loose else math.inf)) * math.sqrt(total)
 
 
-_Cells = dict[int, Mapping[str, Any]]  # by seed
+_Cells = dict[int, Share]  # by seed
 
 
 def _cells(rows: Sequence[Row], term: _Term) -> _Cells:
-    found: _Cells = {
-        r.seed: {"n": r.numbers.get("clean", {}).get("n")} | r.numbers[term.measure]
-        for r in rows
-        if r.arm == term.arm and r.dataset == term.dataset and term.measure in r.numbers
+    """A share at every seed; a mean that does not say on how many images it stands has those of the clean accuracy."""
+    found = {
+        row.seed: _counted(row.numbers[term.measure], row.numbers.get("clean"))
+        for row in rows
+        if row.arm == term.arm and row.dataset == term.dataset and term.measure in row.numbers
     }
     if not found:
         raise ValueError(f"no {term.measure} of {term.arm} on {term.dataset}")
     return found
 
 
+def _counted(share: Share, clean: Share | None) -> Share:
+    return share if share.n is not None or clean is None else replace(share, n=clean.n)
+
+
 def _centre(cells: _Cells) -> float:
-    return mean(cell["accuracy"] for cell in cells.values())
+    return mean(cell.accuracy for cell in cells.values())
 
 
 def _over_images(weights: Sequence[float], cells: Sequence[_Cells]) -> float:
@@ -117,14 +107,16 @@ def _over_images(weights: Sequence[float], cells: Sequence[_Cells]) -> float:
     if len({None if hit_N is None else len(hit_N) for hit_N in known}) == 1 and known[0] is not None:
         value_N = np.dot(weights, np.stack(known))  # type: ignore[arg-type] # one length: none is None
         return float(np.var(value_N, ddof=1) / len(value_N))
-    centres = [(_centre(found), next(iter(found.values()))["n"]) for found in cells]
-    return sum(weight**2 * p * (1 - p) / n for weight, (p, n) in zip(weights, centres, strict=True))
+    centres = [(_centre(found), next(iter(found.values())).n) for found in cells]
+    if any(n is None for _, n in centres):
+        raise ValueError("a number without its images has no interval")
+    return sum(weight**2 * p * (1 - p) / n for weight, (p, n) in zip(weights, centres, strict=True) if n)
 
 
 def _hits(cells: _Cells) -> np.ndarray | None:
     """Mean over seeds of 0 or 1 for each image (N,), or None where a share does not tell, or seeds saw other numbers of
     images."""
-    found = [hit_N for cell in cells.values() if (hit_N := hits_of(cell)) is not None]
+    found = [hit_N for cell in cells.values() if (hit_N := cell.hits_N) is not None]
     return np.mean(found, axis=0) if len(found) == len(cells) and len({len(hit_N) for hit_N in found}) == 1 else None
 
 
@@ -136,13 +128,13 @@ def _over_seeds(terms: Sequence[_Term], cells: Sequence[_Cells]) -> list[tuple[f
         seeds = several[0][1]
         return [
             (
-                variance(sum(weight * found[seed]["accuracy"] for weight, found in several) for seed in seeds)
+                variance(sum(weight * found[seed].accuracy for weight, found in several) for seed in seeds)
                 / len(seeds),
                 len(seeds) - 1,
             )
         ]
     return [
-        (weight**2 * variance(cell["accuracy"] for cell in found.values()) / len(found), len(found) - 1)
+        (weight**2 * variance(cell.accuracy for cell in found.values()) / len(found), len(found) - 1)
         for weight, found in several
     ]
 

@@ -85,5 +85,5 @@ def _training_photos(workspace: Workspace) -> str:
 def _counts(rows: Sequence[Row], workspace: Workspace) -> str:
     """How many images each column stands on."""
     labels = {path: label for label, path in workspace.elsewhere().items()}
-    count = {row.dataset: int(row.numbers["clean"]["n"]) for row in rows}
+    count = {row.dataset: row.numbers["clean"].n for row in rows}
     return "n = " + ", ".join(f"{n:,} of {labels.get(dataset, PHOTOS)}" for dataset, n in count.items())

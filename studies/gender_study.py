@@ -3,19 +3,20 @@
 Legend: N images, R roles, M maps, G genders, D features.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import Tensor
 
 from seaanchor.adapters.linear_map import Spectrum
 from seaanchor.config.recipes import gender_flip
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
+from seaanchor.evaluation.statistics import Share
 from seaanchor.evaluation.suites.bias import TOP_K, max_skews, ndkls, rank_genders
 from seaanchor.plotting.panels import panels
 from seaanchor.steering.curve import SeenPeople, see_people, sweep_bias
@@ -52,6 +53,7 @@ COLUMNS = {
     "activity %": percent("activity"),
     "called a man %": lambda row: 100 * row["predicted_man"],
 }
+CHANCE = Share(0.5, n=10**12)  # known, as if from any number of images
 SKEWS = {"MaxSkew@10": "max_skew_at_10", "NDKL": "ndkl"}
 CLAIMS = (
     Claim(
@@ -87,8 +89,9 @@ def fairness_gaps(seen: SeenPeople, chosen: Sequence[tuple[Spectrum, float]]) ->
         gap_MR = torch.stack(
             [100 * (skew(_ranked(seen, spectrum, 0.0)) - skew(_ranked(seen, spectrum, t))) for spectrum, t in chosen]
         )
-        middle, error = gap_MR.mean().item(), (gap_MR.mean(0).std() / math.sqrt(gap_MR.shape[1])).item()
-        found[name] = Difference(middle, middle - 1.96 * error, middle + 1.96 * error)
+        mean_R = gap_MR.mean(0).numpy()
+        ends = stats.ttest_1samp(mean_R, 0).confidence_interval(0.95)
+        found[name] = Difference(float(mean_R.mean()), float(ends.low), float(ends.high))
     return found
 
 
@@ -149,7 +152,7 @@ def _line(seed: int, rows: Sequence[dict[str, Any]]) -> str:
 def _verdicts(
     seen: SeenPeople, spectra: Sequence[Spectrum], curves: Curves, workspace: Workspace
 ) -> tuple[Verdict, ...]:
-    points = [*rows_of(curves), Row("chance", -1, "", {"gender": {"accuracy": 0.5, "n": math.inf}}, {})]
+    points = [*rows_of(curves), Row("chance", -1, "", {"gender": CHANCE}, {})]
     found = [neutral(rows) for rows in curves]
     neutrals = [(spectrum, row["t"]) for spectrum, row in zip(spectra, found, strict=True) if row is not None]
     return (

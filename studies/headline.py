@@ -1,11 +1,8 @@
 """Study: the figure that stands first, drawn from the rows of two others."""
 
-import json
-from pathlib import Path
-
 from seaanchor.errors import SeaAnchorError
 from seaanchor.plotting.panels import Series, panels
-from seaanchor.sweeps.engine import Row
+from seaanchor.sweeps.engine import Row, read_rows
 from seaanchor.sweeps.tables import Column, summarise
 from studies.declare import Section, Study, Table
 from studies.figures import points
@@ -17,16 +14,17 @@ from studies.word_tables import COLUMNS, O, T
 from studies.workspace import Workspace
 
 
-def read_rows(file: Path, study: str) -> list[Row]:
+def rows_left(study: str, workspace: Workspace) -> list[Row]:
     """The rows another study left.
 
     Raises:
         SeaAnchorError: it has not run yet.
     """
+    file = workspace.shared(study) / "table.json"
     if not file.is_file():
         change = f"run `python -m studies {study}` first, with the same --output"
         raise SeaAnchorError(f"{file} is missing", f"the rows of study {study}", change)
-    return [Row(**row) for row in json.loads(file.read_text())]
+    return read_rows(file)
 
 
 def _noise(table: Table) -> list[Series]:
@@ -47,8 +45,8 @@ def _words(table: Table) -> list[Series]:
 def run_headline(workspace: Workspace) -> Section:
     """Drawn from the rows of `lore-front` and `typographic`."""
     noise_columns = [column for column in robust_columns() if isinstance(column, Column)]
-    noise = summarise(read_rows(workspace.shared("lore-front") / "table.json", "lore-front"), noise_columns)
-    words = summarise(read_rows(workspace.shared("typographic") / "table.json", "typographic"), COLUMNS)
+    noise = summarise(rows_left("lore-front", workspace), noise_columns)
+    words = summarise(rows_left("typographic", workspace), COLUMNS)
     panels(
         [
             ("Noise", f"accuracy under attack, ε = {EPSILON}/255, %", "clean accuracy, %", _noise(noise)),

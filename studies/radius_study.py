@@ -2,6 +2,7 @@
 
 from statistics import mean
 
+from seaanchor.evaluation.statistics import Share
 from seaanchor.sweeps.engine import Row
 from studies.declare import Claim, Contrast, Design, EachSet, Panel, Results, Study, Trace
 from studies.lore_studies import PAPER
@@ -56,7 +57,7 @@ def _dip_rows(results: Results) -> list[Row]:
     """The lowest accuracies as rows of their own."""
     names = [at_radius(name, e) for e in EPSILONS for name in (FARE, LORE)]
     return [
-        Row(name, seed, PHOTOS, {"lowest": {"accuracy": _lowest(name, seed, results.workspace), "n": 200}}, {})
+        Row(name, seed, PHOTOS, {"lowest": Share(_lowest(name, seed, results.workspace), n=200)}, {})
         for name in names
         for seed in results.workspace.seeds
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 from seaanchor.adapters.linear_map import Spectrum, decompose
 from seaanchor.config.schema import RunConfig
+from seaanchor.evaluation.statistics import Share
 from seaanchor.export.trained import read_map
 from seaanchor.plotting.panels import Series
 from seaanchor.sweeps.engine import Row
@@ -76,7 +77,7 @@ def rows_of(curves: Curves) -> list[Row]:
             f"{row['t']:g}",
             seed,
             "",
-            {key: cell for key, cell in row.items() if isinstance(cell, dict) and "accuracy" in cell},
+            {key: Share(**cell) for key, cell in row.items() if isinstance(cell, dict) and "accuracy" in cell},
             {},
         )
         for seed, rows in enumerate(curves)

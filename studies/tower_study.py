@@ -19,7 +19,7 @@ from seaanchor.data.types import labels_of, texts_of
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.attacks import AttackPlan
-from seaanchor.evaluation.statistics import proportion
+from seaanchor.evaluation.statistics import share_of
 from seaanchor.evaluation.suites.probe import fit_logistic
 from seaanchor.evaluation.suites.registry import embed_stream
 from seaanchor.evaluation.zeroshot import evaluate_stream
@@ -139,8 +139,8 @@ def headed_row(name: str, seed: int, model: LoadedModel, weight_CD: Tensor, bias
 
     with frozen(model.encoder):
         found = evaluate_stream(classify, stream, (plan,))
-    numbers = {"clean": proportion(found.clean_N)} | {
-        f"{p.name} {round(255 * epsilon)}/255": proportion(standing_N)
+    numbers = {"clean": share_of(found.clean_N)} | {
+        f"{p.name} {round(255 * epsilon)}/255": share_of(standing_N)
         for (p, epsilon), standing_N in found.attacked.items()
     }
     return Row(name, seed, PHOTOS, numbers, {})

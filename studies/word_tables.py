@@ -17,9 +17,9 @@ def _closed(row: Row) -> float | None:
     closed."""
     if row.arm == UNTOUCHED or row.dataset != PHOTOS:
         return None
-    base = row.reference[ATTACKED]["accuracy"]
-    ceiling = row.numbers["typographic.unreadable"]["accuracy"]
-    return None if ceiling <= base else (row.numbers[ATTACKED]["accuracy"] - base) / (ceiling - base)
+    base = row.reference[ATTACKED].accuracy
+    ceiling = row.numbers["typographic.unreadable"].accuracy
+    return None if ceiling <= base else (row.numbers[ATTACKED].accuracy - base) / (ceiling - base)
 
 
 COLUMNS = (

@@ -13,7 +13,7 @@ from scipy import stats
 
 from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.statistics import proportion
+from seaanchor.evaluation.statistics import Share, Z, paired_difference, share_of
 from seaanchor.sweeps.engine import Row
 from studies.declare import Section, Study
 from studies.differences import Difference, _half_width, above_curve, difference
@@ -24,7 +24,7 @@ from studies.workspace import Workspace
 
 
 def row(arm: str, seed: int, **shares: float) -> Row:
-    return Row(arm, seed, "photos", {name: {"accuracy": share, "n": 400} for name, share in shares.items()}, {})
+    return Row(arm, seed, "photos", {name: Share(share, n=400) for name, share in shares.items()}, {})
 
 
 def test_a_difference_by_hand():
@@ -42,16 +42,36 @@ def test_a_difference_by_hand():
 
 
 def student(freedom: float) -> float:
-    """97.5 % of Student's t as the table in use has it: scipy's to 2 % from two degrees of freedom on, never below
-    it."""
-    found, exact = _half_width([(1.0, freedom)]), stats.t.ppf(0.975, freedom)
-    assert 0.999 * exact < found < (1.2 if freedom < 2 else 1.02) * exact
+    """97.5 % of Student's t, read off a half-width whose variance is 1."""
+    found = _half_width([(1.0, freedom)])
+    assert found == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-12)
     return found
 
 
-@pytest.mark.parametrize("freedom", [1, 1.5, 2, 2.5, 3, 6, 8.5, 15, 50, 1000])
-def test_few_seeds_widen_an_interval(freedom):
-    assert student(freedom) >= 1.96
+@pytest.mark.parametrize(("freedom", "printed"), [(1, 12.706), (2, 4.303), (5, 2.571), (20, 2.086), (math.inf, 1.960)])
+def test_few_seeds_widen_an_interval(freedom, printed):
+    """Quantiles as tables print them."""
+    assert student(freedom) == pytest.approx(printed, abs=5e-4)
+
+
+def test_a_fractional_freedom_lies_between_its_neighbours():
+    assert student(3) < student(2.5) < student(2)
+
+
+def test_two_single_models_are_compared_as_in_a_report():
+    hits = [np.array([1, 1, 1, 0, 1, 0, 1, 0, 1, 1]) > 0, np.array([0, 1, 0, 0, 1, 0, 0, 0, 1, 1]) > 0]
+    found = difference([seen("a", 0, clean=hits[0]), seen("b", -1, clean=hits[1])], "a", "b", "clean", "photos")
+    assert (found.mean, found.low, found.high) == pytest.approx([100 * end for end in paired_difference(*hits)])
+    several = [seen("a", 0, clean=hits[0]), seen("a", 1, clean=hits[0]), seen("b", -1, clean=hits[1])]
+    assert difference(several, "a", "b", "clean", "photos").low != found.low, "of several seeds Student's interval"
+
+
+def test_a_number_without_its_images_has_no_interval():
+    rows = [Row(arm, 0, "photos", {"cosine": Share(0.5)}, {}) for arm in ("a", "b")]
+    with pytest.raises(ValueError, match="without its images"):
+        difference(rows, "a", "b", "cosine", "photos")
+    rows = [Row(arm, 0, "photos", {"mean": Share(0.5), "clean": Share(0.5, n=100)}, {}) for arm in ("a", "b")]
+    assert difference(rows, "a", "b", "mean", "photos").high == pytest.approx(100 * Z * math.sqrt(0.5 / 100))
 
 
 def test_three_seeds_that_differ_are_covered():
@@ -60,7 +80,7 @@ def test_three_seeds_that_differ_are_covered():
     rng, covered = np.random.default_rng(0), 0
     for _ in range(500):
         rows = [
-            Row(arm, seed, "", {"y": {"accuracy": p + 0.03 * rng.normal(), "n": 10**6}}, {})
+            Row(arm, seed, "", {"y": Share(p + 0.03 * rng.normal(), n=10**6)}, {})
             for arm, p in (("a", 0.5), ("b", 0.4))
             for seed in range(3)
         ]
@@ -84,7 +104,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
 
 
 def seen(arm: str, seed: int, dataset: str = "photos", **hits: np.ndarray) -> Row:
-    return Row(arm, seed, dataset, {name: proportion(torch.from_numpy(hit_N)) for name, hit_N in hits.items()}, {})
+    return Row(arm, seed, dataset, {name: share_of(torch.from_numpy(hit_N)) for name, hit_N in hits.items()}, {})
 
 
 def test_a_difference_in_pairs_by_hand():
@@ -114,7 +134,7 @@ def test_images_in_pairs_tell_more_and_not_too_much():
         found = difference(pair, "a", "b", "clean", "photos")
         covered += found.low <= 4 <= found.high
         apart = difference(
-            [row(r.arm, 0, clean=r.numbers["clean"]["accuracy"]) for r in pair], "a", "b", "clean", "photos"
+            [row(r.arm, 0, clean=r.numbers["clean"].accuracy) for r in pair], "a", "b", "clean", "photos"
         )
         narrower.append((found.high - found.low) / (apart.high - apart.low))
     assert 370 <= covered <= 392 and statistics.mean(narrower) < 0.7
@@ -147,7 +167,7 @@ def test_above_a_curve_by_hand():
     assert found.mean == pytest.approx(15)
     heights = 0.7 * 0.3 + 0.25 * 0.6 * 0.4 + 0.25 * 0.5 * 0.5
     shifts = 0.5**2 * (0.3 * 0.7 + 0.25 * 0.2 * 0.8 + 0.25 * 0.4 * 0.6)  # the curve falls by half a point a point
-    half = 1.96 * math.sqrt((heights + shifts) / 400)
+    half = Z * math.sqrt((heights + shifts) / 400)
     assert found.high - found.mean == pytest.approx(100 * half)
     beyond = above_curve(rows, "out", ["one", "two"], "x", "y", "photos")
     assert beyond == difference(rows, "out", "two", "y", "photos") and beyond.mean == pytest.approx(20), (

@@ -9,7 +9,7 @@ from seaanchor.api import train_from_config as train
 from seaanchor.config.recipes import dpo_tiny, fare, lore_tiny
 from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.sweeps.arms import grid, is_done, numbers_of, one, run_arm
+from seaanchor.sweeps.arms import grid, is_done, one, run_arm
 
 
 def test_a_grid_has_every_combination_in_order():
@@ -66,30 +66,3 @@ def test_a_finished_arm_is_not_trained_again(tmp_path: Path):
     assert (run / "export" / "open_clip_config.json").is_file()
     assert run_arm(arm, tmp_path) == run
     assert {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()} == before
-
-
-def test_numbers_have_a_name_for_every_share():
-    share = {"accuracy": 0.5, "low": 0.4, "high": 0.6, "n": 100}
-    result = {
-        "clean": share,
-        "robust": [{"attack": "apgd", "epsilon": 2 / 255} | share, {"attack": "apgd", "epsilon": 0.5 / 255} | share],
-        "suites": {
-            "typographic": {"attacked": share, "plan": {"seed": 0}},
-            "drift": {"cosine": 0.9, "distance": {"mean": 0.1}, "within": None},
-            "noise": [{"sigma": 8} | share],
-            "embedding": [{"epsilon": 0.25, "distance": {"mean": 3.0}}],
-        },
-    }
-    found = numbers_of(result)
-    assert set(found) == {
-        "clean",
-        "apgd 2/255",
-        "apgd 0.5/255",
-        "typographic.attacked",
-        "drift.cosine",
-        "drift.distance.mean",
-        "noise.sigma=8",
-        "embedding.epsilon=0.25.distance.mean",
-    }
-    assert found["drift.cosine"] == {"accuracy": 0.9}
-    assert found["noise.sigma=8"]["n"] == 100

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.statistics import Share
 from seaanchor.plotting.panels import Series, panels
-from seaanchor.sweeps.engine import Row, write_numbers
+from seaanchor.sweeps.engine import Row, read_rows, save_rows, write_numbers
 from seaanchor.sweeps.tables import as_csv, markdown, share, summarise, value
 from studies.declare import Section, Study
 from studies.sections import write_section
@@ -25,8 +26,8 @@ def rows() -> list[Row]:
             arm,
             seed,
             "photos",
-            {"clean": {"accuracy": x, "low": x, "high": x, "n": 10}, "drift.cosine": {"accuracy": x / 2}},
-            {"clean": {"accuracy": 0.9}},
+            {"clean": Share(x, x, x, 10), "drift.cosine": Share(x / 2)},
+            {"clean": Share(0.9)},
         )
         for arm, xs in found.items()
         for seed, x in enumerate(xs)
@@ -59,6 +60,11 @@ def test_numbers_file_has_a_line_for_every_measure_with_the_untouched_value(tmp_
     numbers = {"value": "0.1", "low": "0.1", "high": "0.1", "n": "10", "untouched": "0.9"}
     assert parsed[0] == {"arm": "a", "seed": "0", "dataset": "photos", "measure": "clean"} | numbers
     assert parsed[1]["low"] == "" and parsed[1]["untouched"] == ""
+
+
+def test_rows_are_read_as_they_were_saved(tmp_path: Path):
+    save_rows(rows(), tmp_path / "rows.json")
+    assert read_rows(tmp_path / "rows.json") == rows()
 
 
 def test_a_section_takes_the_place_of_its_former_self_and_of_nothing_else(tmp_path: Path):

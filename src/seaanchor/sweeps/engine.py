@@ -5,12 +5,16 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from seaanchor.evaluation.result_files import decode
+from seaanchor.evaluation.results import EvaluationResult
 from seaanchor.evaluation.run import Protocol, evaluate
-from seaanchor.sweeps.arms import Arm, Numbers, drop_checkpoints, numbers_of, run_arm
+from seaanchor.evaluation.statistics import Share
+from seaanchor.sweeps.arms import Arm, drop_checkpoints, run_arm
+from seaanchor.sweeps.numbers import Numbers, numbers_of
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.log import log
 
@@ -65,20 +69,33 @@ def run_arms(
 def measure(
     arm: Arm, seed: int, model: str | Path, specs: Sequence[EvaluationSpec], output: Path, name: str | None = None
 ) -> list[Row]:
-    """The rows of one model, by its folder or its name."""
-    base = arm.config.model
+    """The rows of one model, by its folder or its name.
+
+    Args:
+        arm: its configuration names the untouched model.
+        seed: that the model was trained with; −1 where no seed decides anything.
+        model: what is measured.
+        specs: data sets, each with its protocol.
+        output: folder; result files go to `evaluation`, and what is there is read.
+        name: in the rows, where it is not the arm's.
+    """
     rows = []
     for spec in specs:
         results = evaluate(
-            str(model), spec.sources, spec.protocol, output / "evaluation", reference=base, skip_existing=True
+            str(model),
+            spec.sources,
+            spec.protocol,
+            output / "evaluation",
+            reference=arm.config.model,
+            skip_existing=True,
         )
-        rows += [row_of(name or arm.name, seed, result, arm.settings) for result in results]
+        rows += [row_of(name or arm.name, seed, decode(result), arm.settings) for result in results]
     return rows
 
 
-def row_of(name: str, seed: int, result: dict[str, Any], settings: Mapping[str, Any]) -> Row:
-    """A result file's numbers as a row."""
-    return Row(name, seed, result["dataset"], numbers_of(result), numbers_of(result["reference"] or result), settings)
+def row_of(name: str, seed: int, result: EvaluationResult, settings: Mapping[str, Any]) -> Row:
+    """A result's numbers as a row."""
+    return Row(name, seed, result.dataset, numbers_of(result), numbers_of(result.reference or result), settings)
 
 
 def write_numbers(rows: Sequence[Row], path: Path) -> None:
@@ -88,21 +105,25 @@ def write_numbers(rows: Sequence[Row], path: Path) -> None:
     writer.writerow(["arm", "seed", "dataset", "measure", "value", "low", "high", "n", "untouched"])
     for row in rows:
         for name, found in row.numbers.items():
-            beside = row.reference.get(name, {}).get("accuracy", "")
-            writer.writerow(
-                [
-                    row.arm,
-                    row.seed,
-                    row.dataset,
-                    name,
-                    found["accuracy"],
-                    *(found.get(k, "") for k in ("low", "high", "n")),
-                    beside,
-                ]
-            )
+            beside = row.reference[name].accuracy if name in row.reference else None
+            numbers = (found.accuracy, found.low, found.high, found.n, beside)
+            shown = ["" if number is None else number for number in numbers]
+            writer.writerow([row.arm, row.seed, row.dataset, name, *shown])
     write_atomic(path, text.getvalue())
 
 
 def save_rows(rows: Sequence[Row], path: Path) -> None:
     """Rows as JSON, for figures that are drawn later."""
-    write_atomic(path, json.dumps([row.__dict__ | {"settings": dict(row.settings)} for row in rows], indent=1))
+    write_atomic(path, json.dumps([asdict(row) for row in rows], indent=1))
+
+
+def read_rows(path: Path) -> list[Row]:
+    """What `save_rows` wrote."""
+    return [
+        Row(**row | {"numbers": _shares(row["numbers"]), "reference": _shares(row["reference"])})
+        for row in json.loads(path.read_text())
+    ]
+
+
+def _shares(numbers: Mapping[str, Any]) -> Numbers:
+    return {name: Share(**share) for name, share in numbers.items()}

@@ -142,7 +142,7 @@ def _write(rows: list[Row], folder: Path, x: str, y: str) -> None:
                 "correct --x or --y, or add its suite",
             )
     columns = [
-        share(n, n) if "n" in rows[0].numbers[n] else value(n, n)
+        share(n, n) if rows[0].numbers[n].n is not None else value(n, n)
         for n in [x, y, *(n for n in names if n not in (x, y))]
     ]
     untouched = Row(UNTOUCHED, -1, rows[0].dataset, rows[0].reference, rows[0].reference)
@@ -156,7 +156,7 @@ def _write(rows: list[Row], folder: Path, x: str, y: str) -> None:
 
 def _series(table: dict[str, dict[str, Cell]], rows: list[Row], x: str, y: str) -> list[Series]:
     """One line for each value of all settings but the last, which runs along it."""
-    scale = {axis: 100.0 if "n" in rows[0].numbers[axis] else 1.0 for axis in (x, y)}
+    scale = {axis: 100.0 if rows[0].numbers[axis].n is not None else 1.0 for axis in (x, y)}
     groups: dict[str, list[tuple[str, str]]] = {}
     for arm, settings in {row.arm: row.settings for row in rows}.items():
         *others, last = settings.items() if settings else [("", arm)]

@@ -36,9 +36,7 @@ def value(title: str, name: str, digits: int = 3, dataset: str = "") -> Column:
 
 def _reader(name: str, dataset: str) -> Callable[[Row], float | None]:
     """Reads a measure of the data sets whose names start so."""
-    return lambda row: (
-        row.numbers[name]["accuracy"] if row.dataset.startswith(dataset) and name in row.numbers else None
-    )
+    return lambda row: row.numbers[name].accuracy if row.dataset.startswith(dataset) and name in row.numbers else None
 
 
 @dataclass(frozen=True)
