@@ -1,6 +1,10 @@
 """APGD's schedule and its edges."""
 
+import itertools
+
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seaanchor.attacks.apgd import apgd, checkpoints
 from seaanchor.attacks.ball import Ball
@@ -14,3 +18,33 @@ def test_empty_batch():
     empty = torch.zeros(0, 3, 4, 4)
     result = apgd(lambda p, row: (p.sum((1, 2, 3)), p), empty, empty, Ball("linf", 0.1), 3)
     assert len(result.fooled_B) == 0
+
+
+@settings(derandomize=True, deadline=None, max_examples=200, database=None)
+@given(st.integers(0, 2000))
+def test_checks_come_closer_and_closer_and_end_in_time(num_steps):
+    steps = checkpoints(num_steps)
+    gaps = [b - a for a, b in itertools.pairwise((0, *steps))]
+    assert all(1 <= step <= num_steps for step in steps) and list(steps) == sorted(set(steps))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(gaps))
+    smallest = max(int(0.06 * num_steps), 1)
+    assert not gaps or (gaps[0] == max(int(0.22 * num_steps), 1) and min(gaps) >= smallest)
+    assert not gaps or num_steps - steps[-1] < max(gaps[-1], smallest), "no check is left out at the end"
+
+
+@settings(derandomize=True, deadline=None, max_examples=25, database=None)
+@given(st.integers(1, 30), st.integers(0, 2**31), st.floats(0.01, 0.4))
+def test_more_looks_never_end_lower_than_the_start(num_steps, seed, radius):
+    """On any quadratic, the best point found is at least as high as the start, legal, and reported truly."""
+    rng = torch.Generator().manual_seed(seed)
+    clean, weight = torch.rand(3, 1, 3, 3, generator=rng), torch.randn(1, 3, 3, generator=rng)
+
+    def loss(pixels, row):
+        value = (weight * pixels).sum((1, 2, 3)) - (pixels - 0.5).square().sum((1, 2, 3))
+        return value, pixels
+
+    ball = Ball("linf", radius)
+    start = ball.project(clean + radius * (2 * torch.rand(clean.shape, generator=rng) - 1), clean)
+    found = apgd(loss, clean, start, ball, num_steps).pixels_BCHW
+    assert (loss(found, None)[0] >= loss(start, None)[0] - 1e-6).all()
+    assert (ball.distance(found, clean) <= radius + 1e-6).all() and found.min() >= 0 and found.max() <= 1

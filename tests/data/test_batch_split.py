@@ -3,6 +3,8 @@
 import itertools
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seaanchor.data.batch_split import BatchSplit
 from seaanchor.data.sources import open_images
@@ -51,3 +53,47 @@ def test_shards_are_split_by_image(image_folder, tmp_path):
     ]
     assert sorted(name for mine in names for name in mine) == sorted(item.name for item in images.paths)
     assert all(len({name.split("/")[0] for name in mine}) > 1 for mine in names)
+
+
+@settings(derandomize=True, deadline=None, max_examples=150, database=None)
+@given(st.integers(1, 400), st.integers(1, 40), st.integers(1, 9), st.integers(1, 5), st.randoms(use_true_random=False))
+def test_any_split_gives_every_image_once_and_sizes_that_fit(count, batch_size, world, accumulation, random):
+    order = list(range(count))
+    random.shuffle(order)
+    split = BatchSplit(count, batch_size, world, accumulation)
+    seen: list[int] = []
+    for number in range(split.per_epoch):
+        ranks = [split.for_rank(order, number, rank) for rank in range(world)]
+        step = [i for mine in ranks for images, is_padding in mine if not is_padding for i in images]
+        last = number == split.per_epoch - 1
+        assert len(step) == (count - number * split.global_batch_size if last else split.global_batch_size)
+        assert {len(mine) for mine in ranks} == {len(ranks[0])} and 1 <= len(ranks[0]) <= accumulation
+        assert all(1 <= len(images) <= batch_size for mine in ranks for images, _ in mine)
+        assert all(
+            len(images) == 1 and images[0] in step for mine in ranks for images, is_padding in mine if is_padding
+        )
+        seen += step
+    assert sorted(seen) == list(range(count))
+
+
+@settings(derandomize=True, deadline=None, max_examples=60, database=None)
+@given(st.integers(1, 200), st.integers(1, 8), st.integers(1, 4))
+def test_a_step_holds_the_same_images_however_it_is_put_together(count, batch_size, parts):
+    """More processes or more micro-batches: the global batch of a step is the same."""
+
+    def steps(split: BatchSplit) -> list[list[int]]:
+        order = range(count)
+        return [
+            sorted(
+                i
+                for rank in range(split.world)
+                for images, is_padding in split.for_rank(order, number, rank)
+                if not is_padding
+                for i in images
+            )
+            for number in range(split.per_epoch)
+        ]
+
+    alone = steps(BatchSplit(count, batch_size * parts))
+    assert steps(BatchSplit(count, batch_size, world=parts)) == alone
+    assert steps(BatchSplit(count, batch_size, accumulation=parts)) == alone
