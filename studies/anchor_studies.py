@@ -106,10 +106,9 @@ NOISE_ANCHORS = Design(
     specs=SPECS,
     columns=robust_columns(),
     note=(
-        "One strength of each anchor, settled in short trials, so that this compares settings and not "
-        f"fronts. FARE: penalty {WEIGHT:g}, KL 100, constraint "
-        f"ρ = {RHO:g} on embeddings, 0.1 on distributions; TeCoA: penalty 0.01, KL 1, ρ = 0.2 with λ from "
-        f"0.003 on embeddings, 0.1 on distributions. {SAME_BUDGET}"
+        "One strength of each anchor, set in short trials: this compares settings, not fronts. FARE: penalty "
+        f"{WEIGHT:g}, KL 100, constraint ρ = {RHO:g} on embeddings, 0.1 on distributions; TeCoA: penalty 0.01, KL 1, "
+        f"ρ = 0.2 with λ from 0.003 on embeddings, 0.1 on distributions. {SAME_BUDGET}"
     ),
     panels=tuple(
         Panel(
@@ -150,9 +149,9 @@ MOVING = Design(
     specs=SPECS,
     columns=robust_columns(),
     note=(
-        "*Weighted average*: Beta(0.7, 0.7) weights over the batches so far, which never forget the "
-        "pre-trained weights; *exponential average*: decay "
-        f"0.99 a batch. The adversarial target stays the frozen reference. {SAME_BUDGET}"
+        "*Weighted average*: Beta(0.7, 0.7) weights over the steps so far, which never forget the pre-trained weights. "
+        "*Exponential average*: decay 0.99 per step. The adversarial target is the frozen reference. Moving references "
+        f"are experimental: they did not prove themselves here. {SAME_BUDGET}"
     ),
     panels=against_robust(each(list(MOVING_ARMS))),
     picture="moving references",
@@ -196,10 +195,10 @@ DUAL = Design(
     specs=SPECS,
     columns=robust_columns(),
     note=(
-        "*Published*: no limit on λ; *capped*: λ at most 20, as everywhere else here; *warm start*: λ from "
-        "10; *violators only*: "
-        "λ·max(0, distance − bound); *augmented*: a squared violation beside λ (κ = 3); "
-        f"*slow*: a tenth of the learning rate. All but the first are capped. {SAME_BUDGET}"
+        "*Published*: no limit on λ. *Capped*: λ at most 20, as everywhere else here. *Warm start*: λ from 10. "
+        "*Violators only*: λ·max(0, distance − bound). *Augmented*: a squared violation beside λ (κ = 3). *Slow*: a "
+        "tenth of the learning rate. All but the first are capped. `violators_only` and `augmented` are experimental: "
+        f"they did not prove themselves here. {SAME_BUDGET}"
     ),
     panels=against_robust(tuple(Line(kind, tuple(members), "path") for kind, members in DUAL_FAMILIES.items())),
     picture="duals compared",
@@ -226,7 +225,7 @@ STUDIES = (
     Study(
         "mixing",
         "Mixtures with the reference",
-        "Mixing weights with the reference (WiSE-FT, PAINT) gives further points for nothing; do they lie "
+        "Mixing weights with the reference (WiSE-FT, PAINT) gives further points at no cost; do they lie "
         "above a penalty's front?",
         14,
         MIXING,

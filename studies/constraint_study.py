@@ -98,9 +98,9 @@ def _held(results: Results) -> str:
     ]
     spread = [Column(f"λ p{p}", final_multiplier(workspace, reference_ND, p / 100), 2, 1.0) for p in (10, 50, 90)]
     legend = (
-        "\n*Drift*: of test photos. *Above ρ*: share of training images, at the end = mean of the last fifth "
-        "of the log; FARE is counted against "
-        "ρ = 0.1. *λ p10* to *p90*: percentiles of the last dual over the training photos.\n\n"
+        "\n*Drift*: of test photos. *Above ρ*: share of training images; at the end = mean of the last fifth of the "
+        "log. FARE is counted against ρ = 0.1. *λ p10* to *p90*: percentiles of the last dual over the training "
+        "photos.\n\n"
     )
     rows = [row for row in results.rows if row.arm != UNTOUCHED]
     return legend + table_of(rows, (*within, *trained, *spread), workspace, "table-held")[0]

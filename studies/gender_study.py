@@ -121,13 +121,11 @@ def run_gender(workspace: Workspace) -> Section:
         marks=MARKS,
     )
     note = (
-        "`gender-flip` trained on the roles of `emoji-people/train`, looked at on the roles of "
-        f"`emoji-people/test` (n = {len(images.paths)}), "
-        f"as many men as women; {workspace.over_seeds()}. The neutral t is chosen on these images: of those at "
-        "chance that lose at most 3 points of activity, the "
-        "one nearest to chance. Accuracy at chance is not indifference: see how many are called men. A smoke "
-        "test of the method on drawings, not a fairness "
-        "claim.\n\n"
+        "`gender-flip` trained on the roles of `emoji-people/train` and tested on the roles of `emoji-people/test` "
+        f"(n = {len(images.paths)}), as many men as women; {workspace.over_seeds()}. The neutral t is chosen on these "
+        "images: of those at chance that lose at most 3 points of activity, the one nearest to chance. Accuracy at "
+        "chance is not indifference: see how many are called men. This is a smoke test of the method on drawings, not "
+        "a fairness claim.\n\n"
     )
     lines = "\n".join(_line(seed, rows) for seed, rows in zip(workspace.seeds, curves, strict=True))
     picture = "\n![gender, activity and skew against t](figure.svg)\n"

@@ -160,9 +160,8 @@ def run_gradients(workspace: Workspace) -> Section:
     figure = [(title, "batch", title, _series(curves, read)) for title, read in READS.items()]
     panels(figure[:3], workspace.output / "figure.svg")
     note = (
-        f"The recipes `dpo-tiny`, `ipo-tiny`, `kto-tiny` with {PASSES} passes; norm of the objective's "
-        f"gradient to each unit embedding, of {PROBED} "
-        "training photos with one word drawn on each, the same throughout; "
+        f"The recipes `dpo-tiny`, `ipo-tiny`, `kto-tiny` with {PASSES} passes. Norm of the objective's gradient to "
+        f"each unit embedding, of {PROBED} training photos with one word drawn on each, the same throughout; "
         f"{workspace.over_seeds().removesuffix(', range in brackets')}.\n\n"
     )
     picture = "\n\n![gradients over training](figure.svg)\n"
@@ -208,7 +207,7 @@ def _verdicts(curves: Runs) -> tuple[Verdict, ...]:
         judge(
             "DPO and KTO favour images whose word still wins more than IPO does",
             _gaps(
-                f"share of the gradient above share of the images, at batch {batch}",
+                f"share of the gradient above share of the images, at step {batch}",
                 lambda w: w.excess_on_fooled,
                 early,
             ),

@@ -55,8 +55,8 @@ def run_headline(workspace: Workspace) -> Section:
         workspace.output / "figure.svg",
     )
     text = (
-        "Both axes better to the upper right; ranges over seeds. The numbers are those of the sections on "
-        "fronts and on drawn words.\n"
+        "Both axes are better to the upper right; bars are ranges over seeds. The numbers are those of the sections on "
+        "fronts and on typographic attacks.\n"
     )
     picture = "\n![robust and clean accuracy; drawn words and clean accuracy](figure.svg)\n"
     return Section(text + picture, ("figure.svg",))

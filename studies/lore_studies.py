@@ -10,7 +10,6 @@ from seaanchor.sweeps.engine import EvaluationSpec
 from seaanchor.sweeps.tables import share, value
 from studies.declare import Claim, Contrast, Design, EachSet, Line, Panel, Profile, Study
 from studies.noise_arms import (
-    BATCHES,
     EPSILON,
     FARE,
     FARE_ONCE,
@@ -22,6 +21,7 @@ from studies.noise_arms import (
     RHO,
     RHOS,
     SLOW_LORES,
+    STEPS,
     TECOAS,
     TIGHT,
     UPDATES,
@@ -110,8 +110,8 @@ FRONT = Design(
 # ---- lore-tried: LORE and the penalties it lies between, with other settings for all three
 TRIES: dict[str, dict[str, Any]] = {
     "learning rate × 2": {"lr": 3e-3},
-    "twice the batches": {"max_steps": 2 * BATCHES},
-    "four times the batches": {"max_steps": 4 * BATCHES},
+    "twice the batches": {"max_steps": 2 * STEPS},
+    "four times the batches": {"max_steps": 4 * STEPS},
     "unit embeddings": {"unit_embeddings": True},
 }
 TRIED_PENALTIES = {"penalty w=1": penalty_arm(1.0), "penalty w=3": penalty_arm(3.0)}
@@ -156,7 +156,7 @@ TRIED = Design(
 )
 
 # ---- lore-k: LORE over updates a step, with FARE at as many beside it
-STEPS = (1, 2, 5)
+KS = (1, 2, 5)
 
 
 def stepped(method: str, k: int) -> str:
@@ -169,18 +169,18 @@ K = Design(
     pool=NOISE,
     arms={
         stepped(name, k): config
-        for k in STEPS
+        for k in KS
         for name, config in ((FARE, fare_arm(primal_steps=k)), (LORE, lore_arm(RHO, primal_steps=k)))
     },
     specs=SPECS,
     columns=robust_columns(),
-    note=f"{NOTE}ρ = {RHO:g}.",
+    note=f"{NOTE} ρ = {RHO:g}.",
     panels=tuple(
         Panel(
             title,
             "updates a batch, K",
             "accuracy, %",
-            tuple(Line(name, tuple(stepped(name, k) for k in STEPS), "line", at=STEPS) for name in (FARE, LORE)),
+            tuple(Line(name, tuple(stepped(name, k) for k in KS), "line", at=KS) for name in (FARE, LORE)),
             y=title,
         )
         for title in (CLEAN, ROBUST, "emoji clean %")
@@ -213,7 +213,7 @@ TECOA = Design(
     arms=TECOA_ARMS,
     specs=SPECS,
     columns=robust_columns(),
-    note=f"{NOTE}TeCoA learns from the labels of the training photos; FARE and LORE see none.",
+    note=f"{NOTE} TeCoA learns from the labels of the training photos; FARE and LORE see none.",
     panels=against_robust(tuple(Line(arm, (arm,), spread=False) for arm in TECOA_ARMS), "{}, %"),
     picture="clean against robust accuracy",
     claims=(
@@ -244,9 +244,9 @@ OTHER = Design(
         value("with others", "interpretability.other"),
     ),
     note=(
-        "200 test photos, {seeds}; Square with 300 queries; corruptions: mean over 8 kinds and "
-        "five severities of ImageNet-C; cosines of clean "
-        "images with the mean of 80 prompts about their own class, and about the other classes."
+        "200 test photos, {seeds}. Square has 300 queries. *Corruptions*: mean over 8 kinds and five severities of "
+        "ImageNet-C. *Cosine*: of clean images with the mean of 80 prompts about their own class, and about the other "
+        "classes."
     ),
     panels=(
         Panel(
@@ -281,14 +281,14 @@ STUDIES = (
     Study(
         "lore-tried",
         "What else was tried for LORE's front",
-        "The same comparison with twice the learning rate, two and four times the batches, embeddings of length 1.",
+        "The same comparison with twice the learning rate, two and four times the steps, embeddings of length 1.",
         34,
         TRIED,
         ONE_SEED,
     ),
     Study(
         "lore-k",
-        "Updates a batch",
+        "Updates per step",
         f"{PAPER}: a larger K lowers clean accuracy and raises robust accuracy.",
         12,
         K,

@@ -22,7 +22,7 @@ ATTACK_STEPS = 10  # of APGD-CE in evaluation
 EPSILON = 4  # in 255ths: where FARE and LORE part in the paper
 RHO = 0.05  # of the arm that other studies take as LORE
 FARE, FARE_ONCE, LORE = "FARE", "FARE, one update", f"LORE ρ={RHO:g}"
-BATCHES = 150  # of 32 photos: six passes over the 800
+STEPS = 150  # of 32 photos: six passes over the 800
 UPDATES = 2  # of the encoder a batch, for every method: the same images, attacks and updates for all
 
 
@@ -55,8 +55,8 @@ def budget(recipe: RunConfig, epsilon: float = EPSILON, primal_steps: int = UPDA
         lr=1.5e-3,
         warmup=15,
         epochs=100,
-        max_steps=BATCHES,
-        save_every=BATCHES,
+        max_steps=STEPS,
+        save_every=STEPS,
         log_every=5,
         device="cpu",
     )

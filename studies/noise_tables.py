@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from seaanchor.sweeps.tables import Column, share, value
 from studies.declare import AboveCurve, Contrast, Line, Panel, SetColumns
-from studies.noise_arms import ATTACK_STEPS, BATCHES, EPSILON
+from studies.noise_arms import ATTACK_STEPS, EPSILON, STEPS
 from studies.workspace import EMOJI, PHOTOS
 
 CLEAN, ROBUST = "photos clean %", f"photos {EPSILON}/255 %"
@@ -12,12 +12,11 @@ ATTACKED = f"apgd-ce {EPSILON}/255"  # the measure behind ROBUST
 ROBUST_LABEL = f"robust accuracy on photos at {EPSILON}/255, %"
 
 NOTE = (
-    f"`seaanchor-tiny-32`, {{train}}, {BATCHES} batches of 32 photos, ε = {EPSILON}/255 and two updates a "
-    "batch unless it says otherwise, two attack "
-    "steps, learning rate 1.5e-3; LORE's dual: rate 5e-4 (*slow*: 5e-5), λ from 1, at most 20; "
-    f"{{seeds}}. 800 test photos, 100 emoji, up to 500 of other sets, APGD-CE with "
-    f"{ATTACK_STEPS} steps; *drift*: mean squared distance of "
-    "clean embeddings from the reference's, relative to their squared length. "
+    f"`seaanchor-tiny-32`, {{train}}. Training: {STEPS} steps of 32 photos, ε = {EPSILON}/255, two attack steps, two "
+    "updates per step unless the table says otherwise, learning rate 1.5e-3. LORE's dual: rate 5e-4 (*slow*: 5e-5), "
+    "λ from 1, at most 20. Numbers: {seeds}. Test: 800 photos, 100 emoji, up to 500 images of other sets, APGD-CE with "
+    f"{ATTACK_STEPS} steps. *Drift*: mean squared distance of clean embeddings from the reference's, relative to their "
+    "squared length."
 )
 SAME_BUDGET = "Budget, sets and attack as in the fronts above, {seeds}."
 

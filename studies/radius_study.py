@@ -121,7 +121,7 @@ def _cost(results: Results) -> tuple[Verdict, ...]:
         return (Verdict(claim, "open", f"nowhere do all reach {100 * LEAST:g} %"),)
     cheap = [ratio <= 1 for ratio in ratios.values()]
     outcome = "holds" if all(cheap) else "holds partly" if any(cheap) else "does not hold at this scale"
-    remark = f"curves of 200 photos every 15 batches, no interval; only where all reach {100 * LEAST:g} %"
+    remark = f"curves of 200 photos every 15 steps, no interval; only where all reach {100 * LEAST:g} %"
     listed = "; ".join(f"ε = {e}/255: {ratio:.1f} times FARE's forward passes" for e, ratio in ratios.items())
     return (Verdict(claim, outcome, f"{listed} ({remark})"),)
 
@@ -159,7 +159,7 @@ RADII = Design(
     ),
     picture="clean accuracy over training",
     claims=(
-        Claim(f"LORE's clean accuracy dips less in the first {EARLY} batches than FARE's", _at_each("lowest")),
+        Claim(f"LORE's clean accuracy dips less in the first {EARLY} steps than FARE's", _at_each("lowest")),
         Claim("LORE ends with more clean accuracy than FARE", _at_each("clean")),
         Claim(
             "LORE ends more robust than FARE",

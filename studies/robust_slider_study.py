@@ -54,7 +54,7 @@ NOTE = (
 _ON = f"{BASES[1]}, t = "
 CLAIMS = (
     Claim(
-        "on a robust tower t = 1 helps against words, too",
+        "on a robust tower t = 1 helps against typographic attacks, too",
         (Contrast("object above word, t = 1 less t = 0", f"{_ON}1", f"{_ON}0", "typographic.two_way"),),
     ),
     Claim(

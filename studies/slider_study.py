@@ -57,9 +57,8 @@ def run_slider(workspace: Workspace) -> Section:
     panels([panel], workspace.output / "figure.svg", marks=MARKS)
     low, high = min(s.s_R.min().item() for s in spectra), max(s.s_R.max().item() for s in spectra)
     note = (
-        f"`dpo-linear-tiny`, {workspace.over_seeds()}; n = 800 photos and 400 drawn words. Singular values of the "
-        "trained maps lie between "
-        f"{low:.2g} and {high:.2g}; t = 0 is the pre-trained model.\n\n"
+        f"`dpo-linear-tiny`, {workspace.over_seeds()}; n = 800 photos and 400 drawn words. The singular values of the "
+        f"trained maps lie between {low:.2g} and {high:.2g}; t = 0 is the pre-trained model.\n\n"
     )
     verdicts = tuple(verdict_of(claim, rows_of(curves), workspace) for claim in CLAIMS)
     return Section(note + table + "\n![accuracies against t](figure.svg)\n", ("figure.svg",), verdicts)

@@ -39,9 +39,9 @@ COLUMNS = (
     share("word and noise %", AT_ONCE, PHOTOS),
 )
 ATTACKER = (
-    "400 test photos. Words of odd number in unseen fonts (training: even, training fonts), noise by APGD-CE "
-    "with 10 steps. *Word and noise*: the "
-    "attacker knows the model, draws three words, keeps the worst, and searches the ball around that picture."
+    "400 test photos. Words of odd number in unseen fonts (training: even, training fonts), noise by APGD-CE with 10 "
+    "steps. *Word and noise*: the attacker knows the model, draws three words, takes the worst, and searches the ball "
+    "around that picture."
 )
 
 
@@ -105,14 +105,14 @@ JOINT = Design(
     specs=(BOTH, THOUSAND_ELSEWHERE),
     columns=(*COLUMNS, SET_COLUMNS),
     note=(
-        "`seaanchor-tiny`, `photos-mini/train`, 100 batches of 32 a stage, which are 200 where there are "
-        f"two, {{seeds}}. {ATTACKER}"
+        "`seaanchor-tiny`, `photos-mini/train`, 100 steps of 32 photos per stage, which makes 200 where there are two; "
+        f"{{seeds}}. {ATTACKER}"
     ),
     panels=_panels((*FIRST, *THEN)),
     picture="words against noise",
     claims=(
         Claim(
-            "one model can be robust to words and to noise at once, without loss on either",
+            "one model can be robust to typographic attacks and to noise at once, without loss on either",
             (
                 _less("noise", "joint, FARE", "noise alone, FARE", NOISE, 0),
                 _less("words", "joint, FARE", "words alone, FARE", WORD, 0),
@@ -161,13 +161,16 @@ ADAPTIVE = Design(
     specs=(BOTH,),
     columns=COLUMNS,
     note=(
-        "Towers of the table on drawn words, and the robust models of the package (FARE with one update a "
-        f"batch, LORE with two); {{seeds}}. {ATTACKER}"
+        "Towers of the table on typographic attacks, and the robust models of the package (FARE with one update per "
+        f"step, LORE with two); {{seeds}}. {ATTACKER}"
     ),
     panels=_panels((*TOWERS, *HARDENED, STEERED)),
     picture="words against noise",
     claims=(
-        Claim("alignment against words alone helps against word and noise together", tuple(map(_over, TOWERS))),
+        Claim(
+            "alignment against typographic attacks alone helps against word and noise together",
+            tuple(map(_over, TOWERS)),
+        ),
         Claim("hardening against noise alone helps against word and noise together", tuple(map(_over, HARDENED))),
         Claim("the slider on a hardened tower helps against word and noise together", (_over(STEERED, HARDENED[1]),)),
     ),
@@ -175,11 +178,17 @@ ADAPTIVE = Design(
 )
 
 STUDIES = (
-    Study("joint", "Words and noise", "One model can be robust to drawn words and to noise at once.", 40, JOINT),
+    Study(
+        "joint",
+        "Typographic attacks and noise",
+        "One model can be robust to typographic attacks and to noise at once.",
+        40,
+        JOINT,
+    ),
     Study(
         "adaptive",
         "An attacker with a word and noise",
-        "What alignment against words and hardening against noise are worth against both at once.",
+        "What alignment against typographic attacks and hardening against noise are worth against both at once.",
         10,
         ADAPTIVE,
         ONE_SEED,

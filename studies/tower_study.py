@@ -57,10 +57,9 @@ CLAIM = Claim(
     (Contrast("clean", LORE, FARE, "clean"), Contrast(f"{EPSILON}/255", LORE, FARE, ATTACKED, wanted=0)),
 )
 NOTE = (
-    "The image tower of `seaanchor-tiny-32` as a timm ResNet-10-t of 512 pooled features, without texts; "
-    "logistic regression on the untouched features of "
-    "`photos-mini/train`, then fixed. Budget as in the fronts above, {seeds}; 800 photos, "
-    f"APGD-CE with {ATTACK_STEPS} steps.\n\n"
+    "The image tower of `seaanchor-tiny-32` is a timm ResNet-10-t of 512 pooled features, without texts. Its head is a "
+    "logistic regression on the untouched features of `photos-mini/train`; it stays fixed. Budget as in the fronts "
+    f"above, {{seeds}}; 800 photos, APGD-CE with {ATTACK_STEPS} steps.\n\n"
 )
 
 

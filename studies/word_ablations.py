@@ -67,8 +67,8 @@ class Ablation:
             specs=(EvaluationSpec((PHOTOS, EMOJI), DRAWN.protocol),),
             columns=(*COLUMNS, share("emoji %", "clean", EMOJI)),
             note=(
-                f"`dpo-tiny` with {UPDATES} updates and other values of `{self.setting}`, {{seeds}}; "
-                f"columns as in the table of all objectives.{self.remark}"
+                f"`dpo-tiny` with {UPDATES} updates and other values of `{self.setting}`, {{seeds}}. "
+                f"Columns as in the table of all objectives.{self.remark}"
             ),
             panels=(Panel(f"DPO against drawn words: {self.label}", self.label, "accuracy or rate, %", lines),),
             picture=f"measures against {self.label}",
@@ -82,7 +82,7 @@ BETA = Ablation(
     (0.01, 0.05, 0.1, 0.3, 1.0, 2.0),
     "β",
     "β = {:g}",
-    "a larger β takes drawn words less of their power and keeps more",
+    "a larger β helps less against typographic attacks and retains more",
     (
         Difference("T, β = 0.01 less β = 0.1", 0.01, 0.1),
         Difference("T, β = 0.1 less β = 1", 0.1, 1.0),
@@ -95,7 +95,7 @@ LAMBDA = Ablation(
     (0.1, 0.3, 1.0, 3.0, 10.0),
     "λ",
     "λ = {:g}",
-    "a larger λ takes drawn words less of their power and keeps more",
+    "a larger λ helps less against typographic attacks and retains more",
     (
         Difference("T, λ = 0.1 less λ = 10", 0.1, 10.0),
         Difference("reading, λ = 10 less λ = 0.1", 10.0, 0.1, "reading.reading"),
@@ -107,11 +107,11 @@ VARIANTS = Ablation(
     (1, 3, 10),
     "drawings of each photo",
     "drawings: {:g}",
-    "more drawings of each photo help against drawn words",
+    "more drawings of each photo help against typographic attacks",
     (Difference("T, 3 less 1", 3, 1), Difference("T, 10 less 1", 10, 1)),
     log=False,
-    remark=" Each photo is seen four times, each time with one of its drawings at random, so that of ten at "
-    "most four are seen.",
+    remark=" Each photo is seen four times, each time with one of its drawings at random: of ten, at most four "
+    "are seen.",
 )
 PHOTO_COUNTS = (100, 200, 400, 800)
 DATA = Ablation(

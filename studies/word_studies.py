@@ -22,7 +22,7 @@ PREFERENCE = ("DPO + KL", "IPO + KL", "KTO + KL")
 def _power(adapter: str, what: str) -> Claim:
     """Against the untouched model: accuracy with a wrong word drawn, and without."""
     return Claim(
-        f"preference optimization {what} raises accuracy under drawn words and keeps clean accuracy",
+        f"preference optimization {what} raises accuracy under typographic attacks and keeps clean accuracy",
         tuple(
             contrast
             for name in PREFERENCE
@@ -41,17 +41,13 @@ TYPOGRAPHIC = Design(
     specs=(DRAWN,),
     columns=COLUMNS,
     note=(
-        "n = 800 photos of `photos-mini/test`, drawn words of odd number in unseen fonts (training: even "
-        "number, training fonts). *Unreadable "
-        "cover*: the same box and colours with glyphs nobody can read, the cost of being covered; *gap "
-        "closed*: of the way from the untouched "
-        "model's T to the model's own accuracy under that cover. Towers: the recipes `typographic-ce-tiny`, "
-        "`dpo-tiny`, `ipo-tiny`, `kto-tiny`, "
-        f"`dpo-lore-tiny` with {PASSES} passes over the 800 training photos; maps: `dpo-linear-tiny` (60 "
-        "passes) with the "
-        "objective of each tower, CE without anchor, IPO with a KL of 30, DPO + Lagrangian with its "
-        "constraint on class distributions (ρ = 0.1). Last weights, "
-        "not averaged; {seeds}."
+        "n = 800 photos of `photos-mini/test`. The attack draws words of odd number in unseen fonts (training: even "
+        "number, training fonts). *Unreadable cover*: the same box and colours with glyphs nobody can read, which is "
+        "the cost of being covered. *Gap closed*: of the way from the untouched model's T to the model's own accuracy "
+        "under that cover. Towers: the recipes `typographic-ce-tiny`, `dpo-tiny`, `ipo-tiny`, `kto-tiny`, "
+        f"`dpo-lore-tiny` with {PASSES} passes over the 800 training photos. Maps: `dpo-linear-tiny` (60 passes) with "
+        "the objective of each tower, CE without anchor, IPO with a KL of 30, DPO + Lagrangian with its constraint on "
+        "class distributions (ρ = 0.1). Last weights, not averaged; {seeds}."
     ),
     panels=(
         Panel(
@@ -71,7 +67,7 @@ TYPOGRAPHIC = Design(
     claims=(_power("tower", "on the tower"), _power("map", "on one linear map")),
 )
 
-# ---- retention: each model and its mixtures with the reference, read at equal accuracy under drawn words
+# ---- retention: each model and its mixtures with the reference, read at equal accuracy under typographic attacks
 ALPHAS = (0.3, 0.6, 1.0)
 
 
@@ -130,9 +126,8 @@ RETENTION = Design(
         SET_COLUMNS,
     ),
     note=(
-        "α mixes the weights of the reference (0) and of the trained model (1), so that every method is a "
-        "curve and can be read at equal accuracy under "
-        "drawn words; {seeds}; {counts}."
+        "α mixes the weights of the reference (0) and of the trained model (1). So every method is a curve, which is "
+        "read at equal accuracy under typographic attacks. Numbers: {seeds}; {counts}."
     ),
     panels=(
         Panel(
@@ -178,9 +173,8 @@ CONSTRAINED = Design(
     specs=(DRAWN, THOUSAND_ELSEWHERE),
     columns=(*COLUMNS, SET_COLUMNS),
     note=(
-        f"`dpo-tiny` with {PASSES} passes, last weights; *w*: weight of a fixed penalty on embeddings; "
-        "{seeds}; columns as in the table of all "
-        "objectives."
+        f"`dpo-tiny` with {PASSES} passes, last weights. *w*: weight of a fixed penalty on embeddings. Columns as in "
+        "the table of all objectives; {seeds}."
     ),
     panels=(
         Panel("O, clean against T", T_LABEL, "O, clean, %", HELD_LINES, T, O),
@@ -190,7 +184,7 @@ CONSTRAINED = Design(
     picture="what is kept against accuracy with a wrong word drawn",
     claims=tuple(
         Claim(
-            f"DPO under LORE's constraint keeps more than DPO with {what} at equal accuracy under drawn words",
+            f"DPO under LORE's constraint keeps more than DPO with {what} at equal accuracy under typographic attacks",
             (
                 EachSet(
                     tuple(
@@ -247,12 +241,10 @@ WORD_ANCHORS = Design(
     specs=(DRAWN, THOUSAND_ELSEWHERE),
     columns=(*COLUMNS, SET_COLUMNS),
     note=(
-        f"The recipes of the table on drawn words with {PASSES} passes, one strength of each anchor, so that "
-        "this compares settings and not fronts: for CE a "
-        "penalty of 0.01, KL 1, ρ = 0.1 on embeddings with λ from 0.003 or on distributions with λ from 0.1; "
-        "penalty and λ are a tenth of that for DPO and "
-        "KTO, a hundred times as much for IPO, after how steep the losses start; KL as in their recipes; "
-        "{seeds}."
+        f"The recipes of the table on typographic attacks with {PASSES} passes and one strength of each anchor: this "
+        "compares settings, not fronts. CE: penalty 0.01, KL 1, ρ = 0.1 on embeddings with λ from 0.003 or on "
+        "distributions with λ from 0.1. DPO and KTO: a tenth of that penalty and λ. IPO: a hundred times as much, "
+        "after how steep the losses start. KL as in the recipes; {seeds}."
     ),
     panels=(
         Panel("O, clean against T", T_LABEL, "O, clean, %", ANCHOR_LINES, T, O),
@@ -261,7 +253,7 @@ WORD_ANCHORS = Design(
     picture="anchors compared",
     claims=tuple(
         Claim(
-            f"{kind} keeps more of what {', '.join(OBJECTIVES)} had, and words stay as powerless",
+            f"{kind} retains more for {', '.join(OBJECTIVES)} and is no weaker against typographic attacks",
             tuple(
                 contrast
                 for name in OBJECTIVES
@@ -278,8 +270,9 @@ WORD_ANCHORS = Design(
 STUDIES = (
     Study(
         "typographic",
-        "Words drawn on images",
-        f"{PAPER}, table 1: preference optimization raises accuracy under drawn words and keeps clean accuracy.",
+        "Typographic attacks",
+        f"{PAPER}, table 1: preference optimization raises accuracy under typographic attacks and keeps clean "
+        "accuracy.",
         25,
         TYPOGRAPHIC,
     ),
@@ -293,13 +286,13 @@ STUDIES = (
     Study(
         "constrained",
         "Constrained preference optimization",
-        "DPO under LORE's constraint keeps more than DPO with KL at equal accuracy under drawn words.",
+        "DPO under LORE's constraint keeps more than DPO with KL at equal accuracy under typographic attacks.",
         25,
         CONSTRAINED,
     ),
     Study(
         "word-anchors",
-        "Anchors against words",
+        "Anchors against typographic attacks",
         "Which anchor helps CE, DPO, IPO and KTO most?",
         23,
         WORD_ANCHORS,
