@@ -128,10 +128,10 @@ def _dual(setup: Setup, group: ProcessGroup) -> tuple[nn.Module | None, torch.op
     dual, device = setup.method.anchor.dual_module(), setup.device
     if dual is None:
         return None, None
-    for parameter in dual.to(device).parameters() if group.world > 1 else ():
-        torch.distributed.broadcast(
-            parameter.data, 0
-        )  # seeded alike they are the same already; DistributedDataParallel does this for the policy, too
+    dual.to(device)
+    if group.world > 1:  # seeded alike they are the same already; DistributedDataParallel does this for the policy, too
+        for parameter in dual.parameters():
+            torch.distributed.broadcast(parameter.data, 0)
     options = adam_options(device)
     return dual, torch.optim.AdamW(dual.parameters(), lr=setup.config.anchor.dual_lr, weight_decay=0.0, **options)
 
