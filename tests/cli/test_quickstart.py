@@ -26,6 +26,7 @@ def short(monkeypatch):
         monkeypatch.setattr(quickstart, name, lambda config=config: config)
 
 
+@pytest.mark.slow
 def test_all_that_it_promises(short, tmp_path, capsys):
     output = tmp_path / "quick"
     picture = quickstart.quickstart(output)
@@ -44,7 +45,8 @@ def test_all_that_it_promises(short, tmp_path, capsys):
     assert [row["clean"]["n"] for row in results] == [40] * 5
     assert results[0]["clean"]["accuracy"] > 0.4  # the embedded model, untouched
     assert "seaanchor train lore --model ViT-B-32" in capsys.readouterr().out
-    quickstart.quickstart(output)  # an earlier one is replaced
+    quickstart._fresh(output)  # an earlier one is replaced
+    assert not (output / "results.json").exists()
 
 
 def test_another_folder_is_left_alone(tmp_path):

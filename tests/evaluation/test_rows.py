@@ -142,6 +142,7 @@ def parts_of_the_second(folder: Path) -> int:
     )
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_bytes(clip_folder, image_folder, tmp_path, monkeypatch):
     """A real process, a real kill -9 between two parts of the second model; without the cache, which an earlier run may
     have filled with another number of threads, hence another rounding."""
@@ -171,6 +172,7 @@ def test_killed_and_resumed_gives_the_same_bytes(clip_folder, image_folder, tmp_
     )  # the reference's embeddings, for the drift, and what was left of the second model's images
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_bytes_of_one(clip_folder, image_folder, tmp_path):
     (image_folder / "red_fox" / "0.jpg").write_bytes(b"no image")
     evaluate(

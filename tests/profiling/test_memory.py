@@ -158,6 +158,7 @@ for argument in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_what_the_error_names_does_fit(tmp_path):
     """Processes with 600 MB each: one runs out at 320 images, and another goes on with what the first was told."""
 

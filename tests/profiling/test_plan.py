@@ -81,6 +81,7 @@ def test_a_linear_map_embeds_the_data_once(recipe):
     assert "then embeddings" in "\n".join(lines(found))
 
 
+@pytest.mark.slow
 def test_accumulation_counts_every_part(recipe):
     parts = replace(recipe, batch_size=32, grad_accumulation=2)
     assert plan(parts, "H100", 1000).total_steps == plan(recipe, "H100", 1000).total_steps
