@@ -156,12 +156,11 @@ def test_killed_while_saving_over_and_over(tmp_path):
     )
     target = tmp_path / "state"
     for extra in (0.0, 0.003, 0.006):
-        process = subprocess.Popen([sys.executable, "-c", script, str(target)], stdout=subprocess.PIPE)
-        for _ in range(3):
-            process.stdout.readline()
-        time.sleep(extra)
-        process.kill()
-        process.wait()
+        with subprocess.Popen([sys.executable, "-c", script, str(target)], stdout=subprocess.PIPE) as process:
+            for _ in range(3):
+                process.stdout.readline()
+            time.sleep(extra)
+            process.kill()
         state = load_state(target)
         assert (state["x"] == state["step"]).all()
 

@@ -27,7 +27,7 @@ app = App(
     version=__version__,
     help_format="plaintext",  # a reader of Markdown costs a fifth of the time until help is there
 )
-train_app = App(name="train", help="Train any recipe, a shipped name or a YAML file, with overrides.")
+train_app = App(name="train", help="Train a recipe: a shipped one or a YAML file, with any setting changed.")
 recipes_app = App(name="recipes", help="Shipped recipes.")
 app.command(train_app)
 app.command(recipes_app)
@@ -57,11 +57,12 @@ def train(
     recipe
         A shipped recipe (`seaanchor recipes ls`) or a YAML file.
     dry_run
-        One batch: check everything, count FLOPs, estimate time and memory; writes nothing.
+        Run one step: check everything, count FLOPs, estimate time and memory. Writes nothing.
     dry_run_on
-        GPUs that need not be here, such as 8xH100: predict FLOPs, time and memory there; runs and writes nothing.
+        Names of GPUs, such as 8xH100: predict FLOPs, time and memory on them. They need not be in this machine; runs
+        and writes nothing.
     dry_run_images
-        Images in the data set, where it is not at hand.
+        Number of images in the data set, where it is not on this machine.
     config
         Any setting of the recipe.
     """
@@ -119,15 +120,15 @@ def export(*, model: str, output: Path, pretrained: str | None = None, half: boo
 
 @app.command
 def quickstart(*, output: Path = Path("runs/quickstart"), seed: int = 0) -> None:
-    """Offline, a few minutes on two cores: harden the embedded model, align it against drawn words, steer it, and see
-    what each step cost.
+    """Train the embedded model against attacks and against drawn words, and measure the gain and the cost. Offline, a
+    few minutes on two cores.
 
     Parameters
     ----------
     output
-        Where the table, the picture and the runs go; what is there from an earlier quickstart is replaced.
+        Folder of the tables, figures and runs; an earlier quickstart in it is replaced.
     seed
-        Of every run.
+        Random seed of every run.
     """
     from seaanchor.cli.quickstart import quickstart as run
 
@@ -151,7 +152,7 @@ def cat(name: str, /) -> None:
 
 @recipes_app.command
 def cp(name: str, target: Path | None = None, /) -> None:
-    """Copy a recipe to a file of your own, to be edited and given to `seaanchor train`."""
+    """Copy a recipe to a file that you can edit and give to `seaanchor train`."""
     target = target or Path(f"{name}.yaml")
     text = _recipe_yaml(name)
     try:

@@ -1,15 +1,13 @@
-"""`seaanchor cache`: what lies in the cache, and its removal. Nothing heavy is imported."""
+"""`seaanchor cache`: the size of the cache, and its removal. Nothing heavy is imported."""
 
 from cyclopts import App
 
-cache_app = App(
-    name="cache", help="Embeddings that all runs share: where they are, how much there is, and their removal."
-)
+cache_app = App(name="cache", help="Embeddings that all runs share: show their place and size, or remove them.")
 
 
 @cache_app.command
 def ls() -> None:
-    """Where the cache is, and how much there is in it."""
+    """Show where the cache is and how large it is."""
     from seaanchor.utils import disk_cache
 
     folder, total = disk_cache.location(), 0
@@ -25,7 +23,7 @@ def ls() -> None:
 
 @cache_app.command
 def clear() -> None:
-    """Remove every entry; what is needed is computed again."""
+    """Remove every entry. What is needed later is computed again."""
     from seaanchor.utils import disk_cache
 
     count, num_bytes = disk_cache.clear()

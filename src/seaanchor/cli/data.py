@@ -1,4 +1,4 @@
-"""Subcommands that make or look at data, and the slider: `attack`, `data`, `steer`. Nothing heavy is imported before a
+"""Subcommands that make or inspect data, and the slider: `attack`, `data`, `steer`. Nothing heavy is imported before a
 command needs it."""
 
 from pathlib import Path
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 attack_app = App(name="attack", help="Write attacked images to a folder.")
 SMALLEST = 16  # pixels, of an image to draw a word on
-data_app = App(name="data", help="EvaluationSpec at data, and make preference data.")
+data_app = App(name="data", help="Inspect data, write shards, and make preference data.")
 
 
 @attack_app.command
@@ -50,7 +50,7 @@ def typographic(
     variants
         Drawings of each image.
     seed
-        Of words, fonts, sizes, places and colours.
+        Random seed of words, fonts, sizes, places and colours.
     """
     from seaanchor.data.sources import open_images
     from seaanchor.data.types import PreferenceImages, TypographicImages, texts_of
@@ -114,7 +114,7 @@ def inspect(source: str, /) -> None:
 def pairs(
     *, data: str, output: Path, swap: str = "gender", flip: bool = False, class_names: Path | None = None
 ) -> None:
-    """Preferences from captions with words swapped: class folders whose names are captions, to a JSON lines file.
+    """Make preferences from captions by swapping words: class folders whose names are captions, to a JSON lines file.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def import_(
     label_column: str | None = None,
     samples: int | None = None,
 ) -> None:
-    """Preferences from the columns of a Hugging Face data set: pictures, and a JSON lines file to train on (extra
+    """Import preferences from the columns of a Hugging Face data set: images, and a JSON lines file to train on (extra
     data).
 
     Parameters
@@ -167,15 +167,15 @@ def import_(
     subset
         Configuration, where the data set has several.
     image_column
-        Pictures, or paths relative to the file.
+        Column with images, or with paths relative to the file.
     chosen_column
-        The text that should win.
+        Column with the preferred text.
     rejected_column
-        The text that should lose.
+        Column with the rejected text.
     text_column
-        Without chosen and rejected: the text. By default text, completion or caption.
+        Column with the text, where there is no chosen and rejected one. By default text, completion or caption.
     label_column
-        Whether that text is desirable: true or 1, false or 0. By default label or desirable.
+        Column that says whether that text is desirable: true or 1, false or 0. By default label or desirable.
     samples
         At most this many rows.
     """
@@ -218,27 +218,27 @@ def steer(
     sizes: tuple[float, float] = (20 / 224, 40 / 224),
     seed: int = 0,
 ) -> None:
-    """Set t of a trained linear map and export, or see what every t does.
+    """Set t of a trained linear map and export the model, or measure what every t does.
 
     Parameters
     ----------
     run
         Folder of a run with adapter linear.
     t
-        Exponent of the map's singular values: 1 the trained map, 0 the model as it was, below 0 the opposite.
+        Exponent of the map's singular values: 1 is the trained map, 0 the model before training, below 0 the opposite.
     output
         Folder of the export at t.
     data
-        Labelled images, or emoji-people, to evaluate every t on; a table, steering.json and steering.png land in the
-        run folder.
+        Labelled images, or emoji-people, to evaluate every t on. The run folder gets a table, steering.json and
+        steering.png.
     ts
-        Values of t for that; -1 to 2 by default.
+        Values of t for the evaluation; -1 to 2 by default.
     words
         Class names that may be drawn: all, or those of even or odd number.
     sizes
         Smallest and largest glyph height of drawn words, as shares of the image's side.
     seed
-        Of drawn words.
+        Random seed of the drawn words.
     """
     from seaanchor.steering.curve import export_at, steering_curve
 

@@ -19,8 +19,8 @@ def build(
     class_names: Path | None = None,
     templates: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
 ) -> None:
-    """Write labelled images as WebDataset shards in CLIP_benchmark's layout, for its `wds/NAME` data sets and for any
-    command here.
+    """Write labelled images as WebDataset shards in CLIP_benchmark's layout. CLIP_benchmark reads them as `wds/NAME`,
+    and every command here reads them too.
 
     Parameters
     ----------
@@ -29,11 +29,11 @@ def build(
     output
         Folder of the data set; a second split of the same classes may be added to it.
     split
-        Name of the split to write, and the one taken of a source that holds several.
+        Name of the split to write; where the source has several splits, the one to read.
     shard_size
-        Images in a tar.
+        Images in each shard.
     image_size
-        Side in pixels to scale and crop to; by default images stay as they are.
+        Side in pixels to scale and crop to; by default images are not changed.
     class_names
         File that names the classes.
     templates

@@ -1,5 +1,4 @@
-"""`seaanchor evaluate`: models on data sets, each beside its untouched reference, and whether the numbers can be
-believed."""
+"""`seaanchor evaluate`: models on data sets, each beside its reference, with checks of the numbers."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -57,9 +56,9 @@ class EvaluationOptions:
     norm: Literal["linf", "l2"] = "linf"
     """Norm of the ball."""
     num_steps: int = 10
-    """Gradient steps of each attack; autoattack always takes its own 100."""
+    """Gradient steps of each attack; autoattack always takes 100."""
     attack_precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the gradients that pgd, apgd-ce and apgd follow; bf16 is faster. Whether an image is fooled is judged in
+    """Precision of the gradients of pgd, apgd-ce and apgd; bf16 is faster. Whether an image is fooled is decided in
     fp32."""
     num_queries: int = 1000
     """Queries of the Square attack."""
@@ -73,7 +72,7 @@ class EvaluationOptions:
     train_data: str | None = None
     """Training images for the probe; the train split beside each set by default."""
     seed: int = 0
-    """Of subsets and random starts."""
+    """Random seed of subsets and starting points."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +82,13 @@ class RuntimeOptions:
     pretrained: str | None = None
     """Tag or weights file for bare names."""
     reference: str | None = None
-    """The untouched model; a run's export and the embedded variants know theirs."""
+    """The model before training; a run's export and the embedded variants know theirs."""
     class_names: Path | None = None
     """File that names the classes."""
     output: Path | None = None
     """Folder of the result files; RUN/evaluation for a run's export by default, else runs/evaluation."""
     batch_size: int = 100
-    """Images at a time; changes no result."""
+    """Images in a batch; changes no result."""
     workers: int = 0
     """Data-loading processes."""
     device: str | None = None
@@ -105,7 +104,8 @@ def evaluate(
     asked: Annotated[EvaluationOptions, Parameter(name="*")] = EvaluationOptions(),
     manner: Annotated[RuntimeOptions, Parameter(name="*")] = RuntimeOptions(),
 ) -> None:
-    """What a model can do, clean and under attack, beside the untouched reference; killed, it goes on where it was.
+    """Measure models on data sets, clean and under attack, beside the reference before training. An evaluation that
+    was interrupted goes on where it was.
 
     Parameters
     ----------

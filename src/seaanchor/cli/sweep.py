@@ -30,7 +30,8 @@ def sweep(
     y: str | None = None,
     config: Annotated[RunConfig, Parameter(name="*", consume_multiple=True)] = RunConfig(),  # noqa: B008 (frozen)
 ) -> None:
-    """Train a recipe with other settings, evaluate every run, and draw their front; killed, it goes on where it was.
+    """Train a recipe with several settings, evaluate every run, and draw the front of the results. A sweep that was
+    interrupted goes on where it was.
 
     Parameters
     ----------
@@ -39,9 +40,9 @@ def sweep(
     vary
         Settings with their values, such as anchor.rho=0.03,0.1; several make a grid.
     points
-        YAML list of settings, for points that are no grid.
+        YAML list of settings, for points that do not form a grid.
     seeds
-        Joined by commas; every point is trained with each.
+        Random seeds joined by commas; every point is trained with each of them.
     data
         Labelled sets to evaluate on, or folders with captions for the suite retrieval.
     suite
@@ -59,10 +60,10 @@ def sweep(
     sizes
         Their heights as shares of the image's side.
     x
-        Measure on the front's first axis, such as clean, lettered, typographic.attacked, drift.distance.mean; by
+        Measure on the first axis of the figure, such as clean, lettered, typographic.attacked, drift.distance.mean; by
         default clean, or where retrieval is measured instead of it retrieval.image_to_text.recall@1.
     y
-        On its second; by default the last attack at the largest radius, or typographic.attacked;
+        Measure on the second axis; by default the last attack at the largest radius, or typographic.attacked;
         retrieval.text_to_image.recall@1 beside the other way.
     config
         Any setting of the recipe; OUTPUT is the sweep's folder.
