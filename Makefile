@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test check bench reproduce clean
+.PHONY: quickstart test test-fast check lowest reference bench reproduce clean
 
 quickstart: $(VENV)/core
 	$(BIN)/seaanchor quickstart
@@ -11,10 +11,23 @@ quickstart: $(VENV)/core
 test: $(VENV)/test
 	$(BIN)/pytest -n 2
 
+test-fast: $(VENV)/test
+	$(BIN)/pytest -n 2 -m 'not slow'
+
+# What a change has to pass; `.ci/run` runs the same.
 check: $(VENV)/test
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --cov --cov-report=term --durations=15
+
+# By hand, takes its time: the lowest versions that pyproject.toml allows, in an environment of their own.
+lowest: $(VENV)/core
+	$(BIN)/python tools/lowest_versions.py
+
+# docs/api.md, from the docstrings.
+reference: $(VENV)/core
+	$(BIN)/python tools/api_reference.py
 
 bench: $(VENV)/core
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(MISSING),--missing)
