@@ -4,7 +4,7 @@ Legend: B batch, D embedding dimension.
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +19,12 @@ class _AtMost(torch.autograd.Function):
     maximum stays there."""
 
     @staticmethod
-    def forward(ctx, value_B: Tensor, maximum: float) -> Tensor:
+    def forward(ctx: Any, value_B: Tensor, maximum: float) -> Tensor:
         ctx.save_for_backward(value_B > maximum)
         return value_B.clamp(max=maximum)
 
     @staticmethod
-    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         (above_B,), (grad_B,) = ctx.saved_tensors, grad_outputs
         return grad_B.masked_fill(above_B & (grad_B < 0), 0.0), None  # descent raises where the gradient is negative
 

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 STYLE = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
 COLOURS = {"base": "#6b7280", "fare": "#d97706", "lore": "#0f6e84"}
@@ -73,7 +76,7 @@ def quickstart_picture(
         plt.close(figure)
 
 
-def _plane(axes, points: Sequence[Point], radius: str) -> None:
+def _plane(axes: "Axes", points: Sequence[Point], radius: str) -> None:
     for point in points:
         colour = COLOURS[point.family]
         axes.scatter(

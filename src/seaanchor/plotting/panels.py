@@ -4,6 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 STYLE = {
     "font.size": 10,
@@ -115,7 +119,7 @@ def panels(
     return path
 
 
-def _draw(axes, one: Series, colour: str, kinds: Sequence[str]) -> None:
+def _draw(axes: "Axes", one: Series, colour: str, kinds: Sequence[str]) -> None:
     order = sorted(range(len(one.x)), key=lambda i: one.x[i]) if one.line and not one.path else range(len(one.x))
     x, y = [one.x[i] for i in order], [one.y[i] for i in order]
     if one.low is not None and one.high is not None:

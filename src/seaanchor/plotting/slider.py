@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seaanchor.plotting.figures import STYLE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 LINES = {
     "clean": ("clean images", "#0f6e84", "-"),
@@ -82,7 +85,7 @@ def steering_picture(rows: Sequence[dict[str, Any]], path: Path, caveat: str = "
         plt.close(figure)
 
 
-def _skew(axes, rows: Sequence[dict[str, Any]], ts: Sequence[float], marker: str | None) -> None:
+def _skew(axes: "Axes", rows: Sequence[dict[str, Any]], ts: Sequence[float], marker: str | None) -> None:
     """Skew of retrieval by neutral prompts, against the data's own shares where those are not equal."""
     for desired, dash in (("uniform", "-"), ("dataset", "--")):
         if desired == "dataset" and rows[0]["retrieval"]["dataset"] == rows[0]["retrieval"]["uniform"]:
