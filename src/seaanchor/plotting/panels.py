@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,7 +129,7 @@ def _draw(axes: "Axes", one: Series, colour: str, kinds: Sequence[str]) -> None:
         else:
             below, above = ([abs(a - b) for a, b in zip(y, end, strict=True)] for end in (low, high))
             axes.errorbar(x, y, [below, above], fmt="none", color=colour, alpha=0.5)
-    style = {"color": colour, "linestyle": "-" if one.line else "none", "markersize": 5}
+    style: dict[str, Any] = {"color": colour, "linestyle": "-" if one.line else "none", "markersize": 5}
     if one.kinds is None:
         axes.plot(x, y, marker="o" if one.marker else "", label=one.label, **style)
     else:
