@@ -12,9 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seaanchor.encoders.checks import measured_dim
 from seaanchor.encoders.text import TextLimit
+from seaanchor.errors import SeaAnchorError
 
-Family = Literal["open_clip", "timm", "hf"]
+Family = Literal["open_clip", "timm", "hf", "module"]
+Numbers = Sequence[float] | float
 
 
 class Encoder(nn.Module):
@@ -23,11 +26,15 @@ class Encoder(nn.Module):
     Args:
         tower: maps normalised pixels to embeddings.
         image_size: side of the square input in pixels.
-        dim: D.
-        mean, std: normalisation of each channel. It lives here and nowhere else, so that attacks act on pixels.
+        dim: D; by default what a forward of two random images gives.
+        mean, std: normalisation of each channel, or of all; by default none. It lives here and nowhere else, so that
+            attacks act on pixels.
 
     Attributes:
         unit: whether embeddings are divided by their length; off, unless training asks for it.
+
+    Raises:
+        SeaAnchorError: an image size below 1, a `std` that is not positive; without `dim`, as `measured_dim`.
 
     Convolutional towers are laid out channels-last, which is faster on every device (forward and backward of a
     ResNet-10-t at
@@ -39,15 +46,17 @@ class Encoder(nn.Module):
     std: Tensor
 
     def __init__(
-        self, tower: nn.Module, image_size: int, dim: int, mean: Sequence[float], std: Sequence[float]
+        self, tower: nn.Module, image_size: int, dim: int | None = None, mean: Numbers = 0.0, std: Numbers = 1.0
     ) -> None:
         super().__init__()
-        self.tower, self.image_size, self.dim = tower, image_size, dim
+        _check_settings(image_size, mean, std)
+        self.tower, self.image_size = tower, image_size
         self.unit = False
         if _is_convolutional(tower):
             tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing from torch's signatures
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        self.dim = measured_dim(self, image_size) if dim is None else dim
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
         """Raw embeddings (B, D), or of length 1."""
@@ -66,6 +75,18 @@ class Encoder(nn.Module):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
         return self
+
+
+def _check_settings(image_size: int, mean: Numbers, std: Numbers) -> None:
+    if image_size < 1:
+        raise SeaAnchorError(f"image_size is {image_size}", "the side of an image in pixels, such as 224", "correct it")
+    for name, values in (("mean", mean), ("std", std)):
+        numbers = [values] if isinstance(values, int | float) else list(values)
+        if len(numbers) not in (1, 3) or (name == "std" and not all(number > 0 for number in numbers)):
+            positive = " that are positive" if name == "std" else ""
+            raise SeaAnchorError(
+                f"{name} is {values}", f"one number, or one for each of three channels,{positive}", "correct it"
+            )
 
 
 def _is_convolutional(tower: nn.Module) -> bool:
@@ -94,13 +115,13 @@ class Reference(nn.Module):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """An encoder with what belongs to it.
+    """A model as training, evaluation and export take it: an encoder, and its text side if it has one.
 
     Attributes:
         name: as the user gave it.
-        family: which library it came from and exports to.
-        encoder: the image tower.
-        module: the whole model of that library, sharing the encoder's weights.
+        family: which library it came from and exports to; `module` for the user's own.
+        encoder: the image tower with its normalisation; what is trained and attacked.
+        module: the whole model of that library, which shares the encoder's weights; what an export writes.
         logit_scale: multiplies cosines; 1 for towers without text.
         encode_texts: list of N texts → raw text embeddings (N, D), frozen; None for towers without text.
         export_config: what an export has to write beside the weights.

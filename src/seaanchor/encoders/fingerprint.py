@@ -32,8 +32,19 @@ def fingerprint(module: nn.Module) -> str:
 def image_side(encoder: Encoder, family: Family) -> list[Any]:
     """Everything that an image's embedding depends on besides its pixels, as JSON values; the device and its precision
     among them, for rounding."""
+    code = [_behaviour(encoder)] if family == "module" else []
     precision = [encoder.mean.device.type, str(next(encoder.parameters()).dtype), torch.get_float32_matmul_precision()]
-    return [_code(), fingerprint(encoder), repr(encoder), encoder.image_size, precision, _versions(family)]
+    return [_code(), fingerprint(encoder), repr(encoder), encoder.image_size, precision, _versions(family), *code]
+
+
+@torch.no_grad()
+def _behaviour(encoder: Encoder) -> str:
+    """A hash of the embeddings of two random images: weights and layers do not tell what the user's own code does."""
+    rng, was_training = torch.Generator().manual_seed(0), encoder.training
+    pixels_BCHW = torch.rand(2, 3, encoder.image_size, encoder.image_size, generator=rng).to(encoder.mean.device)
+    embedding_BD = encoder.eval()(pixels_BCHW).float().cpu().contiguous()
+    encoder.train(was_training)
+    return hashlib.blake2b(embedding_BD.numpy().tobytes(), digest_size=8).hexdigest()
 
 
 def text_side(module: nn.Module, tower: nn.Module, tokenizer: Any, config: object) -> list[Any] | None:
@@ -109,7 +120,8 @@ def _versions(family: Family) -> list[str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = []
-    for name in {"open_clip": ("open_clip_torch", "timm"), "timm": ("timm",), "hf": ("transformers",)}[family]:
+    packages = {"open_clip": ("open_clip_torch", "timm"), "timm": ("timm",), "hf": ("transformers",), "module": ()}
+    for name in packages[family]:
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:

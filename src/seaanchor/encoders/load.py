@@ -4,6 +4,8 @@ from pathlib import Path
 
 from seaanchor.encoders.embedded import embedded_folder, embedded_models
 from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.own_module import SETTINGS
+from seaanchor.errors import SeaAnchorError
 
 
 def load_model(name: str, pretrained: str | None = None, image_size: int | None = None) -> LoadedModel:
@@ -31,6 +33,12 @@ def load_model(name: str, pretrained: str | None = None, image_size: int | None 
         from seaanchor.encoders.huggingface import load_hf
 
         return load_hf(name, image_size)
+    if (Path(name) / SETTINGS).is_file():
+        raise SeaAnchorError(
+            f"{name} holds the weights of an encoder of your own, and not its code",
+            "a model whose library builds it",
+            "build the module in Python and use seaanchor.encoders.own_module.load_encoder(folder, module)",
+        )
     from seaanchor.encoders.openclip import load_open_clip
 
     if name in embedded_models():

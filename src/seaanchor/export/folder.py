@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.own_module import SETTINGS, WEIGHTS, load_encoder, write_settings
 from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.tokenizer import write_tokenizer
@@ -36,7 +37,7 @@ def export_model(model: LoadedModel, folder: Path, *, half: bool = False) -> Pat
     Raises:
         SeaAnchorError: the disk is full or the folder cannot be written, or the reloaded model gives other embeddings.
     """
-    writers = {"open_clip": _write_open_clip, "timm": _write_timm, "hf": _write_hf}
+    writers = {"open_clip": _write_open_clip, "timm": _write_timm, "hf": _write_hf, "module": _write_module}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writers[model.family](model, folder, half)
@@ -97,6 +98,13 @@ def _write_hf(model: LoadedModel, folder: Path, half: bool) -> None:
     write_atomic(folder / "preprocessor_config.json", json.dumps(processor, indent=2))
 
 
+def _write_module(model: LoadedModel, folder: Path, half: bool) -> None:
+    from safetensors.torch import save
+
+    write_atomic(folder / WEIGHTS, save(_weights(model.module, half), metadata={"format": "pt"}))
+    write_atomic(folder / SETTINGS, write_settings(model))
+
+
 @dataclass(frozen=True)
 class _Reloaded:
     """The export as its library sees it: normalised pixels → embeddings (B, D), its normalisation, texts → embeddings
@@ -117,9 +125,7 @@ def verify(model: LoadedModel, folder: Path, tolerance: float = TOLERANCE) -> fl
         SeaAnchorError: the export does not load, or they differ by more than `tolerance`.
     """
     try:
-        theirs = {"open_clip": _reload_open_clip, "timm": _reload_timm, "hf": _reload_hf}[model.family](
-            folder.absolute()
-        )
+        theirs = _reload(model, folder.absolute())
         difference = _image_difference(model, theirs)
         if model.encode_texts is not None and theirs.encode_texts is not None:
             difference = max(difference, _relative(model.encode_texts(TEXTS).cpu(), theirs.encode_texts(TEXTS)))
@@ -148,6 +154,19 @@ def _relative(ours: Tensor, theirs: Tensor) -> float:
     """Largest distance of a row's two embeddings, as a share of its length; infinite where that is no number."""
     share = (ours - theirs).norm(dim=-1) / ours.norm(dim=-1)
     return float(share.nan_to_num(nan=torch.inf).max())
+
+
+def _reload(model: LoadedModel, folder: Path) -> _Reloaded:
+    if model.family == "module":
+        return _reload_module(model, folder)
+    return {"open_clip": _reload_open_clip, "timm": _reload_timm, "hf": _reload_hf}[model.family](folder)
+
+
+def _reload_module(model: LoadedModel, folder: Path) -> _Reloaded:
+    """In a module that the user's factory builds, or else in a copy of the trained one."""
+    factory = model.export_config["module"].factory
+    encoder = load_encoder(folder, copy.deepcopy(model.module).cpu() if factory is None else factory())
+    return _Reloaded(encoder.tower, encoder.mean.flatten().tolist(), encoder.std.flatten().tolist(), None)
 
 
 def _reload_open_clip(folder: Path) -> _Reloaded:

@@ -113,7 +113,10 @@ def projections(model: LoadedModel) -> list[tuple[Tensor, bool]]:
     if model.family == "hf":
         found = [getattr(module, "visual_projection", None), getattr(module, "text_projection", None)]
     else:
-        visual, text = module.visual, module if hasattr(module, "text_projection") else getattr(module, "text", None)
+        visual, text = (
+            getattr(module, "visual", None),
+            module if hasattr(module, "text_projection") else getattr(module, "text", None),
+        )
         head = getattr(visual, "head", None)
         image_side = getattr(visual, "proj", None) if head is None else getattr(head, "proj", None)
         found = [image_side, getattr(text, "text_projection", None)]
