@@ -22,7 +22,7 @@ from seaanchor.distributed.sharding import blocks, gather_full, is_sharded, shar
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.run_folder import RunFolder
-from seaanchor.utils.checkpoint import load_state
+from seaanchor.utils.checkpoint import load_state, save_state
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 _spec = spec_from_file_location("distributed_worker", WORKER)
@@ -255,3 +255,27 @@ def shape_of(state: object) -> object:
     if isinstance(state, list):
         return [shape_of(value) for value in state]
     return (state.shape, state.dtype) if isinstance(state, torch.Tensor) else type(state)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_state_of_a_convolution_goes_on_in_its_own_layout(tmp_path, fused):
+    """Weights are channels-last and files hold no layout; a fused optimizer pairs weights and state as they lie."""
+
+    def step(weight: torch.nn.Parameter, optimizer: torch.optim.Optimizer, seed: int) -> None:
+        rng = torch.Generator().manual_seed(seed)
+        weight.grad = torch.randn(weight.shape, generator=rng).to(memory_format=torch.channels_last)
+        optimizer.step()
+
+    start = torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    weight = torch.nn.Parameter(start.clone())
+    optimizer = torch.optim.AdamW([weight], lr=1e-2, fused=fused)
+    step(weight, optimizer, 1)
+    save_state(tmp_path / "state.safetensors", {"weight": weight, "optimizer": optimizer.state_dict()})
+    state = load_state(tmp_path / "state.safetensors")
+    again = torch.nn.Parameter(start.clone())
+    again.data.copy_(state["weight"])
+    resumed = torch.optim.AdamW([again], lr=1e-2, fused=fused)
+    resumed.load_state_dict(shard_optimizer_state(state["optimizer"], [again]))
+    for values, turn in ((weight, optimizer), (again, resumed)):
+        step(values, turn, 2)
+    assert torch.equal(weight, again)

@@ -70,10 +70,15 @@ def gather_full(state: Any, keep: bool) -> Any:
 
 
 def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """This process's shard of a full tensor, sharded as `like` is; the tensor itself where `like` is not sharded or of
-    another shape."""
-    if not is_dtensor(like) or tensor.shape != like.shape:
+    """This process's shard of a full tensor, sharded as `like` is; the full tensor where `like` is not sharded or of
+    another shape.
+
+    In memory it lies as `like` does: a fused optimizer takes weights and state as flat lists, and files hold no layout.
+    """
+    if tensor.shape != like.shape:
         return tensor
+    if not is_dtensor(like):
+        return tensor if tensor.stride() == like.stride() else torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
