@@ -5,7 +5,7 @@ Legend: B batch, C channels, H W pixels, D embedding dimension.
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -139,3 +139,9 @@ class LoadedModel:
     export_config: dict = field(default_factory=dict)
     text_limit: TextLimit | None = None
     text_identity: Callable[[], list | None] | None = None
+
+
+def copied(model: LoadedModel) -> LoadedModel:
+    """A copy with weights of its own; the frozen text side is shared."""
+    module, encoder = copy.deepcopy((model.module, model.encoder))  # together, so that they go on sharing weights
+    return replace(model, module=module, encoder=encoder)

@@ -3,10 +3,8 @@
 Legend: D embedding dimension, E mapped dimension, W width before a projection.
 """
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +12,7 @@ from torch import Tensor, nn
 
 from seaanchor.adapters.linear_map import LinearMap, without_rotation
 from seaanchor.adapters.lora import has_updates, merge
-from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.encoder import LoadedModel, copied
 from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.folder import export_model
@@ -70,9 +68,9 @@ def read_map(run: Path, model: LoadedModel | None = None) -> Tensor:
 
 def merged(model: LoadedModel) -> LoadedModel:
     """A copy of the model with low-rank updates folded into the weights; the model itself trains on."""
-    module, encoder = copy.deepcopy((model.module, model.encoder))  # together, so that they go on sharing weights
-    merge(encoder)
-    return replace(model, module=module, encoder=encoder)
+    other = copied(model)
+    merge(other.encoder)
+    return other
 
 
 @contextmanager

@@ -4,10 +4,9 @@ import torch
 
 from seaanchor.distributed.sharding import gather_full, is_sharded
 from seaanchor.encoders.encoder import LoadedModel
-from seaanchor.encoders.load import load_model
 from seaanchor.export.trained import export_trained
 from seaanchor.training.run_folder import RunFolder
-from seaanchor.training.setup import Setup
+from seaanchor.training.setup import Setup, untrained_model
 from seaanchor.training.state import TrainState
 
 
@@ -29,7 +28,7 @@ def full_model(setup: Setup, keep: bool) -> LoadedModel | None:
         return None
     # as `prepare` does, for weights that are random; every step sets a seed of its own
     torch.manual_seed(setup.config.seed)
-    model = load_model(setup.config.model, setup.config.pretrained, setup.config.image_size)
+    model = untrained_model(setup.config, setup.given)
     model.encoder.load_state_dict(weights)
     model.encoder.to(setup.model.encoder.mean.device)
     return model

@@ -28,7 +28,7 @@ from seaanchor.training.loggers import Report, StepRecord, measure, reporting, t
 from seaanchor.training.progress import Clock, Progress, stop_on_interrupt
 from seaanchor.training.run_folder import RunFolder, check_output, open_run
 from seaanchor.training.schedule import set_learning_rate
-from seaanchor.training.setup import Setup, prepare
+from seaanchor.training.setup import Given, Setup, prepare
 from seaanchor.training.state import TrainState, make_state, save_checkpoint, stop_if_not_finite
 from seaanchor.training.step import runnable, train_step
 from seaanchor.types import Batch
@@ -66,8 +66,13 @@ class _Run:
     interrupted: list[bool]  # one value, true once the user asked to stop
 
 
-def train(config: RunConfig, hooks: Hooks = Hooks()) -> Path:
+def train(config: RunConfig, hooks: Hooks = Hooks(), given: Given = Given()) -> Path:
     """Train, evaluate and export one run; returns its folder.
+
+    Args:
+        config: of the run.
+        hooks: what it asks of the layers above.
+        given: objects in place of what the configuration names. Its names of them are only written down.
 
     Raises:
         SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not
@@ -76,14 +81,14 @@ def train(config: RunConfig, hooks: Hooks = Hooks()) -> Path:
     check(config)
     device = start_training(config.device)
     with watched_group() as group:
-        return _train(config, hooks, group, device)
+        return _train(config, hooks, group, device, given)
 
 
-def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.device) -> Path:
+def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.device, given: Given) -> Path:
     if group.first:
         check_output(config)
         tracker_package(config.report_to)
-    setup = prepare(config, group.world, device)
+    setup = prepare(config, group.world, device, given)
     folder, checkpoint = _open(setup, group)
     # the run folder keeps the settings that were asked for, for a device that can run them
     setup = replace(setup, config=runnable(setup.config, device))

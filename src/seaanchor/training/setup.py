@@ -26,7 +26,7 @@ from seaanchor.data.types import (
 )
 from seaanchor.encoders.distinct_texts import check_pairs_apart
 from seaanchor.encoders.embedding_table import EmbeddingTable, Identity, StoredDrawings
-from seaanchor.encoders.encoder import LoadedModel, Reference
+from seaanchor.encoders.encoder import LoadedModel, Reference, copied
 from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.image_tables import drawn_table
@@ -36,6 +36,19 @@ from seaanchor.method import Method
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.types import Head
 from seaanchor.utils.log import log
+
+
+@dataclass(frozen=True)
+class Given:
+    """Objects that a run uses in place of what its configuration names.
+
+    Attributes:
+        model: in place of `model`, `pretrained` and `image_size`. A copy of it is trained.
+        images: in place of `train_data` and `class_names`.
+    """
+
+    model: LoadedModel | None = None
+    images: Images | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,7 @@ class Setup:
         total_steps: of the whole run.
         identity: what a resumed run must share besides its settings: reference, images, `global_batch_size`.
         device: of this process.
+        given: the objects that the run was called with.
     """
 
     config: RunConfig
@@ -62,24 +76,26 @@ class Setup:
     identity: dict[str, Any]
     table: EmbeddingTable | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    given: Given = Given()
 
 
-def prepare(config: RunConfig, world: int = 1, device: torch.device | None = None) -> Setup:
+def prepare(config: RunConfig, world: int = 1, device: torch.device | None = None, given: Given = Given()) -> Setup:
     """Load model, data and head, and assemble the method; for a linear map, embed the data, too.
 
     Args:
         config: of the run.
         world: number of processes.
         device: of this process; by default the CPU. What is trained is moved there later, by `make_state`.
+        given: objects in place of what the configuration names.
 
     Raises:
         SeaAnchorError: settings that do not go together, bad data or weights, data without what the method needs.
     """
     check(config)
     torch.manual_seed(config.seed)
-    model = load_model(config.model, config.pretrained, config.image_size)
+    model = untrained_model(config, given)
     model.encoder.unit = config.unit_embeddings
-    images = _open_training_images(config, world)
+    images = _open_training_images(config, world, given)
     if needs_classes(config):
         _check_labels(config, images)
     head = _class_head(config, model, images) if needs_head(config) else None
@@ -100,6 +116,7 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
         total_steps=min(config.max_steps or longest, longest),
         identity=_identity(model, images, split),
         device=device or torch.device("cpu"),
+        given=given,
     )
     return setup if config.adapter.kind != "linear" else _on_embeddings(setup)
 
@@ -109,9 +126,16 @@ def batch_split(config: RunConfig, count: int, world: int) -> BatchSplit:
     return BatchSplit(count, config.batch_size, world, config.grad_accumulation)
 
 
-def _open_training_images(config: RunConfig, world: int) -> Images:
+def untrained_model(config: RunConfig, given: Given) -> LoadedModel:
+    """The model that the run starts from: loaded, or a copy of the one that was given."""
+    if given.model is None:
+        return load_model(config.model, config.pretrained, config.image_size)
+    return copied(given.model)
+
+
+def _open_training_images(config: RunConfig, world: int, given: Given) -> Images:
     """The images of the run, at least one for each process."""
-    images = open_images(config.train_data, config.class_names)
+    images = open_images(config.train_data, config.class_names) if given.images is None else given.images
     if config.train_samples is not None:
         images = subset(images, config.train_samples, config.seed)
     if len(images.paths) < world:
