@@ -11,12 +11,14 @@ from studies import (
     gradients,
     headline,
     lore_studies,
+    other_perturbations_study,
     radius_study,
     robust_slider_study,
     slider_study,
     threat_studies,
     tower_study,
     word_ablations,
+    word_anchor_studies,
     word_studies,
 )
 from studies.declare import Section, Study
@@ -35,6 +37,7 @@ _FOUND: dict[str, Study] = {
     study.name: study
     for module in (
         *(headline, word_studies, word_ablations, slider_study, gender_study, gradients, lore_studies, radius_study),
+        *(other_perturbations_study, word_anchor_studies),
         *(constraint_study, tower_study, robust_slider_study, threat_studies, anchor_studies),
     )
     for study in module.STUDIES

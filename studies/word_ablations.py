@@ -26,16 +26,11 @@ SHOWN = {
 }
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A value of the setting less another one, of a share on a data set, and the sign that the claim asks for."""
-
-    name: str
-    one: float
-    other: float
-    measure: str = ATTACKED
-    dataset: str = PHOTOS
-    wanted: int = 1
+def _less(
+    label: str, one: float, other: float, measure: str = ATTACKED, dataset: str = PHOTOS, wanted: int = 1
+) -> Contrast:
+    """One value of the setting less another; an ablation names their arms."""
+    return Contrast(label, f"{one:g}", f"{other:g}", measure, dataset, wanted)
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class Ablation:
     label: str
     named: str
     claim: str
-    contrasts: Sequence[Difference]
+    contrasts: Sequence[Contrast]
     log: bool = True
     remark: str = ""
     base: RunConfig = field(default_factory=lambda: short(dpo_tiny()))
@@ -58,7 +53,7 @@ class Ablation:
         at = tuple(self.values)
         lines = tuple(Line(name, tuple(arms), "line", at=at, y=title) for title, name in SHOWN.items())
         effects = tuple(
-            Contrast(c.name, self.named.format(c.one), self.named.format(c.other), c.measure, c.dataset, c.wanted)
+            replace(c, one=self.named.format(float(c.one)), other=self.named.format(float(c.other)))
             for c in self.contrasts
         )
         return Design(
@@ -84,10 +79,10 @@ BETA = Ablation(
     "β = {:g}",
     "a larger β helps less against typographic attacks and retains more",
     (
-        Difference("T, β = 0.01 less β = 0.1", 0.01, 0.1),
-        Difference("T, β = 0.1 less β = 1", 0.1, 1.0),
-        Difference("reading, β = 1 less β = 0.1", 1.0, 0.1, "reading.reading"),
-        Difference("emoji, β = 1 less β = 0.1", 1.0, 0.1, "clean", EMOJI),
+        _less("T, β = 0.01 less β = 0.1", 0.01, 0.1),
+        _less("T, β = 0.1 less β = 1", 0.1, 1.0),
+        _less("reading, β = 1 less β = 0.1", 1.0, 0.1, "reading.reading"),
+        _less("emoji, β = 1 less β = 0.1", 1.0, 0.1, "clean", EMOJI),
     ),
 )
 LAMBDA = Ablation(
@@ -97,9 +92,9 @@ LAMBDA = Ablation(
     "λ = {:g}",
     "a larger λ helps less against typographic attacks and retains more",
     (
-        Difference("T, λ = 0.1 less λ = 10", 0.1, 10.0),
-        Difference("reading, λ = 10 less λ = 0.1", 10.0, 0.1, "reading.reading"),
-        Difference("emoji, λ = 10 less λ = 0.1", 10.0, 0.1, "clean", EMOJI),
+        _less("T, λ = 0.1 less λ = 10", 0.1, 10.0),
+        _less("reading, λ = 10 less λ = 0.1", 10.0, 0.1, "reading.reading"),
+        _less("emoji, λ = 10 less λ = 0.1", 10.0, 0.1, "clean", EMOJI),
     ),
 )
 VARIANTS = Ablation(
@@ -108,7 +103,7 @@ VARIANTS = Ablation(
     "drawings of each photo",
     "drawings: {:g}",
     "more drawings of each photo help against typographic attacks",
-    (Difference("T, 3 less 1", 3, 1), Difference("T, 10 less 1", 10, 1)),
+    (_less("T, 3 less 1", 3, 1), _less("T, 10 less 1", 10, 1)),
     log=False,
     remark=" Each photo is seen four times, each time with one of its drawings at random: of ten, at most four "
     "are seen.",
@@ -121,7 +116,7 @@ DATA = Ablation(
     "{:g} photos",
     "few photos are enough at an equal number of updates",
     tuple(
-        Difference(f"{what}, {count} photos less 800", count, 800, measure, dataset, wanted=0)
+        _less(f"{what}, {count} photos less 800", count, 800, measure, dataset, wanted=0)
         for what, measure, dataset in (("T", ATTACKED, PHOTOS), ("emoji", "clean", EMOJI))
         for count in PHOTO_COUNTS[:-1]
     ),

@@ -86,7 +86,7 @@ def test_a_published_recipe_is_the_run_it_names():
 
 @pytest.mark.parametrize("ablation", [BETA, LAMBDA, VARIANTS, DATA])
 def test_an_ablation_compares_values_it_has_at_equal_updates(ablation):
-    assert ablation.contrasts and {value for c in ablation.contrasts for value in (c.one, c.other)} <= set(
+    assert ablation.contrasts and {float(value) for c in ablation.contrasts for value in (c.one, c.other)} <= set(
         ablation.values
     )
     configs = [check(one(ablation.base, {ablation.setting: value}).config) for value in ablation.values]
