@@ -8,7 +8,6 @@ import torch.nn.functional as F
 
 from seaanchor.anchors.constraints import distribution_constraint, embedding_constraint
 from seaanchor.anchors.penalty import NoAnchor, Penalty
-from seaanchor.functional.distances import entropy, kl_divergence, squared_distance
 from seaanchor.types import Embeddings, Head, Targets
 
 REFERENCE = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
@@ -41,21 +40,6 @@ def test_embeddings_are_not_normalised():
     assert torch.allclose(thrice.distance_B, 9 * once.distance_B) and torch.allclose(thrice.bound_B, 9 * once.bound_B)
     same_direction = embedding_constraint(*both(REFERENCE, 2 * REFERENCE), 0.2, True)
     assert torch.allclose(same_direction.distance_B, torch.tensor([25.0, 1.0]))
-
-
-def test_squared_distance_repeats_with_dimension():
-    a, b = torch.randn(4, 8), torch.randn(4, 8)
-    assert torch.allclose(squared_distance(a.repeat(1, 5), b.repeat(1, 5)), 5 * squared_distance(a, b))
-
-
-def test_kl_has_the_reference_first_and_matches_torch():
-    first, second = torch.log(torch.tensor([[0.5, 0.5]])), torch.log(torch.tensor([[0.9, 0.1]]))
-    assert kl_divergence(first, second).item() == pytest.approx(0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1))
-    assert kl_divergence(second, first).item() == pytest.approx(0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5))
-    a, b = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
-    theirs = F.kl_div(b.log_softmax(-1), a.log_softmax(-1), reduction="none", log_target=True).sum(-1)
-    assert torch.allclose(kl_divergence(a, b), theirs)
-    assert torch.allclose(entropy(a), torch.distributions.Categorical(logits=a).entropy())
 
 
 def test_distribution_constraint_by_hand():

@@ -51,14 +51,6 @@ def test_an_attack_leaves_no_gradient_on_the_weights(small_classifier, photos):
     small_classifier.requires_grad_(False)
 
 
-def test_input_grad_is_each_samples_own_gradient():
-    pixels = torch.rand(3, 1, 2, 2, dtype=torch.float64)
-    loss_B, grad, output = input_grad(lambda p: (p.pow(3).sum((1, 2, 3)), p * 2), pixels)
-    assert torch.allclose(grad, 3 * pixels**2)
-    assert torch.allclose(loss_B, pixels.pow(3).sum((1, 2, 3)))
-    assert not grad.requires_grad and not output.requires_grad and not pixels.requires_grad
-
-
 def test_random_start_fills_the_ball():
     rng = torch.Generator().manual_seed(0)
     clean = torch.full((400, 3, 4, 4), 0.5)

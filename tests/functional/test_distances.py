@@ -1,0 +1,33 @@
+"""Distances by hand, and against torch's own."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from seaanchor.functional.distances import entropy, kl_divergence, squared_distance
+
+
+def test_squared_distance_repeats_with_dimension():
+    a, b = torch.randn(4, 8), torch.randn(4, 8)
+    assert torch.allclose(squared_distance(a.repeat(1, 5), b.repeat(1, 5)), 5 * squared_distance(a, b))
+
+
+def test_kl_has_the_reference_first_and_matches_torch():
+    first, second = torch.log(torch.tensor([[0.5, 0.5]])), torch.log(torch.tensor([[0.9, 0.1]]))
+    assert kl_divergence(first, second).item() == pytest.approx(0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1))
+    assert kl_divergence(second, first).item() == pytest.approx(0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5))
+    a, b = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
+    theirs = F.kl_div(b.log_softmax(-1), a.log_softmax(-1), reduction="none", log_target=True).sum(-1)
+    assert torch.allclose(kl_divergence(a, b), theirs)
+    assert torch.allclose(entropy(a), torch.distributions.Categorical(logits=a).entropy())
+
+
+def test_distances_of_single_rows_by_hand():
+    a, b = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[4.0, -2.0], [0.0, 0.0]])
+    assert squared_distance(a, b).tolist() == [25.0, 0.0]
+    even, sure = torch.zeros(1, 4), torch.tensor([[1e3, 0.0, 0.0, 0.0]])
+    assert entropy(even).item() == pytest.approx(math.log(4)) and entropy(sure).item() == pytest.approx(0.0)
+    assert kl_divergence(even, even).item() == pytest.approx(0.0, abs=1e-7)
+    assert kl_divergence(torch.randn(50, 4), torch.randn(50, 4)).min() > 0
