@@ -83,3 +83,13 @@ def test_words_in_training_do_not_see_the_batch(variants):
 
     parts = [drawn(slice(0, 3)), drawn(slice(3, 8))]
     assert torch.equal(torch.cat([part.pixels_BCHW for part in parts]), drawn(slice(0, 8)).pixels_BCHW)
+
+
+@pytest.mark.parametrize("numbers", [3, 4])
+def test_uniform_takes_two_numbers_of_each_integer(numbers):
+    """The 23 highest of its 63 bits, then the next 23, each in the middle of its step of 2⁻²³."""
+    pairs = (numbers + 1) // 2
+    (whole,) = bits(9, torch.tensor([4]), pairs).tolist()
+    first, second = [b >> 40 for b in whole], [(b >> 17) % 2**23 for b in whole]
+    expected = [(n + 0.5) / 2**23 for n in (*first, *second)][:numbers]
+    assert uniform(9, torch.tensor([4]), (numbers,))[0].tolist() == pytest.approx(expected, rel=1e-7, abs=1e-9)
