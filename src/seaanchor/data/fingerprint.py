@@ -1,4 +1,4 @@
-"""What images are, told so that a changed one is never taken for what it was."""
+"""The identity of images, so that a changed one is never taken for what it was."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ from seaanchor.data.types import Listing
 from seaanchor.data.webdataset.read import Member
 from seaanchor.utils import disk_cache
 
-READ_WHOLE = 256e6  # bytes of a data set up to which its images are told by content
+READ_WHOLE = 256e6  # bytes of a data set up to which its images are identified by content
 
 
 def identity_of(images: Listing, image_size: int) -> list[object] | None:
@@ -64,7 +64,7 @@ def still_unreadable(dataset: ImageDataset, read_N: Tensor, skip_log: SkipLog) -
 
 
 def _outside(images: Listing, sizes: list[int | None]) -> bool:
-    """Whether a size may be that of a path in place of an image, so that nobody knows how much there is to read."""
+    """Whether a size may be that of a path in place of an image, so that the number of bytes to read is unknown."""
     return (
         any(isinstance(item, Row) and not size for item, size in zip(images.paths, sizes, strict=True))
         and len(images.paths) > 10_000

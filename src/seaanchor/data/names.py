@@ -58,7 +58,7 @@ def read_class_names(file: Path, folders: Sequence[str] | None) -> tuple[str, ..
 
 
 def note_unused(names: Sequence[str], labels: Sequence[int], source: Path | str) -> None:
-    """Tell on stderr which classes have no image: a list may be longer than it was meant to be, and every name is an
+    """Log which classes have no image: a list may be longer than it was meant to be, and every name is an
     answer that a model may give."""
     used = set(labels)
     unused = [name for number, name in enumerate(names) if number not in used]
@@ -93,8 +93,8 @@ REPEATED = {
 
 def _imagenet(folders: Sequence[str] | None) -> Any:
     """The 1,000 names in order, or by WordNet number where the folders are called by those, so that a part of ImageNet
-    is named too. OpenCLIP's list has two names twice; the classes meant are told apart here by the words that WordNet
-    has for them."""
+    is named too. OpenCLIP's list has two names twice; the classes meant are distinguished here by the words that
+    WordNet has for them."""
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
     from timm.data import ImageNetInfo
 

@@ -1,4 +1,4 @@
-"""Texts that a model cannot tell apart, because they differ only behind the tokens that it reads.
+"""Texts that a model cannot distinguish, because they differ only behind the tokens that it reads.
 
 Legend: C classes, T templates.
 """
@@ -17,7 +17,7 @@ def check_classes_apart(limit: TextLimit, class_names: Sequence[str], templates:
     Args:
         limit: of the model.
         class_names: C names.
-        templates: T prompts; classes are told apart if one of them does.
+        templates: T prompts; one that distinguishes the classes is enough.
 
     Raises:
         SeaAnchorError: names the classes.

@@ -26,7 +26,7 @@ class Identity(nn.Module):
 @dataclass(frozen=True)
 class EmbeddingTable:
     """Reference embeddings of a data set: clean (N, D), of each drawing (N, V, D) with the drawn class (N, V), labels
-    (N,) and pairs (N, 2) where there are any; `read` (N,) tells which images could be read."""
+    (N,) and pairs (N, 2) where there are any; `read` (N,) says which images could be read."""
 
     clean_ND: Tensor
     attacked_NVD: Tensor | None

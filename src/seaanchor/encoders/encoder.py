@@ -64,7 +64,7 @@ class Encoder(nn.Module):
         return F.normalize(embedding_BD, dim=-1) if self.unit else embedding_BD
 
     def extra_repr(self) -> str:
-        """What tells its embeddings from those of another encoder, besides its layers."""
+        """What distinguishes its embeddings from those of another encoder, besides its layers."""
         return "unit" if self.unit else ""
 
     def train(self, mode: bool = True) -> "Encoder":

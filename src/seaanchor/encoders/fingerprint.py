@@ -39,7 +39,7 @@ def image_side(encoder: Encoder, family: Family) -> list[Any]:
 
 @torch.no_grad()
 def _behaviour(encoder: Encoder) -> str:
-    """A hash of the embeddings of two random images: weights and layers do not tell what the user's own code does."""
+    """A hash of the embeddings of two random images: weights and layers do not show what the user's own code does."""
     rng, was_training = torch.Generator().manual_seed(0), encoder.training
     pixels_BCHW = torch.rand(2, 3, encoder.image_size, encoder.image_size, generator=rng).to(encoder.mean.device)
     embedding_BD = encoder.eval()(pixels_BCHW).float().cpu().contiguous()
@@ -55,7 +55,7 @@ def text_side(module: nn.Module, tower: nn.Module, tokenizer: Any, config: objec
         module: the whole model.
         tower: its image tower, which no text passes.
         tokenizer: open_clip's or transformers'.
-        config: JSON values of the text tower's settings; layers do not tell all, such as the number of heads.
+        config: JSON values of the text tower's settings; layers do not show all of it, such as the number of heads.
     """
     reads = tokenizer_identity(tokenizer)
     if reads is None:

@@ -65,7 +65,7 @@ def in_precision(encoder: Encoder, dtype: torch.dtype) -> Callable[[Tensor], Ten
 def _followed_by_norm(encoder: Encoder) -> list[tuple[str, str]]:
     """Names of convolutions with the batch normalisation that takes their output, seen on one forward: how modules are
     registered need not be how they are called."""
-    made: dict[int, tuple[str, Tensor]] = {}  # the tensors are kept, so that no two have the same id
+    made: dict[int, tuple[str, Tensor]] = {}  # the tensors stay alive, so that no two have the same id
     pairs, handles = [], []
 
     def note(name: str) -> Callable[..., None]:

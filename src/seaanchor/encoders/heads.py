@@ -57,10 +57,10 @@ def class_means(
     apart: bool = False,
 ) -> Tensor:
     """The mean over the templates of each class's unit embeddings (C, D), from the cache where it has them; its length
-    tells how far they agree.
+    says how far they agree.
 
     Raises:
-        SeaAnchorError: the model has no text tower, or classes that must be told `apart` are cut to the same tokens.
+        SeaAnchorError: the model has no text tower, or classes that must differ (`apart`) are cut to the same tokens.
     """
 
     def texts() -> list[str]:
@@ -71,7 +71,7 @@ def class_means(
         return {"mean": unit_ND.view(len(class_names), len(templates), -1).mean(1), "cut": _cut(model, texts())}
 
     found = _cached("classes", model, [list(class_names), list(templates)], compute)
-    if (cut := found["cut"]).numel() and model.text_limit is not None:  # told whenever such texts are asked for
+    if (cut := found["cut"]).numel() and model.text_limit is not None:  # logged whenever such texts are asked for
         if apart:
             check_classes_apart(model.text_limit, class_names, templates)
         warn_overlong(len(cut), len(class_names) * len(templates), texts()[int(cut[0])], model.text_limit)
@@ -91,7 +91,7 @@ def embed_texts(model: LoadedModel, texts: Sequence[str], batch_size: int = AT_O
 
 
 def _cached(kind: str, model: LoadedModel, asked: list, compute: Callable[[], disk_cache.Entry]) -> disk_cache.Entry:
-    """From the cache, where the model tells what its texts depend on."""
+    """From the cache, where the model says what its texts depend on."""
     if model.encode_texts is None:
         raise SeaAnchorError(
             f"{model.name} has no text tower",

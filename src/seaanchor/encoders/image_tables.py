@@ -131,7 +131,7 @@ def drawn_table(
 
 
 def describe(encoder: Encoder, family: Family, images: Images) -> list[object] | None:
-    """JSON values of all that clean embeddings depend on, None if the images cannot be told."""
+    """JSON values of all that clean embeddings depend on, None if the images cannot be identified."""
     pixels = identity_of(images, encoder.image_size)
     return None if pixels is None else [image_side(encoder, family), pixels]
 

@@ -86,7 +86,7 @@ def fast_kernels(module: nn.Module, dtype: torch.dtype, tokens: int) -> Iterator
     leaving.
 
     Args:
-        module: any tower; its parameters tell the device.
+        module: any tower; its parameters say which device.
         dtype: of activations, such as bf16 under autocast.
         tokens: of a sequence, 0 where there is none.
     """

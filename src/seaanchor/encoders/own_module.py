@@ -27,7 +27,7 @@ class ModuleExport:
 
     Attributes:
         class_path: `package.module:Class` of the module.
-        factory: builds the module with any weights; None where nobody gave one.
+        factory: builds the module with any weights; None where none was given.
     """
 
     class_path: str

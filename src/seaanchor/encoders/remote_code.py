@@ -13,7 +13,7 @@ up."""
 
 
 def check_tokenizer_settings(name: str, text_cfg: Mapping[str, Any]) -> None:
-    """open_clip hands `tokenizer_kwargs` of a folder or of a Hub model on to the tokenizer's constructor, which may
+    """open_clip passes `tokenizer_kwargs` of a folder or of a Hub model on to the tokenizer's constructor, which may
     load and run code.
 
     Args:

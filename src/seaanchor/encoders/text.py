@@ -36,7 +36,7 @@ def overlong(texts: Sequence[str], limit: TextLimit) -> list[int]:
 
 
 def warn_overlong(cut: int, total: int, first: str, limit: TextLimit) -> None:
-    """Warn how many texts are cut, and the first of them: what the model never reads cannot tell two classes
+    """Warn how many texts are cut, and the first of them: what the model never reads cannot distinguish two classes
     apart."""
     shown = first if len(first) <= 200 else f"{first[:197]}..."
     warn_once(  # a policy and its reference read the same texts, and so does every evaluation during training
@@ -47,7 +47,7 @@ def warn_overlong(cut: int, total: int, first: str, limit: TextLimit) -> None:
 
 def truncate(tokens_NL: Tensor) -> Tensor:
     """Cut what follows the last end-of-text token of the batch. That token has the largest number of the vocabulary;
-    padding cannot be told by its 0, which is also the exclamation mark's number."""
+    padding cannot be recognised by its 0, which is also the exclamation mark's number."""
     used = int(tokens_NL.argmax(-1).max()) + 1
     return tokens_NL[:, :used]
 

@@ -23,7 +23,7 @@ MAP = "linear_map.safetensors"
 
 def export_trained(model: LoadedModel, policy: nn.Module, folder: Path) -> Path:
     """Export a trained policy: low-rank updates are merged into a copy of the weights, a linear map is folded into both
-    projections (the map itself is kept beside the export's weights for `seaanchor steer`).
+    projections (the map itself is stored beside the export's weights for `seaanchor steer`).
 
     Raises:
         SeaAnchorError: as `export_model`, or a model whose projections cannot take a map.

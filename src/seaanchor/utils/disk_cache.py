@@ -3,7 +3,7 @@
 An entry's name is a digest of everything its tensors depend on. So nothing stale is ever asked for, whoever writes an
 entry writes the same, and
 runs and machines share a folder without locks: each file appears whole, by a rename. Nothing here can end a run: what
-cannot be read is computed, what cannot be written is told once.
+cannot be read is computed, what cannot be written is logged once.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ class Usage:
 
 def location() -> Path | None:
     """`SEAANCHOR_CACHE`, else `seaanchor` below `XDG_CACHE_HOME` or ~/.cache; None if the variable says `off`, or
-    nobody has a home."""
+    there is no home folder."""
     named = os.environ.get(VARIABLE, "")
     if named.lower() == "off":
         return None
@@ -81,8 +81,8 @@ def get_or_compute(
 
     Args:
         kind: folder of the entry.
-        describe: JSON values of everything the entry depends on, None if that cannot be told, and then nothing is kept;
-            asked again after computing, and what changed meanwhile is not kept either.
+        describe: JSON values of everything the entry depends on, None if that is unknown, and then nothing is stored;
+            asked again after computing, and what changed meanwhile is not stored either.
         compute: the tensors.
         accept: whether an entry that was found will do.
 
@@ -128,7 +128,7 @@ def read(kind: str, name: str) -> Entry | None:
 
 
 def write(kind: str, name: str, entry: Entry) -> bool:
-    """Keep an entry, and make room for it; whether it was kept."""
+    """Store an entry, and remove others to make room for it; returns whether it was stored."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

@@ -39,7 +39,7 @@ def plain(text: str) -> str:
 
 
 def check_distinct(names: Sequence[str]) -> None:
-    """Classes of one name could not be told apart, and the first of them would get every answer.
+    """Classes of one name could not be distinguished, and the first of them would get every answer.
 
     Raises:
         SeaAnchorError: two names are the same, or the same but for capitals and spaces.
@@ -56,7 +56,7 @@ def check_distinct(names: Sequence[str]) -> None:
 
 
 def swap_words(text: str, pairs: Sequence[tuple[str, str]]) -> str:
-    """The text with every word of a pair replaced by its partner, capitals kept.
+    """The text with every word of a pair replaced by its partner; capitals stay.
 
     >>> swap_words("A man and his dog", [("man", "woman"), ("his", "her")])
     'A woman and her dog'

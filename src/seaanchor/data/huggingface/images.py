@@ -200,7 +200,7 @@ def _undecoded(table: Any, column: str) -> tuple[Any, list[int]]:
 
 def _labels(table: Any) -> tuple[list[Any], tuple[str, ...] | None]:
     """Each row's class number as stored (empty if there is no such column), and the class names that the table
-    knows."""
+    has."""
     column = _column(table, "ClassLabel", LABEL_COLUMNS)
     if column is None:
         return [], None

@@ -54,7 +54,7 @@ class Columns:
             raise SeaAnchorError(f"the columns are {', '.join(sorted(there))}", expected, change)
 
     def rename(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row under the names that `to_row` knows."""
+        """The row under the names that `to_row` reads."""
         found = {"image": row.get(self.image), "chosen": row.get(self.chosen), "rejected": row.get(self.rejected)}
         for name, candidates in (("text", self._texts()), ("label", self._labels())):
             found[name] = next((row[key] for key in candidates if row.get(key) is not None), None)
@@ -141,7 +141,7 @@ def import_preferences(
 
 
 def _tidy(partial: Path, output: Path) -> None:
-    """Leave no trace of an attempt that saved no picture; else the partial file stays and tells the next attempt to go
+    """Leave no trace of an attempt that saved no picture; else the partial file stays for the next attempt to go
     on."""
     with contextlib.suppress(OSError):
         (output / "images").rmdir()  # only where it is empty

@@ -1,5 +1,5 @@
-"""Folders of lettered images whose file names tell label and drawn word, `label=X_text=Y.png`, as RTA-100 and PAINT
-keep them."""
+"""Folders of typographic images whose file names hold label and written word, `label=X_text=Y.png`, as RTA-100
+and PAINT have them."""
 
 import os
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def check_names(class_names: Sequence[str]) -> None:
     """
     if bad := [name for name in class_names if "/" in name or os.sep in name or "_text=" in name or "\0" in name]:
         named, change = ", ".join(map(repr, bad[:5])), "rename them: --class-names FILE with a name for each class"
-        raise SeaAnchorError(f"{named} cannot stand in label=X_text=Y.png", "names without / and _text=", change)
+        raise SeaAnchorError(f"{named} cannot be part of label=X_text=Y.png", "names without / and _text=", change)
     longest = sorted(class_names, key=lambda name: len(name.encode()))[-2:]
     length = sum(len(name.encode()) for name in longest)
     if length > LONGEST:

@@ -3,6 +3,7 @@
 import errno
 import json
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -38,31 +39,10 @@ def write_typographic(images: Images, attack: Typographic, image_size: int, outp
             "a new or empty folder",
             "name another --output",
         )
-    skip_log, table = SkipLog(images), []
-    names = images.class_names
+    skip_log = SkipLog(images)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for batch in batches(ImageDataset(images, image_size), 64, workers=0, order=None, skip_log=skip_log):
-            for row, (index, label) in enumerate(
-                zip(batch.index_B.tolist(), (batch.label_B if batch.label_B is not None else []), strict=True)
-            ):
-                for variant in range(max(1, attack.variants)):
-                    word, lettering = attack.draw(index, int(label), variant, image_size)
-                    picture = attack.overlay(batch.pixels_BCHW[row : row + 1], [lettering])[0]
-                    name = (
-                        f"label={names[int(label)]}_text={names[word]}_{index * max(1, attack.variants) + variant}.png"
-                    )
-                    Image.fromarray((picture.permute(1, 2, 0) * 255).round().byte().numpy()).save(output / name)
-                    table.append(
-                        {
-                            "file": name,
-                            "box": lettering.box,
-                            "font": lettering.font,
-                            "size": lettering.size,
-                            "fill": lettering.fill,
-                            "stroke": lettering.stroke,
-                        }
-                    )
+        table = _draw_all(images, attack, image_size, output, skip_log)
     except OSError as error:
         change = (
             "free some space, remove what was written, and try again"
@@ -76,3 +56,22 @@ def write_typographic(images: Images, attack: Typographic, image_size: int, outp
         ) from error
     write_atomic(output / "boxes.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in table))
     return len(table), skip_log.summary()
+
+
+def _draw_all(
+    images: LabelledImages, attack: Typographic, image_size: int, output: Path, skip_log: SkipLog
+) -> list[dict[str, Any]]:
+    """Write all variants of every image that can be read; a row for each file, with what was drawn where."""
+    table: list[dict[str, Any]] = []
+    names, variants = images.class_names, max(1, attack.variants)
+    for batch in batches(ImageDataset(images, image_size), 64, workers=0, order=None, skip_log=skip_log):
+        for row, index in enumerate(batch.index_B.tolist()):
+            label = images.labels[index]
+            for variant in range(variants):
+                word, lettering = attack.draw(index, label, variant, image_size)
+                picture = attack.overlay(batch.pixels_BCHW[row : row + 1], [lettering])[0]
+                name = f"label={names[label]}_text={names[word]}_{index * variants + variant}.png"
+                Image.fromarray((picture.permute(1, 2, 0) * 255).round().byte().numpy()).save(output / name)
+                drawn = {key: getattr(lettering, key) for key in ("box", "font", "size", "fill", "stroke")}
+                table.append({"file": name, **drawn})
+    return table

@@ -92,7 +92,7 @@ def list_shards(
 
     A shard that is damaged gives what lies before the damage; it and those that are missing are the list's `damaged`. A
     member without a class number and a number that no class has are named among what is `refused`; classes without any
-    image are told on stderr. Without class names, from `classnames.txt` or given, the images are unlabelled.
+    image are logged. Without class names, from `classnames.txt` or given, the images are unlabelled.
 
     Args:
         class_names: as `read_class_names` takes it; a mapping is from the data set's own names.

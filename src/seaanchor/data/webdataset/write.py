@@ -19,11 +19,11 @@ from seaanchor.data.webdataset.read import CLASSES, COUNT, TEMPLATES
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import write_atomic
 
-KEPT = {
+COPIED = {
     "JPEG": "jpg",
     "PNG": "png",
     "WEBP": "webp",
-}  # formats that CLIP_benchmark reads, and the endings it knows them by
+}  # formats that CLIP_benchmark reads, and the endings it gives them
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
 
@@ -75,10 +75,17 @@ def build_shards(
             "at least 1, and a word such as test",
             "correct it",
         )
-    names = images.class_names
     prompts = [t.replace("{}", "{c}") for t in templates or templates_of(images) or DEFAULT_TEMPLATES]
-    texts = {CLASSES: "".join(f"{name}\n" for name in names), TEMPLATES: "".join(f"{prompt}\n" for prompt in prompts)}
+    lines = {CLASSES: images.class_names, TEMPLATES: prompts}
+    texts = {file: "".join(f"{line}\n" for line in listed) for file, listed in lines.items()}
     _check_free(output, split, texts)
+    return _build(images, output, split, texts, shard_size, image_size)
+
+
+def _build(
+    images: LabelledImages, output: Path, split: str, texts: dict[str, str], shard_size: int, image_size: int | None
+) -> Built:
+    """Write the shards and rename them into place, or leave nothing."""
     partial = output / f".{split}.partial"
     skip_log = SkipLog(images)
     try:
@@ -129,7 +136,7 @@ def _samples(images: LabelledImages, image_size: int | None, skip_log: SkipLog) 
 
 
 def _encode(item: Item, image_size: int | None) -> tuple[str, bytes]:
-    """An image's bytes with the ending that tells their format."""
+    """An image's bytes with the ending of their format."""
     if image_size is not None:
         pixels = read_image(item, image_size).permute(1, 2, 0).contiguous().numpy()
         return "png", _png(Image.fromarray(pixels))
@@ -138,8 +145,8 @@ def _encode(item: Item, image_size: int | None) -> tuple[str, bytes]:
             data = file.read()
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             image.load()
-            if image.format in KEPT and _reads_alike(image):
-                return KEPT[image.format], data
+            if image.format in COPIED and _reads_alike(image):
+                return COPIED[image.format], data
             return "png", _png(to_rgb(upright(image)))
     except Exception as error:  # decoders raise whatever they like on broken bytes
         known = isinstance(error, Image.UnidentifiedImageError)  # whose own text holds an address in memory
