@@ -1,5 +1,7 @@
 """`make reproduce NAME=...`, or `python -m studies NAME`: the studies behind docs/results.md."""
 
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +42,8 @@ def reproduce(
     docs
         Markdown file whose section is written anew, such as docs/results.md.
     """
+    if find_spec("scipy") is None:
+        raise SeaAnchorError("scipy is missing", "the extra `studies`", "run `pip install -e '.[studies]'`")
     from studies.registry import STUDIES, find
     from studies.registry import reproduce as run
     from studies.workspace import Workspace
@@ -72,5 +76,14 @@ def _pairs(items: list[str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, folder) for name, _, folder in (item.partition("=") for item in items))
 
 
+def main() -> None:
+    """The command; an error that the user can mend is one message and code 2."""
+    try:
+        app()
+    except SeaAnchorError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
 if __name__ == "__main__":
-    app()
+    main()

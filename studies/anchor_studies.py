@@ -2,7 +2,7 @@
 moving references, other duals."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from seaanchor.config.schema import AnchorConfig
 from studies.declare import Claim, Design, Line, Mixtures, Panel, Study
@@ -134,7 +134,11 @@ NOISE_ANCHORS = Design(
 )
 
 # ---- moving: averages of the policy itself as the anchor, against the frozen reference
-MOVING_KINDS = {"": None, "weighted average": "beta", "exponential average": "ema"}
+MOVING_KINDS: dict[str, Literal["beta", "ema"] | None] = {
+    "": None,
+    "weighted average": "beta",
+    "exponential average": "ema",
+}
 MOVING_ARMS = {FARE: fare_arm()} | {
     f"{name}, {kind}" if kind else name: replace(config, anchor=replace(config.anchor, reference=reference))
     if reference

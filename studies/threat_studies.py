@@ -2,6 +2,7 @@
 every model."""
 
 from dataclasses import replace
+from typing import Literal
 
 from seaanchor.config.recipes import dpo_linear_tiny, dpo_tiny
 from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
@@ -58,11 +59,11 @@ def _panels(arms: tuple[str, ...]) -> tuple[Panel, ...]:
 # ---- joint: joint training, one threat after the other, and each alone
 
 
-def _noise_tiny(recipe: RunConfig, kind: str) -> RunConfig:
+def _noise_tiny(recipe: RunConfig, kind: Literal["pgd", "typographic", "typographic+pgd"]) -> RunConfig:
     """100 batches of 32 photos at 64 pixels; noise of 1/255, words as `dpo-tiny` draws them."""
     attack = PerturbationConfig(
         kind, epsilon="1/255", num_steps=2, step_size="0.75/255", words="even", sizes=SIZES, variants=10
-    )  # type: ignore[arg-type]
+    )
     return replace(
         recipe,
         train_data="photos-mini/train",

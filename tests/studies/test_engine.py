@@ -1,0 +1,55 @@
+"""One engine for every design: a small one for real, trained, mixed, measured, drawn and judged."""
+
+import csv
+import json
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+from seaanchor.config.recipes import fare
+from seaanchor.evaluation.run import Protocol
+from seaanchor.sweeps.engine import EvaluationSpec
+from seaanchor.sweeps.tables import share, value
+from studies.declare import Claim, Contrast, Design, Line, Mixtures, Panel, Study
+from studies.pools import OWN
+from studies.registry import reproduce
+from studies.workspace import Workspace
+
+
+def small_design(tiny_run, dataset: str) -> Design:
+    """Two arms, one that goes on from the first, and their mixtures with the reference."""
+    slow, fast = (replace(tiny_run(fare()), lr=lr, max_steps=2) for lr in (1e-5, 1e-2))
+    return Design(
+        pool=OWN,
+        arms={"slow": slow, "fast": fast, "slow, then fast": fast},
+        specs=(EvaluationSpec((dataset,), Protocol((), suites=("drift",))),),
+        columns=(share("clean %", "clean"), value("drift", "drift.distance.mean")),
+        note="Two steps, {seeds}.",
+        panels=(Panel("Fronts", "clean, %", "clean, %", (Line("all", ("untouched", "slow", "fast")),), y="clean %"),),
+        picture="clean accuracies",
+        claims=(Claim("fast is no worse", (Contrast("clean", "fast", "slow", "clean", dataset, wanted=0),)),),
+        mixtures=Mixtures((0.5,)),
+        starts_from={"slow, then fast": "slow"},
+    )
+
+
+def test_a_design_is_trained_measured_drawn_and_judged(tmp_path: Path, clip_folder: Path, image_folder: Path, tiny_run):
+    design = small_design(tiny_run, str(image_folder))
+    study, docs = Study("small", "A small study", "A claim.", 1, design, (0,)), tmp_path / "docs" / "results.md"
+    docs.parent.mkdir()
+    workspace = Workspace(tmp_path / "runs" / "small", (0,))
+    reproduce(study, workspace, docs)
+    arms = ["untouched", "slow", "fast", "slow, then fast", "slow α=0.5", "fast α=0.5", "slow, then fast α=0.5"]
+    table = {row["arm"]: float(row["drift"]) for row in csv.DictReader((workspace.output / "table.csv").open())}
+    assert list(table) == arms
+    assert table["untouched"] == 0 and 0 < table["slow"] < table["fast α=0.5"] < table["fast"]
+    text = docs.read_text()
+    assert "Two steps, seed 0." in text and "**Fast is no worse: " in text and "![clean accuracies](figures/" in text
+    assert ET.fromstring((docs.parent / "figures" / "small-figure.svg").read_text()).tag.endswith("svg")
+    assert workspace.recipes["slow, then fast"]["model"] == "the export of: slow"
+    chained = workspace.output / "seed-0" / "slow, then fast" / "config.yaml"
+    assert str(workspace.output / "seed-0" / "slow" / "export") in chained.read_text()
+    rows = json.loads((workspace.output / "table.json").read_text())
+    assert {row["arm"] for row in rows} == set(arms) and "right" in rows[0]["numbers"]["clean"]
+    measured = {row["arm"] for row in csv.DictReader((workspace.output / "numbers.csv").open())}
+    assert measured == set(arms) - {"untouched"}
