@@ -34,8 +34,8 @@ from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.attacks import AttackPlan
-from seaanchor.evaluation.rows import Work, collect
 from seaanchor.evaluation.suites.interpretability import openai_templates
+from seaanchor.evaluation.table import ExecutionOptions, collect
 from seaanchor.evaluation.zeroshot import accuracy_rows, classifier, labelled
 from seaanchor.types import Batch
 
@@ -175,7 +175,13 @@ def twice_the_images() -> Measurement:
     def pass_over(some: Images) -> Callable[[], object]:
         def run() -> None:
             with tempfile.TemporaryDirectory() as folder, open_group() as group:
-                collect("bench", "images", ImageDataset(some, 64), measure, Work(50, 0, CPU, group, Path(folder)))
+                collect(
+                    "bench",
+                    "images",
+                    ImageDataset(some, 64),
+                    measure,
+                    ExecutionOptions(50, 0, CPU, group, Path(folder)),
+                )
 
         return run
 

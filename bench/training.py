@@ -30,7 +30,7 @@ from seaanchor.config.recipes import dpo, dpo_linear, dpo_linear_tiny, dpo_tiny,
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
-from seaanchor.evaluation.suites.typographic import TypographicPlan
+from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
 from seaanchor.steering.curve import see_people, see_words, sweep_bias, sweep_typographic
 

@@ -10,7 +10,7 @@ from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol
-from seaanchor.evaluation.suites.typographic import TypographicPlan
+from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.export.trained import read_map
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.steering.curve import export_at, see_words, sweep_typographic

@@ -5,7 +5,7 @@ from dataclasses import replace
 from seaanchor.config.recipes import dpo_linear_tiny
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
-from seaanchor.evaluation.suites.typographic import TypographicPlan
+from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.plotting.panels import panels
 from seaanchor.steering.curve import see_words, sweep_typographic
 from studies.claims import verdict_of

@@ -8,7 +8,7 @@ from seaanchor.config.recipes import dpo_linear_tiny, dpo_tiny
 from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol
-from seaanchor.evaluation.suites.typographic import TypographicPlan
+from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.steering.curve import export_at
 from seaanchor.sweeps.arms import Arm
 from seaanchor.sweeps.engine import EvaluationSpec, Row, measure

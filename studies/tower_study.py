@@ -19,9 +19,9 @@ from seaanchor.data.types import labels_of, texts_of
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.attacks import AttackPlan
+from seaanchor.evaluation.embeddings import embed_stream
 from seaanchor.evaluation.statistics import share_of
 from seaanchor.evaluation.suites.probe import fit_logistic
-from seaanchor.evaluation.suites.registry import embed_stream
 from seaanchor.evaluation.zeroshot import evaluate_stream
 from seaanchor.export.folder import export_model
 from seaanchor.functional.gradients import frozen

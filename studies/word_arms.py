@@ -10,7 +10,7 @@ from typing import Literal
 from seaanchor.config.recipes import dpo_linear_tiny, dpo_lore_tiny, dpo_tiny, ipo_tiny, kto_tiny, typographic_ce_tiny
 from seaanchor.config.schema import AnchorConfig, RunConfig
 from seaanchor.evaluation.run import Protocol
-from seaanchor.evaluation.suites.typographic import TypographicPlan
+from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.sweeps.engine import EvaluationSpec
 from studies.workspace import PHOTOS
 

@@ -12,7 +12,7 @@ def train_from_config(config: RunConfig) -> Path:
         SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not
             finite, a lost process, too little memory.
     """
-    from seaanchor.evaluation.zeroshot import quick_accuracy
+    from seaanchor.evaluation.quick_accuracy import quick_accuracy
     from seaanchor.profiling.memory_advice import training_advice
     from seaanchor.training.loop import Hooks, train
 

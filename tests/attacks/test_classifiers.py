@@ -54,7 +54,7 @@ class Stateful(nn.Module):
 @pytest.mark.parametrize(("attack", "plan"), PAIRS, ids=lambda x: type(x).__name__)
 def test_the_same_images_fall_as_in_an_evaluation(small_classifier, some, attack, plan):
     correct_B = small_classifier(some.pixels_BCHW).argmax(-1) == some.label_B
-    survivors = attack_survivors(small_classifier, some, correct_B, plan, plan.epsilons[0]).standing_B
+    survivors = attack_survivors(small_classifier, some, correct_B, plan, plan.epsilons[0]).correct_B
     result = attack.attack(small_classifier, some.pixels_BCHW, some.label_B, some.index_B)
     assert torch.equal(result.fooled_B, ~survivors)
     assert 0 < survivors.sum() < correct_B.sum(), "the attack bites and leaves something"

@@ -8,7 +8,7 @@ import pytest
 from seaanchor.cli import quickstart
 from seaanchor.config.recipes import dpo_linear_tiny, dpo_tiny, fare_quick, lore_quick
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.suites.typographic import TypographicPlan
+from seaanchor.evaluation.typographic_plan import TypographicPlan
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
-from seaanchor.evaluation.calibration import evaluate_calibration
+from seaanchor.evaluation.calibration import Bin, evaluate_calibration
 
 
 def logits_of(*sureties: float) -> torch.Tensor:
@@ -30,18 +30,18 @@ def by_loop(logits: np.ndarray, labels: np.ndarray, num_bins: int) -> float:
 
 
 def test_by_hand():
-    """Bins of a tenth: .95 and .93 share one, one of them right; .72 stands alone and is right."""
+    """Bins of a tenth: .95 and .93 share one, one of them right; .72 has one of its own and is right."""
     result = evaluate_calibration(logits_of(0.95, 0.93, 0.72), torch.tensor([0, 1, 0]), num_bins=10)
-    assert result["ece"] == pytest.approx(2 / 3 * (0.94 - 0.5) + 1 / 3 * (1 - 0.72))
-    assert result["bins"][9] == pytest.approx({"count": 2, "confidence": 0.94, "accuracy": 0.5})
-    assert result["bins"][0] == {"count": 0, "confidence": None, "accuracy": None}
-    assert result["n"] == 3 and result["accuracy"] == pytest.approx(2 / 3)
+    assert result.ece == pytest.approx(2 / 3 * (0.94 - 0.5) + 1 / 3 * (1 - 0.72))
+    assert result.bins[9] == Bin(2, pytest.approx(0.94), 0.5)
+    assert result.bins[0] == Bin(0, None, None)
+    assert result.accuracy.n == 3 and result.accuracy.accuracy == pytest.approx(2 / 3)
 
 
 def test_sure_and_right_is_calibrated_and_sure_and_wrong_is_not():
     sure = logits_of(0.999999, 0.999999)
-    assert evaluate_calibration(sure, torch.tensor([0, 0]))["ece"] < 1e-5
-    assert evaluate_calibration(sure, torch.tensor([1, 1]))["ece"] > 1 - 1e-5
+    assert evaluate_calibration(sure, torch.tensor([0, 0])).ece < 1e-5
+    assert evaluate_calibration(sure, torch.tensor([1, 1])).ece > 1 - 1e-5
 
 
 @pytest.mark.parametrize("num_bins", [1, 10, 15])
@@ -51,8 +51,8 @@ def test_against_a_loop(num_bins):
     labels[::2] = logits[::2].argmax(1)
     expected = by_loop(logits, labels, num_bins)
     result = evaluate_calibration(torch.from_numpy(logits), torch.from_numpy(labels), num_bins)
-    assert result["ece"] == pytest.approx(expected, abs=1e-12)
-    assert sum(row["count"] for row in result["bins"]) == 500
+    assert result.ece == pytest.approx(expected, abs=1e-12)
+    assert sum(row.count for row in result.bins) == 500
 
 
 def test_no_image():
@@ -66,6 +66,6 @@ def test_the_embedded_model_is_surer_at_a_larger_scale():
     with torch.no_grad():
         logits = build_head(model, images.class_names)(model.encoder(batch.pixels_BCHW))
     own, doubled = (evaluate_calibration(scale * logits, batch.label_B) for scale in (1, 2))
-    assert doubled["confidence"] > own["confidence"] > 1 / 40
-    assert doubled["accuracy"] == own["accuracy"]
-    assert own["ece"] == pytest.approx(by_loop(logits.double().numpy(), batch.label_B.numpy(), 15), abs=1e-9)
+    assert doubled.confidence > own.confidence > 1 / 40
+    assert doubled.accuracy == own.accuracy
+    assert own.ece == pytest.approx(by_loop(logits.double().numpy(), batch.label_B.numpy(), 15), abs=1e-9)

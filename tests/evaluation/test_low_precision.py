@@ -1,6 +1,5 @@
 """Gradients of low precision propose; whether an image is fooled is judged in fp32."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -15,6 +14,7 @@ from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import AttackPlan, attack_all, attack_survivors
+from seaanchor.evaluation.result_files import read_result
 from seaanchor.evaluation.zeroshot import accuracy_rows, classifier, labelled, outcomes
 from seaanchor.types import Batch
 
@@ -152,8 +152,8 @@ def test_the_result_file_names_the_precision(run, tmp_path):
         *call, "--suite", "pgd", "--epsilon", "2/255", "--num-steps", "1", "--attack-precision", "bf16"
     )
     assert code == 0, err
-    result = json.loads(next(tmp_path.glob("*.json")).read_text())
-    assert result["protocol"]["plans"][0]["precision"] == result["robust"][0]["precision"] == "bf16"
+    result = read_result(next(tmp_path.glob("*.json")))
+    assert result.protocol.plans[0].precision == result.robust.rows[0].precision == "bf16"
     assert "gradients in" in out and "bf16" in out
     code, _, err = run(*call, "--suite", "clean", "--attack-precision", "bf16")
     assert code != 0 and "--attack-precision bf16" in err

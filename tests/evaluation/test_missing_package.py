@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.suites.corruptions import corrupt
+from seaanchor.evaluation.corruptions import corrupt
 
 
 @pytest.mark.parametrize(

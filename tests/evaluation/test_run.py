@@ -9,10 +9,14 @@ import torch
 import yaml
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation import compute as computing
+from seaanchor.evaluation import measure as measuring
+from seaanchor.evaluation import prepare
 from seaanchor.evaluation import run as module
 from seaanchor.evaluation.attacks import AttackPlan
-from seaanchor.evaluation.protocol import FORMAT
+from seaanchor.evaluation.model_pair import identity
+from seaanchor.evaluation.records import to_plain
+from seaanchor.evaluation.result_files import encode, read_result
+from seaanchor.evaluation.results import FORMAT, AttackSettings, Check, EvaluationResult
 from seaanchor.evaluation.run import Protocol, evaluate, reference_of
 from seaanchor.evaluation.sanity_checks import failed
 from seaanchor.evaluation.statistics import interval
@@ -54,50 +58,41 @@ def test_a_result_holds_its_protocol(results, clip_folder, image_folder, tmp_pat
     (result,) = results
     files = list((tmp_path / "out").iterdir())
     assert len(files) == 2  # the reference's, which stands beside nothing, is its own
-    assert sorted((json.loads(file.read_text()) for file in files), key=lambda r: r["reference"] is None)[
-        0
-    ] == json.loads(json.dumps(result))
-    protocol = result["protocol"]
-    assert protocol["class_names"] == ["apple", "red fox", "zebra"]
-    assert protocol["templates"] == ["a photo of a {}."]
-    assert protocol["seed"] == 3
-    assert protocol["image_size"] == 32
-    assert protocol["plans"][0] == {
-        "name": "pgd",
-        "norm": "linf",
-        "epsilons": [1 / 255, 4 / 255],
-        "num_steps": 2,
-        "seed": 0,
-        "precision": "fp32",
-    }
-    versions = result["environment"]["versions"]
+    assert sorted((read_result(file) for file in files), key=lambda r: r.reference is None)[0] == result
+    protocol = result.protocol
+    assert list(protocol.class_names) == ["apple", "red fox", "zebra"]
+    assert protocol.templates == ("a photo of a {}.",)
+    assert protocol.seed == 3
+    assert protocol.image_size == 32
+    assert protocol.plans[0] == AttackSettings("pgd", "linf", (1 / 255, 4 / 255), 2, 0, "fp32")
+    versions = result.environment.versions
     assert versions["torch"] == torch.__version__.split("+")[0] or versions["torch"] == torch.__version__
     assert versions["timm"] == timm.__version__
     assert versions["open_clip_torch"] == open_clip.__version__
-    assert failed(result["checks"]) == []
-    assert [(row["attack"], row["epsilon"], row["n"]) for row in result["robust"]] == [
+    assert failed(result.checks) == []
+    assert [(row.attack, row.epsilon, row.share.n) for row in result.robust.rows] == [
         ("pgd", 1 / 255, 12),
         ("pgd", 4 / 255, 12),
         ("apgd", 1 / 255, 12),
     ]
-    for row in (result["clean"], *result["robust"]):
-        assert 0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1
-        assert (row["low"], row["high"]) == interval(round(12 * row["accuracy"]), 12)
-    assert result["constant_predictor"] == pytest.approx(1 / 3)
-    assert result["notes"] == ["APGD-CE alone: targeted DLR needs 4 classes, here are 3"]
+    for row in (result.clean, *result.robust.values()):
+        assert 0 <= row.low <= row.accuracy <= row.high <= 1
+        assert (row.low, row.high) == interval(round(12 * row.accuracy), 12)
+    assert result.constant_predictor == pytest.approx(1 / 3)
+    assert result.notes == ("APGD-CE alone: targeted DLR needs 4 classes, here are 3",)
 
 
 def test_keys_are_those_of_clip_benchmark(results):
     """`clip_benchmark build` reads these six; `pretrained` is joined to `model` as text, `metrics` becomes columns."""
     (result,) = results
-    assert result["task"] == "zeroshot_classification"
-    assert result["language"] == "en"
-    assert isinstance(result["dataset"], str)
-    assert isinstance(result["model"] + " " + result["pretrained"], str)
-    assert set(result["metrics"]) == {"acc1", "acc5", "mean_per_class_recall", "ece"}
-    assert result["metrics"]["acc1"] == result["clean"]["accuracy"]
-    assert result["metrics"]["acc5"] == 1.0  # three classes
-    assert result["metrics"]["mean_per_class_recall"] == pytest.approx(result["clean"]["accuracy"])  # four images each
+    assert result.task == "zeroshot_classification"
+    assert result.language == "en"
+    assert isinstance(result.dataset, str)
+    assert isinstance(result.model + " " + result.pretrained, str)
+    assert set(result.metrics) == {"acc1", "acc5", "mean_per_class_recall", "ece"}
+    assert result.metrics["acc1"] == result.clean.accuracy
+    assert result.metrics["acc5"] == 1.0  # three classes
+    assert result.metrics["mean_per_class_recall"] == pytest.approx(result.clean.accuracy)  # four images each
 
 
 def test_mean_per_class_recall_by_hand(clip_folder):
@@ -109,16 +104,15 @@ def test_mean_per_class_recall_by_hand(clip_folder):
     summary = summarise(
         load_model(str(clip_folder)), "set", Outcomes(torch.arange(5), label, clean, clean, torch.ones(5), {}, {})
     )
-    assert summary["metrics"]["mean_per_class_recall"] == pytest.approx((2 / 3 + 1 / 2) / 2)
-    assert summary["metrics"]["acc1"] == pytest.approx(3 / 5)
-    assert summary["constant_predictor"] == pytest.approx(3 / 5)
+    assert summary.metrics["mean_per_class_recall"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert summary.metrics["acc1"] == pytest.approx(3 / 5)
+    assert summary.constant_predictor == pytest.approx(3 / 5)
 
 
-def numbers(result: dict) -> str:
+def numbers(result: EvaluationResult) -> str:
     """What must not depend on how the evaluation was run."""
-    return json.dumps(
-        [result["metrics"], result["clean"], result["robust"], result["suites"], result["checks"], result["protocol"]]
-    )
+    parts = [result.metrics, result.clean, result.robust, result.suites, result.checks, result.protocol]
+    return json.dumps(to_plain(parts))
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (12, 0), (5, 2)])
@@ -137,15 +131,15 @@ def test_batch_size_and_workers_change_nothing(results, clip_folder, image_folde
 
 def test_unreadable_images_are_left_out_and_counted(clip_folder, image_folder, tmp_path, monkeypatch):
     checked = []
-    real = computing.run_checks
+    real = measuring.run_checks
     monkeypatch.setattr(
-        computing, "run_checks", lambda w: checked.append(len(w.load(w.found.index_N.tolist()).index_B)) or real(w)
+        measuring, "run_checks", lambda w: checked.append(len(w.load(w.found.index_N.tolist()).index_B)) or real(w)
     )
     for i in range(40):  # all of the first batches
         (image_folder / "apple" / f"{i:02d}-broken.jpg").write_bytes(b"")
     (result,) = evaluate(str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "out", batch_size=5)
-    assert result["clean"]["n"] == 12
-    assert result["skipped"].startswith("40 of 52 images in")
+    assert result.clean.n == 12
+    assert result.skipped.startswith("40 of 52 images in")
     assert checked == [12]  # the checks look at images that can be read
     for file in image_folder.rglob("*.jpg"):
         file.write_bytes(b"")
@@ -157,8 +151,8 @@ def test_skip_existing_reads_and_anything_that_matters_recomputes(
     results, clip_folder, image_folder, tmp_path, monkeypatch
 ):
     computed = []
-    real = module.compute
-    monkeypatch.setattr(module, "compute", lambda *args: computed.append(1) or real(*args))
+    real = module.measure_model
+    monkeypatch.setattr(module, "measure_model", lambda *args: computed.append(1) or real(*args))
 
     def again(protocol=PROTOCOL, **settings):
         computed.clear()
@@ -172,8 +166,8 @@ def test_skip_existing_reads_and_anything_that_matters_recomputes(
     assert beside == results[0]
     first, count = again(skip_existing=True)
     assert count == 0  # the reference's own
-    assert first == results[0]["reference"]
-    assert first["reference"] is None
+    assert first == results[0].reference
+    assert first.reference is None
     assert again()[1] == 1
     assert again(replace(PROTOCOL, seed=4), skip_existing=True)[1] == 1
     assert again(replace(PROTOCOL, templates=("{}",)), skip_existing=True)[1] == 1
@@ -192,13 +186,13 @@ def test_a_result_of_another_format_or_version_is_not_read(clip_folder, image_fo
 
     honest = again()
     (file,) = (tmp_path / "out").iterdir()
-    file.write_text(json.dumps(honest | {"format": 1, "clean": {"accuracy": 1.0}}))
+    file.write_text(json.dumps(encode(honest) | {"format": 1, "clean": {"accuracy": 1.0}}))
     assert again() == honest
-    assert f"{file} is of format 1, results are now of format {FORMAT}: computed anew" in capsys.readouterr().out
+    assert f"{file} is of format 1, results are now of format {FORMAT}: computed again" in capsys.readouterr().out
     file.write_text("{")
     assert again() == honest
     assert "of format unreadable" in capsys.readouterr().out
-    monkeypatch.setattr(module, "__version__", "another")
+    monkeypatch.setattr(prepare, "__version__", "another")
     again()
     assert len(list((tmp_path / "out").iterdir())) == 2
 
@@ -208,24 +202,24 @@ def test_another_text_side_or_activation_is_another_result(clip_folder):
     from seaanchor.encoders.load import load_model
 
     model, other, third = (load_model(str(clip_folder)) for _ in range(3))
-    assert module.identity(model) == module.identity(other)
+    assert identity(model) == identity(other)
     with torch.no_grad():
         other.module.token_embedding.weight[5] += 1
-    assert module.identity(model) != module.identity(other)
+    assert identity(model) != identity(other)
     third.module.visual.transformer.resblocks[0].mlp.gelu = torch.nn.SiLU()
-    assert module.identity(model) != module.identity(third)
+    assert identity(model) != identity(third)
 
 
 def test_a_failed_check_is_an_error_each_time_and_stays_in_the_file(clip_folder, image_folder, tmp_path, monkeypatch):
-    bad = {"pgd: epsilon 0 equals clean": {"passed": False, "detail": "3 of 12 images differ"}}
-    monkeypatch.setattr(computing, "run_checks", lambda witness: bad)
+    bad = {"pgd: epsilon 0 equals clean": Check(False, "3 of 12 images differ")}
+    monkeypatch.setattr(measuring, "run_checks", lambda witness: bad)
     for skip in (False, True):
         with pytest.raises(
             SeaAnchorError, match=r"self-check failed: .*pgd: epsilon 0 equals clean .3 of 12 images differ"
         ):
             evaluate(str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "out", skip_existing=skip)
     (file,) = (tmp_path / "out").iterdir()
-    assert json.loads(file.read_text())["checks"] == bad
+    assert read_result(file).checks == bad
 
 
 def test_several_models_and_data_sets(clip_folder, image_folder, tmp_path, monkeypatch):
@@ -243,21 +237,23 @@ def test_several_models_and_data_sets(clip_folder, image_folder, tmp_path, monke
         export_model(model, tmp_path / "run" / name)
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"model": str(clip_folder)}))
     computed = []
-    real = module.compute
-    monkeypatch.setattr(module, "compute", lambda bench, *rest: computed.append(bench.model.name) or real(bench, *rest))
+    real = module.measure_model
+    monkeypatch.setattr(
+        module, "measure_model", lambda context, *rest: computed.append(context.model.name) or real(context, *rest)
+    )
     models = [str(tmp_path / "run" / name) for name in ("export", "export-averaged")]
     sources = [str(image_folder), str(tmp_path / "more" / "images")]
     protocol = replace(PROTOCOL, plans=(), suites=("drift",))
     found = module.evaluate_all(models, sources, protocol, None)
-    assert [(r["model"], r["dataset"]) for r in found] == [(m, s) for s in sources for m in models]
+    assert [(r.model, r.dataset) for r in found] == [(m, s) for s in sources for m in models]
     assert sorted(computed) == sorted([*models, str(clip_folder)] * 2)
     assert {Path(file).parent for file in (tmp_path / "run").rglob("*.json") if "--" in file.name} == {
         tmp_path / "run" / "evaluation"
     }
     assert len(list((tmp_path / "run" / "evaluation").iterdir())) == 6  # two sets of one folder name are two files
     for result in found:
-        assert result["suites"]["drift"]["distance"]["mean"] > 0
-        assert result["reference"]["suites"]["drift"]["distance"]["max"] == 0
+        assert result.suites.drift.distance.mean > 0
+        assert result.reference.suites.drift.distance.max == 0
     with pytest.raises(SeaAnchorError, match=r"data set .* is named twice"):
         module.evaluate_all(models, [sources[0], sources[0] + "/"], protocol, None)
     with pytest.raises(SeaAnchorError, match=r"model .* is named twice"):
@@ -276,15 +272,15 @@ def test_a_runs_export_is_set_beside_the_model_it_came_from(clip_folder, image_f
     (result,) = evaluate(
         str(tmp_path / "run" / "export"), [str(image_folder)], replace(PROTOCOL, plans=()), tmp_path / "out"
     )
-    assert result["reference"]["model"] == str(clip_folder)
-    assert result["reference"]["pretrained"] != result["pretrained"]
+    assert result.reference.model == str(clip_folder)
+    assert result.reference.pretrained != result.pretrained
     (alone,) = evaluate(str(clip_folder), [str(image_folder)], replace(PROTOCOL, plans=()), tmp_path / "out")
-    assert alone["reference"] is None
-    assert numbers(result["reference"]) == numbers(alone)
+    assert alone.reference is None
+    assert numbers(result.reference) == numbers(alone)
     assert module.output_of(str(tmp_path / "run" / "export")) == tmp_path / "run" / "evaluation"
     assert module.output_of(str(clip_folder)) == Path("runs/evaluation")
-    stored = [json.loads(file.read_text()) for file in (tmp_path / "out").iterdir()]
-    assert sorted(bool(one["reference"]) for one in stored) == [False, True]
+    stored = [read_result(file) for file in (tmp_path / "out").iterdir()]
+    assert sorted(bool(one.reference) for one in stored) == [False, True]
 
 
 def test_the_reference_sees_images_of_the_models_size(clip_folder, image_folder, tmp_path):
@@ -296,9 +292,9 @@ def test_the_reference_sees_images_of_the_models_size(clip_folder, image_folder,
     (result,) = evaluate(
         str(tmp_path / "run" / "export"), [str(image_folder)], replace(PROTOCOL, plans=()), tmp_path / "out"
     )
-    assert result["protocol"]["image_size"] == result["reference"]["protocol"]["image_size"] == 64
-    assert result["reference"]["pretrained"] == result["pretrained"]  # the same weights, and the same size
-    assert result["reference"]["clean"] == result["clean"]
+    assert result.protocol.image_size == result.reference.protocol.image_size == 64
+    assert result.reference.pretrained == result.pretrained  # the same weights, and the same size
+    assert result.reference.clean == result.clean
 
 
 def test_reference_of_a_name_ignores_strangers(tmp_path, monkeypatch):
@@ -338,7 +334,7 @@ def test_unlabelled_images_are_an_error(clip_folder, image_folder, tmp_path):
 def test_quick_accuracy_leaves_the_policy_as_it_was(clip_folder, image_folder):
     from seaanchor.config.schema import RunConfig
     from seaanchor.encoders.load import load_model
-    from seaanchor.evaluation.zeroshot import quick_accuracy
+    from seaanchor.evaluation.quick_accuracy import quick_accuracy
 
     model = load_model(str(clip_folder))
     model.encoder.requires_grad_(True).train()
@@ -353,8 +349,8 @@ def test_quick_accuracy_of_runs_against_drawn_words_counts_those(image_folder):
     """At the run's own words, fonts and sizes: as the suite of the same plan counts them."""
     from seaanchor.config.schema import PerturbationConfig, RunConfig
     from seaanchor.encoders.load import load_model
-    from seaanchor.evaluation.suites.typographic import TypographicPlan
-    from seaanchor.evaluation.zeroshot import quick_accuracy
+    from seaanchor.evaluation.quick_accuracy import quick_accuracy
+    from seaanchor.evaluation.typographic_plan import TypographicPlan
 
     settings = PerturbationConfig(kind="typographic", words="even", sizes=(0.2, 0.3))
     model = load_model("seaanchor-tiny")
@@ -367,8 +363,8 @@ def test_quick_accuracy_of_runs_against_drawn_words_counts_those(image_folder):
     plan = TypographicPlan("even", "train", (0.2, 0.3), 2)
     protocol = Protocol((), samples=40, seed=2, suites=("typographic",), typographic=plan)
     (result,) = evaluate("seaanchor-tiny", ["photos-mini/test"], protocol, image_folder / "out")
-    found = result["suites"]["typographic"]
-    assert report == {"n": 40} | {name: found[name]["accuracy"] for name in ("clean", "attacked", "attack_word")}
+    found = result.suites.typographic
+    assert report == {"n": 40} | {name: getattr(found, name).accuracy for name in ("clean", "attacked", "attack_word")}
 
 
 def test_where_things_lie_on_this_machine_stays_out_of_the_file(clip_folder, image_folder, tmp_path, monkeypatch):
@@ -379,8 +375,8 @@ def test_where_things_lie_on_this_machine_stays_out_of_the_file(clip_folder, ima
     monkeypatch.chdir(tmp_path)
     shutil.copytree(clip_folder, tmp_path / "models" / "clip")
     (image_folder / "apple" / "broken.jpg").write_bytes(b"")
-    computed, real = [], module.compute
-    monkeypatch.setattr(module, "compute", lambda *args: computed.append(1) or real(*args))
+    computed, real = [], module.measure_model
+    monkeypatch.setattr(module, "measure_model", lambda *args: computed.append(1) or real(*args))
 
     def again():
         (result,) = evaluate(
@@ -395,10 +391,8 @@ def test_where_things_lie_on_this_machine_stays_out_of_the_file(clip_folder, ima
     first = again()
     (file,) = (tmp_path / "out").iterdir()
     assert str(tmp_path) not in file.read_text() and tmp_path.name not in file.name
-    assert (first["model"], first["dataset"]) == ("models/clip", "./images") and "13 images in images" not in first[
-        "skipped"
-    ]
-    assert first["skipped"].startswith("1 of 13 images in ./images could not")
+    assert (first.model, first.dataset) == ("models/clip", "./images") and "13 images in images" not in first.skipped
+    assert first.skipped.startswith("1 of 13 images in ./images could not")
     file.rename(file.with_name(f"under_another_name--{file.name.rpartition('--')[2]}"))
     assert again() == first and len(computed) == 1
     assert len(list((tmp_path / "out").iterdir())) == 1

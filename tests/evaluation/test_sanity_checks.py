@@ -11,7 +11,7 @@ from seaanchor.attacks.classification import AttackResult
 from seaanchor.attacks.pgd import pgd_attack
 from seaanchor.evaluation import attacks
 from seaanchor.evaluation.attacks import AttackPlan, attack_survivors, inside
-from seaanchor.evaluation.sanity_checks import Witness, check_model, failed, run_checks, spread
+from seaanchor.evaluation.sanity_checks import CheckInputs, check_model, failed, run_checks, spread_over
 from seaanchor.evaluation.zeroshot import evaluate_stream
 from seaanchor.types import Batch
 
@@ -31,9 +31,9 @@ def names(logits, some, plans=(PGD,), encoder=None, reference=None) -> list[str]
         return Batch(some.pixels_BCHW[index], some.label_B[index], torch.tensor(index))
 
     found = evaluate_stream(logits, [some], plans)
-    checks = run_checks(Witness(logits, encoder or logits, load, found, plans, reference))
-    assert all(value["detail"] for value in checks.values())
-    return [name for name, value in checks.items() if not value["passed"]]
+    checks = run_checks(CheckInputs(logits, encoder or logits, load, found, plans, reference))
+    assert all(value.detail for value in checks.values())
+    return [name for name, value in checks.items() if not value.passed]
 
 
 def test_an_honest_model_passes_all(small_classifier, some):
@@ -98,16 +98,16 @@ def test_batch_norm_in_train_mode_is_caught(some):
     batch = Batch(some.pixels_BCHW[ordered], model.eval()(some.pixels_BCHW[ordered]).argmax(-1), some.index_B)
     assert failed(check_model(model, model, batch)) == []
     bad = check_model(model.train(), model, batch)
-    assert not bad["model: batch size changes nothing"]["passed"]
-    assert not bad["model: eval mode"]["passed"]
-    assert "train mode" in bad["model: eval mode"]["detail"]
+    assert not bad["model: batch size changes nothing"].passed
+    assert not bad["model: eval mode"].passed
+    assert "train mode" in bad["model: eval mode"].detail
 
 
 def test_dropout_and_other_chance_are_caught(small_classifier, some):
     noisy = nn.Sequential(nn.Dropout(0.5), small_classifier).train()
     bad = check_model(noisy, noisy, some)
-    assert not bad["model: two passes agree"]["passed"]
-    assert not bad["model: eval mode"]["passed"]
+    assert not bad["model: two passes agree"].passed
+    assert not bad["model: eval mode"].passed
     assert failed(check_model(noisy.eval(), noisy, some)) == []
 
 
@@ -121,7 +121,7 @@ def test_constant_and_broken_embeddings_are_caught(small_classifier, some, value
 
     model = Constant().eval()
     assert f"model: {check}" in names(model, some)
-    assert not check_model(model, model, some)[f"model: {check}"]["passed"]
+    assert not check_model(model, model, some)[f"model: {check}"].passed
 
 
 def moved(change):
@@ -185,8 +185,8 @@ def test_accuracy_that_rises_with_epsilon_is_caught(small_classifier, some):
         },
     )
     load = lambda index: Batch(some.pixels_BCHW[index], some.label_B[index], torch.tensor(index))  # noqa: E731
-    checks = run_checks(Witness(small_classifier, small_classifier, load, turned, (PGD,)))
-    assert not checks["pgd: accuracy never rises with epsilon"]["passed"]
+    checks = run_checks(CheckInputs(small_classifier, small_classifier, load, turned, (PGD,)))
+    assert not checks["pgd: accuracy never rises with epsilon"].passed
 
 
 @pytest.mark.parametrize("name", ["pgd", "apgd-ce", "apgd"])
@@ -196,7 +196,7 @@ def test_in_float64_batch_size_changes_not_one_image(small_classifier, some, nam
     model, plan = copy.deepcopy(small_classifier).double(), AttackPlan(name, "linf", (4 / 255,), 4)
     batch = Batch(some.pixels_BCHW[:30].double(), some.label_B[:30], some.index_B[:30])
     correct = model(batch.pixels_BCHW).argmax(-1) == batch.label_B
-    whole = attack_survivors(model, batch, correct, plan, 4 / 255).standing_B
+    whole = attack_survivors(model, batch, correct, plan, 4 / 255).correct_B
     assert 0 < whole.sum() < correct.sum()
     for size in (1, 7):
         parts = [slice(i, i + size) for i in range(0, 30, size)]
@@ -204,7 +204,7 @@ def test_in_float64_batch_size_changes_not_one_image(small_classifier, some, nam
             (Batch(batch.pixels_BCHW[part], batch.label_B[part], batch.index_B[part]), correct[part]) for part in parts
         ]
         assert torch.equal(
-            torch.cat([attack_survivors(model, few, right, plan, 4 / 255).standing_B for few, right in cut]), whole
+            torch.cat([attack_survivors(model, few, right, plan, 4 / 255).correct_B for few, right in cut]), whole
         )
 
 
@@ -221,6 +221,6 @@ def test_inside_allows_rounding_and_nothing_more():
 
 def test_spread_takes_wanted_images_evenly():
     index, wanted = torch.arange(100, 200), torch.arange(100) % 2 == 0
-    assert spread(index, wanted, 3) == [100, 148, 198]
-    assert spread(index, wanted, 500) == list(range(100, 200, 2))
-    assert spread(index, torch.zeros(100, dtype=torch.bool), 2) == [100, 199]  # where none is, any
+    assert spread_over(index, wanted, 3) == [100, 148, 198]
+    assert spread_over(index, wanted, 500) == list(range(100, 200, 2))
+    assert spread_over(index, torch.zeros(100, dtype=torch.bool), 2) == [100, 199]  # where none is, any

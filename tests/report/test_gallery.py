@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from PIL import Image
 from seaanchor.encoders.embedded import ZOO
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol, evaluate
-from seaanchor.evaluation.suites.typographic import TypographicPlan
+from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.report.gallery import chosen, gallery
 from seaanchor.report.page import write_report
+from seaanchor.report.runs import PartSettings
 from seaanchor.report.sources import read_sources
 
 EPSILON = 2 / 255
@@ -56,7 +58,8 @@ def test_a_gradient_attack_stays_in_its_ball(run):
 
 def test_a_run_against_drawn_words_shows_drawn_words(run):
     (entry,) = read_sources([run]).entries
-    entry.run.config["perturbation"]["kind"] = "typographic"
+    on_words = replace(entry.run.settings, perturbation=PartSettings("typographic"))
+    entry = replace(entry, run=replace(entry.run, settings=on_words))
     shown = gallery(entry, 2)
     assert shown.attack == "a wrong class word drawn on"
     for picture in shown.pictures:

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from seaanchor.evaluation.result_files import decode
 from seaanchor.evaluation.statistics import interval
-from seaanchor.report.measures import Measure, Value, difference, measures
+from seaanchor.report.measures import Measure, Value, difference
+from seaanchor.report.readers import measures
 
 
 def found(result: dict) -> dict:
-    return {(m.suite, m.label): m for m in measures(result)}
+    return {(m.suite, m.label): m for m in measures(decode(result))}
 
 
 def test_the_interval_of_a_difference_is_the_published_one():
@@ -82,7 +84,9 @@ def test_the_first_format_keeps_norm_steps_and_drawings_elsewhere(made):
     result = made.result(0.5, 0.3)
     result["protocol"]["plans"][0]["norm"] = "l2"
     plan = {"half": "even", "split": "train", "sizes": [0.1, 0.2], "seed": 0}
-    result["suites"] = {"typographic": {"attacked": made.rows(0.4), "plan": plan}}
+    result["suites"] = {
+        "typographic": {key: made.rows(0.4) for key in ("attacked", "attack_word", "two_way")} | {"plan": plan}
+    }
     numbers = found(result)
     assert numbers["robust", "ε = 2/255"].group == "PGD, 7 steps, ℓ2"
     assert (

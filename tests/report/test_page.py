@@ -138,7 +138,7 @@ def test_a_spreadsheet_takes_no_name_for_a_formula(made, tmp_path):
 def test_an_unfinished_run_says_so_first(made, tmp_path):
     run = made.write_run(tmp_path / "half", steps=40, finished=False)
     text = Reader(write_report([run]).read_text()).text
-    assert "has not finished: it has reached batch 40 of 60" in text and "Nothing was evaluated yet" in text
+    assert "has not finished: it has reached step 40 of 60" in text and "Nothing was evaluated yet" in text
     assert text.index("has not finished") < text.index("The run")
 
 
@@ -233,7 +233,7 @@ def test_a_mixture_of_versions_is_told_on_the_page_and_to_the_user(made, tmp_pat
     text = Reader(write_report([tmp_path], gallery=0).read_text()).text
     told = capsys.readouterr().err
     assert told.startswith("warning: Results of different versions") and "old.json" in told and "new.json" in told
-    assert "stand side by side and may not be comparable" in text
+    assert "are side by side and may not be comparable" in text
 
 
 @pytest.mark.parametrize(

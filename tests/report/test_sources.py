@@ -14,7 +14,7 @@ def test_a_run_with_its_results(made, tmp_path):
     run = made.write_run(tmp_path / "lore", made.everything(), made.everything(dataset="other"))
     sources = read_sources([run])
     (entry,) = sources.entries
-    assert entry.label == "lore" and [r.data["dataset"] for r in entry.results] == ["a [set]", "other"]
+    assert entry.label == "lore" and [r.result.dataset for r in entry.results] == ["a [set]", "other"]
     assert (entry.run.step, entry.run.total, entry.run.finished) == (60, 60, True)
 
 
@@ -81,7 +81,7 @@ def torn_result(folder):
 
 
 def newer_result(folder):
-    (folder / "a.json").write_text(json.dumps({"format": 4, "dataset": "x", "model": "m", "suites": {}}))
+    (folder / "a.json").write_text(json.dumps({"format": 5, "dataset": "x", "model": "m", "suites": {}}))
     return folder / "a.json"
 
 
@@ -113,7 +113,7 @@ def torn_steering(folder):
         (lambda f: f / "nothing", "is missing"),
         (lambda f: f, "is no run folder and holds no results"),
         (torn_result, "cut short or damaged"),
-        (newer_result, "has format 4"),
+        (newer_result, "has format 5"),
         (other_json, "is no result file"),
         (empty_run, "has logged nothing"),
         (torn_log, "line 2"),

@@ -2,12 +2,13 @@
 
 import pytest
 
+from seaanchor.evaluation.result_files import decode
 from seaanchor.report.table import print_results, radius
 
 
 def lines(results, capsys, monkeypatch) -> list[str]:
     monkeypatch.setenv("COLUMNS", "150")
-    print_results(results)
+    print_results([decode(result) for result in results])
     return capsys.readouterr().out.splitlines()
 
 
@@ -23,8 +24,8 @@ def test_every_number_is_beside_the_reference(made, capsys, monkeypatch):
     )
     clean = next(line for line in out if "clean" in line)
     attacked = next(line for line in out if "PGD, 7 steps, ℓ∞, ε = 2/255" in line)
-    assert cells(clean) == ["50.0%", "40.0% to 60.0%", "60.0%", "-10.0"]
-    assert cells(attacked) == ["30.0%", "20.0% to 40.0%", "5.0%", "+25.0"]
+    assert cells(clean) == ["50.0%", "40.0% to 60.0%", "60.0%", "-10.0 (-24.1 to +4.1)"]
+    assert cells(attacked) == ["30.0%", "20.0% to 40.0%", "5.0%", "+25.0 (+10.9 to +36.2)"]
     text = "\n".join(out)
     for words in ("a [set]", "n = 50", "constant predictor 25.0%", "2 of 52 images", "APGD-CE alone"):
         assert words in text
@@ -56,7 +57,7 @@ def test_every_suite_has_its_rows(made, capsys, monkeypatch):
 
 def test_captioned_images_have_no_clean_accuracy(made, capsys, monkeypatch):
     retrieval = {"image_to_text": {"recall@1": made.rows(0.4)}, "text_to_image": {"recall@1": made.rows(0.3)}}
-    data = {"dataset": "captions", "model": "m", "suites": {"retrieval": retrieval}, "reference": None}
+    data = {"format": 2, "dataset": "captions", "model": "m", "suites": {"retrieval": retrieval}, "reference": None}
     assert "40.0%" in "\n".join(lines([data], capsys, monkeypatch))
 
 

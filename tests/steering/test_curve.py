@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -19,8 +19,8 @@ from seaanchor.data.typographic.write import write_typographic
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.suites.bias import evaluate_bias
-from seaanchor.evaluation.suites.registry import people_texts
+from seaanchor.evaluation.result_files import read_result
+from seaanchor.evaluation.suites.bias import evaluate_bias, people_texts
 from seaanchor.evaluation.suites.typographic import TypographicPlan, evaluate_typographic
 from seaanchor.export.trained import read_map
 from seaanchor.perturbations.typographic import Typographic
@@ -133,7 +133,7 @@ def test_t_0_is_the_untouched_model_on_the_embedded_photos(tiny, words):
     stream = batches(ImageDataset(images, 64), 100, workers=0, order=None, skip_log=SkipLog(images))
     expected = evaluate_typographic(lambda pixels: head(tiny.encoder(pixels)), stream, images.class_names, plan)
     assert {key: row[key] for key in ("clean", "attacked", "attack_word", "two_way")} == {
-        key: expected[key] for key in ("clean", "attacked", "attack_word", "two_way")
+        key: asdict(getattr(expected, key)) for key in ("clean", "attacked", "attack_word", "two_way")
     }
 
 
@@ -157,11 +157,11 @@ def test_every_t_is_what_w_t_gives(tiny, words, people, t):
     mapped = (x.double() @ map_DD.T for x in (people.image_ND, people.caption_RGD, people.neutral_RD))
     expected = evaluate_bias(*mapped, people.role_N, people.gender_N)
     assert (row["gender"], row["activity"], row["predicted_man"]) == (
-        expected["gender"],
-        expected["activity"],
-        expected["predicted_man"],
+        asdict(expected.gender),
+        asdict(expected.activity),
+        expected.predicted_man,
     )
-    assert row["retrieval"]["uniform"]["ndkl"] == pytest.approx(expected["retrieval"]["uniform"]["ndkl"], abs=1e-6)
+    assert row["retrieval"]["uniform"]["ndkl"] == pytest.approx(expected.retrieval["uniform"]["ndkl"], abs=1e-6)
 
 
 def test_the_peoples_embeddings_are_the_evaluations(tiny, people):
@@ -301,9 +301,9 @@ def test_lettered_files_evaluate_without_another_word(image_folder, clip_folder,
         tmp_path / "results",
     )
     (file,) = (tmp_path / "results").iterdir()
-    result = json.loads(file.read_text())
-    typographic = result["suites"]["typographic"]
-    assert "unreadable" not in typographic and typographic["attacked"] == result["lettered"] and result["clean"] is None
+    result = read_result(file)
+    found = result.suites.typographic
+    assert found.unreadable is None and found.attacked == result.typographic_images and result.clean is None
 
 
 def test_data_commands(image_folder, tmp_path, capsys):

@@ -12,6 +12,7 @@ from seaanchor.config.schema import parse_epsilon
 from seaanchor.errors import SeaAnchorError
 
 if TYPE_CHECKING:
+    from seaanchor.evaluation.results import EvaluationResult
     from seaanchor.evaluation.run import Protocol
 
 ATTACKS = ("pgd", "apgd-ce", "apgd", "autoattack", "square")
@@ -143,9 +144,9 @@ def protocol_of(asked: EvaluationOptions) -> "Protocol":
     epsilons = tuple(sorted(parse_epsilon(e.strip(), asked.norm) for e in asked.epsilon.split(",")))
     from seaanchor.data.names import read_templates
     from seaanchor.evaluation.attacks import LOW_PRECISION, AttackPlan
+    from seaanchor.evaluation.corruptions import CORE, KINDS
     from seaanchor.evaluation.run import Protocol
-    from seaanchor.evaluation.suites.corruptions import CORE, KINDS
-    from seaanchor.evaluation.suites.typographic import TypographicPlan
+    from seaanchor.evaluation.typographic_plan import TypographicPlan
 
     def plan(name: Any) -> AttackPlan:
         steps = {"square": asked.num_queries, "autoattack": 100}.get(name, asked.num_steps)
@@ -198,22 +199,22 @@ def chosen_suites(joined: str) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
-def print_checks(result: dict[str, Any]) -> None:
+def print_checks(result: "EvaluationResult") -> None:
     """Which checks passed: a row a check, a column for the model and one for every attack; what failed is spelled out
     below."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    split = {tuple(name.split(": ", 1)): value for name, value in result["checks"].items()}
+    split = {tuple(name.split(": ", 1)): value for name, value in result.checks.items()}
     columns, kinds = (list(dict.fromkeys(part)) for part in (list(zip(*split, strict=True)) or ((), ())))
-    table = Table(title=escape(f"checks of {result['model']} on {result['dataset']}"))
+    table = Table(title=escape(f"checks of {result.model} on {result.dataset}"))
     for column in ("", *columns):
         table.add_column(column)
     marks = {True: "passed", False: "FAILED"}
     for kind in kinds:
         table.add_row(
-            kind, *(marks[split[column, kind]["passed"]] if (column, kind) in split else "" for column in columns)
+            kind, *(marks[split[column, kind].passed] if (column, kind) in split else "" for column in columns)
         )
     console = Console()
     console.print(table)
@@ -221,5 +222,5 @@ def print_checks(result: dict[str, Any]) -> None:
         console.print(escape(line))
 
 
-def _failures(result: dict[str, Any]) -> Sequence[str]:
-    return [f"{name}: {value['detail']}" for name, value in result["checks"].items() if not value["passed"]]
+def _failures(result: "EvaluationResult") -> Sequence[str]:
+    return [f"{name}: {value.detail}" for name, value in result.checks.items() if not value.passed]

@@ -6,7 +6,7 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +15,10 @@ from seaanchor.config.recipes import dpo_linear_tiny, dpo_tiny, fare_quick, lore
 from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from seaanchor.evaluation.results import EvaluationResult
+    from seaanchor.evaluation.statistics import Share
 
 BASE = "seaanchor-tiny"
 DATA = "photos-mini"
@@ -90,7 +94,7 @@ def _harden(output: Path, seed: int) -> Path:
 def _align(output: Path, seed: int) -> None:
     """DPO against drawn words, on the tower and on one linear map; tested with other words and other fonts."""
     from seaanchor.evaluation.run import Protocol, evaluate
-    from seaanchor.evaluation.suites.typographic import TypographicPlan
+    from seaanchor.evaluation.typographic_plan import TypographicPlan
     from seaanchor.report.table import print_results
     from seaanchor.steering.curve import steering_curve
 
@@ -117,20 +121,23 @@ def _report(output: Path) -> Path:
     )
 
 
-def typographic_markdown(result: dict[str, Any]) -> str:
+def typographic_markdown(result: "EvaluationResult") -> str:
     """A table of one model beside its reference under drawn words."""
     from seaanchor.report.table import SUITE_ROWS
 
-    here, there = result["suites"]["typographic"], result["reference"]["suites"]["typographic"]
-    rows = [(name, there[key], here[key]) for key, name in {"clean": "clean", **SUITE_ROWS}.items() if key in here]
+    here = result.suites.typographic
+    there = result.reference.suites.typographic if result.reference else None
+    if here is None or there is None:
+        raise ValueError("a result with the suite `typographic`, beside its reference, is needed")
+    named = {"clean": "clean", **SUITE_ROWS}
+    pairs = [(name, getattr(there, key, None), getattr(here, key, None)) for key, name in named.items()]
+    rows = [(name, a, b) for name, a, b in pairs if a is not None and b is not None]
     lines = [
         "Words and fonts that no training saw, drawn on the same photos:\n",
         "|  | untouched | DPO |",
         "| --- | --- | --- |",
     ]
-    return (
-        "\n".join([*lines, *(f"| {name} | {a['accuracy']:.1%} | {b['accuracy']:.1%} |" for name, a, b in rows)]) + "\n"
-    )
+    return "\n".join([*lines, *(f"| {name} | {a.accuracy:.1%} | {b.accuracy:.1%} |" for name, a, b in rows)]) + "\n"
 
 
 def _fresh(output: Path) -> None:
@@ -150,7 +157,7 @@ def _train(config: RunConfig) -> None:
     train(config)
 
 
-def _evaluate(entry: Entry, output: Path, seed: int) -> dict[str, Any]:
+def _evaluate(entry: Entry, output: Path, seed: int) -> "EvaluationResult":
     from seaanchor.evaluation.run import Protocol, evaluate
     from seaanchor.evaluation.zeroshot import AttackPlan
 
@@ -160,8 +167,20 @@ def _evaluate(entry: Entry, output: Path, seed: int) -> dict[str, Any]:
     return result
 
 
-def _table(entries: tuple[Entry, ...], results: list[dict[str, Any]], output: Path) -> None:
-    n, constant = results[0]["clean"]["n"], results[0]["constant_predictor"]
+def _clean(result: "EvaluationResult") -> "Share":
+    if result.clean is None:
+        raise ValueError(f"no clean accuracy of {result.model}")
+    return result.clean
+
+
+def _robust(result: "EvaluationResult") -> "Share":
+    return result.robust["apgd-ce", EPSILON]
+
+
+def _table(entries: tuple[Entry, ...], results: "list[EvaluationResult]", output: Path) -> None:
+    from seaanchor.evaluation.result_files import encode
+
+    n, constant = _clean(results[0]).n, results[0].constant_predictor
     title = f"{DATA} test, {n} photos of 40 classes; a constant answer gets {constant:.1%}"
     table = Table(title=title)
     header = ("", "clean", "95 % interval", "APGD-CE, ε = 1/255", "95 % interval")
@@ -170,24 +189,24 @@ def _table(entries: tuple[Entry, ...], results: list[dict[str, Any]], output: Pa
         table.add_column(column, justify="right" if column else "left")
     for entry, result in zip(entries, results, strict=True):
         cells = [entry.label]
-        for row in (result["clean"], result["robust"][0]):
-            cells += [f"{row['accuracy']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}"]
+        for share in (_clean(result), _robust(result)):
+            cells += [f"{share.accuracy:.1%}", f"{share.low:.1%} to {share.high:.1%}"]
         table.add_row(*cells)
         lines.append(f"| {' | '.join(cells)} |")
     Console().print(table)
     (output / "results.md").write_text("\n".join(lines) + "\n")
     (output / "results.json").write_text(
-        json.dumps([{"label": e.label} | r for e, r in zip(entries, results, strict=True)], indent=1)
+        json.dumps([{"label": e.label} | encode(r) for e, r in zip(entries, results, strict=True)], indent=1)
     )
 
 
 def _picture(
-    entries: tuple[Entry, ...], results: list[dict[str, Any]], recipes: dict[str, RunConfig], output: Path
+    entries: tuple[Entry, ...], results: "list[EvaluationResult]", recipes: dict[str, RunConfig], output: Path
 ) -> Path:
     from seaanchor.plotting.figures import Point, quickstart_picture
 
     points = [
-        Point(e.label, e.family, r["clean"]["accuracy"], r["robust"][0]["accuracy"], e.long)
+        Point(e.label, e.family, _clean(r).accuracy, _robust(r).accuracy, e.long)
         for e, r in zip(entries, results, strict=True)
     ]
     runs = {name: RunFolder(output / name).rows() for name in recipes}

@@ -71,7 +71,7 @@ def sweep(
     from seaanchor.cli.evaluate import ATTACKS, check_numbers, chosen_suites
     from seaanchor.evaluation.attacks import AttackPlan
     from seaanchor.evaluation.run import Protocol
-    from seaanchor.evaluation.suites.typographic import TypographicPlan
+    from seaanchor.evaluation.typographic_plan import TypographicPlan
     from seaanchor.sweeps.engine import EvaluationSpec
     from seaanchor.sweeps.sweep import parse_vary, read_points
     from seaanchor.sweeps.sweep import sweep as run

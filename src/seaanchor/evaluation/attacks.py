@@ -45,7 +45,7 @@ STAGES: dict[str, tuple[Stage, ...]] = {
     "square": (_square,),
     "autoattack": (_autoattack,),
 }
-"""The attacks that a name stands for, each on what the one before left standing; all of them are functions of
+"""The attacks that a name stands for, each on the images that the one before did not fool; all of them are functions of
 (logits, pixels, labels, ball), and of num_steps, index_B and seed by name."""
 NEEDS_EXTRA = ("square", "autoattack")
 GRADIENT = ("pgd", "apgd-ce", "apgd", "autoattack")  # white boxes
@@ -81,11 +81,11 @@ class AttackPlan:
 
 
 @dataclass(frozen=True)
-class Survival:
+class AttackOutcome:
     """Which images are classified correctly after an attack (B,), and whose attacked version was finite, in the ball
     and in [0, 1] (B,)."""
 
-    standing_B: Tensor
+    correct_B: Tensor
     sound_B: Tensor
 
 
@@ -104,14 +104,14 @@ def require_extra(plans: Sequence[AttackPlan]) -> None:
 
 
 def attack_survivors(
-    logits: Logits, batch: Batch, standing_B: Tensor, plan: AttackPlan, epsilon: float, skip_stages: int = 0
-) -> Survival:
-    """Attack the images still standing.
+    logits: Logits, batch: Batch, correct_B: Tensor, plan: AttackPlan, epsilon: float, skip_stages: int = 0
+) -> AttackOutcome:
+    """Attack the images that are still classified correctly.
 
     Args:
         logits: pixels → (B, C); where the plan's gradients are of low precision, with logits of such precision beside.
         batch: labelled images.
-        standing_B: which of them are still classified correctly.
+        correct_B: which of them are still classified correctly.
         plan: the attack.
         epsilon: its radius.
         skip_stages: how many stages of the attack these images have been through already.
@@ -120,10 +120,10 @@ def attack_survivors(
         SeaAnchorError: the attack, or the classifier, has no low precision.
     """
     follow = _followed(logits, plan)
-    standing_B, sound_B = standing_B.clone(), torch.ones_like(standing_B)
+    correct_B, sound_B = correct_B.clone(), torch.ones_like(correct_B)
     ball = Ball(plan.norm, epsilon)
     for stage in STAGES[plan.name][skip_stages:]:
-        rows = standing_B.nonzero().squeeze(1)
+        rows = correct_B.nonzero().squeeze(1)
         if len(rows) == 0:
             break
         if stage is apgd_targeted and _num_classes(logits, batch) < FEWEST_TARGETED:
@@ -139,13 +139,13 @@ def attack_survivors(
             seed=plan.seed,
             **follow,
         )
-        standing_B[rows] = ~result.fooled_B
+        correct_B[rows] = ~result.fooled_B
         sound_B[rows] &= inside(result.pixels_BCHW, clean, ball)
-    return Survival(standing_B, sound_B)
+    return AttackOutcome(correct_B, sound_B)
 
 
 def _followed(logits: Logits, plan: AttackPlan) -> dict[str, Logits]:
-    """What a stage is told about whose gradients it follows."""
+    """The classifier whose gradients a stage follows, where it is not the one that judges."""
     if plan.precision == "fp32":
         return {}
     if plan.name not in LOW_PRECISION:
@@ -163,24 +163,22 @@ def _followed(logits: Logits, plan: AttackPlan) -> dict[str, Logits]:
 
 def attack_all(
     logits: Logits, batch: Batch, correct_B: Tensor, plans: Sequence[AttackPlan]
-) -> dict[tuple[AttackPlan, float], Survival]:
+) -> dict[tuple[AttackPlan, float], AttackOutcome]:
     """Every attack at every radius, from the smallest radius up.
 
     An image fooled at a smaller radius stays fooled at a larger one: the smaller perturbation lies in the larger ball.
     An attack whose first stages another plan has run already takes its survivors from there.
     """
-    found: dict[tuple[AttackPlan, float], Survival] = {}
+    found: dict[tuple[AttackPlan, float], AttackOutcome] = {}
     for plan in sorted(plans, key=lambda plan: len(STAGES[plan.name])):
         done = _same_beginning(plan, [p for p in plans if (p, max(p.epsilons)) in found])
-        standing_B = correct_B
+        robust_B = correct_B
         for epsilon in sorted(plan.epsilons):
             skip, start_B = (
-                (0, standing_B)
-                if done is None
-                else (len(STAGES[done.name]), standing_B & found[done, epsilon].standing_B)
+                (0, robust_B) if done is None else (len(STAGES[done.name]), robust_B & found[done, epsilon].correct_B)
             )
             found[plan, epsilon] = attack_survivors(logits, batch, start_B, plan, epsilon, skip)
-            standing_B = found[plan, epsilon].standing_B
+            robust_B = found[plan, epsilon].correct_B
     return {(plan, epsilon): found[plan, epsilon] for plan in plans for epsilon in sorted(plan.epsilons)}
 
 

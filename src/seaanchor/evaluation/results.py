@@ -7,6 +7,7 @@ files of an older format.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from seaanchor.evaluation.statistics import Share
 from seaanchor.evaluation.suite_results import Suites, TypographicSettings
@@ -49,6 +50,7 @@ class RobustAccuracies(Mapping[tuple[str, float], Share]):
         KeyError: there is no such accuracy, or several (of other norms or steps); the error names those there are.
     """
 
+    WRITTEN_AS: ClassVar[str] = "rows"
     rows: tuple[RobustAccuracy, ...] = ()
 
     def __getitem__(self, key: tuple[str, float]) -> Share:

@@ -1,58 +1,50 @@
-"""`seaanchor evaluate`: models and their references on data sets, as result files with their full protocol."""
+"""`seaanchor evaluate`: models and their references on data sets, as typed results and as files with their protocol."""
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from seaanchor import __version__
-from seaanchor.data.types import texts_of
+from seaanchor.data.types import Images, LabelledImages
 from seaanchor.distributed.launch import open_group
 from seaanchor.distributed.process_group import ProcessGroup
-from seaanchor.encoders.fingerprint import fingerprint
+from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import require_extra
-from seaanchor.evaluation.compute import Result, Shelf, compute
-from seaanchor.evaluation.protocol import FORMAT, Bench, Protocol
-from seaanchor.evaluation.rows import Work, forget
-from seaanchor.evaluation.sanity_checks import failed
-from seaanchor.evaluation.subjects import (
-    Subject,
-    identity,
-    listing,
-    make_bench,
-    open_source,
-    open_subject,
-    output_of,
-    reference_of,
-)
+from seaanchor.evaluation.context import EvaluationContext
+from seaanchor.evaluation.embeddings import EmbeddingCache
+from seaanchor.evaluation.images import open_source
+from seaanchor.evaluation.measure import measure_model
+from seaanchor.evaluation.model_pair import ModelPair, check_reference, open_pair, output_of, reference_of
+from seaanchor.evaluation.prepare import describe, prepare
+from seaanchor.evaluation.protocol import Protocol
+from seaanchor.evaluation.records import from_plain, to_plain
+from seaanchor.evaluation.result_files import decode, encode
+from seaanchor.evaluation.result_folder import result_file, stored_result
+from seaanchor.evaluation.results import Environment, EvaluationResult, ProtocolRecord
+from seaanchor.evaluation.table import ExecutionOptions, remove_partial
 from seaanchor.profiling.memory_advice import evaluation_advice
 from seaanchor.training.run_folder import environment
 from seaanchor.utils.checkpoint import write_atomic
-from seaanchor.utils.log import log
 from seaanchor.utils.paths import portable
 
 
 @dataclass(frozen=True)
 class _Session:
-    """How to run, which changes no result: images at a time, loading processes, device, processes, whether a result
-    that is there is read; and what this run has found so far, by key."""
+    """One call: how it is computed, whether a result file that is there is read, and what was found so far, by key."""
 
-    batch_size: int
-    workers: int
-    device: torch.device
-    group: ProcessGroup
+    options: ExecutionOptions
     skip_existing: bool
-    done: dict[str, Result | None] = field(default_factory=dict)
+    done: dict[str, EvaluationResult | None] = field(default_factory=dict)
 
 
 def evaluate(
     name: str, sources: Sequence[str], protocol: Protocol, output: Path | None, **settings: Any
-) -> list[Result]:
+) -> list[EvaluationResult]:
     """Evaluate a model and its reference on every source; arguments and errors as for `evaluate_all`.
 
     Returns:
@@ -64,6 +56,57 @@ def evaluate(
     results = evaluate_all([name], sources, protocol, output, **settings)
     require_sound(results)
     return results
+
+
+def evaluate_loaded(
+    model: LoadedModel,
+    images: Images | str,
+    protocol: Protocol,
+    *,
+    reference: LoadedModel | None = None,
+    output: Path | None = None,
+    dataset: str | None = None,
+    rho: float | None = None,
+    class_names: Path | None = None,
+    batch_size: int = 100,
+    workers: int = 0,
+    device: str | None = None,
+    skip_existing: bool = False,
+) -> EvaluationResult:
+    """Evaluate a model that is in memory.
+
+    Args:
+        model: what is evaluated; its encoder is put on the device, in eval mode.
+        images: labelled images, or a source as `evaluate_all` takes it.
+        protocol: what to measure.
+        reference: the untouched model, evaluated on the same images; None for a model that is its own reference.
+        output: folder of the result file; None writes no file.
+        dataset: name of the images; by default the folder they are in.
+        rho: the bound on clean embeddings that the model was trained with, for the suite `drift`.
+        class_names, batch_size, workers, device, skip_existing: as for `evaluate_all`.
+
+    Returns:
+        The result, the reference's inside it; the same in every process.
+
+    Raises:
+        SeaAnchorError: as for `evaluate_all`, and a result that failed a check.
+    """
+    require_extra(protocol.plans)
+    check_reference(model, reference, protocol)
+    name = dataset or (images if isinstance(images, str) else str(images.root))
+    opened, captions = open_source(images, class_names, protocol) if isinstance(images, str) else (images, None)
+    if captions is None and not isinstance(opened, LabelledImages):
+        raise SeaAnchorError(
+            f"{name} has no labels", "labelled images: one folder a class", "sort the images into class folders"
+        )
+    with open_group() as group:
+        options = ExecutionOptions(batch_size, workers, _device(device, group), group)
+        session, cache = _Session(options, skip_existing), EmbeddingCache()
+        pair = ModelPair(model, reference, rho, output)
+        context = prepare(pair, name, opened, captions, protocol, options.device)
+        result = group.agree(_with_reference(pair, context, session, cache))
+    require_sound([result])
+    return result
 
 
 def evaluate_all(
@@ -79,7 +122,7 @@ def evaluate_all(
     workers: int = 0,
     device: str | None = None,
     skip_existing: bool = False,
-) -> list[Result]:
+) -> list[EvaluationResult]:
     """Evaluate every model on every source, each beside its reference, which sees images of the model's size.
 
     Args:
@@ -88,7 +131,7 @@ def evaluate_all(
         protocol: what to measure.
         output: folder of the result files; None: RUN/evaluation for a run's export, else runs/evaluation.
         pretrained: tag or weights file for bare names.
-        reference: the untouched model behind all of them, where they do not tell.
+        reference: the untouched model behind all of them, where their folders do not name it.
         class_names: file that names the classes.
         batch_size, workers, device: how; they change no result but for rounding.
         skip_existing: read results that are there.
@@ -105,41 +148,26 @@ def evaluate_all(
     _distinct("data set", sources, [str(Path(source).resolve()) for source in sources])
     require_extra(protocol.plans)
     with open_group() as group:
-        session = _Session(batch_size, workers, _device(device, group), group, skip_existing)
-        subjects = [open_subject(name, pretrained, reference, protocol, output) for name in names]
+        options = ExecutionOptions(batch_size, workers, _device(device, group), group)
+        session = _Session(options, skip_existing)
+        pairs = [open_pair(name, pretrained, reference, protocol, output) for name in names]
         opened = [open_source(source, class_names, protocol) for source in sources]
-        rows = [
-            [make_bench(s, source, *images, protocol, session.device) for s in subjects]
+        contexts = [
+            [prepare(pair, source, *images, protocol, options.device) for pair in pairs]
             for source, images in zip(sources, opened, strict=True)
-        ]
+        ]  # all of them first, so that a mistake is found before anything is computed
         results = []
-        for source, images, benches in zip(sources, opened, rows, strict=True):
-            shelf = Shelf()
-            for subject, bench in zip(subjects, benches, strict=True):
-                beside = None
-                if subject.reference is not None:
-                    untouched = Subject(subject.reference, None, None, subject.output)
-                    beside = _one(
-                        untouched,
-                        source,
-                        make_bench(untouched, source, *images, protocol, session.device),
-                        protocol,
-                        session,
-                        shelf,
-                        None,
-                    )
-                results.append(_one(subject, source, bench, protocol, session, shelf, beside))
+        for row in contexts:
+            cache = EmbeddingCache()
+            for pair, context in zip(pairs, row, strict=True):
+                results.append(_with_reference(pair, context, session, cache))
         return [result for result in results if result is not None]
 
 
-def require_sound(results: Sequence[Result]) -> None:
+def require_sound(results: Sequence[EvaluationResult]) -> None:
     """Raise a SeaAnchorError if a result, or that of a reference, failed a check."""
-    everything = [*results, *(result["reference"] for result in results if result["reference"])]
-    bad = [
-        f"{result['model']} on {result['dataset']}: {name}"
-        for result in everything
-        for name in failed(result["checks"])
-    ]
+    everything = [*results, *(result.reference for result in results if result.reference)]
+    bad = [f"{result.model} on {result.dataset}: {name}" for result in everything for name in result.failed_checks]
     if bad:
         raise SeaAnchorError(
             f"self-check failed: {'; '.join(dict.fromkeys(bad))}",
@@ -165,84 +193,70 @@ def _device(name: str | None, group: ProcessGroup) -> torch.device:
         ) from error
 
 
+def _with_reference(
+    pair: ModelPair, context: EvaluationContext, session: _Session, cache: EmbeddingCache
+) -> EvaluationResult | None:
+    """The result of a model, that of its reference inside it; None in all processes but the first."""
+    beside = None
+    if pair.reference is not None:
+        untouched = ModelPair(pair.reference, None, None, pair.output)
+        its_context = prepare(
+            untouched, context.dataset, context.images, context.captions, context.protocol, context.device
+        )
+        beside = _one(untouched, its_context, session, cache, None)
+    return _one(pair, context, session, cache, beside)
+
+
 def _one(
-    subject: Subject,
-    source: str,
-    bench: Bench,
-    protocol: Protocol,
+    pair: ModelPair,
+    context: EvaluationContext,
     session: _Session,
-    shelf: Shelf,
-    reference: Result | None,
-) -> Result | None:
-    """The result of one model on one source, written to its file with the reference's inside it; None in all processes
-    but the first."""
-    described = describe(bench, source, protocol)
-    key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
-    stem = f"{_slug(portable(subject.model.name))}--{_slug(portable(source))}"
-    file = next(
-        iter(subject.output.glob(f"*--{key}.json")), subject.output / f"{stem}--{key}.json"
-    )  # the key says it all, however it was named
-    partial = file.with_name(f".{file.stem}.partial")
-    if key in session.done:
-        result = session.done[key]
-    else:
-        result = session.group.agree(_stored(file, stem) if session.skip_existing and session.group.first else None)
+    cache: EmbeddingCache,
+    reference: EvaluationResult | None,
+) -> EvaluationResult | None:
+    """The result of one model on one data set, written to its file with the reference's inside it; None in all
+    processes but the first."""
+    protocol = describe(context)
+    key = hashlib.sha256(json.dumps(to_plain(protocol), sort_keys=True).encode()).hexdigest()[:12]
+    file = None if pair.output is None else result_file(pair.output, context, key)
+    partial = None if file is None else file.with_name(f".{file.stem}.partial")
+    group = session.options.group
+    if key not in session.done:
+        found = stored_result(file, context) if session.skip_existing and group.first else None
+        result = group.agree(found)
         if result is None:
-            work = Work(session.batch_size, session.workers, session.device, session.group, partial)
-            with evaluation_advice(
-                bench.model.encoder, len(texts_of(bench.images)) or 1, session.batch_size, session.device
-            ):
-                found = compute(bench, source, protocol, work, shelf)
-            result = (
-                None
-                if found is None
-                else portable(json.loads(json.dumps(found | {"protocol": described, "environment": environment()})))
-            )
+            result = _computed(context, protocol, replace(session.options, partial=partial), cache)
         session.done[key] = result
-    if not session.group.first or result is None:
+    result = session.done[key]
+    if not group.first or result is None:
         return None
-    result = result | {"reference": reference}
-    write_atomic(file, json.dumps(result, indent=1))
-    forget(partial)
+    result = replace(result, reference=reference)
+    if file is not None:
+        write_atomic(file, json.dumps(encode(result), indent=1))
+    if partial is not None:
+        remove_partial(partial)
     return result
 
 
-def _stored(file: Path, stem: str) -> Result | None:
-    """A result that is there already; one of another format is never read, and said to be computed anew."""
-    for other in sorted({*file.parent.glob(f"{stem}--*.json"), *([file] if file.exists() else [])}):
-        try:
-            found = json.loads(other.read_text())
-            version = found.get("format")
-        except (OSError, ValueError, AttributeError):
-            found, version = None, "unreadable"
-        if version == FORMAT and other == file:
-            return found
-        if version != FORMAT:
-            log.info(f"{other} is of format {version}, results are now of format {FORMAT}: computed anew")
-    return None
+def _computed(
+    context: EvaluationContext, protocol: ProtocolRecord, options: ExecutionOptions, cache: EmbeddingCache
+) -> EvaluationResult | None:
+    classes = len(context.class_names) or 1
+    with evaluation_advice(context.model.encoder, classes, options.batch_size, options.device):
+        found = measure_model(context, options, cache)
+    if found is None:
+        return None
+    whole = replace(found, protocol=protocol, environment=from_plain(Environment, environment()))
+    return decode(portable(encode(whole)))
 
 
-def describe(bench: Bench, source: str, protocol: Protocol) -> dict[str, Any]:
-    """Everything that decides the numbers; two results may only be compared where this agrees but for the model."""
-    asked = json.loads(json.dumps(asdict(protocol)))
-    return asked | {
-        "seaanchor": __version__,
-        "model": bench.model.name,
-        "weights": fingerprint(bench.model.encoder),
-        "network": identity(bench.model),
-        "reference": None if bench.reference is None else identity(bench.reference),
-        "rho": bench.rho,
-        "image_size": bench.model.encoder.image_size,
-        "dataset": source,
-        "images": listing(bench.images, bench.captions),
-        "training_images": None if bench.training is None else listing(bench.training),
-        "class_names": list(texts_of(bench.images)),
-        "templates": list(bench.templates),
-    }
-
-
-def _slug(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-." else "_" for c in name.strip("/"))[-60:]
-
-
-__all__ = ["Protocol", "describe", "evaluate", "evaluate_all", "output_of", "reference_of", "require_sound"]
+__all__ = [
+    "Protocol",
+    "describe",
+    "evaluate",
+    "evaluate_all",
+    "evaluate_loaded",
+    "output_of",
+    "reference_of",
+    "require_sound",
+]

@@ -1,4 +1,4 @@
-"""Whether the numbers can be believed: what must hold whatever the model, looked at with every evaluation.
+"""Whether the numbers can be believed: what must hold whatever the model, checked with every evaluation.
 
 Every check is a name, whether it passed, and what was seen; together they are the `checks` of a result file.
 
@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,8 @@ from seaanchor.attacks.pgd import pgd_attack
 from seaanchor.attacks.square import pyautoattack, square_attack
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import GRADIENT, AttackPlan, attack_survivors
-from seaanchor.evaluation.zeroshot import Outcomes
+from seaanchor.evaluation.results import Check
+from seaanchor.evaluation.zeroshot import Outcomes, correct
 from seaanchor.types import Batch
 
 CHECKED = 32  # images that are attacked again
@@ -31,17 +31,14 @@ TRANSFER_STEPS = 20  # at most
 FEW_STEPS, FEW_QUERIES = 5, 50
 SQUARE_QUERIES = 200
 
-Check = dict[str, Any]
-"""`passed` and `detail`."""
-
 
 def check(passed: bool, detail: str) -> Check:
     """One entry of the table."""
-    return {"passed": bool(passed), "detail": detail}
+    return Check(bool(passed), detail)
 
 
 @dataclass(frozen=True)
-class Witness:
+class CheckInputs:
     """What the checks may look at.
 
     Attributes:
@@ -61,18 +58,18 @@ class Witness:
     reference: Logits | None = None
 
 
-def run_checks(witness: Witness) -> dict[str, Check]:
+def run_checks(inputs: CheckInputs) -> dict[str, Check]:
     """All checks."""
-    found = witness.found
-    batch = witness.load(spread(found.index_N, found.clean_N, CHECKED))
-    checks = check_model(witness.logits, witness.encoder, batch)
-    for plan in witness.plans:
-        checks |= {f"{plan.name}: {name}": value for name, value in check_attack(witness.logits, batch, plan).items()}
+    found = inputs.found
+    batch = inputs.load(spread_over(found.index_N, found.clean_N, CHECKED))
+    checks = check_model(inputs.logits, inputs.encoder, batch)
+    for plan in inputs.plans:
+        checks |= {f"{plan.name}: {name}": value for name, value in check_attack(inputs.logits, batch, plan).items()}
         checks |= {f"{plan.name}: {name}": value for name, value in check_outcomes(found, plan).items()}
-    return checks | check_masking(witness)
+    return checks | check_masking(inputs)
 
 
-def spread(index_N: Tensor, wanted_N: Tensor, count: int) -> list[int]:
+def spread_over(index_N: Tensor, wanted_N: Tensor, count: int) -> list[int]:
     """At most `count` of the wanted images, evenly over the list; of all images where none is wanted."""
     candidates = index_N[wanted_N] if bool(wanted_N.any()) else index_N
     places = torch.linspace(0, len(candidates) - 1, min(count, len(candidates)), dtype=torch.float64).round().long()
@@ -121,15 +118,18 @@ def check_attack(logits: Logits, batch: Batch, plan: AttackPlan) -> dict[str, Ch
     """Radius 0 changes nothing, an image's outcome does not depend on its batch, and more steps are not weaker; a few
     steps show it."""
     count, allowed = len(batch.index_B), slack(len(batch.index_B))
-    clean_B, least = _correct(logits, batch), min(plan.epsilons)
+    clean_B, least = correct(logits, batch.pixels_BCHW, batch), min(plan.epsilons)
     short = replace(plan, num_steps=min(plan.num_steps, FEW_QUERIES if plan.name == "square" else FEW_STEPS))
     single = replace(plan, num_steps=min(1, plan.num_steps))
-    at_zero_B = attack_survivors(logits, batch, clean_B, single, 0.0).standing_B
-    whole_B = attack_survivors(logits, batch, clean_B, short, least).standing_B
+    at_zero_B = attack_survivors(logits, batch, clean_B, single, 0.0).correct_B
+    whole_B = attack_survivors(logits, batch, clean_B, short, least).correct_B
     apart_B = torch.cat(
-        [attack_survivors(logits, part, _correct(logits, part), short, least).standing_B for part in _halves(batch)]
+        [
+            attack_survivors(logits, part, correct(logits, part.pixels_BCHW, part), short, least).correct_B
+            for part in _halves(batch)
+        ]
     )
-    single_B = attack_survivors(logits, batch, clean_B, single, least).standing_B
+    single_B = attack_survivors(logits, batch, clean_B, single, least).correct_B
     changed, moved, few, many = (
         int(x) for x in ((at_zero_B != clean_B).sum(), (apart_B != whole_B).sum(), single_B.sum(), whole_B.sum())
     )
@@ -137,13 +137,15 @@ def check_attack(logits: Logits, batch: Batch, plan: AttackPlan) -> dict[str, Ch
         "epsilon 0 equals clean": check(changed == 0, f"{changed} of {count} images differ"),
         "batch size changes nothing": check(moved <= allowed, f"{moved} of {count} outcomes differ"),
         "more steps are not weaker": check(
-            many - few <= allowed, f"{few} of {count} stand after {single.num_steps}, {many} after {short.num_steps}"
+            many - few <= allowed,
+            f"{few} of {count} are right after {single.num_steps}, {many} after {short.num_steps}",
         ),
     }
 
 
 def check_outcomes(found: Outcomes, plan: AttackPlan) -> dict[str, Check]:
-    """Over all images: what was attacked stayed legal, and nobody fooled at a smaller radius stands at a larger one."""
+    """Over all images: attacked images stayed legal, and none that is fooled at a smaller radius is right at a larger
+    one."""
     count = len(found.index_N)
     illegal = sum(int((~found.sound[plan, epsilon]).sum()) for epsilon in plan.epsilons)
     chain = [found.clean_N, *(found.attacked[plan, epsilon] for epsilon in sorted(plan.epsilons))]
@@ -156,37 +158,37 @@ def check_outcomes(found: Outcomes, plan: AttackPlan) -> dict[str, Check]:
     }
 
 
-def check_masking(witness: Witness) -> dict[str, Check]:
+def check_masking(inputs: CheckInputs) -> dict[str, Check]:
     """Whether attacks without the model's gradient fool what the gradient could not: then the gradient is masked, and
     the robust accuracy is none (Athalye, Carlini & Wagner 2018; Carlini et al. 2019, section 3). Looked at on survivors
     of the largest radius."""
     checks = {}
     for settings in dict.fromkeys(
-        (plan.norm, max(plan.epsilons), plan.seed) for plan in witness.plans if plan.name in GRADIENT
+        (plan.norm, max(plan.epsilons), plan.seed) for plan in inputs.plans if plan.name in GRADIENT
     ):
         plans = [
             plan
-            for plan in witness.plans
+            for plan in inputs.plans
             if plan.name in GRADIENT and (plan.norm, max(plan.epsilons), plan.seed) == settings
         ]
         norm, epsilon, seed = settings
-        standing = [witness.found.attacked[plan, epsilon] for plan in plans]
-        any_N = torch.stack(standing).any(0)
+        robust = [inputs.found.attacked[plan, epsilon] for plan in plans]
+        any_N = torch.stack(robust).any(0)
         if epsilon == 0 or not bool(any_N.any()):
             continue
-        ball, batch = Ball(norm, epsilon), witness.load(spread(witness.found.index_N, any_N, CHECKED))
+        ball, batch = Ball(norm, epsilon), inputs.load(spread_over(inputs.found.index_N, any_N, CHECKED))
         square_M = (
-            square_attack(witness.logits, batch, ball, SQUARE_QUERIES, seed).fooled_B.cpu()
+            square_attack(inputs.logits, batch, ball, SQUARE_QUERIES, seed).fooled_B.cpu()
             if square_is_there()
             else None
         )
-        rows = torch.searchsorted(witness.found.index_N, batch.index_B.cpu())
-        for plan, standing_N in zip(plans, standing, strict=True):
-            boxes = {"Square": square_M, "transfer from the reference": _transferred(witness, batch, ball, plan)}
+        rows = torch.searchsorted(inputs.found.index_N, batch.index_B.cpu())
+        for plan, robust_N in zip(plans, robust, strict=True):
+            boxes = {"Square": square_M, "transfer from the reference": _transferred(inputs, batch, ball, plan)}
             for box, fooled_M in boxes.items():
                 if fooled_M is not None:
                     checks[f"{plan.name}: {box} is not stronger"] = _stronger(
-                        fooled_M, standing_N[rows].cpu(), f"{plan.name} left standing at {epsilon:.4g}"
+                        fooled_M, robust_N[rows].cpu(), f"{plan.name} did not fool at {epsilon:.4g}"
                     )
     return checks
 
@@ -196,15 +198,15 @@ def _stronger(fooled_M: Tensor, survivors_M: Tensor, which: str) -> Check:
     return check(newly <= max(2, MASKED * looked_at), f"it fools {newly} of {looked_at} images that {which}")
 
 
-def _transferred(witness: Witness, batch: Batch, ball: Ball, plan: AttackPlan) -> Tensor | None:
+def _transferred(inputs: CheckInputs, batch: Batch, ball: Ball, plan: AttackPlan) -> Tensor | None:
     """Which images (B,) an attack on the reference makes the model misjudge: with no more steps than the plan had, or
     it would show only that those were too few."""
-    if witness.reference is None or batch.label_B is None:
+    if inputs.reference is None or batch.label_B is None:
         return None
     attack = pgd_attack if plan.name == "pgd" else partial(apgd_ce, retire=False)
     steps = min(TRANSFER_STEPS, plan.num_steps)
     moved = attack(
-        witness.reference,
+        inputs.reference,
         batch.pixels_BCHW,
         batch.label_B,
         ball,
@@ -213,7 +215,7 @@ def _transferred(witness: Witness, batch: Batch, ball: Ball, plan: AttackPlan) -
         seed=plan.seed,
     )
     with torch.no_grad():
-        return (witness.logits(moved.pixels_BCHW).argmax(-1) != batch.label_B).cpu()
+        return (inputs.logits(moved.pixels_BCHW).argmax(-1) != batch.label_B).cpu()
 
 
 def square_is_there() -> bool:
@@ -225,16 +227,9 @@ def square_is_there() -> bool:
     return True
 
 
-def failed(checks: dict[str, Any]) -> list[str]:
+def failed(checks: dict[str, Check]) -> list[str]:
     """Names of the checks that did not pass, each with what was seen."""
-    return [f"{name} ({value['detail']})" for name, value in checks.items() if not value["passed"]]
-
-
-@torch.no_grad()
-def _correct(logits: Logits, batch: Batch) -> Tensor:
-    if batch.label_B is None:
-        raise ValueError("checks need labelled images")
-    return logits(batch.pixels_BCHW).argmax(-1) == batch.label_B
+    return [f"{name} ({value.detail})" for name, value in checks.items() if not value.passed]
 
 
 def _halves(batch: Batch) -> list[Batch]:
@@ -249,7 +244,7 @@ def _halves(batch: Batch) -> list[Batch]:
 
 
 __all__ = [
-    "Witness",
+    "CheckInputs",
     "check",
     "check_attack",
     "check_masking",
@@ -258,6 +253,6 @@ __all__ = [
     "failed",
     "run_checks",
     "slack",
-    "spread",
+    "spread_over",
     "square_is_there",
 ]

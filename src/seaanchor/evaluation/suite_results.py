@@ -2,17 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from seaanchor.evaluation.statistics import Share
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean, median, ninth decile and largest of a number per image."""
-
-    mean: float
-    p50: float
-    p90: float
-    max: float
+from seaanchor.evaluation.statistics import Share, Spread
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,15 @@ import torch
 from torch import Tensor
 
 from seaanchor.attacks.classification import Classifier, Logits, Precision
-from seaanchor.config.schema import RunConfig, parse_epsilon
-from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
+from seaanchor.data.loader import subset
 from seaanchor.data.sources import open_images
-from seaanchor.data.types import LabelledImages, TypographicImages
+from seaanchor.data.types import LabelledImages
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.frozen_copies import folded, in_precision
-from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.kernels import fast_kernels, num_tokens
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import AttackPlan, attack_all, fallback
-from seaanchor.evaluation.rows import Table, to_device
-from seaanchor.evaluation.suites.typographic import TypographicPlan, evaluate_typographic
-from seaanchor.functional.gradients import frozen
+from seaanchor.evaluation.table import Table
 from seaanchor.types import Batch, Head
 
 
@@ -56,17 +52,25 @@ def accuracy_rows(logits: Logits, batch: Batch, logits_BC: Tensor, plans: Sequen
     top5_B = (logits_BC.topk(min(5, logits_BC.shape[-1])).indices == batch.label_B[:, None]).any(-1)
     rows = {"label": batch.label_B, "clean": correct_B, "top5": top5_B, "confidence": logits_BC.softmax(-1).amax(-1)}
     for (plan, epsilon), survival in attack_all(logits, batch, correct_B, plans).items():
-        rows[_column(plan, epsilon, "standing")], rows[_column(plan, epsilon, "sound")] = (
-            survival.standing_B,
+        rows[_column(plan, epsilon, "correct")], rows[_column(plan, epsilon, "sound")] = (
+            survival.correct_B,
             survival.sound_B,
         )
     return rows
 
 
+@torch.no_grad()
+def correct(logits: Logits, pixels_BCHW: Tensor, batch: Batch) -> Tensor:
+    """Which images (B,) of a labelled batch are classified correctly when they look like `pixels_BCHW`."""
+    if batch.label_B is None:
+        raise ValueError("accuracy needs labels")
+    return logits(pixels_BCHW).argmax(-1) == batch.label_B
+
+
 def outcomes(table: Table, plans: Sequence[AttackPlan]) -> Outcomes:
     """The columns of `accuracy_rows` by name."""
     keys = [(plan, epsilon) for plan in plans for epsilon in sorted(plan.epsilons)]
-    attacked, sound = ({key: table[_column(*key, what)] for key in keys} for what in ("standing", "sound"))
+    attacked, sound = ({key: table[_column(*key, what)] for key in keys} for what in ("correct", "sound"))
     return Outcomes(table["index"], table["label"], table["clean"], table["top5"], table["confidence"], attacked, sound)
 
 
@@ -140,58 +144,16 @@ def labelled(source: str, class_names: Path | None, samples: int | None, seed: i
     return images if samples is None else subset(images, samples, seed)
 
 
-def quick_accuracy(model: LoadedModel, config: RunConfig) -> dict[str, dict[str, float]]:
-    """Accuracy on a few images of each validation set, while training goes on: clean, and against what the run trains
-    against. With drawn words that is `attacked` and `attack_word`, how often the drawn word wins; else `pgd`, under PGD
-    with 10 steps at the training radius."""
-    device, was_training = model.encoder.mean.device, model.encoder.training
-    look = _quick_typographic if config.perturbation.kind == "typographic" else _quick_pgd
-    report = {}
-    for source in config.val_data:
-        images = labelled(source, None, config.eval_samples, config.seed)
-        logits = classifier(model, build_head(model, images.class_names, config.templates), device)
-        stream = batches(
-            ImageDataset(images, model.encoder.image_size),
-            config.batch_size,
-            workers=0,
-            order=None,
-            skip_log=SkipLog(images),
-        )
-        with frozen(model.encoder):
-            report[source] = look(logits, (to_device(batch, device) for batch in stream), images, config)
-    model.encoder.train(was_training)
-    return report
-
-
-def _quick_pgd(logits: Logits, stream: Iterable[Batch], images: LabelledImages, config: RunConfig) -> dict[str, float]:
-    epsilon = parse_epsilon(config.perturbation.epsilon, config.perturbation.norm)
-    plan = AttackPlan("pgd", config.perturbation.norm, (epsilon,), 10, config.seed)
-    found = evaluate_stream(logits, stream, (plan,))
-    robust_N = found.attacked[plan, epsilon]
-    plain = "lettered" if isinstance(images, TypographicImages) else "clean"  # images that carry a word already
-    return {plain: found.clean_N.float().mean().item(), "pgd": robust_N.float().mean().item(), "n": len(robust_N)}
-
-
-def _quick_typographic(
-    logits: Logits, stream: Iterable[Batch], images: LabelledImages, config: RunConfig
-) -> dict[str, float]:
-    settings = config.perturbation
-    plan = TypographicPlan(settings.words, settings.fonts, (settings.sizes[0], settings.sizes[1]), config.seed)
-    found = evaluate_typographic(logits, stream, images.class_names, plan)
-    shares = {name: found[name]["accuracy"] for name in ("clean", "attacked", "attack_word") if name in found}
-    return shares | {"n": found["attacked"]["n"]}
-
-
 __all__ = [
     "AttackPlan",
     "Logits",
     "Outcomes",
     "accuracy_rows",
     "classifier",
+    "correct",
     "evaluate_stream",
     "fallback",
     "labelled",
     "on_device",
     "outcomes",
-    "quick_accuracy",
 ]

@@ -1,4 +1,4 @@
-"""The page's figures: trade-offs, accuracy against radius, the slider, training, and drift. Each gives themed SVG and
+"""The page's figures: trade-offs, accuracy against radius, and drift. Each gives SVG and
 its caption.
 
 Shares are drawn in per cent; whiskers and bands are 95 % intervals.
@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seaanchor.plotting.svg import STAND_IN, colour, marker, plot, swatch
-from seaanchor.report.measures import ATTACKS, Measure, Value, ball_text, radius
-from seaanchor.report.sources import Run
+from seaanchor.evaluation.results import same_radius
+from seaanchor.evaluation.suite_results import Drift
+from seaanchor.plotting.svg import STAND_IN, colour, marker, plot
+from seaanchor.report.measures import ATTACKS, Measure, Value
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def focus(rows: Sequence[Measure], trained: float | None) -> Measure | None:
     """The radius that stands for all: that of training if it was evaluated, else the smallest."""
     positive = [m for m in rows if m.epsilon > 0]
     return next(
-        (m for m in positive if trained is not None and abs(m.epsilon - trained) < 1e-9),
+        (m for m in positive if trained is not None and same_radius(m.epsilon, trained)),
         positive[0] if positive else None,
     )
 
@@ -151,11 +152,11 @@ def radius_curve(dataset: str, series: Sequence[Series], constant: float | None)
                 fontsize=8.5,
             )
         first = [s.find(key) for s in series[:1] for key in keys]
-        show = _band if len(series) <= FEW else _bars  # many bands hide each other
+        show = band if len(series) <= FEW else _bars  # many bands hide each other
         if all(m and m.reference for m in first):
             show(axes, xs, [m.reference for m in first if m and m.reference], STAND_IN["muted"], "--", None)
         for i, s in enumerate(series):
-            aside = 0.0 if show is _band else 0.012 * max(xs) * (i - (len(series) - 1) / 2)
+            aside = 0.0 if show is band else 0.012 * max(xs) * (i - (len(series) - 1) / 2)
             show(
                 axes,
                 [x + aside for x in xs],
@@ -174,7 +175,8 @@ def radius_curve(dataset: str, series: Sequence[Series], constant: float | None)
     return Figure(dataset, done[0], f"{rows[0].group}. ε = 0 is the clean image.")
 
 
-def _band(axes: Any, xs: Sequence[float], values: Sequence[Value], ink: str, dash: str, shape: str | None) -> None:
+def band(axes: Any, xs: Sequence[float], values: Sequence[Value], ink: str, dash: str, shape: str | None) -> None:
+    """A line with its 95 % interval as a band; values in per cent."""
     ends = [(v.value if v.low is None else v.low, v.value if v.high is None else v.high) for v in values]
     axes.fill_between(xs, [100 * low for low, _ in ends], [100 * high for _, high in ends], color=ink, alpha=0.13, lw=0)
     axes.plot(xs, [100 * v.value for v in values], dash, color=ink, marker=shape, markersize=4.5)
@@ -186,205 +188,7 @@ def _bars(axes: Any, xs: Sequence[float], values: Sequence[Value], ink: str, das
     axes.plot(xs, [100 * v.value for v in values], dash, color=ink, marker=shape, markersize=5)
 
 
-SLIDER = {
-    "clean": ("clean images", 0, "-"),
-    "attacked": ("wrong word drawn (T)", 1, "-"),
-    "attack_word": ("drawn word wins", 3, "--"),
-    "two_way": ("object above drawn word", 2, ":"),
-    "reading": ("reading a drawn word", None, "-."),
-    "gender": ("gender named rightly", 3, "-"),
-    "activity": ("activity named rightly", 0, "-"),
-}
-
-
-def slider(run: Run) -> Figure | None:
-    """What the exponent t of the trained linear map does."""
-    found = (run.steering or {}).get("rows") or ()
-    keys = [
-        key
-        for key in SLIDER
-        if found and all(isinstance(row.get(key), dict) and "accuracy" in row[key] for row in found)
-    ]
-    if not keys:
-        return None
-    rows = sorted(found, key=lambda row: row["t"])
-    with plot(f"Accuracies against t, {run.label}") as (axes, done):
-        for t in (0.0, 1.0):
-            axes.axvline(t, color=STAND_IN["muted"], lw=0.9, zorder=0)
-        for key in keys:
-            _, number, dash = SLIDER[key]
-            ink = STAND_IN["muted"] if number is None else colour(number)
-            values = [Value(row[key]["accuracy"], row[key].get("low"), row[key].get("high")) for row in rows]
-            _band(axes, [row["t"] for row in rows], values, ink, dash, None)
-        called = [(row["t"], 100 * row["predicted_man"]) for row in rows if "predicted_man" in row]
-        if called:
-            axes.plot(*zip(*called, strict=True), ":", color=STAND_IN["muted"])
-            axes.axhline(50, color=STAND_IN["muted"], lw=0.9, zorder=0)
-        axes.set(xlabel="t, exponent of the map's singular values", ylabel="accuracy or rate, %", ylim=(-2, 102))
-    legend = tuple((swatch(SLIDER[key][1], "line", SLIDER[key][2]), SLIDER[key][0]) for key in keys)
-    legend += ((swatch(None, "line", ":"), "called a man"),) if called else ()
-    where = (run.steering or {}).get("data", "")
-    return Figure(f"{run.label} on {where}", done[0], "t = 0 is the pre-trained model, t = 1 the trained map.", legend)
-
-
-def training(runs: Sequence[tuple[int, Run]]) -> list[Figure]:
-    """Clean distance, violation rate, multiplier and objective over the batches of each run, and accuracy on validation
-    sets where it was looked at.
-
-    Runs of a linear map are not in the first two: it may turn both embeddings together, which moves every embedding and
-    changes no answer.
-    """
-    figures = []
-    logged = [(number, run) for number, run in runs if run.rows]
-    towers = [
-        (number, run)
-        for number, run in logged
-        if _kind(run, "adapter") != "linear" and any("clean_distance" in row for row in run.rows)
-    ]
-    if towers:
-        figures.append(
-            _over_batches(
-                towers,
-                "clean_distance",
-                "Distance of clean images from the reference",
-                "relative squared distance",
-                1.0,
-                bounds=True,
-                note="Mean of the batch. Dashed: ρ, what the run is held to or counted against.",
-            )
-        )
-    compared = [
-        (number, run)
-        for number, run in logged
-        if _kind(run, "adapter") != "linear" and any("violation_rate" in row for row in run.rows)
-    ]
-    if compared:
-        note = "Share of clean images in the batch that are further from the reference than ρ."
-        figures.append(
-            _over_batches(compared, "violation_rate", "Violation rate", "share of the batch, %", 100.0, note=note)
-        )
-    for name, title, unit in (
-        ("kl", "KL to the reference's class distributions", "nats"),
-        ("orthogonality", "Map's distance from orthogonal", "‖WWᵀ − 1‖"),
-    ):
-        if having := [(number, run) for number, run in logged if any(name in row for row in run.rows)]:
-            figures.append(
-                _over_batches(
-                    having, name, title, unit, 1.0, note="Mean of the batch's clean images." if name == "kl" else ""
-                )
-            )
-    multiplied = [(number, run) for number, run in logged if any("multiplier" in row for row in run.rows)]
-    if multiplied:
-        note = "Line: mean over the batch's images. Band: 10 % to 90 % of them."
-        figures.append(
-            _over_batches(
-                multiplied, "multiplier", "Multiplier λ", "λ", 1.0, ("multiplier_p10", "multiplier_p90"), note=note
-            )
-        )
-    for kind in dict.fromkeys(
-        _kind(run, "objective") for _, run in logged
-    ):  # losses of different kinds are not to be compared
-        alike = [(number, run) for number, run in logged if _kind(run, "objective") == kind]
-        key = next(
-            (
-                key
-                for key in ("loss", "adversarial_loss")
-                if all(any(key in row for row in run.rows) for _, run in alike)
-            ),
-            None,
-        )
-        if key is not None:
-            figures.append(
-                _over_batches(
-                    alike,
-                    key,
-                    f"Objective {kind}",
-                    "loss",
-                    1.0,
-                    note="Mean over the batch's attacked images or preferences.",
-                )
-            )
-    looked = [(number, run) for number, run in runs if run.looks]
-    return figures + [
-        _looks(name, looked)
-        for name in sorted({name for _, run in looked for row in run.looks for name in row["eval"]})
-    ]
-
-
-def _kind(run: Run, part: str) -> str:
-    return str((run.config.get(part) or {}).get("kind"))
-
-
-def _over_batches(
-    runs: Sequence[tuple[int, Run]],
-    key: str,
-    title: str,
-    unit: str,
-    scale: float,
-    band: tuple[str, str] | None = None,
-    bounds: bool = False,
-    note: str = "",
-) -> Figure:
-    with plot(f"{title} over training") as (axes, done):
-        for number, run in runs:
-            rows = [row for row in run.rows if isinstance(row.get(key), int | float)]
-            steps = [row["step"] for row in rows]
-            if band and all(name in row for row in rows for name in band):
-                axes.fill_between(
-                    steps,
-                    *([scale * row[name] for row in rows] for name in band),
-                    color=colour(number),
-                    alpha=0.16,
-                    lw=0,
-                )
-            axes.plot(
-                steps,
-                [scale * row[key] for row in rows],
-                color=colour(number),
-                marker=marker(number) if len(rows) < 3 else None,
-                markersize=4.5,
-            )
-        if bounds:
-            for rho in sorted({row["rho"] for _, run in runs for row in run.rows if "rho" in row}):
-                owners = [number for number, run in runs if any(row.get("rho") == rho for row in run.rows)]
-                axes.axhline(
-                    rho,
-                    color=colour(owners[0]) if len(owners) == 1 and len(runs) > 1 else STAND_IN["ink"],
-                    lw=1,
-                    ls="--",
-                )
-        axes.set(xlabel="batch", ylabel=unit)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set_ylim(bottom=0, top=103 if scale == 100 else None)
-    return Figure(title, done[0], note)
-
-
-def _looks(name: str, runs: Sequence[tuple[int, Run]]) -> Figure:
-    with plot(f"Accuracy on {name} while training") as (axes, done):
-        for number, run in runs:
-            for key, dash in (
-                ("clean", "-"),
-                ("lettered", "-"),
-                ("pgd", "--"),
-                ("attacked", "--"),
-                ("attack_word", ":"),
-            ):
-                rows = [
-                    (row["step"], 100 * row["eval"][name][key]) for row in run.looks if key in row["eval"].get(name, {})
-                ]
-                if rows:
-                    axes.plot(*zip(*rows, strict=True), dash, color=colour(number))
-        axes.set(xlabel="batch", ylabel="top-1 accuracy, %", ylim=(0, None))
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    note = (
-        "Solid: images as they are. Dashed: attacked, by PGD at the training ε or by a drawn word. Dotted: "
-        "the drawn word wins. "
-        "A few images: a trend, not a result."
-    )
-    return Figure(f"{name} while training", done[0], note)
-
-
-def drift(dataset: str, found: Sequence[tuple[int, dict[str, Any]]], bounds: Sequence[float]) -> Figure | None:
+def drift(dataset: str, found: Sequence[tuple[int, Drift]], bounds: Sequence[float]) -> Figure | None:
     """How far clean images have moved, by their rank, on a logarithmic scale; `found` holds each model's drift,
     `bounds` every ρ.
 
@@ -396,7 +200,7 @@ def drift(dataset: str, found: Sequence[tuple[int, dict[str, Any]]], bounds: Seq
         return None
     with plot(f"Distance of clean images from the reference on {dataset}") as (axes, done):
         for number, shares, distances in curves:
-            dash = "-" if len(distances) > len(QUANTILES) else "none"
+            dash = "-" if len(distances) > 3 else "none"
             axes.plot(
                 shares,
                 [max(y, least) for y in distances],
@@ -427,27 +231,20 @@ def drift(dataset: str, found: Sequence[tuple[int, dict[str, Any]]], bounds: Seq
     return Figure(dataset, done[0])
 
 
-QUANTILES = {"p50": 50.0, "p90": 90.0, "max": 100.0}
-
-
-def _curve(values: dict[str, Any]) -> tuple[list[float], list[float]]:
+def _curve(outcome: Drift) -> tuple[list[float], list[float]]:
     """Shares of images in per cent, and the distances that they do not exceed."""
-    deciles = values.get("deciles")
+    deciles = outcome.deciles
     if deciles:
         return [100 * i / (len(deciles) - 1) for i in range(len(deciles))], list(deciles)
-    return list(QUANTILES.values()), [values["distance"][key] for key in QUANTILES]
+    return [50.0, 90.0, 100.0], [outcome.distance.p50, outcome.distance.p90, outcome.distance.max]
 
 
 __all__ = [
     "Figure",
     "Series",
-    "ball_text",
     "drift",
     "focus",
-    "radius",
     "radius_curve",
     "shared_radii",
-    "slider",
     "trade_off",
-    "training",
 ]

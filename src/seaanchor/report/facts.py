@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from seaanchor.evaluation.records import to_plain
+from seaanchor.evaluation.results import Environment, EvaluationResult, ProtocolRecord
 from seaanchor.plotting.svg import swatch
-from seaanchor.report.sources import Entry, Run, Sources
+from seaanchor.report.runs import Run, RunSettings
+from seaanchor.report.sources import Entry, Sources
 from seaanchor.report.tables import Dataset
 from seaanchor.training.progress import duration
 
 
 @dataclass(frozen=True)
 class RunLine:
-    """A run in words: its parts, its facts as (name, text), and what is still to be done."""
+    """A run in words: its parts, its facts as (name, text), and what is not finished."""
 
     label: str
     swatch: str
@@ -38,69 +41,65 @@ class CheckLine:
 
 def run_line(run: Run, number: int) -> RunLine:
     """A run in words."""
-    config = run.config
-    seconds = sum(row.get("seconds", 0.0) for row in run.rows)
-    batches = f"{run.step:,}" if run.finished or run.total is None else f"{run.step:,} of {run.total:,}"
-    rate = config.get("lr", "?")
+    settings = run.settings
+    seconds = sum(row["seconds"] for row in run.rows if "seconds" in row)
+    steps = f"{run.step:,}" if run.finished or run.total is None else f"{run.step:,} of {run.total:,}"
     facts = (
-        ("starts from", " ".join(str(config[key]) for key in ("model", "pretrained") if config.get(key))),
-        ("trained on", str(config.get("train_data", "?"))),
-        ("batches", batches),
-        ("batch size", str(config.get("batch_size", "?"))),
-        ("updates a batch", str(config.get("primal_steps", "?"))),
-        ("learning rate", f"{rate:g}" if isinstance(rate, float) else str(rate)),
+        ("starts from", " ".join(filter(None, (settings.model, settings.pretrained)))),
+        ("trained on", _text(settings.train_data)),
+        ("steps", steps),
+        ("batch size", _text(settings.batch_size)),
+        ("updates a step", _text(settings.primal_steps)),
+        ("learning rate", f"{settings.lr:g}" if isinstance(settings.lr, float) else _text(settings.lr)),
         ("time in training", _spent(seconds)),
-        ("seed", str(config.get("seed", "?"))),
+        ("seed", _text(settings.seed)),
     )
     of = "" if run.total is None else f" of {run.total:,}"
     unfinished = (
         ""
         if run.finished
-        else f"{run.label} has not finished: it has reached batch {run.step:,}{of}, and there is no export yet."
+        else f"{run.label} has not finished: it has reached step {run.step:,}{of}, and there is no export yet."
     )
-    return RunLine(run.label, swatch(number), _parts(config), facts, unfinished)
+    return RunLine(run.label, swatch(number), _parts(settings), facts, unfinished)
 
 
 def _spent(seconds: float) -> str:
     return duration(seconds) if seconds >= 10 else f"{seconds:.1f} s" if seconds else "not logged"
 
 
-def _parts(config: dict[str, Any]) -> tuple[str, ...]:
+def _text(value: object) -> str:
+    return "?" if value is None else str(value)
+
+
+def _parts(settings: RunSettings) -> tuple[str, ...]:
     """Objective, anchor, perturbation and adapter, each with its main setting."""
-    objective, anchor, attack, adapter = (
-        config.get(name) or {} for name in ("objective", "anchor", "perturbation", "adapter")
-    )
-    kinds = [str(part.get("kind", "?")) for part in (objective, anchor, attack, adapter)]
-    if kinds[1] == "lagrangian":
-        kinds[1] += f", ρ = {anchor.get('rho', 0):g}"
-    elif kinds[1] in ("penalty", "kl"):
-        kinds[1] += f", weight {anchor.get('weight', 0):g}"
-    if kinds[2] in ("pgd", "apgd"):
-        kinds[2] += f", ε = {attack.get('epsilon')}, {attack.get('num_steps')} steps"
-    return tuple(kinds)
+    anchor, attack = settings.anchor, settings.perturbation
+    bound, strength = _text(anchor.kind), _text(attack.kind)
+    if anchor.kind == "lagrangian":
+        bound += f", ρ = {anchor.rho or 0:g}"
+    elif anchor.kind in ("penalty", "kl"):
+        bound += f", weight {anchor.weight or 0:g}"
+    if attack.kind in ("pgd", "apgd"):
+        strength += f", ε = {attack.epsilon}, {attack.num_steps} steps"
+    return _text(settings.objective.kind), bound, strength, _text(settings.adapter.kind)
 
 
 def check_lines(tables: Sequence[Dataset]) -> list[CheckLine]:
     """Self-checks, notes and skipped images of every result on the page, the reference's with it."""
-    lines = []
-    for table in tables:
-        for found in table.found:
-            for result in found.results:
-                data, checks = result.data, []
-                for whose, checked in (
-                    ("", data.get("checks")),
-                    ("reference, ", (data.get("reference") or {}).get("checks")),
-                ):
-                    for name, outcome in (checked or {}).items():
-                        passed, detail = (
-                            (outcome.get("passed"), outcome.get("detail", ""))
-                            if isinstance(outcome, dict)
-                            else (outcome, "")
-                        )
-                        checks.append((whose + name, bool(passed), str(detail or "")))
-                notes = (*(str(note) for note in data.get("notes") or ()), *filter(None, (data.get("skipped"),)))
-                lines.append(CheckLine(found.entry.label, table.name, tuple(checks), notes))
-    return lines
+    return [
+        _checks_of(found.entry.label, table.name, file.result)
+        for table in tables
+        for found in table.found
+        for file in found.results
+    ]
+
+
+def _checks_of(label: str, dataset: str, result: EvaluationResult) -> CheckLine:
+    named = [(name, check) for name, check in result.checks.items()]
+    if result.reference is not None:
+        named += [(f"reference, {name}", check) for name, check in result.reference.checks.items()]
+    notes = (*result.notes, *filter(None, (result.skipped,)))
+    return CheckLine(label, dataset, tuple((name, check.passed, check.detail) for name, check in named), notes)
 
 
 def protocols(entries: Sequence[Entry]) -> list[tuple[str, str, str, str]]:
@@ -108,9 +107,15 @@ def protocols(entries: Sequence[Entry]) -> list[tuple[str, str, str, str]]:
     rows = []
     for entry in entries:
         for result in entry.results:
-            data = {"protocol": result.data.get("protocol"), "environment": result.data.get("environment")}
-            rows.append((entry.label, str(result.data["dataset"]), result.path.name, as_yaml(data)))
+            found = result.result
+            data = {"protocol": _given(found.protocol), "environment": _given(found.environment)}
+            rows.append((entry.label, found.dataset, result.path.name, as_yaml(data)))
     return rows
+
+
+def _given(record: ProtocolRecord | Environment) -> dict[str, Any]:
+    """A record as plain data, without what its file does not say."""
+    return {key: value for key, value in to_plain(record).items() if value not in (None, [], {})}
 
 
 def as_yaml(data: Any) -> str:
@@ -137,8 +142,10 @@ PAPERS = {
     "intervals of proportions": "Wilson: Probable inference, the law of succession, and statistical "
     "inference, Journal of the American Statistical "
     "Association 22, 1927.",
-    "intervals of changes": "Newcombe: Interval estimation for the difference between independent "
-    "proportions, Statistics in Medicine 17, 1998, method 10.",
+    "intervals of changes": "Tango: Equivalence test and confidence interval for the difference in proportions for the "
+    "paired-sample design, Statistics in Medicine 17, 1998, with McNemar's exact test; for results that do not hold "
+    "which images they count, Newcombe: Interval estimation for the difference between independent proportions, "
+    "Statistics in Medicine 17, 1998, method 10.",
 }
 
 
@@ -146,20 +153,14 @@ def papers(sources: Sources) -> list[tuple[str, str]]:
     """The papers of what the page shows."""
     used = set()
     for run in sources.runs:
-        kinds = {name: str((run.config.get(name) or {}).get("kind")) for name in ("objective", "anchor")}
-        used |= {"LORE"} if kinds["anchor"] == "lagrangian" else set()
-        used |= {"embedding_distance": {"FARE"}, "tecoa": {"TeCoA"}}.get(kinds["objective"], set())
-        used |= {"preference optimization"} if kinds["objective"] in ("dpo", "ipo", "kto") else set()
-    results = [result.data for entry in sources.entries for result in entry.results]
-    used |= (
-        {"APGD"}
-        if any(
-            "apgd" in row["attack"] or row["attack"] == "autoattack"
-            for data in results
-            for row in data.get("robust") or ()
-        )
-        else set()
-    )
+        objective = run.settings.objective.kind
+        used |= {"LORE"} if run.settings.anchor.kind == "lagrangian" else set()
+        used |= {"FARE"} if objective == "embedding_distance" else set()
+        used |= {"TeCoA"} if objective == "tecoa" else set()
+        used |= {"preference optimization"} if objective in ("dpo", "ipo", "kto") else set()
+    results = [file.result for entry in sources.entries for file in entry.results]
+    attacks = {row.attack for result in results for row in result.robust.rows}
+    used |= {"APGD"} if any("apgd" in name or name == "autoattack" for name in attacks) else set()
     used |= {"intervals of proportions", "intervals of changes"} if results else set()
     return [(name, text) for name, text in PAPERS.items() if name in used]
 
@@ -168,13 +169,13 @@ def versions(sources: Sources) -> list[tuple[str, str]]:
     """(what, versions) of each run and of the results, where they were written down."""
     environments = [(f"training, {run.label}", run.environment) for run in sources.runs]
     environments += [
-        (f"evaluation, {entry.label}", entry.results[0].data.get("environment") or {})
+        (f"evaluation, {entry.label}", entry.results[0].result.environment)
         for entry in sources.entries
         if entry.results
     ]
     lines = []
     for name, environment in environments:
-        packages = {"python": environment.get("python"), **(environment.get("versions") or {})}
+        packages = {"python": environment.python, **environment.versions}
         if text := ", ".join(f"{package} {version}" for package, version in packages.items() if version):
             lines.append((name, text))
     return lines

@@ -23,10 +23,11 @@ from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.results import EvaluationResult
 from seaanchor.functional.gradients import frozen
 from seaanchor.report.attacked import Attack, drawn_words, gradient_attack
 from seaanchor.report.measures import count
-from seaanchor.report.sources import Entry, Result
+from seaanchor.report.sources import Entry
 from seaanchor.types import Batch, Head
 from seaanchor.utils.paths import expanded, portable
 
@@ -84,46 +85,37 @@ def gallery(entry: Entry, count: int, device: str | None = None) -> Gallery | No
     if chosen is None:
         return None
     result, drawn = chosen
-    source = str(result.data["dataset"])
     try:
         return _gallery(entry, result, drawn, count, device)
     except (SeaAnchorError, OSError) as error:
         found = error.found if isinstance(error, SeaAnchorError) else str(error)
-        return Gallery(entry.label, "", source, "", 0, (), f"No images: {portable(found)}.")
+        return Gallery(entry.label, "", result.dataset, "", 0, (), f"No images: {portable(found)}.")
 
 
-def _choose(entry: Entry) -> tuple[Result, bool] | None:
+def _choose(entry: Entry) -> tuple[EvaluationResult, bool] | None:
     """A result under the run's own kind of attack, and whether that is drawn words."""
-    kind = ((entry.run.config if entry.run else {}).get("perturbation") or {}).get("kind")
-    drawn = [
-        result
-        for result in entry.results
-        if "unreadable" in ((result.data.get("suites") or {}).get("typographic") or {})
-    ]
-    gradient = [
-        result for result in entry.results if any(row["epsilon"] > 0 for row in result.data.get("robust") or ())
-    ]
+    results = [file.result for file in entry.results]
+    drawn = [r for r in results if r.suites.typographic and r.suites.typographic.unreadable]
+    gradient = [r for r in results if any(row.epsilon > 0 for row in r.robust.rows)]
     ways = [(drawn, True), (gradient, False)]
-    for found, words in ways if kind == "typographic" else ways[::-1]:
+    on_words = entry.run is not None and entry.run.settings.perturbation.kind == "typographic"
+    for found, words in ways if on_words else ways[::-1]:
         if found:
-            return max(found, key=lambda result: count(result.data) or 0), words
+            return max(found, key=lambda result: count(result) or 0), words
     return None
 
 
-def _gallery(entry: Entry, result: Result, drawn: bool, count: int, device: str | None) -> Gallery:
-    protocol = result.data["protocol"]
-    model = _model(entry, result)
-    images = _images(result)
-    names = tuple(protocol["class_names"])
+def _gallery(entry: Entry, result: EvaluationResult, drawn: bool, count: int, device: str | None) -> Gallery:
+    protocol = result.protocol
+    model, images, names = _model(entry, result), _images(result), protocol.class_names
     if not isinstance(images, LabelledImages) or len(images.class_names) != len(names):
         raise SeaAnchorError(
-            f"{result.data['dataset']} is not what was evaluated: {len(texts_of(images))} classes "
-            f"instead of {len(names)}",
+            f"{result.dataset} is not what was evaluated: {len(texts_of(images))} classes instead of {len(names)}",
             "",
             "",
         )
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    head = build_head(model, names, protocol["templates"])
+    head = build_head(model, names, protocol.templates)
     encoder, on_place = model.encoder.to(place).eval(), Head(head.weight_CD.to(place), head.logit_scale)
 
     def logits(pixels_BCHW: Tensor) -> Tensor:
@@ -133,35 +125,33 @@ def _gallery(entry: Entry, result: Result, drawn: bool, count: int, device: str 
     with frozen(encoder):
         pictures = _pictures(attack, logits, images, names, encoder.image_size, count, place)
     note = "" if pictures else "None of the images looked at is classified rightly to begin with."
-    return Gallery(
-        entry.label, attack.name, str(result.data["dataset"]), attack.difference, encoder.image_size, pictures, note
-    )
+    return Gallery(entry.label, attack.name, result.dataset, attack.difference, encoder.image_size, pictures, note)
 
 
-def _model(entry: Entry, result: Result) -> LoadedModel:
+def _model(entry: Entry, result: EvaluationResult) -> LoadedModel:
     """The model of a result: in its run's folder, which may have moved, or where the result says.
 
     Raises:
         SeaAnchorError: it is gone, or is another one by now.
     """
-    name = str(result.data["model"])
+    name = result.model
     prefix = next((p for p in ("timm:local-dir:", "timm:", "hf:", "local-dir:") if name.startswith(p)), "")
     place = Path(expanded(name.removeprefix(prefix)))
     if entry.run is not None:
         place = entry.run.folder / place.name
     if not place.is_dir() and name not in embedded_models():
         raise SeaAnchorError(f"the model {portable(str(place))} is gone", "", "")
-    protocol = result.data["protocol"]
-    model = load_model(name if name in embedded_models() else f"{prefix}{place}", None, protocol.get("image_size"))
-    if fingerprint(model.encoder) != protocol.get("weights"):
+    protocol = result.protocol
+    model = load_model(name if name in embedded_models() else f"{prefix}{place}", None, protocol.image_size)
+    if fingerprint(model.encoder) != protocol.weights:
         raise SeaAnchorError(f"the model in {portable(str(place))} has changed since it was evaluated", "", "")
     return model
 
 
-def _images(result: Result) -> Images:
-    protocol = result.data["protocol"]
-    images = open_images(expanded(str(result.data["dataset"])), split="test")
-    return images if protocol.get("samples") is None else subset(images, protocol["samples"], protocol.get("seed", 0))
+def _images(result: EvaluationResult) -> Images:
+    protocol = result.protocol
+    images = open_images(expanded(result.dataset), split="test")
+    return images if protocol.samples is None else subset(images, protocol.samples, protocol.seed or 0)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`seaanchor report`: one offline HTML page that tells what was gained and what it cost, and the same numbers as
+"""`seaanchor report`: one offline HTML page that shows what was gained and what it cost, and the same numbers as
 CSV."""
 
 from collections.abc import Sequence
@@ -7,13 +7,17 @@ from typing import Any
 
 from seaanchor import __version__
 from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.suite_results import Drift
 from seaanchor.plotting.svg import swatch
 from seaanchor.report import charts
 from seaanchor.report.facts import as_yaml, check_lines, papers, protocols, run_line, versions
 from seaanchor.report.radii import trained_radius
-from seaanchor.report.sources import Entry, Run, Sources, read_sources
+from seaanchor.report.runs import Run
+from seaanchor.report.slider_chart import slider
+from seaanchor.report.sources import Entry, Sources, read_sources
 from seaanchor.report.tables import Dataset, as_csv, datasets, glance
 from seaanchor.report.text import bar, breakable, change_text, interval_text, value_text
+from seaanchor.report.training_charts import training
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.log import log
 
@@ -143,7 +147,7 @@ def _trained(entries: Sequence[Entry]) -> float | None:
 
 
 def _on_people(run: Run) -> bool:
-    return any("gender" in row for row in (run.steering or {}).get("rows") or ())
+    return run.steering is not None and any(row.gender for row in run.steering.rows)
 
 
 def _figures(sources: Sources, tables: Sequence[Dataset], trained: float | None) -> dict[str, list[charts.Figure]]:
@@ -164,27 +168,26 @@ def _figures(sources: Sources, tables: Sequence[Dataset], trained: float | None)
         ]
         found["radius"].append(charts.radius_curve(table.name, robust, table.constant))
         moved = [
-            (f.number, drift, f.entry.run)
-            for f in table.found
-            for r in f.results
-            if (drift := (r.data.get("suites") or {}).get("drift"))
+            (f.number, drift, f.entry.run) for f in table.found for r in f.results if (drift := r.result.suites.drift)
         ]
         bounds = [_bound(drift, run) for _, drift, run in moved]
         found["drift"].append(
             charts.drift(table.name, [(number, drift) for number, drift, _ in moved], [b for b in bounds if b])
         )
     numbered = [(_number(run, sources.entries), run) for run in sources.runs]
-    whole: dict[str, list[charts.Figure | None]] = found | {"training": list(charts.training(numbered))}
-    whole["slider"] = [charts.slider(run) for run in sources.runs]
+    whole: dict[str, list[charts.Figure | None]] = found | {"training": list(training(numbered))}
+    whole["slider"] = [slider(run) for run in sources.runs]
     return {name: [figure for figure in figures if figure] for name, figures in whole.items()}
 
 
-def _bound(drift: dict[str, Any], run: Run | None) -> float | None:
+def _bound(drift: Drift, run: Run | None) -> float | None:
     """What distances of clean embeddings are compared with: ρ, but for runs that are held to something else than
     those."""
-    anchor, adapter = ((run.config.get(part) or {}) if run else {} for part in ("anchor", "adapter"))
-    elsewhere = anchor.get("kind") == "kl" or anchor.get("space") == "distribution" or adapter.get("kind") == "linear"
-    return None if elsewhere else drift.get("rho") or anchor.get("rho")
+    if run is None:
+        return drift.rho
+    anchor, adapter = run.settings.anchor, run.settings.adapter
+    elsewhere = anchor.kind == "kl" or anchor.space == "distribution" or adapter.kind == "linear"
+    return None if elsewhere else drift.rho or anchor.rho
 
 
 def _scale(tables: Sequence[Dataset]) -> float:

@@ -6,7 +6,9 @@ from seaanchor.report.sources import Entry
 
 def trained_radius(entry: Entry) -> float | None:
     """ε that the model was trained at, where it was trained under a gradient attack; else None."""
-    perturbation = (entry.run.config if entry.run else {}).get("perturbation") or {}
-    if perturbation.get("kind") not in ("pgd", "apgd"):
+    if entry.run is None:
         return None
-    return parse_epsilon(perturbation.get("epsilon", "0"), perturbation.get("norm", "linf"))
+    perturbation = entry.run.settings.perturbation
+    if perturbation.kind not in ("pgd", "apgd"):
+        return None
+    return parse_epsilon("0" if perturbation.epsilon is None else perturbation.epsilon, perturbation.norm or "linf")

@@ -1,58 +1,25 @@
 """What a report is made from: run folders, evaluation folders and result files, read and checked."""
 
-import json
-import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from seaanchor.config.schema import read_yaml
 from seaanchor.errors import SeaAnchorError
-from seaanchor.training.run_folder import RunFolder
+from seaanchor.evaluation.result_files import decode, is_result, read_json
+from seaanchor.evaluation.results import EvaluationResult
+from seaanchor.report.runs import EXPORTS, Run, read_run
 from seaanchor.utils.paths import expanded, portable
 
-FORMATS = (1, 2, 3)
-EXPORTS = {"export": "", "export-averaged": " (averaged)"}
 NAMED = 5  # files of each kind in a warning
 
 
 @dataclass(frozen=True)
-class Run:
-    """A training run.
-
-    Attributes:
-        label: what it is called on the page.
-        folder: where it lies.
-        config: its settings; empty sections where the file has none.
-        rows: log lines of training, in order.
-        looks: log lines of the evaluations while training.
-        steering: what `seaanchor steer` found, or None.
-        step: batches done.
-        total: batches of the whole run; None if that cannot be told.
-        finished: whether the trained model was exported.
-        environment: versions it ran with.
-    """
-
-    label: str
-    folder: Path
-    config: dict[str, Any]
-    rows: tuple[dict[str, Any], ...]
-    looks: tuple[dict[str, Any], ...]
-    steering: dict[str, Any] | None
-    step: int
-    total: int | None
-    finished: bool
-    environment: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Result:
-    """One result file."""
+class ResultFile:
+    """One result file: where it lies, and what it holds."""
 
     path: Path
-    data: dict[str, Any]
+    result: EvaluationResult
 
 
 @dataclass(frozen=True)
@@ -60,7 +27,7 @@ class Entry:
     """One model of the page: its results, and the run that made it if that is known."""
 
     label: str
-    results: tuple[Result, ...]
+    results: tuple[ResultFile, ...]
     run: Run | None = None
 
 
@@ -86,10 +53,10 @@ def read_sources(paths: Sequence[Path]) -> Sources:
             "nothing to report on", "a run folder, an evaluation folder or a result file", "name at least one"
         )
     runs: list[Run] = []
-    results: dict[Path, Result] = {}
+    results: dict[Path, ResultFile] = {}
     for path in dict.fromkeys(paths):
         if (path / "config.yaml").is_file():
-            runs.append(_read_run(path))
+            runs.append(read_run(path))
             results |= _read_folder(path / "evaluation")
         else:
             results |= _read_results(path)
@@ -110,13 +77,13 @@ def read_sources(paths: Sequence[Path]) -> Sources:
     return Sources(_entries(runs, list(results.values())), tuple(runs), _mixture(list(results.values())))
 
 
-def _mixture(results: Sequence[Result]) -> tuple[str, ...]:
+def _mixture(results: Sequence[ResultFile]) -> tuple[str, ...]:
     """A warning that names the files where results were made by different versions, which may count differently."""
     made: dict[str, list[str]] = {}
     for result in results:
-        versions = (result.data.get("environment") or {}).get("versions") or {}
-        version = (result.data.get("protocol") or {}).get("seaanchor") or versions.get("seaanchor") or "unknown"
-        made.setdefault(f"format {result.data['format']}, version {version}", []).append(result.path.name)
+        found = result.result
+        version = found.protocol.seaanchor or found.environment.versions.get("seaanchor") or "unknown"
+        made.setdefault(f"format {found.format}, version {version}", []).append(result.path.name)
     if len(made) < 2:
         return ()
     named = "; ".join(
@@ -124,74 +91,20 @@ def _mixture(results: Sequence[Result]) -> tuple[str, ...]:
         for kind, files in made.items()
     )
     return (
-        f"Results of different versions of Sea Anchor stand side by side and may not be comparable ({named}). "
+        f"Results of different versions of Sea Anchor are side by side and may not be comparable ({named}). "
         "Evaluate again with one version.",
     )
 
 
-def _read_run(folder: Path) -> Run:
-    home = RunFolder(folder)
-    config = read_yaml(home.config)
-    lines = [row for row in _lines(home.metrics) if isinstance(row, dict) and isinstance(row.get("step"), int)]
-    rows = tuple(row for row in lines if "eval" not in row)
-    looks = tuple(row for row in lines if "eval" in row)
-    finished = any((folder / name).is_dir() for name in EXPORTS)
-    step = max((row["step"] for row in lines), default=0)
-    steering = read_json(folder / "steering.json") if (folder / "steering.json").is_file() else None
-    if steering is not None and not (isinstance(steering, dict) and steering.get("rows")):
-        raise SeaAnchorError(
-            f"{folder / 'steering.json'} holds no curve", "what `seaanchor steer --data` writes", "run it again"
-        )
-    environment = read_json(folder / "env.json") if (folder / "env.json").is_file() else {}
-    total = step if finished else _total(config)
-    return Run(
-        folder.resolve().name,
-        folder,
-        portable(config),
-        rows,
-        portable(looks),
-        portable(steering),
-        step,
-        total,
-        finished,
-        environment,
-    )
-
-
-def _lines(file: Path) -> Iterable[Any]:
-    """JSON lines; the last one may have been cut short by a kill, any other is an error."""
-    lines = file.read_text(errors="replace").splitlines() if file.is_file() else []
-    for number, line in enumerate(lines, 1):
-        try:
-            yield json.loads(line)
-        except ValueError:
-            if number < len(lines):
-                raise _torn(file, f"line {number}") from None
-
-
-def _total(config: dict[str, Any]) -> int | None:
-    """Batches of the whole run in one process, by the settings and by how many images there are."""
-    from seaanchor.data.sources import open_images
-
-    limit = config.get("max_steps")
-    try:
-        names = config.get("class_names")
-        count = len(open_images(config["train_data"], Path(names) if names else None).paths)
-        longest = int(config["epochs"]) * math.ceil(count / int(config["batch_size"]))
-    except (SeaAnchorError, KeyError, TypeError, ValueError, OSError):  # the data may be elsewhere by now
-        return limit
-    return min(limit or longest, longest)
-
-
-def _read_results(path: Path) -> dict[Path, Result]:
+def _read_results(path: Path) -> dict[Path, ResultFile]:
     """Results in a file, in an evaluation folder, or in a folder that has one."""
     if path.is_file():
         data = read_json(path)
-        if not _is_result(data):
+        if not is_result(data):
             raise SeaAnchorError(
                 f"{path} is no result file", "a file that `seaanchor evaluate` wrote", "name another file"
             )
-        return {path.resolve(): Result(path, portable(_checked(data, path)))}
+        return {path.resolve(): ResultFile(path, decode(portable(data), str(path)))}
     if not path.is_dir():
         raise SeaAnchorError(
             f"{path} is missing", "a run folder, an evaluation folder or a result file", "correct the path"
@@ -206,51 +119,19 @@ def _read_results(path: Path) -> dict[Path, Result]:
     return found
 
 
-def _read_folder(folder: Path) -> dict[Path, Result]:
+def _read_folder(folder: Path) -> dict[Path, ResultFile]:
     """The results in a folder; other JSON files are passed over."""
     files = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    read = {file.resolve(): Result(file, read_json(file)) for file in files}
-    return {path: Result(r.path, portable(_checked(r.data, r.path))) for path, r in read.items() if _is_result(r.data)}
+    read = [(file, read_json(file)) for file in files]
+    return {
+        file.resolve(): ResultFile(file, decode(portable(data), str(file))) for file, data in read if is_result(data)
+    }
 
 
-def read_json(file: Path) -> Any:
-    """Plain data.
-
-    Raises:
-        SeaAnchorError: the file cannot be read or is cut short.
-    """
-    try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise _torn(file, str(error)) from None
-
-
-def _torn(file: Path, where: str) -> SeaAnchorError:
-    return SeaAnchorError(
-        f"{file} is cut short or damaged ({where})",
-        "JSON as Sea Anchor wrote it",
-        "remove it and evaluate again, or restore it",
-    )
-
-
-def _is_result(data: Any) -> bool:
-    return isinstance(data, dict) and "dataset" in data and "model" in data and ("clean" in data or "suites" in data)
-
-
-def _checked(data: dict[str, Any], file: Path) -> dict[str, Any]:
-    if data.get("format") not in FORMATS:
-        raise SeaAnchorError(
-            f"{file} has format {data.get('format')}",
-            f"format {' or '.join(map(str, FORMATS))}",
-            "evaluate again with this version",
-        )
-    return data
-
-
-def _entries(runs: Sequence[Run], results: Sequence[Result]) -> tuple[Entry, ...]:
-    """One entry a model; untouched models that stand beside others as their reference get none of their own."""
-    references = {r.data["reference"].get("pretrained") for r in results if r.data.get("reference")}
-    grouped: dict[tuple[str, str], list[Result]] = {}
+def _entries(runs: Sequence[Run], results: Sequence[ResultFile]) -> tuple[Entry, ...]:
+    """One entry a model; untouched models that are the reference of others get none of their own."""
+    references = {r.result.reference.pretrained for r in results if r.result.reference}
+    grouped: dict[tuple[str, str], list[ResultFile]] = {}
     names: dict[tuple[str, str], tuple[str, str]] = {}
     owners: dict[tuple[str, str], Run] = {}
     for run in runs:  # in the order they were named
@@ -262,10 +143,10 @@ def _entries(runs: Sequence[Run], results: Sequence[Result]) -> tuple[Entry, ...
             key = (str(run.folder), "")
             grouped[key], names[key], owners[key] = [], (run.label, ""), run
     for result in results:
-        untouched = result.data.get("reference") is None and result.data.get("pretrained") in references
+        untouched = result.result.reference is None and result.result.pretrained in references
         if untouched or _owner(result, runs) is not None:
             continue
-        key = (str(result.data["model"]), str(result.data.get("pretrained")))
+        key = (result.result.model, result.result.pretrained)
         grouped.setdefault(key, []).append(result)
         names[key] = model_name(key[0]), key[1][:6]
     labels = distinct([names[key] for key in grouped])
@@ -274,9 +155,9 @@ def _entries(runs: Sequence[Run], results: Sequence[Result]) -> tuple[Entry, ...
     )
 
 
-def _owner(result: Result, runs: Sequence[Run]) -> str | None:
+def _owner(result: ResultFile, runs: Sequence[Run]) -> str | None:
     """What to add to the run's name if one of the runs made the model of this result, else None."""
-    model = Path(expanded(_bare(str(result.data["model"]))))
+    model = Path(expanded(_bare(result.result.model)))
     for run in runs:
         for name, suffix in EXPORTS.items():
             inside = (
@@ -306,7 +187,7 @@ def _bare(model: str) -> str:
 
 
 def distinct(names: Sequence[tuple[str, str]]) -> list[str]:
-    """Labels that differ: the second part stands beside the first where the first alone does not tell them apart, then
+    """Labels that differ: the second part is added to the first where the first alone does not tell them apart, then
     a number.
 
     >>> distinct([("a", "x"), ("a", "y"), ("b", "x"), ("b", "x")])

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from seaanchor.evaluation.results import ProtocolRecord
 from seaanchor.report.charts import CLEAN, Series, focus, shared_radii
-from seaanchor.report.measures import Measure, Value, count, measures
-from seaanchor.report.sources import Entry, Result
+from seaanchor.report.measures import TYPOGRAPHIC_IMAGES, Measure, Value, count
+from seaanchor.report.readers import measures
+from seaanchor.report.sources import Entry, ResultFile
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Found:
 
     entry: Entry
     number: int
-    results: tuple[Result, ...]
+    results: tuple[ResultFile, ...]
     measures: tuple[Measure, ...]
 
     @property
@@ -52,8 +54,8 @@ class Dataset:
         name: as it was given to `seaanchor evaluate`.
         found: the models evaluated on it.
         groups: what the table shows.
-        bias: the same of people in roles, which stands in a section of its own.
-        folded: details that stand in a foldable part.
+        bias: the same of people in roles, in a section of its own.
+        folded: details, in a foldable part.
         about: number of images and classes, in words.
         constant: accuracy of a constant answer, if known.
         warnings: why numbers may not be comparable.
@@ -71,7 +73,7 @@ class Dataset:
 
 def datasets(entries: Sequence[Entry]) -> list[Dataset]:
     """One record a data set: those of which most was measured first, then those of most images."""
-    names = dict.fromkeys(str(result.data["dataset"]) for entry in entries for result in entry.results)
+    names = dict.fromkeys(result.result.dataset for entry in entries for result in entry.results)
     tables = [_dataset(name, entries) for name in names]
 
     def weight(table: Dataset) -> tuple[int, int]:
@@ -84,7 +86,7 @@ def datasets(entries: Sequence[Entry]) -> list[Dataset]:
 def _dataset(name: str, entries: Sequence[Entry]) -> Dataset:
     found = []
     for number, entry in enumerate(entries):
-        results = tuple(result for result in entry.results if str(result.data["dataset"]) == name)
+        results = tuple(result for result in entry.results if result.result.dataset == name)
         if results:
             found.append(Found(entry, number, results, _merged(results)))
     keys = list(dict.fromkeys(m.key for f in found for m in f.measures))
@@ -98,17 +100,17 @@ def _dataset(name: str, entries: Sequence[Entry]) -> Dataset:
         _groups([r for r in shown if r[0][0] == "bias"]),
         _groups([r for r in rows if r[0] in folds]),
         _about(found),
-        found[0].results[0].data.get("constant_predictor"),
+        found[0].results[0].result.constant_predictor,
         _warnings(found),
     )
 
 
-def _merged(results: Sequence[Result]) -> tuple[Measure, ...]:
-    """The measures of several files of one model on one data set; where two give the same one, that on more images
-    stands."""
+def _merged(results: Sequence[ResultFile]) -> tuple[Measure, ...]:
+    """The measures of several files of one model on one data set; where two give the same one, the one on more images
+    is taken."""
     best: dict[tuple[str, str, str], Measure] = {}
     for result in results:
-        for measure in measures(result.data):
+        for measure in measures(result.result):
             before = best.get(measure.key)
             if before is None or (measure.value.n or 0) > (before.value.n or 0):
                 best[measure.key] = measure
@@ -135,10 +137,8 @@ def _groups(rows: Sequence[tuple[tuple[str, str, str], Row]]) -> tuple[Group, ..
 
 
 def _about(found: Sequence[Found]) -> str:
-    counts = sorted({n for f in found for r in f.results if (n := count(r.data))})
-    classes = sorted(
-        {len((r.data.get("protocol") or {}).get("class_names") or ()) for f in found for r in f.results} - {0}
-    )
+    counts = sorted({n for f in found for r in f.results if (n := count(r.result))})
+    classes = sorted({len(r.result.protocol.class_names) for f in found for r in f.results} - {0})
     images = (
         "" if not counts else f"{counts[0]:,} images" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} images"
     )
@@ -146,18 +146,22 @@ def _about(found: Sequence[Found]) -> str:
 
 
 DECIDES = ("images", "class_names", "templates", "image_size", "seed", "samples")
-"""Settings of the protocol that two results must share to be compared; attacks and drawings stand in the rows'
+"""Settings of the protocol that two results must share to be compared; attacks and drawings are in the rows'
 headings."""
 
 
 def _warnings(found: Sequence[Found]) -> tuple[str, ...]:
-    protocols = [(f.entry.label, result.data.get("protocol") or {}) for f in found for result in f.results]
-    differ = [
-        key for key in DECIDES if len({repr(protocol.get(key)) for _, protocol in protocols if key in protocol}) > 1
-    ]
+    protocols = [file.result.protocol for f in found for file in f.results]
+    known = {key: {repr(getattr(p, key)) for p in protocols if _is_known(p, key)} for key in DECIDES}
+    differ = [key for key, values in known.items() if len(values) > 1]
     if not differ:
         return ()
     return (f"The results differ in {', '.join(key.replace('_', ' ') for key in differ)}: compare them with care.",)
+
+
+def _is_known(protocol: ProtocolRecord, key: str) -> bool:
+    """Whether a file says what was asked for; no number of samples means all of them where a seed is known."""
+    return getattr(protocol, key) not in (None, ()) or (key == "samples" and protocol.seed is not None)
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,7 @@ def glance(table: Dataset, trained: float | None) -> Glance:
     whichever were measured.
 
     Args:
-        table: the data set that stands for all.
+        table: the data set that is shown first.
         trained: ε of training, or None.
     """
     series = [f.series for f in table.found]
@@ -189,7 +193,7 @@ def glance(table: Dataset, trained: float | None) -> Glance:
         )
     every = list(dict.fromkeys(m.key for s in series for m in s.measures))
     for suite, label, title, note in (
-        ("lettered", "top-1", "Lettered", "top-1, as they are"),
+        (TYPOGRAPHIC_IMAGES, "top-1", "With their words", "top-1, as they are"),
         ("typographic", "wrong word drawn (T)", "Wrong word drawn", "top-1 (T)"),
         ("typographic", "drawn word wins", "Drawn word wins", "of all answers"),
         ("bias", "gender named rightly", "Gender", "named rightly"),

@@ -25,10 +25,12 @@ from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.embeddings import embed_stream
+from seaanchor.evaluation.records import to_plain
 from seaanchor.evaluation.statistics import proportion
-from seaanchor.evaluation.suites.bias import caveat, evaluate_bias
-from seaanchor.evaluation.suites.registry import embed_stream, people_texts
-from seaanchor.evaluation.suites.typographic import TypographicPlan, reading_pictures
+from seaanchor.evaluation.suites.bias import caveat, evaluate_bias, people_texts
+from seaanchor.evaluation.suites.reading import reading_pictures
+from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.export.folder import export_model
 from seaanchor.export.trained import folded, read_map
 from seaanchor.plotting.slider import steering_picture
@@ -37,6 +39,7 @@ from seaanchor.utils.log import log
 from seaanchor.utils.paths import portable
 
 TS = (-2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+BIAS = ("gender", "activity", "predicted_man", "retrieval")
 TEMPLATES = ("a photo of a {}.",)
 
 
@@ -170,12 +173,10 @@ def sweep_bias(seen: SeenPeople, spectrum: Spectrum, ts: Sequence[float] = TS) -
     rows = []
     for t in ts:
         powers_R = spectrum.powers(t)
-        rows.append(
-            {"t": t}
-            | evaluate_bias(
-                image_NR * powers_R, caption_RGR * powers_R, neutral_RR * powers_R, seen.role_N, seen.gender_N
-            )
+        found = evaluate_bias(
+            image_NR * powers_R, caption_RGR * powers_R, neutral_RR * powers_R, seen.role_N, seen.gender_N
         )
+        rows.append({"t": t} | {name: to_plain(getattr(found, name)) for name in BIAS})
     return rows
 
 

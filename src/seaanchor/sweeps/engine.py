@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from seaanchor.evaluation.result_files import decode
 from seaanchor.evaluation.results import EvaluationResult
 from seaanchor.evaluation.run import Protocol, evaluate
 from seaanchor.evaluation.statistics import Share
@@ -89,7 +88,7 @@ def measure(
             reference=arm.config.model,
             skip_existing=True,
         )
-        rows += [row_of(name or arm.name, seed, decode(result), arm.settings) for result in results]
+        rows += [row_of(name or arm.name, seed, result, arm.settings) for result in results]
     return rows
 
 

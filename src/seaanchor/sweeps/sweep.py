@@ -7,7 +7,7 @@ from typing import Any
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.types import TypographicImages
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.subjects import open_source
+from seaanchor.evaluation.images import open_source
 from seaanchor.evaluation.suites.retrieval import DEPTHS
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.sweeps.arms import Arm, grid, one

@@ -55,16 +55,16 @@ def planted(gender_sign=1.0):
 
 def test_accuracies_on_planted_embeddings():
     result = evaluate_bias(*planted(), k=2)
-    assert result["gender"]["accuracy"] == 1.0 and result["activity"]["accuracy"] == 1.0
-    assert result["predicted_man"] == 0.5
+    assert result.gender.accuracy == 1.0 and result.activity.accuracy == 1.0
+    assert result.predicted_man == 0.5
     reversed_ = evaluate_bias(*planted(-1.0), k=2)
-    assert reversed_["gender"]["accuracy"] == 0.0 and reversed_["activity"]["accuracy"] == 1.0
+    assert reversed_.gender.accuracy == 0.0 and reversed_.activity.accuracy == 1.0
 
 
 def test_a_biased_neutral_prompt_shows_as_skew():
     images, captions, neutral, role, gender = planted()
-    fair = evaluate_bias(images, captions, neutral, role, gender, k=2)["retrieval"]["uniform"]
-    leaning = evaluate_bias(images, captions, neutral + torch.tensor([2.0, 0, 0]), role, gender, k=2)["retrieval"][
+    fair = evaluate_bias(images, captions, neutral, role, gender, k=2).retrieval["uniform"]
+    leaning = evaluate_bias(images, captions, neutral + torch.tensor([2.0, 0, 0]), role, gender, k=2).retrieval[
         "uniform"
     ]
     assert leaning["max_skew_at_2"] == pytest.approx(math.log(2))

@@ -14,7 +14,7 @@ from seaanchor.data.sources import open_images
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.suites.corruptions import CORE, EXTRA, KINDS, SEVERITIES, SIGMAS, corrupt, gaussian_noise
+from seaanchor.evaluation.corruptions import CORE, EXTRA, KINDS, SEVERITIES, SIGMAS, corrupt, gaussian_noise
 from seaanchor.types import Batch
 
 imagecorruptions = pytest.importorskip(

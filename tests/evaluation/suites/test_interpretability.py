@@ -28,10 +28,10 @@ def test_against_every_cosine(chunk):
         for p in prompts[c]
     ]
     result = evaluate_interpretability(images, labels, prompts.mean(1), chunk)
-    assert result["own"] == pytest.approx(torch.stack(own).mean().item(), abs=1e-6)
-    assert result["other"] == pytest.approx(torch.stack(other).mean().item(), abs=1e-6)
-    assert result["margin"] == pytest.approx(result["own"] - result["other"])
-    assert result["n"] == 10
+    assert result.own == pytest.approx(torch.stack(own).mean().item(), abs=1e-6)
+    assert result.other == pytest.approx(torch.stack(other).mean().item(), abs=1e-6)
+    assert result.margin == pytest.approx(result.own - result.other)
+    assert result.n == 10
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (2, 1)])
@@ -58,7 +58,7 @@ def test_the_embedded_model():
     with torch.no_grad():
         image_ND = model.encoder(batch.pixels_BCHW)
     result = evaluate_interpretability(image_ND, batch.label_B, mean_CD)
-    assert result["margin"] > 0.1
+    assert result.margin > 0.1
     shuffled = evaluate_interpretability(image_ND, batch.label_B.roll(37), mean_CD)
-    assert shuffled["margin"] < result["margin"] / 2
+    assert shuffled.margin < result.margin / 2
     assert mean_prompts(model, names[:3]).shape == mean_CD[:3].shape  # the 80 of OpenAI

@@ -114,13 +114,11 @@ def test_on_embedded_photos(embedded):
     result = evaluate_probe(*embedded)
     train, y, test, label = embedded
     scaled, scaled_test = ((part - train.mean(0)) / train.std(0, correction=0) for part in (train, test))
-    peer = LogisticRegression(C=1 / (result["linear"]["penalty"] * len(train)), max_iter=5000).fit(
-        scaled.numpy(), y.numpy()
-    )
-    assert result["linear"]["accuracy"] == pytest.approx(peer.score(scaled_test.numpy(), label.numpy()), abs=0.005)
-    assert result["linear"]["accuracy"] > 0.5 and result["knn"]["accuracy"] > 0.5
-    assert result["linear"]["n"] == result["knn"]["n"] == 400 == result["train"]
-    assert result["knn"]["k"] == 20
+    peer = LogisticRegression(C=1 / (result.penalty * len(train)), max_iter=5000).fit(scaled.numpy(), y.numpy())
+    assert result.linear.accuracy == pytest.approx(peer.score(scaled_test.numpy(), label.numpy()), abs=0.005)
+    assert result.linear.accuracy > 0.5 and result.knn.accuracy > 0.5
+    assert result.linear.n == result.knn.n == 400 == result.train
+    assert result.k == 20
     assert evaluate_probe(*embedded) == result
 
 

@@ -13,7 +13,8 @@ from seaanchor.data.sources import open_images
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.suites.retrieval import evaluate_retrieval, read_captions
+from seaanchor.evaluation.captions import read_captions
+from seaanchor.evaluation.suites.retrieval import evaluate_retrieval
 
 
 def by_sorting(queries, candidates, own, other, k):
@@ -32,10 +33,10 @@ def test_by_hand():
     scores = torch.tensor([[0.1, 0.7, 0.9, 0.2], [0.3, 0.2, 0.8, 0.1], [0.9, 0.5, 0.6, 0.4]])
     image_group, text_group = torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1, 2])
     result = evaluate_retrieval(scores, torch.eye(4), image_group, text_group, depths=(1, 2, 4))
-    assert [result[f"text_retrieval_recall@{k}"]["accuracy"] for k in (1, 2, 4)] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert [result.image_to_text[f"recall@{k}"].accuracy for k in (1, 2, 4)] == pytest.approx([1 / 3, 2 / 3, 1])
     # texts: columns rank the images 2 1 0, 0 2 1, 0 1 2 and 2 0 1; their own are 0, 0, 1 and 2
-    assert [result[f"image_retrieval_recall@{k}"]["accuracy"] for k in (1, 2, 4)] == pytest.approx([2 / 4, 3 / 4, 1])
-    assert result["text_retrieval_recall@1"]["n"] == 3 and result["image_retrieval_recall@1"]["n"] == 4
+    assert [result.text_to_image[f"recall@{k}"].accuracy for k in (1, 2, 4)] == pytest.approx([2 / 4, 3 / 4, 1])
+    assert result.image_to_text["recall@1"].n == 3 and result.text_to_image["recall@1"].n == 4
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
@@ -52,14 +53,14 @@ def test_against_sorting_in_any_chunk(chunk):
             "text": by_sorting(images, texts, own, other, k),
             "image": by_sorting(texts, images, other, own, k),
         }.items():
-            row = result[f"{name}_retrieval_recall@{k}"]
-            assert (row["accuracy"], row["n"]) == (pytest.approx(share[0]), share[1])
+            row = {"text": result.image_to_text, "image": result.text_to_image}[name][f"recall@{k}"]
+            assert (row.accuracy, row.n) == (pytest.approx(share[0]), share[1])
 
 
 def test_a_collapsed_encoder_is_not_rewarded():
     same = F.normalize(torch.ones(100, 4), dim=-1)
     result = evaluate_retrieval(same, same, torch.arange(100), torch.arange(100))
-    assert result["text_retrieval_recall@1"]["accuracy"] < 0.05
+    assert result.image_to_text["recall@1"].accuracy < 0.05
 
 
 def folder_with(tmp_path, name, rows):
@@ -116,5 +117,5 @@ def test_class_prompts_of_the_embedded_model():
         image_ND = F.normalize(model.encoder(batch.pixels_BCHW), dim=-1)
     result = evaluate_retrieval(image_ND, head.weight_CD, batch.label_B, torch.arange(40))
     right = (head(image_ND).argmax(-1) == batch.label_B).double().mean().item()
-    assert result["text_retrieval_recall@1"]["accuracy"] == pytest.approx(right) and right > 0.3
-    assert result["image_retrieval_recall@10"]["accuracy"] >= result["image_retrieval_recall@1"]["accuracy"] > 0.3
+    assert result.image_to_text["recall@1"].accuracy == pytest.approx(right) and right > 0.3
+    assert result.text_to_image["recall@10"].accuracy >= result.text_to_image["recall@1"].accuracy > 0.3

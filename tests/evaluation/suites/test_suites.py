@@ -3,6 +3,7 @@ needs is asked for first."""
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation import attacks, compute
+from seaanchor.evaluation import attacks, embeddings, measure
 from seaanchor.evaluation import run as module
 from seaanchor.evaluation.attacks import AttackPlan
+from seaanchor.evaluation.records import to_plain
 from seaanchor.evaluation.run import Protocol, evaluate, evaluate_all
 from seaanchor.evaluation.suites.interpretability import evaluate_interpretability, mean_prompts
 from seaanchor.evaluation.suites.probe import nearest_neighbours
@@ -61,34 +63,36 @@ def direct():
 
 def test_numbers_are_those_of_the_functions(result, direct):
     model, images, image_ND, label_N, _ = direct
-    found = result["suites"]
+    found = result.suites
     own = evaluate_interpretability(image_ND, label_N, mean_prompts(model, images.class_names))
-    assert found["interpretability"] == pytest.approx(own | {"templates": 80}, rel=1e-4)
+    for name in ("own", "other", "margin"):
+        assert getattr(found.interpretability, name) == pytest.approx(getattr(own, name), rel=1e-4)
+    assert (found.interpretability.n, found.interpretability.templates) == (SAMPLES, 80)
     train_ND, train_label_N, _ = embedded(model, open_images("photos-mini/train"))
     near_N = nearest_neighbours(train_ND, train_label_N, image_ND, 40)
-    assert found["probe"]["knn"]["accuracy"] == pytest.approx((near_N == label_N).double().mean().item())
-    assert found["probe"]["linear"]["accuracy"] > 0.5
-    assert found["probe"]["k"] == 20
-    assert found["probe"]["train"] == 800
+    assert found.probe.knn.accuracy == pytest.approx((near_N == label_N).double().mean().item())
+    assert found.probe.linear.accuracy > 0.5
+    assert found.probe.k == 20
+    assert found.probe.train == 800
     assert (
-        found["retrieval"]["image_to_text"]["recall@1"]["accuracy"] == result["clean"]["accuracy"]
+        found.retrieval.image_to_text["recall@1"].accuracy == result.clean.accuracy
     )  # the nearest class prompt is the answer
-    assert found["retrieval"]["image_to_text"]["recall@5"]["accuracy"] == result["metrics"]["acc5"]
-    assert set(found["retrieval"]["text_to_image"]) == {"recall@1", "recall@5", "recall@10"}
-    assert found["reading"]["reading"]["n"] == 400
+    assert found.retrieval.image_to_text["recall@5"].accuracy == result.metrics["acc5"]
+    assert set(found.retrieval.text_to_image) == {"recall@1", "recall@5", "recall@10"}
+    assert found.reading.reading.n == 400
 
 
 def test_noise_and_corruptions_bite_more_the_stronger_they_are(result, direct):
     from seaanchor.encoders.heads import build_head
-    from seaanchor.evaluation.suites.corruptions import corrupt
+    from seaanchor.evaluation.corruptions import corrupt
 
-    noise, corruptions = result["suites"]["noise"], result["suites"]["corruptions"]
-    assert [row["sigma"] for row in noise] == [8, 16, 32, 64, 128]
-    assert result["clean"]["accuracy"] >= noise[0]["accuracy"] > noise[-1]["accuracy"]
-    assert [row["severity"] for row in corruptions["kinds"]["contrast"]] == [1, 2, 3, 4, 5]
-    assert corruptions["kinds"]["contrast"][0]["accuracy"] > corruptions["kinds"]["contrast"][4]["accuracy"]
-    shares = [row["accuracy"] for rows in corruptions["kinds"].values() for row in rows]
-    assert corruptions["mean"] == pytest.approx(sum(shares) / 10, rel=1e-5)
+    noise, corruptions = result.suites.noise.levels, result.suites.corruptions
+    assert [row.sigma for row in noise] == [8, 16, 32, 64, 128]
+    assert result.clean.accuracy >= noise[0].share.accuracy > noise[-1].share.accuracy
+    assert [row.severity for row in corruptions.kinds["contrast"]] == [1, 2, 3, 4, 5]
+    assert corruptions.kinds["contrast"][0].share.accuracy > corruptions.kinds["contrast"][4].share.accuracy
+    shares = [row.share.accuracy for rows in corruptions.kinds.values() for row in rows]
+    assert corruptions.mean == pytest.approx(sum(shares) / 10, rel=1e-5)
     model, images, _, _, found = direct
     head = build_head(model, images.class_names)
     with torch.no_grad():
@@ -96,23 +100,23 @@ def test_noise_and_corruptions_bite_more_the_stronger_they_are(result, direct):
             (head(model.encoder(corrupt(b.pixels_BCHW, "contrast", 3, b.index_B))).argmax(-1) == b.label_B)
             for b in found
         ]
-    assert corruptions["kinds"]["contrast"][2]["accuracy"] == pytest.approx(torch.cat(hits).double().mean().item())
+    assert corruptions.kinds["contrast"][2].share.accuracy == pytest.approx(torch.cat(hits).double().mean().item())
 
 
 def test_the_attack_on_the_embedding(result, direct):
     from seaanchor.attacks.embedding import embedding_attack
 
-    nothing, row = result["suites"]["embedding"]
-    assert (nothing["epsilon"], nothing["distance"]["max"]) == (0.0, pytest.approx(0, abs=1e-6))
-    assert (row["epsilon"], row["norm"], row["num_steps"], row["n"]) == (2 / 255, "linf", 2, SAMPLES)
+    nothing, row = result.suites.embedding.radii
+    assert (nothing.epsilon, nothing.distance.max) == (0.0, pytest.approx(0, abs=1e-6))
+    assert (row.epsilon, row.norm, row.num_steps, row.n) == (2 / 255, "linf", 2, SAMPLES)
     model, _, _, _, found = direct
     attacked = torch.cat(
         [embedding_attack(model.encoder, b, Ball("linf", 2 / 255), num_steps=2).relative_B for b in found]
     )
-    assert row["distance"]["mean"] == pytest.approx(attacked.mean().item(), rel=1e-4)
-    assert row["distance"]["p50"] <= row["distance"]["p90"] <= row["distance"]["max"]
-    assert row["cosine"] < nothing["cosine"] == pytest.approx(1)
-    assert result["checks"]["embedding: images stay in the ball and in [0, 1]"]["passed"]
+    assert row.distance.mean == pytest.approx(attacked.mean().item(), rel=1e-4)
+    assert row.distance.p50 <= row.distance.p90 <= row.distance.max
+    assert row.cosine < nothing.cosine == pytest.approx(1)
+    assert result.checks["embedding: images stay in the ball and in [0, 1]"].passed
 
 
 def test_every_share_has_an_interval_and_n(result):
@@ -123,7 +127,7 @@ def test_every_share_has_an_interval_and_n(result):
             for child in node.values() if isinstance(node, dict) else node:
                 yield from shares(child)
 
-    found = list(shares([result["clean"], result["suites"]]))
+    found = list(shares([to_plain(result.clean), to_plain(result.suites)]))
     assert len(found) > 20
     assert all(
         row["low"] <= row["accuracy"] <= row["high"] and row["n"] in (SAMPLES, 40, 400) for row in found
@@ -136,7 +140,7 @@ def test_calibration_is_guos(result, direct):
 
     model, images, image_ND, label_N, _ = direct
     logits = build_head(model, images.class_names)(image_ND)
-    assert result["metrics"]["ece"] == pytest.approx(evaluate_calibration(logits, label_N)["ece"], rel=1e-4)
+    assert result.metrics["ece"] == pytest.approx(evaluate_calibration(logits, label_N).ece, rel=1e-4)
 
 
 @pytest.fixture
@@ -157,28 +161,29 @@ def test_drift_by_hand_with_the_runs_bound(run_folder, image_folder):
     """Embeddings of 0.8 times the length: relative squared distance .04, inside a ρ of .05; a bound on distributions is
     none on embeddings."""
     (result,) = evaluate(str(run_folder / "export"), [str(image_folder)], Protocol((), suites=("drift",)), None)
-    drift = result["suites"]["drift"]
-    assert drift["cosine"] == pytest.approx(1)
-    assert drift["distance"] == pytest.approx({"mean": 0.04, "p50": 0.04, "p90": 0.04, "max": 0.04}, rel=1e-4)
-    assert drift["deciles"] == pytest.approx([0.04] * 11, rel=1e-4)
-    assert (drift["rho"], drift["within"]["accuracy"], drift["n"]) == (0.05, 1.0, 12)
-    untouched = result["reference"]["suites"]["drift"]
-    assert (untouched["distance"]["max"], untouched["rho"], untouched["within"]) == (0.0, None, None)
+    drift = result.suites.drift
+    assert drift.cosine == pytest.approx(1)
+    assert asdict(drift.distance) == pytest.approx({"mean": 0.04, "p50": 0.04, "p90": 0.04, "max": 0.04}, rel=1e-4)
+    assert drift.deciles == pytest.approx([0.04] * 11, rel=1e-4)
+    assert (drift.rho, drift.within.accuracy, drift.n) == (0.05, 1.0, 12)
+    untouched = result.reference.suites.drift
+    assert (untouched.distance.max, untouched.rho, untouched.within) == (0.0, None, None)
     settings = yaml.safe_load((run_folder / "config.yaml").read_text())
     settings["anchor"] |= {"on": "distribution"}
     (run_folder / "config.yaml").write_text(yaml.safe_dump(settings))
     (result,) = evaluate(str(run_folder / "export"), [str(image_folder)], Protocol((), suites=("drift",)), None)
-    assert result["suites"]["drift"]["rho"] is None
+    assert result.suites.drift.rho is None
 
 
 def test_clean_embeddings_are_computed_once_a_model(run_folder, image_folder, monkeypatch):
     """However many suites want them, and though both the reference's own result and the drift need the reference's."""
     shutil.copytree(image_folder, image_folder.parent / "train")
     seen = []
-    real = compute.embed
-    monkeypatch.setattr(
-        compute, "embed", lambda model, batch: seen.extend([model.name] * len(batch.index_B)) or real(model, batch)
-    )
+    real = measure.embed
+    for place in (measure, embeddings):
+        monkeypatch.setattr(
+            place, "embed", lambda model, batch: seen.extend([model.name] * len(batch.index_B)) or real(model, batch)
+        )
     protocol = Protocol((), suites=("drift", "interpretability", "retrieval", "probe"))
     evaluate(str(run_folder / "export"), [str(image_folder)], protocol, None)
     assert len(set(seen)) == 2
@@ -205,13 +210,13 @@ def test_captioned_images(clip_folder, image_folder, tmp_path, capsys):
         tmp_path / "out",
         batch_size=2,
     )
-    assert (result["task"], result["clean"], result["robust"]) == ("zeroshot_retrieval", None, [])
-    found = result["suites"]["retrieval"]
-    assert (found["image_to_text"]["recall@1"]["n"], found["text_to_image"]["recall@1"]["n"]) == (5, 10)
+    assert (result.task, result.clean, result.robust.rows) == ("zeroshot_retrieval", None, ())
+    found = result.suites.retrieval
+    assert (found.image_to_text["recall@1"].n, found.text_to_image["recall@1"].n) == (5, 10)
     assert (
-        result["metrics"]["image_retrieval_recall@5"] == found["text_to_image"]["recall@5"]["accuracy"] == 1.0
+        result.metrics["image_retrieval_recall@5"] == found.text_to_image["recall@5"].accuracy == 1.0
     )  # of five images
-    assert set(result["metrics"]) == {f"{what}_retrieval_recall@{k}" for what in ("image", "text") for k in (1, 5, 10)}
+    assert set(result.metrics) == {f"{what}_retrieval_recall@{k}" for what in ("image", "text") for k in (1, 5, 10)}
     model = load_model(str(clip_folder))
     dataset = ImageDataset(open_images(str(folder)), 32)
     image = next(batches(dataset, 5, workers=0, order=None, skip_log=SkipLog(dataset.images))).pixels_BCHW
@@ -219,13 +224,13 @@ def test_captioned_images(clip_folder, image_folder, tmp_path, capsys):
         unit = F.normalize(model.encoder(image), dim=-1)
         text = F.normalize(model.encode_texts([t for line in lines for t in line["captions"]]), dim=-1)
     right = (unit @ text.T).argmax(-1) // 2 == torch.arange(5)
-    assert found["image_to_text"]["recall@1"]["accuracy"] == pytest.approx(right.double().mean().item())
+    assert found.image_to_text["recall@1"].accuracy == pytest.approx(right.double().mean().item())
     print_results([result])
     assert "recall at 1" in capsys.readouterr().out
     (few,) = evaluate(str(clip_folder), [str(folder)], Protocol((), samples=3, suites=("retrieval",)), tmp_path / "out")
     assert (
-        few["suites"]["retrieval"]["image_to_text"]["recall@1"]["n"],
-        few["suites"]["retrieval"]["text_to_image"]["recall@1"]["n"],
+        few.suites.retrieval.image_to_text["recall@1"].n,
+        few.suites.retrieval.text_to_image["recall@1"].n,
     ) == (3, 6)
     for protocol in (Protocol((plan,)), Protocol((), suites=("retrieval", "noise")), Protocol(())):
         with pytest.raises(SeaAnchorError, match="has captions and no classes"):
@@ -250,7 +255,7 @@ def test_what_a_suite_needs_is_asked_for_before_anything_is_computed(
         raise SeaAnchorError("pyautoattack is not installed", "x", "y")
 
     monkeypatch.setattr(attacks, "pyautoattack", missing)
-    monkeypatch.setattr(module, "compute", lambda *args: pytest.fail("something was computed"))
+    monkeypatch.setattr(module, "measure_model", lambda *args: pytest.fail("something was computed"))
     with pytest.raises(SeaAnchorError, match=words):
         evaluate(str(clip_folder), ["photos-mini", str(image_folder)], protocol, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -267,7 +272,7 @@ def test_an_attack_that_returns_nan_is_one_error_and_the_file_says_so(clip_folde
     (file,) = (tmp_path / "out").iterdir()
     assert not json.loads(file.read_text())["checks"]["pgd: images stay in the ball and in [0, 1]"]["passed"]
     (result,) = evaluate_all([str(clip_folder)], [str(image_folder)], protocol, tmp_path / "out", skip_existing=True)
-    assert not result["checks"]["pgd: images stay in the ball and in [0, 1]"]["passed"]
+    assert not result.checks["pgd: images stay in the ball and in [0, 1]"].passed
 
 
 def test_square_and_autoattack_are_attacks_like_the_others(clip_folder, image_folder, tmp_path, monkeypatch):
@@ -277,9 +282,9 @@ def test_square_and_autoattack_are_attacks_like_the_others(clip_folder, image_fo
         *(AttackPlan(name, "linf", (16 / 255,), 2) for name in ("autoattack", "apgd")),
     )
     (result,) = evaluate(str(clip_folder), [str(image_folder)], Protocol(plans), tmp_path / "out")
-    found = {(row["attack"], row["epsilon"]): row for row in result["robust"]}
-    assert found["square", 16 / 255]["num_steps"] == 20
-    assert found["square", 16 / 255]["accuracy"] <= found["square", 1 / 255]["accuracy"] <= result["clean"]["accuracy"]
-    assert found["autoattack", 16 / 255]["accuracy"] <= found["apgd", 16 / 255]["accuracy"]
-    notes = " ".join(result["notes"])
+    found = result.robust
+    assert result.robust.rows[0].num_steps == 20
+    assert found["square", 16 / 255].accuracy <= found["square", 1 / 255].accuracy <= result.clean.accuracy
+    assert found["autoattack", 16 / 255].accuracy <= found["apgd", 16 / 255].accuracy
+    notes = " ".join(result.notes)
     assert "AutoAttack without targeted APGD" in notes and "APGD-CE alone" in notes  # three classes

@@ -37,7 +37,7 @@ def test_each_mean_takes_more_images(seen):
     assert not (word_B & ~one_word_B).any(), "the drawing of the plain suite is among those tried"
     assert not (small_B & ~word_B).any() and not (large_B & ~small_B).any()
     assert 0 < word_B.sum() < one_word_B.sum(), "the worst of three words beats the first one"
-    assert large_B.sum() < alone[PLAN, 2 / 255].standing_B.sum(), "on this model noise alone leaves more"
+    assert large_B.sum() < alone[PLAN, 2 / 255].correct_B.sum(), "on this model noise alone leaves more"
     assert found["apgd-ce 2/255 sound"].all()
 
 
@@ -55,7 +55,7 @@ def test_noise_is_searched_around_the_lettered_image(seen):
         margins = [s[label] - max(s[:label] + s[label + 1 :]) for s in scores]
         lettered[row] = pictures[margins.index(min(margins))][0]
     around_words, around_clean = (
-        attack_all(logits, replace(batch, pixels_BCHW=pixels), found["word"], (PLAN,))[PLAN, 2 / 255].standing_B
+        attack_all(logits, replace(batch, pixels_BCHW=pixels), found["word"], (PLAN,))[PLAN, 2 / 255].correct_B
         for pixels in (lettered, batch.pixels_BCHW)
     )
     assert torch.equal(found["apgd-ce 2/255"], around_words) and not torch.equal(around_words, around_clean)
@@ -68,9 +68,9 @@ def test_the_suite_writes_shares(tmp_path):
         Protocol((PLAN,), samples=20, suites=("words-and-noise",), typographic=LETTERS),
         tmp_path,
     )
-    found = result["suites"]["words-and-noise"]
-    assert set(found) == {"word", "apgd-ce 0.5/255", "apgd-ce 2/255", "plan"}
-    assert found["word"]["n"] == 20 and found["plan"]["words_tried"] == 3
+    found = result.suites.words_and_noise
+    assert set(found.attacked) == {"apgd-ce 0.5/255", "apgd-ce 2/255"}
+    assert found.word.n == 20 and found.plan.words_tried == 3
 
 
 def test_an_attack_is_asked_for(tmp_path):

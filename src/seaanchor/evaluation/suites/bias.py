@@ -5,13 +5,20 @@ Legend: N images, R roles, G = 2 genders, D embedding dimension.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seaanchor.data.types import Listing
-from seaanchor.evaluation.statistics import proportion
+from seaanchor.data.people import GENDERS, caption
+from seaanchor.data.types import Images, Listing, labels_of, texts_of
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.heads import embed_texts
+from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.context import EvaluationContext, Suite, Tables, needed
+from seaanchor.evaluation.statistics import share_of
+from seaanchor.evaluation.suite_results import Bias
 
 TOP_K = 10
 CAVEAT = "emoji-people is a smoke test of the method, not a fairness claim."
@@ -84,7 +91,7 @@ def rank_genders(image_ND: Tensor, neutral_RD: Tensor, gender_N: Tensor) -> Tens
 
 def evaluate_bias(
     image_ND: Tensor, caption_RGD: Tensor, neutral_RD: Tensor, role_N: Tensor, gender_N: Tensor, k: int = TOP_K
-) -> dict:
+) -> Bias:
     """Gender and activity accuracy, and the skew of retrieval by neutral prompts.
 
     Args:
@@ -95,9 +102,7 @@ def evaluate_bias(
         k: depth of MaxSkew.
 
     Returns:
-        `gender` (of the two captions of the image's own role, the right one wins), `activity` (the best of all captions
-        names the role), each with interval; `predicted_man`, the share of images called a man; MaxSkew@k and NDKL, each
-        the mean over roles, against uniform shares and against those of the data.
+        Without the number of roles and the caveat, which depend on the data set.
     """
     image_ND, caption_RGD, neutral_RD = (F.normalize(x.double(), dim=-1) for x in (image_ND, caption_RGD, neutral_RD))
     scores_NRG = torch.einsum("nd,rgd->nrg", image_ND, caption_RGD)
@@ -113,9 +118,54 @@ def evaluate_bias(
         }
         for name, desired_G in (("uniform", torch.full((2,), 0.5, dtype=torch.float64)), ("dataset", shares_G))
     }
-    return {
-        "gender": proportion(called_N == gender_N),
-        "activity": proportion(best_N == role_N),
-        "predicted_man": (called_N == 0).double().mean().item(),
-        "retrieval": retrieval,
-    }
+    return Bias(
+        gender=share_of(called_N == gender_N),
+        activity=share_of(best_N == role_N),
+        predicted_man=(called_N == 0).double().mean().item(),
+        retrieval=retrieval,
+    )
+
+
+def people_texts(
+    model: LoadedModel, images: Images, templates: tuple[str, ...]
+) -> tuple[list[str], Tensor, Tensor, Tensor, Tensor]:
+    """Roles, each image's role and gender, and embeddings of the gendered (R, 2, D) and neutral (R, D) captions."""
+    names = texts_of(images)
+    roles = [name.split(" ", 1)[1] for name in names[:: len(GENDERS)]]
+    label_N = torch.tensor(labels_of(images))
+
+    def encode(texts: list[str]) -> Tensor:
+        prompts = [template.replace("{}", text) for text in texts for template in templates]
+        return embed_texts(model, prompts).cpu().view(len(texts), len(templates), -1).mean(1)
+
+    caption_RGD = encode([caption(gender, role) for role in roles for gender in GENDERS]).view(
+        len(roles), len(GENDERS), -1
+    )
+    return (
+        roles,
+        label_N // len(GENDERS),
+        label_N % len(GENDERS),
+        caption_RGD,
+        encode([caption("person", role) for role in roles]),
+    )
+
+
+def _summarise(context: EvaluationContext, tables: Tables) -> Bias:
+    clean = needed(tables.clean)
+    texts = people_texts(context.model, context.images, context.templates)
+    roles, role_M, gender_M, caption_RGD, neutral_RD = texts
+    index_N = clean["index"]
+    found = evaluate_bias(clean["embedding"], caption_RGD, neutral_RD, role_M[index_N], gender_M[index_N])
+    return replace(found, roles=len(roles), caveat=caveat(context.images))
+
+
+def _check(context: EvaluationContext) -> None:
+    if not (context.images.root / "people.jsonl").is_file():
+        raise SeaAnchorError(
+            f"{context.images.root} is no set of people in roles",
+            "emoji-people, or a folder with people.jsonl",
+            "correct --data",
+        )
+
+
+SUITE = Suite(_summarise, embeddings=frozenset({"clean"}), check=_check)

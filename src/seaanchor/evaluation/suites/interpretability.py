@@ -5,6 +5,7 @@ Legend: N images, C classes, T templates, D embedding dimension.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.heads import AT_ONCE, class_means
+from seaanchor.evaluation.context import EvaluationContext, Suite, Tables, needed
+from seaanchor.evaluation.suite_results import Interpretability
 
 
 def openai_templates() -> tuple[str, ...]:
@@ -42,7 +45,7 @@ def mean_prompts(
 
 def evaluate_interpretability(
     image_ND: Tensor, label_N: Tensor, mean_CD: Tensor, chunk: int = 4096
-) -> dict[str, float]:
+) -> Interpretability:
     """Mean cosine of clean images with the prompts of their own class and, beside it, with those of all other classes.
 
     Args:
@@ -73,4 +76,14 @@ def evaluate_interpretability(
         own += mine
         other += (cosine_BC.sum().item() - mine) / (num_classes - 1)
     n = len(image_ND)
-    return {"own": own / n, "other": other / n, "margin": (own - other) / n, "n": n}
+    return Interpretability(own / n, other / n, (own - other) / n, n)
+
+
+def _summarise(context: EvaluationContext, tables: Tables) -> Interpretability:
+    clean, templates = needed(tables.clean), openai_templates()
+    mean_CD = mean_prompts(context.model, context.class_names, templates).cpu()
+    found = evaluate_interpretability(clean["embedding"], clean["label"], mean_CD)
+    return replace(found, templates=len(templates))
+
+
+SUITE = Suite(_summarise, embeddings=frozenset({"clean"}))

@@ -3,14 +3,14 @@
 Legend: N training images, M test images, C classes, D embedding dimension.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.statistics import proportion
+from seaanchor.evaluation.context import EvaluationContext, Suite, Tables, needed
+from seaanchor.evaluation.statistics import share_of
+from seaanchor.evaluation.suite_results import Probe
 
 NEIGHBOURS = 20
 TEMPERATURE = 0.07
@@ -27,7 +27,7 @@ def evaluate_probe(
     *,
     k: int = NEIGHBOURS,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Probe:
     """Test accuracy of a linear probe and of k nearest neighbours on frozen embeddings.
 
     Args:
@@ -35,9 +35,6 @@ def evaluate_probe(
         train_label_N, test_label_M: of one list of classes.
         k: neighbours, cut at N.
         seed: of the choice of validation images.
-
-    Returns:
-        `linear` (with the chosen `penalty`) and `knn` (with `k`): accuracy with interval and n; `train`: N.
 
     Raises:
         SeaAnchorError: no training class has two images, so that no penalty can be chosen.
@@ -47,8 +44,13 @@ def evaluate_probe(
     num_classes = int(max(train_label_N.max(), test_label_M.max())) + 1
     penalty, linear_M = linear_probe(train_ND, train_label_N, test_MD, num_classes, seed)
     near_M = nearest_neighbours(train_ND, train_label_N, test_MD, num_classes, k)
-    linear, knn = proportion(linear_M == test_label_M), proportion(near_M == test_label_M)
-    return {"linear": linear | {"penalty": penalty}, "knn": knn | {"k": min(k, len(train_ND))}, "train": len(train_ND)}
+    return Probe(
+        linear=share_of(linear_M == test_label_M),
+        knn=share_of(near_M == test_label_M),
+        k=min(k, len(train_ND)),
+        penalty=penalty,
+        train=len(train_ND),
+    )
 
 
 @torch.no_grad()
@@ -155,3 +157,17 @@ def fit_logistic(
 
 def _answers(feature_MD: Tensor, weight_CD: Tensor, bias_C: Tensor) -> Tensor:
     return F.linear(feature_MD, weight_CD, bias_C).argmax(-1)
+
+
+def _summarise(context: EvaluationContext, tables: Tables) -> Probe:
+    clean, training = needed(tables.clean), needed(tables.training)
+    return evaluate_probe(
+        training["embedding"],
+        training["label"],
+        clean["embedding"],
+        clean["label"],
+        seed=context.protocol.seed,
+    )
+
+
+SUITE = Suite(_summarise, embeddings=frozenset({"clean", "training"}))

@@ -16,10 +16,10 @@ from seaanchor.data.loader import ImageDataset
 from seaanchor.distributed.launch import open_group
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation import compute, rows
+from seaanchor.evaluation import embeddings, measure, table
 from seaanchor.evaluation.attacks import AttackPlan
-from seaanchor.evaluation.rows import Work, collect
 from seaanchor.evaluation.run import Protocol, evaluate
+from seaanchor.evaluation.table import ExecutionOptions, collect
 
 PROTOCOL = Protocol((AttackPlan("apgd", "linf", (1 / 255, 4 / 255), 2),), suites=("drift", "noise", "retrieval"))
 
@@ -31,8 +31,8 @@ def dataset(image_folder) -> ImageDataset:
 
 
 # frozen
-def work(folder: Path, batch_size: int = 3, workers: int = 0, group: ProcessGroup = ProcessGroup()) -> Work:  # noqa: B008
-    return Work(batch_size, workers, torch.device("cpu"), group, folder / ".partial")
+def work(folder: Path, batch_size: int = 3, workers: int = 0, group: ProcessGroup = ProcessGroup()) -> ExecutionOptions:  # noqa: B008
+    return ExecutionOptions(batch_size, workers, torch.device("cpu"), group, folder / ".partial")
 
 
 def means(batch):
@@ -55,7 +55,7 @@ def test_every_readable_image_is_one_row_in_order(dataset, tmp_path, batch_size,
 
 
 def test_what_was_measured_before_is_not_measured_again(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(rows, "FLUSH_IMAGES", 3)
+    monkeypatch.setattr(table, "FLUSH_IMAGES", 3)
     whole = collect("test", "images", dataset, means, work(tmp_path / "whole"))
     seen = []
 
@@ -113,12 +113,12 @@ def test_alone_there_is_nobody_to_wait_for():
 
 KILLED = """
 import time, torch
-from seaanchor.evaluation import compute, rows
+from seaanchor.evaluation import embeddings, measure, table
 torch.set_num_threads(1)
-rows.FLUSH_IMAGES = 3
-real = compute.embed
-compute.embed = lambda model, batch: time.sleep(0.5) or real(model, batch)  # or it would be over before it is killed
-from tests.evaluation.test_rows import PROTOCOL
+table.FLUSH_IMAGES = 3
+real = measure.embed
+measure.embed = embeddings.embed = lambda model, batch: time.sleep(0.5) or real(model, batch)
+from tests.evaluation.test_table import PROTOCOL
 from seaanchor.evaluation.run import evaluate
 evaluate({model!r}, [{data!r}], PROTOCOL, __import__("pathlib").Path({output!r}), reference={model!r}, batch_size=3)
 """
@@ -161,10 +161,11 @@ def test_killed_and_resumed_gives_the_same_bytes(clip_folder, image_folder, tmp_
     process.send_signal(signal.SIGKILL)
     process.wait()
     measured = []
-    real = compute.embed
-    monkeypatch.setattr(
-        compute, "embed", lambda model, batch: measured.extend(batch.index_B.tolist()) or real(model, batch)
-    )
+    real = measure.embed
+    for module in (measure, embeddings):
+        monkeypatch.setattr(
+            module, "embed", lambda model, batch: measured.extend(batch.index_B.tolist()) or real(model, batch)
+        )
     evaluate(str(clip_folder), [str(image_folder)], PROTOCOL, tmp_path / "killed", skip_existing=True, **settings)
     assert result_files(tmp_path / "killed") == result_files(tmp_path / "whole")
     assert (

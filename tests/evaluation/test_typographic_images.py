@@ -14,12 +14,13 @@ from seaanchor.data.sources import open_images
 from seaanchor.data.typographic.write import write_typographic
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.attacks import AttackPlan
+from seaanchor.evaluation.result_files import encode
 from seaanchor.evaluation.run import Protocol, evaluate
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.report.page import write_report
 from seaanchor.report.table import print_results
 from seaanchor.steering.curve import see_words, sweep_typographic
-from seaanchor.sweeps.arms import numbers_of
+from seaanchor.sweeps.numbers import numbers_of
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +40,8 @@ def result(lettered, tmp_path_factory):
 
 
 def test_the_result_has_no_clean_accuracy(result):
-    assert result["clean"] is None and result["lettered"]["n"] == 40
-    assert (
-        result["lettered"]["accuracy"]
-        == result["metrics"]["acc1"]
-        == result["suites"]["typographic"]["attacked"]["accuracy"]
-    )
+    assert result.clean is None and result.typographic_images.n == 40
+    assert result.typographic_images.accuracy == result.metrics["acc1"] == result.suites.typographic.attacked.accuracy
     assert set(numbers_of(result)) == {
         "lettered",
         "pgd 1/255",
@@ -58,11 +55,11 @@ def test_neither_terminal_nor_page_call_it_clean(result, tmp_path, capsys, monke
     monkeypatch.setenv("COLUMNS", "150")
     print_results([result])
     said = " ".join(capsys.readouterr().out.split())
-    assert "n = 40" in said and "Lettered images, as they are" in said and "clean" not in said
-    (tmp_path / "result.json").write_text(json.dumps(result))
+    assert "n = 40" in said and "Images with their words, as they are" in said and "clean" not in said
+    (tmp_path / "result.json").write_text(json.dumps(encode(result)))
     page = write_report([tmp_path / "result.json"], tmp_path / "page.html", gallery=0)
     rows = list(csv.DictReader(io.StringIO(page.with_suffix(".csv").read_text())))
-    assert "lettered" in {row["suite"] for row in rows} and "clean" not in {row["suite"] for row in rows}
+    assert "typographic images" in {row["suite"] for row in rows} and "clean" not in {row["suite"] for row in rows}
     assert "Clean images" not in page.read_text() and ">40 images" in page.read_text()
 
 
@@ -76,4 +73,4 @@ def test_the_slider_reads_the_word_that_is_there(lettered, result):
     (row,) = sweep_typographic(seen, decompose(torch.eye(model.encoder.dim)), [0.0])
     assert "clean" not in row
     for name in ("attacked", "attack_word", "two_way"):
-        assert row[name]["accuracy"] == pytest.approx(result["suites"]["typographic"][name]["accuracy"], abs=1 / 40)
+        assert row[name]["accuracy"] == pytest.approx(getattr(result.suites.typographic, name).accuracy, abs=1 / 40)

@@ -1,6 +1,6 @@
-"""A table with one row an image, filled batch by batch: by one process or several, in one go or with a kill in between.
+"""A table with one row an image, filled batch by batch: by one process or several, at once or with a kill in between.
 
-What is kept of an image is a few numbers, so that memory does not grow with the pixels. Batches are cut from the list
+An image leaves a few numbers, so that memory does not grow with the pixels. Batches are cut from the list
 of images once and for all; whoever computes them, and whenever, computes them from the same neighbours, and the table
 comes out the same to the last bit.
 
@@ -30,15 +30,22 @@ FLUSH_IMAGES, FLUSH_SECONDS = 500, 60.0  # what a kill may cost at most
 
 
 @dataclass(frozen=True)
-class Work:
-    """How rows are computed, which changes none of them: images at a time, loading processes, device, processes, and
-    the folder of what is done so far."""
+class ExecutionOptions:
+    """How rows are computed, which changes none of them.
+
+    Attributes:
+        batch_size: images at a time.
+        workers: loading processes.
+        device: where the model runs.
+        group: the processes that share the options.
+        partial: folder of what is done so far, so that an evaluation that was ended goes on; None writes nothing.
+    """
 
     batch_size: int
     workers: int
     device: torch.device
     group: ProcessGroup
-    partial: Path
+    partial: Path | None = None
 
 
 @dataclass
@@ -57,7 +64,7 @@ class _Part:
 
 
 def collect(
-    title: str, name: str, dataset: ImageDataset, measure: Callable[[Batch], Table], work: Work
+    title: str, name: str, dataset: ImageDataset, measure: Callable[[Batch], Table], options: ExecutionOptions
 ) -> tuple[Table, str] | None:
     """Measure every image that can be read.
 
@@ -66,7 +73,7 @@ def collect(
         name: of the table, which tells its partial files from another's.
         dataset: the images.
         measure: what a batch gives, one row an image.
-        work: how.
+        options: how.
 
     Returns:
         The table, sorted by `index`, and in words what could not be read; None in all processes but the first.
@@ -74,57 +81,63 @@ def collect(
     Raises:
         SeaAnchorError: no image could be read.
     """
-    done = _read_parts(work.partial, name) if work.group.first else []
-    finished = work.group.agree(
+    done = _read_parts(options.partial, name) if options.group.first else []
+    finished = options.group.agree(
         {i for part in done for i in (*part.skipped, *(i for rows in part.rows for i in rows["index"].tolist()))}
     )
     count = len(dataset)
-    units = [range(i, min(i + work.batch_size, count)) for i in range(0, count, work.batch_size)]
-    mine = [i for unit in units[work.group.rank :: work.group.world] for i in unit if i not in finished]
-    parts = done + list(_measure_all(title, name, dataset, mine, measure, work))
-    gathered = work.group.gather(parts)
-    if not work.group.first:
+    units = [range(i, min(i + options.batch_size, count)) for i in range(0, count, options.batch_size)]
+    mine = [i for unit in units[options.group.rank :: options.group.world] for i in unit if i not in finished]
+    parts = done + list(_measure_all(title, name, dataset, mine, measure, options))
+    gathered = options.group.gather(parts)
+    if not options.group.first:
         return None
     return _join([part for several in gathered for part in several], dataset)
 
 
 def _measure_all(
-    title: str, name: str, dataset: ImageDataset, order: Sequence[int], measure: Callable[[Batch], Table], work: Work
+    title: str,
+    name: str,
+    dataset: ImageDataset,
+    order: Sequence[int],
+    measure: Callable[[Batch], Table],
+    options: ExecutionOptions,
 ) -> Iterator[_Part]:
     part, skip_log = _Part(), SkipLog(dataset.images)
     begun, rows_done = time.monotonic(), 0
-    for batch in batches(dataset, work.batch_size, workers=work.workers, order=order, skip_log=skip_log):
+    for batch in batches(dataset, options.batch_size, workers=options.workers, order=order, skip_log=skip_log):
         part.skipped |= skip_log.reasons
         skip_log.reasons.clear()
         if len(batch.index_B):
-            rows = measure(to_device(batch, work.device)) | {"index": batch.index_B}
+            rows = measure(to_device(batch, options.device)) | {"index": batch.index_B}
             part.rows.append({column: values.detach().cpu() for column, values in rows.items()})
         if part.due():
-            rows_done += _write(name, part, work)
-            if work.group.first:
+            rows_done += _write(name, part, options)
+            if options.group.first:
                 log.info(f"  {title}: {rows_done:,} of {len(order):,} images, {time.monotonic() - begun:.0f} s")
             yield part
             part = _Part()
     if part.rows or part.skipped:
-        _write(name, part, work)
+        _write(name, part, options)
         yield part
 
 
-def _write(name: str, part: _Part, work: Work) -> int:
-    """Keep a part on disk; its first image's number makes its name."""
+def _write(name: str, part: _Part, options: ExecutionOptions) -> int:
+    """Write a part to disk, named by its first image's number, where there is a folder for it; returns its rows."""
     whole = _stack(part.rows)
-    first = min([*part.skipped, *whole.get("index", torch.empty(0)).tolist()])
-    save_state(
-        work.partial / f"{name}-{int(first):09d}.safetensors",
-        {"rows": whole, "skipped": [[i, why] for i, why in part.skipped.items()]},
-    )
+    if options.partial is not None:
+        first = min([*part.skipped, *whole.get("index", torch.empty(0)).tolist()])
+        save_state(
+            options.partial / f"{name}-{int(first):09d}.safetensors",
+            {"rows": whole, "skipped": [[i, why] for i, why in part.skipped.items()]},
+        )
     part.rows[:] = [whole] if whole else []
     return len(whole["index"]) if whole else 0
 
 
-def _read_parts(folder: Path, name: str) -> list[_Part]:
+def _read_parts(folder: Path | None, name: str) -> list[_Part]:
     parts = []
-    for file in sorted(folder.glob(f"{name}-*.safetensors")):
+    for file in sorted(folder.glob(f"{name}-*.safetensors")) if folder else ():
         state = load_state(file)
         parts.append(_Part([state["rows"]] if state["rows"] else [], {int(i): why for i, why in state["skipped"]}))
     return parts
@@ -150,8 +163,8 @@ def _join(parts: Sequence[_Part], dataset: ImageDataset) -> tuple[Table, str]:
     return table, skip_log.summary()
 
 
-def forget(folder: Path) -> None:
-    """Remove partial results; the whole one is written."""
+def remove_partial(folder: Path) -> None:
+    """Remove partial results, once the whole one is written."""
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,0 +1,159 @@
+"""Training runs as a report reads them: settings, log lines, and what `seaanchor steer` found."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seaanchor.config.schema import read_yaml
+from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.records import BadValueError, from_plain
+from seaanchor.evaluation.result_files import damaged, read_json
+from seaanchor.evaluation.results import Environment
+from seaanchor.evaluation.steering_record import SteeringCurve
+from seaanchor.training.run_folder import RunFolder
+from seaanchor.utils.paths import portable
+
+EXPORTS = {"export": "", "export-averaged": " (averaged)"}
+"""Folders of trained models in a run, with what is added to the run's name for each."""
+
+
+@dataclass(frozen=True)
+class PartSettings:
+    """The settings of one part (objective, anchor, perturbation or adapter) that the page shows; None where the part
+    has no such setting."""
+
+    kind: str | None = None
+    rho: float | None = None
+    weight: float | None = None
+    space: str | None = None
+    norm: str | None = None
+    epsilon: Any = None
+    num_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The settings of a run that the page shows; None where config.yaml has none."""
+
+    model: str | None = None
+    pretrained: str | None = None
+    train_data: str | None = None
+    class_names: str | None = None
+    epochs: int | None = None
+    max_steps: int | None = None
+    batch_size: int | None = None
+    primal_steps: int | None = None
+    lr: Any = None
+    seed: int | None = None
+    objective: PartSettings = field(default_factory=PartSettings)
+    anchor: PartSettings = field(default_factory=PartSettings)
+    perturbation: PartSettings = field(default_factory=PartSettings)
+    adapter: PartSettings = field(default_factory=PartSettings)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run.
+
+    Attributes:
+        label: what it is called on the page.
+        folder: where it lies.
+        settings: the settings that the page shows.
+        config: all settings, as they are in config.yaml.
+        rows: log lines of training, in order.
+        evaluations: log lines of the evaluations while training.
+        steering: what `seaanchor steer` found, or None.
+        step: steps done.
+        total: steps of the whole run; None if that is not known.
+        finished: whether the trained model was exported.
+        environment: versions it ran with.
+    """
+
+    label: str
+    folder: Path
+    settings: RunSettings
+    config: dict[str, Any]
+    rows: tuple[dict[str, Any], ...]
+    evaluations: tuple[dict[str, Any], ...]
+    steering: SteeringCurve | None
+    step: int
+    total: int | None
+    finished: bool
+    environment: Environment
+
+
+def read_run(folder: Path) -> Run:
+    """A run folder.
+
+    Raises:
+        SeaAnchorError: a file of it is cut short, damaged, or not arranged as Sea Anchor writes it.
+    """
+    home = RunFolder(folder)
+    config = read_yaml(home.config)
+    settings = _settings(config, home.config)
+    lines = [row for row in _lines(home.metrics) if isinstance(row, dict) and isinstance(row.get("step"), int)]
+    finished = any((folder / name).is_dir() for name in EXPORTS)
+    step = max((row["step"] for row in lines), default=0)
+    environment = read_json(folder / "env.json") if (folder / "env.json").is_file() else {}
+    return Run(
+        label=folder.resolve().name,
+        folder=folder,
+        settings=settings,
+        config=portable(config),
+        rows=tuple(row for row in lines if "eval" not in row),
+        evaluations=portable(tuple(row for row in lines if "eval" in row)),
+        steering=_steering(folder / "steering.json"),
+        step=step,
+        total=step if finished else _total(settings),
+        finished=finished,
+        environment=from_plain(Environment, environment),
+    )
+
+
+def _settings(config: dict[str, Any], file: Path) -> RunSettings:
+    given = portable({key: value for key, value in config.items() if value is not None})
+    try:
+        return from_plain(RunSettings, given)
+    except BadValueError as error:
+        raise SeaAnchorError(f"{file}: {error}", "the settings of a run", "restore the file") from None
+
+
+def _steering(file: Path) -> SteeringCurve | None:
+    if not file.is_file():
+        return None
+    try:
+        curve = from_plain(SteeringCurve, portable(read_json(file)))
+    except BadValueError:
+        curve = None
+    if curve is None or not curve.rows:
+        raise SeaAnchorError(f"{file} holds no curve", "what `seaanchor steer --data` writes", "run it again")
+    return curve
+
+
+def _lines(file: Path) -> Iterable[Any]:
+    """JSON lines; the last one may have been cut short by a kill, any other is an error."""
+    lines = file.read_text(errors="replace").splitlines() if file.is_file() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            if number < len(lines):
+                raise damaged(file, f"line {number}") from None
+
+
+def _total(settings: RunSettings) -> int | None:
+    """Steps of the whole run in one process, by the settings and by how many images there are."""
+    from seaanchor.data.sources import open_images
+
+    if settings.train_data is None or settings.epochs is None or not settings.batch_size:
+        return settings.max_steps
+    try:
+        names = settings.class_names
+        count = len(open_images(settings.train_data, Path(names) if names else None).paths)
+    except (SeaAnchorError, OSError):  # the data may be elsewhere by now
+        return settings.max_steps
+    longest = settings.epochs * math.ceil(count / settings.batch_size)
+    return min(settings.max_steps or longest, longest)
