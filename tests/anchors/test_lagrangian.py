@@ -61,6 +61,15 @@ def test_a_multiplier_at_its_maximum_comes_down_again():
     assert [ascend(-1.0) for _ in range(20)][-1] < 0.5
 
 
+def test_a_bounded_multiplier_passes_every_gradient_that_lowers_it():
+    """Above the maximum only what would raise it further is dropped, however small a gradient is."""
+    dual, reference = Dual("scalar", 2, initial=5.0, maximum=2.0), torch.ones(3, 2)
+    for slope in (0.01, 0.5, 3.0):
+        (down,) = torch.autograd.grad(slope * dual(reference).mean(), dual.bias)
+        (up,) = torch.autograd.grad(-slope * dual(reference).mean(), dual.bias)
+        assert down.item() == pytest.approx(slope * torch.sigmoid(dual.bias).item()) and up.item() == 0
+
+
 def test_lagrangian_by_hand():
     anchor = Lagrangian(Dual("scalar", 2, initial=3.0), rho=0.2)
     embeddings, targets = Embeddings(torch.zeros(1, 2), torch.tensor([[3.0, 1.0]])), Targets(torch.tensor([[3.0, 4.0]]))

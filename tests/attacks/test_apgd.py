@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seaanchor.attacks.apgd import apgd, checkpoints
+from seaanchor.attacks.apgd import apgd, begin, checkpoints, halve, look
 from seaanchor.attacks.ball import Ball
 
 
@@ -48,3 +48,15 @@ def test_more_looks_never_end_lower_than_the_start(num_steps, seed, radius):
     found = apgd(loss, clean, start, ball, num_steps).pixels_BCHW
     assert (loss(found, None)[0] >= loss(start, None)[0] - 1e-6).all()
     assert (ball.distance(found, clean) <= radius + 1e-6).all() and found.min() >= 0 and found.max() <= 1
+
+
+def test_a_loss_that_stays_where_it_is_has_not_increased():
+    """On a plateau no step counts as an increase, so that the step size is halved at the first check."""
+    clean = torch.full((2, 1, 2, 2), 0.5)
+    state, _ = begin(lambda p, row: (0 * p.sum((1, 2, 3)), p), clean, clean, Ball("linf", 0.1))
+    for _ in range(4):
+        state = look(state, torch.zeros(2), torch.zeros_like(clean))
+    before = state.step_size.clone()
+    assert torch.equal(halve(state, 4).step_size, before / 2)
+    rising = look(state, torch.full((2,), 2.0), torch.zeros_like(clean))
+    assert rising.increases.tolist() == [1.0, 1.0] and rising.best_loss.tolist() == [2.0, 2.0]

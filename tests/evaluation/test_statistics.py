@@ -1,13 +1,20 @@
 """The paired difference: against other ways to compute it, and its coverage."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
+import torch
 
 from seaanchor.evaluation.statistics import (
     PairedCounts,
+    Z,
+    interval,
     mcnemar_exact,
     paired_counts,
     paired_difference,
+    share_of,
+    spread_of,
     tango_interval,
 )
 
@@ -88,3 +95,21 @@ def test_pairs_are_of_the_same_images():
         paired_counts([True, False], [True, True, False])
     with pytest.raises(ValueError, match="at least one"):
         paired_difference([], [])
+
+
+@pytest.mark.parametrize(("correct", "total"), [(0, 7), (1, 10), (10, 20), (149, 200), (200, 200)])
+def test_wilsons_interval_against_scipy(correct, total):
+    stats = pytest.importorskip("scipy.stats")
+    expected = stats.binomtest(correct, total).proportion_ci(method="wilson")
+    assert interval(correct, total, z=Z) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_the_share_of_no_images_is_none_of_them():
+    assert interval(0, 0) == (0.0, 1.0)
+    nothing = share_of([])
+    assert (nothing.accuracy, nothing.low, nothing.high, nothing.n) == (0.0, 0.0, 1.0, 0)
+
+
+def test_the_spread_of_numbers_by_hand():
+    found = spread_of(torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 19.0, 11.0]))
+    assert astuple(found) == pytest.approx((6.0, 5.0, 11.0, 19.0))
