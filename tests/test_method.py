@@ -158,7 +158,7 @@ def test_dual_lr_zero_freezes_the_multipliers():
     config = replace(lore(), anchor=AnchorConfig("lagrangian", dual_lr=0.0))
     method, state, _, _ = run_step(config, tower())
     assert not state.dual_optimizer.state
-    assert torch.allclose(method.anchor.dual(torch.randn(3, 6)), torch.ones(3))
+    assert torch.allclose(method.anchor.multiplier(torch.randn(3, 6)), torch.ones(3))
 
 
 # --- where gradients go

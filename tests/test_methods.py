@@ -3,7 +3,6 @@
 import inspect
 import itertools
 from dataclasses import replace
-from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -28,6 +27,7 @@ from seaanchor.perturbations.attribute import AttributeSwap
 from seaanchor.perturbations.none import NoPerturbation
 from seaanchor.perturbations.pgd import PGD
 from seaanchor.perturbations.typographic import Typographic
+from seaanchor.registry import BUILT_IN
 from seaanchor.training.batches import MicroBatch
 from seaanchor.training.state import TrainState
 from seaanchor.training.step import train_step
@@ -152,13 +152,13 @@ def test_recipes_have_no_branches():
         assert "\n    if " not in source and len(source.splitlines()) <= 45, recipe
 
 
-OBJECTIVES = get_args(get_type_hints(ObjectiveConfig)["kind"])
+OBJECTIVES = tuple(BUILT_IN["objective"])
 ANCHORS = [
     ("none", "embedding"),
     ("kl", "embedding"),
     *itertools.product(["penalty", "lagrangian"], ["embedding", "distribution"]),
 ]
-PERTURBATIONS = get_args(get_type_hints(PerturbationConfig)["kind"])
+PERTURBATIONS = (*BUILT_IN["perturbation"], "typographic+pgd", "typographic+apgd")
 
 
 def composition(objective: str, anchor: tuple[str, str], perturbation: str, adapter: str = "full") -> RunConfig:

@@ -14,6 +14,13 @@ _NAMES = {
     "Head": "types",
     "Targets": "types",
     "Constraint": "types",
+    "AnchorTerms": "types",
+    "BindContext": "types",
+    "LossOf": "types",
+    "Needs": "types",
+    "Preference": "types",
+    "register": "registry",
+    "load_plugin": "registry",
     "input_grad": "functional.gradients",
     "Method": "method",
     "RunConfig": "config.schema",
@@ -36,12 +43,17 @@ _NAMES = {
     "SeaAnchorError": "errors",
 }
 
+_MODULES = ("methods", "objectives", "anchors", "perturbations", "adapters")
+"""Folders and files that are reached by their own name, such as `seaanchor.methods.lore`."""
+
 __all__ = ["__version__", *sorted(_NAMES)]
 
 
 def __getattr__(name: str) -> Any:
     if name in _NAMES:
         return getattr(import_module(f"seaanchor.{_NAMES[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"seaanchor.{name}")
     raise AttributeError(f"module 'seaanchor' has no attribute {name!r}")
 
 

@@ -3,8 +3,9 @@
 Legend: B batch, D embedding dimension.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from seaanchor.types import (
     Anchor,
     AttackLoss,
     Batch,
+    BindContext,
     Constraint,
     Embeddings,
     LossTerms,
@@ -22,6 +24,8 @@ from seaanchor.types import (
     Objective,
     Perturbation,
     Targets,
+    bind,
+    needs_of,
 )
 
 Encode = Callable[[Tensor], Tensor]
@@ -29,17 +33,41 @@ Encode = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Method:
-    """Four parts and nothing else; recipes give the usual combinations their names."""
+    """Four parts; `seaanchor.methods` gives the usual combinations their names.
+
+    Attributes:
+        objective: what should become better.
+        anchor: how the policy is kept near the reference.
+        perturbation: on which hard inputs.
+        adapter: which parameters move.
+        defaults: settings of the run that it was published with, such as `lr` and `epochs`.
+    """
 
     objective: Objective
     anchor: Anchor
     perturbation: Perturbation
     adapter: Adapter
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The four parts by the names of their sections in a configuration."""
+        return {name: getattr(self, name) for name in ("objective", "anchor", "perturbation", "adapter")}
 
     @property
     def needs(self) -> Needs:
-        """What a step must compute for this method."""
-        return self.objective.needs | self.anchor.needs
+        """What a step and the data must give to this method."""
+        objective, anchor, perturbation, adapter = (needs_of(part) for part in self.parts.values())
+        return objective | anchor | perturbation | adapter
+
+    def bind(self, context: BindContext) -> "Method":
+        """The method for one model and data set: a multiplier network has its size, a typographic perturbation its
+        words.
+
+        Raises:
+            SeaAnchorError: a part cannot do with this model or these texts.
+        """
+        return replace(self, **{name: bind(part, context) for name, part in self.parts.items()})
 
     def perturb(self, policy: nn.Module, batch: Batch, targets: Targets, rng: torch.Generator) -> Batch:
         """Step 1: the hard inputs. The policy is attacked in eval mode on a frozen view, so neither batch statistics

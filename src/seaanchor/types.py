@@ -6,9 +6,9 @@ A method is *objective + anchor + perturbation + adapter*. Each part says what i
 quantity once and nothing that nobody asked for.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -118,16 +118,78 @@ class LossTerms:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a part asks the step to compute beyond the perturbed embedding and the reference."""
+    """What a part asks of a step and of the data, and what the other parts have to know of it.
+
+    Settings, data and the log are checked and made by these declarations, never by a part's name.
+
+    Attributes:
+        clean: the policy's embeddings of the clean images.
+        head: the class texts as a zero-shot head; a text tower is then loaded.
+        labels: the true class of each image.
+        pairs: which text should win over which, from the data or from the perturbation.
+        reference_perturbed: the reference's embeddings of the perturbed images.
+        texts: class names or candidate texts at `bind`.
+        unpaired: of an objective with pairs: rows with one text are enough.
+        hard_images: of an objective: it is 0 until something changes the images.
+        reference_embeddings: it compares raw embeddings with those of the reference.
+        pixel_gradient: of a perturbation: it follows the loss's gradient to the pixels.
+        leaves_pixels: of a perturbation: images stay as they are.
+        gives_pairs: of a perturbation: it brings the preferences.
+        draws_words: of a perturbation: it draws class names on the images.
+        stored_embeddings: of an adapter: it trains a map of embeddings that are computed once.
+        whole_tower: of an adapter: every weight of the image tower moves.
+    """
 
     clean: bool = False
     head: bool = False
     labels: bool = False
     pairs: bool = False
     reference_perturbed: bool = False
+    texts: bool = False
+    unpaired: bool = False
+    hard_images: bool = False
+    reference_embeddings: bool = False
+    pixel_gradient: bool = False
+    leaves_pixels: bool = False
+    gives_pairs: bool = False
+    draws_words: bool = False
+    stored_embeddings: bool = False
+    whole_tower: bool = False
 
     def __or__(self, other: "Needs") -> "Needs":
+        """What one or the other asks for."""
         return Needs(*(getattr(self, f.name) or getattr(other, f.name) for f in fields(self)))
+
+
+def needs_of(part: object) -> Needs:
+    """What a part declares; nothing where it declares nothing."""
+    return getattr(part, "needs", Needs())
+
+
+@dataclass(frozen=True)
+class BindContext:
+    """What is known of a run once its model and data are loaded.
+
+    Attributes:
+        dim: D of the reference embeddings.
+        texts: class names or candidate texts, in the order of the labels.
+        seed: of the run.
+        image_size: side of the model's images in pixels.
+    """
+
+    dim: int
+    texts: Sequence[str] = ()
+    seed: int = 0
+    image_size: int | None = None
+
+
+P = TypeVar("P")
+
+
+def bind(part: P, context: BindContext) -> P:
+    """A part with what only the run knows: `part.bind(context)` where it has that, else the part itself."""
+    made: P = part.bind(context) if hasattr(part, "bind") else part
+    return made
 
 
 class Objective(Protocol):

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from seaanchor.types import Head
+from seaanchor.types import Head, Needs
 
 
 @dataclass(frozen=True)
 class Full:
     """Every parameter of the image tower."""
+
+    needs: ClassVar[Needs] = Needs(whole_tower=True)
 
     def trainable(self, encoder: nn.Module) -> Iterable[nn.Parameter]:
         """All parameters of the encoder, asking for gradients."""

@@ -8,13 +8,14 @@ Legend: D embedding dimension, E mapped dimension, R singular values, B batch, C
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.types import Head
+from seaanchor.types import Head, Needs
 
 
 class LinearMap(nn.Module):
@@ -147,6 +148,7 @@ class Linear:
     """
 
     orthogonality: float = 1.0
+    needs: ClassVar[Needs] = Needs(stored_embeddings=True)
 
     def trainable(self, encoder: nn.Module) -> Iterable[nn.Parameter]:
         """W alone."""

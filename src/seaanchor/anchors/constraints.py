@@ -4,13 +4,16 @@ Legend: B batch, C classes, D embedding dimension.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor
 
 from seaanchor.functional.distances import entropy, kl_divergence, squared_distance
-from seaanchor.types import Constraint, Embeddings, Targets
+from seaanchor.types import Constraint, Embeddings, Needs, Targets
 
 ConstraintOf = Callable[[Embeddings, Targets, float, bool], Constraint]
+Space = Literal["embedding", "distribution"]
+Margin = Literal["adaptive", "fixed"]
 
 
 def embedding_constraint(embeddings: Embeddings, targets: Targets, rho: float, adaptive: bool = True) -> Constraint:
@@ -31,6 +34,18 @@ def distribution_constraint(embeddings: Embeddings, targets: Targets, rho: float
     distance_B = kl_divergence(reference_BC, policy_head(_clean(embeddings)))
     margin_B = entropy(reference_BC) if adaptive else distance_B.new_ones(distance_B.shape)
     return Constraint(distance_B, rho * margin_B)
+
+
+CONSTRAINTS: dict[Space, ConstraintOf] = {
+    "embedding": embedding_constraint,
+    "distribution": distribution_constraint,
+}
+"""What is constrained, by its name in settings."""
+
+
+def constraint_needs(space: Space) -> Needs:
+    """What the constraint of a space asks of a step."""
+    return Needs(clean=True, head=space == "distribution", reference_embeddings=space == "embedding")
 
 
 def _clean(embeddings: Embeddings) -> Tensor:

@@ -4,10 +4,11 @@ Legend: B batch.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from seaanchor.anchors.constraints import ConstraintOf, embedding_constraint
+from seaanchor.anchors.constraints import CONSTRAINTS, ConstraintOf, Margin, Space, constraint_needs
 from seaanchor.types import AnchorTerms, Constraint, Embeddings, Needs, Targets
 
 
@@ -15,7 +16,7 @@ from seaanchor.types import AnchorTerms, Constraint, Embeddings, Needs, Targets
 class NoAnchor:
     """Nothing holds the policy (FARE, TeCoA)."""
 
-    needs: Needs = Needs()
+    needs: ClassVar[Needs] = Needs()
 
     def __call__(self, embeddings: Embeddings, targets: Targets) -> AnchorTerms:
         """Zero for every sample."""
@@ -32,14 +33,34 @@ class NoAnchor:
 
 @dataclass(frozen=True)
 class Penalty:
-    """weight · distance(x): the naive baseline of the LORE paper. `rho` is only what violations are reported
-    against."""
+    """weight · distance(x): the naive baseline of the LORE paper.
 
-    weight: float
-    rho: float
-    constraint_of: ConstraintOf = embedding_constraint
-    adaptive: bool = True
-    needs: Needs = Needs(clean=True)
+    Args:
+        weight: of the distance.
+        rho: only what violations are reported against, as a share of the margin m(x).
+        space: what is held, raw embeddings or class distributions.
+        margin: whether m(x) follows the sample, `adaptive`, or is 1, `fixed`.
+    """
+
+    weight: float = 1.0
+    rho: float = 0.1
+    space: Space = "embedding"
+    margin: Margin = "adaptive"
+
+    @property
+    def needs(self) -> Needs:
+        """Clean embeddings, and class texts where distributions are held."""
+        return constraint_needs(self.space)
+
+    @property
+    def constraint_of(self) -> ConstraintOf:
+        """What is constrained, as a function."""
+        return CONSTRAINTS[self.space]
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the margin follows the sample."""
+        return self.margin == "adaptive"
 
     def __call__(self, embeddings: Embeddings, targets: Targets) -> AnchorTerms:
         """The weighted distance (B,)."""
@@ -53,3 +74,8 @@ class Penalty:
     def dual_module(self) -> nn.Module | None:
         """None: there are no dual variables."""
         return None
+
+
+def kl(weight: float = 1.0, rho: float = 0.1, margin: Margin = "adaptive") -> Penalty:
+    """weight · KL(π_ref(·|x) ‖ π_θ(·|x)): the penalty on class distributions, under the name it has there."""
+    return Penalty(weight, rho, "distribution", margin)

@@ -3,9 +3,8 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError
 from cyclopts.config import Dict
 
 import seaanchor.cli.data_build  # noqa: F401 (adds `data build`)
@@ -14,8 +13,9 @@ from seaanchor.cli.cache import cache_app
 from seaanchor.cli.data import attack_app, data_app, steer
 from seaanchor.cli.evaluate import evaluate
 from seaanchor.cli.report import report_app
+from seaanchor.cli.settings import Settings
 from seaanchor.cli.sweep import sweep
-from seaanchor.config.io import RENAMED, current_name
+from seaanchor.config.io import RENAMED, current_name, load_plugins
 from seaanchor.config.schema import RunConfig, from_dict, read_yaml, to_dict
 from seaanchor.config.validation import check
 from seaanchor.errors import SeaAnchorError
@@ -48,7 +48,7 @@ def train(
     dry_run: bool = False,
     dry_run_on: str | None = None,
     dry_run_images: int | None = None,
-    config: Annotated[RunConfig, Parameter(name="*", consume_multiple=True)] = RunConfig(),  # noqa: B008 (frozen)
+    config: Settings = RunConfig(),  # noqa: B008 (frozen)
 ) -> None:
     """Train, then export to OUTPUT/export.
 
@@ -66,6 +66,7 @@ def train(
     config
         Any setting of the recipe.
     """
+    config = from_dict(RunConfig, to_dict(config))  # options get the types that their part asks for
     if dry_run_on is not None:
         from seaanchor.profiling.plan import lines, plan
 
@@ -222,8 +223,12 @@ def main() -> None:
     try:
         command, bound, *_ = app.parse_args(arguments, exit_on_error=False, print_error=False)
         if command in (train, sweep):
-            recipe = bound.arguments["recipe"]
-            app.config = (Dict({command.__name__: _drop_none(_recipe(recipe))}, source=recipe),)
+            recipe, given = bound.arguments["recipe"], bound.arguments.get("config")
+            load_plugins(given.plugins if given else ())
+            settings = _drop_none(_recipe(recipe))
+            for plugin in settings.pop("plugins", ()):  # as flags, which add to each other
+                arguments += ["--plugin", plugin]
+            app.config = (Dict({command.__name__: settings}, source=recipe),)
         app(arguments, exit_on_error=False, print_error=False)
     except (SeaAnchorError, CycloptsError) as error:
         print(f"error: {error}", file=sys.stderr)

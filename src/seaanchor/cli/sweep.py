@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from seaanchor.cli.settings import Settings
 from seaanchor.config.schema import RunConfig, parse_epsilon
 from seaanchor.errors import SeaAnchorError
 
@@ -28,7 +29,7 @@ def sweep(
     sizes: tuple[float, float] = (20 / 224, 40 / 224),
     x: str | None = None,
     y: str | None = None,
-    config: Annotated[RunConfig, Parameter(name="*", consume_multiple=True)] = RunConfig(),  # noqa: B008 (frozen)
+    config: Settings = RunConfig(),  # noqa: B008 (frozen)
 ) -> None:
     """Train a recipe with several settings, evaluate every run, and draw the front of the results. A sweep that was
     interrupted goes on where it was.

@@ -1,92 +1,120 @@
 """From a configuration to the four parts of a method."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
-from seaanchor.config.schema import PerturbationConfig, RunConfig, parse_epsilon
+from seaanchor import registry
+from seaanchor.config.schema import (
+    AdapterConfig,
+    AnchorConfig,
+    ObjectiveConfig,
+    PerturbationConfig,
+    RunConfig,
+    parse_epsilon,
+)
+from seaanchor.errors import SeaAnchorError
+
+if TYPE_CHECKING:
+    from seaanchor.method import Method
+    from seaanchor.types import Perturbation
+
+Section = ObjectiveConfig | AnchorConfig | PerturbationConfig | AdapterConfig
+RADII = ("epsilon", "step_size")  # text in settings, such as 4/255, and numbers in parts
 
 
-def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()):
-    """The method (`seaanchor.method.Method`) a configuration describes.
+def method_of(config: RunConfig) -> "Method":
+    """The method a configuration describes, before model and data are known: see `Method.bind`.
+
+    Raises:
+        SeaAnchorError: a part with no such name, without a setting that it asks for, or that refuses a value.
+    """
+    from seaanchor.method import Method
+
+    return Method(*(build(section) for section in sections(config)))
+
+
+def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()) -> "Method":
+    """The method a configuration describes, bound to a model and texts.
 
     Args:
         config: a checked configuration.
         dim: D of the reference embeddings, which the multiplier network reads.
         texts: class names or candidate texts, which typographic and attribute perturbations draw from.
     """
-    from seaanchor.adapters.full import Full
-    from seaanchor.adapters.linear_map import Linear
-    from seaanchor.adapters.lora import LoRA
-    from seaanchor.anchors.constraints import distribution_constraint, embedding_constraint
-    from seaanchor.anchors.duals import Dual
-    from seaanchor.anchors.lagrangian import Lagrangian
-    from seaanchor.anchors.penalty import NoAnchor, Penalty
-    from seaanchor.method import Method
-    from seaanchor.objectives.embedding import EmbeddingDistance
-    from seaanchor.objectives.preference import DPO, IPO, KTO
-    from seaanchor.objectives.supervised import CrossEntropy, TeCoA
-    from seaanchor.types import Adapter, Anchor, Needs, Objective
+    from seaanchor.types import BindContext
 
-    a, o = config.anchor, config.objective
-    constraint_of = {"embedding": embedding_constraint, "distribution": distribution_constraint}[a.space]
-    needs = Needs(clean=True, head=a.space == "distribution")
-    adaptive = a.margin == "adaptive"
-    anchors: dict[str, Callable[[], Anchor]] = {
-        "none": NoAnchor,
-        "penalty": lambda: Penalty(a.weight, a.rho, constraint_of, adaptive, needs),
-        "kl": lambda: Penalty(a.weight, a.rho, distribution_constraint, adaptive, Needs(clean=True, head=True)),
-        "lagrangian": lambda: Lagrangian(
-            Dual(a.dual, dim, hidden=a.dual_hidden, initial=a.initial_multiplier, maximum=a.max_multiplier),
-            a.rho,
-            constraint_of,
-            adaptive,
-            needs,
-            a.violators_only,
-            a.augmented,
-        ),
-    }
-    objectives: dict[str, Callable[[], Objective]] = {
-        "embedding_distance": EmbeddingDistance,
-        "tecoa": TeCoA,
-        "cross_entropy": CrossEntropy,
-        "ipo": lambda: IPO(o.beta),
-        "dpo": lambda: DPO(o.beta, o.label_smoothing, o.reference_free),
-        "kto": lambda: KTO(o.beta, o.desirable_weight, o.undesirable_weight),
-    }
-    adapters: dict[str, Callable[[], Adapter]] = {
-        "full": Full,
-        "linear": lambda: Linear(config.adapter.orthogonality),
-        "lora": lambda: LoRA(config.adapter.rank, config.adapter.alpha),
-    }
-    perturbation = perturbation_of(config.perturbation, texts, config.seed)
-    return Method(objectives[o.kind](), anchors[a.kind](), perturbation, adapters[config.adapter.kind]())
+    return method_of(config).bind(BindContext(dim, texts, config.seed))
 
 
-def perturbation_of(config: PerturbationConfig, texts: Sequence[str] = (), seed: int = 0):
+def perturbation_of(config: PerturbationConfig, texts: Sequence[str] = (), seed: int = 0) -> "Perturbation":
     """The perturbation a configuration describes, over the given class names or candidate texts."""
-    from seaanchor.attacks.ball import Ball
-    from seaanchor.perturbations.apgd import APGD
-    from seaanchor.perturbations.attribute import AttributeSwap, partners
-    from seaanchor.perturbations.chain import Chain
-    from seaanchor.perturbations.none import NoPerturbation
-    from seaanchor.perturbations.pgd import PGD
-    from seaanchor.perturbations.typographic import Typographic
-    from seaanchor.types import Perturbation
-    from seaanchor.utils.text import swap_words, word_pairs
+    from seaanchor.types import BindContext, bind
 
-    ball = Ball(config.norm, parse_epsilon(config.epsilon, config.norm))
-    step = None if config.step_size is None else parse_epsilon(config.step_size, config.norm)
-    kinds: dict[str, Callable[[], Perturbation]] = {
-        "none": NoPerturbation,
-        "pgd": lambda: PGD(
-            ball, num_steps=config.num_steps, step_size=step, random_start=config.random_start, momentum=config.momentum
-        ),
-        "apgd": lambda: APGD(ball, num_steps=config.num_steps),
-        "typographic": lambda: Typographic(
-            texts, config.words, config.fonts, (config.sizes[0], config.sizes[1]), config.variants, seed
-        ),
-        "attribute": lambda: AttributeSwap(
-            partners(texts, [swap_words(text, word_pairs(config.swap)) for text in texts]), config.flip
-        ),
-    }
-    links = tuple(kinds[kind]() for kind in config.kind.split("+"))
-    return links[0] if len(links) == 1 else Chain(links)
+    return bind(build(config), BindContext(0, texts, seed))
+
+
+def sections(config: RunConfig) -> tuple[Section, ...]:
+    """The four parts' settings."""
+    return config.objective, config.anchor, config.perturbation, config.adapter
+
+
+def build(section: Section) -> Any:
+    """The part that a section describes.
+
+    Raises:
+        SeaAnchorError: no part has this name, a setting that it asks for is missing, or it refuses a value.
+    """
+    names = registry.links(section.part, section.kind)
+    made = tuple(_build(section, name) for name in names)
+    if len(made) == 1:
+        return made[0]
+    from seaanchor.perturbations.chain import Chain
+
+    return Chain(made)
+
+
+def _build(section: Section, name: str) -> Any:
+    """One part; settings of a section that have the names of its parameters are handed to it."""
+    factory = registry.lookup(section.part, name)
+    taken = registry.parameters_of(factory)
+    given = {f.name: getattr(section, f.name) for f in fields(section) if f.name not in ("kind", "options")}
+    for radius in RADII:
+        if given.get(radius) is not None:
+            given[radius] = parse_epsilon(given[radius], given["norm"])
+    if registry.is_built_in(section.part, name):
+        return registry.constructor(factory)(**{key: value for key, value in given.items() if key in taken})
+    _check_defaults(section, name, {key: p.default for key, p in taken.items() if p.default is not p.empty})
+    given |= section.options
+    if missing := [key for key, p in taken.items() if p.default is p.empty and key not in given]:
+        raise SeaAnchorError(
+            f"{section.part} {name} without {' and '.join(missing)}",
+            "a value for each parameter that has no default",
+            f"set {section.part}.{missing[0]}",
+        )
+    try:
+        return registry.constructor(factory)(**{key: value for key, value in given.items() if key in taken})
+    except (TypeError, ValueError) as error:
+        raise SeaAnchorError(
+            f"{section.part} {name} could not be made: {error}", "settings that it takes", f"correct {section.part}"
+        ) from error
+
+
+def _check_defaults(section: Section, name: str, defaults: dict[str, Any]) -> None:
+    """A setting that both the section and the part know has one default, or nobody could tell which holds.
+
+    Raises:
+        SeaAnchorError: it has two.
+    """
+    plain = type(section)()
+    for key in defaults.keys() & {f.name for f in fields(section)} - {"kind", "options"}:
+        ours, theirs = getattr(plain, key), defaults[key]
+        if key in RADII and ours is not None and theirs is not None:
+            ours, theirs = parse_epsilon(ours, "l2"), parse_epsilon(theirs, "l2")
+        if ours != theirs:
+            setting = f"{section.part}.{key}"
+            raise SeaAnchorError(
+                f"{section.part} {name} has {key} = {defaults[key]!r} by default, but the setting {setting} {ours!r}",
+                "one default",
+                f"give the parameter {key} no default, or another name",
+            )

@@ -2,14 +2,17 @@
 every error."""
 
 import types
-from dataclasses import asdict, is_dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from seaanchor import registry
 from seaanchor.errors import SeaAnchorError, note
 
 T = TypeVar("T")
+PLAIN = (bool, int, float, str, Path)
 RENAMED = {"anchor.on": "anchor.space"}
 """Settings that had another name in an earlier version: old → new, with the names of their sections."""
 
@@ -20,19 +23,79 @@ def from_dict(cls: type[T], data: dict[str, Any], where: str = "") -> T:
     Raises:
         SeaAnchorError: names the key, the nearest legal one, and the expected type.
     """
-    hints = get_type_hints(cls)
-    values = {}
-    data = with_current_names(data, where)
-    for key, value in data.items():
+    hints, data = _types(cls), with_current_names(data, where)
+    known: dict[str, Any] | None = {}
+    if "plugins" in hints:
+        data = data | {"plugins": load_plugins(data.get("plugins", ()))}
+    if part := getattr(cls, "part", None):
+        kind = _cast(str, data.get("kind", cls.kind), f"{where}kind")  # type: ignore[attr-defined]
+        known = _options(part, kind, tuple(hints))
+        data = _sorted_out(data, known, where)
+    for key in data:
         if key not in hints:
-            near = _near(cls, str(key), where)
+            near = _near(cls, str(key), where, known or {})
             raise SeaAnchorError(
                 f"unknown setting {where}{key}",
-                f"one of {', '.join(sorted(hints))}",
+                f"one of {', '.join(sorted([*hints, *(known or {})]))}",
                 f"did you mean {near}?" if near else "remove it",
             )
-        values[key] = _cast(hints[key], value, f"{where}{key}")
-    return cls(**values)
+    return cls(**{key: _cast(hints[key], value, f"{where}{key}") for key, value in data.items()})
+
+
+def _types(cls: type) -> dict[str, Any]:
+    """The settings of a section or a run, with their types."""
+    hints = get_type_hints(cls)
+    return {f.name: hints[f.name] for f in fields(cls)}  # type: ignore[arg-type]
+
+
+def load_plugins(plugins: Any) -> tuple[str, ...]:
+    """Import the plugins of a configuration, and their names as any folder finds them.
+
+    Raises:
+        SeaAnchorError: one does not import, or registers a name that is taken.
+    """
+    return tuple(dict.fromkeys(registry.load_plugin(name) for name in _cast(tuple[str, ...], plugins, "plugins")))
+
+
+def _options(part: str, kind: str, settings: Sequence[str]) -> dict[str, Any] | None:
+    """The settings that only a part of the user's own knows, with their types; None where anything may be one.
+
+    Raises:
+        SeaAnchorError: no such part.
+    """
+    registry.check_kind(part, kind)
+    if kind.startswith(registry.OBJECT):
+        return None
+    taken: dict[str, Any] = {}
+    for link in registry.links(part, kind):
+        if not registry.is_built_in(part, link):
+            hints = registry.hints(part, link)
+            taken |= {name: hints.get(name, Any) for name in registry.parameters(part, link) if name not in settings}
+    return taken
+
+
+def _sorted_out(data: dict[str, Any], known: dict[str, Any] | None, where: str) -> dict[str, Any]:
+    """A section's settings with those that only the part knows under `options`, each of the type that it asks for.
+
+    Raises:
+        SeaAnchorError: an option that the part does not take, or a value of another type.
+    """
+    given = data.get("options", {})
+    if not isinstance(given, dict):
+        raise SeaAnchorError(f"{where}options is {given!r}", "settings by their names", "write each on its own line")
+    if known is None:
+        return data
+    given = given | {key: value for key, value in data.items() if key in known}
+    for key in given:
+        if key not in known:
+            near = get_close_matches(key, known, n=1, cutoff=0.5)
+            raise SeaAnchorError(
+                f"unknown setting {where}options.{key}",
+                f"one of {', '.join(known)}" if known else "no options for this part",
+                f"did you mean {near[0]}?" if near else "remove it",
+            )
+    cast = {key: _cast(known[key], value, f"{where}{key}") for key, value in given.items()}
+    return {key: value for key, value in data.items() if key not in known} | {"options": cast}
 
 
 def current_name(setting: str) -> str:
@@ -64,11 +127,12 @@ def with_current_names(data: dict[str, Any], where: str = "") -> dict[str, Any]:
     return renamed
 
 
-def _near(cls: type, key: str, where: str) -> str | None:
-    """The setting most likely meant: one of this name in a section of `cls`, or of a similar name in `cls` itself."""
-    hints = get_type_hints(cls)
-    sections = [name for name, hint in hints.items() if is_dataclass(hint) and key in get_type_hints(hint)]
-    near = get_close_matches(key, hints, n=1, cutoff=0.5)
+def _near(cls: type, key: str, where: str, known: dict[str, Any]) -> str | None:
+    """The setting most likely meant: one of this name in a section of `cls`, or of a similar name in `cls` itself or
+    among what its part knows."""
+    hints = _types(cls)
+    sections = [name for name, hint in hints.items() if is_dataclass(hint) and key in _types(hint)]  # type: ignore[arg-type]
+    near = get_close_matches(key, [*hints, *known], n=1, cutoff=0.5)
     return f"{where}{sections[0]}.{key}" if sections else f"{where}{near[0]}" if near else None
 
 
@@ -83,7 +147,8 @@ def _cast(hint: Any, value: Any, name: str) -> Any:
         return from_dict(hint, value, f"{name}.")  # type: ignore[arg-type]
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return None if value is None else _cast(next(a for a in args if a is not type(None)), value, name)
+        others = [a for a in args if a is not type(None)]
+        return value if value is None or len(others) > 1 else _cast(others[0], value, name)
     if origin is Literal:
         if value not in args:
             near = get_close_matches(str(value), [str(a) for a in args], n=1, cutoff=0.4)
@@ -96,7 +161,7 @@ def _cast(hint: Any, value: Any, name: str) -> Any:
     if origin is tuple:
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(_cast(args[0], item, name) for item in items)
-    return _cast_plain(hint, value, name)
+    return _cast_plain(hint, value, name) if hint in PLAIN else value
 
 
 def _cast_plain(hint: type, value: Any, name: str) -> Any:
@@ -122,7 +187,11 @@ def to_dict(config: Any) -> dict[str, Any]:
             return [plain(v) for v in value]
         return str(value) if isinstance(value, Path) else value
 
-    return plain(asdict(config))
+    data = plain(asdict(config))
+    for section in data.values():
+        if isinstance(section, dict) and not section.get("options", True):
+            del section["options"]  # of most runs there are none
+    return data
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -9,35 +9,41 @@ from seaanchor.config.schema import (
     ObjectiveConfig,
     PerturbationConfig,
     RunConfig,
+    format_epsilon,
 )
 
 
-def fare(epsilon: str = "2/255") -> RunConfig:
+def radius(epsilon: float | str) -> str:
+    """A radius as settings hold it, from a number of pixel units or from text such as 4/255."""
+    return epsilon if isinstance(epsilon, str) else format_epsilon(epsilon)
+
+
+def fare(epsilon: float | str = "2/255") -> RunConfig:
     """FARE: the attacked embedding returns to the reference, nothing else holds it (Schlarmann et al. 2024)."""
-    return RunConfig(perturbation=PerturbationConfig(epsilon=epsilon), epochs=2, lr=1e-5)
+    return RunConfig(perturbation=PerturbationConfig(epsilon=radius(epsilon)), epochs=2, lr=1e-5)
 
 
-def lore(epsilon: str = "2/255", rho: float = 0.1) -> RunConfig:
+def lore(epsilon: float | str = "2/255", rho: float = 0.1) -> RunConfig:
     """LORE: FARE under a per-sample constraint on clean images, with a dual network (arXiv 2505.18884)."""
     return replace(fare(epsilon), anchor=AnchorConfig("lagrangian", rho=rho), primal_steps=5)
 
 
-def penalty(epsilon: str = "2/255", weight: float = 1.0) -> RunConfig:
+def penalty(epsilon: float | str = "2/255", weight: float = 1.0) -> RunConfig:
     """The LORE paper's naive baseline: FARE plus a fixed weight on the clean distance."""
     return replace(fare(epsilon), anchor=AnchorConfig("penalty", weight=weight))
 
 
-def tecoa(epsilon: str = "2/255") -> RunConfig:
+def tecoa(epsilon: float | str = "2/255") -> RunConfig:
     """TeCoA: adversarial cross-entropy against the class prompts (Mao et al. 2023)."""
     return replace(fare(epsilon), objective=ObjectiveConfig("tecoa"))
 
 
-def tecoa_lore(epsilon: str = "2/255", rho: float = 0.1) -> RunConfig:
+def tecoa_lore(epsilon: float | str = "2/255", rho: float = 0.1) -> RunConfig:
     """TeCoA under LORE's constraint on embeddings."""
     return replace(lore(epsilon, rho), objective=ObjectiveConfig("tecoa"))
 
 
-def tecoa_kl(epsilon: str = "2/255", rho: float = 0.1) -> RunConfig:
+def tecoa_kl(epsilon: float | str = "2/255", rho: float = 0.1) -> RunConfig:
     """TeCoA under the constraint on class distributions."""
     return replace(tecoa_lore(epsilon, rho), anchor=AnchorConfig("lagrangian", space="distribution", rho=rho))
 
@@ -48,7 +54,7 @@ def typographic(kind: str = "dpo") -> RunConfig:
     beta, weight = {"dpo": (1.0, 1.0), "ipo": (0.01, 0.01), "kto": (1.5, 0.01), "cross_entropy": (1.0, 0.0)}[kind]
     anchor = AnchorConfig("kl", weight=weight) if weight else AnchorConfig()
     return RunConfig(
-        objective=ObjectiveConfig(kind, beta=beta),  # type: ignore[arg-type]
+        objective=ObjectiveConfig(kind, beta=beta),
         anchor=anchor,
         perturbation=PerturbationConfig("typographic", variants=10),
         epochs=3,

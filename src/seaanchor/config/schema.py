@@ -5,7 +5,7 @@ Nothing here imports torch, so that a mistake in a recipe is found before anythi
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from seaanchor.config.io import from_dict, read_yaml, to_dict
 from seaanchor.errors import SeaAnchorError
@@ -15,8 +15,10 @@ from seaanchor.errors import SeaAnchorError
 class ObjectiveConfig:
     """What should become better."""
 
-    kind: Literal["embedding_distance", "tecoa", "cross_entropy", "dpo", "ipo", "kto"] = "embedding_distance"
-    """embedding_distance needs no labels; tecoa and cross_entropy do; dpo, ipo and kto need preferences."""
+    part: ClassVar[str] = "objective"
+    kind: str = "embedding_distance"
+    """embedding_distance needs no labels; tecoa and cross_entropy do; dpo, ipo and kto need preferences; or the name of
+    an objective from a plugin."""
     beta: float = 1.0
     """Sharpness of dpo, ipo and kto."""
     label_smoothing: float = 0.0
@@ -27,15 +29,18 @@ class ObjectiveConfig:
     """kto: weight of desirable rows."""
     undesirable_weight: float = 1.0
     """kto: weight of undesirable rows."""
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Settings of a part of your own that have no name here."""
 
 
 @dataclass(frozen=True)
 class AnchorConfig:
     """How the encoder is kept near its frozen reference."""
 
-    kind: Literal["none", "penalty", "kl", "lagrangian"] = "none"
-    """none, a fixed weight on the distance, a fixed weight on the KL of class distributions, or a per-sample constraint
-    with learned multipliers."""
+    part: ClassVar[str] = "anchor"
+    kind: str = "none"
+    """none; penalty, a fixed weight on the distance; kl, a fixed weight on the KL of class distributions; lagrangian, a
+    per-sample constraint with learned multipliers; or the name of an anchor from a plugin."""
     space: Literal["embedding", "distribution"] = "embedding"
     """What penalty and lagrangian hold: raw embeddings, or class distributions (KL; needs class names)."""
     margin: Literal["adaptive", "fixed"] = "adaptive"
@@ -56,25 +61,29 @@ class AnchorConfig:
     max_multiplier: float | None = None
     """Upper limit of the multiplier; none by default."""
     violators_only: bool = False
-    """Pull only images above their bound, instead of all."""
+    """(experimental) Pull only images above their bound, instead of all."""
     augmented: float = 0.0
-    """Weight of the squared violation beside the multiplier (augmented Lagrangian); none by default."""
+    """(experimental) Weight of the squared violation beside the multiplier (augmented Lagrangian); none by default."""
     reference: Literal["frozen", "beta", "ema"] = "frozen"
-    """What lagrangian and penalty hold clean images to: the frozen reference, or a moving average of the policy
-    itself."""
+    """What lagrangian and penalty hold clean images to: the frozen reference, or (experimental) a moving average of the
+    policy itself."""
     reference_decay: float = 0.99
-    """Decay of the exponential average."""
+    """(experimental) Decay of the exponential average that the reference then is."""
     exact_dual: bool = False
     """Recompute clean distances for the dual step instead of taking those of the last primal step (one update old)."""
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Settings of a part of your own that have no name here."""
 
 
 @dataclass(frozen=True)
 class PerturbationConfig:
     """On which hard inputs."""
 
-    kind: Literal["none", "pgd", "apgd", "typographic", "typographic+pgd", "typographic+apgd", "attribute"] = "pgd"
-    """What training images go through: nothing, a gradient attack, a wrong class word drawn on, a word and then an
-    attack on what came out, or swapped words in their captions."""
+    part: ClassVar[str] = "perturbation"
+    kind: str = "pgd"
+    """What training images go through: none; a gradient attack, pgd or apgd; typographic, a wrong class word drawn on;
+    typographic+pgd or typographic+apgd, a word and then an attack on what came out; attribute, swapped words in their
+    captions; or the name of a perturbation from a plugin."""
     norm: Literal["linf", "l2"] = "linf"
     """The ball's norm."""
     epsilon: str = "2/255"
@@ -99,20 +108,26 @@ class PerturbationConfig:
     """attribute: the shipped word pairs gender, or a file with two words a line."""
     flip: bool = False
     """attribute: prefer the swapped caption."""
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Settings of a part of your own that have no name here."""
 
 
 @dataclass(frozen=True)
 class AdapterConfig:
     """Which parameters move."""
 
-    kind: Literal["full", "linear", "lora"] = "full"
-    """The whole image tower, one linear map on both embeddings, or low-rank updates of the tower."""
+    part: ClassVar[str] = "adapter"
+    kind: str = "full"
+    """full, the whole image tower; linear, one linear map on both embeddings; lora, low-rank updates of the tower; or
+    the name of an adapter from a plugin."""
     orthogonality: float = 1.0
     """linear: weight of the penalty that keeps the map near an orthogonal one."""
     rank: int = 8
     """lora: rank of the updates."""
     alpha: int = 16
     """lora: scale of the updates."""
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Settings of a part of your own that have no name here."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +152,8 @@ class RunConfig:
     """Prompt templates of the zero-shot head."""
     output: Path = Path("runs/run")
     """Run folder."""
+    plugins: tuple[str, ...] = ()
+    """Python modules or .py files that register parts of your own; imported before anything else."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     anchor: AnchorConfig = field(default_factory=AnchorConfig)
     perturbation: PerturbationConfig = field(default_factory=PerturbationConfig)
@@ -220,12 +237,23 @@ def parse_epsilon(text: str | float, norm: str = "linf") -> float:
     return value
 
 
+def format_epsilon(value: float) -> str:
+    """A radius or step as it stands in settings; `parse_epsilon` gives the same number back.
+
+    >>> format_epsilon(2 / 255), format_epsilon(0.1)
+    ('2/255', '0.1')
+    """
+    steps = f"{round(value * 255, 6):g}/255"
+    return steps if parse_epsilon(steps, "l2") == value else repr(float(value))
+
+
 __all__ = [
     "AdapterConfig",
     "AnchorConfig",
     "ObjectiveConfig",
     "PerturbationConfig",
     "RunConfig",
+    "format_epsilon",
     "from_dict",
     "parse_epsilon",
     "read_yaml",

@@ -1,20 +1,27 @@
 """Which settings go together: the checks that need more than one field of a configuration.
 
-Nothing here imports torch, so that a mistake in a recipe is found before anything slow happens.
+Ranges come first and import nothing heavy. Which parts go together is read from what they declare (`seaanchor.Needs`),
+and nothing here knows a part by its name.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from seaanchor import registry
+from seaanchor.config.assemble import method_of, sections
+from seaanchor.config.composition import asks_for_classes, check_composition
 from seaanchor.config.schema import RunConfig, parse_epsilon
 from seaanchor.errors import SeaAnchorError
 
-PREFERENCE = ("dpo", "ipo", "kto")
-GRADIENT = ("pgd", "apgd", "typographic+pgd", "typographic+apgd")
-DRAWN = ("typographic", "typographic+pgd", "typographic+apgd")
+if TYPE_CHECKING:
+    from seaanchor.method import Method
 
 
-def check(config: RunConfig) -> RunConfig:
+def check(config: RunConfig, method: "Method | None" = None) -> RunConfig:
     """The configuration itself, if its parts go together.
+
+    Args:
+        config: a configuration.
+        method: the parts themselves where they were given as objects; else those that the configuration describes.
 
     Raises:
         SeaAnchorError: names the first thing that does not, before any weights load.
@@ -68,7 +75,6 @@ def check(config: RunConfig) -> RunConfig:
         raise SeaAnchorError(
             f"evaluation while training without {missing}", "eval_every and val_data, or neither", f"set {missing}"
         )
-    _check_composition(config)
     for template in config.templates:
         if "{}" not in template:
             raise SeaAnchorError(
@@ -76,75 +82,15 @@ def check(config: RunConfig) -> RunConfig:
                 "a place for the class name, as in 'a photo of a {}.'",
                 "add {}",
             )
+    _check_shares(config)
+    for section in sections(config):
+        registry.check_kind(section.part, section.kind)
+    check_composition(config, method or method_of(config))
     return config
 
 
-def _check_composition(config: RunConfig) -> None:
-    """Objective, anchor, perturbation and adapter against each other, before any weights load."""
-    objective, anchor, perturbation, adapter = (
-        part.kind for part in (config.objective, config.anchor, config.perturbation, config.adapter)
-    )
-    illegal = {
-        "objective embedding_distance with perturbation none is 0 from the start: the policy already is the "
-        "reference": (
-            objective == "embedding_distance" and perturbation == "none",
-            "a perturbation that changes the image: pgd, apgd, typographic",
-        ),
-        "perturbation attribute changes texts, which only preferences look at": (
-            perturbation == "attribute" and objective not in PREFERENCE,
-            "objective dpo, ipo or kto",
-        ),
-        f"adapter linear with perturbation {perturbation} would attack pixels, but it trains on embeddings "
-        "computed once": (
-            adapter == "linear" and perturbation in GRADIENT,
-            "perturbation typographic, attribute or none",
-        ),
-        f"adapter linear with objective {objective}: a map of both sides has no reference embedding to return to": (
-            adapter == "linear" and objective == "embedding_distance",
-            "objective dpo, ipo, kto, cross_entropy or tecoa",
-        ),
-        f"adapter linear with anchor {anchor} on embeddings, which a map of both sides may turn freely": (
-            adapter == "linear" and anchor in ("penalty", "lagrangian") and config.anchor.space == "embedding",
-            "anchor.space distribution, or anchor kl",
-        ),
-        "adapter linear draws words anew at every step, but it trains on embeddings computed once": (
-            adapter == "linear" and perturbation == "typographic" and config.perturbation.variants == 0,
-            "perturbation.variants of at least 1",
-        ),
-        f"anchor.reference {config.anchor.reference} with anchor none, which holds nothing": (
-            anchor == "none" and config.anchor.reference != "frozen",
-            "anchor penalty, kl or lagrangian",
-        ),
-        "adapter linear with unit_embeddings, which a map would not leave at length 1": (
-            adapter == "linear" and config.unit_embeddings,
-            "raw embeddings",
-        ),
-        "anchor.augmented with anchor.rho 0, by which a violation is divided": (
-            anchor == "lagrangian" and config.anchor.augmented > 0 and config.anchor.rho == 0,
-            "a positive rho",
-        ),
-        "adapter linear with evaluation while training, which looks at the tower": (
-            adapter == "linear" and bool(config.eval_every),
-            "no eval_every",
-        ),
-        "adapter linear with checkpoint_activations, which are those of the tower": (
-            adapter == "linear" and config.checkpoint_activations,
-            "adapter full or lora",
-        ),
-        f"shard with adapter {adapter}, which trains too few numbers to split": (
-            config.shard and adapter != "full",
-            "adapter full",
-        ),
-        f"attack_precision bf16 with perturbation {perturbation}, which takes no gradient": (
-            config.attack_precision == "bf16" and perturbation not in GRADIENT,
-            "a gradient attack, such as pgd",
-        ),
-    }
-    for found, (applies, legal) in illegal.items():
-        if applies:
-            raise SeaAnchorError(found, legal, "change one of the two")
-    if objective in PREFERENCE and not 0 < config.objective.beta < float("inf"):
-        raise SeaAnchorError(f"objective.beta is {config.objective.beta}", "a positive number", "try 1.0")
+def _check_shares(config: RunConfig) -> None:
+    """Settings that are shares, with limits of their own."""
     if not 0 <= config.objective.label_smoothing < 0.5:
         raise SeaAnchorError(
             f"objective.label_smoothing is {config.objective.label_smoothing}", "a share in [0, 0.5)", "correct it"
@@ -163,15 +109,12 @@ def _check_composition(config: RunConfig) -> None:
 
 def needs_head(config: RunConfig) -> bool:
     """Whether training needs a zero-shot head, hence a text tower."""
-    distribution = config.anchor.kind == "kl" or (
-        config.anchor.kind != "none" and config.anchor.space == "distribution"
-    )
-    return config.objective.kind != "embedding_distance" or distribution
+    return method_of(config).needs.head
 
 
 def needs_classes(config: RunConfig) -> bool:
-    """Whether training needs class names or candidate texts: for a head, or to draw or swap words."""
-    return needs_head(config) or config.perturbation.kind in (*DRAWN, "attribute")
+    """Whether training needs class names or candidate texts: for a head or labels, or to draw or swap words."""
+    return asks_for_classes(method_of(config).needs)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
@@ -187,6 +130,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
         "eval_every",
         "eval_samples",
         "val_data",
+        "plugins",
     }
     free |= {"checkpoint_activations", "shard"}
     free |= {

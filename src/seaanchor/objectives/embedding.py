@@ -4,6 +4,7 @@ Legend: B batch, D embedding dimension.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,7 +19,7 @@ class EmbeddingDistance:
     Source: FARE (Schlarmann et al. 2024) eq. 3; LORE eq. 3.
     """
 
-    needs: Needs = Needs()
+    needs: ClassVar[Needs] = Needs(hard_images=True, reference_embeddings=True)
 
     def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
         """Distance (B,) of the perturbed embedding to the clean reference."""

@@ -7,6 +7,7 @@ dimension, Y candidate texts.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -70,9 +71,6 @@ def _pair_logits(embedding_BD: Tensor, head: Head, preference: Preference) -> tu
     return chosen_B, rejected_B
 
 
-PAIRS = Needs(head=True, pairs=True, reference_perturbed=True)
-
-
 @dataclass(frozen=True)
 class DPO:
     """Direct preference optimization on (perturbed image, chosen text, rejected text); see `dpo_loss`.
@@ -107,7 +105,7 @@ class IPO:
     """Identity preference optimization on pairs; see `ipo_loss`."""
 
     beta: float = 0.01
-    needs: Needs = PAIRS
+    needs: ClassVar[Needs] = Needs(head=True, pairs=True, reference_perturbed=True)
 
     def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
         """The negative margin (B,): IPO's own loss also rises when the margin passes its goal, which no attack should
@@ -131,7 +129,7 @@ class KTO:
     beta: float = 1.5
     desirable_weight: float = 1.0
     undesirable_weight: float = 1.0
-    needs: Needs = Needs(clean=True, head=True, pairs=True, reference_perturbed=True)
+    needs: ClassVar[Needs] = Needs(clean=True, head=True, pairs=True, reference_perturbed=True, unpaired=True)
 
     def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
         """The loss (B,) with a baseline of 0."""

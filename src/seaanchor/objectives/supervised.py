@@ -4,6 +4,7 @@ Legend: B batch, C classes, D embedding dimension.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ def _required(targets: Targets, embeddings: Embeddings | None = None) -> tuple[H
 class TeCoA:
     """Text-guided contrastive adversarial training: cross-entropy of the perturbed image (Mao et al. 2023, eq. 4)."""
 
-    needs: Needs = Needs(head=True, labels=True)
+    needs: ClassVar[Needs] = Needs(head=True, labels=True)
 
     def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
         """Cross-entropy (B,) of the perturbed image."""
@@ -42,7 +43,7 @@ class TeCoA:
 class CrossEntropy:
     """Cross-entropy of the perturbed and of the clean image, averaged: ordinary supervised fine-tuning."""
 
-    needs: Needs = Needs(clean=True, head=True, labels=True)
+    needs: ClassVar[Needs] = Needs(clean=True, head=True, labels=True)
 
     def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
         """Cross-entropy (B,) of the perturbed image."""

@@ -4,12 +4,13 @@ Legend: B batch, C channels, H W pixels.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 
 from seaanchor.attacks.apgd import apgd
-from seaanchor.attacks.ball import Ball
-from seaanchor.types import Batch, LossOf
+from seaanchor.attacks.ball import Ball, Norm
+from seaanchor.types import Batch, LossOf, Needs
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,16 @@ class APGD:
 
     ball: Ball
     num_steps: int = 10
+    needs: ClassVar[Needs] = Needs(pixel_gradient=True)
+
+    @classmethod
+    def from_settings(cls, norm: Norm = "linf", epsilon: float = 2 / 255, num_steps: int = 10) -> "APGD":
+        """The perturbation that a configuration describes; the radius in pixel units."""
+        return cls(Ball(norm, epsilon), num_steps)
+
+    def config(self) -> dict[str, Any]:
+        """The settings that `from_settings` takes."""
+        return {"norm": self.ball.norm, "epsilon": self.ball.epsilon, "num_steps": self.num_steps}
 
     def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
         """The batch with perturbed pixels."""

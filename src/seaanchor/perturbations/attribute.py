@@ -5,11 +5,13 @@ Legend: B batch.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.types import Batch, LossOf, Preference
+from seaanchor.types import Batch, BindContext, LossOf, Needs, Preference
+from seaanchor.utils.text import swap_words, word_pairs
 
 
 @dataclass(frozen=True)
@@ -18,12 +20,26 @@ class AttributeSwap:
 
     Args:
         partner: for each candidate text the number of the text it becomes when the words are swapped, −1 where there is
-            none.
+            none; `bind` finds them among the run's texts.
         flip: prefer the swapped caption: a map trained on this learns the attribute's direction.
+        swap: the shipped word pairs `gender`, or a file with two words a line.
     """
 
-    partner: Sequence[int]
+    partner: Sequence[int] | None = None
     flip: bool = False
+    swap: str = "gender"
+    needs: ClassVar[Needs] = Needs(labels=True, texts=True, leaves_pixels=True, gives_pairs=True)
+
+    def bind(self, context: BindContext) -> "AttributeSwap":
+        """The same swap among the texts of a run, unless it has partners already.
+
+        Raises:
+            SeaAnchorError: no such word pairs.
+        """
+        if self.partner is not None:
+            return self
+        swapped = [swap_words(text, word_pairs(self.swap)) for text in context.texts]
+        return replace(self, partner=partners(context.texts, swapped))
 
     def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
         """The batch with preferences; pixels are as they were.
@@ -35,6 +51,8 @@ class AttributeSwap:
             raise SeaAnchorError(
                 "images without captions", "labelled images whose class names are captions", "name another data set"
             )
+        if self.partner is None:
+            raise ValueError("an attribute swap knows no texts before `bind`")
         partner_B = torch.tensor(self.partner, device=batch.label_B.device)[batch.label_B]
         if bool((partner_B < 0).any()):
             lonely = int(batch.label_B[partner_B < 0][0])

@@ -4,12 +4,13 @@ Legend: B batch, C channels, H W pixels.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 
-from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.ball import Ball, Norm
 from seaanchor.attacks.pgd import pgd
-from seaanchor.types import Batch, LossOf
+from seaanchor.types import Batch, LossOf, Needs
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,31 @@ class PGD:
     step_size: float | None = None
     random_start: bool = True
     momentum: float = 0.0
+    needs: ClassVar[Needs] = Needs(pixel_gradient=True)
+
+    @classmethod
+    def from_settings(
+        cls,
+        norm: Norm = "linf",
+        epsilon: float = 2 / 255,
+        num_steps: int = 10,
+        step_size: float | None = None,
+        random_start: bool = True,
+        momentum: float = 0.0,
+    ) -> "PGD":
+        """The perturbation that a configuration describes; radius and step in pixel units."""
+        return cls(Ball(norm, epsilon), num_steps, step_size, random_start, momentum)
+
+    def config(self) -> dict[str, Any]:
+        """The settings that `from_settings` takes."""
+        return {
+            "norm": self.ball.norm,
+            "epsilon": self.ball.epsilon,
+            "num_steps": self.num_steps,
+            "step_size": self.step_size,
+            "random_start": self.random_start,
+            "momentum": self.momentum,
+        }
 
     def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
         """The batch with perturbed pixels."""

@@ -7,7 +7,7 @@ Legend: B batch, C channels, H W pixels.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from seaanchor.attacks.drawing import Drawing, check_drawable, draw_on, random_d
 from seaanchor.attacks.fonts import fonts_with
 from seaanchor.attacks.noise import bits, next_key
 from seaanchor.errors import SeaAnchorError
-from seaanchor.types import Batch, LossOf, Preference
+from seaanchor.types import Batch, BindContext, LossOf, Needs, Preference
 from seaanchor.utils.text import check_distinct
 
 Words = Literal["all", "even", "odd"]
@@ -28,33 +28,31 @@ class Typographic:
     """Draws a wrong class's name on each image: the drawn word is the rejected text, the true class the chosen one.
 
     Args:
-        class_names: the C classes, in the order of the labels.
+        class_names: the C classes, in the order of the labels; by default, `bind` takes those of the run.
         words: which class names may be drawn: all, or those of even or odd number, so that training and test can share
             none.
         fonts: which shipped fonts, `train` or `unseen`.
         sizes: smallest and largest glyph height as a share of the image's side (Defense-Prefix: 20 to 40 px at 224).
         variants: how many different drawings an image can get; 0: a new one each time.
-        seed: with the image's number and the variant, decides word, font, size, place and colours.
+        seed: with the image's number and the variant, decides word, font, size, place and colours; `bind` takes the
+            run's.
 
     Raises:
         SeaAnchorError: fewer than two words to draw, a class name given twice, or one that no font has the characters
             of; sizes or variants out of range.
     """
 
-    class_names: Sequence[str]
+    class_names: Sequence[str] | None = None
     words: Words = "all"
     fonts: str = "train"
     sizes: tuple[float, float] = (20 / 224, 40 / 224)
     variants: int = 0
     seed: int = 0
+    needs: ClassVar[Needs] = Needs(labels=True, texts=True, gives_pairs=True, draws_words=True)
 
     def __post_init__(self) -> None:
-        if len(self.drawable) < 2:
-            raise SeaAnchorError(
-                f"{len(self.drawable)} class name(s) to draw",
-                "at least two, so that every image has a wrong one",
-                "give more classes or words 'all'",
-            )
+        if self.class_names is not None:
+            self._check_words(self.class_names)
         smallest, largest = self.sizes
         if not 0 < smallest <= largest <= 1:  # also where one is no number
             expected = "shares of the image's side in (0, 1], the smaller first"
@@ -63,9 +61,36 @@ class Typographic:
             )
         if self.variants < 0:
             raise SeaAnchorError(f"{self.variants} variants of a drawing", "at least 0", "correct the variants")
-        check_distinct(self.class_names)
+
+    def _check_words(self, class_names: Sequence[str]) -> None:
+        if len(self.drawable) < 2:
+            raise SeaAnchorError(
+                f"{len(self.drawable)} class name(s) to draw",
+                "at least two, so that every image has a wrong one",
+                "give more classes or words 'all'",
+            )
+        check_distinct(class_names)
         for word in self.drawable:
-            fonts_with(self.class_names[word], self.fonts)
+            fonts_with(class_names[word], self.fonts)
+
+    def bind(self, context: BindContext) -> "Typographic":
+        """The same perturbation over the texts of a run and with its seed, unless it has class names already.
+
+        Raises:
+            SeaAnchorError: as the class; or a word does not fit an image of this size.
+        """
+        names = context.texts if self.class_names is None else self.class_names
+        bound = replace(self, class_names=names, seed=context.seed if self.class_names is None else self.seed)
+        if context.image_size is not None:
+            bound.check_size(context.image_size)
+        return bound
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The class names, which are there after `bind`."""
+        if self.class_names is None:
+            raise ValueError("a typographic perturbation knows no class names before `bind`")
+        return self.class_names
 
     def check_size(self, image_size: int) -> None:
         """Fail before the first image if a word does not fit one of `image_size` pixels.
@@ -73,12 +98,12 @@ class Typographic:
         Raises:
             SeaAnchorError: it does not, however it is broken into lines.
         """
-        check_drawable([self.class_names[word] for word in self.drawable], self.fonts, image_size)
+        check_drawable([self.texts[word] for word in self.drawable], self.fonts, image_size)
 
     @property
     def drawable(self) -> tuple[int, ...]:
         """Numbers of the classes whose names may be drawn."""
-        every = range(len(self.class_names))
+        every = range(len(self.texts))
         return tuple({"all": every, "even": every[::2], "odd": every[1::2]}[self.words])
 
     def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
@@ -107,7 +132,7 @@ class Typographic:
         """Number of the drawn class and the drawing, a function of (seed, index, variant) alone."""
         rng = random.Random(f"{self.seed} {index} {variant}")
         word = rng.choice([w for w in self.drawable if w != label])
-        return word, random_drawing(self.class_names[word], image_size, rng, fonts=self.fonts, sizes=self.sizes)
+        return word, random_drawing(self.texts[word], image_size, rng, fonts=self.fonts, sizes=self.sizes)
 
     def unreadable(self, index: int, variant: int, drawing: Drawing) -> Drawing:
         """The same drawing with glyphs nobody can read: what the cover alone costs."""

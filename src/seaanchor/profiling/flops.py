@@ -67,7 +67,7 @@ def least_passes(config: RunConfig, needs: Needs, cached: bool) -> int:
         return 0
     gradient_steps, attacked_by = config.perturbation.num_steps, config.perturbation.kind.removeprefix("typographic+")
     attack = {"pgd": 2 * gradient_steps, "apgd": 2 * gradient_steps + 1}.get(attacked_by, 0)
-    primal = config.primal_steps * {"full": 3, "lora": 2}[config.adapter.kind] * (2 if needs.clean else 1)
+    primal = config.primal_steps * {"lora": 2}.get(config.adapter.kind, 3) * (2 if needs.clean else 1)
     exact_dual = config.anchor.kind == "lagrangian" and config.anchor.exact_dual
     average = config.anchor.reference != "frozen"
     return attack + primal + exact_dual + average + (not cached) + needs.reference_perturbed

@@ -6,9 +6,9 @@ Weights and images are not needed: random weights cost as much as any, and a num
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from seaanchor.config.assemble import assemble
+from seaanchor.config.assemble import assemble, build
 from seaanchor.config.schema import RunConfig
-from seaanchor.config.validation import GRADIENT, check
+from seaanchor.config.validation import check
 from seaanchor.data.batch_split import BatchSplit
 from seaanchor.data.loader import subset
 from seaanchor.data.sources import open_images
@@ -23,6 +23,7 @@ from seaanchor.profiling.memory import CONTEXT, SPARE
 from seaanchor.profiling.op_counter import Work
 from seaanchor.training.batches import CACHE_LIMIT
 from seaanchor.training.progress import duration
+from seaanchor.types import needs_of
 
 # The share of its data sheet's rates, of arithmetic and of memory, that a GPU is assumed to reach on kernels large
 # enough to fill it.
@@ -142,7 +143,7 @@ def lines(found: Plan) -> list[str]:
     config, cost, gpu, count = found.config, found.cost, found.fleet.gpu, found.fleet.count
     attack = (
         f" (ε = {config.perturbation.epsilon}, {config.perturbation.num_steps} steps)"
-        if config.perturbation.kind in GRADIENT
+        if needs_of(build(config.perturbation)).pixel_gradient
         else ""
     )
     least, most = found.seconds

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from seaanchor.config.describe import with_method
 from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import check
 from seaanchor.data.loader import SkipLog
@@ -78,7 +79,8 @@ def train(config: RunConfig, hooks: Hooks = Hooks(), given: Given = Given()) -> 
         SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not
             finite, a lost process, too little memory.
     """
-    check(config)
+    config = config if given.method is None else with_method(config, given.method)
+    check(config, given.method)
     device = start_training(config.device)
     with watched_group() as group:
         return _train(config, hooks, group, device, given)

@@ -8,18 +8,16 @@ import torch
 from torch import nn
 
 from seaanchor.adapters.linear_map import LinearMap
-from seaanchor.config.assemble import assemble
+from seaanchor.config.assemble import method_of
+from seaanchor.config.describe import with_method
 from seaanchor.config.schema import RunConfig
-from seaanchor.config.validation import DRAWN, PREFERENCE, check, needs_classes, needs_head
+from seaanchor.config.validation import check
 from seaanchor.data.batch_split import BatchSplit
 from seaanchor.data.loader import SkipLog, subset
-from seaanchor.data.preference_rows import tally
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import (
     Images,
     PreferenceImages,
-    TypographicImages,
-    UnlabelledImages,
     labels_of,
     pairs_of,
     texts_of,
@@ -33,8 +31,8 @@ from seaanchor.encoders.image_tables import drawn_table
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.method import Method
-from seaanchor.perturbations.typographic import Typographic
-from seaanchor.types import Head
+from seaanchor.training.data_needs import check_data
+from seaanchor.types import BindContext, Head, needs_of
 from seaanchor.utils.log import log
 
 
@@ -45,10 +43,12 @@ class Given:
     Attributes:
         model: in place of `model`, `pretrained` and `image_size`. A copy of it is trained.
         images: in place of `train_data` and `class_names`.
+        method: in place of the parts that the four sections describe. They must not say something else.
     """
 
     model: LoadedModel | None = None
     images: Images | None = None
+    method: Method | None = None
 
 
 @dataclass(frozen=True)
@@ -91,18 +91,16 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     Raises:
         SeaAnchorError: settings that do not go together, bad data or weights, data without what the method needs.
     """
-    check(config)
+    config = config if given.method is None else with_method(config, given.method)
+    check(config, given.method)
+    method = given.method or method_of(config)
     torch.manual_seed(config.seed)
     model = untrained_model(config, given)
     model.encoder.unit = config.unit_embeddings
     images = _open_training_images(config, world, given)
-    if needs_classes(config):
-        _check_labels(config, images)
-    head = _class_head(config, model, images) if needs_head(config) else None
-    method = assemble(config, model.encoder.dim, texts_of(images))
-    for part in getattr(method.perturbation, "links", (method.perturbation,)):
-        if isinstance(part, Typographic):
-            part.check_size(model.encoder.image_size)
+    check_data(config, method, images)
+    head = _class_head(config, model, images) if method.needs.head else None
+    method = method.bind(BindContext(model.encoder.dim, texts_of(images), config.seed, model.encoder.image_size))
     split = batch_split(config, len(images.paths), world)
     longest = config.epochs * split.per_epoch
     setup = Setup(
@@ -118,7 +116,7 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
         device=device or torch.device("cpu"),
         given=given,
     )
-    return setup if config.adapter.kind != "linear" else _on_embeddings(setup)
+    return _on_embeddings(setup) if needs_of(method.adapter).stored_embeddings else setup
 
 
 def batch_split(config: RunConfig, count: int, world: int) -> BatchSplit:
@@ -166,55 +164,6 @@ def _identity(model: LoadedModel, images: Images, split: BatchSplit) -> dict[str
     }
 
 
-def _check_labels(config: RunConfig, images: Images) -> None:
-    """Objective and perturbation get the labels or preferences they ask for."""
-    preference, kind = config.objective.kind in PREFERENCE, config.perturbation.kind
-    if isinstance(images, PreferenceImages):
-        holds = f"{config.train_data} holds preferences"
-        if not preference:
-            raise SeaAnchorError(holds, "objective dpo, ipo or kto for them", "name class folders, or another recipe")
-        if kind in (*DRAWN, "attribute"):
-            raise SeaAnchorError(holds, f"class folders for perturbation {kind}", "add --perturbation.kind none")
-        _check_pairs(config, holds, images)
-    elif isinstance(images, UnlabelledImages):
-        wanted = f"labelled images for objective {config.objective.kind} with an anchor on {config.anchor.space}"
-        raise SeaAnchorError(f"{config.train_data} has no class folders", wanted, "sort the images into class folders")
-    elif preference and not isinstance(images, TypographicImages) and kind not in (*DRAWN, "attribute"):
-        found = f"objective {config.objective.kind} on class folders with perturbation {kind}"
-        raise SeaAnchorError(
-            found, "preferences: a JSON lines file, or perturbation typographic or attribute", "change one of the two"
-        )
-
-
-def _check_pairs(config: RunConfig, holds: str, images: PreferenceImages) -> None:
-    """Rows of the kinds the objective learns from, over at least two texts."""
-    kinds, wanted = tally(images.pairs), config.objective.kind
-    if wanted != "kto" and kinds.paired < len(images.paths):
-        found = f"{holds}, {len(images.paths) - kinds.paired} of {len(images.paths)} with one text only"
-        raise SeaAnchorError(
-            found, f"a chosen and a rejected text in every row for {wanted}", "use kto, or remove those rows"
-        )
-    if kinds.one_sided:
-        present, missing, flag = (
-            ("desirable", "undesirable", "false") if kinds.desirable else ("undesirable", "desirable", "true")
-        )
-        expected = (
-            "desirable and undesirable rows: KTO learns from their contrast, and one kind alone "
-            "pushes every text the same way"
-        )
-        raise SeaAnchorError(
-            f"{holds}, all {len(images.paths)} {present} and none {missing}",
-            expected,
-            f'add rows with "desirable": {flag}',
-        )
-    if len(images.texts) < 2:
-        raise SeaAnchorError(
-            f"{holds} over one text, {images.texts[0]!r}",
-            "at least two different texts",
-            "add rows with others",
-        )
-
-
 def _on_embeddings(setup: Setup) -> Setup:
     """The same run on embeddings computed once: the linear map as policy, and the perturbation looked up."""
     config, method = setup.config, setup.method
@@ -235,7 +184,7 @@ def _on_embeddings(setup: Setup) -> Setup:
         raise SeaAnchorError(
             f"no image in {config.train_data} could be read", "readable images", "see the reasons above"
         )
-    if config.perturbation.kind == "typographic":
+    if needs_of(method.perturbation).draws_words:
         method = replace(method, perturbation=StoredDrawings(table))
     torch.manual_seed(config.seed)
     return replace(setup, policy=LinearMap(setup.model.encoder.dim), reference=Identity(), method=method, table=table)
