@@ -1,11 +1,16 @@
 """Settings: round trip, helpful refusals, and no refusal of what is legal."""
 
-from dataclasses import fields, is_dataclass, replace
+import ast
+import inspect
+import re
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
+import seaanchor.config.schema
 from seaanchor.config.io import RENAMED
 from seaanchor.config.recipes import RECIPES
 from seaanchor.config.schema import (
@@ -134,11 +139,6 @@ def test_mistakes_are_named(data, message):
 
 def test_every_setting_is_documented():
     """A string follows each field: it is the help text of the flag."""
-    import ast
-    import inspect
-
-    import seaanchor.config.schema
-
     for node in ast.parse(inspect.getsource(seaanchor.config.schema)).body:
         if isinstance(node, ast.ClassDef) and node.name.endswith("Config"):
             documented = [
@@ -152,6 +152,34 @@ def test_every_setting_is_documented():
             assert set(documented) | nested == {f.name for f in fields(getattr(seaanchor.config.schema, node.name))}, (
                 node.name
             )
+
+
+def settings_of(cls: type, where: str = "") -> list[str]:
+    """Every setting as `name: type = default`."""
+    lines = []
+    for f in fields(cls):
+        default = f.default_factory() if f.default is MISSING else f.default
+        if is_dataclass(default):
+            lines += settings_of(type(default), f"{where}{f.name}.")
+        else:
+            kind = f.type if isinstance(f.type, str) else getattr(f.type, "__name__", None)
+            text = str(f.type) if get_args(f.type) else kind
+            line = f"{where}{f.name}: {text} = {default!r}".replace("PosixPath", "Path").replace("typing.", "")
+            lines.append(re.sub(r"pathlib\.(_local\.)?", "", line))
+    return lines
+
+
+def test_the_list_of_settings_is_what_was_decided():
+    """A new setting is a decision: it has to show that it is worth its place, and be added to settings.txt by hand."""
+    assert settings_of(RunConfig) == (Path(__file__).parent / "settings.txt").read_text().splitlines()
+
+
+def test_settings_that_did_not_prove_themselves_say_so():
+    """docs/results.md has the measurements."""
+    source = inspect.getsource(seaanchor.config.schema)
+    for name in ("violators_only", "augmented", "reference", "reference_decay"):
+        after = source[source.index(f"\n    {name}: ") :]
+        assert "(experimental)" in after[: after.index('"""', after.index('"""') + 3)], name
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", ""])
