@@ -1,6 +1,7 @@
 """Parts as settings: what a method object becomes in a configuration, and what contradicts it."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,7 @@ def test_methods_take_numbers_and_texts_for_a_radius():
     assert methods.fare(0.01).perturbation.ball.epsilon == 0.01
     assert methods.lore().defaults == {"epochs": 2, "primal_steps": 5}
     assert run_config(methods.lore(), lr=3e-4).lr == 3e-4
+    assert run_config(methods.lore(), output="runs/x").output == Path("runs/x")
 
 
 def test_a_described_method_is_made_again_from_its_settings():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from seaanchor.api import train_from_config as train
+from seaanchor.config.assemble import method_of
 from seaanchor.config.recipes import dpo, dpo_linear, fare, lore
 from seaanchor.config.schema import AdapterConfig, AnchorConfig, PerturbationConfig
 from seaanchor.training.loggers import StepRecord, measure
@@ -60,7 +61,7 @@ def test_the_numbers_are_those_of_the_record():
         None,
         torch.tensor([0.2]),
     )
-    row = measure(record, torch.ones(2, 3), torch.ones(2, 3), config)
+    row = measure(record, torch.ones(2, 3), torch.ones(2, 3), config, method_of(config))
     assert row == pytest.approx({"adversarial_loss": 2.0, "kl": 0.2, "orthogonality": 0.4})
 
 

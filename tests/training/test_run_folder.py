@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from seaanchor.config.recipes import lore
-from seaanchor.config.schema import RunConfig
+from seaanchor.config.schema import AnchorConfig, RunConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.run_folder import RunFolder, check_output, environment
 from seaanchor.training.run_folder import open_run as open_run_of
@@ -161,6 +161,15 @@ def test_a_setting_added_since_does_not_keep_a_run_from_going_on(config):
     del settings["grad_clip"]
     folder.config.write_text(yaml.safe_dump(settings))
     open_run(resumed(config))
+
+
+def test_a_run_saved_under_an_old_name_of_a_setting_goes_on(config):
+    config = replace(config, anchor=AnchorConfig("lagrangian", space="distribution"))
+    folder, _ = open_run(config)
+    folder.config.write_text(folder.config.read_text().replace("  space: distribution", "  'on': distribution"))
+    check_output(replace(config, resume="auto"))
+    with pytest.raises(SeaAnchorError, match=r"anchor\.space: distribution → embedding"):
+        check_output(replace(config, anchor=AnchorConfig("lagrangian"), resume="auto"))
 
 
 def test_goes_on_from_the_newest_checkpoint_and_forgets_later_lines(config):

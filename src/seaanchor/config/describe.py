@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from seaanchor import registry
 from seaanchor.config.assemble import RADII, Section, sections
-from seaanchor.config.schema import RunConfig, format_epsilon, from_dict
+from seaanchor.config.schema import RunConfig, format_epsilon, from_dict, to_dict
 from seaanchor.errors import SeaAnchorError
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ def run_config(method: "Method", **settings: Any) -> RunConfig:
         settings: of `RunConfig`, in place of the method's own defaults.
 
     Raises:
-        SeaAnchorError: as `with_method`.
+        SeaAnchorError: a setting of another type; or as `with_method`.
     """
-    return with_method(RunConfig(**{**method.defaults, **settings}), method)
+    given = to_dict(RunConfig(**{**method.defaults, **settings}))
+    return with_method(from_dict(RunConfig, given), method)  # a path may be given as text
 
 
 def with_method(config: RunConfig, method: "Method") -> RunConfig:

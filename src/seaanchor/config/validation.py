@@ -26,6 +26,28 @@ def check(config: RunConfig, method: "Method | None" = None) -> RunConfig:
     Raises:
         SeaAnchorError: names the first thing that does not, before any weights load.
     """
+    _check_ranges(config)
+    _check_shares(config)
+    if bool(config.eval_every) != bool(config.val_data):
+        missing = "val_data" if config.eval_every else "eval_every"
+        raise SeaAnchorError(
+            f"evaluation while training without {missing}", "eval_every and val_data, or neither", f"set {missing}"
+        )
+    for template in config.templates:
+        if "{}" not in template:
+            raise SeaAnchorError(
+                f"the template {template!r} has no {{}}",
+                "a place for the class name, as in 'a photo of a {}.'",
+                "add {}",
+            )
+    for section in sections(config):
+        registry.check_kind(section.part, section.kind)
+    check_composition(config, method or method_of(config))
+    return config
+
+
+def _check_ranges(config: RunConfig) -> None:
+    """Radii and numbers, each by itself."""
     perturbation, anchor = config.perturbation, config.anchor
     parse_epsilon(perturbation.epsilon, perturbation.norm)
     if perturbation.step_size is not None:
@@ -70,23 +92,6 @@ def check(config: RunConfig, method: "Method | None" = None) -> RunConfig:
     for name, value in positive.items():
         if value is not None and not 0 < value < float("inf"):
             raise SeaAnchorError(f"{name} is {value}", "a positive finite number", "try 1.0")
-    if bool(config.eval_every) != bool(config.val_data):
-        missing = "val_data" if config.eval_every else "eval_every"
-        raise SeaAnchorError(
-            f"evaluation while training without {missing}", "eval_every and val_data, or neither", f"set {missing}"
-        )
-    for template in config.templates:
-        if "{}" not in template:
-            raise SeaAnchorError(
-                f"the template {template!r} has no {{}}",
-                "a place for the class name, as in 'a photo of a {}.'",
-                "add {}",
-            )
-    _check_shares(config)
-    for section in sections(config):
-        registry.check_kind(section.part, section.kind)
-    check_composition(config, method or method_of(config))
-    return config
 
 
 def _check_shares(config: RunConfig) -> None:

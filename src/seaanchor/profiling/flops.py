@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from seaanchor.config.schema import RunConfig
+from seaanchor.registry import links
 from seaanchor.types import Needs
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ def least_passes(config: RunConfig, needs: Needs, cached: bool) -> int:
     """
     if config.adapter.kind == "linear":
         return 0
-    gradient_steps, attacked_by = config.perturbation.num_steps, config.perturbation.kind.removeprefix("typographic+")
+    gradient_steps, attacked_by = config.perturbation.num_steps, links("perturbation", config.perturbation.kind)[-1]
     attack = {"pgd": 2 * gradient_steps, "apgd": 2 * gradient_steps + 1}.get(attacked_by, 0)
     primal = config.primal_steps * {"lora": 2}.get(config.adapter.kind, 3) * (2 if needs.clean else 1)
     exact_dual = config.anchor.kind == "lagrangian" and config.anchor.exact_dual

@@ -95,12 +95,12 @@ def plan(config: RunConfig, on: str, images: int | None = None) -> Plan:
     model = architecture(config)
     split = BatchSplit(count, config.batch_size, gpus.count, config.grad_accumulation)
     total = min(config.max_steps or config.epochs * split.per_epoch, config.epochs * split.per_epoch)
-    linear = config.adapter.kind == "linear"
+    linear = needs_of(build(config.adapter)).stored_embeddings
     cached = linear or (total * split.global_batch_size / count > 1.5 and 4 * count * model.encoder.dim <= CACHE_LIMIT)
     method = assemble(config, model.encoder.dim, ("one", "another"))
     cost = step_cost(config, model.encoder, method, classes, cached)
     beforehand = (
-        count * (1 + config.perturbation.variants * ("typographic" in config.perturbation.kind) if linear else 1)
+        count * (1 + config.perturbation.variants * needs_of(method.perturbation).draws_words if linear else 1)
         if cached
         else 0
     )

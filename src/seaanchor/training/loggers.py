@@ -17,7 +17,8 @@ from torch import Tensor
 
 from seaanchor.config.schema import RunConfig, to_dict
 from seaanchor.errors import SeaAnchorError
-from seaanchor.types import Constraint
+from seaanchor.method import Method
+from seaanchor.types import Constraint, needs_of
 
 Report = Callable[[dict[str, Any]], None]
 PROJECT = "seaanchor"
@@ -35,7 +36,9 @@ class StepRecord:
     adapter_P: Tensor | None = None
 
 
-def measure(record: StepRecord, now_BD: Tensor, reference_BD: Tensor, config: RunConfig) -> dict[str, float]:
+def measure(
+    record: StepRecord, now_BD: Tensor, reference_BD: Tensor, config: RunConfig, method: Method
+) -> dict[str, float]:
     """The numbers of one log line.
 
     Loss, KL, violation and multipliers are those the last primal step saw; relative clean distance and cosine are of
@@ -44,11 +47,10 @@ def measure(record: StepRecord, now_BD: Tensor, reference_BD: Tensor, config: Ru
     its distance from orthogonal stands in place of theirs; and `rho` is only told where distances are held to it, or,
     for comparison, where a tower has no constraint on its embeddings.
     """
-    anchor, linear = config.anchor, config.adapter.kind == "linear"
-    on_classes = anchor.kind == "kl" or (anchor.kind != "none" and anchor.space == "distribution")
+    stored, on_classes = needs_of(method.adapter).stored_embeddings, needs_of(method.anchor).head
     row = {"adversarial_loss": record.objective_B.mean().item()}
     relative_B = (now_BD - reference_BD).square().sum(-1) / reference_BD.square().sum(-1)
-    if not linear:
+    if not stored:
         row |= {
             "clean_distance": relative_B.mean().item(),
             "cosine": F.cosine_similarity(now_BD, reference_BD).mean().item(),
@@ -57,9 +59,9 @@ def measure(record: StepRecord, now_BD: Tensor, reference_BD: Tensor, config: Ru
         row["orthogonality"] = record.adapter_P.mean().item() / config.adapter.orthogonality
     if on_classes and record.constraint is not None:
         row["kl"] = record.constraint.distance_B.mean().item()
-    if anchor.kind == "lagrangian" or not (linear or on_classes):
-        violated_B = relative_B > anchor.rho if record.constraint is None else record.constraint.violation_B > 0
-        row |= {"rho": anchor.rho, "violation_rate": violated_B.float().mean().item()}
+    if record.multiplier_B is not None or not (stored or on_classes):
+        violated_B = relative_B > config.anchor.rho if record.constraint is None else record.constraint.violation_B > 0
+        row |= {"rho": config.anchor.rho, "violation_rate": violated_B.float().mean().item()}
     if record.multiplier_B is not None:
         low, middle, high = record.multiplier_B.quantile(
             torch.tensor([0.1, 0.5, 0.9], device=record.multiplier_B.device)

@@ -203,7 +203,7 @@ def _log(run: _Run, step: int, lr: float, record: StepRecord, embeddings: tuple[
     """One log line over the images of all processes, written by the first; all must ask."""
     record, now_BD, reference_BD = gathered(run.group, [record, *embeddings])
     if run.group.first:
-        numbers = measure(record, now_BD, reference_BD, run.setup.config)
+        numbers = measure(record, now_BD, reference_BD, run.setup.config, run.setup.method)
         row = {"step": step, "lr": lr} | numbers | clock.read(1)
         for show in (run.folder.log, run.progress.show, run.report):
             show(row)
