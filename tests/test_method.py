@@ -7,16 +7,21 @@ import pytest
 import torch
 from torch import nn
 
-from seaanchor.config.assemble import assemble
+from seaanchor.adapters.full import Full
+from seaanchor.anchors.penalty import NoAnchor
+from seaanchor.config.assemble import assemble, method_of
 from seaanchor.config.recipes import dpo, fare, lore, penalty, tecoa
 from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
+from seaanchor.method import Method
+from seaanchor.objectives.embedding import EmbeddingDistance
+from seaanchor.perturbations.none import NoPerturbation
 from seaanchor.training.batches import MicroBatch
 from seaanchor.training.state import TrainState
 from seaanchor.training.step import step_seed, train_step, training_forward
-from seaanchor.types import Batch, Head, Preference, Targets
+from seaanchor.types import Batch, BindContext, Head, Preference, Targets
 
 PIXELS = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 BATCH = Batch(PIXELS, torch.tensor([0, 1, 2, 0]), torch.arange(4))
@@ -300,3 +305,16 @@ def test_bf16_is_close_to_fp32():
     full, low = training_forward(encoder, "fp32")(PIXELS), training_forward(encoder, "bf16")(PIXELS)
     assert low.dtype == torch.bfloat16 and full.dtype == torch.float32
     assert 0 < (full - low.float()).norm() / full.norm() < 0.02
+
+
+def test_a_method_without_anchor_and_adapter_moves_the_whole_tower_freely():
+    method = Method(objective=EmbeddingDistance(), perturbation=NoPerturbation())
+    assert method == replace(method, anchor=NoAnchor(), adapter=Full()) and not method.needs.clean
+
+
+def test_binding_gives_parts_what_only_the_run_knows():
+    method = assemble(replace(dpo(), anchor=AnchorConfig("lagrangian")), 6, ("cat", "dog"))
+    assert method.anchor.multiplier.hidden.in_features == 6 and method.perturbation.texts == ("cat", "dog")
+    assert method.bind(BindContext(9, ("a", "b"))) == method  # what is bound stays
+    with pytest.raises(ValueError, match="before `bind`"):
+        method_of(lore()).anchor.dual_module()

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seaanchor.adapters.full import Full
+from seaanchor.anchors.penalty import NoAnchor
 from seaanchor.functional.gradients import frozen
 from seaanchor.types import (
     Adapter,
@@ -37,16 +39,16 @@ class Method:
 
     Attributes:
         objective: what should become better.
-        anchor: how the policy is kept near the reference.
+        anchor: how the policy is kept near the reference; by default not at all.
         perturbation: on which hard inputs.
-        adapter: which parameters move.
+        adapter: which parameters move; by default the whole image tower.
         defaults: settings of the run that it was published with, such as `lr` and `epochs`.
     """
 
     objective: Objective
-    anchor: Anchor
-    perturbation: Perturbation
-    adapter: Adapter
+    anchor: Anchor = field(default_factory=NoAnchor)
+    perturbation: Perturbation = field(kw_only=True)
+    adapter: Adapter = field(default_factory=Full)
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     @property

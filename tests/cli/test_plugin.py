@@ -8,7 +8,7 @@ import yaml
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 SECTIONS = {
-    "my_loss": {"objective": {"kind": "cosine_distance", "temperature": 2}},
+    "my_loss": {"objective": {"kind": "cosine_to_reference", "temperature": 2}},
     "my_anchor": {"anchor": {"kind": "l1", "strength": 0.5}},
     "my_perturbation": {"perturbation": {"kind": "gaussian", "sigma": 0.1}},
 }
@@ -77,14 +77,14 @@ def test_a_resumed_run_whose_own_part_has_other_settings_is_refused(clip_folder,
 @pytest.mark.parametrize(
     ("settings", "flags", "words"),
     [
-        ({"objective": {"kind": "cosine_distance", "temprature": 2}}, [], ["objective.temprature", "temperature"]),
-        ({"objective": {"kind": "cosine_distance", "temperature": "hot"}}, [], ["objective.temperature is 'hot'"]),
-        ({"objective": {"kind": "cosine_distanc"}}, [], ["did you mean cosine_distance?"]),
+        ({"objective": {"kind": "cosine_to_reference", "temprature": 2}}, [], ["objective.temprature", "temperature"]),
+        ({"objective": {"kind": "cosine_to_reference", "temperature": "hot"}}, [], ["objective.temperature is 'hot'"]),
+        ({"objective": {"kind": "cosine_to_referenc"}}, [], ["did you mean cosine_to_reference?"]),
         ({"objective": {"kind": "tecoa", "temperature": 2}}, [], ["unknown setting objective.temperature"]),
         (
-            {"objective": {"kind": "cosine_distance"}, "perturbation": {"kind": "none"}},
+            {"objective": {"kind": "cosine_to_reference"}, "perturbation": {"kind": "none"}},
             [],
-            ["objective cosine_distance with perturbation none is 0 from the start"],
+            ["objective cosine_to_reference with perturbation none is 0 from the start"],
         ),
         ({"perturbation": {"kind": "gaussian"}}, [], ["perturbation gaussian without sigma", "set perturbation.sigma"]),
         (

@@ -8,7 +8,7 @@ from torch import Tensor
 import seaanchor as sa
 
 
-@sa.register("objective", "cosine_distance")
+@sa.register("objective", "cosine_to_reference")
 @dataclass(frozen=True)
 class CosineDistance:
     """(1 − cos(φ_θ(x+δ), φ_0(x))) / temperature."""

@@ -31,7 +31,7 @@ def method_of(config: RunConfig) -> "Method":
     """
     from seaanchor.method import Method
 
-    return Method(*(build(section) for section in sections(config)))
+    return Method(**{section.part: build(section) for section in sections(config)})
 
 
 def assemble(config: RunConfig, dim: int, texts: Sequence[str] = ()) -> "Method":
