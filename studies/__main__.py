@@ -79,7 +79,7 @@ def _pairs(items: list[str]) -> tuple[tuple[str, str], ...]:
 def main() -> None:
     """The command; an error that the user can mend is one message and code 2."""
     try:
-        app()
+        app(sys.argv[1:])
     except SeaAnchorError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
