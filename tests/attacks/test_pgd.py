@@ -7,7 +7,7 @@ import torch
 from pyautoattack.autopgd_base import APGDAttack
 
 from seaanchor.attacks.ball import Ball
-from seaanchor.attacks.pgd import pgd_attack
+from seaanchor.attacks.pgd import pgd, pgd_attack
 from seaanchor.errors import SeaAnchorError
 from seaanchor.functional.gradients import input_grad
 
@@ -70,3 +70,17 @@ def test_radius_given_in_255ths_is_asked_about_not_guessed():
             Ball("l2", bad)
     with pytest.raises(SeaAnchorError, match="linf or l2"):
         Ball("l1", 0.1)
+
+
+def test_a_step_is_a_quarter_of_the_radius_unless_it_is_said():
+    """On a linear loss, from the clean image: two steps of ε/4 are ε/2, and one of ε/10 is that."""
+    clean = torch.full((1, 3, 2, 2), 0.5)
+
+    def loss(pixels):
+        return pixels.sum((1, 2, 3)), pixels
+
+    for norm, size in (("linf", 1.0), ("l2", 12**-0.5)):
+        two = pgd(loss, clean, clean, Ball(norm, 0.2), num_steps=2) - clean
+        one = pgd(loss, clean, clean, Ball(norm, 0.2), num_steps=1, step_size=0.02) - clean
+        assert torch.allclose(two, torch.full_like(two, 0.1 * size), atol=1e-6)
+        assert torch.allclose(one, torch.full_like(one, 0.02 * size), atol=1e-6)

@@ -1,6 +1,6 @@
 """The paired difference: against other ways to compute it, and its coverage."""
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -113,3 +113,9 @@ def test_the_share_of_no_images_is_none_of_them():
 def test_the_spread_of_numbers_by_hand():
     found = spread_of(torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 19.0, 11.0]))
     assert astuple(found) == pytest.approx((6.0, 5.0, 11.0, 19.0))
+
+
+def test_which_images_a_share_counts_comes_back():
+    bits = [True, False, True, True, False, False, True, False, True]
+    assert share_of(bits).hits_N.tolist() == [int(bit) for bit in bits]
+    assert replace(share_of(bits), right=None).hits_N is None and replace(share_of(bits), n=None).hits_N is None
