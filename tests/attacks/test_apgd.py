@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seaanchor.attacks import apgd as algorithm
 from seaanchor.attacks.apgd import apgd, begin, checkpoints, halve, look
 from seaanchor.attacks.ball import Ball
 
@@ -60,3 +61,11 @@ def test_a_loss_that_stays_where_it_is_has_not_increased():
     assert torch.equal(halve(state, 4).step_size, before / 2)
     rising = look(state, torch.full((2,), 2.0), torch.zeros_like(clean))
     assert rising.increases.tolist() == [1.0, 1.0] and rising.best_loss.tolist() == [2.0, 2.0]
+
+
+def test_the_step_size_is_reconsidered_over_the_steps_since_the_last_time(monkeypatch):
+    gaps = []
+    monkeypatch.setattr(algorithm, "halve", lambda state, gap: gaps.append(gap) or halve(state, gap))
+    clean = torch.full((1, 1, 2, 2), 0.5)
+    apgd(lambda p, row: (p.sum((1, 2, 3)), p), clean, clean, Ball("linf", 0.1), 100)
+    assert gaps == [22, 19, 16, 13, 10, 7, 6, 6]
