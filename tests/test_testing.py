@@ -111,7 +111,9 @@ LEGAL = [
 def test_every_legal_pair_makes_a_step(objective, anchor, perturbation):
     """One step of each composition: its losses are one for each sample, and its gradient reaches the policy alone."""
     torch.manual_seed(0)
-    method = Method(objective=objective, anchor=anchor, perturbation=perturbation, adapter=Full()).bind(BindContext(D, TEXTS, image_size=SIZE))
+    method = Method(objective=objective, anchor=anchor, perturbation=perturbation, adapter=Full()).bind(
+        BindContext(D, TEXTS, image_size=SIZE)
+    )
     policy, batch = small_encoder(), some_images()
     reference = copy.deepcopy(policy).requires_grad_(False)
     policy[3].bias.data += 0.1
