@@ -19,8 +19,9 @@ from seaanchor.method import Method
 from seaanchor.objectives.embedding import EmbeddingDistance
 from seaanchor.perturbations.none import NoPerturbation
 from seaanchor.training.batches import MicroBatch
+from seaanchor.training.precision import training_forward
 from seaanchor.training.state import TrainState
-from seaanchor.training.step import step_seed, train_step, training_forward
+from seaanchor.training.step import step_seed, train_step
 from seaanchor.types import Batch, BindContext, Head, Preference, Targets
 
 PIXELS = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))

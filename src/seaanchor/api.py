@@ -14,6 +14,6 @@ def train_from_config(config: RunConfig) -> Path:
     """
     from seaanchor.evaluation.quick_accuracy import quick_accuracy
     from seaanchor.profiling.memory_advice import training_advice
-    from seaanchor.training.loop import Hooks, train
+    from seaanchor.training.run import Hooks, train
 
     return train(config, Hooks(quick_accuracy, training_advice))

@@ -18,7 +18,7 @@ from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.own_module import from_encoder, load_encoder
 from seaanchor.errors import SeaAnchorError
-from seaanchor.training.loop import train
+from seaanchor.training.run import train
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Given
 from tests.plugins.my_encoder import Pooled, encoder

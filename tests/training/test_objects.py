@@ -10,7 +10,7 @@ from seaanchor.config.describe import run_config
 from seaanchor.config.recipes import fare, tecoa
 from seaanchor.errors import SeaAnchorError
 from seaanchor.objectives.embedding import EmbeddingDistance
-from seaanchor.training.loop import train
+from seaanchor.training.run import train
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Given
 from seaanchor.types import Needs

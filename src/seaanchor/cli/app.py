@@ -182,7 +182,7 @@ def env() -> None:
     """Versions and hardware, for a bug report."""
     import json
 
-    from seaanchor.training.run_folder import environment
+    from seaanchor.utils.environment import environment
 
     print(json.dumps(environment(), indent=2))
 

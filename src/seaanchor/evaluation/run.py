@@ -28,8 +28,8 @@ from seaanchor.evaluation.result_folder import result_file, stored_result
 from seaanchor.evaluation.results import Environment, EvaluationResult, ProtocolRecord
 from seaanchor.evaluation.table import ExecutionOptions, remove_partial
 from seaanchor.profiling.memory_advice import evaluation_advice
-from seaanchor.training.run_folder import environment
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.environment import environment
 from seaanchor.utils.paths import portable
 
 

@@ -21,11 +21,12 @@ from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
 from seaanchor.profiling.memory_advice import training_advice
 from seaanchor.training.batches import MicroBatch, caches_reference, load_batches, make_targets, to_device
 from seaanchor.training.loggers import StepRecord, tracker_package
+from seaanchor.training.precision import runnable
 from seaanchor.training.progress import duration
-from seaanchor.training.run_folder import check_output
+from seaanchor.training.resume import check_output
 from seaanchor.training.setup import Setup, prepare
 from seaanchor.training.state import TrainState, make_state
-from seaanchor.training.step import runnable, train_step
+from seaanchor.training.step import train_step
 from seaanchor.types import Batch, Targets
 from seaanchor.utils.log import log
 

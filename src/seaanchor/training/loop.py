@@ -5,128 +5,61 @@ A run is prepared by `setup`, a step's images come from `batches`, a single step
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from seaanchor.config.describe import with_method
 from seaanchor.config.schema import RunConfig
-from seaanchor.config.validation import check
 from seaanchor.data.loader import SkipLog
-from seaanchor.distributed.launch import start_training
 from seaanchor.distributed.process_group import ProcessGroup, gathered
 from seaanchor.distributed.sharding import is_sharded, shard
-from seaanchor.distributed.watch import watched_group
 from seaanchor.encoders.encoder import LoadedModel, Reference
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.batches import MicroBatch, load_steps, make_micro_batch, reference_cache
-from seaanchor.training.finish import export_run, full_model
-from seaanchor.training.loggers import Report, StepRecord, measure, reporting, tracker_package
-from seaanchor.training.progress import Clock, Progress, stop_on_interrupt
-from seaanchor.training.run_folder import RunFolder, check_output, open_run
+from seaanchor.training.finish import full_model
+from seaanchor.training.loggers import Report, StepRecord, measure
+from seaanchor.training.progress import Clock, Progress
+from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.schedule import set_learning_rate
-from seaanchor.training.setup import Given, Setup, prepare
-from seaanchor.training.state import TrainState, make_state, save_checkpoint, stop_if_not_finite
-from seaanchor.training.step import runnable, train_step
+from seaanchor.training.setup import Setup
+from seaanchor.training.state import TrainState, save_checkpoint, stop_if_not_finite
+from seaanchor.training.step import train_step
 from seaanchor.types import Batch
 from seaanchor.utils.log import log
 
-MemoryAdvice = Callable[[Setup, TrainState, int, RunFolder], AbstractContextManager[None]]
+Evaluate = Callable[[LoadedModel, RunConfig], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Hooks:
-    """What a run asks of the layers above it.
+class LoopContext:
+    """What the functions of the loop read.
 
     Attributes:
-        evaluate: accuracies of the model as it is trained now, for `eval_every`; by default none.
-        memory_advice: setup, state, number of processes, run folder → a context in which running out of memory becomes
-            one error with settings that fit.
+        setup: what does not change.
+        state: what every step changes.
+        evaluate: accuracies of the model as it is trained now.
+        group: the processes of the run.
+        folder: of the run.
+        report: takes log rows to the trackers.
+        progress: shows them to the user.
+        skip_log: images that could not be read.
+        interrupted: one value, true once the user asked to stop.
     """
-
-    evaluate: Callable[[LoadedModel, RunConfig], dict[str, Any]] = lambda model, config: {}
-    memory_advice: MemoryAdvice = lambda *run: nullcontext()
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What the parts of the loop share."""
 
     setup: Setup
     state: TrainState
-    hooks: Hooks
+    evaluate: Evaluate
     group: ProcessGroup
     folder: RunFolder
-    report: Report  # to the trackers
+    report: Report
     progress: Progress
     skip_log: SkipLog
-    interrupted: list[bool]  # one value, true once the user asked to stop
+    interrupted: list[bool]
 
 
-def train(config: RunConfig, hooks: Hooks = Hooks(), given: Given = Given()) -> Path:
-    """Train, evaluate and export one run; returns its folder.
-
-    Args:
-        config: of the run.
-        hooks: what it asks of the layers above.
-        given: objects in place of what the configuration names. Its names of them are only written down.
-
-    Raises:
-        SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not
-            finite, a lost process, too little memory.
-    """
-    config = config if given.method is None else with_method(config, given.method)
-    check(config, given.method)
-    device = start_training(config.device)
-    with watched_group() as group:
-        return _train(config, hooks, group, device, given)
-
-
-def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.device, given: Given) -> Path:
-    if group.first:
-        check_output(config)
-        tracker_package(config.report_to)
-    setup = prepare(config, group.world, device, given)
-    folder, checkpoint = _open(setup, group)
-    # the run folder keeps the settings that were asked for, for a device that can run them
-    setup = replace(setup, config=runnable(setup.config, device))
-    if group.first and setup.config.precision != config.precision:
-        found = f"  {device.type} has no arithmetic in {config.precision} here"
-        log.info(f"{found}: updates run in fp32, which is faster")
-    state = make_state(setup, group, checkpoint)
-    step = checkpoint["step"] if checkpoint else 0
-    memory_advice = hooks.memory_advice(setup, state, group.world, folder)
-    with stop_on_interrupt() as interrupted, reporting(config, group.first) as report, memory_advice:
-        progress = Progress(setup.total_steps, step, group.first)
-        run = _Run(setup, state, hooks, group, folder, report, progress, SkipLog(setup.images), interrupted)
-        step = _loop(run, step)
-    if step < setup.total_steps:
-        change = f"the state is saved; go on with --resume auto --output {config.output}"
-        raise SeaAnchorError(f"stopped at step {step} of {setup.total_steps}", "an uninterrupted run", change)
-    export_run(setup, state, folder, group.first)
-    return config.output
-
-
-def _open(setup: Setup, group: ProcessGroup) -> tuple[RunFolder, dict[str, Any] | None]:
-    """The run folder and the checkpoint to go on from: the first process chooses it, and the others read the same one.
-
-    Raises:
-        SeaAnchorError: as `open_run`; or the others do not see the first one's folder.
-    """
-    folder, checkpoint = RunFolder(setup.config.output), None
-    if group.first:
-        folder, checkpoint = open_run(setup.config, setup.identity, group.world)
-    chosen = group.agree(checkpoint["step"] if checkpoint else None)
-    if not group.first and chosen is not None:
-        checkpoint = folder.load(chosen)
-    return folder, checkpoint
-
-
-def _loop(run: _Run, step: int) -> int:
+def training_loop(run: LoopContext, step: int) -> int:
     """Take all steps from `step` on; returns the number of steps taken in all when it ends or is interrupted."""
     setup, state, group, config, total = run.setup, run.state, run.group, run.setup.config, run.setup.total_steps
     cache_ND = reference_cache(setup, group.world)
@@ -169,7 +102,7 @@ def _loop(run: _Run, step: int) -> int:
     return step
 
 
-def _agree(run: _Run, readable: Sequence[tuple[Batch, bool]], expected: int) -> tuple[float, bool]:
+def _agree(run: LoopContext, readable: Sequence[tuple[Batch, bool]], expected: int) -> tuple[float, bool]:
     """Images of a step in all processes, padding and unreadable ones not counted, and whether one of several processes
     is asked to stop: the others learn it here.
 
@@ -199,7 +132,9 @@ def _embed_in_eval_mode(encoder: nn.Module, micro_batches: Sequence[MicroBatch])
     return torch.cat(now), torch.cat([clean.targets.reference_BD[: clean.num_images] for clean in micro_batches])
 
 
-def _log(run: _Run, step: int, lr: float, record: StepRecord, embeddings: tuple[Tensor, Tensor], clock: Clock) -> None:
+def _log(
+    run: LoopContext, step: int, lr: float, record: StepRecord, embeddings: tuple[Tensor, Tensor], clock: Clock
+) -> None:
     """One log line over the images of all processes, written by the first; all must ask."""
     record, now_BD, reference_BD = gathered(run.group, [record, *embeddings])
     if run.group.first:
@@ -209,24 +144,24 @@ def _log(run: _Run, step: int, lr: float, record: StepRecord, embeddings: tuple[
             show(row)
 
 
-def _evaluate(run: _Run, step: int) -> None:
+def _evaluate(run: LoopContext, step: int) -> None:
     """Evaluate in the first process; where weights are sharded, the others help to gather them."""
     setup, first, average = run.setup, run.group.first, run.state.average
     if not (first or is_sharded(setup.policy)):
         return
     row: dict[str, Any] = {"step": step}
     if (model := full_model(setup, first)) is not None:
-        row["eval"] = run.hooks.evaluate(model, setup.config)
+        row["eval"] = run.evaluate(model, setup.config)
     if average is not None and step > 0:
         with average.swapped():
             if (model := full_model(setup, first)) is not None:
-                row["eval_averaged"] = run.hooks.evaluate(model, setup.config)
+                row["eval_averaged"] = run.evaluate(model, setup.config)
     if first:
         run.folder.log(row)
         run.report(row)
 
 
-def _finish(run: _Run, step: int, saved: int) -> None:
+def _finish(run: LoopContext, step: int, saved: int) -> None:
     """Say what could not be read, and save where the last step did not."""
     if summary := run.skip_log.summary():
         log.info(summary)
@@ -236,6 +171,3 @@ def _finish(run: _Run, step: int, saved: int) -> None:
     if saved < step:  # the last step had no images, or another process was asked to stop
         save_checkpoint(run.setup, run.state, run.group, run.folder, step)
     run.group.barrier()  # or a launcher, seeing the others end, would end the first process while it writes
-
-
-__all__ = ["Hooks", "train"]

@@ -1,21 +1,16 @@
-"""The run folder: what is in it, and what may be written over.
+"""The run folder: what is in it.
 
 config.yaml (resolved), env.json, metrics.jsonl, checkpoints/step-*.safetensors (the last two), export/, tensorboard/ if
 asked for.
 """
 
 import json
-import os
-import platform
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from seaanchor.config.schema import RunConfig, from_dict, read_yaml, to_dict
-from seaanchor.config.validation import differences
 from seaanchor.errors import SeaAnchorError
-from seaanchor.utils.checkpoint import load_state, save_state, write_atomic
+from seaanchor.utils.checkpoint import load_state, save_state
 from seaanchor.utils.log import log
 
 
@@ -94,136 +89,3 @@ class RunFolder:
             except ValueError:
                 continue
         return rows
-
-
-def check_output(config: RunConfig) -> None:
-    """See, without writing anything, that the run may go to its output folder.
-
-    Raises:
-        SeaAnchorError: it holds another run, the same one with other settings, or something else.
-    """
-    folder, output = RunFolder(config.output), config.output
-    if output.exists() and not output.is_dir():
-        raise SeaAnchorError(f"{output} is a file", "a folder", "name another --output")
-    if folder.config.exists():
-        if config.resume != "auto":
-            raise SeaAnchorError(
-                f"{output} already holds a run",
-                "an empty output folder",
-                "use --resume auto to go on with it, or name another --output",
-            )
-        before = to_dict(from_dict(RunConfig, read_yaml(folder.config)))
-        if changed := differences(before, to_dict(config)):
-            raise SeaAnchorError(
-                f"the run in {output} was started with other settings ({'; '.join(changed[:6])})",
-                "the same settings when resuming",
-                "undo the change, or start anew in another --output",
-            )
-    elif output.exists() and any(not path.name.endswith(".partial") for path in output.iterdir()):
-        raise SeaAnchorError(
-            f"{output} is not empty and holds no run", "an empty or new folder", "name another --output"
-        )
-
-
-def open_run(
-    config: RunConfig, identity: dict[str, Any], processes: int = 1
-) -> tuple[RunFolder, dict[str, Any] | None]:
-    """The run folder, ready to be written, and the checkpoint to go on from, if any.
-
-    What a killed run left half written is cleared away, and so are log lines from after the checkpoint: those steps
-    are run again.
-
-    Args:
-        identity: what must be the same when resuming, besides the settings; `global_batch_size` is the number of
-            images of a step.
-        processes: how many processes share these.
-
-    Raises:
-        SeaAnchorError: as `check_output`; or model weights, images or their number in a step are not those the run
-            started with.
-    """
-    import yaml
-
-    check_output(config)
-    folder = RunFolder(config.output)
-    state = folder.latest() if config.resume == "auto" else None
-    if state is not None:
-        _check_identity(folder, config, _identity_before(folder, state), identity, processes)
-    write_atomic(folder.config, yaml.safe_dump(to_dict(config), sort_keys=False))
-    write_atomic(config.output / "env.json", json.dumps(environment(), indent=2))
-    kept = [row for row in folder.rows() if row["step"] <= state["step"]] if state else []
-    write_atomic(folder.metrics, "".join(json.dumps(row) + "\n" for row in kept))
-    for torn in (path for path in folder.checkpoints() if state is None or path > folder.checkpoint(state["step"])):
-        torn.rename(torn.with_suffix(".torn"))
-    for partial in config.output.rglob(".*.partial"):
-        partial.unlink()
-    return folder, state
-
-
-def _identity_before(folder: RunFolder, state: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint's identity. Older ones have `together` in place of `global_batch_size`, and those of version 0.1.0
-    the number of processes."""
-    before = dict(state["identity"])
-    if "together" in before:
-        before["global_batch_size"] = before.pop("together")
-    if "processes" in before:
-        batch_size = from_dict(RunConfig, read_yaml(folder.config)).batch_size
-        before["global_batch_size"] = before.pop("processes") * batch_size
-    return before
-
-
-def _check_identity(
-    folder: RunFolder, config: RunConfig, before: dict[str, Any], now: dict[str, Any], processes: int
-) -> None:
-    if changed := [name for name, value in now.items() if name != "global_batch_size" and before.get(name) != value]:
-        found = f"the run in {folder.root} was started with other {' and '.join(changed)}"
-        raise SeaAnchorError(
-            found,
-            "the same weights and image files when resuming",
-            "undo the change, or start anew in another --output",
-        )
-    wanted, here = int(before["global_batch_size"]), int(now["global_batch_size"])
-    if wanted == here:
-        return
-    found = (
-        f"a step of the run in {folder.root} sees {wanted} images, but here {here}: "
-        f"{config.batch_size} at once x {processes} process{'es' if processes > 1 else ''} x {config.grad_accumulation}"
-    )
-    settings = {
-        "--batch-size": processes * config.grad_accumulation,
-        "--grad-accumulation": processes * config.batch_size,
-    }
-    fits = [f"{name} {wanted // others}" for name, others in settings.items() if wanted % others == 0]
-    change = (
-        f"set {' or '.join(fits)}"
-        if fits
-        else f"set --batch-size and --grad-accumulation so that their product times the processes is {wanted}"
-    )
-    raise SeaAnchorError(found, f"{wanted} images a step, on however many processes", change)
-
-
-def environment() -> dict[str, Any]:
-    """Versions and hardware, for a bug report."""
-    versions: dict[str, str | None] = {}
-    for package in (
-        "seaanchor",
-        "torch",
-        "torchvision",
-        "open_clip_torch",
-        "timm",
-        "transformers",
-        "pyautoattack",
-        "numpy",
-        "pillow",
-    ):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    return {
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "versions": versions,
-    }

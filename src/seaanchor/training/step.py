@@ -3,21 +3,22 @@
 Legend: B batch, D embedding dimension.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from seaanchor.config.schema import RunConfig
 from seaanchor.distributed.process_group import ONE_PROCESS, ProcessGroup
-from seaanchor.encoders.kernels import activation_checkpointing, computes_in_bf16, fast_kernels, num_tokens
+from seaanchor.encoders.kernels import fast_kernels, num_tokens
 from seaanchor.method import Encode, Method
 from seaanchor.training.averaging import WeightAverage
 from seaanchor.training.batches import MicroBatch
 from seaanchor.training.loggers import StepRecord
+from seaanchor.training.precision import training_forward, training_kernels
 from seaanchor.training.state import TrainState
 from seaanchor.types import Batch, Constraint, Embeddings, LossTerms, Targets
 
@@ -118,7 +119,7 @@ def _primal_step(
     state.optimizer.zero_grad(set_to_none=True)
     for (clean, hard), weight in zip(perturbed, weights, strict=True):
         last = len(terms) + 1 == len(perturbed)
-        with _gradient_sync(state.policy, last), _training_kernels(encoder, config):
+        with _gradient_sync(state.policy, last), training_kernels(encoder, config):
             term = method.primal_terms(encode, clean.batch, hard, clean.targets, encoder)
             (term.total_B.mean() * weight).backward()
         terms.append(_detached(term))
@@ -196,33 +197,6 @@ def _record(
         torch.cat(multipliers) if multipliers else None,
         None if adapter is None else adapter.reshape(1),
     )
-
-
-@contextmanager
-def _training_kernels(encoder: nn.Module, config: RunConfig) -> Iterator[None]:
-    """Around a forward and its backward, which may compute the forward again and must then find the same kernels."""
-    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    with (
-        fast_kernels(encoder, dtype, num_tokens(encoder)),
-        activation_checkpointing(encoder) if config.checkpoint_activations else nullcontext(),
-    ):
-        yield
-
-
-def runnable(config: RunConfig, device: torch.device) -> RunConfig:
-    """The settings as a device runs them: updates in fp32 in place of bf16 where it would only imitate that."""
-    return config if config.precision == "fp32" or computes_in_bf16(device.type) else replace(config, precision="fp32")
-
-
-def training_forward(policy: nn.Module, precision: str) -> Encode:
-    """The policy as the primal updates call it, in bf16 where asked for; everything but an attack in bf16 calls the
-    encoder itself, in fp32."""
-
-    def encode(pixels_BCHW: Tensor) -> Tensor:
-        with torch.autocast(pixels_BCHW.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            return policy(pixels_BCHW)
-
-    return encode
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

@@ -1,0 +1,39 @@
+"""How a run computes its updates: precision, kernels and recomputed activations."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from seaanchor.config.schema import RunConfig
+from seaanchor.encoders.kernels import activation_checkpointing, computes_in_bf16, fast_kernels, num_tokens
+from seaanchor.method import Encode
+
+
+@contextmanager
+def training_kernels(encoder: nn.Module, config: RunConfig) -> Iterator[None]:
+    """Around a forward and its backward, which may compute the forward again and must then find the same kernels."""
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    with (
+        fast_kernels(encoder, dtype, num_tokens(encoder)),
+        activation_checkpointing(encoder) if config.checkpoint_activations else nullcontext(),
+    ):
+        yield
+
+
+def runnable(config: RunConfig, device: torch.device) -> RunConfig:
+    """The settings as a device runs them: updates in fp32 in place of bf16 where it would only imitate that."""
+    return config if config.precision == "fp32" or computes_in_bf16(device.type) else replace(config, precision="fp32")
+
+
+def training_forward(policy: nn.Module, precision: str) -> Encode:
+    """The policy as the primal updates call it, in bf16 where asked for; everything but an attack in bf16 calls the
+    encoder itself, in fp32."""
+
+    def encode(pixels_BCHW: Tensor) -> Tensor:
+        with torch.autocast(pixels_BCHW.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            return policy(pixels_BCHW)
+
+    return encode
