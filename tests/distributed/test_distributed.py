@@ -1,4 +1,4 @@
-"""Training on several processes is training on one: the same batches, losses, gradients and weights; and it ends when
+"""Training on several processes is training on one: the same steps, losses, gradients and weights; and it ends when
 one of them does."""
 
 import json
@@ -39,7 +39,7 @@ LAUNCHER = [
     "--rdzv-endpoint",
     "127.0.0.1:0",
 ]
-COUNT = 11  # images: batches of 8 and of 3, which four processes cannot share evenly, nor all have a part of
+COUNT = 11  # images: steps of 8 and of 3, which four processes cannot share evenly, nor each have one of
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")} | {
     "OMP_NUM_THREADS": "1",
     "CUDA_VISIBLE_DEVICES": "",
@@ -61,7 +61,7 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def base(place, clip_folder) -> RunConfig:
-    """LORE with random starts, two updates a batch and multipliers that move: six batches of eight in one process."""
+    """LORE with random starts, two updates a step and multipliers that move: six steps of eight images."""
     anchor = AnchorConfig("lagrangian", rho=1e-3, dual_lr=0.01, dual_hidden=16)
     return replace(
         lore(),
@@ -123,7 +123,7 @@ def two(place, base, one) -> subprocess.CompletedProcess:
     half = replace(base, batch_size=4)
     setup = prepare(replace(half, train_data=str(place / "broken")), world=2)
     ((batch, _),) = next(worker.load_steps(setup, 0, 1, 2, worker.SkipLog(setup.images)))
-    for index in batch.index_B.tolist():  # the second process's part of the first batch
+    for index in batch.index_B.tolist():  # the second process's part of the first step
         setup.images.paths[index].write_bytes(b"no image")
     jobs = [
         job("gradients", half, target=str(place / "two.pt")),
@@ -157,20 +157,20 @@ def assert_close(found: dict, wanted: dict) -> None:
         assert (theirs - wanted[name]).abs().max() <= 1e-5 * scale, name
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(place, base, one):
+def test_accumulated_gradients_are_those_of_the_global_batch(place, base, one):
     def parts(batch_size: int, accumulation: int) -> dict:
         worker.gradients(replace(base, batch_size=batch_size, grad_accumulation=accumulation), str(place / "parts.pt"))
         return torch.load(place / "parts.pt")
 
     for sizes in ((4, 2), (1, 8)):
         assert_close(parts(*sizes), one)
-    with pytest.raises(AssertionError):  # the comparison sees other batches
+    with pytest.raises(AssertionError):  # the comparison sees other steps
         assert_close(parts(3, 3), one)
 
 
 @pytest.mark.parametrize("name", ["two", "two-by-two", "four"])
 def test_losses_and_gradients_are_those_of_one_process(place, one, four, name):
-    """With random starts, and in the last batch of three images."""
+    """With random starts, and in the last step of three images."""
     assert four.returncode == 0, four.stderr
     assert_close(torch.load(place / f"{name}.pt"), one)
 
@@ -275,6 +275,6 @@ def test_processes_started_by_hand_end_with_the_one_that_is_lost(place, base):
         assert [row["step"] for row in RunFolder(place / f"hand-{name}").rows()] == [1, 2]
 
 
-def test_the_numbers_of_the_batches_are_finite(place, two):
+def test_the_numbers_of_the_steps_are_finite(place, two):
     for row in RunFolder(place / "two-stopped").rows():
         assert all(math.isfinite(value) for value in row.values())

@@ -1,5 +1,4 @@
-"""Weights in parts: the same run as with whole ones, in a part of the memory, and files that do not tell how it was
-trained."""
+"""Sharded weights: the same run as with full ones, in a fraction of the memory, and files that do not depend on it."""
 
 import json
 import os
@@ -60,7 +59,7 @@ def state_of(folder: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory, clip_folder) -> RunConfig:
-    """LORE with random starts, two updates a batch and two averages of the weights: four batches of eight images and of
+    """LORE with random starts, two updates a step and two averages of the weights: four steps of eight images and of
     three."""
     from PIL import Image
 
@@ -134,7 +133,7 @@ def two(base, one) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("name", ["two", "parts", "bf16"])
 def test_losses_and_gradients_are_those_of_one_process(base, one, two, name):
-    """To 1e-5 of the largest of each kind; with parts of a batch, recomputed activations and attacks on a low-precision
+    """To 1e-5 of the largest of each kind; with micro-batches, recomputed activations and attacks on a low-precision
     copy, too."""
     place = base.output.parent
     assert (place / f"{name}.pt").exists(), two.stderr
@@ -181,8 +180,8 @@ def test_weights_logs_and_exports_are_those_of_one_process(base, two):
         torch.testing.assert_close(mine.encoder(pixels_BCHW), theirs.encoder(pixels_BCHW), rtol=1e-5, atol=1e-5)
 
 
-def test_a_checkpoint_goes_on_whole_or_in_parts(base, two):
-    """Of one process in two that split the weights, and the other way round: each ends near the run that was never
+def test_a_checkpoint_goes_on_with_full_or_sharded_weights(base, two):
+    """Of one process in two that shard the weights, and the other way round: each ends near the run that was never
     stopped, in a file of the same kind."""
     place = base.output.parent
     assert "stopped at step 2 of 4" in outcomes(place, 4)[0] == outcomes(place, 4)[1]
@@ -208,7 +207,7 @@ def test_a_killed_process_ends_the_run(base, two):
     assert [row["step"] for row in RunFolder(base.output.with_name("killed")).rows()] == [0, 1, 2, 2]
 
 
-def test_what_is_put_together_at_a_time():
+def test_what_is_gathered_at_a_time():
     """Repeated layers, inner ones first; nothing of a row of unlike layers."""
     layer = nn.Sequential(nn.Linear(2, 2), nn.GELU())
     inner = nn.ModuleList([layer, nn.Sequential(nn.Linear(2, 2))])
@@ -222,7 +221,7 @@ def test_what_is_put_together_at_a_time():
     assert blocks(nn.Sequential(nn.Linear(2, 2), nn.GELU(), nn.Linear(2, 2))) == []
 
 
-def test_whole_weights_pass_through():
+def test_full_weights_pass_through():
     weight = nn.Parameter(torch.ones(2, 2))
     state = {
         "state": {0: {"step": torch.tensor(1.0), "exp_avg": torch.ones(2, 2)}},
@@ -235,7 +234,7 @@ def test_whole_weights_pass_through():
 
 
 @pytest.mark.parametrize("kind", ["linear", "lora"])
-def test_adapters_are_not_split(kind):
+def test_adapters_are_not_sharded(kind):
     recipe = dpo_linear() if kind == "linear" else lore()
     with pytest.raises(SeaAnchorError, match="adapter full"):
         check(replace(recipe, shard=True, adapter=replace(recipe.adapter, kind=kind)))

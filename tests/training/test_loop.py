@@ -157,7 +157,7 @@ def test_evaluation_that_cannot_work_fails_before_the_first_batch(tiny_run, tmp_
 
 
 def test_two_runs_of_one_process_may_differ_in_precision(tiny_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("seaanchor.training.step.computes_in_bf16", lambda device: True)
+    monkeypatch.setattr("seaanchor.training.precision.computes_in_bf16", lambda device: True)
     configs = [tiny_run(fare(), precision=p) for p in ("fp32", "bf16", "fp32")]
     configs = [replace(config, output=tmp_path / str(i)) for i, config in enumerate(configs)]
     for config in configs:
@@ -168,7 +168,7 @@ def test_two_runs_of_one_process_may_differ_in_precision(tiny_run, tmp_path, mon
 
 
 def test_a_run_says_that_it_takes_fp32_for_bf16(tiny_run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("seaanchor.training.step.computes_in_bf16", lambda device: False)
+    monkeypatch.setattr("seaanchor.training.precision.computes_in_bf16", lambda device: False)
     configs = [replace(tiny_run(fare(), precision=p), output=tmp_path / p) for p in ("fp32", "bf16")]
     said = []
     for config in configs:

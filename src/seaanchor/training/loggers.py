@@ -43,9 +43,9 @@ def measure(
 
     Loss, KL, violation and multipliers are those the last primal step saw; relative clean distance and cosine are of
     `now_BD`, the clean images' embeddings (B, D) after it, against the reference's. A number that means nothing for a
-    run is not there: a linear map may turn all embeddings together, which moves each of them and changes no answer, so
-    its distance from orthogonal stands in place of theirs; and `rho` is only told where distances are held to it, or,
-    for comparison, where a tower has no constraint on its embeddings.
+    run is left out. A linear map may rotate all embeddings together, which moves each of them and changes no answer, so
+    its distance from orthogonal is logged in place of theirs. `rho` is logged where it bounds distances, and, for
+    comparison, where a tower has no constraint on its embeddings.
     """
     stored, on_classes = needs_of(method.adapter).stored_embeddings, needs_of(method.anchor).head
     row = {"adversarial_loss": record.objective_B.mean().item()}

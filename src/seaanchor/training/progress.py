@@ -67,7 +67,7 @@ class Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stands still inside."""
+        """What happens inside does not count."""
         started = time.monotonic()
         yield
         self.since += time.monotonic() - started

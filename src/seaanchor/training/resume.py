@@ -66,8 +66,8 @@ def open_run(
         _check_identity(folder, config, _identity_before(folder, state), identity, processes)
     write_atomic(folder.config, yaml.safe_dump(to_dict(config), sort_keys=False))
     write_atomic(config.output / "env.json", json.dumps(environment(), indent=2))
-    kept = [row for row in folder.rows() if row["step"] <= state["step"]] if state else []
-    write_atomic(folder.metrics, "".join(json.dumps(row) + "\n" for row in kept))
+    rows = [row for row in folder.rows() if row["step"] <= state["step"]] if state else []
+    write_atomic(folder.metrics, "".join(json.dumps(row) + "\n" for row in rows))
     for torn in (path for path in folder.checkpoints() if state is None or path > folder.checkpoint(state["step"])):
         torn.rename(torn.with_suffix(".torn"))
     for partial in config.output.rglob(".*.partial"):

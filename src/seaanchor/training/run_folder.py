@@ -55,12 +55,12 @@ class RunFolder:
         """The checkpoint of one step.
 
         Raises:
-            SeaAnchorError: it is missing or not whole.
+            SeaAnchorError: it is missing or incomplete.
         """
         return load_state(self.checkpoint(step))
 
     def latest(self) -> dict[str, Any] | None:
-        """The newest checkpoint that is whole; a torn one is passed over for the one before."""
+        """The newest complete checkpoint; a torn one is skipped for the one before."""
         for path in reversed(self.checkpoints()):
             try:
                 return load_state(path)
