@@ -175,7 +175,7 @@ def test_a_public_name_is_the_same_on_every_access():
         "    if not module.name.endswith('__main__'):\n"
         "        importlib.import_module(module.name)\n"
         "changed = [name for name in names if getattr(seaanchor, name) is not first[name]]\n"
-        "print(changed, type(seaanchor.train_from_config).__name__)"
+        "print(changed, type(seaanchor.train).__name__)"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "[] function"

@@ -1,19 +1,295 @@
-"""What people call: training, evaluation and profiling wired together. No other file does that."""
+"""What people call: training, evaluation and profiling wired together. No other file does that.
 
+Nothing heavy is imported before a function is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from seaanchor.config.schema import RunConfig
+from seaanchor.errors import SeaAnchorError
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader, Dataset
+
+    from seaanchor.data.types import Images
+    from seaanchor.encoders.encoder import Encoder, LoadedModel
+    from seaanchor.evaluation.results import EvaluationResult
+    from seaanchor.method import Method
+    from seaanchor.training.setup import Given
+
+    ModelLike = str | Path | LoadedModel | Encoder
+    DataLike = str | Path | Images | Dataset[Any] | DataLoader[Any]
+
+SECTIONS = ("objective", "anchor", "perturbation", "adapter")
+NAMED = {"model": "model", "train_data": "data", "output": "output", "max_steps": "steps"}  # settings → arguments
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        output: its folder, with config.yaml, metrics.jsonl, checkpoints and export.
+        config: its resolved settings.
+        trained: the trained model as it lies in memory, where its family has no library that loads the export.
+    """
+
+    output: Path
+    config: RunConfig
+    trained: LoadedModel | None = None
+
+    @cached_property
+    def model(self) -> LoadedModel:
+        """The trained model, as `seaanchor.evaluate` takes it."""
+        return self.trained if self.trained is not None else _load_export(self.output / "export", self.config)
+
+    @cached_property
+    def averaged(self) -> LoadedModel:
+        """The model with averaged weights.
+
+        Raises:
+            SeaAnchorError: the run kept no average.
+        """
+        folder = self.output / "export-averaged"
+        if not folder.is_dir():
+            raise SeaAnchorError(
+                f"{self.output} has no averaged weights", "a run with average beta or ema", "train one"
+            )
+        return _load_export(folder, self.config)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """What was logged: one dictionary for each line of metrics.jsonl."""
+        from seaanchor.training.run_folder import RunFolder
+
+        return RunFolder(self.output).rows()
+
+    def export(self, folder: str | Path, *, half: bool = False) -> Path:
+        """Write the trained model as a folder that its own library loads, and verify it by reloading.
+
+        Args:
+            folder: where to write.
+            half: store fp16 weights.
+
+        Raises:
+            SeaAnchorError: the folder cannot be written, or the reloaded model gives other embeddings.
+        """
+        from seaanchor.export.folder import export_model
+
+        return export_model(self.model, Path(folder), half=half)
+
+
+def train(
+    model: ModelLike,
+    data: DataLike,
+    method: Method | str,
+    *,
+    output: str | Path,
+    steps: int | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a model by a method on images, and export it; the model itself stays as it is.
+
+    Args:
+        model: from `load_model`, its name, or an `Encoder` around a module of your own.
+        data: images from `seaanchor.data`, a source's name, a torch `Dataset`, or a `DataLoader`, of which the data set
+            is taken.
+        method: from `seaanchor.methods`, a `Method` of your own parts, or a recipe's name.
+        output: run folder, new or empty; with `resume="auto"` a run that goes on.
+        steps: training steps; by default those of the method's epochs.
+        settings: any other field of `RunConfig`, such as `batch_size`, `lr`, `seed`, `device`, `resume`.
+
+    Raises:
+        SeaAnchorError: an unknown setting, settings that contradict the method or do not go together, data without what
+            the method needs, bad weights, a run folder in use, a loss that is not finite, too little memory.
+    """
+    from seaanchor.training.setup import Given
+
+    settings = {"output": Path(output)} | settings
+    config, given_method = _config(method, settings, steps)
+    config, given_model = _model(model, config)
+    config, given_images = _images(data, config)
+    return _train(config, Given(given_model, given_images, given_method))
 
 
 def train_from_config(config: RunConfig) -> Path:
     """Train, evaluate and export the run that a configuration describes; returns its folder.
 
     Raises:
-        SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not
-            finite, a lost process, too little memory.
+        SeaAnchorError: as `train`.
     """
+    return _train(config).output
+
+
+def evaluate(
+    model: ModelLike,
+    data: DataLike,
+    *,
+    attacks: Sequence[Any] = (),
+    suites: Sequence[str] = (),
+    reference: ModelLike | None = None,
+    templates: Sequence[str] = (),
+    samples: int | None = None,
+    seed: int = 0,
+    output: str | Path | None = None,
+    batch_size: int = 100,
+    workers: int = 0,
+    device: str | None = None,
+) -> EvaluationResult:
+    """What a model can do on labelled images, clean and under attacks, beside its untouched reference.
+
+    Args:
+        model: from `load_model`, `Run.model`, a name, or an `Encoder` around a module of your own with texts.
+        data: labelled images from `seaanchor.data`, a source's name, a torch `Dataset` or a `DataLoader`.
+        attacks: records from `seaanchor.attacks`; several radii of one attack are several records.
+        suites: further suites by name, such as `drift` or `typographic` (`seaanchor evaluate --help` lists them).
+        reference: the untouched model, evaluated on the same images under the same attacks.
+        templates: prompts with `{}`; by default those of the data set, or "a photo of a {}."
+        samples: at most this many images, balanced over the classes.
+        seed: of subsets and of everything a suite draws.
+        output: folder for the result file; by default none is written.
+        batch_size, workers, device: how it is computed; they change no result but for rounding.
+
+    Returns:
+        `result.clean`, `result.robust["apgd", 2 / 255]`, `result.suites`, `result.checks` and `result.reference`; every
+        accuracy with its 95 % interval and n.
+
+    Raises:
+        SeaAnchorError: images without labels, what is no attack or no suite, a model without texts, or a self-check
+            that failed.
+    """
+    from seaanchor.evaluation.attack_records import plans_of
+    from seaanchor.evaluation.run import Protocol, evaluate_loaded
+
+    images, samples = _to_evaluate(data, samples, seed)
+    plans, embedding = plans_of(attacks)
+    chosen = (*suites, *(("embedding",) if embedding is not None and "embedding" not in suites else ()))
+    protocol = Protocol(plans, tuple(templates), samples, seed, suites=chosen, embedding=embedding)
+    return evaluate_loaded(
+        _loaded(model),
+        images,
+        protocol,
+        reference=None if reference is None else _loaded(reference),
+        output=None if output is None else Path(output),
+        dataset=str(data) if isinstance(data, str | Path) else None,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+    )
+
+
+def _train(config: RunConfig, given: Given | None = None) -> Run:
     from seaanchor.evaluation.quick_accuracy import quick_accuracy
     from seaanchor.profiling.memory_advice import training_advice
     from seaanchor.training.run import Hooks, train
+    from seaanchor.training.setup import Given
 
-    return train(config, Hooks(quick_accuracy, training_advice))
+    train(config, Hooks(quick_accuracy, training_advice), given or Given())
+    return Run(config.output, config)
+
+
+def _config(method: Method | str, settings: dict[str, Any], steps: int | None) -> tuple[RunConfig, Method | None]:
+    """The settings of a run, and the method where it was given as an object."""
+    known = {field.name for field in fields(RunConfig)} - {*SECTIONS, *NAMED} | {"output"}
+    for name in settings:
+        if name in SECTIONS:
+            raise SeaAnchorError(
+                f"{name} beside a method", "one of them: the method holds all four parts", f"leave {name} out"
+            )
+        if name in NAMED and name != "output":
+            raise SeaAnchorError(f"the setting {name}", f"the argument {NAMED[name]}", f"write {NAMED[name]}=")
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            change = f"did you mean {near[0]}?" if near else "leave it out"
+            raise SeaAnchorError(f"unknown setting {name}", f"one of {', '.join(sorted(known))}", change)
+    if steps is not None:
+        if "epochs" in settings:
+            raise SeaAnchorError(f"steps={steps} and epochs={settings['epochs']}", "one of them", "leave one out")
+        settings = settings | {"max_steps": steps, "epochs": steps}  # an epoch has at least one step
+    if isinstance(method, str):
+        from seaanchor.config.recipes import recipe_named
+
+        return replace(recipe_named(method), **settings), None
+    return RunConfig(**dict(method.defaults) | settings), method
+
+
+def _loaded(model: ModelLike) -> LoadedModel:
+    """The model itself, or loaded by its name, or made of an encoder."""
+    from seaanchor.encoders.encoder import Encoder, LoadedModel
+    from seaanchor.encoders.load import load_model
+    from seaanchor.encoders.own_module import from_encoder
+
+    if isinstance(model, LoadedModel):
+        return model
+    if isinstance(model, Encoder):
+        return from_encoder(model)
+    if isinstance(model, str | Path):
+        return load_model(str(model))
+    raise SeaAnchorError(
+        f"a model of type {type(model).__name__}",
+        "a name, a loaded model, or an Encoder",
+        "wrap a module of your own: seaanchor.Encoder(module, image_size=..., mean=..., std=...)",
+    )
+
+
+def _model(model: ModelLike, config: RunConfig) -> tuple[RunConfig, LoadedModel | None]:
+    """The settings with the model's name, and the model where it was given as an object."""
+    if isinstance(model, str | Path):
+        return replace(config, model=str(model)), None
+    loaded = _loaded(model)
+    return replace(config, model=loaded.name), loaded
+
+
+def _opened(data: DataLike) -> Images | None:
+    """Images given as an object; None for a source's name."""
+    from torch.utils.data import DataLoader, Dataset
+
+    from seaanchor.data.dataset import from_dataset
+    from seaanchor.data.types import ClassifiedImages, PreferenceImages, TypographicImages, UnlabelledImages
+
+    if isinstance(data, str | Path):
+        return None
+    if isinstance(data, UnlabelledImages | ClassifiedImages | PreferenceImages | TypographicImages):
+        return data
+    if isinstance(data, Dataset | DataLoader):
+        return from_dataset(data)
+    raise SeaAnchorError(
+        f"data of type {type(data).__name__}",
+        "images from seaanchor.data, a source's name, a torch Dataset or a DataLoader",
+        "open them with seaanchor.data.open_images or seaanchor.data.from_dataset",
+    )
+
+
+def _images(data: DataLike, config: RunConfig) -> tuple[RunConfig, Images | None]:
+    """The settings with the data's name, and the images where they were given as an object."""
+    images = _opened(data)
+    return replace(config, train_data=str(data if images is None else images.root)), images
+
+
+def _to_evaluate(data: DataLike, samples: int | None, seed: int) -> tuple[Images | str, int | None]:
+    """Images, at most `samples` of them; a source's name goes with the number."""
+    images = _opened(data)
+    if images is None:
+        return str(data), samples
+    if samples is None:
+        return images, None
+    from seaanchor.data.loader import subset
+
+    if samples < 1:
+        raise SeaAnchorError(f"samples={samples}", "at least 1", "correct it")
+    return subset(images, samples, seed), None
+
+
+def _load_export(folder: Path, config: RunConfig) -> LoadedModel:
+    """An export as its library loads it."""
+    from seaanchor.encoders.load import load_model
+
+    prefix = next((p for p in ("timm:", "hf:") if config.model.startswith(p)), "")
+    return load_model(f"{prefix}{'local-dir:' if prefix == 'timm:' else ''}{folder}", None, config.image_size)

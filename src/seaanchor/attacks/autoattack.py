@@ -5,6 +5,7 @@ Legend: B batch, C channels or classes, H W pixels.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -54,39 +55,24 @@ def autoattack_standard(
     result_BCHW = batch.pixels_BCHW.clone()
     fooled_B, num_classes = clean_BC.argmax(-1) != labels(batch), clean_BC.shape[-1]
 
-    def by_apgd_ce(left: Batch) -> AttackResult:
-        result = apgd_ce(
-            logits, left.pixels_BCHW, labels(left), ball, num_steps=num_steps, index_B=left.index_B, seed=seed
-        )
-        return judged(logits, result.pixels_BCHW, left, ball, "APGD-CE")
+    def by_apgd(name: str, attack: Callable[..., AttackResult], left: Batch, **settings: int) -> AttackResult:
+        settings |= {"num_steps": num_steps, "seed": seed}
+        result = attack(logits, left.pixels_BCHW, labels(left), ball, index_B=left.index_B, **settings)
+        return judged(logits, result.pixels_BCHW, left, ball, name)
 
-    def by_apgd_targeted(left: Batch) -> AttackResult:
-        result = apgd_targeted(
-            logits,
-            left.pixels_BCHW,
-            labels(left),
-            ball,
-            num_steps=num_steps,
-            index_B=left.index_B,
-            seed=seed,
-            num_targets=num_targets,
-        )
-        return judged(logits, result.pixels_BCHW, left, ball, "APGD-T")
-
-    def by_fab(left: Batch) -> AttackResult:
-        return fab_attack(logits, left, ball, num_classes, num_steps=num_steps, num_targets=num_targets)
-
-    def by_square(left: Batch) -> AttackResult:
-        return square_attack(logits, left, ball, num_queries, seed, rescale=False)
-
-    stages: list[Callable[[Batch], AttackResult]] = [by_apgd_ce, by_apgd_targeted, by_fab, by_square]
+    stages: dict[str, Callable[[Batch], AttackResult]] = {
+        "APGD-CE": partial(by_apgd, "APGD-CE", apgd_ce),
+        "APGD-T": partial(by_apgd, "APGD-T", apgd_targeted, num_targets=num_targets),
+        "FAB": lambda left: fab_attack(logits, left, ball, num_classes, num_steps=num_steps, num_targets=num_targets),
+        "Square": lambda left: square_attack(logits, left, ball, num_queries, seed, rescale=False),
+    }
     if num_classes < FEWEST_TARGETED:
-        stages.remove(by_apgd_targeted)
-    for stage in stages:
+        del stages["APGD-T"]
+    for name, stage in stages.items():
         rows = (~fooled_B).nonzero().squeeze(1)
         if len(rows):
             found = stage(Batch(batch.pixels_BCHW[rows], labels(batch)[rows], batch.index_B[rows]))
-            taken_B = found.fooled_B | (stage is by_apgd_ce)
+            taken_B = found.fooled_B | (name == "APGD-CE")
             result_BCHW[rows[taken_B]] = found.pixels_BCHW[taken_B]
             fooled_B[rows] = found.fooled_B
     return AttackResult(result_BCHW, fooled_B)

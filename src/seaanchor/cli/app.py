@@ -190,29 +190,11 @@ def env() -> None:
 def _recipe_yaml(name: str) -> str:
     import yaml
 
-    from seaanchor.config.recipes import RECIPES
+    from seaanchor.config.recipes import RECIPES, recipe_named
 
-    recipe = _recipe(name)
+    recipe = to_dict(recipe_named(name))
     doc = (RECIPES[name].__doc__ or "").splitlines()[0] if name in RECIPES else name
     return f"# {doc}\n{yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)}"
-
-
-def _recipe(name: str) -> dict:
-    """A recipe's settings, by shipped name or file."""
-    from difflib import get_close_matches
-
-    from seaanchor.config.recipes import RECIPES
-
-    if name in RECIPES:
-        return to_dict(RECIPES[name]())
-    if name.endswith((".yaml", ".yml")):
-        return to_dict(from_dict(RunConfig, read_yaml(Path(name))))
-    plain = name.lower().replace("-", "_")
-    near = [recipe for recipe, make in RECIPES.items() if make().objective.kind == plain] or get_close_matches(
-        name, RECIPES, n=1, cutoff=0.4
-    )
-    change = f"did you mean {near[0]}?" if near else "see `seaanchor recipes ls`"
-    raise SeaAnchorError(f"no recipe is called {name!r}", f"one of {', '.join(RECIPES)}, or a .yaml file", change)
 
 
 def main() -> None:
@@ -223,9 +205,11 @@ def main() -> None:
     try:
         command, bound, *_ = app.parse_args(arguments, exit_on_error=False, print_error=False)
         if command in (train, sweep):
+            from seaanchor.config.recipes import recipe_named
+
             recipe, given = bound.arguments["recipe"], bound.arguments.get("config")
             load_plugins(given.plugins if given else ())
-            settings = _drop_none(_recipe(recipe))
+            settings = _drop_none(to_dict(recipe_named(recipe)))
             for plugin in settings.pop("plugins", ()):  # as flags, which add to each other
                 arguments += ["--plugin", plugin]
             app.config = (Dict({command.__name__: settings}, source=recipe),)

@@ -1,15 +1,40 @@
 """`seaanchor sweep`: many runs as one. Nothing heavy is imported before a command needs it."""
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from seaanchor.cli.settings import Settings
-from seaanchor.config.schema import RunConfig, parse_epsilon
+from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
 
+if TYPE_CHECKING:
+    from seaanchor.evaluation.run import Protocol
+
 Many = Parameter(consume_multiple=True, negative=())
+
+
+@dataclass(frozen=True)
+class SweepEvaluation:
+    """What every run of a sweep is evaluated under, as flags."""
+
+    suite: str = "clean,apgd-ce"
+    """As in `seaanchor evaluate`."""
+    epsilon: str = "2/255"
+    """Radii of attacks in evaluation, joined by commas."""
+    num_steps: int = 10
+    """Gradient steps of attacks in evaluation."""
+    samples: int | None = None
+    """At most this many images of each set."""
+    words: Literal["all", "even", "odd"] = "all"
+    """Class names that may be drawn in evaluation."""
+    fonts: Literal["train", "unseen"] = "unseen"
+    """Their fonts."""
+    sizes: tuple[float, float] = (20 / 224, 40 / 224)
+    """Their smallest and largest height, as shares of the image's side."""
 
 
 def sweep(
@@ -20,13 +45,7 @@ def sweep(
     points: Path | None = None,
     seeds: str = "0",
     data: Annotated[list[str], Many],
-    suite: str = "clean,apgd-ce",
-    epsilon: str = "2/255",
-    num_steps: int = 10,
-    samples: int | None = None,
-    words: Literal["all", "even", "odd"] = "all",
-    fonts: Literal["train", "unseen"] = "unseen",
-    sizes: tuple[float, float] = (20 / 224, 40 / 224),
+    evaluation: Annotated[SweepEvaluation, Parameter(name="*")] = SweepEvaluation(),
     x: str | None = None,
     y: str | None = None,
     config: Settings = RunConfig(),  # noqa: B008 (frozen)
@@ -46,20 +65,6 @@ def sweep(
         Random seeds joined by commas; every point is trained with each of them.
     data
         Labelled sets to evaluate on, or folders with captions for the suite retrieval.
-    suite
-        As in `seaanchor evaluate`.
-    epsilon
-        Radii of attacks in evaluation.
-    num_steps
-        Gradient steps of attacks in evaluation.
-    samples
-        At most this many images of each set.
-    words
-        Words drawn in evaluation.
-    fonts
-        Their fonts.
-    sizes
-        Their heights as shares of the image's side.
     x
         Measure on the first axis of the figure, such as clean, lettered, typographic.attacked, drift.distance.mean; by
         default clean, or where retrieval is measured instead of it retrieval.image_to_text.recall@1.
@@ -69,43 +74,26 @@ def sweep(
     config
         Any setting of the recipe; OUTPUT is the sweep's folder.
     """
-    from seaanchor.cli.evaluate import ATTACKS, check_numbers, chosen_suites
-    from seaanchor.evaluation.attacks import AttackPlan
-    from seaanchor.evaluation.run import Protocol
-    from seaanchor.evaluation.typographic_plan import TypographicPlan
+    from seaanchor.cli.evaluate import EvaluationOptions, chosen_suites, protocol_of
     from seaanchor.sweeps.engine import EvaluationSpec
     from seaanchor.sweeps.sweep import parse_vary, read_points
     from seaanchor.sweeps.sweep import sweep as run
 
-    wanted = chosen_suites(suite)
-    check_numbers(("--num-steps", num_steps, 0), ("--samples", samples, 1))
-    radii = tuple(sorted(parse_epsilon(e.strip()) for e in epsilon.split(",")))
-    attacks = [name for name in wanted if name in ATTACKS]
-    # checked above
-    plans = tuple(AttackPlan(name, "linf", radii, num_steps) for name in attacks)  # type: ignore[arg-type]
-    others = tuple(name for name in wanted if name not in ("clean", *ATTACKS))
-    found = "retrieval" in wanted and not {"clean", "typographic", *attacks} & set(wanted)
-    x = x or ("retrieval.image_to_text.recall@1" if found else "clean")
-    y = y or (
-        f"{attacks[-1]} {round(255 * radii[-1], 3):g}/255"
-        if attacks
-        else "retrieval.text_to_image.recall@1"
-        if found
-        else "typographic.attacked"
-    )
-    embedding = AttackPlan("embedding", "linf", radii, num_steps) if "embedding" in others else None
-    protocol = Protocol(
-        plans, samples=samples, suites=others, typographic=TypographicPlan(words, fonts, sizes), embedding=embedding
-    )
-    run(
-        config,
-        parse_vary(vary or []),
-        read_points(points) if points else [],
-        parse_seeds(seeds),
-        EvaluationSpec(tuple(data), protocol),
-        x,
-        y,
-    )
+    protocol = protocol_of(EvaluationOptions(**asdict(evaluation)))
+    default_x, default_y = default_axes(chosen_suites(evaluation.suite), protocol)
+    grid, listed = parse_vary(vary or []), read_points(points) if points else []
+    run(config, grid, listed, parse_seeds(seeds), EvaluationSpec(tuple(data), protocol), x or default_x, y or default_y)
+
+
+def default_axes(suites: Sequence[str], protocol: "Protocol") -> tuple[str, str]:
+    """The measures on the front's axes where none are named: clean accuracy against the last attack at the largest
+    radius, or against typographic attacks; recall both ways where nothing but retrieval is measured."""
+    if protocol.plans:
+        last = protocol.plans[-1]
+        return "clean", f"{last.name} {round(255 * max(last.epsilons), 3):g}/255"
+    if "retrieval" in suites and not {"clean", "typographic"} & set(suites):
+        return "retrieval.image_to_text.recall@1", "retrieval.text_to_image.recall@1"
+    return "clean", "typographic.attacked"
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

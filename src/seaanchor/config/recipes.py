@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
 
+from seaanchor.config.io import from_dict, read_yaml
 from seaanchor.config.schema import (
     AdapterConfig,
     AnchorConfig,
@@ -11,6 +14,7 @@ from seaanchor.config.schema import (
     RunConfig,
     format_epsilon,
 )
+from seaanchor.errors import SeaAnchorError
 
 
 def radius(epsilon: float | str) -> str:
@@ -238,3 +242,20 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "dpo-lore-tiny": dpo_lore_tiny,
     "dpo-linear-tiny": dpo_linear_tiny,
 }
+
+
+def recipe_named(name: str) -> RunConfig:
+    """A shipped recipe by its name, or that of a YAML file.
+
+    Raises:
+        SeaAnchorError: no recipe of this name, or a file that holds none.
+    """
+    if name in RECIPES:
+        return RECIPES[name]()
+    if name.endswith((".yaml", ".yml")):
+        return from_dict(RunConfig, read_yaml(Path(name)))
+    plain = name.lower().replace("-", "_")
+    near = [recipe for recipe, make in RECIPES.items() if make().objective.kind == plain]
+    near = near or get_close_matches(name, RECIPES, n=1, cutoff=0.4)
+    change = f"did you mean {near[0]}?" if near else "see `seaanchor recipes ls`"
+    raise SeaAnchorError(f"no recipe is called {name!r}", f"one of {', '.join(RECIPES)}, or a .yaml file", change)

@@ -95,16 +95,7 @@ def panels(
             for one in series:
                 _draw(axes, one, colours[one.label], kinds)
             for at, name in marks:
-                axes.axvline(at, color="#9ca3af", linewidth=0.8, zorder=0)
-                axes.annotate(
-                    name,
-                    (at, 0),
-                    xycoords=("data", "axes fraction"),
-                    xytext=(3, 4),
-                    textcoords="offset points",
-                    fontsize=8,
-                    color="#6b7280",
-                )
+                _mark(axes, at, name)
             axes.set(title=title, xlabel=x, ylabel=y)
             if log:
                 axes.set_xscale("log")
@@ -117,6 +108,13 @@ def panels(
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
     return path
+
+
+def _mark(axes: "Axes", at: float, name: str) -> None:
+    """A vertical line with a word at its foot."""
+    axes.axvline(at, color="#9ca3af", linewidth=0.8, zorder=0)
+    place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "xytext": (3, 4), "textcoords": "offset points"}
+    axes.annotate(name, (at, 0), **place, fontsize=8, color="#6b7280")
 
 
 def _draw(axes: "Axes", one: Series, colour: str, kinds: Sequence[str]) -> None:

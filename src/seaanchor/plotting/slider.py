@@ -67,22 +67,20 @@ def steering_picture(rows: Sequence[dict[str, Any]], path: Path, caveat: str = "
             _skew(panels[1, 0], rows, ts, marker)
         axes.set(title="What the slider does", ylabel="accuracy or rate, %", ylim=(-2, 102))
         for panel in panels[:, 0]:
-            for t, name in ((0, "pre-trained"), (1, "trained map")):
-                panel.axvline(t, color="#9ca3af", linewidth=0.8, zorder=0)
-                if panel is axes:
-                    panel.annotate(
-                        name,
-                        (t, 1),
-                        xycoords=("data", "axes fraction"),
-                        xytext=(3, -10),
-                        textcoords="offset points",
-                        fontsize=8,
-                        color="#6b7280",
-                    )
+            _mark_ends(panel, named=panel is axes)
             panel.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         panels[-1, 0].set_xlabel("t (power of the map's singular values)" + (f"\n\n{caveat}" if caveat else ""))
         figure.savefig(path, dpi=140)
         plt.close(figure)
+
+
+def _mark_ends(axes: "Axes", named: bool) -> None:
+    """Vertical lines where t is the pre-trained model and where it is the trained map."""
+    place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "xytext": (3, -10), "textcoords": "offset points"}
+    for t, name in ((0, "pre-trained"), (1, "trained map")):
+        axes.axvline(t, color="#9ca3af", linewidth=0.8, zorder=0)
+        if named:
+            axes.annotate(name, (t, 1), **place, fontsize=8, color="#6b7280")
 
 
 def _skew(axes: "Axes", rows: Sequence[dict[str, Any]], ts: Sequence[float], marker: str | None) -> None:

@@ -1,0 +1,146 @@
+"""What people call, with objects in place of names: the same runs and the same numbers as from the command line."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+import seaanchor as sa
+from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.result_files import read_result
+
+SHORT = {"batch_size": 3, "lr": 1e-3, "device": "cpu", "log_every": 1}
+
+
+class Pictures(Dataset):
+    """The images of a folder of classes, as a data set of somebody's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = sorted(folder.rglob("*.jpg"))
+        self.classes = sorted({file.parent.name for file in self.files})
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        file = self.files[index]
+        return Image.open(file).convert("RGB"), self.classes.index(file.parent.name)
+
+
+@dataclass(frozen=True)
+class SmoothL1:
+    """An objective of somebody's own, not registered: smooth L1 of the raw embeddings."""
+
+    beta: float = 1.0
+    needs: sa.Needs = sa.Needs()  # noqa: RUF009 (frozen)
+
+    def attack_loss(self, embedding_BD: Tensor, targets: sa.Targets) -> Tensor:
+        return nn.functional.smooth_l1_loss(embedding_BD, targets.reference_BD, beta=self.beta, reduction="none").sum(
+            -1
+        )
+
+    def __call__(self, embeddings: sa.Embeddings, targets: sa.Targets) -> Tensor:
+        return self.attack_loss(embeddings.perturbed_BD, targets)
+
+    def config(self) -> dict[str, float]:
+        return {"beta": self.beta}
+
+
+def lore(**changes) -> sa.Method:
+    return sa.methods.lore(rho=0.1, epsilon=2 / 255, **changes)
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "export" / "open_clip_model.safetensors").read_bytes()
+
+
+def test_training_by_objects_is_training_by_names(clip_folder, image_folder, tmp_path):
+    by_names = sa.train(str(clip_folder), str(image_folder), "fare", output=tmp_path / "names", steps=3, **SHORT)
+    model = sa.load_model(str(clip_folder))
+    before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    fare, images = sa.methods.fare(epsilon=2 / 255), sa.data.image_folder(image_folder)
+    by_objects = sa.train(model, images, fare, output=tmp_path / "objects", steps=3, **SHORT)
+    assert weights(by_names.output) == weights(by_objects.output)
+    assert all(torch.equal(before[name], value) for name, value in model.module.state_dict().items())
+    assert [row["step"] for row in by_objects.metrics] == [1, 2, 3]
+
+
+def test_a_data_set_of_ones_own_trains_like_the_folder_it_reads(clip_folder, image_folder, tmp_path):
+    model = sa.load_model(str(clip_folder))
+    from_folder = sa.train(
+        model, sa.data.image_folder(image_folder), lore(), output=tmp_path / "folder", steps=3, **SHORT
+    )
+    from_loader = sa.train(
+        model,
+        DataLoader(Pictures(image_folder), batch_size=7, shuffle=True),
+        lore(),
+        output=tmp_path / "own",
+        steps=3,
+        **SHORT,
+    )
+    assert weights(from_folder.output) == weights(from_loader.output)
+
+
+def test_a_run_of_ones_own_parts_is_trained_resumed_evaluated_and_exported(clip_folder, image_folder, tmp_path):
+    model, images = sa.load_model(str(clip_folder)), sa.data.image_folder(image_folder)
+    base = lore()
+    method = sa.Method(SmoothL1(0.5), base.anchor, perturbation=base.perturbation)
+    run = sa.train(model, images, method, output=tmp_path / "run", steps=4, save_every=2, **SHORT)
+    assert "SmoothL1" in (run.output / "config.yaml").read_text()
+    before = weights(run.output)
+    (run.output / "checkpoints" / "step-00000004.safetensors").unlink()
+    again = sa.train(model, images, method, output=run.output, steps=4, save_every=2, resume="auto", **SHORT)
+    assert weights(again.output) == before
+    other = sa.Method(SmoothL1(0.25), base.anchor, perturbation=base.perturbation)
+    with pytest.raises(SeaAnchorError, match="other settings"):
+        sa.train(model, images, other, output=run.output, steps=4, save_every=2, resume="auto", **SHORT)
+    result = sa.evaluate(run.model, images, attacks=[sa.attacks.PGD(epsilon=2 / 255, num_steps=2)], reference=model)
+    assert result.clean.n == 12 and result.robust["pgd", 2 / 255].n == 12
+    assert result.reference.clean.n == 12
+    assert (run.export(tmp_path / "out") / "open_clip_config.json").is_file()
+
+
+def test_evaluation_by_objects_is_evaluation_by_names(run, clip_folder, image_folder, tmp_path):
+    model, images = sa.load_model(str(clip_folder)), sa.data.image_folder(image_folder)
+    result = sa.evaluate(model, images, attacks=[sa.attacks.APGD(epsilon=2 / 255, num_steps=3, targeted=False)])
+    code, _, errors = run(
+        "evaluate", "--model", clip_folder, "--data", image_folder, "--suite", "clean,apgd-ce", "--epsilon", "2/255",
+        "--num-steps", 3, "--output", tmp_path / "out", "--device", "cpu",
+    )  # fmt: skip
+    assert code == 0, errors
+    (file,) = (tmp_path / "out").glob("*.json")
+    stored = read_result(file)
+    assert stored.clean == result.clean and stored.robust == result.robust
+
+
+def test_nothing_is_written_by_an_evaluation_without_a_folder(clip_folder, image_folder, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    sa.evaluate(sa.load_model(str(clip_folder)), sa.data.image_folder(image_folder))
+    assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"batchsize": 3}, "batchsize"),
+        ({"objective": None}, "objective"),
+        ({"train_data": "x"}, "train_data"),
+        ({"max_steps": 3}, "max_steps"),
+        ({"epochs": 2, "steps": 3}, "epochs"),
+    ],
+)
+def test_settings_that_contradict_or_do_not_exist_are_named(clip_folder, image_folder, tmp_path, settings, found):
+    with pytest.raises(SeaAnchorError, match=found):
+        sa.train(str(clip_folder), str(image_folder), lore(), output=tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_attack_is_named(clip_folder, image_folder):
+    model, images = sa.load_model(str(clip_folder)), sa.data.image_folder(image_folder)
+    with pytest.raises(SeaAnchorError, match="attack"):
+        sa.evaluate(model, images, attacks=["pgd"])
