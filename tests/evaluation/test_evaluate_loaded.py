@@ -1,0 +1,37 @@
+"""Models in memory: the same numbers as by name, with files only where a folder is named."""
+
+from dataclasses import replace
+
+import pytest
+
+from seaanchor.data.sources import open_images
+from seaanchor.encoders.load import load_model
+from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.attacks import AttackPlan
+from seaanchor.evaluation.result_files import read_result
+from seaanchor.evaluation.run import Protocol, evaluate, evaluate_loaded
+
+PROTOCOL = Protocol((AttackPlan("pgd", "linf", (2 / 255,), 2),), suites=("drift",))
+
+
+def test_a_model_in_memory_has_the_numbers_of_its_name(clip_folder, image_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name, images = str(clip_folder), open_images(str(image_folder))
+    model, reference = load_model(name), load_model(name)
+    found = evaluate_loaded(model, images, PROTOCOL, reference=reference, dataset=str(image_folder))
+    assert not list(tmp_path.rglob("*.json"))  # nothing is written
+    (expected,) = evaluate(name, [str(image_folder)], PROTOCOL, tmp_path / "out", reference=name)
+    assert found.robust["pgd", 2 / 255] == expected.robust["pgd", 2 / 255]
+    assert (found.clean, found.suites, found.metrics) == (expected.clean, expected.suites, expected.metrics)
+    assert found.reference is not None and found.reference.clean == expected.reference.clean
+    again = evaluate_loaded(model, str(image_folder), PROTOCOL, reference=reference, output=tmp_path / "files")
+    files = {read_result(file).reference is None: read_result(file) for file in (tmp_path / "files").glob("*.json")}
+    assert files == {False: again, True: again.reference}
+
+
+def test_what_a_model_in_memory_cannot_be_evaluated_on(clip_folder, image_folder):
+    model = load_model(str(clip_folder))
+    with pytest.raises(SeaAnchorError, match=r"reference of .* is not known"):
+        evaluate_loaded(model, str(image_folder), PROTOCOL)
+    with pytest.raises(SeaAnchorError, match="has no labels"):
+        evaluate_loaded(model, open_images(str(image_folder / "apple")), replace(PROTOCOL, suites=()))
