@@ -1,5 +1,6 @@
 """The page and its CSV: every number of the results, nothing from elsewhere, nothing that a name could smuggle in."""
 
+import base64
 import csv
 import json
 import re
@@ -8,11 +9,18 @@ from html.parser import HTMLParser
 import pytest
 
 from seaanchor.errors import SeaAnchorError
+from seaanchor.plotting.palette import COLOURS, NEUTRAL
 from seaanchor.report.measures import Value
 from seaanchor.report.page import write_report
 from seaanchor.report.text import value_text
 
 VOID = {"meta", "link", "img", "br", "wbr"}
+CHART = re.compile(r"data:image/svg\+xml;base64,([\w+/=]+)")
+
+
+def charts(html: str) -> list[str]:
+    """The SVG source of every chart of a page."""
+    return [base64.b64decode(data).decode() for data in CHART.findall(html)]
 
 
 class Reader(HTMLParser):
@@ -88,14 +96,23 @@ def test_nothing_comes_from_elsewhere_and_everything_has_its_own_name(three, tmp
     assert {address[1:] for address in read.addresses if address.startswith("#")} <= set(read.ids)
 
 
-def test_figures_take_the_page_s_colours(three, tmp_path):
+def test_figures_take_the_palette_s_colours_and_fetch_nothing(three, tmp_path):
     html = write_report(three, tmp_path, gallery=0).read_text()
-    plots = re.findall(r'<svg class="plot".*?</svg>', html, flags=re.DOTALL)
+    plots = charts(html)
     assert len(plots) >= 6
     for plot in plots:
-        assert "var(--ink)" in plot and "#1234" not in plot
-        assert not re.search(r"(?:fill|stroke): ?#", plot)
-        assert "font-family" not in plot
+        assert NEUTRAL in plot
+        assert set(re.findall(r"(?:fill|stroke): ?(#\w+)", plot)) <= {NEUTRAL, *COLOURS}
+        assert all(address.startswith("#") for address in re.findall(r'href="([^"]*)"', plot))
+        assert not re.search(r"@import|url\((?!#)", plot)
+
+
+def test_every_picture_says_what_it_shows(three, tmp_path):
+    html = write_report(three, tmp_path, gallery=0).read_text()
+    pictures = re.findall(r"<img[^>]*>", html)
+    described = [re.search(r' alt="([^"]*)"', picture) for picture in pictures]
+    assert len(pictures) == len(charts(html)) and all(found and found.group(1) for found in described)
+    assert "Clean accuracy against" in html and "Violation rate over training" in html
 
 
 def test_the_same_input_gives_the_same_page(three, tmp_path):
@@ -169,8 +186,11 @@ def test_the_slider_s_curve(made, tmp_path):
     run = made.write_run(tmp_path / "map")
     rows = [{"t": t, "clean": made.rows(0.7), "attacked": made.rows(0.3 + 0.1 * t)} for t in (-1, 0, 1)]
     (run / "steering.json").write_text(json.dumps({"data": "photos-mini/test", "rows": rows}))
-    text = Reader(write_report([run], gallery=0).read_text()).text
-    assert "exponent of the map's singular values" in text and "wrong word drawn (T)" in text
+    html = write_report([run], gallery=0).read_text()
+    assert "wrong word drawn (T)" in Reader(html).text
+    assert any(
+        "exponent of the map's singular values" in Reader(chart[chart.index("<svg") :]).text for chart in charts(html)
+    )
 
 
 def test_where_the_page_goes(made, tmp_path):
@@ -222,7 +242,7 @@ def test_where_things_lie_on_this_machine_stays_out_of_the_page(made, tmp_path, 
         )
     )
     page = write_report([run], gallery=0)
-    for text in (page.read_text(), page.with_suffix(".csv").read_text()):
+    for text in (page.read_text(), page.with_suffix(".csv").read_text(), *charts(page.read_text())):
         assert tmp_path.name not in text.replace("<wbr>", "")
     assert "data/test" in page.read_text().replace("<wbr>", "")
 
@@ -244,4 +264,4 @@ def test_rho_is_drawn_where_it_is_a_bound_on_embeddings(made, tmp_path, change, 
     run = made.write_run(tmp_path / "run", made.everything(), config=made.config.replace(*change))
     html = write_report([run], gallery=0).read_text()
     drift = html[html.index("How far clean images have moved") :]
-    assert drift[: drift.index("</section>")].count("ρ = 0.1") == lines
+    assert "".join(charts(drift[: drift.index("</section>")])).count(">ρ = 0.1<") == lines

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seaanchor.plotting.palette import STYLE, colour
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-STYLE = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
-COLOURS = {"base": "#6b7280", "fare": "#d97706", "lore": "#0f6e84"}
+COLOURS = {"base": colour(None), "fare": colour(1), "lore": colour(0)}
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Point:
     """A model in the plane of clean and robust accuracy, both in [0, 1].
 
     Attributes:
-        label: what stands beside it.
+        label: the text beside it.
         family: `base`, `fare` or `lore`; decides the colour.
         long: a filled marker for a full-length run, an open one for a short run.
     """
@@ -70,21 +71,21 @@ def quickstart_picture(
         )
         multiplier.set(title="LORE's multiplier λ", xlabel="batch", ylabel="λ")
         multiplier.set_ylim(bottom=0)
-        violation.legend(frameon=False)
-        multiplier.legend(frameon=False)
+        violation.legend()
+        multiplier.legend()
         figure.savefig(path, dpi=140)
         plt.close(figure)
 
 
 def _plane(axes: "Axes", points: Sequence[Point], radius: str) -> None:
     for point in points:
-        colour = COLOURS[point.family]
+        ink = COLOURS[point.family]
         axes.scatter(
             100 * point.clean,
             100 * point.robust,
             s=90,
-            color=colour if point.long else "white",
-            edgecolors=colour,
+            color=ink if point.long else "none",
+            edgecolors=ink,
             linewidths=2,
             zorder=3,
             clip_on=False,

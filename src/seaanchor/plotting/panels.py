@@ -6,27 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seaanchor.plotting.palette import NEUTRAL, STYLE, colour
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-STYLE = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "seaanchor",
-}
 SHAPES, ACROSS = "osD^vP*Xp", 3  # markers; panels a row
-PALETTE = ("#0f6e84", "#d97706", "#7c3aed", "#b91c1c", "#15803d", "#4b5563", "#be185d", "#1d4ed8", "#a16207", "#0e7490")
 
 
 @dataclass(frozen=True)
 class Series:
     """Points of one colour: x, y, and the ends of a range around y where there is one; joined by a line if `line`, from
     left to right, or with `path` in the order given; with `names` written beside the
-    points, or `kinds` told by the shape of the marker."""
+    points, or `kinds` shown by the shape of the marker."""
 
     label: str
     x: Sequence[float]
@@ -79,11 +71,10 @@ def panels(
 
     path.parent.mkdir(parents=True, exist_ok=True)
     colours = {
-        label: PALETTE[i % len(PALETTE)]
-        for i, label in enumerate(dict.fromkeys(s.label for *_, series in many for s in series))
+        label: colour(i) for i, label in enumerate(dict.fromkeys(s.label for *_, series in many for s in series))
     }
     kinds = list(dict.fromkeys(kind for *_, series in many for s in series for kind in s.kinds or ()))
-    with plt.rc_context(STYLE):
+    with plt.rc_context(STYLE | {"svg.fonttype": "path"}):
         columns = 2 if len(many) == 4 else min(len(many), ACROSS)
         rows = math.ceil(len(many) / columns)
         figure, grid = plt.subplots(
@@ -100,11 +91,9 @@ def panels(
             if log:
                 axes.set_xscale("log")
         for at, kind in enumerate(kinds):
-            grid.flat[0].plot(
-                [], [], "", linestyle="none", color="#6b7280", marker=SHAPES[at % len(SHAPES)], label=kind
-            )
+            grid.flat[0].plot([], [], "", linestyle="none", color=NEUTRAL, marker=SHAPES[at % len(SHAPES)], label=kind)
         handles = {handle.get_label(): handle for axes in grid.flat for handle in axes.get_legend_handles_labels()[0]}
-        figure.legend(list(handles.values()), list(handles), loc="outside right center", frameon=False)
+        figure.legend(list(handles.values()), list(handles), loc="outside right center")
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
     return path
@@ -112,22 +101,22 @@ def panels(
 
 def _mark(axes: "Axes", at: float, name: str) -> None:
     """A vertical line with a word at its foot."""
-    axes.axvline(at, color="#9ca3af", linewidth=0.8, zorder=0)
+    axes.axvline(at, color=NEUTRAL, linewidth=0.8, zorder=0)
     place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "xytext": (3, 4), "textcoords": "offset points"}
-    axes.annotate(name, (at, 0), **place, fontsize=8, color="#6b7280")
+    axes.annotate(name, (at, 0), **place, fontsize=8)
 
 
-def _draw(axes: "Axes", one: Series, colour: str, kinds: Sequence[str]) -> None:
+def _draw(axes: "Axes", one: Series, ink: str, kinds: Sequence[str]) -> None:
     order = sorted(range(len(one.x)), key=lambda i: one.x[i]) if one.line and not one.path else range(len(one.x))
     x, y = [one.x[i] for i in order], [one.y[i] for i in order]
     if one.low is not None and one.high is not None:
         low, high = [one.low[i] for i in order], [one.high[i] for i in order]
         if one.line:
-            axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+            axes.fill_between(x, low, high, color=ink, alpha=0.12, linewidth=0)
         else:
             below, above = ([abs(a - b) for a, b in zip(y, end, strict=True)] for end in (low, high))
-            axes.errorbar(x, y, [below, above], fmt="none", color=colour, alpha=0.5)
-    style: dict[str, Any] = {"color": colour, "linestyle": "-" if one.line else "none", "markersize": 5}
+            axes.errorbar(x, y, [below, above], fmt="none", color=ink, alpha=0.5)
+    style: dict[str, Any] = {"color": ink, "linestyle": "-" if one.line else "none", "markersize": 5}
     if one.kinds is None:
         axes.plot(x, y, marker="o" if one.marker else "", label=one.label, **style)
     else:
@@ -138,4 +127,4 @@ def _draw(axes: "Axes", one: Series, colour: str, kinds: Sequence[str]) -> None:
             )
     for i, at in enumerate(order if one.names else ()):
         name = (one.names or ())[at]
-        axes.annotate(name, (x[i], y[i]), xytext=(6, 4), textcoords="offset points", fontsize=8, color=colour)
+        axes.annotate(name, (x[i], y[i]), xytext=(6, 4), textcoords="offset points", fontsize=8, color=ink)

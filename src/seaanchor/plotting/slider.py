@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seaanchor.plotting.figures import STYLE
+from seaanchor.plotting.palette import NEUTRAL, STYLE, colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINES = {
-    "clean": ("clean images", "#0f6e84", "-"),
-    "attacked": ("wrong word drawn", "#d97706", "-"),
-    "attack_word": ("drawn word wins", "#b91c1c", "--"),
-    "two_way": ("object above drawn word", "#7c3aed", ":"),
-    "reading": ("reading a drawn word", "#4b5563", "-."),
-    "gender": ("gender named rightly", "#b91c1c", "-"),
-    "activity": ("activity named rightly", "#0f6e84", "-"),
+    "clean": ("clean images", colour(0), "-"),
+    "attacked": ("wrong word drawn", colour(1), "-"),
+    "attack_word": ("drawn word wins", colour(2), "--"),
+    "two_way": ("object above drawn word", colour(3), ":"),
+    "reading": ("reading a drawn word", colour(4), "-."),
+    "gender": ("gender named rightly", colour(2), "-"),
+    "activity": ("activity named rightly", colour(0), "-"),
 }
 MARKS_UP_TO = 25  # values of t; more of them make a band of dots
 
@@ -43,12 +43,12 @@ def steering_picture(rows: Sequence[dict[str, Any]], path: Path, caveat: str = "
             1 + people, squeeze=False, sharex=True, figsize=(7.8, 6.4 if people else 4.4), layout="constrained"
         )
         axes = panels[0, 0]
-        for key, (label, colour, dash) in LINES.items():
+        for key, (label, ink, dash) in LINES.items():
             if key in rows[0]:
                 axes.fill_between(
                     ts,
                     *([100 * row[key][end] for row in rows] for end in ("low", "high")),
-                    color=colour,
+                    color=ink,
                     alpha=0.12,
                     linewidth=0,
                 )
@@ -56,19 +56,19 @@ def steering_picture(rows: Sequence[dict[str, Any]], path: Path, caveat: str = "
                     ts,
                     [100 * row[key]["accuracy"] for row in rows],
                     dash,
-                    color=colour,
+                    color=ink,
                     label=label,
                     marker=marker,
                     markersize=3.5,
                 )
         if people:
-            axes.plot(ts, [100 * row["predicted_man"] for row in rows], ":", color="#4b5563", label="called a man")
-            axes.axhline(50, color="#9ca3af", linewidth=0.8, linestyle="--", zorder=0)
+            axes.plot(ts, [100 * row["predicted_man"] for row in rows], ":", color=NEUTRAL, label="called a man")
+            axes.axhline(50, color=NEUTRAL, linewidth=0.8, linestyle="--", zorder=0)
             _skew(panels[1, 0], rows, ts, marker)
         axes.set(title="What the slider does", ylabel="accuracy or rate, %", ylim=(-2, 102))
         for panel in panels[:, 0]:
             _mark_ends(panel, named=panel is axes)
-            panel.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+            panel.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         panels[-1, 0].set_xlabel("t (power of the map's singular values)" + (f"\n\n{caveat}" if caveat else ""))
         figure.savefig(path, dpi=140)
         plt.close(figure)
@@ -78,9 +78,9 @@ def _mark_ends(axes: "Axes", named: bool) -> None:
     """Vertical lines where t is the pre-trained model and where it is the trained map."""
     place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "xytext": (3, -10), "textcoords": "offset points"}
     for t, name in ((0, "pre-trained"), (1, "trained map")):
-        axes.axvline(t, color="#9ca3af", linewidth=0.8, zorder=0)
+        axes.axvline(t, color=NEUTRAL, linewidth=0.8, zorder=0)
         if named:
-            axes.annotate(name, (t, 1), **place, fontsize=8, color="#6b7280")
+            axes.annotate(name, (t, 1), **place, fontsize=8)
 
 
 def _skew(axes: "Axes", rows: Sequence[dict[str, Any]], ts: Sequence[float], marker: str | None) -> None:
@@ -89,9 +89,9 @@ def _skew(axes: "Axes", rows: Sequence[dict[str, Any]], ts: Sequence[float], mar
         if desired == "dataset" and rows[0]["retrieval"]["dataset"] == rows[0]["retrieval"]["uniform"]:
             continue
         shares = "equal shares" if desired == "uniform" else "shares of the data"
-        for key, colour in zip(rows[0]["retrieval"][desired], ("#b45309", "#4338ca"), strict=True):
+        for key, ink in zip(rows[0]["retrieval"][desired], (colour(1), colour(4)), strict=True):
             name = "NDKL" if key == "ndkl" else f"MaxSkew@{key.rsplit('_', 1)[-1]}"
             values = [row["retrieval"][desired][key] for row in rows]
-            axes.plot(ts, values, dash, color=colour, label=f"{name}\n(to {shares})", marker=marker, markersize=3.5)
+            axes.plot(ts, values, dash, color=ink, label=f"{name}\n(to {shares})", marker=marker, markersize=3.5)
     axes.set(ylabel="skew of retrieval, nats")
     axes.set_ylim(bottom=0)

@@ -1,5 +1,4 @@
-"""The page's figures: trade-offs, accuracy against radius, and drift. Each gives SVG and
-its caption.
+"""The page's figures: trade-offs, accuracy against radius, and drift. Each has its caption.
 
 Shares are drawn in per cent; whiskers and bands are 95 % intervals.
 """
@@ -10,17 +9,18 @@ from typing import Any
 
 from seaanchor.evaluation.results import same_radius
 from seaanchor.evaluation.suite_results import Drift
-from seaanchor.plotting.svg import STAND_IN, colour, marker, plot
+from seaanchor.plotting.palette import NEUTRAL, colour, marker
+from seaanchor.plotting.svg import Chart, plot
 from seaanchor.report.measures import ATTACKS, Measure, Value
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with its title, a line below it, and a legend of (swatch, name) for what the page's own legend does not
-    tell."""
+    """A chart with its title, a line below it, and a legend of (swatch, name) for what the page's own legend does not
+    name."""
 
     title: str
-    svg: str
+    chart: Chart
     note: str = ""
     legend: tuple[tuple[str, str], ...] = ()
 
@@ -79,21 +79,22 @@ def trade_off(dataset: str, series: Sequence[Series], key: tuple[str, str, str],
         for s, clean, other in whole:
             x, y = clean.reference, other.reference
             if x and y:
-                axes.plot(
-                    [100 * x.value, 100 * clean.value.value],
-                    [100 * y.value, 100 * other.value.value],
-                    color=colour(s.number),
-                    lw=0.9,
-                    alpha=0.55,
-                )
+                _lead(axes, (x, y), (clean.value, other.value), colour(s.number))
                 if (x.value, y.value) not in drawn:
                     drawn.add((x.value, y.value))
-                    _point(axes, x, y, STAND_IN["muted"], "o", hollow=True)
+                    _point(axes, x, y, NEUTRAL, "o", hollow=True)
             _point(axes, clean.value, other.value, colour(s.number), marker(s.number))
         axes.set(xlabel="clean top-1 accuracy, %", ylabel=f"{name}, %")
         axes.margins(0.12)
         _widen(axes)
     return Figure(dataset, done[0])
+
+
+def _lead(axes: Any, start: tuple[Value, Value], end: tuple[Value, Value], ink: str) -> None:
+    """A thin line from the edge of the reference's hollow marker to a model."""
+    line = {"arrowstyle": "-", "shrinkA": 4.5, "shrinkB": 0, "color": ink, "lw": 0.9, "alpha": 0.7}
+    there, here = ([100 * x.value, 100 * y.value] for x, y in (end, start))
+    axes.annotate("", there, xytext=here, arrowprops=line)
 
 
 def _point(axes: Any, x: Value, y: Value, ink: str, shape: str, hollow: bool = False) -> None:
@@ -104,11 +105,11 @@ def _point(axes: Any, x: Value, y: Value, ink: str, shape: str, hollow: bool = F
         yerr=_whisker(y),
         color=ink,
         elinewidth=0.9,
-        alpha=0.6,
+        alpha=0.8,
         zorder=2,
         fmt="none",
     )
-    face = STAND_IN["page"] if hollow else ink
+    face = "none" if hollow else ink
     axes.plot(
         100 * x.value,
         100 * y.value,
@@ -141,20 +142,20 @@ def radius_curve(dataset: str, series: Sequence[Series], constant: float | None)
     xs = [0.0, *(scale * m.epsilon for m in rows if m.epsilon > 0)]
     with plot(f"Accuracy against the radius of the attack on {dataset}") as (axes, done):
         if constant is not None:
-            axes.axhline(100 * constant, color=STAND_IN["muted"], lw=1, ls=":")
+            axes.axhline(100 * constant, color=NEUTRAL, lw=1, ls=":")
             axes.annotate(
                 "constant answer",
                 (0, 100 * constant),
                 xycoords=("axes fraction", "data"),
                 xytext=(4, 3),
                 textcoords="offset points",
-                color=STAND_IN["muted"],
+                color=NEUTRAL,
                 fontsize=8.5,
             )
         first = [s.find(key) for s in series[:1] for key in keys]
         show = band if len(series) <= FEW else _bars  # many bands hide each other
         if all(m and m.reference for m in first):
-            show(axes, xs, [m.reference for m in first if m and m.reference], STAND_IN["muted"], "--", None)
+            show(axes, xs, [m.reference for m in first if m and m.reference], NEUTRAL, "--", None)
         for i, s in enumerate(series):
             aside = 0.0 if show is band else 0.012 * max(xs) * (i - (len(series) - 1) / 2)
             show(
@@ -168,7 +169,7 @@ def radius_curve(dataset: str, series: Sequence[Series], constant: float | None)
         axes.set(
             xlabel="ε (ℓ2)" if euclidean else "ε, 255ths of the pixel range (ℓ∞)",
             ylabel="top-1 accuracy, %",
-            ylim=(0, None),
+            ylim=(-2, None),
         )
         axes.set_xticks(xs)
         axes.set_xticklabels([f"{x:.3g}" for x in xs])
@@ -184,7 +185,7 @@ def band(axes: Any, xs: Sequence[float], values: Sequence[Value], ink: str, dash
 
 def _bars(axes: Any, xs: Sequence[float], values: Sequence[Value], ink: str, dash: str, shape: str | None) -> None:
     whiskers = [[_whisker(v)[end][0] for v in values] for end in (0, 1)]
-    axes.errorbar(xs, [100 * v.value for v in values], yerr=whiskers, fmt="none", color=ink, elinewidth=0.9, alpha=0.6)
+    axes.errorbar(xs, [100 * v.value for v in values], yerr=whiskers, fmt="none", color=ink, elinewidth=0.9, alpha=0.8)
     axes.plot(xs, [100 * v.value for v in values], dash, color=ink, marker=shape, markersize=5)
 
 
@@ -211,7 +212,7 @@ def drift(dataset: str, found: Sequence[tuple[int, Drift]], bounds: Sequence[flo
             )
         axes.set_yscale("log")
         for rho in sorted(set(bounds)):
-            axes.axhline(rho, color=STAND_IN["ink"], lw=1, ls="--")
+            axes.axhline(rho, color=NEUTRAL, lw=1, ls="--")
             axes.annotate(
                 f"ρ = {rho:g}",
                 (1, rho),
@@ -220,14 +221,11 @@ def drift(dataset: str, found: Sequence[tuple[int, Drift]], bounds: Sequence[flo
                 textcoords="offset points",
                 ha="right",
                 fontsize=8.5,
-                bbox={"boxstyle": "square,pad=0.1", "facecolor": STAND_IN["page"], "edgecolor": "none", "alpha": 0.75},
             )
         axes.set(xlabel="share of images that moved no further, %", ylabel="relative squared distance", xlim=(-2, 102))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
-        axes.tick_params(
-            axis="y", which="minor", labelsize=9, width=0.5, color=STAND_IN["muted"], labelcolor=STAND_IN["ink"]
-        )
+        axes.tick_params(axis="y", which="minor", labelsize=9, width=0.5)
     return Figure(dataset, done[0])
 
 

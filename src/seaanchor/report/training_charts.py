@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from seaanchor.plotting.svg import STAND_IN, colour, marker, plot
+from seaanchor.plotting.palette import NEUTRAL, colour, marker
+from seaanchor.plotting.svg import plot
 from seaanchor.report.charts import Figure
 from seaanchor.report.runs import Run
 
@@ -105,7 +106,7 @@ def _over_steps(
             _bounds(axes, runs)
         axes.set(xlabel="step", ylabel=unit)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set_ylim(bottom=0, top=103 if scale == 100 else None)
+        axes.set_ylim(-2 if scale == 100 else 0, 103 if scale == 100 else 1.05 * axes.get_ylim()[1])
     return Figure(title, done[0], note)
 
 
@@ -113,7 +114,7 @@ def _bounds(axes: Any, runs: Runs) -> None:
     """Every ρ as a dashed line, in a run's colour where it is that run's alone."""
     for rho in sorted({row["rho"] for _, run in runs for row in run.rows if "rho" in row}):
         owners = [number for number, run in runs if any("rho" in row and row["rho"] == rho for row in run.rows)]
-        ink = colour(owners[0]) if len(owners) == 1 and len(runs) > 1 else STAND_IN["ink"]
+        ink = colour(owners[0]) if len(owners) == 1 and len(runs) > 1 else NEUTRAL
         axes.axhline(rho, color=ink, lw=1, ls="--")
 
 
