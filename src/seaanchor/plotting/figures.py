@@ -33,7 +33,7 @@ class Point:
 def quickstart_picture(
     points: Sequence[Point], runs: dict[str, list[dict[str, Any]]], radius: str, rho: float, path: Path
 ) -> None:
-    """Three panels in one PNG: accuracies, violation rate over batches, multiplier over batches.
+    """Three panels in one PNG: accuracies, violation rate over steps, multiplier over steps.
 
     Args:
         points: the models.
@@ -65,12 +65,12 @@ def quickstart_picture(
                 multiplier.plot(steps, [row["multiplier"] for row in rows], color=COLOURS[family], label="mean")
         violation.set(
             title=f"Clean images further than ρ = {rho:g} away",
-            xlabel="batch",
+            xlabel="step",
             ylabel="share of images, %",
             ylim=(-3, 103),
         )
-        multiplier.set(title="LORE's multiplier λ", xlabel="batch", ylabel="λ")
-        multiplier.set_ylim(bottom=0)
+        multiplier.set(title="LORE's multiplier λ", xlabel="step", ylabel="λ")
+        multiplier.set_ylim(0, 1.05 * multiplier.get_ylim()[1])
         violation.legend()
         multiplier.legend()
         figure.savefig(path, dpi=140)

@@ -98,14 +98,14 @@ def _over_steps(
             rows = [row for row in run.rows if key in row and isinstance(row[key], int | float)]
             steps = [row["step"] for row in rows]
             if band and all(name in row for row in rows for name in band):
-                ends = ([scale * row[name] for row in rows] for name in band)
-                axes.fill_between(steps, *ends, color=colour(number), alpha=0.16, lw=0)
+                low, high = ([scale * row[name] for row in rows] for name in band)
+                axes.fill_between(steps, low, high, color=colour(number), alpha=0.16, lw=0)
             shape = marker(number) if len(rows) < 3 else None
             axes.plot(steps, [scale * row[key] for row in rows], color=colour(number), marker=shape, markersize=4.5)
         if bounds:
             _bounds(axes, runs)
         axes.set(xlabel="step", ylabel=unit)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         axes.set_ylim(-2 if scale == 100 else 0, 103 if scale == 100 else 1.05 * axes.get_ylim()[1])
     return Figure(title, done[0], note)
 
@@ -136,7 +136,7 @@ def _validation(name: str, runs: Runs) -> Figure:
                 if rows:
                     axes.plot(*zip(*rows, strict=True), dash, color=colour(number))
         axes.set(xlabel="step", ylabel="top-1 accuracy, %", ylim=(0, None))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
     note = (
         "Solid: images as they are. Dashed: attacked, by PGD at the training ε or by a drawn word. Dotted: "
         "the drawn word wins. "
