@@ -32,7 +32,8 @@ from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
-from seaanchor.steering.curve import see_people, see_words, sweep_bias, sweep_typographic
+from seaanchor.steering.embeddings import see_people, see_words
+from seaanchor.steering.sweep import sweep_bias, sweep_typographic
 
 BATCH = 16
 HOPPER_PEAK = 989e12  # FLOP/s of dense bf16 products, H100 and H200 SXM (NVIDIA's data sheets)

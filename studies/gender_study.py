@@ -3,9 +3,8 @@
 Legend: N images, R roles, M maps, G genders, D features.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +16,11 @@ from seaanchor.config.recipes import gender_flip
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.statistics import Share
+from seaanchor.evaluation.steering_record import SteeringPoint
 from seaanchor.evaluation.suites.bias import TOP_K, max_skews, ndkls, rank_genders
 from seaanchor.plotting.panels import panels
-from seaanchor.steering.curve import SeenPeople, see_people, sweep_bias
+from seaanchor.steering.embeddings import SeenPeople, see_people
+from seaanchor.steering.sweep import sweep_bias
 from seaanchor.sweeps.engine import Row
 from studies.claims import verdict_of
 from studies.declare import Claim, Contrast, Section, Study
@@ -30,6 +31,7 @@ from studies.slider_curves import (
     T_LABEL,
     TS,
     Curves,
+    Read,
     percent,
     rows_of,
     series_of,
@@ -40,18 +42,25 @@ from studies.verdicts import Effect, Verdict, judge
 from studies.workspace import Workspace
 
 
-def _skew(key: str) -> Callable[[dict[str, Any]], float]:
-    return lambda row: row["retrieval"]["uniform"][key]
+def _skew(key: str) -> Read:
+    return lambda point: point.retrieval["uniform"][key]
 
 
-def _hundredfold(key: str) -> Callable[[dict[str, Any]], float]:
-    return lambda row: 100 * row["retrieval"]["uniform"][key]
+def _hundredfold(key: str) -> Read:
+    return lambda point: 100 * point.retrieval["uniform"][key]
+
+
+def _men(point: SteeringPoint) -> float:
+    """Share of the people called a man, in %."""
+    if point.predicted_man is None:
+        raise ValueError(f"no gender was measured at t = {point.t:g}")
+    return 100 * point.predicted_man
 
 
 COLUMNS = {
     "gender %": percent("gender"),
     "activity %": percent("activity"),
-    "called a man %": lambda row: 100 * row["predicted_man"],
+    "called a man %": _men,
 }
 CHANCE = Share(0.5, n=10**12)  # known, as if from any number of images
 SKEWS = {"MaxSkew@10": "max_skew_at_10", "NDKL": "ndkl"}
@@ -67,13 +76,19 @@ CLAIMS = (
 )
 
 
-def neutral(rows: Sequence[dict[str, Any]], activity_lost: float = 0.03) -> dict[str, Any] | None:
-    """The row with the predicted gender nearest to chance, of those whose interval holds one half and whose activity
+def neutral(points: Sequence[SteeringPoint], activity_lost: float = 0.03) -> SteeringPoint | None:
+    """The point with the predicted gender nearest to chance, of those whose interval holds one half and whose activity
     accuracy is at most `activity_lost` below that at t = 0; None if there is none."""
-    start = next(row for row in rows if row["t"] == 0)["activity"]["accuracy"]
-    at_chance = [r for r in rows if r["gender"]["low"] <= 0.5 <= r["gender"]["high"]]
-    fair = [r for r in at_chance if r["activity"]["accuracy"] >= start - activity_lost]
-    return min(fair, key=lambda r: abs(r["gender"]["accuracy"] - 0.5), default=None)
+    gender, activity = ({p.t: p.shares[key] for p in points} for key in ("gender", "activity"))
+    fair = [
+        p for p in points if _holds(gender[p.t], 0.5) and activity[p.t].accuracy >= activity[0].accuracy - activity_lost
+    ]
+    return min(fair, key=lambda p: abs(gender[p.t].accuracy - 0.5), default=None)
+
+
+def _holds(share: Share, value: float) -> bool:
+    """Whether the interval of a share holds a value."""
+    return share.low is not None and share.high is not None and share.low <= value <= share.high
 
 
 def fairness_gaps(seen: SeenPeople, chosen: Sequence[tuple[Spectrum, float]]) -> dict[str, Difference]:
@@ -127,34 +142,35 @@ def run_gender(workspace: Workspace) -> Section:
         "chance is not indifference: see how many are called men. This is a smoke test of the method on drawings, not "
         "a fairness claim.\n\n"
     )
-    lines = "\n".join(_line(seed, rows) for seed, rows in zip(workspace.seeds, curves, strict=True))
+    lines = "\n".join(_line(seed, points) for seed, points in zip(workspace.seeds, curves, strict=True))
     picture = "\n![gender, activity and skew against t](figure.svg)\n"
     verdicts = _verdicts(seen, spectra, curves, workspace)
     return Section(f"{note}{lines}\n\n{table}{picture}", ("figure.svg",), verdicts)
 
 
-def _line(seed: int, rows: Sequence[dict[str, Any]]) -> str:
+def _line(seed: int, points: Sequence[SteeringPoint]) -> str:
     """A seed's accuracies at the ends and at its neutral t, in words."""
-    at = {t: next(row for row in rows if row["t"] == t) for t in (0.0, 1.0)}
-    found = neutral(rows)
-    ends = ", ".join(
-        f"t = {t:g}: gender {_interval(row['gender'])}, activity {_interval(row['activity'])}" for t, row in at.items()
-    )
+    at = {t: next(p.shares for p in points if p.t == t) for t in (0.0, 1.0)}
+    found = neutral(points)
+    ends = ", ".join(f"t = {t:g}: {_gender_activity(shares)}" for t, shares in at.items())
     if found is None:
         return f"- seed {seed}: {ends}; no t at chance with activity within 3 points."
-    middle = f"gender {_interval(found['gender'])}, activity {_interval(found['activity'])}"
-    men = f"{100 * found['predicted_man']:.0f} % called men"
-    return f"- seed {seed}: {ends}; neutral at t = {found['t']:g}: {middle}, {men}."
+    men = f"{_men(found):.0f} % called men"
+    return f"- seed {seed}: {ends}; neutral at t = {found.t:g}: {_gender_activity(found.shares)}, {men}."
+
+
+def _gender_activity(shares: Mapping[str, Share]) -> str:
+    return f"gender {_interval(shares['gender'])}, activity {_interval(shares['activity'])}"
 
 
 def _verdicts(
     seen: SeenPeople, spectra: Sequence[Spectrum], curves: Curves, workspace: Workspace
 ) -> tuple[Verdict, ...]:
-    points = [*rows_of(curves), Row("chance", -1, "", {"gender": CHANCE}, {})]
-    found = [neutral(rows) for rows in curves]
-    neutrals = [(spectrum, row["t"]) for spectrum, row in zip(spectra, found, strict=True) if row is not None]
+    rows = [*rows_of(curves), Row("chance", -1, "", {"gender": CHANCE}, {})]
+    found = [neutral(points) for points in curves]
+    neutrals = [(spectrum, p.t) for spectrum, p in zip(spectra, found, strict=True) if p is not None]
     return (
-        *(verdict_of(claim, points, workspace) for claim in CLAIMS),
+        *(verdict_of(claim, rows, workspace) for claim in CLAIMS),
         Verdict(
             "between them lies a t with accuracy at chance that keeps the activity",
             "holds" if len(neutrals) == len(curves) else "holds partly" if neutrals else "does not hold at this scale",
@@ -167,8 +183,9 @@ def _verdicts(
     )
 
 
-def _interval(found: dict[str, float]) -> str:
-    return f"{100 * found['accuracy']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+def _interval(share: Share) -> str:
+    low, high = (100 * (share.accuracy if end is None else end) for end in (share.low, share.high))
+    return f"{100 * share.accuracy:.1f} % ({low:.1f} to {high:.1f})"
 
 
 STUDIES = (

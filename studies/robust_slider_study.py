@@ -2,7 +2,6 @@
 noise stay?"""
 
 from dataclasses import replace
-from typing import Any
 
 from seaanchor.adapters.linear_map import decompose
 from seaanchor.config.recipes import dpo_linear_tiny
@@ -10,10 +9,13 @@ from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol
+from seaanchor.evaluation.steering_record import SteeringPoint
 from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.export.trained import read_map
 from seaanchor.plotting.panels import Series, panels
-from seaanchor.steering.curve import export_at, see_words, sweep_typographic
+from seaanchor.steering.embeddings import see_words
+from seaanchor.steering.export import export_at
+from seaanchor.steering.sweep import sweep_typographic
 from seaanchor.sweeps.arms import Arm
 from seaanchor.sweeps.engine import EvaluationSpec, Row, measure
 from seaanchor.sweeps.tables import share
@@ -66,7 +68,7 @@ CLAIMS = (
     ),
 )
 
-Curves = dict[str, list[list[dict[str, Any]]]]
+Curves = dict[str, list[list[SteeringPoint]]]
 """Base model → for every seed the rows of a sweep over t."""
 
 
@@ -105,7 +107,7 @@ def _draw(curves: Curves, workspace: Workspace) -> None:
             Series(
                 label,
                 TS,
-                *middle([[100 * row[key]["accuracy"] for row in curve] for curve in found]),
+                *middle([[100 * point.shares[key].accuracy for point in curve] for curve in found]),
                 marker=False,
             )
             for key, label in DRAWN.items()
@@ -118,9 +120,9 @@ def _csv(curves: Curves) -> str:
     lines = ["base,seed,t,clean,attacked,two_way,reading"]
     for base, found in curves.items():
         for seed, curve in enumerate(found):
-            for row in curve:
-                shares = (f"{row[key]['accuracy']:.6g}" for key in ("clean", "attacked", "two_way", "reading"))
-                lines.append(",".join([base, str(seed), f"{row['t']:g}", *shares]))
+            for point in curve:
+                shares = (f"{point.shares[key].accuracy:.6g}" for key in ("clean", "attacked", "two_way", "reading"))
+                lines.append(",".join([base, str(seed), f"{point.t:g}", *shares]))
     return "\n".join(lines) + "\n"
 
 

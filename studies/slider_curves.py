@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from statistics import mean
-from typing import Any
 
 from seaanchor.adapters.linear_map import Spectrum, decompose
 from seaanchor.config.schema import RunConfig
-from seaanchor.evaluation.statistics import Share
+from seaanchor.evaluation.steering_record import SteeringPoint
 from seaanchor.export.trained import read_map
 from seaanchor.plotting.panels import Series
 from seaanchor.sweeps.engine import Row
@@ -20,11 +19,14 @@ SHOWN = (-2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 MARKS = ((0.0, "pre-trained"), (1.0, "trained map"))
 T_LABEL = "t, power of the singular values"
 
-Curves = list[list[dict[str, Any]]]
-"""For every seed the rows of a sweep over t."""
+Curves = list[list[SteeringPoint]]
+"""For every seed the points of a sweep over t."""
 
-Columns = Mapping[str, Callable[[dict[str, Any]], float]]
-"""Title → what is read from a row."""
+Read = Callable[[SteeringPoint], float]
+"""A number of a point."""
+
+Columns = Mapping[str, Read]
+"""Title → what is read from a point."""
 
 
 def spectra_of(config: RunConfig, workspace: Workspace) -> list[Spectrum]:
@@ -33,13 +35,13 @@ def spectra_of(config: RunConfig, workspace: Workspace) -> list[Spectrum]:
     return [decompose(read_map(word_run(config, seed, workspace))) for seed in workspace.seeds]
 
 
-def percent(key: str) -> Callable[[dict[str, Any]], float]:
+def percent(key: str) -> Read:
     """A reader of a share in %."""
-    return lambda row: 100 * row[key]["accuracy"]
+    return lambda point: 100 * point.shares[key].accuracy
 
 
-def _over_seeds(curves: Curves, i: int, read: Callable[[dict[str, Any]], float]) -> tuple[float, float, float]:
-    values = [read(rows[i]) for rows in curves]
+def _over_seeds(curves: Curves, i: int, read: Read) -> tuple[float, float, float]:
+    values = [read(points[i]) for points in curves]
     return mean(values), min(values), max(values)
 
 
@@ -72,14 +74,4 @@ def series_of(curves: Curves, columns: Columns) -> list[Series]:
 
 def rows_of(curves: Curves) -> list[Row]:
     """The points of all curves as arms named by their t."""
-    return [
-        Row(
-            f"{row['t']:g}",
-            seed,
-            "",
-            {key: Share(**cell) for key, cell in row.items() if isinstance(cell, dict) and "accuracy" in cell},
-            {},
-        )
-        for seed, rows in enumerate(curves)
-        for row in rows
-    ]
+    return [Row(f"{point.t:g}", seed, "", point.shares, {}) for seed, points in enumerate(curves) for point in points]

@@ -7,7 +7,8 @@ from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.plotting.panels import panels
-from seaanchor.steering.curve import see_words, sweep_typographic
+from seaanchor.steering.embeddings import see_words
+from seaanchor.steering.sweep import sweep_typographic
 from studies.claims import verdict_of
 from studies.declare import Claim, Contrast, Section, Study
 from studies.slider_curves import MARKS, PAPER, T_LABEL, TS, percent, rows_of, series_of, spectra_of, table_of

@@ -9,7 +9,7 @@ from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationC
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol
 from seaanchor.evaluation.typographic_plan import TypographicPlan
-from seaanchor.steering.curve import export_at
+from seaanchor.steering.export import export_at
 from seaanchor.sweeps.arms import Arm
 from seaanchor.sweeps.engine import EvaluationSpec, Row, measure
 from seaanchor.sweeps.tables import share

@@ -19,7 +19,8 @@ from seaanchor.evaluation.run import Protocol, evaluate
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.report.page import write_report
 from seaanchor.report.table import print_results
-from seaanchor.steering.curve import see_words, sweep_typographic
+from seaanchor.steering.embeddings import see_words
+from seaanchor.steering.sweep import sweep_typographic
 from seaanchor.sweeps.numbers import numbers_of
 
 
@@ -71,6 +72,6 @@ def test_the_slider_reads_the_word_that_is_there(lettered, result):
     with torch.no_grad():
         seen = see_words(model, open_images(str(lettered)), Protocol(()).typographic)
     (row,) = sweep_typographic(seen, decompose(torch.eye(model.encoder.dim)), [0.0])
-    assert "clean" not in row
+    assert row.clean is None
     for name in ("attacked", "attack_word", "two_way"):
-        assert row[name]["accuracy"] == pytest.approx(getattr(result.suites.typographic, name).accuracy, abs=1 / 40)
+        assert row.shares[name].accuracy == pytest.approx(getattr(result.suites.typographic, name).accuracy, abs=1 / 40)

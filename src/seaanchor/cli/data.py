@@ -232,7 +232,7 @@ def steer(
         Labelled images, or emoji-people, to evaluate every t on. The run folder gets a table, steering.json and
         steering.png.
     ts
-        Values of t for the evaluation; -1 to 2 by default.
+        Values of t for the evaluation; -2 to 2 by default.
     words
         Class names that may be drawn: all, or those of even or odd number.
     sizes
@@ -240,7 +240,8 @@ def steer(
     seed
         Random seed of the drawn words.
     """
-    from seaanchor.steering.curve import export_at, steering_curve
+    from seaanchor.steering.curve import steering_curve
+    from seaanchor.steering.export import export_at
 
     if (t is None) == (data is None):
         raise SeaAnchorError(

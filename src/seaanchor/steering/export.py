@@ -1,0 +1,39 @@
+"""The model that a run started from, and its export with the trained map at one exponent t."""
+
+from pathlib import Path
+
+from seaanchor.adapters.linear_map import decompose
+from seaanchor.config.schema import read_yaml
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.load import load_model
+from seaanchor.errors import SeaAnchorError
+from seaanchor.export.folder import export_model
+from seaanchor.export.trained import folded, read_map
+
+
+def base_model(run: Path) -> LoadedModel:
+    """The untouched model a run started from.
+
+    Raises:
+        SeaAnchorError: the folder holds no run.
+    """
+    settings = read_yaml(run / "config.yaml")
+    return load_model(settings["model"], settings.get("pretrained"), settings.get("image_size"))
+
+
+def export_at(run: Path, t: float, output: Path) -> Path:
+    """Write the model with W_t folded into both projections.
+
+    Raises:
+        SeaAnchorError: no linear map in the run, or one of another model; a t out of range or so far out that the map
+            loses rank, an output folder in use, or a model whose projections cannot take a map.
+    """
+    if output.exists() and any(output.iterdir()):
+        raise SeaAnchorError(f"{output} is not empty", "a new or empty folder", "name another --output")
+    read_map(run)  # before a model is loaded
+    model = base_model(run)
+    spectrum = decompose(read_map(run, model))
+    spectrum.check_rank(t)
+    weight_DD = spectrum.without_rotation(t)
+    with folded(model, weight_DD) as at_t:
+        return export_model(at_t, output)
