@@ -12,6 +12,8 @@ from seaanchor.data.sources import open_images
 from seaanchor.types import Batch
 from seaanchor.utils.log import log_to_terminal
 
+collect_ignore = ["plugins"]  # read as doctests they would register their parts in every test's process
+
 torch.set_num_threads(1)  # the models are too small to share, and threads of parallel runs would fight
 log_to_terminal()  # tests read what the commands print
 

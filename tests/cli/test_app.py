@@ -371,7 +371,7 @@ def test_interrupting_is_no_error(run, monkeypatch):
     def interrupted():
         raise KeyboardInterrupt
 
-    import seaanchor.training.run_folder as module
+    import seaanchor.utils.environment as module
 
     monkeypatch.setattr(module, "environment", interrupted)
     code, _, errors = run("env")

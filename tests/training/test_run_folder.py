@@ -1,7 +1,6 @@
 """The run folder: its checkpoints and its log."""
 
 import errno
-from pathlib import Path
 
 import pytest
 import torch
@@ -25,7 +24,7 @@ def test_a_full_disk_while_logging(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "open", full)
+    monkeypatch.setattr(type(folder.metrics), "open", full)
     with pytest.raises(SeaAnchorError, match=r"No space left on device[\s\S]*--resume auto"):
         folder.log({"step": 2})
     monkeypatch.undo()

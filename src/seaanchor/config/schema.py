@@ -243,8 +243,8 @@ def format_epsilon(value: float) -> str:
     >>> format_epsilon(2 / 255), format_epsilon(0.1)
     ('2/255', '0.1')
     """
-    steps = f"{round(value * 255, 6):g}/255"
-    return steps if parse_epsilon(steps, "l2") == value else repr(float(value))
+    plain, steps = repr(float(value)), f"{round(value * 255, 6):g}/255"
+    return steps if parse_epsilon(steps, "l2") == value and len(steps) < len(plain) else plain
 
 
 __all__ = [

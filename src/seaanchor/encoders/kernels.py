@@ -155,7 +155,10 @@ def activation_checkpointing(module: nn.Module) -> Iterator[nn.Module]:
 def _recompute(layer: Any, enable: bool) -> None:
     if hasattr(layer, "set_grad_checkpointing"):  # open_clip and timm
         layer.set_grad_checkpointing(enable)
-    elif enable:  # transformers
-        layer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        return
+    kind = "activation" if hasattr(layer, "activation_checkpointing_enable") else "gradient"  # transformers' old name
+    if enable:
+        options = {f"{kind}_checkpointing_kwargs": {"use_reentrant": False}}
+        getattr(layer, f"{kind}_checkpointing_enable")(**options)
     else:
-        layer.gradient_checkpointing_disable()
+        getattr(layer, f"{kind}_checkpointing_disable")()
