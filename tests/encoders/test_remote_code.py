@@ -153,3 +153,35 @@ def test_the_time_for_an_answer_is_put_back():
     with remote_code_refused():
         assert dynamic_module_utils.TIME_OUT_REMOTE_CODE == 0
     assert before == dynamic_module_utils.TIME_OUT_REMOTE_CODE > 0
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report", "train"])
+def test_a_plugin_that_a_run_folder_names_is_not_executed(run, tiny_run, image_folder, tmp_path, command):
+    import yaml
+
+    from seaanchor.api import train_from_config
+    from seaanchor.config.recipes import fare
+
+    config = tiny_run(fare())
+    folder = train_from_config(config)
+    (folder / "marker.py").write_text(MARKER)
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings | {"plugins": [str(folder / "marker.py")]}))
+    arguments = {
+        "evaluate": ["--model", folder / "export", "--data", image_folder, "--suite", "clean", "--device", "cpu"],
+        "report": [folder, "--gallery", "0"],
+        "train": [
+            "fare",
+            "--model",
+            config.model,
+            "--train-data",
+            config.train_data,
+            "--output",
+            folder,
+            "--resume",
+            "auto",
+        ],
+    }[command]
+    code, _, errors = run(command, *arguments)
+    assert (code, "names the plugin" in errors) == ((2, True) if command == "train" else (0, False)), errors
+    assert not ran(folder)

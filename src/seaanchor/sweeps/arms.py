@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from seaanchor.config.io import current_name
-from seaanchor.config.schema import RunConfig, from_dict, read_yaml, to_dict
+from seaanchor.config.schema import RunConfig, from_dict, to_dict
 from seaanchor.config.validation import check, differences
 from seaanchor.errors import SeaAnchorError
+from seaanchor.training.resume import saved_config
 from seaanchor.training.run_folder import RunFolder
 
 
@@ -124,7 +125,7 @@ def is_done(config: RunConfig) -> bool:
     folder = RunFolder(config.output)
     if not folder.config.exists():
         return False
-    before = to_dict(from_dict(RunConfig, read_yaml(folder.config)))
+    before = to_dict(saved_config(folder, config.plugins))
     if changed := differences(before, to_dict(config)):
         found = f"the run in {config.output} was made with other settings ({'; '.join(changed[:6])})"
         raise SeaAnchorError(

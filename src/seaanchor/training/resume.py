@@ -1,6 +1,7 @@
 """Opening a run folder: what may be written over, and what a resumed run goes on from."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from seaanchor.config.schema import RunConfig, from_dict, read_yaml, to_dict
@@ -27,7 +28,7 @@ def check_output(config: RunConfig) -> None:
                 "an empty output folder",
                 "use --resume auto to go on with it, or name another --output",
             )
-        before = to_dict(from_dict(RunConfig, read_yaml(folder.config)))
+        before = to_dict(saved_config(folder, config.plugins))
         if changed := differences(before, to_dict(config)):
             raise SeaAnchorError(
                 f"the run in {output} was started with other settings ({'; '.join(changed[:6])})",
@@ -38,6 +39,26 @@ def check_output(config: RunConfig) -> None:
         raise SeaAnchorError(
             f"{output} is not empty and holds no run", "an empty or new folder", "name another --output"
         )
+
+
+def saved_config(folder: RunFolder, plugins: Sequence[str]) -> RunConfig:
+    """The settings that a run folder holds.
+
+    Args:
+        folder: of the run.
+        plugins: those that were named by the user. A folder names none on its own: they would be executed.
+
+    Raises:
+        SeaAnchorError: the folder names another plugin, or its settings cannot be read.
+    """
+    data = read_yaml(folder.config)
+    if unknown := [name for name in data.get("plugins") or () if name not in plugins]:
+        raise SeaAnchorError(
+            f"the run in {folder.root} names the plugin {', '.join(map(str, unknown))}",
+            "plugins that you name yourself: a plugin is Python that is executed",
+            "add it with --plugin if you trust it",
+        )
+    return from_dict(RunConfig, data)
 
 
 def open_run(
@@ -63,7 +84,7 @@ def open_run(
     folder = RunFolder(config.output)
     state = folder.latest() if config.resume == "auto" else None
     if state is not None:
-        _check_identity(folder, config, _identity_before(folder, state), identity, processes)
+        _check_identity(folder, config, _identity_before(folder, config, state), identity, processes)
     write_atomic(folder.config, yaml.safe_dump(to_dict(config), sort_keys=False))
     write_atomic(config.output / "env.json", json.dumps(environment(), indent=2))
     rows = [row for row in folder.rows() if row["step"] <= state["step"]] if state else []
@@ -75,14 +96,14 @@ def open_run(
     return folder, state
 
 
-def _identity_before(folder: RunFolder, state: dict[str, Any]) -> dict[str, Any]:
+def _identity_before(folder: RunFolder, config: RunConfig, state: dict[str, Any]) -> dict[str, Any]:
     """The checkpoint's identity. Older ones have `together` in place of `global_batch_size`, and those of version 0.1.0
     the number of processes."""
     before = dict(state["identity"])
     if "together" in before:
         before["global_batch_size"] = before.pop("together")
     if "processes" in before:
-        batch_size = from_dict(RunConfig, read_yaml(folder.config)).batch_size
+        batch_size = saved_config(folder, config.plugins).batch_size
         before["global_batch_size"] = before.pop("processes") * batch_size
     return before
 
