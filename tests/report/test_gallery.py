@@ -51,9 +51,9 @@ def test_a_gradient_attack_stays_in_its_ball(run):
         clean, attacked = pixels(picture.clean), pixels(picture.attacked)
         assert 0 < np.abs(attacked - clean).max() <= 255 * EPSILON + 1  # the file rounds to whole values
         assert picture.before[0].kind == "true" and picture.before[0].name == picture.true
-        assert (picture.after[0].kind == "true") == picture.kept
+        assert (picture.after[0].kind == "true") == picture.still_right
         assert sum(answer.share for answer in picture.before) <= 1 + 1e-6
-    assert any(not picture.kept for picture in shown.pictures)
+    assert any(not picture.still_right for picture in shown.pictures)
 
 
 def test_a_run_against_drawn_words_shows_drawn_words(run):
@@ -95,7 +95,7 @@ def test_what_is_gone_leaves_a_note(run, gone, tmp_path):
 
 
 def test_both_kinds_are_chosen_where_there_are_both():
-    kept = [True] * 9 + [False] * 2
-    assert [kept[i] for i in chosen(kept, 4)] == [True, True, False, False]
+    right = [True] * 9 + [False] * 2
+    assert [right[i] for i in chosen(right, 4)] == [True, True, False, False]
     assert len(chosen([True] * 5, 4)) == 4 and chosen([], 4) == []
-    assert [kept[i] for i in chosen(kept, 8)].count(False) == 2
+    assert [right[i] for i in chosen(right, 8)].count(False) == 2

@@ -45,7 +45,7 @@ STAGES: dict[str, tuple[Stage, ...]] = {
     "square": (_square,),
     "autoattack": (_autoattack,),
 }
-"""The attacks that a name stands for, each on the images that the one before did not fool; all of them are functions of
+"""The attacks behind a name, each on the images that the one before did not fool; all of them are functions of
 (logits, pixels, labels, ball), and of num_steps, index_B and seed by name."""
 NEEDS_EXTRA = ("square", "autoattack")
 GRADIENT = ("pgd", "apgd-ce", "apgd", "autoattack")  # white boxes

@@ -90,7 +90,7 @@ class Suite:
 
     Attributes:
         summarise: its outcome, a frozen dataclass, from the whole tables.
-        measure: its columns, one row an image, of one batch; None if it looks at no image, or at embeddings alone.
+        measure: its columns, one row an image, of one batch; None if it needs no image, or embeddings alone.
         embeddings: which tables of embeddings it needs, of clean, reference and training.
         classes: whether it needs classes, which captioned images do not have.
         check: raises a SeaAnchorError where model or images are not of the kind it needs; called before anything is

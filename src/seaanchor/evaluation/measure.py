@@ -26,7 +26,7 @@ from seaanchor.evaluation.zeroshot import accuracy_rows, classifier, outcomes
 from seaanchor.functional.gradients import frozen
 from seaanchor.types import Batch
 
-CHECKED = 32  # captioned images that the model's checks look at
+CHECKED = 32  # captioned images that the model's checks run on
 
 
 def measure_model(

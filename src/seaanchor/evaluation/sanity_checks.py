@@ -39,7 +39,7 @@ def check(passed: bool, detail: str) -> Check:
 
 @dataclass(frozen=True)
 class CheckInputs:
-    """What the checks may look at.
+    """What the checks may use.
 
     Attributes:
         logits: of the model.
@@ -160,8 +160,8 @@ def check_outcomes(found: Outcomes, plan: AttackPlan) -> dict[str, Check]:
 
 def check_masking(inputs: CheckInputs) -> dict[str, Check]:
     """Whether attacks without the model's gradient fool what the gradient could not: then the gradient is masked, and
-    the robust accuracy is none (Athalye, Carlini & Wagner 2018; Carlini et al. 2019, section 3). Looked at on survivors
-    of the largest radius."""
+    the robust accuracy is none (Athalye, Carlini & Wagner 2018; Carlini et al. 2019, section 3). Checked on
+    survivors of the largest radius."""
     checks = {}
     for settings in dict.fromkeys(
         (plan.norm, max(plan.epsilons), plan.seed) for plan in inputs.plans if plan.name in GRADIENT

@@ -4,9 +4,8 @@ Legend: N images.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -84,24 +83,6 @@ def spread_of(values_N: Tensor) -> Spread:
     """Mean, median, ninth decile and largest value."""
     middle, high = values_N.double().quantile(torch.tensor([0.5, 0.9], dtype=torch.float64)).tolist()
     return Spread(values_N.double().mean().item(), middle, high, values_N.max().item())
-
-
-def proportion(hits: Tensor | Sequence[bool]) -> dict[str, Any]:
-    """`share_of` as plain data.
-
-    >>> proportion([True, False, True])["right"]
-    'a0'
-    """
-    return asdict(share_of(hits))
-
-
-def hits_of(share: Mapping[str, Any]) -> np.ndarray | None:
-    """The 0 and 1 (N,) that a share in plain data counts, or None where it does not say.
-
-    >>> hits_of(proportion([True, False, True])).tolist()
-    [1, 0, 1]
-    """
-    return Share(share["accuracy"], n=share["n"], right=share["right"]).hits_N if "right" in share else None
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def collect(
 
     Args:
         title: what this is, for the user.
-        name: of the table, which tells its partial files from another's.
+        name: of the table, which its partial files are named after.
         dataset: the images.
         measure: what a batch gives, one row an image.
         options: how.

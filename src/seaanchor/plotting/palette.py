@@ -2,7 +2,7 @@
 
 Figures have a transparent background, and every colour reads on white and on the dark page of a report: its contrast
 is at least 3:1 with either. Neighbours in the order differ most for readers who do not see red and green apart; series
-beyond the first few are told apart by marker or dash as well.
+beyond the first few differ in marker or dash as well.
 """
 
 from typing import Any

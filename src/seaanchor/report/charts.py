@@ -38,7 +38,7 @@ class Series:
         return next((m for m in self.measures if m.key == key), None)
 
 
-FEW = 2  # models whose bands can be told apart
+FEW = 2  # models whose bands can be distinguished
 CLEAN = ("clean", "Clean images", "top-1")
 
 
@@ -59,7 +59,7 @@ def shared_radii(series: Sequence[Series]) -> list[Measure]:
 
 
 def focus(rows: Sequence[Measure], trained: float | None) -> Measure | None:
-    """The radius that stands for all: that of training if it was evaluated, else the smallest."""
+    """The radius to compare models at: that of training if it was evaluated, else the smallest."""
     positive = [m for m in rows if m.epsilon > 0]
     return next(
         (m for m in positive if trained is not None and same_radius(m.epsilon, trained)),

@@ -31,7 +31,7 @@ from seaanchor.report.sources import Entry
 from seaanchor.types import Batch, Head
 from seaanchor.utils.paths import expanded, portable
 
-CHUNK, CHUNKS = 4, 3  # images looked at at a time for each one shown, and how often until both kinds are found
+CHUNK, CHUNKS = 4, 3  # images attacked at a time for each one shown, and how often until both kinds are found
 ANSWERS = 5
 
 
@@ -54,7 +54,7 @@ class Picture:
     difference: str
     true: str
     drawn: str
-    kept: bool
+    still_right: bool
     before: tuple[Answer, ...]
     after: tuple[Answer, ...]
 
@@ -124,7 +124,7 @@ def _gallery(entry: Entry, result: EvaluationResult, drawn: bool, count: int, de
     attack = drawn_words(names, result) if drawn else gradient_attack(entry, result, len(names))
     with frozen(encoder):
         pictures = _pictures(attack, logits, images, names, encoder.image_size, count, place)
-    note = "" if pictures else "None of the images looked at is classified rightly to begin with."
+    note = "" if pictures else "None of the images tried is classified rightly to begin with."
     return Gallery(entry.label, attack.name, result.dataset, attack.difference, encoder.image_size, pictures, note)
 
 
@@ -155,7 +155,7 @@ def _images(result: EvaluationResult) -> Images:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Chunk:
     """What came of a chunk of images, all of them right when clean: batch, labels, attacked pixels, drawn words, logits
     before and after."""
 
@@ -167,26 +167,27 @@ class _Look:
     after_BC: Tensor
 
     @property
-    def kept(self) -> list[bool]:
-        """Which of the images are still right when attacked."""
+    def still_right(self) -> list[bool]:
+        """Which of the images are still classified rightly when attacked."""
         return self.after_BC.argmax(-1).eq(self.label_B).tolist()
 
 
 def _pictures(
     attack: Attack, logits: Logits, images: Images, names: Sequence[str], size: int, count: int, device: torch.device
 ) -> tuple[Picture, ...]:
-    """Images that are right when clean, about half of them fooled and half kept where both were found, in the order
-    looked at."""
-    looks: list[_Look] = []
+    """Images that are right when clean, about half of them fooled and half still right where both were found, in
+    the order tried."""
+    chunks: list[_Chunk] = []
     for order in _orders(len(images.paths), CHUNK * count, CHUNKS):
         batch = next(batches(ImageDataset(images, size), len(order), workers=0, order=order, skip_log=SkipLog(images)))
-        if look := _look(attack, logits, batch, device):
-            looks.append(look)
-        kept = [k for look in looks for k in look.kept]
-        if min(sum(kept), len(kept) - sum(kept)) >= count // 2 and len(kept) >= count:
+        if chunk := _attacked(attack, logits, batch, device):
+            chunks.append(chunk)
+        right = [answer for chunk in chunks for answer in chunk.still_right]
+        if min(sum(right), len(right) - sum(right)) >= count // 2 and len(right) >= count:
             break
-    rows = [(look, i) for look in looks for i in range(len(look.kept))]
-    return tuple(_picture(*rows[place], attack, names) for place in chosen([look.kept[i] for look, i in rows], count))
+    rows = [(chunk, i) for chunk in chunks for i in range(len(chunk.still_right))]
+    right = [chunk.still_right[i] for chunk, i in rows]
+    return tuple(_picture(*rows[place], attack, names) for place in chosen(right, count))
 
 
 def _orders(total: int, chunk: int, chunks: int) -> list[list[int]]:
@@ -201,7 +202,7 @@ def _orders(total: int, chunk: int, chunks: int) -> list[list[int]]:
     return [order for order in orders if order]
 
 
-def _look(attack: Attack, logits: Logits, batch: Batch, device: torch.device) -> _Look | None:
+def _attacked(attack: Attack, logits: Logits, batch: Batch, device: torch.device) -> _Chunk | None:
     if len(batch.index_B) == 0 or batch.label_B is None:
         return None
     label_B = batch.label_B.to(device)
@@ -214,30 +215,30 @@ def _look(attack: Attack, logits: Logits, batch: Batch, device: torch.device) ->
     batch = Batch(batch.pixels_BCHW[right], label_B[right], batch.index_B[right])
     attacked_BCHW, word_B = attack.attacked(batch, logits)
     with torch.no_grad():
-        return _Look(batch, label_B[right], attacked_BCHW, word_B, before_BC[right], logits(attacked_BCHW))
+        return _Chunk(batch, label_B[right], attacked_BCHW, word_B, before_BC[right], logits(attacked_BCHW))
 
 
-def _picture(look: _Look, i: int, attack: Attack, names: Sequence[str]) -> Picture:
-    label, word = int(look.label_B[i]), int(look.word_B[i])
-    clean_1CHW, attacked_1CHW = look.batch.pixels_BCHW[i : i + 1], look.attacked_BCHW[i : i + 1]
+def _picture(chunk: _Chunk, i: int, attack: Attack, names: Sequence[str]) -> Picture:
+    label, word = int(chunk.label_B[i]), int(chunk.word_B[i])
+    clean_1CHW, attacked_1CHW = chunk.batch.pixels_BCHW[i : i + 1], chunk.attacked_BCHW[i : i + 1]
     clean, attacked, difference = (
         _png(pixels_1CHW[0]) for pixels_1CHW in (clean_1CHW, attacked_1CHW, attack.shown(attacked_1CHW - clean_1CHW))
     )
-    before, after = (_answers(scores_BC[i], names, label, word) for scores_BC in (look.before_BC, look.after_BC))
+    before, after = (_answers(scores_BC[i], names, label, word) for scores_BC in (chunk.before_BC, chunk.after_BC))
     return Picture(
-        clean, attacked, difference, names[label], names[word] if word >= 0 else "", look.kept[i], before, after
+        clean, attacked, difference, names[label], names[word] if word >= 0 else "", chunk.still_right[i], before, after
     )
 
 
-def chosen(kept: Sequence[bool], count: int) -> list[int]:
-    """At most `count` places, half of them kept and half fooled as far as there are both, in order.
+def chosen(still_right: Sequence[bool], count: int) -> list[int]:
+    """At most `count` places, half of them still right and half fooled as far as there are both, in order.
 
     >>> chosen([True, True, True, True, False, True], 4)
     [0, 1, 2, 4]
     """
-    fooled, standing = ([i for i, k in enumerate(kept) if k is which] for which in (False, True))
-    half = min(len(standing), max(count // 2, count - len(fooled)))
-    return sorted([*standing[:half], *fooled[: count - half]])
+    fooled, right = ([i for i, answer in enumerate(still_right) if answer is which] for which in (False, True))
+    half = min(len(right), max(count // 2, count - len(fooled)))
+    return sorted([*right[:half], *fooled[: count - half]])
 
 
 def _answers(scores_C: Tensor, names: Sequence[str], label: int, word: int) -> tuple[Answer, ...]:

@@ -187,7 +187,7 @@ def _bare(model: str) -> str:
 
 
 def distinct(names: Sequence[tuple[str, str]]) -> list[str]:
-    """Labels that differ: the second part is added to the first where the first alone does not tell them apart, then
+    """Labels that differ: the second part is added to the first where the first alone does not distinguish them, then
     a number.
 
     >>> distinct([("a", "x"), ("a", "y"), ("b", "x"), ("b", "x")])

@@ -14,7 +14,7 @@ Runs = Sequence[tuple[int, Run]]
 
 def training(runs: Runs) -> list[Figure]:
     """Clean distance, violation rate, multiplier and objective over the steps of each run, and accuracy on validation
-    sets where it was looked at.
+    sets where it was measured.
 
     Runs of a linear map are not in the first two: the map may rotate both embeddings together, which moves every
     embedding and changes no answer.

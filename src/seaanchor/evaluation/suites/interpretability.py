@@ -31,7 +31,7 @@ def mean_prompts(
     """The mean of each class's unit prompt embeddings (C, D), not normalised again.
 
     A cosine is linear in either unit vector: the mean cosine with T prompts is the dot product with their mean, so no
-    more than (C, D) is ever kept.
+    more than (C, D) is ever stored.
 
     Args:
         templates: with one `{}` each; the 80 of `openai_templates` by default.

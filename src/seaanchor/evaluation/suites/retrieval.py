@@ -33,7 +33,7 @@ def evaluate_retrieval(
     Args:
         image_ND, text_MD: unit embeddings.
         image_group_N, text_group_M: group of each.
-        depths: values of k; one beyond the number of candidates looks at all of them.
+        depths: values of k; one beyond the number of candidates takes all of them.
         chunk: queries compared at a time; memory grows with chunk · max(N, M), not with N · M.
 
     Returns:
