@@ -7,17 +7,14 @@ from typing import Any
 
 from seaanchor import __version__
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.suite_results import Drift
 from seaanchor.plotting.svg import swatch
-from seaanchor.report import charts
 from seaanchor.report.facts import as_yaml, check_lines, papers, protocols, run_line, versions
+from seaanchor.report.figures import figures_of, number_of
 from seaanchor.report.radii import trained_radius
 from seaanchor.report.runs import Run
-from seaanchor.report.slider_chart import slider
 from seaanchor.report.sources import Entry, Sources, read_sources
 from seaanchor.report.tables import Dataset, as_csv, datasets, glance
 from seaanchor.report.text import bar, breakable, change_text, interval_text, value_text
-from seaanchor.report.training_charts import training
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.log import log
 
@@ -98,7 +95,7 @@ def render(sources: Sources, tables: Sequence[Dataset], csv_name: str, pictures:
         "breakable": breakable,
     }
     legend = [(swatch(i), entry.label) for i, entry in enumerate(sources.entries)]
-    runs = [run_line(run, _number(run, sources.entries)) for run in sources.runs]
+    runs = [run_line(run, number_of(run, sources.entries)) for run in sources.runs]
     checks = check_lines(tables)
     evaluated = {f.number for table in tables for f in table.found}
     trained = _trained(sources.entries)
@@ -117,7 +114,7 @@ def render(sources: Sources, tables: Sequence[Dataset], csv_name: str, pictures:
         else [],
         warnings=sources.warnings,
         hollow=swatch(None),
-        figures=_figures(sources, tables, trained),
+        figures=figures_of(sources, tables, trained),
         pictures=pictures,
         checks=checks,
         failed=sum(line.failed for line in checks),
@@ -138,56 +135,12 @@ def _title(entries: Sequence[Entry]) -> str:
     return ", ".join(labels) if len(labels) <= 4 else f"{', '.join(labels[:3])} and {len(labels) - 3} more"
 
 
-def _number(run: Run, entries: Sequence[Entry]) -> int:
-    return next(i for i, entry in enumerate(entries) if entry.run is run)
-
-
 def _trained(entries: Sequence[Entry]) -> float | None:
     return next((found for entry in entries if (found := trained_radius(entry)) is not None), None)
 
 
 def _on_people(run: Run) -> bool:
     return run.steering is not None and any(row.gender for row in run.steering.rows)
-
-
-def _figures(sources: Sources, tables: Sequence[Dataset], trained: float | None) -> dict[str, list[charts.Figure]]:
-    """The figures of each section, by the section's name."""
-    found: dict[str, list[charts.Figure | None]] = {"trade_off": [], "typographic": [], "radius": [], "drift": []}
-    for table in tables:
-        series = [f.series for f in table.found]
-        robust = [s for s in series if any(m.suite == "robust" for m in s.measures)]
-        if chosen := charts.focus(charts.shared_radii(robust), trained):
-            found["trade_off"].append(
-                charts.trade_off(table.name, robust, chosen.key, f"{chosen.group.split(',')[0]} at {chosen.label}")
-            )
-        drawn = dict.fromkeys(
-            m.key for s in series for m in s.measures if m.suite == "typographic" and m.label.endswith("(T)")
-        )
-        found["typographic"] += [
-            charts.trade_off(table.name, series, key, "wrong word drawn, T") for key in list(drawn)[:1]
-        ]
-        found["radius"].append(charts.radius_curve(table.name, robust, table.constant))
-        moved = [
-            (f.number, drift, f.entry.run) for f in table.found for r in f.results if (drift := r.result.suites.drift)
-        ]
-        bounds = [_bound(drift, run) for _, drift, run in moved]
-        found["drift"].append(
-            charts.drift(table.name, [(number, drift) for number, drift, _ in moved], [b for b in bounds if b])
-        )
-    numbered = [(_number(run, sources.entries), run) for run in sources.runs]
-    whole: dict[str, list[charts.Figure | None]] = found | {"training": list(training(numbered))}
-    whole["slider"] = [slider(run) for run in sources.runs]
-    return {name: [figure for figure in figures if figure] for name, figures in whole.items()}
-
-
-def _bound(drift: Drift, run: Run | None) -> float | None:
-    """What distances of clean embeddings are compared with: ρ, but for runs that are held to something else than
-    those."""
-    if run is None:
-        return drift.rho
-    anchor, adapter = run.settings.anchor, run.settings.adapter
-    elsewhere = anchor.kind == "kl" or anchor.space == "distribution" or adapter.kind == "linear"
-    return None if elsewhere else drift.rho or anchor.rho
 
 
 def _scale(tables: Sequence[Dataset]) -> float:
