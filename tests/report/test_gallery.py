@@ -14,7 +14,8 @@ from seaanchor.encoders.embedded import ZOO
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol, evaluate
 from seaanchor.evaluation.typographic_plan import TypographicPlan
-from seaanchor.report.gallery import chosen, gallery
+from seaanchor.report.gallery import gallery
+from seaanchor.report.gallery_pictures import chosen
 from seaanchor.report.page import write_report
 from seaanchor.report.runs import PartSettings
 from seaanchor.report.sources import read_sources

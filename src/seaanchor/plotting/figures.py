@@ -52,29 +52,32 @@ def quickstart_picture(
             1, 3, figsize=(13, 4.2), width_ratios=(1.5, 1, 1), layout="constrained"
         )
         _plane(plane, points, radius)
-        for family, rows in runs.items():
-            steps = [row["step"] for row in rows]
-            violation.plot(
-                steps, [100 * row["violation_rate"] for row in rows], color=COLOURS[family], label=family.upper()
-            )
-            if "multiplier" in rows[-1]:
-                low, high = ([row[f"multiplier_{q}"] for row in rows] for q in ("p10", "p90"))
-                multiplier.fill_between(
-                    steps, low, high, color=COLOURS[family], alpha=0.2, label="10 % to 90 % of images", linewidth=0
-                )
-                multiplier.plot(steps, [row["multiplier"] for row in rows], color=COLOURS[family], label="mean")
-        violation.set(
-            title=f"Clean images further than ρ = {rho:g} away",
-            xlabel="step",
-            ylabel="share of images, %",
-            ylim=(-3, 103),
-        )
-        multiplier.set(title="LORE's multiplier λ", xlabel="step", ylabel="λ")
-        multiplier.set_ylim(0, 1.05 * multiplier.get_ylim()[1])
-        violation.legend()
-        multiplier.legend()
+        _violation(violation, runs, rho)
+        _multiplier(multiplier, runs)
         figure.savefig(path, dpi=140)
         plt.close(figure)
+
+
+def _violation(axes: "Axes", runs: dict[str, list[dict[str, Any]]], rho: float) -> None:
+    for family, rows in runs.items():
+        steps, shares = [row["step"] for row in rows], [100 * row["violation_rate"] for row in rows]
+        axes.plot(steps, shares, color=COLOURS[family], label=family.upper())
+    axes.set(
+        title=f"Clean images further than ρ = {rho:g} away", xlabel="step", ylabel="share of images, %", ylim=(-3, 103)
+    )
+    axes.legend()
+
+
+def _multiplier(axes: "Axes", runs: dict[str, list[dict[str, Any]]]) -> None:
+    for family, rows in runs.items():
+        if "multiplier" in rows[-1]:
+            steps, ink = [row["step"] for row in rows], COLOURS[family]
+            low, high = ([row[f"multiplier_{q}"] for row in rows] for q in ("p10", "p90"))
+            axes.fill_between(steps, low, high, color=ink, alpha=0.2, label="10 % to 90 % of images", linewidth=0)
+            axes.plot(steps, [row["multiplier"] for row in rows], color=ink, label="mean")
+    axes.set(title="LORE's multiplier λ", xlabel="step", ylabel="λ")
+    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
+    axes.legend()
 
 
 def _plane(axes: "Axes", points: Sequence[Point], radius: str) -> None:

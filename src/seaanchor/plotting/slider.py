@@ -26,7 +26,7 @@ def steering_picture(rows: Sequence[dict[str, Any]], path: Path, caveat: str = "
     MaxSkew@k and NDKL below.
 
     Args:
-        rows: as `sweep_typographic` or `sweep_bias` give them.
+        rows: of `steering.json`.
         path: where to write; the folder exists.
         caveat: a line below the picture.
     """
@@ -43,24 +43,7 @@ def steering_picture(rows: Sequence[dict[str, Any]], path: Path, caveat: str = "
             1 + people, squeeze=False, sharex=True, figsize=(7.8, 6.4 if people else 4.4), layout="constrained"
         )
         axes = panels[0, 0]
-        for key, (label, ink, dash) in LINES.items():
-            if key in rows[0]:
-                axes.fill_between(
-                    ts,
-                    *([100 * row[key][end] for row in rows] for end in ("low", "high")),
-                    color=ink,
-                    alpha=0.12,
-                    linewidth=0,
-                )
-                axes.plot(
-                    ts,
-                    [100 * row[key]["accuracy"] for row in rows],
-                    dash,
-                    color=ink,
-                    label=label,
-                    marker=marker,
-                    markersize=3.5,
-                )
+        _shares(axes, rows, ts, marker)
         if people:
             axes.plot(ts, [100 * row["predicted_man"] for row in rows], ":", color=NEUTRAL, label="called a man")
             axes.axhline(50, color=NEUTRAL, linewidth=0.8, linestyle="--", zorder=0)
@@ -72,6 +55,16 @@ def steering_picture(rows: Sequence[dict[str, Any]], path: Path, caveat: str = "
         panels[-1, 0].set_xlabel("t (power of the map's singular values)" + (f"\n\n{caveat}" if caveat else ""))
         figure.savefig(path, dpi=140)
         plt.close(figure)
+
+
+def _shares(axes: "Axes", rows: Sequence[dict[str, Any]], ts: Sequence[float], marker: str | None) -> None:
+    """What was measured, each with its 95 % interval as a band."""
+    for key, (label, ink, dash) in LINES.items():
+        if key in rows[0]:
+            low, high = ([100 * row[key][end] for row in rows] for end in ("low", "high"))
+            axes.fill_between(ts, low, high, color=ink, alpha=0.12, linewidth=0)
+            shares = [100 * row[key]["accuracy"] for row in rows]
+            axes.plot(ts, shares, dash, color=ink, label=label, marker=marker, markersize=3.5)
 
 
 def _mark_ends(axes: "Axes", named: bool) -> None:
