@@ -144,3 +144,63 @@ def test_what_is_no_attack_is_named(clip_folder, image_folder):
     model, images = sa.load_model(str(clip_folder)), sa.data.image_folder(image_folder)
     with pytest.raises(SeaAnchorError, match="attack"):
         sa.evaluate(model, images, attacks=["pgd"])
+
+
+@dataclass(frozen=True)
+class Mean:
+    """An objective that takes the mean itself."""
+
+    needs = sa.Needs(hard_images=True)
+
+    def attack_loss(self, embedding_BD: Tensor, targets: sa.Targets) -> Tensor:
+        return (embedding_BD - targets.reference_BD).square().mean()
+
+    def __call__(self, embeddings: sa.Embeddings, targets: sa.Targets) -> Tensor:
+        return self.attack_loss(embeddings.perturbed_BD, targets)
+
+
+@dataclass(frozen=True)
+class Undeclared:
+    """An objective that reads class texts and does not say so."""
+
+    needs = sa.Needs(hard_images=True)
+
+    def attack_loss(self, embedding_BD: Tensor, targets: sa.Targets) -> Tensor:
+        return targets.head(embedding_BD).sum(-1)
+
+    def __call__(self, embeddings: sa.Embeddings, targets: sa.Targets) -> Tensor:
+        return self.attack_loss(embeddings.perturbed_BD, targets)
+
+
+@pytest.mark.parametrize(
+    ("objective", "found"), [(Mean(), r"Mean\.attack_loss gives \(\) for 3 images"), (Undeclared(), "`needs` declare")]
+)
+def test_an_objective_that_breaks_its_contract_is_named(clip_folder, image_folder, tmp_path, objective, found):
+    method = sa.Method(objective, perturbation=lore().perturbation)
+    with pytest.raises(SeaAnchorError, match=found):
+        sa.train(str(clip_folder), str(image_folder), method, output=tmp_path / "run", steps=1, **SHORT)
+
+
+def test_an_attack_on_classifiers_is_no_perturbation_of_training():
+    with pytest.raises(SeaAnchorError, match=r"seaanchor\.perturbations\.PGD"):
+        sa.Method(SmoothL1(), perturbation=sa.attacks.PGD(epsilon=2 / 255))
+
+
+def test_a_misspelt_argument_gets_the_nearest_one(clip_folder, image_folder, tmp_path):
+    with pytest.raises(SeaAnchorError, match="did you mean steps"):
+        sa.train(str(clip_folder), str(image_folder), lore(), output=tmp_path / "run", stpes=1)
+
+
+def test_paths_may_be_texts(clip_folder, image_folder, tmp_path):
+    from seaanchor.report.page import write_report
+
+    config = sa.RunConfig(
+        model=str(clip_folder),
+        train_data=str(image_folder),
+        output=str(tmp_path / "run"),
+        max_steps=1,
+        batch_size=3,
+        device="cpu",
+    )
+    folder = sa.train_from_config(config)
+    assert write_report([str(folder)], str(tmp_path / "page.html"), gallery=0) == tmp_path / "page.html"

@@ -125,7 +125,7 @@ def train_from_config(config: RunConfig) -> Path:
     Raises:
         SeaAnchorError: as `train`.
     """
-    return _train(config).output
+    return _train(replace(config, output=Path(config.output))).output
 
 
 def evaluate(
@@ -206,7 +206,7 @@ def _config(method: Method | str, settings: dict[str, Any], steps: int | None) -
         if name in NAMED and name != "output":
             raise SeaAnchorError(f"the setting {name}", f"the argument {NAMED[name]}", f"write {NAMED[name]}=")
         if name not in known:
-            near = get_close_matches(name, known, n=1)
+            near = get_close_matches(name, known | {"model", "data", "method", "steps"}, n=1)
             change = f"did you mean {near[0]}?" if near else "leave it out"
             raise SeaAnchorError(f"unknown setting {name}", f"one of {', '.join(sorted(known))}", change)
     if steps is not None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from seaanchor.adapters.full import Full
 from seaanchor.anchors.penalty import NoAnchor
+from seaanchor.errors import SeaAnchorError
 from seaanchor.functional.gradients import frozen
 from seaanchor.types import (
     Adapter,
@@ -51,6 +52,16 @@ class Method:
     adapter: Adapter = field(default_factory=Full)
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Attacks on classifiers have the names of perturbations of training, and are not those."""
+        if type(self.perturbation).__module__.startswith("seaanchor.attacks"):
+            name = type(self.perturbation).__name__
+            raise SeaAnchorError(
+                f"the perturbation is seaanchor.attacks.{name}, an attack on classifiers",
+                "a perturbation of training",
+                f'write seaanchor.perturbations.{name}(seaanchor.attacks.Ball("linf", 2 / 255))',
+            )
+
     @property
     def parts(self) -> dict[str, Any]:
         """The four parts by the names of their sections in a configuration."""
@@ -83,7 +94,8 @@ class Method:
 
             def loss(pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
                 embedding_BD = policy(pixels_BCHW)
-                return self.objective.attack_loss(embedding_BD.float(), fixed), embedding_BD
+                found_BD = embedding_BD.float()
+                return per_sample(self.objective, "attack_loss", found_BD, found_BD, fixed), embedding_BD
 
             return loss
 
@@ -112,12 +124,11 @@ class Method:
         `policy` is the module behind `encode`; an adapter that moves texts or has a penalty of its own reads it.
         """
         embeddings = self._embed(encode, clean, perturbed)
-        if policy is None:
-            return LossTerms(self.objective(embeddings, targets), self.anchor(embeddings, targets))
-        embeddings = replace(embeddings, head=self.adapter.head(policy, targets.head))
-        return LossTerms(
-            self.objective(embeddings, targets), self.anchor(embeddings, targets), self.adapter.penalty(policy)
-        )
+        if policy is not None:
+            embeddings = replace(embeddings, head=self.adapter.head(policy, targets.head))
+        objective_B = per_sample(self.objective, "__call__", embeddings.perturbed_BD, embeddings, targets)
+        anchor = self.anchor(embeddings, targets)
+        return LossTerms(objective_B, anchor, None if policy is None else self.adapter.penalty(policy))
 
     def dual_loss(self, constraint: Constraint | None, targets: Targets) -> Tensor | None:
         """Step 3: what the dual variables minimise, of the distances the last primal step saw; None if there are
@@ -130,3 +141,29 @@ class Method:
         both = encode(torch.cat([perturbed.pixels_BCHW, clean.pixels_BCHW])).float()
         perturbed_BD, clean_BD = both.chunk(2)
         return Embeddings(perturbed_BD, clean_BD)
+
+
+def per_sample(objective: Objective, name: str, like_BD: Tensor, *arguments: Any) -> Tensor:
+    """What an objective's method gives, one number for each image (B,).
+
+    Raises:
+        SeaAnchorError: it gives something else, or an objective of the user's own reads what its `needs` leave out.
+    """
+    try:
+        loss_B = getattr(objective, name)(*arguments)
+    except (AttributeError, TypeError) as error:
+        if type(objective).__module__.startswith("seaanchor."):
+            raise
+        raise SeaAnchorError(
+            f"{type(objective).__name__}.{name} ended with {type(error).__name__}: {error}",
+            "an objective that reads what its `needs` declare: head, labels, pairs, clean, ...",
+            "declare what it reads; seaanchor.testing.check_objective names the rule",
+        ) from error
+    if not isinstance(loss_B, Tensor) or loss_B.shape != like_BD.shape[:1]:
+        shape = tuple(loss_B.shape) if isinstance(loss_B, Tensor) else type(loss_B).__name__
+        raise SeaAnchorError(
+            f"{type(objective).__name__}.{name} gives {shape} for {len(like_BD)} images",
+            f"one number for each image: ({len(like_BD)},)",
+            "leave the mean to the training step",
+        )
+    return loss_B

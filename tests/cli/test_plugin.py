@@ -109,3 +109,36 @@ def test_mistakes_with_parts_of_ones_own(settings, flags, words, clip_folder, im
     for word in words:
         assert word in errors
     assert not (tmp_path / "run").exists()
+
+
+TWO_SETTINGS = """
+from dataclasses import dataclass
+import seaanchor as sa
+
+@sa.register("objective", "two_settings")
+@dataclass(frozen=True)
+class TwoSettings:
+    scale: float = 1.0
+    margin: float = 0.5
+    needs = sa.Needs(hard_images=True)
+
+    def attack_loss(self, embedding_BD, targets):
+        return self.scale * (embedding_BD - targets.reference_BD - self.margin).square().sum(-1)
+
+    def __call__(self, embeddings, targets):
+        return self.attack_loss(embeddings.perturbed_BD, targets)
+"""
+
+
+def test_an_option_on_the_command_line_leaves_the_others_of_the_recipe(clip_folder, image_folder, tmp_path, run):
+    (tmp_path / "two.py").write_text(TWO_SETTINGS)
+    file = recipe(tmp_path, clip_folder, image_folder, objective={"kind": "two_settings", "scale": 2, "margin": 0.02})
+    for name, flags in {
+        "apart": ["--objective.options.scale", "1.5"],
+        "joined": ["--objective.options.scale=1.5"],
+    }.items():
+        output = tmp_path / name
+        code, _, errors = run("train", file, "--plugin", tmp_path / "two.py", *flags, "--output", output)
+        assert code == 0, errors
+        saved = yaml.safe_load((output / "config.yaml").read_text())
+        assert saved["objective"]["options"] == {"scale": 1.5, "margin": 0.02} and saved["max_steps"] == 4

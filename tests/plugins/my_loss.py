@@ -14,7 +14,7 @@ class CosineDistance:
     """(1 − cos(φ_θ(x+δ), φ_0(x))) / temperature."""
 
     temperature: float = 1.0
-    needs = sa.Needs(hard_images=True)
+    needs = sa.Needs(hard_images=True, reference_embeddings=True)
 
     def attack_loss(self, embedding_BD: Tensor, targets: sa.Targets) -> Tensor:
         return (1 - F.cosine_similarity(embedding_BD, targets.reference_BD)) / self.temperature

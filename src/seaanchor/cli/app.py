@@ -1,8 +1,10 @@
 """The command line: thin subcommands over the library. Nothing heavy is imported before a command needs it."""
 
 import os
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from cyclopts import App, CycloptsError
 from cyclopts.config import Dict
@@ -202,6 +204,7 @@ def main() -> None:
     `error:` and code 2."""
     log_to_terminal()
     arguments = [_current_flag(argument) for argument in sys.argv[1:]]
+    app.config = ()  # what an earlier call of this process left
     try:
         command, bound, *_ = app.parse_args(arguments, exit_on_error=False, print_error=False)
         if command in (train, sweep):
@@ -212,6 +215,7 @@ def main() -> None:
             settings = _drop_none(to_dict(recipe_named(recipe)))
             for plugin in settings.pop("plugins", ()):  # as flags, which add to each other
                 arguments += ["--plugin", plugin]
+            arguments = _merge_options(settings, given, arguments)
             app.config = (Dict({command.__name__: settings}, source=recipe),)
         app(arguments, exit_on_error=False, print_error=False)
     except (SeaAnchorError, CycloptsError) as error:
@@ -219,6 +223,25 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _merge_options(settings: dict[str, Any], given: RunConfig | None, arguments: list[str]) -> list[str]:
+    """Settings of parts that are not built in come as one mapping. Those of the flags are put over those of the recipe,
+    unless another part was named, and the flags are taken out of the arguments."""
+    left, skipping = [], False
+    for argument in arguments:
+        if argument.startswith("--"):
+            skipping = re.match(r"--(objective|anchor|perturbation|adapter)\.options\.", argument) is not None
+        if not skipping:
+            left.append(argument)
+    for name in ("objective", "anchor", "perturbation", "adapter"):
+        section = settings.get(name)
+        if section is None or given is None:
+            continue
+        renamed = any(re.match(rf"--{name}\.kind(=|$)", argument) for argument in arguments)
+        before = {} if renamed else section.get("options", {})
+        section["options"] = before | dict(getattr(given, name).options)
+    return left
 
 
 def _current_flag(argument: str) -> str:

@@ -97,7 +97,9 @@ def evaluate_loaded(
     opened, captions = open_source(images, class_names, protocol) if isinstance(images, str) else (images, None)
     if captions is None and not isinstance(opened, LabelledImages):
         raise SeaAnchorError(
-            f"{name} has no labels", "labelled images: one folder a class", "sort the images into class folders"
+            f"{name} has no classes",
+            "labelled images: one folder a class, or a Dataset with class names",
+            "sort the images into class folders, or call seaanchor.data.from_dataset(dataset, class_names=[...])",
         )
     with open_group() as group:
         options = ExecutionOptions(batch_size, workers, _device(device, group), group)

@@ -20,7 +20,7 @@ from seaanchor.utils.log import log
 
 
 def write_report(
-    runs: Sequence[Path | str], output: Path | None = None, *, gallery: int = 6, device: str | None = None
+    runs: Sequence[Path | str], output: Path | str | None = None, *, gallery: int = 6, device: str | None = None
 ) -> Path:
     """Write the page and, beside it, a CSV file of the same name.
 
@@ -42,7 +42,7 @@ def write_report(
     sources = read_sources(paths)
     for warning in sources.warnings:
         log.warning(warning)
-    page = _target(paths, output)
+    page = _target(paths, None if output is None else Path(output))
     tables = datasets(sources.entries)
     html = render(sources, tables, page.with_suffix(".csv").name, galleries(sources.entries, gallery, device))
     write_atomic(page.with_suffix(".csv"), as_csv(tables))

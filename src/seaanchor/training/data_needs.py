@@ -37,7 +37,8 @@ def check_data(config: RunConfig, method: Method, images: Images) -> None:
             )
         _check_pairs(config, method, holds, images)
     elif isinstance(images, UnlabelledImages):
-        wanted = f"labelled images for objective {objective} with an anchor on {config.anchor.space}"
+        readers = [name for name, part in method.parts.items() if needs_of(part).labels or needs_of(part).head]
+        wanted = f"labelled images for the {' and the '.join(readers) or 'perturbation'} (objective {objective})"
         raise SeaAnchorError(f"{config.train_data} has no class folders", wanted, "sort the images into class folders")
     elif needs.pairs and not isinstance(images, TypographicImages) and not needs.gives_pairs:
         found = f"objective {objective} on class folders with perturbation {perturbation}"
