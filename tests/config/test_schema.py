@@ -86,6 +86,7 @@ def test_every_old_name_leads_to_a_setting():
     for new in RENAMED.values():
         value = to_dict(RunConfig())
         for name in new.split("."):
+            assert name in value, new
             value = value[name]
 
 

@@ -42,20 +42,14 @@ def test_settings_that_do_not_go_together(changes, message):
 
 
 def test_legal_settings_at_the_edge():
-    check(
-        replace(
-            RunConfig(),
-            lr=0.0,
-            wd=0.0,
-            batch_size=1,
-            max_steps=1,
-            eval_every=1,
-            val_data=("emoji",),
-            anchor=AnchorConfig("lagrangian", rho=0.0),
-        )
-    )
-    check(replace(RunConfig(), objective=ObjectiveConfig("tecoa"), perturbation=PerturbationConfig("none")))
-    check(replace(RunConfig(), perturbation=PerturbationConfig(epsilon="0")))
+    smallest = {"lr": 0.0, "wd": 0.0, "batch_size": 1, "max_steps": 1, "eval_every": 1, "val_data": ("emoji",)}
+    for settings in (
+        smallest | {"anchor": AnchorConfig("lagrangian", rho=0.0)},
+        {"objective": ObjectiveConfig("tecoa"), "perturbation": PerturbationConfig("none")},
+        {"perturbation": PerturbationConfig(epsilon="0")},
+    ):
+        config = replace(RunConfig(), **settings)
+        assert check(config) == config
 
 
 def test_needs_classes():

@@ -90,7 +90,9 @@ def test_resuming_names_the_settings_that_changed(config):
 
 def test_what_may_change_on_resuming(config):
     open_run(config)
-    open_run(replace(config, workers=3, log_every=1, save_every=5, device="cpu", report_to="none", resume="auto"))
+    free = replace(config, workers=3, log_every=1, save_every=5, device="cpu", report_to="none", resume="auto")
+    folder, checkpoint = open_run(free)
+    assert folder.root == config.output and checkpoint is None
 
 
 @pytest.mark.parametrize(
