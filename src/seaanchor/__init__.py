@@ -3,8 +3,7 @@
 Public names are imported on first use, so that `import seaanchor` costs next to nothing.
 """
 
-from importlib import import_module
-from typing import Any
+from seaanchor.utils.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -41,14 +40,7 @@ _MODULES = ("adapters", "anchors", "attacks", "data", "methods", "objectives", "
 """Folders and files that are reached by their own name, such as `seaanchor.methods.lore`."""
 
 __all__ = ["__version__", *sorted(_NAMES)]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        return getattr(import_module(f"seaanchor.{_NAMES[name]}"), name)
-    if name in _MODULES:
-        return import_module(f"seaanchor.{name}")
-    raise AttributeError(f"module 'seaanchor' has no attribute {name!r}")
+__getattr__, _ = lazy_names(__name__, _NAMES, _MODULES)
 
 
 def __dir__() -> list[str]:

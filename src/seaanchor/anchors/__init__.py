@@ -3,8 +3,7 @@
 Names are imported on first use: `import seaanchor.anchors` does not import torch.
 """
 
-from importlib import import_module
-from typing import Any
+from seaanchor.utils.lazy import lazy_names
 
 _NAMES = {
     "Dual": "duals",
@@ -14,13 +13,4 @@ _NAMES = {
 }
 
 __all__ = sorted(_NAMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        return getattr(import_module(f"seaanchor.anchors.{_NAMES[name]}"), name)
-    raise AttributeError(f"module 'seaanchor.anchors' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _NAMES)

@@ -3,8 +3,7 @@
 Names are imported on first use: `import seaanchor.attacks` does not import torch.
 """
 
-from importlib import import_module
-from typing import Any
+from seaanchor.utils.lazy import lazy_names
 
 _NAMES = {
     "APGD": "classifiers",
@@ -19,13 +18,4 @@ _NAMES = {
 }
 
 __all__ = sorted(_NAMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        return getattr(import_module(f"seaanchor.attacks.{_NAMES[name]}"), name)
-    raise AttributeError(f"module 'seaanchor.attacks' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _NAMES)

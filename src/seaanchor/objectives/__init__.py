@@ -3,8 +3,7 @@
 Names are imported on first use: `import seaanchor.objectives` does not import torch.
 """
 
-from importlib import import_module
-from typing import Any
+from seaanchor.utils.lazy import lazy_names
 
 _NAMES = {
     "CrossEntropy": "supervised",
@@ -23,13 +22,4 @@ _NAMES = {
 }
 
 __all__ = sorted(_NAMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        return getattr(import_module(f"seaanchor.objectives.{_NAMES[name]}"), name)
-    raise AttributeError(f"module 'seaanchor.objectives' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _NAMES)

@@ -4,8 +4,7 @@ Each builds small inputs itself and raises an AssertionError that names the brok
 checks. Names are imported on first use.
 """
 
-from importlib import import_module
-from typing import Any
+from seaanchor.utils.lazy import lazy_names
 
 _NAMES = {
     "check_adapter": "adapter",
@@ -16,13 +15,4 @@ _NAMES = {
 }
 
 __all__ = sorted(_NAMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        return getattr(import_module(f"seaanchor.testing.{_NAMES[name]}"), name)
-    raise AttributeError(f"module 'seaanchor.testing' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _NAMES)
