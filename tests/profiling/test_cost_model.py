@@ -1,7 +1,7 @@
 """The cost model is the real step: the same operations, the same bytes moved and the same peak, counted where nothing
 is computed."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -11,13 +11,15 @@ from seaanchor.config.recipes import dpo, dpo_linear, fare, lore
 from seaanchor.config.schema import AdapterConfig, PerturbationConfig
 from seaanchor.encoders.encoder import Reference
 from seaanchor.encoders.load import load_model
+from seaanchor.errors import SeaAnchorError
 from seaanchor.functional.gradients import frozen, input_grad
-from seaanchor.profiling.cost_model import attack_memory, step_cost
+from seaanchor.profiling.cost_model import _rehearsed, attack_memory, step_cost
+from seaanchor.profiling.flops import least_passes
 from seaanchor.profiling.op_counter import Meter
 from seaanchor.training.batches import MicroBatch
 from seaanchor.training.state import TrainState
 from seaanchor.training.step import train_step
-from seaanchor.types import Batch, Head, Targets
+from seaanchor.types import Batch, Head, Needs, Targets
 
 PATCHES = 2 * 4 * 3 * 16 * 16 * 32  # operations of the patch embedding, whose share is large in a small tower
 
@@ -141,3 +143,21 @@ def test_an_attack_of_an_evaluation(tower):
     with meter, frozen(tower):
         input_grad(lambda p: (head(tower(p)).sum(1), p), pixels)
     assert meter.peak < need.fixed + 100 * need.per_image < meter.peak + need.fixed + 14 * pixels.nbytes
+
+
+@dataclass(frozen=True)
+class OwnAttack:
+    """A gradient attack that the cost model has never heard of."""
+
+    needs = Needs(pixel_gradient=True)
+
+    def __call__(self, batch, loss, rng):
+        return batch
+
+
+def test_an_attack_of_ones_own_is_not_predicted_as_free():
+    with pytest.raises(SeaAnchorError, match=r"the cost of the perturbation OwnAttack is not known[\s\S]*--dry-run"):
+        _rehearsed(OwnAttack(), 1)
+    config = replace(fare(), perturbation=PerturbationConfig("own_attack"))
+    assert least_passes(config, Needs(pixel_gradient=True), True) is None
+    assert least_passes(fare(), Needs(pixel_gradient=True), True) == 23

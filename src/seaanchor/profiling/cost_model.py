@@ -29,6 +29,7 @@ from seaanchor.encoders.embedding_table import Identity
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.kernels import adam_options
 from seaanchor.encoders.low_precision import LowPrecisionCopy
+from seaanchor.errors import SeaAnchorError
 from seaanchor.functional.gradients import frozen, input_grad
 from seaanchor.method import Method
 from seaanchor.perturbations.apgd import APGD
@@ -41,7 +42,7 @@ from seaanchor.training.averaging import WeightAverage
 from seaanchor.training.batches import MicroBatch
 from seaanchor.training.state import TrainState
 from seaanchor.training.step import train_step
-from seaanchor.types import Batch, Head, LossOf, Perturbation, Preference, Targets
+from seaanchor.types import Batch, Head, LossOf, Perturbation, Preference, Targets, needs_of
 
 SMALLEST = 64  # images from which on memory is a straight line: below, what weights need at the update is in the way
 # images' worth of pixels that APGD's state holds: where it is, was and was best, gradients, and what a step makes on
@@ -250,6 +251,12 @@ def _rehearsed(perturbation: Perturbation, num_steps: int) -> Perturbation:
         return replace(perturbation, random_start=False, num_steps=num_steps)
     if isinstance(perturbation, APGD):
         return _FromClean(replace(perturbation, num_steps=num_steps))
+    if needs_of(perturbation).pixel_gradient:
+        raise SeaAnchorError(
+            f"the cost of the perturbation {type(perturbation).__name__} is not known",
+            "pgd or apgd, whose passes are predicted",
+            "measure it with --dry-run, which runs one step",
+        )
     return NoPerturbation()
 
 

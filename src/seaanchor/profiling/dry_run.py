@@ -54,7 +54,7 @@ class Rehearsal:
     parameters: int
     forward_flops: int
     passes: float
-    least_passes: int
+    least_passes: int | None
     batch_seconds: float
     total_seconds: float
     peak_bytes: int
@@ -140,6 +140,7 @@ def lines(setup: Setup, seen: Rehearsal, device: str, world: int) -> list[str]:
         if config.perturbation.kind == "none"
         else f" (ε = {config.perturbation.epsilon}, {config.perturbation.num_steps} steps)"
     )
+    formula = "no formula for this attack" if seen.least_passes is None else f"{seen.least_passes} F by formula"
     return [
         f"model        {setup.model.name}: {setup.model.encoder.image_size} px, D = "
         f"{setup.model.encoder.dim}, on {world} x {device}",
@@ -148,8 +149,7 @@ def lines(setup: Setup, seen: Rehearsal, device: str, world: int) -> list[str]:
         f"data         {config.train_data}: {seen.images:,} images{classes}",
         f"run          {seen.total_steps:,} steps of {config.batch_size} x {world}, {config.primal_steps} updates each",
         f"trained      {seen.parameters:,} parameters",
-        f"cost         {seen.passes:.1f} F an image counted, {seen.least_passes} F by formula (F = "
-        f"{seen.forward_flops / 1e9:.3g} GFLOP)",
+        f"cost         {seen.passes:.1f} F an image counted, {formula} (F = {seen.forward_flops / 1e9:.3g} GFLOP)",
         f"time         {seen.batch_seconds:.3g} s a step, about {duration(seen.total_seconds)} in all, "
         "evaluations not included",
         f"peak memory  {seen.peak_bytes / 2**30:.2f} GiB",

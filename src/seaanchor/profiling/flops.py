@@ -56,8 +56,8 @@ def forward_flops(encoder: nn.Module, image_size: int, device: torch.device | st
     return count_flops(lambda: encoder(pixels_BCHW))[0]
 
 
-def least_passes(config: RunConfig, needs: Needs, cached: bool) -> int:
-    """F per image of a step that computes everything once.
+def least_passes(config: RunConfig, needs: Needs, cached: bool) -> int | None:
+    """F per image of a step that computes everything once; None for a gradient attack of the user's own.
 
     PGD takes 2 F a gradient step, APGD looks at its last point in one more; each of the K primal updates 3 F an image
     (2 F for low-rank updates, which leave the weights' own gradients out), and clean images go along where objective or
@@ -67,7 +67,10 @@ def least_passes(config: RunConfig, needs: Needs, cached: bool) -> int:
     if config.adapter.kind == "linear":
         return 0
     gradient_steps, attacked_by = config.perturbation.num_steps, links("perturbation", config.perturbation.kind)[-1]
-    attack = {"pgd": 2 * gradient_steps, "apgd": 2 * gradient_steps + 1}.get(attacked_by, 0)
+    passes = {"pgd": 2 * gradient_steps, "apgd": 2 * gradient_steps + 1}
+    if needs.pixel_gradient and attacked_by not in passes:
+        return None
+    attack = passes.get(attacked_by, 0)
     primal = config.primal_steps * {"lora": 2}.get(config.adapter.kind, 3) * (2 if needs.clean else 1)
     exact_dual = config.anchor.kind == "lagrangian" and config.anchor.exact_dual
     average = config.anchor.reference != "frozen"

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seaanchor.encoders.encoder import Encoder, Reference
+from seaanchor.errors import SeaAnchorError
 from seaanchor.profiling.cost_model import attack_memory, step_memory
 from seaanchor.profiling.memory import Footprint, told_when_full
 from seaanchor.training.batches import caches_reference
@@ -34,9 +35,11 @@ def training_advice(
     def footprint() -> Footprint | None:
         if config.shard and world > 1:
             return None  # the cost model knows no sharded weights
-        return step_memory(
-            config, untouched, setup.method, len(setup.head.weight_CD) if setup.head is not None else 1, cached
-        )
+        classes = len(setup.head.weight_CD) if setup.head is not None else 1
+        try:
+            return step_memory(config, untouched, setup.method, classes, cached)
+        except SeaAnchorError:
+            return None  # nor the passes of an attack of the user's own
 
     def change(fits: int) -> str:
         size, parts = split(config.batch_size, config.grad_accumulation, fits)
