@@ -61,7 +61,7 @@ def launch(world: int, folder: Path) -> list[dict]:
         "bench.two_processes",
         str(folder),
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     if done.returncode:
         raise RuntimeError(f"{world} processes failed: {done.stderr.strip().splitlines()[-1]}")
