@@ -33,5 +33,5 @@ def test_what_a_model_in_memory_cannot_be_evaluated_on(clip_folder, image_folder
     model = load_model(str(clip_folder))
     with pytest.raises(SeaAnchorError, match=r"reference of .* is not known"):
         evaluate_loaded(model, str(image_folder), PROTOCOL)
-    with pytest.raises(SeaAnchorError, match="has no labels"):
+    with pytest.raises(SeaAnchorError, match="has no classes"):
         evaluate_loaded(model, open_images(str(image_folder / "apple")), replace(PROTOCOL, suites=()))
