@@ -4,6 +4,7 @@ one of them does."""
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -252,7 +253,9 @@ def test_processes_started_by_hand_end_with_the_one_that_is_lost(place, base):
         raise
     ends = {
         name: (code, seconds)
-        for name, code, seconds in map(json.loads, (line for line in output.splitlines() if line.startswith("[")))
+        for name, code, seconds in map(
+            json.loads, re.findall(r'\["hand-[^\]]*\]', output)
+        )  # also behind a child's words
     }
     codes = {
         "hand-kill 0": 2,
