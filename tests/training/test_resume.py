@@ -165,6 +165,7 @@ def test_a_setting_added_since_does_not_keep_a_run_from_going_on(config):
     del settings["grad_clip"]
     folder.config.write_text(yaml.safe_dump(settings))
     open_run(resumed(config))
+    assert "grad_clip" in yaml.safe_load(folder.config.read_text())
 
 
 def test_goes_on_from_the_newest_checkpoint_and_forgets_later_lines(config):
