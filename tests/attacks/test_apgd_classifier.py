@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 
-from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted, dlr_targeted
+from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted, dlr_targeted, wrong_classes
 from seaanchor.attacks.ball import Ball
 from seaanchor.errors import SeaAnchorError
 
@@ -150,6 +150,18 @@ def test_dlr_is_invariant_to_shift_and_scale_and_is_minus_one_sided():
     assert torch.allclose(value, dlr_targeted(3.7 * logits - 5, label, target))
     assert (value < 0).all()  # the label still wins
     assert (dlr_targeted(logits, target, label) > 0).all()
+
+
+def test_the_label_is_no_target_of_its_own_where_classes_tie():
+    """Sorted by hand in Python, where the label is removed by its number."""
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randint(0, 3, (200, 7), generator=rng).float()
+    label = torch.randint(0, 7, (200,), generator=rng)
+    assert (logits.argsort(1, descending=True)[:, 1:] == label[:, None]).any()  # what the order alone would aim at
+    for row, of_row, found in zip(logits.tolist(), label.tolist(), wrong_classes(logits, label).tolist(), strict=True):
+        assert sorted(found) == [c for c in range(7) if c != of_row]
+        assert [row[c] for c in found] == sorted((row[c] for c in range(7) if c != of_row), reverse=True)
+    assert wrong_classes(logits[:0], label[:0]).shape == (0, 6)
 
 
 def test_targeted_needs_four_classes(photos):

@@ -5,6 +5,7 @@ import builtins
 import pytest
 import torch
 from pyautoattack import AutoAttack
+from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 
 from seaanchor.attacks import autoattack
@@ -203,3 +204,23 @@ def test_fab_fills_no_gradient_of_weights_that_ask_for_some(small_classifier, so
     assert all(p.grad is None for p in small_classifier.parameters())
     small_classifier.requires_grad_(False)
     assert torch.equal(result.pixels_BCHW, expected.pixels_BCHW)
+
+
+def test_fab_aims_at_a_class_that_ties_with_the_label_and_not_at_the_label(monkeypatch):
+    """Three classes of equal logits everywhere: FAB sorts them, and the label would be the second of them."""
+    weight = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
+    weight[:, 1] += 0.5
+    weight[:, 3] = weight[:, 4] = weight[:, 1]
+    pixels = torch.rand(64, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+    label = (pixels.flatten(1) @ weight).argmax(-1)
+    aims, original = [], FABAttack_PT.get_diff_logits_grads_batch_targeted
+
+    def recording(self, imgs, la, la_target):
+        aims.extend(zip(la.tolist(), la_target.tolist(), strict=True))
+        return original(self, imgs, la, la_target)
+
+    monkeypatch.setattr(FABAttack_PT, "get_diff_logits_grads_batch_targeted", recording)
+    tied = label == 1  # the first of the three, which is the answer
+    batch = Batch(pixels[tied], label[tied], torch.arange(int(tied.sum())))
+    result = fab_attack(lambda p: p.flatten(1) @ weight, batch, WIDE[0], 6, num_steps=2, num_targets=2)
+    assert len(result.fooled_B) > 5 and {of for of, _ in aims} == {1} and {aim for _, aim in aims} == {3, 4}

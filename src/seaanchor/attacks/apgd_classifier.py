@@ -83,13 +83,13 @@ def apgd_targeted(
     num_classes = clean_BC.shape[-1]
     if num_classes < 4:
         raise SeaAnchorError(f"{num_classes} classes", "at least 4 for the targeted DLR loss", "use apgd_ce")
-    likeliest_BC = clean_BC.argsort(dim=1, descending=True)
+    others_BY = wrong_classes(clean_BC, label_B)
     result_BCHW, fooled_B = pixels_BCHW.clone(), clean_BC.argmax(-1) != label_B
     for target in range(min(num_targets, num_classes - 1)):
         rows = (~fooled_B).nonzero().squeeze(1)
         if len(rows) == 0:
             break
-        label, aim = label_B[rows], likeliest_BC[rows, target + 1]
+        label, aim = label_B[rows], others_BY[rows, target]
         start = (
             starts(target, rows)
             if starts
@@ -112,6 +112,17 @@ def dlr_targeted(logits_BC: Tensor, label_B: Tensor, target_B: Tensor) -> Tensor
     top_B4 = logits_BC.topk(4, dim=-1).values
     scale_B = top_B4[:, 0] - (top_B4[:, 2] + top_B4[:, 3]) / 2
     return -(logits_BC[rows, label_B] - logits_BC[rows, target_B]) / (scale_B + 1e-12)
+
+
+def wrong_classes(logits_BC: Tensor, label_B: Tensor) -> Tensor:
+    """All classes but the label (B, C − 1), the likeliest first. The label is left out by its number: where another
+    class ties with it, its place in the order is chance.
+
+    >>> wrong_classes(torch.tensor([[1.0, 1.0, 3.0]]), torch.tensor([1])).tolist()
+    [[2, 0]]
+    """
+    order_BC = logits_BC.argsort(dim=1, descending=True)
+    return order_BC[order_BC != label_B[:, None]].view(len(label_B), logits_BC.shape[1] - 1)
 
 
 def _start(pixels_BCHW: Tensor, ball: Ball, index_B: Tensor, seed: int) -> Tensor:

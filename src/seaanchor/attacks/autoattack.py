@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.ball import Ball
@@ -83,7 +84,8 @@ def fab_attack(
 ) -> AttackResult:
     """Attack a classifier by FAB (Croce & Hein 2020b, `pyautoattack`); without restarts, so without any random draw.
 
-    The package calls `.backward()`; the weights' `.grad` stay as they are all the same.
+    The package calls `.backward()`; the weights' `.grad` stay as they are all the same. It aims at all classes but the
+    last one in the order of the logits: where a class ties with the label, that one is put last here, not the other.
     """
     device = batch.pixels_BCHW.device
     attack = pyautoattack().fab_pt.FABAttack_PT(
@@ -97,5 +99,13 @@ def fab_attack(
         targeted=num_classes >= FEWEST_TARGETED,
         n_target_classes=min(num_targets, num_classes - 1),
     )
+    attack._predict_fn = partial(_answer_on_top, logits)
     with kept_random_state(device):
         return judged(logits, attack.perturb(batch.pixels_BCHW, labels(batch)), batch, ball, "FAB")
+
+
+@torch.no_grad()
+def _answer_on_top(logits: Logits, pixels_BCHW: Tensor) -> Tensor:
+    """The logits, that of the answer infinite. FAB looks at images that are answered right and at the order alone."""
+    output_BC = logits(pixels_BCHW)
+    return output_BC.scatter(1, output_BC.argmax(1, keepdim=True), float("inf"))
