@@ -7,7 +7,7 @@ quantity once and nothing that nobody asked for.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Protocol, TypeVar
 
 import torch
@@ -36,15 +36,48 @@ class Batch:
 
 @dataclass(frozen=True)
 class Head:
-    """A zero-shot classifier: unit class embeddings (C, D) and the logit scale that multiplies cosines."""
+    """What turns raw embeddings (B, D) into logits (B, C): the cosine with class texts, or a linear layer.
+
+    Attributes:
+        weight_CD: one row a class, of length 1 where `unit`.
+        logit_scale: multiplies what the rows give.
+        bias_C: added after that; by default none. A bias that is the same for all classes, as SigLIP's, changes no
+            softmax, no argmax and no difference of logits, and is left out.
+        unit: whether embeddings are divided by their length first, which makes logits of cosines.
+        kind: where it comes from: `text`, `classifier`, `probe` or `file`.
+    """
 
     weight_CD: Tensor
-    logit_scale: float
+    logit_scale: float = 1.0
+    bias_C: Tensor | None = None
+    unit: bool = True
+    kind: str = "text"
 
     def __call__(self, embedding_BD: Tensor) -> Tensor:
         """Logits (B, C) of raw embeddings (B, D)."""
-        unit_BD = nn.functional.normalize(embedding_BD, dim=-1)
-        return self.logit_scale * unit_BD @ self.weight_CD.T
+        logits_BC = self.logit_scale * self._rows(embedding_BD) @ self.weight_CD.T
+        return logits_BC if self.bias_C is None else logits_BC + self.bias_C
+
+    def pair_logits(self, embedding_BD: Tensor, class_B: Tensor) -> Tensor:
+        """Logits (B,) of one class for each embedding, without those of the others."""
+        logits_B = self.logit_scale * (self._rows(embedding_BD) * self.weight_CD[class_B]).sum(-1)
+        return logits_B if self.bias_C is None else logits_B + self.bias_C[class_B]
+
+    def to(self, device: torch.device | str) -> "Head":
+        """The head on a device."""
+        bias_C = None if self.bias_C is None else self.bias_C.to(device)
+        return replace(self, weight_CD=self.weight_CD.to(device), bias_C=bias_C)
+
+    def _rows(self, embedding_BD: Tensor) -> Tensor:
+        return nn.functional.normalize(embedding_BD, dim=-1) if self.unit else embedding_BD
+
+
+@dataclass(frozen=True)
+class NamedHead:
+    """A head and the names of its classes, in the order of its rows; None where they are not known."""
+
+    head: Head
+    class_names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from seaanchor.encoders.checks import measured_dim
 from seaanchor.encoders.text import TextLimit
 from seaanchor.errors import SeaAnchorError
+from seaanchor.types import NamedHead
 
 Family = Literal["open_clip", "timm", "hf", "module"]
 Numbers = Sequence[float] | float
@@ -128,6 +129,8 @@ class LoadedModel:
         text_limit: how long texts may be; None where that is not known.
         text_identity: JSON values of everything that `encode_texts` depends on; without it, or where it gives None, no
             text is cached.
+        classifier: the model's own classifier of raw embeddings, with the names of its classes where they are known;
+            None for models without one.
     """
 
     name: str
@@ -139,6 +142,7 @@ class LoadedModel:
     export_config: dict = field(default_factory=dict)
     text_limit: TextLimit | None = None
     text_identity: Callable[[], list | None] | None = None
+    classifier: NamedHead | None = None
 
 
 def copied(model: LoadedModel) -> LoadedModel:

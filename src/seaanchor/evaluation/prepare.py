@@ -14,7 +14,7 @@ from seaanchor.evaluation.model_pair import ModelPair, identity
 from seaanchor.evaluation.protocol import Protocol, settings_of
 from seaanchor.evaluation.results import FORMAT, ProtocolRecord
 from seaanchor.evaluation.suites.registry import SUITES
-from seaanchor.evaluation.zeroshot import classifier, on_device
+from seaanchor.evaluation.zeroshot import classifier
 from seaanchor.types import Head
 
 
@@ -44,7 +44,7 @@ def prepare(
         head = build_head(pair.model, texts_of(images), templates)
     else:
         head = Head(embed_texts(pair.model, captions.texts), pair.model.logit_scale)
-    head = on_device(head, device)
+    head = head.to(device)
     precision: Precision = "bf16" if any(plan.precision == "bf16" for plan in protocol.plans) else "fp32"
     wants_training = any("training" in SUITES[name].embeddings for name in protocol.suites)
     context = EvaluationContext(

@@ -99,11 +99,6 @@ def evaluate_stream(logits: Logits, stream: Iterable[Batch], plans: Sequence[Att
     return outcomes({column: torch.cat([row[column] for row in rows]) for column in rows[0]}, plans)
 
 
-def on_device(head: Head, device: torch.device) -> Head:
-    """The head there."""
-    return Head(head.weight_CD.to(device), head.logit_scale)
-
-
 def classifier(model: LoadedModel, head: Head, device: torch.device, precision: Precision = "fp32") -> Classifier:
     """Pixels → logits of the zero-shot classifier, by a frozen tower that an attack can ask fast: batch normalisation
     is folded into convolutions.
@@ -114,7 +109,7 @@ def classifier(model: LoadedModel, head: Head, device: torch.device, precision: 
         precision: with `bf16`, logits of that precision are there as well, whose gradients an attack may follow. fp32
             judges.
     """
-    head = on_device(head, device)
+    head = head.to(device)
     encoder = folded(model.encoder.to(device).eval())
     embed_low = None if precision == "fp32" else in_precision(encoder, torch.bfloat16)
     tokens = num_tokens(encoder)
@@ -154,6 +149,5 @@ __all__ = [
     "evaluate_stream",
     "fallback",
     "labelled",
-    "on_device",
     "outcomes",
 ]

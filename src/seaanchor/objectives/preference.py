@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.functional.distances import kl_divergence
@@ -62,13 +61,8 @@ def _margin(embeddings: Embeddings, targets: Targets, reference_free: bool = Fal
 
 
 def _pair_logits(embedding_BD: Tensor, head: Head, preference: Preference) -> tuple[Tensor, Tensor]:
-    """Scaled cosines (B,) of each image with its own chosen and its own rejected text."""
-    unit_BD = F.normalize(embedding_BD, dim=-1)
-    chosen_B, rejected_B = (
-        head.logit_scale * (unit_BD * head.weight_CD[text_B]).sum(-1)
-        for text_B in (preference.chosen_B, preference.rejected_B)
-    )
-    return chosen_B, rejected_B
+    """Logits (B,) of each image for its own chosen and its own rejected text."""
+    return head.pair_logits(embedding_BD, preference.chosen_B), head.pair_logits(embedding_BD, preference.rejected_B)
 
 
 @dataclass(frozen=True)

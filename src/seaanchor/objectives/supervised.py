@@ -1,4 +1,4 @@
-"""Cross-entropy against the zero-shot head: TeCoA, and the supervised baseline of preference optimization.
+"""Cross-entropy against the class head: TeCoA, and the supervised baseline of preference optimization.
 
 Legend: B batch, C classes, D embedding dimension.
 """
@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from seaanchor.objectives.losses import tecoa_loss
+from seaanchor.objectives.losses import cross_entropy_loss
 from seaanchor.types import Embeddings, Head, Needs, Targets
 
 
 def _tecoa(embedding_BD: Tensor, head: Head, label_B: Tensor) -> Tensor:
-    return tecoa_loss(embedding_BD, head.weight_CD, label_B, head.logit_scale)
+    return cross_entropy_loss(head(embedding_BD), label_B)
 
 
 def _required(targets: Targets, embeddings: Embeddings | None = None) -> tuple[Head, Tensor]:

@@ -21,7 +21,6 @@ from seaanchor.report.attacked import drawn_words, gradient_attack
 from seaanchor.report.gallery_pictures import Picture, choose_pictures
 from seaanchor.report.measures import count
 from seaanchor.report.sources import Entry
-from seaanchor.types import Head
 from seaanchor.utils.paths import expanded, portable
 
 
@@ -82,7 +81,7 @@ def _gallery(entry: Entry, result: EvaluationResult, drawn: bool, count: int, de
         )
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     head = build_head(model, names, protocol.templates)
-    encoder, on_place = model.encoder.to(place).eval(), Head(head.weight_CD.to(place), head.logit_scale)
+    encoder, on_place = model.encoder.to(place).eval(), head.to(place)
 
     def logits(pixels_BCHW: Tensor) -> Tensor:
         return on_place(encoder(pixels_BCHW).float())

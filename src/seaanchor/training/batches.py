@@ -89,10 +89,7 @@ def make_micro_batch(setup: Setup, batch: Batch, is_padding: bool, cache_ND: Ten
 def make_targets(setup: Setup, batch: Batch, cache_ND: Tensor | None) -> Targets:
     """The reference's embeddings of the batch, from the cache or in one forward, with labels and head."""
     reference_BD = setup.reference(batch.pixels_BCHW) if cache_ND is None else cache_ND[batch.index_B]
-    head = setup.head
-    if head is not None:
-        head = replace(head, weight_CD=head.weight_CD.to(reference_BD.device))
-    return Targets(reference_BD, batch.label_B, head)
+    return Targets(reference_BD, batch.label_B, None if setup.head is None else setup.head.to(reference_BD.device))
 
 
 def caches_reference(setup: Setup, world: int) -> bool:
