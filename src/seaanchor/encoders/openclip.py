@@ -17,7 +17,7 @@ from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.fingerprint import text_side
 from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
 from seaanchor.encoders.text import TextLimit, encode_text
-from seaanchor.encoders.weights import hub_error, state_dict_of, weights_error
+from seaanchor.encoders.weights import hub_error, load_strictly, read_weights, weights_error
 from seaanchor.errors import SeaAnchorError
 
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -176,9 +176,9 @@ def _create_from_folder(name: str, folder: Path, image_size: int | None) -> Any:
 
     config = _read_config(folder)
     file = _weights_file(folder)
-    state = state_dict_of(file)
+    state = read_weights(file).state
     if base := config.get("seaanchor", {}).get("text_tower_of"):
-        towers = state_dict_of(_weights_file(folder.parent / base))
+        towers = read_weights(_weights_file(folder.parent / base)).state
         state = {k: v for k, v in towers.items() if not k.startswith("visual.")} | state
     own_size = image_size is None or "timm_model_name" in config["model_cfg"]["vision_cfg"]
     try:
@@ -188,13 +188,15 @@ def _create_from_folder(name: str, folder: Path, image_size: int | None) -> Any:
                 f"local-dir:{folder}", load_weights=False, pretrained_text=False, force_image_size=size
             )
             resize_pos_embed(state, model)
-        model.load_state_dict(state)
+        load_strictly(model, state, name, file)
         if (
             image_size is not None and own_size
         ):  # timm towers load at the size they were saved at and are resized afterwards
             model.visual.set_input_size(image_size)
             set_model_preprocess_cfg(model, dict(open_clip.get_model_preprocess_cfg(model)) | {"size": image_size})
-    except Exception as error:  # unknown keys, missing files and wrong shapes each fail in their own way
+    except SeaAnchorError:
+        raise
+    except Exception as error:  # an architecture that cannot be built, position embeddings that cannot be resampled
         raise weights_error(name, str(file), error) from error
     return model
 

@@ -2,11 +2,10 @@
 
 import sys
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
-from seaanchor.encoders.weights import hub_error, state_dict_of, weights_error
+from seaanchor.encoders.weights import hub_error, load_strictly, read_weights, split_entry, weights_error
 from seaanchor.errors import SeaAnchorError
 
 
@@ -16,7 +15,7 @@ def load_timm(name: str, pretrained: str | None, image_size: int | None) -> Load
     import timm
 
     source = name.removeprefix("timm:")
-    file = Path(pretrained) if pretrained and Path(pretrained).is_file() else None
+    file = pretrained if pretrained and split_entry(pretrained)[0].is_file() else None
     if not source.startswith(("local-dir:", "hf-hub:")):
         source = _check_name(source, None if file else pretrained)
     fetch = source.startswith("local-dir:") or (file is None and pretrained != "none")
@@ -92,12 +91,10 @@ def _check_name(source: str, tag: str | None) -> str:
     return f"{architecture}.{tag}"
 
 
-def _load_weights(model: Any, name: str, file: Path) -> None:
+def _load_weights(model: Any, name: str, file: str) -> None:
     """Weights as timm or as the model's authors saved them: timm's own filter renames them, and resamples position
     embeddings."""
-    from timm.models import clean_state_dict
-
-    state = clean_state_dict(state_dict_of(file))
+    state: dict[str, Any] = read_weights(file).state
     rename = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     classifier = model.pretrained_cfg.get("classifier") or ()
     unused = {
@@ -107,6 +104,6 @@ def _load_weights(model: Any, name: str, file: Path) -> None:
     }
     try:
         state = rename(state, model) if rename else state
-        model.load_state_dict({k: v for k, v in state.items() if k not in unused})
     except Exception as error:  # the filters index what they expect to find
-        raise weights_error(name, str(file), error) from error
+        raise weights_error(name, file, error) from error
+    load_strictly(model, {k: v for k, v in state.items() if k not in unused}, name, file)
