@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from seaanchor.data.images import UnreadableImage, fit, read_image, to_rgb
+from seaanchor.data.images import UnreadableImage, flat, read_image
+from seaanchor.data.preprocessing import Preprocessing, to_square
 
 SIZE = 24
 
@@ -134,7 +135,7 @@ def test_an_endless_picture_costs_no_memory(monkeypatch):
     asked = []
     real = Image.Image.resize
     monkeypatch.setattr(Image.Image, "resize", lambda self, size, *args: asked.append(size) or real(self, size, *args))
-    assert fit(Image.new("RGB", (20000, 1)), 224).size == (224, 224)
+    assert to_square(Image.new("RGB", (20000, 1)), Preprocessing(224)).shape == (3, 224, 224)
     assert asked == [(224 * 8, 224)]
 
 
@@ -212,6 +213,26 @@ def test_what_gives_no_picture_gives_a_reason(tmp_path):
             assert "UnidentifiedImageError" in str(caught.value)
 
 
+def test_a_flipped_bit_is_never_read_as_a_black_picture(tmp_path):
+    """Whatever the damage, a picture is refused, or is nearly what it was: no half of it is missing."""
+    rng, refused = np.random.default_rng(0), 0
+    for number in range(60):
+        whole = io.BytesIO()
+        pixels_HWC = np.clip(scene(48, 48) + rng.integers(0, 40, (48, 48, 3)), 60, 255).astype(np.uint8)
+        Image.fromarray(pixels_HWC).save(whole, "PNG")
+        data = bytearray(whole.getvalue())
+        data[int(rng.integers(60, len(data) - 20))] ^= 1 << int(rng.integers(8))
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(data)
+        try:
+            read = read_image(path, 48)
+        except UnreadableImage:
+            refused += 1
+        else:
+            assert (read.amax(0) < 60).float().mean() < 0.02, number
+    assert refused >= 58
+
+
 def test_no_warning_about_a_large_picture(tmp_path, monkeypatch):
     """Between Pillow's limit and twice that it only warns; beyond, the picture is left out."""
     path = saved(tmp_path, Image.fromarray(scene(40, 40)), "large.png")
@@ -248,4 +269,4 @@ def test_no_warning_about_a_large_picture(tmp_path, monkeypatch):
     ],
 )
 def test_every_mode_of_pillow(mode):
-    assert to_rgb(Image.new(mode, (3, 2))).mode == "RGB"
+    assert to_square(flat(Image.new(mode, (3, 2))), Preprocessing(2)).shape == (3, 2, 2)

@@ -94,7 +94,6 @@ def test_what_readers_show_differently_becomes_what_we_see(image_folder, tmp_pat
         assert int(label) == images.class_names.index(path.parent.name.replace("_", " "))
         kept = path.suffix in (".jpg", ".png") and path.name not in (
             "rotated.jpg",
-            "cmyk.jpg",
             "transparent.png",
             "deep.png",
         )

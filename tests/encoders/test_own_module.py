@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seaanchor.data.preprocessing import Preprocessing
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.fingerprint import fingerprint, image_side
 from seaanchor.encoders.heads import build_head
@@ -85,6 +86,7 @@ def test_what_is_no_embedding_is_refused(change, found):
         ({"image_size": 8, "std": 0.0}, "std is 0.0"),
         ({"image_size": 8, "mean": (0.5, 0.5)}, r"mean is \(0.5, 0.5\)"),
         ({"image_size": 3}, "fails on pixels of shape"),
+        ({"image_size": 8, "preprocessing": Preprocessing(16)}, "preprocessing gives 16 pixels and image_size is 8"),
     ],
 )
 def test_settings_that_are_wrong(settings, found):

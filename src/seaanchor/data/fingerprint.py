@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import PIL
@@ -9,10 +10,12 @@ from torch import Tensor
 
 from seaanchor.data import images as images_code
 from seaanchor.data import in_memory as in_memory_code
+from seaanchor.data import preprocessing
 from seaanchor.data.huggingface.images import Row
 from seaanchor.data.images import Item, num_bytes
 from seaanchor.data.in_memory import DatasetItem
 from seaanchor.data.loader import ImageDataset, SkipLog
+from seaanchor.data.preprocessing import Preprocessing, preprocessing_of
 from seaanchor.data.types import Listing
 from seaanchor.data.webdataset.read import Member
 from seaanchor.utils import disk_cache
@@ -20,7 +23,7 @@ from seaanchor.utils import disk_cache
 READ_WHOLE = 256e6  # bytes of a data set up to which its images are identified by content
 
 
-def identity_of(images: Listing, image_size: int) -> list[object] | None:
+def identity_of(images: Listing, how: int | Preprocessing) -> list[object] | None:
     """JSON values of everything that the pixels of a list of images depend on, its order included.
 
     Images of up to `READ_WHOLE` bytes together are read whole. Of larger sets each file counts by path, size, and the
@@ -32,7 +35,14 @@ def identity_of(images: Listing, image_size: int) -> list[object] | None:
         Python object holds.
     """
     sizes = [num_bytes(item) for item in images.paths]
-    read = [disk_cache.code(images_code), PIL.__version__, image_size, len(images.paths)]
+    how = preprocessing_of(how)
+    read = [
+        disk_cache.code(images_code, preprocessing),
+        PIL.__version__,
+        _torchvision(how),
+        str(how),
+        len(images.paths),
+    ]
     if any(isinstance(item, DatasetItem) for item in images.paths):
         read.append(disk_cache.code(in_memory_code))
     digest = hashlib.sha256()
@@ -61,6 +71,11 @@ def still_unreadable(dataset: ImageDataset, read_N: Tensor, skip_log: SkipLog) -
             return False
         skip_log.add([(index, sample.reason)])
     return True
+
+
+def _torchvision(how: Preprocessing) -> str:
+    """Its version, where it resizes."""
+    return version("torchvision") if how.backend == "torchvision" else ""
 
 
 def _outside(images: Listing, sizes: list[int | None]) -> bool:

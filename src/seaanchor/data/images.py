@@ -1,16 +1,18 @@
-"""Any image file to RGB pixels at the model's input size.
+"""Any image file to RGB pixels as a model takes them.
 
 Legend: S side of the square in pixels.
 """
 
 import warnings
+import zlib
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from seaanchor.data.preprocessing import Preprocessing, preprocessing_of, to_square
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 FORMATS = (
@@ -22,7 +24,6 @@ FORMATS = (
     "TIFF",
     "PPM",
 )  # by content, whatever the suffix; Pillow knows some that start programs
-MAX_ASPECT = 8  # beyond it the long side is cropped before resizing, or a 20,000 x 1 picture would become gigabytes
 
 
 class UnreadableImage(Exception):
@@ -55,15 +56,15 @@ def num_bytes(item: Item) -> int | None:
     return item.size  # type: ignore[attr-defined] # whatever is no file was listed with its size
 
 
-def read_image(item: Item, image_size: int) -> Tensor:
-    """Shorter side to S by bicubic resampling, centre crop: OpenCLIP's preprocessing.
+def read_image(item: Item, how: int | Preprocessing) -> Tensor:
+    """Pixels of an image file as an encoder takes them.
 
-    Grey, palette, CMYK, 16-bit and float pixels become 8-bit RGB, transparency is laid on white, the EXIF rotation is
-    applied, and of an animation the first frame is taken. The suffix may be wrong.
+    16-bit and float pixels become 8-bit ones, transparency is laid on white, the EXIF rotation is applied, and of an
+    animation the first frame is taken. The suffix may be wrong.
 
     Args:
         item: an image file, or what opens as one.
-        image_size: S.
+        how: the encoder's preprocessing, or S: shorter side to S by bicubic resampling, centre crop.
 
     Returns:
         uint8 (3, S, S).
@@ -75,13 +76,30 @@ def read_image(item: Item, image_size: int) -> Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large pictures and odd metadata are not worth a line each
             with item.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-                rgb = to_rgb(upright(image))
-            square = fit(rgb, image_size)
+                if image.format == "PNG":
+                    check_png(file)
+                image.load()  # before the orientation is asked for: that decodes, and hides what fails
+                return to_square(flat(upright(image)), preprocessing_of(how))
     except UnidentifiedImageError as error:
         raise UnreadableImage(f"{item.name}: UnidentifiedImageError: cannot identify an image in it") from error
     except Exception as error:  # decoders raise whatever they like on broken bytes
         raise UnreadableImage(f"{item.name}: {type(error).__name__}: {str(error)[:120]}") from error
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+
+
+def check_png(file: IO[Any]) -> None:
+    """Raise an OSError if a PNG's pixels are not what was written, by their checksums, which decoders skip; a flipped
+    bit may otherwise give a picture. The place in the file stays."""
+    place = file.tell()
+    file.seek(8)
+    while len(head := file.read(8)) == 8 and (kind := head[4:]) != b"IEND":
+        length = int.from_bytes(head[:4], "big")
+        if kind != b"IDAT":
+            file.seek(length + 4, 1)
+            continue
+        data, checksum = file.read(length), file.read(4)
+        if len(checksum) == 4 and zlib.crc32(data, zlib.crc32(kind)) != int.from_bytes(checksum, "big"):
+            raise OSError("a checksum of its pixels is wrong")
+    file.seek(place)
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -93,15 +111,15 @@ def upright(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(image)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB of any Pillow mode."""
+def flat(image: Image.Image) -> Image.Image:
+    """8 bits for each channel and no transparency, otherwise in its own mode."""
     if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_to_8_bit(np.asarray(image)))
+        return Image.fromarray(_to_8_bit(np.asarray(image)))
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    return image
 
 
 def _to_8_bit(values: np.ndarray) -> np.ndarray:
@@ -109,22 +127,3 @@ def _to_8_bit(values: np.ndarray) -> np.ndarray:
     top = values.max(initial=0)
     scale = 255.0 if values.dtype.kind == "f" and top <= 1 else 1 / 257 if top > 255 else 1.0
     return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
-
-
-def fit(image: Image.Image, size: int) -> Image.Image:
-    """Shorter side to `size`, centre crop."""
-    width, height = image.size
-    short = min(width, height)
-    if max(width, height) > MAX_ASPECT * short:
-        image = _centre(image, min(width, MAX_ASPECT * short), min(height, MAX_ASPECT * short))
-        width, height = image.size
-    if short != size:
-        image = image.resize(
-            (max(size, int(width * size / short)), max(size, int(height * size / short))), Image.Resampling.BICUBIC
-        )
-    return _centre(image, size, size)
-
-
-def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-    return image.crop((left, top, left + width, top + height))

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from seaanchor.data.images import UnreadableImage, fit, to_rgb, upright
+from seaanchor.data.images import UnreadableImage, flat, upright
+from seaanchor.data.preprocessing import Preprocessing, preprocessing_of, to_square
 from seaanchor.errors import SeaAnchorError
 
 Picture: TypeAlias = "Image.Image | Tensor"
@@ -63,14 +63,14 @@ class DatasetItem:
         stream.seek(0)
         return stream
 
-    def pixels(self, image_size: int) -> Tensor:
+    def pixels(self, how: int | Preprocessing) -> Tensor:
         """Pixels (3, S, S), as `to_pixels` gives them.
 
         Raises:
             UnreadableImage: the data set raises an error for this image, or gives something else.
         """
         try:
-            return to_pixels(parts_of(self.dataset[self.index])[0], image_size)
+            return to_pixels(parts_of(self.dataset[self.index])[0], how)
         except Exception as error:  # the code of a data set raises whatever it likes
             reason = error.found if isinstance(error, SeaAnchorError) else f"{type(error).__name__}: {error}"
             raise UnreadableImage(f"{self.name}: {reason[:160]}") from error
@@ -135,22 +135,23 @@ def check_tensor(pixels_CHW: Tensor) -> Tensor:
     return pixels_CHW.detach().expand(3, -1, -1)
 
 
-def to_pixels(picture: Picture, image_size: int) -> Tensor:
+def to_pixels(picture: Picture, how: int | Preprocessing) -> Tensor:
     """Pixels (3, S, S) of an image: uint8, or float32 in [0, 1] of a float tensor that has this size already.
 
-    A tensor of exactly S × S passes unchanged. Everything else goes the way of a file: shorter side to S by bicubic
-    resampling, centre crop, on 8-bit pixels.
+    A tensor of exactly S × S passes unchanged: it is what the data set's own transform made. Everything else goes the
+    way of a file, on 8-bit pixels.
 
     Raises:
         SeaAnchorError: as `check_tensor`.
     """
+    how = preprocessing_of(how)
     if isinstance(picture, Tensor):
         pixels_CHW = check_tensor(picture)
-        if pixels_CHW.shape[1:] == (image_size, image_size):
+        if pixels_CHW.shape[1:] == (how.size, how.size):
             return pixels_CHW.contiguous()
         picture = _to_pil(pixels_CHW)
-    square = fit(to_rgb(upright(picture)), image_size)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+    picture.load()
+    return to_square(flat(upright(picture)), how)
 
 
 def _to_pil(pixels_CHW: Tensor) -> Image.Image:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from seaanchor.data.images import Item, UnreadableImage, read_image
 from seaanchor.data.in_memory import DatasetItem
+from seaanchor.data.preprocessing import Preprocessing, preprocessing_of
 from seaanchor.data.types import Images, ImagesT, Listing, labels_of, pairs_of, take
 from seaanchor.types import Batch, Preference
 
@@ -41,10 +42,17 @@ class Samples:
 
 
 class ImageDataset(Dataset):
-    """The images of a list at S pixels; reading a bad file gives a sample without pixels, never an exception."""
+    """The images of a list as an encoder takes them; reading a bad file gives a sample without pixels, never an
+    exception.
 
-    def __init__(self, images: Images, image_size: int) -> None:
-        self.images, self.image_size = images, image_size
+    Args:
+        images: the list.
+        how: the encoder's `preprocessing`, or S for OpenCLIP's default at S pixels.
+    """
+
+    def __init__(self, images: Images, how: int | Preprocessing) -> None:
+        self.images, self.preprocessing = images, preprocessing_of(how)
+        self.image_size = self.preprocessing.size
         self._labels = labels_of(images)
 
     def __len__(self) -> int:
@@ -53,13 +61,13 @@ class ImageDataset(Dataset):
     def __getitem__(self, index: int) -> Sample:
         label = -1 if self._labels is None else self._labels[index]
         try:
-            return Sample(index, _read(self.images.paths[index], self.image_size), label)
+            return Sample(index, _read(self.images.paths[index], self.preprocessing), label)
         except UnreadableImage as error:
             return Sample(index, None, label, str(error))
 
 
-def _read(item: Item, image_size: int) -> Tensor:
-    return item.pixels(image_size) if isinstance(item, DatasetItem) else read_image(item, image_size)
+def _read(item: Item, how: Preprocessing) -> Tensor:
+    return item.pixels(how) if isinstance(item, DatasetItem) else read_image(item, how)
 
 
 def collate(samples: Sequence[Sample]) -> Samples:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seaanchor.data.preprocessing import Preprocessing, preprocessing_of
 from seaanchor.encoders.checks import measured_dim
 from seaanchor.encoders.text import TextLimit
 from seaanchor.errors import SeaAnchorError
@@ -30,12 +31,15 @@ class Encoder(nn.Module):
         dim: D; by default what a forward of two random images gives.
         mean, std: normalisation of each channel, or of all; by default none. It lives here and nowhere else, so that
             attacks act on pixels.
+        preprocessing: how a picture becomes such pixels; by default shorter side to `image_size` by bicubic
+            resampling, centre crop.
 
     Attributes:
         unit: whether embeddings are divided by their length; off, unless training asks for it.
 
     Raises:
-        SeaAnchorError: an image size below 1, a `std` that is not positive; without `dim`, as `measured_dim`.
+        SeaAnchorError: an image size below 1, a `std` that is not positive, a preprocessing of another size; without
+            `dim`, as `measured_dim`.
 
     Convolutional towers are laid out channels-last, which is faster on every device (forward and backward of a
     ResNet-10-t at
@@ -47,11 +51,21 @@ class Encoder(nn.Module):
     std: Tensor
 
     def __init__(
-        self, tower: nn.Module, image_size: int, dim: int | None = None, mean: Numbers = 0.0, std: Numbers = 1.0
+        self,
+        tower: nn.Module,
+        image_size: int,
+        dim: int | None = None,
+        mean: Numbers = 0.0,
+        std: Numbers = 1.0,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         super().__init__()
         _check_settings(image_size, mean, std)
         self.tower, self.image_size = tower, image_size
+        self.preprocessing = preprocessing_of(preprocessing or image_size)
+        if self.preprocessing.size != image_size:
+            found = f"preprocessing gives {self.preprocessing.size} pixels and image_size is {image_size}"
+            raise SeaAnchorError(found, "one size", "correct one of them")
         self.unit = False
         if _is_convolutional(tower):
             tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing from torch's signatures

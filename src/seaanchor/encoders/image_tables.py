@@ -38,7 +38,7 @@ def clean_table(
         batch_size, workers: how it is read, which changes nothing but rounding.
         device: where the result lies.
     """
-    dataset = ImageDataset(images, reference.encoder.image_size)
+    dataset = ImageDataset(images, reference.encoder.preprocessing)
 
     def compute() -> disk_cache.Entry:
         read_N = torch.zeros(len(dataset), dtype=torch.bool)
@@ -112,7 +112,7 @@ def drawn_table(
 ) -> EmbeddingTable:
     """As `embed_drawings`: every image, and every drawing that a `Typographic` perturbation can give it; what cannot be
     read goes to the log."""
-    dataset = ImageDataset(images, reference.encoder.image_size)
+    dataset = ImageDataset(images, reference.encoder.preprocessing)
 
     def compute() -> disk_cache.Entry:
         stream = batches(dataset, batch_size, workers=workers, order=None, skip_log=skip_log)
@@ -132,7 +132,7 @@ def drawn_table(
 
 def describe(encoder: Encoder, family: Family, images: Images) -> list[object] | None:
     """JSON values of all that clean embeddings depend on, None if the images cannot be identified."""
-    pixels = identity_of(images, encoder.image_size)
+    pixels = identity_of(images, encoder.preprocessing)
     return None if pixels is None else [image_side(encoder, family), pixels]
 
 

@@ -43,7 +43,7 @@ def embed_stream(encoder: nn.Module, stream: Iterable[Batch]) -> tuple[Tensor, T
 
 def embeddings_of(name: str, model: LoadedModel, images: Images, options: ExecutionOptions) -> Table | None:
     """Clean embeddings of a list of images, from the disk cache where it has them; in the first process only."""
-    dataset = ImageDataset(images, model.encoder.image_size)
+    dataset = ImageDataset(images, model.encoder.preprocessing)
 
     def measure(batch: Batch) -> Table:
         return {"embedding": embed(model, batch)}
@@ -75,4 +75,4 @@ def reference_embeddings(context: EvaluationContext, options: ExecutionOptions, 
 
 def cache_key(model: LoadedModel, images: Images) -> str:
     """What the embeddings of a list of images depend on."""
-    return f"{fingerprint(model.encoder)} {model.encoder.image_size} {listing(images)}"
+    return f"{fingerprint(model.encoder)} {model.encoder.preprocessing} {listing(images)}"

@@ -42,7 +42,7 @@ def measure_model(
     """
     protocol, encoder = context.protocol, context.model.encoder
     with frozen(encoder), fast_kernels(encoder, torch.float32, num_tokens(encoder)):
-        dataset = ImageDataset(context.images, encoder.image_size)
+        dataset = ImageDataset(context.images, encoder.preprocessing)
         title = f"{context.model.name} on {context.dataset}"
         collected = collect(title, "images", dataset, _batch_measure(context), options)
         needed = frozenset(table for name in protocol.suites for table in SUITES[name].embeddings)
@@ -105,7 +105,7 @@ def _own(name: str, table: Table) -> Table:
 
 def _checks(context: EvaluationContext, table: Table) -> dict[str, Check]:
     protocol, encoder = context.protocol, context.model.encoder
-    dataset, skip_log = ImageDataset(context.images, encoder.image_size), SkipLog(context.images)
+    dataset, skip_log = ImageDataset(context.images, encoder.preprocessing), SkipLog(context.images)
 
     def load(index: list[int]) -> Batch:
         return to_device(next(batches(dataset, len(index), workers=0, order=index, skip_log=skip_log)), context.device)

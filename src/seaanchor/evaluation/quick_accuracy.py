@@ -28,7 +28,7 @@ def quick_accuracy(model: LoadedModel, config: RunConfig) -> dict[str, dict[str,
         images = labelled(source, None, config.eval_samples, config.seed)
         logits = classifier(model, build_head(model, images.class_names, config.templates), device)
         stream = batches(
-            ImageDataset(images, model.encoder.image_size),
+            ImageDataset(images, model.encoder.preprocessing),
             config.batch_size,
             workers=0,
             order=None,

@@ -88,7 +88,7 @@ def _gallery(entry: Entry, result: EvaluationResult, drawn: bool, count: int, de
 
     attack = drawn_words(names, result) if drawn else gradient_attack(entry, result, len(names))
     with frozen(encoder):
-        pictures = choose_pictures(attack, logits, images, names, encoder.image_size, count, place)
+        pictures = choose_pictures(attack, logits, images, names, encoder.preprocessing, count, place)
     note = "" if pictures else "None of the images tried is classified rightly to begin with."
     return Gallery(entry.label, attack.name, result.dataset, attack.difference, encoder.image_size, pictures, note)
 

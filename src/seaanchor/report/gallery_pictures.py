@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seaanchor.attacks.classification import Logits
 from seaanchor.data.loader import ImageDataset, SkipLog, batches
+from seaanchor.data.preprocessing import Preprocessing
 from seaanchor.data.types import Images
 from seaanchor.report.attacked import Attack
 from seaanchor.types import Batch
@@ -65,7 +66,13 @@ class _Chunk:
 
 
 def choose_pictures(
-    attack: Attack, logits: Logits, images: Images, names: Sequence[str], size: int, count: int, device: torch.device
+    attack: Attack,
+    logits: Logits,
+    images: Images,
+    names: Sequence[str],
+    how: Preprocessing,
+    count: int,
+    device: torch.device,
 ) -> tuple[Picture, ...]:
     """Images that are right when clean, about half of them fooled and half still right where both were found, in
     the order tried.
@@ -75,13 +82,13 @@ def choose_pictures(
         logits: the model's, from pixels (B, C, H, W) in [0, 1].
         images: what to choose from, spread over the whole list.
         names: of the classes.
-        size: image side in pixels.
+        how: the encoder's preprocessing.
         count: how many at most.
         device: where the model is.
     """
     chunks: list[_Chunk] = []
     for order in _orders(len(images.paths), CHUNK * count, CHUNKS):
-        batch = next(batches(ImageDataset(images, size), len(order), workers=0, order=order, skip_log=SkipLog(images)))
+        batch = next(batches(ImageDataset(images, how), len(order), workers=0, order=order, skip_log=SkipLog(images)))
         if chunk := _attacked(attack, logits, batch, device):
             chunks.append(chunk)
         right = [answer for chunk in chunks for answer in chunk.still_right]

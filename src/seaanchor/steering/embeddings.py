@@ -65,7 +65,8 @@ def see_words(
     names, size = texts_of(images), model.encoder.image_size
     attack = plan.attack(names)
     clean, attacked, label, word = [], [], [], []
-    for batch in batches(ImageDataset(images, size), BATCH, workers=0, order=None, skip_log=SkipLog(images)):
+    dataset = ImageDataset(images, model.encoder.preprocessing)
+    for batch in batches(dataset, BATCH, workers=0, order=None, skip_log=SkipLog(images)):
         if batch.label_B is None or len(batch.index_B) == 0:
             continue
         label.append(batch.label_B)
@@ -102,7 +103,7 @@ def see_words(
 def see_people(model: LoadedModel, images: Images, templates: Sequence[str] = TEMPLATES) -> SeenPeople:
     """Embed what `sweep_bias` measures: arguments as for `see_words`, of a people set."""
     stream = batches(
-        ImageDataset(images, model.encoder.image_size), BATCH, workers=0, order=None, skip_log=SkipLog(images)
+        ImageDataset(images, model.encoder.preprocessing), BATCH, workers=0, order=None, skip_log=SkipLog(images)
     )
     image_ND, index_N = embed_stream(model.encoder, stream)
     _, role_M, gender_M, caption_RGD, neutral_RD = people_texts(model, images, tuple(templates))

@@ -67,7 +67,7 @@ def load_steps(setup: Setup, step: int, rank: int, world: int, skip_log: SkipLog
             table = setup.table
             stream = (batch for images in chunks for batch in table.batches(images, len(images)))
         else:
-            dataset = ImageDataset(setup.images, setup.model.encoder.image_size)
+            dataset = ImageDataset(setup.images, setup.model.encoder.preprocessing)
             stream = chosen_batches(dataset, chunks, workers=config.workers, skip_log=skip_log)
         for micro_batches in steps:
             yield [(next(stream), is_padding) for _, is_padding in micro_batches]

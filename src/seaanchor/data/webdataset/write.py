@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from seaanchor.data.images import FORMATS, Item, UnreadableImage, read_image, to_rgb, upright
+from seaanchor.data.images import FORMATS, Item, UnreadableImage, check_png, flat, read_image, upright
 from seaanchor.data.loader import SkipLog
 from seaanchor.data.types import Images, LabelledImages, templates_of
 from seaanchor.data.webdataset.read import CLASSES, COUNT, TEMPLATES
@@ -24,6 +24,7 @@ COPIED = {
     "PNG": "png",
     "WEBP": "webp",
 }  # formats that CLIP_benchmark reads, and the endings it gives them
+STORED = ("1", "L", "P", "RGB", "CMYK")  # modes that are kept; PNG takes all but the last
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
 
@@ -144,10 +145,12 @@ def _encode(item: Item, image_size: int | None) -> tuple[str, bytes]:
         with item.open("rb") as file:
             data = file.read()
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.format == "PNG":
+                check_png(io.BytesIO(data))
             image.load()
             if image.format in COPIED and _reads_alike(image):
                 return COPIED[image.format], data
-            return "png", _png(to_rgb(upright(image)))
+            return "png", _png(flat(upright(image)))
     except Exception as error:  # decoders raise whatever they like on broken bytes
         known = isinstance(error, Image.UnidentifiedImageError)  # whose own text holds an address in memory
         reason = "cannot identify an image in it" if known else str(error)[:120]
@@ -157,13 +160,13 @@ def _encode(item: Item, image_size: int | None) -> tuple[str, bytes]:
 def _reads_alike(image: Image.Image) -> bool:
     """Whether a reader that only converts to RGB sees what `read_image` sees: 8 bits, no transparency, upright, one
     frame."""
-    plain = image.mode in ("RGB", "L") and "transparency" not in image.info and getattr(image, "n_frames", 1) == 1
+    plain = image.mode in STORED and "transparency" not in image.info and getattr(image, "n_frames", 1) == 1
     return plain and image.getexif().get(0x0112, 1) == 1
 
 
 def _png(image: Image.Image) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, "PNG")
+    (image if image.mode in STORED[:4] else image.convert("RGB")).save(stream, "PNG")
     return stream.getvalue()
 
 
