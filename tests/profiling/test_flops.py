@@ -1,20 +1,25 @@
 """Steps cost what the formula says: counted on a small ViT."""
 
+import copy
 from dataclasses import replace
 from functools import partial
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from seaanchor.adapters.linear_map import LinearMap
 from seaanchor.config.assemble import assemble
 from seaanchor.config.recipes import dpo, dpo_linear, fare, lore, penalty, tecoa
 from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig
-from seaanchor.encoders.encoder import Reference
+from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.load import load_model
+from seaanchor.profiling.cost_model import step_cost
 from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
+from seaanchor.profiling.op_counter import Meter
 from seaanchor.training.batches import MicroBatch
 from seaanchor.training.state import TrainState
 from seaanchor.training.step import train_step
@@ -45,6 +50,63 @@ def test_counts_as_torch_does():
     with FlopCounterMode(display=False) as counter:
         model(x).sum().backward()
     assert count_flops(lambda: model(x).sum().backward())[0] == counter.get_total_flops()
+
+
+CONVOLUTIONS = {
+    "plain": nn.Conv2d(6, 4, 3, bias=False),
+    "grouped": nn.Conv2d(6, 4, 3, groups=2, bias=False),
+    "depthwise": nn.Conv2d(6, 12, 3, groups=6, bias=False),
+    "strided": nn.Conv2d(6, 6, (3, 2), stride=2, groups=3),
+    "dilated": nn.Conv2d(6, 4, 3, dilation=2, groups=2, bias=False),
+    "transposed": nn.ConvTranspose2d(6, 4, 3, stride=2, bias=False),
+    "transposed, grouped": nn.ConvTranspose2d(6, 9, 3, groups=3),
+    "1d": nn.Conv1d(6, 12, 5, groups=6),
+    "3d": nn.Conv3d(6, 4, 2, groups=2, bias=False),
+    "3d, transposed": nn.ConvTranspose3d(6, 4, 2, dilation=2, groups=2, bias=False),
+}
+
+
+@pytest.mark.parametrize("layer", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_convolutions_by_hand(layer):
+    """Of inputs and weights of one, without padding, the sum of the outputs is the number of products; a gradient takes
+    each of them once more."""
+    dims = layer.weight.dim() - 2
+    x = torch.ones(2, 6, *(8, 7, 9)[:dims])
+    ones = copy.deepcopy(layer)
+    for parameter in ones.parameters():
+        nn.init.constant_(parameter, float(parameter is ones.weight))
+    products = int(ones(x).sum().item())
+    weights = [p for p in layer.parameters() if p.requires_grad]
+    assert count_flops(lambda: torch.no_grad()(layer)(x))[0] == 2 * products
+    for wanted, passes in (([x.requires_grad_()], 2), (weights, 2), ([x, *weights], 3)):
+        assert (
+            count_flops(lambda wanted=wanted: torch.autograd.grad(layer(x).sum(), wanted))[0] == 2 * passes * products
+        )
+        with Meter() as meter:
+            torch.autograd.grad(layer(x).sum(), wanted)
+        assert meter.work.total == 2 * passes * products
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "convnext_atto", "regnetx_002"])
+def test_forward_and_both_gradients_of_grouped_towers_are_three_passes(name):
+    with torch.device("meta"):
+        tower, x = timm.create_model(name, num_classes=0).eval(), torch.zeros(1, 3, 64, 64, requires_grad=True)
+    forward = count_flops(lambda: torch.no_grad()(tower)(x))[0]
+    assert 3 <= count_flops(lambda: tower(x).sum().backward())[0] / forward < 3.04
+
+
+@pytest.mark.parametrize(("recipe", "formula", "updates"), [(fare(), 9, 1), (lore(), 36, 10)])
+def test_a_step_of_a_depthwise_tower_costs_what_the_formula_says(recipe, formula, updates):
+    """Three steps of the attack and one or five updates (of one or two images each), as `--dry-run-on` counts them. An
+    update needs no gradient to the pixels, which the first layer is spared."""
+    recipe = replace(recipe, perturbation=replace(recipe.perturbation, num_steps=3), batch_size=2)
+    layers = nn.Conv2d(3, 16, 3, 2), nn.Conv2d(16, 16, 5, groups=16), nn.Conv2d(16, 64, 1), nn.AdaptiveAvgPool2d(1)
+    encoder = Encoder(nn.Sequential(*layers, nn.Flatten()), 32)
+    method = assemble(recipe, encoder.dim)
+    assert least_passes(recipe, method.needs, cached=True) == formula
+    first = count_flops(lambda: layers[0](torch.zeros(1, 3, 32, 32)))[0] / forward_flops(encoder, 32)
+    cost = step_cost(recipe, encoder, method, 5, cached=True)
+    assert cost.passes == pytest.approx(formula - updates * first, rel=0.03)  # multipliers
 
 
 def test_forward_of_a_vit_by_formula(vit):

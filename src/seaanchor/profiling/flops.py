@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from seaanchor.config.schema import RunConfig
+from seaanchor.profiling.formulas import FORMULAS
 from seaanchor.registry import links
 from seaanchor.types import Needs
 
@@ -21,15 +21,15 @@ T = TypeVar("T")
 
 
 class _Counter(TorchDispatchMode):
-    """torch's own formulas, summed. Its FlopCounterMode also tells modules apart, by hooks that `torch.autograd.grad`
+    """The formulas, summed. torch's FlopCounterMode also tells modules apart, by hooks that `torch.autograd.grad`
     refuses."""
 
     total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func._overloadpacket in flop_registry:
-            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=result)
+        if func._overloadpacket in FORMULAS:
+            self.total += FORMULAS[func._overloadpacket](*args, **(kwargs or {}), out_val=result)
         return result
 
 

@@ -10,17 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import flop_registry
 
+from seaanchor.profiling.formulas import FORMULAS
 from seaanchor.profiling.hardware import Machine
 
 aten = torch.ops.aten
-FORMULAS = flop_registry | {
-    aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
-        aten._scaled_dot_product_flash_attention_backward
-    ],
-}
 FREE = {
     aten.detach.default,
     aten.empty.memory_format,

@@ -1,0 +1,70 @@
+"""Operations of what runs, a multiplication and an addition being two: torch's formulas, and our own where those are
+wrong or missing.
+
+torch 2.14 and 2.15 leave `groups` out of the gradient to a convolution's weights, so that a depthwise layer counts as
+many times as it has channels. Ours hold whether a later torch has that right or not.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import flop_registry
+
+aten = torch.ops.aten
+
+
+def _products(x: Tensor, weight: Tensor, out: Tensor, transposed: bool) -> int:
+    """Of one pass of a convolution: 2 · outputs · k² · C_in · C_out / groups; of a transposed one, every input takes
+    the place of an output.
+
+    The weights, (C_out, C_in / groups, k...) or transposed (C_in, C_out / groups, k...), know the groups.
+    """
+    places = math.prod((x if transposed else out).shape[2:])
+    return 2 * len(x) * places * weight.numel()
+
+
+def _convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    *_: Any,
+    out_val: Tensor,
+) -> int:
+    return _products(x, weight, out_val, transposed)
+
+
+def _convolution_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias_sizes: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+    output_mask: Sequence[bool],
+    out_val: Any = None,
+) -> int:
+    """Each of the two gradients takes the products of the forward; that of the bias has none."""
+    return (output_mask[0] + output_mask[1]) * _products(x, weight, grad, transposed)
+
+
+FORMULAS: dict[Any, Callable[..., int]] = flop_registry | {
+    aten.convolution: _convolution,
+    aten._convolution: _convolution,
+    aten.convolution_backward: _convolution_backward,
+    aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
+        aten._scaled_dot_product_flash_attention_backward
+    ],
+}
+"""Operator → its formula, of the operator's arguments and its result (`out_val`)."""
