@@ -97,16 +97,47 @@ def test_texts_as_labels_are_class_names(image_folder, tmp_path):
 
 def test_numbers_without_names_need_names(image_folder, tmp_path):
     source = stored(
-        "parquet", table(image_folder).remove_columns("label").add_column("label", [0, 1, -1, 3] * 3), tmp_path
+        "parquet", table(image_folder).remove_columns("label").add_column("label", [0, 1, -1, 1] * 3), tmp_path
     )
     assert isinstance(open_images(source), UnlabelledImages)
     images = open_images(source, Path("a,b"))
-    assert images.labels == (0, 1) * 3
-    assert len(images.refused) == 6
-    assert images.refused[:2] == ("row 2: class -1 of 2", "row 3: class 3 of 2")
-    assert read(images)[1].summary().startswith("6 of 12 images")
-    with pytest.raises(SeaAnchorError, match="could not be read"):
+    assert images.labels == (0, 1, 1) * 3
+    assert images.refused == ("row 2: class -1", "row 6: class -1", "row 10: class -1")
+    assert read(images)[1].summary().startswith("3 of 12 images")
+    with pytest.raises(SeaAnchorError, match="is missing"):
         open_images(source, tmp_path / "none.txt")
+
+
+def test_class_numbers_without_a_name_are_an_error(image_folder, tmp_path):
+    data = table(image_folder).remove_columns("label").add_column("label", [1, 2, 3] * 4)
+    source = stored("parquet", data, tmp_path)
+    with pytest.raises(SeaAnchorError, match="class 3 has images and no name: 4 of 12 images") as caught:
+        open_images(source, Path("a,b,c"))
+    assert "begin at 1" in caught.value.change
+    assert open_images(source, Path("none,a,b,c")).labels == (1, 2, 3) * 4
+
+
+@pytest.mark.parametrize("named", ["texts", "class labels"])
+def test_numbers_as_names_take_a_list_in_the_order_of_numbers(image_folder, tmp_path, capsys, named):
+    """Sorted as texts, 10 and 11 come before 2, which is how the library numbers them."""
+    data = table(image_folder).remove_columns("label").add_column("label", [str(i) for i in range(12)])
+    data = data.class_encode_column("label") if named == "class labels" else data
+    source = stored("saved", data, tmp_path)
+    names = ["nil", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"]
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    images = open_images(source, tmp_path / "names.txt")
+    assert [images.class_names[label] for label in images.labels] == names
+    assert capsys.readouterr().err == ""
+    images = open_images(source)
+    assert [images.class_names[label] for label in images.labels] == [str(i) for i in range(12)]
+    assert "are called by numbers" in capsys.readouterr().err
+
+
+def test_labels_that_are_no_whole_numbers_are_refused(image_folder, tmp_path):
+    data = table(image_folder).remove_columns("label").add_column("label", [0.0, 1.0, 1.5] * 4)
+    images = open_images(stored("parquet", data, tmp_path), Path("a,b"))
+    assert images.labels == (0, 1) * 4
+    assert images.refused[0] == "row 2: '1.5' is no class number"
 
 
 def test_rows_that_hold_no_picture_are_counted(image_folder, tmp_path):

@@ -28,7 +28,7 @@ def test_a_list_that_does_not_fit_says_who_is_left_over():
 
 def test_a_mapping_needs_something_to_map(tmp_path):
     (tmp_path / "names.json").write_text(json.dumps({"x": "a"}))
-    with pytest.raises(SeaAnchorError, match="has none for its classes"):
+    with pytest.raises(SeaAnchorError, match="has none of these for its classes"):
         read_class_names(tmp_path / "names.json", None)
 
 

@@ -17,7 +17,7 @@ from seaanchor.data.in_memory import DatasetItem
 from seaanchor.data.loader import ImageDataset, SkipLog
 from seaanchor.data.preprocessing import Preprocessing, preprocessing_of
 from seaanchor.data.types import Listing
-from seaanchor.data.webdataset.read import Member
+from seaanchor.data.webdataset.tar import Member
 from seaanchor.utils import disk_cache
 
 READ_WHOLE = 256e6  # bytes of a data set up to which its images are identified by content

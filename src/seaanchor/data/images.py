@@ -5,6 +5,7 @@ Legend: S side of the square in pixels.
 
 import warnings
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -14,7 +15,11 @@ from torch import Tensor
 
 from seaanchor.data.preprocessing import Preprocessing, preprocessing_of, to_square
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
+_ENDINGS = """
+.jpg .jpeg .jfif .jpe .jif .jfi .png .apng .webp .avif .bmp .dib .gif .tif .tiff .jp2 .j2k .jpf .jpx .jpc .j2c
+.ppm .pgm .pbm .pnm
+"""
+EXTENSIONS = frozenset(_ENDINGS.split())
 FORMATS = (
     "JPEG",
     "PNG",
@@ -23,6 +28,8 @@ FORMATS = (
     "GIF",
     "TIFF",
     "PPM",
+    "JPEG2000",
+    *(["AVIF"] if find_spec("PIL.AvifImagePlugin") else []),
 )  # by content, whatever the suffix; Pillow knows some that start programs
 
 

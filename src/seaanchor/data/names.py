@@ -1,10 +1,12 @@
 """Class names and prompt templates: from files, from OpenCLIP's lists, or as given."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from seaanchor.data.name_lists import Given, read_name_list
+from seaanchor.data.name_pairing import clean_names, match_classes, pair_names
 from seaanchor.errors import SeaAnchorError, note
 
 TEMPLATE_LISTS = ("openai-imagenet", "simple-imagenet")
@@ -17,44 +19,16 @@ def read_class_names(file: Path, folders: Sequence[str] | None) -> tuple[str, ..
     """Names for classes.
 
     Args:
-        file: JSON, a mapping folder → name or a list of names; or text with one name a line; or names themselves,
-            joined by commas; or `imagenet`. Lists are in the order of the class numbers, which for folders is their
-            sorted order.
-        folders: the sorted class folders, or the names that the data set has for its classes; None if it has none, and
-            a list of any length will do.
+        file: a file as `read_name_list` takes it; or names themselves, joined by commas; or `imagenet`. Lists are in
+            the order of the class numbers, which for folders is their sorted order, by number where all of them are
+            numbers.
+        folders: the class folders in that order, or the names that the data set has for its classes; None if it has
+            none, and a list of any length will do.
 
     Raises:
         SeaAnchorError: the file is missing or malformed, or does not name every class and no other.
     """
-    data = _listed(file, folders)
-    if isinstance(data, dict):
-        if folders is None:
-            raise SeaAnchorError(
-                f"{file} maps names, and the data set has none for its classes",
-                "a list in the order of the class numbers",
-                "write a list",
-            )
-        missing = [f for f in folders if f not in data]
-        if missing:
-            raise SeaAnchorError(
-                f"{file} does not name {', '.join(missing[:5])}", "a name for every class folder", "add them"
-            )
-        data = [data[f] for f in folders]
-    if not isinstance(data, list) or not all(isinstance(name, str) and name.strip() for name in data):
-        raise SeaAnchorError(
-            f"{file} holds something other than names", "a list of names, or a mapping folder → name", "correct it"
-        )
-    if folders is not None and len(data) != len(folders):
-        odd = (
-            f"{data[len(folders)]!r} is a class without images"
-            if len(data) > len(folders)
-            else f"{folders[len(data)]!r} has images and no class"
-        )
-        expected = f"{len(folders)}, one for each class folder"
-        raise SeaAnchorError(
-            f"{file} holds {len(data)} names: {odd}", expected, "correct the list or write a JSON mapping"
-        )
-    return tuple(name.strip() for name in data)
+    return clean_names(pair_names(_listed(file, folders), folders, str(file)), str(file))
 
 
 def note_unused(names: Sequence[str], labels: Sequence[int], source: Path | str) -> None:
@@ -64,25 +38,18 @@ def note_unused(names: Sequence[str], labels: Sequence[int], source: Path | str)
     unused = [name for number, name in enumerate(names) if number not in used]
     if unused:
         shown = ", ".join(unused[:5]) + (f" and {len(unused) - 5} more" if len(unused) > 5 else "")
-        note(f"{len(unused)} of {len(names)} classes have no image in {source}: {shown}")
+        first = " (if its class numbers begin at 1, all names are one off)" if 0 not in used and 1 in used else ""
+        note(f"{len(unused)} of {len(names)} classes have no image in {source}: {shown}{first}")
 
 
-def _listed(file: Path, folders: Sequence[str] | None) -> Any:
+def _listed(file: Path, folders: Sequence[str] | None) -> Given:
     """The names as they are given, unchecked."""
-    if not file.exists() and str(file) == IMAGENET:
+    there = os.path.exists(file)  # False for what is too long for a path
+    if not there and str(file) == IMAGENET:
         return _imagenet(folders)
-    if not file.exists() and "," in str(file):
+    if not there and "," in str(file):
         return [name.strip() for name in str(file).split(",")]
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        return (
-            json.loads(text)
-            if file.suffix.lower() == ".json"
-            else [line.strip() for line in text.splitlines() if line.strip()]
-        )
-    except (OSError, ValueError) as error:
-        expected = f"a JSON or text file of class names, {IMAGENET}, or names joined by commas"
-        raise SeaAnchorError(f"{file} could not be read ({error})", expected, "correct --class-names") from error
+    return read_name_list(file, gaps=folders is not None)
 
 
 REPEATED = {
@@ -91,7 +58,7 @@ REPEATED = {
 }  # class number → OpenCLIP's name, WordNet's
 
 
-def _imagenet(folders: Sequence[str] | None) -> Any:
+def _imagenet(folders: Sequence[str] | None) -> Given:
     """The 1,000 names in order, or by WordNet number where the folders are called by those, so that a part of ImageNet
     is named too. OpenCLIP's list has two names twice; the classes meant are distinguished here by the words that
     WordNet has for them."""
@@ -179,3 +146,14 @@ def _with_place(prompt: str, file: Path | None) -> str:
             "add {}",
         )
     return prompt
+
+
+__all__ = [
+    "IMAGENET",
+    "TEMPLATE_LISTS",
+    "match_classes",
+    "note_unused",
+    "read_class_names",
+    "read_template_file",
+    "read_templates",
+]

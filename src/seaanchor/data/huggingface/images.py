@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from seaanchor.data.huggingface.library import is_saved, library, load
+from seaanchor.data.labels import class_numbers
+from seaanchor.data.name_pairing import class_order, clean_names, note_numbers
 from seaanchor.data.names import note_unused, read_class_names
 from seaanchor.data.types import ClassifiedImages, UnlabelledImages
-from seaanchor.data.webdataset.read import class_number
 from seaanchor.errors import SeaAnchorError
 
 PREFIX = "hf-data:"
@@ -106,24 +107,21 @@ def list_rows(source: str, class_names: Path | None = None, split: str = "test")
     pixels = Table(table.select_columns([column]), column)
     values, own = _labels(table)
     names = own if class_names is None else read_class_names(class_names, own)
-    if not values:
-        names = None
-    rows, labels, refused = [], [], []
-    for number, size in enumerate(sizes):
-        label, reason = class_number(values[number] if values else None, names, f"row {number}")
-        if reason:
-            refused.append(reason)
-        else:
-            rows.append(Row(source, number, size, pixels))
-            labels.append(label)
-    if not rows:
+    if class_names is None:
+        note_numbers(own or (), source)
+    rows = tuple(Row(source, number, size, pixels) for number, size in enumerate(sizes))
+    if names is None or not values:
+        return UnlabelledImages(Path(source), rows)
+    found = class_numbers(values, names, own, source, [f"row {row.row}" for row in rows])
+    refused = tuple(reason for _, reason in found if reason)
+    labelled = [(row, label) for row, (label, reason) in zip(rows, found, strict=True) if not reason]
+    if not labelled:
         raise SeaAnchorError(
             f"no labelled image in {source}: {'; '.join(refused[:3])}", "class numbers from 0", "name another split"
         )
-    if names is None:
-        return UnlabelledImages(Path(source), tuple(rows), tuple(refused))
+    paths, labels = zip(*labelled, strict=True)
     note_unused(names, labels, source)
-    return ClassifiedImages(Path(source), tuple(rows), tuple(labels), names, refused=tuple(refused))
+    return ClassifiedImages(Path(source), paths, labels, names, refused=refused)
 
 
 def _open(source: str, split: str) -> Any:
@@ -206,9 +204,9 @@ def _labels(table: Any) -> tuple[list[Any], tuple[str, ...] | None]:
         return [], None
     values = table.select_columns([column])[:][column]
     if hasattr(table.features[column], "names"):
-        return values, tuple(table.features[column].names)
-    texts = sorted({value for value in values if isinstance(value, str)})
+        return values, clean_names(table.features[column].names, f"column {column}")
+    texts = class_order(sorted({value for value in values if isinstance(value, str)}))
     if not texts:
         return values, None
     number = {text: i for i, text in enumerate(texts)}
-    return [number.get(value) for value in values], tuple(texts)
+    return [number.get(value) for value in values], clean_names(texts, f"column {column}")
