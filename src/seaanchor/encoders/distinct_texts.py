@@ -3,12 +3,31 @@
 Legend: C classes, T templates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from seaanchor.encoders.text import TextLimit, overlong
 from seaanchor.errors import SeaAnchorError
 
 LONGEST = 60  # characters of a text in a message
+SHORT = ("cat", "dog", "a", "two")  # any vocabulary of whole words, pieces, letters or bytes distinguishes them
+
+
+def check_reads(name: str, read: Callable[[Sequence[str]], Sequence[Sequence[int]]]) -> None:
+    """Fail where short texts become the same tokens: a tokenizer without its files gives all texts one.
+
+    Args:
+        name: of the model, for the message.
+        read: texts → their tokens.
+
+    Raises:
+        SeaAnchorError: two of them are alike.
+    """
+    seen: dict[tuple[int, ...], str] = {}
+    for text, tokens in zip(SHORT, read(SHORT), strict=True):
+        if (other := seen.setdefault(tuple(tokens), text)) != text:
+            found = f"the tokenizer of {name} gives {other!r} and {text!r} the same tokens {list(tokens)[:6]}"
+            change = "copy the tokenizer's files beside the weights, such as tokenizer.json or vocab.json"
+            raise SeaAnchorError(found, "a tokenizer with its vocabulary", change)
 
 
 def check_classes_apart(limit: TextLimit, class_names: Sequence[str], templates: Sequence[str]) -> None:

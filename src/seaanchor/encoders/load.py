@@ -5,6 +5,7 @@ from pathlib import Path
 from seaanchor.encoders.embedded import embedded_folder, embedded_models
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.own_module import SETTINGS
+from seaanchor.encoders.pretrained import check_pretrained
 from seaanchor.errors import SeaAnchorError
 
 
@@ -15,7 +16,9 @@ def load_model(name: str, pretrained: str | None = None, image_size: int | None 
         name: `seaanchor-tiny` and its variants (embedded); an OpenCLIP name such as `ViT-B-32` (with `pretrained`);
             `local-dir:PATH` or the path of an OpenCLIP folder; `hf-hub:ORG/REPO` (OpenCLIP on the Hub); `timm:NAME` or
             `timm:local-dir:PATH`; `hf:NAME_OR_PATH` (Hugging Face `CLIPModel`, extra `hf`).
-        pretrained: for bare OpenCLIP and timm names: a tag, a weights file, or `none` for random weights.
+        pretrained: for bare OpenCLIP and timm names: a tag, a weights file, or `none` for random weights. `BASE+FILE`
+            sets the image tower of a file over the text side of a tag or of another file, `+FILE` over that of an
+            OpenCLIP folder; `FILE#ENTRY` chooses one of several sets of weights in a file.
         image_size: input side in pixels where the architecture allows another than its own.
 
     Returns:
@@ -25,6 +28,7 @@ def load_model(name: str, pretrained: str | None = None, image_size: int | None 
         SeaAnchorError: unknown name or tag (with the nearest ones), unreachable hub, weights that do not fit, missing
             extra.
     """
+    check_pretrained(name, pretrained)
     if name.startswith("timm:"):
         from seaanchor.encoders.timm import load_timm
 

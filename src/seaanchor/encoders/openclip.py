@@ -1,10 +1,7 @@
 """OpenCLIP models: built-in names, folders, the Hub, and the embedded ones."""
 
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,12 +12,11 @@ from torch import Tensor, nn
 from seaanchor.encoders.embedded import embedded_models
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.fingerprint import text_side
-from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
-from seaanchor.encoders.text import TextLimit, encode_text
-from seaanchor.encoders.weights import hub_error, load_strictly, read_weights, weights_error
+from seaanchor.encoders.openclip_text import bpe_file, open_tokenizer, text_limit
+from seaanchor.encoders.openclip_weights import create, create_from_folder
+from seaanchor.encoders.pretrained import Pretrained, is_weights_file, split_pretrained
+from seaanchor.encoders.text import encode_text
 from seaanchor.errors import SeaAnchorError
-
-WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def load_open_clip(name: str, source: str, pretrained: str | None, image_size: int | None) -> LoadedModel:
@@ -28,18 +24,19 @@ def load_open_clip(name: str, source: str, pretrained: str | None, image_size: i
     import open_clip
 
     folder = Path(source.removeprefix("local-dir:")) if source.startswith("local-dir:") else None
+    asked = split_pretrained(pretrained)
     if folder is not None:
-        model = _create_from_folder(name, folder, image_size)
+        model = create_from_folder(name, folder, asked, image_size)
     else:
         if not source.startswith("hf-hub:"):
-            _check_name(source, pretrained)
-        model = _create(name, source, pretrained, image_size)
+            _check_name(source, asked)
+        model = create(name, source, asked, image_size)
     model.eval().requires_grad_(False)
     preprocess = dict(open_clip.get_model_preprocess_cfg(model))
     side = _side(name, preprocess["size"])
     model_cfg = _model_cfg(source, model, side)
-    bpe = _bpe_file(folder, model_cfg["text_cfg"])
-    tokenizer = _tokenizer(name, source, model_cfg["text_cfg"], bpe)
+    bpe = bpe_file(folder, model_cfg["text_cfg"])
+    tokenizer = open_tokenizer(name, source, model_cfg["text_cfg"], bpe)
 
     @torch.no_grad()
     def encode_texts(texts: Sequence[str]) -> Tensor:
@@ -55,25 +52,9 @@ def load_open_clip(name: str, source: str, pretrained: str | None, image_size: i
         model.logit_scale.exp().item(),
         encode_texts,
         export,
-        _text_limit(tokenizer),
+        text_limit(tokenizer),
         lambda: text_side(model, encoder.tower, tokenizer, model_cfg["text_cfg"]),
     )
-
-
-def _text_limit(tokenizer: Any) -> TextLimit:
-    """open_clip's own tokenizer cuts what is too long and puts the end token last, transformers' does the same; neither
-    says so."""
-    inner = getattr(tokenizer, "tokenizer", None)
-
-    def count(text: str) -> int:
-        if inner is None:
-            return len(tokenizer.encode(text)) + 2  # start and end
-        clean = getattr(tokenizer, "clean_fn", str)
-        return len(inner(clean(text), truncation=False, verbose=False)["input_ids"]) + (
-            getattr(tokenizer, "tokenizer_mode", "") == "clips"
-        )
-
-    return TextLimit(tokenizer.context_length, count, lambda texts: tokenizer(list(texts)).tolist())
 
 
 class _Pooled(nn.Module):
@@ -100,7 +81,7 @@ def _side(name: str, size: int | Sequence[int]) -> int:
     return sides.pop()
 
 
-def _check_name(name: str, pretrained: str | None) -> None:
+def _check_name(name: str, asked: Pretrained) -> None:
     import open_clip
 
     models = open_clip.list_models()
@@ -114,11 +95,11 @@ def _check_name(name: str, pretrained: str | None) -> None:
             if _peek(Path(name))
             else f"nearest names: {', '.join(near or embedded_models() or models[:3])}",
         )
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if pretrained is None or (pretrained != "none" and pretrained not in tags and not Path(pretrained).is_file()):
-        near = get_close_matches(pretrained or "", tags, n=3, cutoff=0.3) or tags[:6]
+    tags, base = open_clip.list_pretrained_tags_by_model(name), asked.base
+    if base is None or (base != "none" and base not in tags and not is_weights_file(base)):
+        near = get_close_matches(base or "", tags, n=3, cutoff=0.3) or tags[:6]
         raise SeaAnchorError(
-            f"{name} was asked for with pretrained={pretrained!r}, which is neither a tag nor a file",
+            f"{name} was asked for with pretrained={base!r}, which is neither a tag nor a file",
             f"one of its tags ({', '.join(near) or 'it has none'}), a weights file, or 'none' for random weights",
             "set --pretrained",
         )
@@ -132,102 +113,6 @@ def _peek(folder: Path) -> dict[str, Any]:
         return {}
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """open_clip narrates its loading through the root logger; what matters is raised."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), remote_code_refused():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-def _create(name: str, source: str, pretrained: str | None, image_size: int | None) -> Any:
-    import open_clip
-
-    tag = None if pretrained == "none" else pretrained
-    quick_gelu = bool(tag and open_clip.get_pretrained_cfg(source, tag).get("quick_gelu"))
-    on_hub = source.startswith("hf-hub:")
-    try:
-        with _quiet():
-            return open_clip.create_model(
-                source,
-                pretrained=tag,
-                force_quick_gelu=quick_gelu,
-                force_image_size=image_size,
-                require_pretrained=on_hub,
-            )
-    except Exception as error:  # the Hub, the configuration and the weights each fail in their own way
-        if Path(pretrained or "").is_file() or "state_dict" in str(error):
-            raise weights_error(name, pretrained or source, error) from error
-        raise hub_error(
-            f"{name} ({pretrained})" if pretrained else name, error, "give --pretrained a weights file"
-        ) from error
-
-
-def _create_from_folder(name: str, folder: Path, image_size: int | None) -> Any:
-    """Build from the folder's own config; a variant without a text tower borrows it from the sibling its config
-    names."""
-    import open_clip
-    from open_clip.model import resize_pos_embed, set_model_preprocess_cfg
-
-    config = _read_config(folder)
-    file = _weights_file(folder)
-    state = read_weights(file).state
-    if base := config.get("seaanchor", {}).get("text_tower_of"):
-        towers = read_weights(_weights_file(folder.parent / base)).state
-        state = {k: v for k, v in towers.items() if not k.startswith("visual.")} | state
-    own_size = image_size is None or "timm_model_name" in config["model_cfg"]["vision_cfg"]
-    try:
-        with _quiet():
-            size = None if own_size else image_size
-            model = open_clip.create_model(
-                f"local-dir:{folder}", load_weights=False, pretrained_text=False, force_image_size=size
-            )
-            resize_pos_embed(state, model)
-        load_strictly(model, state, name, file)
-        if (
-            image_size is not None and own_size
-        ):  # timm towers load at the size they were saved at and are resized afterwards
-            model.visual.set_input_size(image_size)
-            set_model_preprocess_cfg(model, dict(open_clip.get_model_preprocess_cfg(model)) | {"size": image_size})
-    except SeaAnchorError:
-        raise
-    except Exception as error:  # an architecture that cannot be built, position embeddings that cannot be resampled
-        raise weights_error(name, str(file), error) from error
-    return model
-
-
-def _weights_file(folder: Path) -> Path:
-    for name in WEIGHTS:
-        if (folder / name).is_file():
-            return folder / name
-    found = sorted(p.name for p in folder.iterdir())[:5] if folder.is_dir() else []
-    raise SeaAnchorError(
-        f"{folder} has no {WEIGHTS[0]} (it holds {', '.join(found) or 'nothing'})",
-        "an OpenCLIP folder",
-        "export it again",
-    )
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    file = folder / "open_clip_config.json"
-    try:
-        config = json.loads(file.read_text())
-        config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"], config["model_cfg"]["embed_dim"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SeaAnchorError(
-            f"{file} is missing or no OpenCLIP configuration ({error!r})",
-            "model_cfg with vision_cfg and text_cfg",
-            "name the folder of an export",
-        ) from error
-    check_tokenizer_settings(str(folder), config["model_cfg"]["text_cfg"])
-    return config
-
-
 def _model_cfg(source: str, model: nn.Module, side: int) -> dict[str, Any]:
     """The effective configuration: what an export must write for the same numbers to come out."""
     import open_clip
@@ -239,46 +124,3 @@ def _model_cfg(source: str, model: nn.Module, side: int) -> dict[str, Any]:
     if "timm_model_name" in config["vision_cfg"]:
         config["vision_cfg"]["timm_model_pretrained"] = False
     return config
-
-
-def _bpe_file(folder: Path | None, text_cfg: dict[str, Any]) -> Path | None:
-    """The merges of a cut vocabulary, if there is one: beside the weights, wherever the folder has been moved to, or
-    beside those whose text tower is borrowed.
-
-    Raises:
-        SeaAnchorError: the configuration names such a file, and it is nowhere.
-    """
-    extra = _read_config(folder).get("seaanchor", {}) if folder else {}
-    name = extra.get("bpe") or (text_cfg.get("tokenizer_kwargs") or {}).get("bpe_path")
-    if not name:
-        return None
-    around = (
-        [folder, folder.parent / extra["text_tower_of"]]
-        if folder and "text_tower_of" in extra
-        else [folder]
-        if folder
-        else []
-    )
-    for candidate in (*(place / Path(name).name for place in around), Path(name)):
-        if candidate.is_file():
-            return candidate
-    raise SeaAnchorError(
-        f"{name} is missing", "the tokenizer's merges beside the weights", "copy the whole folder of the model"
-    )
-
-
-def _tokenizer(name: str, source: str, text_cfg: dict[str, Any], bpe: Path | None) -> Any:
-    import open_clip
-    from open_clip.tokenizer import SimpleTokenizer
-
-    check_tokenizer_settings(name, text_cfg)
-    try:
-        with _quiet():
-            if bpe is None:
-                return open_clip.get_tokenizer(source)
-            others = {k: v for k, v in text_cfg.get("tokenizer_kwargs", {}).items() if k != "bpe_path"}
-            return SimpleTokenizer(bpe_path=str(bpe), context_length=text_cfg.get("context_length", 77), **others)
-    except Exception as error:  # transformers is missing, the Hub is, or the file is broken
-        raise hub_error(
-            f"the tokenizer of {name}", error, "install the extra `hf` if transformers is missing"
-        ) from error

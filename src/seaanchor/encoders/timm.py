@@ -5,7 +5,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
-from seaanchor.encoders.weights import hub_error, load_strictly, read_weights, split_entry, weights_error
+from seaanchor.encoders.pretrained import is_weights_file
+from seaanchor.encoders.weights import hub_error, load_strictly, read_weights, weights_error
 from seaanchor.errors import SeaAnchorError
 
 
@@ -15,7 +16,7 @@ def load_timm(name: str, pretrained: str | None, image_size: int | None) -> Load
     import timm
 
     source = name.removeprefix("timm:")
-    file = pretrained if pretrained and split_entry(pretrained)[0].is_file() else None
+    file = pretrained if is_weights_file(pretrained) else None
     if not source.startswith(("local-dir:", "hf-hub:")):
         source = _check_name(source, None if file else pretrained)
     fetch = source.startswith("local-dir:") or (file is None and pretrained != "none")

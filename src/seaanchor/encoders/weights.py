@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from seaanchor.encoders.pretrained import split_entry
 from seaanchor.encoders.weight_entries import AVERAGED, choose, strip, tensors_of
 from seaanchor.encoders.weight_files import open_weights
 from seaanchor.errors import SeaAnchorError, note
@@ -28,17 +29,6 @@ class Weights:
     state: dict[str, Tensor]
     said: str = ""
     entry: tuple[str, ...] = ()
-
-
-def split_entry(path: str | Path) -> tuple[Path, str | None]:
-    """`FILE#ENTRY` as its two parts; a file with a # in its name is taken whole.
-
-    >>> split_entry("runs/dino.pth#teacher")
-    (PosixPath('runs/dino.pth'), 'teacher')
-    """
-    whole = Path(path)
-    file, mark, entry = str(path).rpartition("#")
-    return (whole, None) if not mark or whole.is_file() else (Path(file), entry)
 
 
 def read_weights(path: str | Path) -> Weights:

@@ -1,0 +1,112 @@
+"""The tokenizers of OpenCLIP models."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seaanchor.encoders.distinct_texts import check_reads
+from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
+from seaanchor.encoders.text import TextLimit
+from seaanchor.encoders.weights import hub_error
+from seaanchor.errors import SeaAnchorError
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """open_clip narrates its loading through the root logger; what matters is raised."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), remote_code_refused():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def text_limit(tokenizer: Any) -> TextLimit:
+    """open_clip's own tokenizer cuts what is too long and puts the end token last, transformers' does the same; neither
+    says so."""
+    inner = getattr(tokenizer, "tokenizer", None)
+
+    def count(text: str) -> int:
+        if inner is None:
+            return len(tokenizer.encode(text)) + 2  # start and end
+        clean = getattr(tokenizer, "clean_fn", str)
+        return len(inner(clean(text), truncation=False, verbose=False)["input_ids"]) + (
+            getattr(tokenizer, "tokenizer_mode", "") == "clips"
+        )
+
+    return TextLimit(tokenizer.context_length, count, lambda texts: tokenizer(list(texts)).tolist())
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """open_clip_config.json of a folder.
+
+    Raises:
+        SeaAnchorError: it is missing, no OpenCLIP configuration, or sets for the tokenizer what could run code.
+    """
+    file = folder / "open_clip_config.json"
+    try:
+        config = json.loads(file.read_text())
+        config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"], config["model_cfg"]["embed_dim"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SeaAnchorError(
+            f"{file} is missing or no OpenCLIP configuration ({error!r})",
+            "model_cfg with vision_cfg and text_cfg",
+            "name the folder of an export",
+        ) from error
+    check_tokenizer_settings(str(folder), config["model_cfg"]["text_cfg"])
+    return config
+
+
+def bpe_file(folder: Path | None, text_cfg: dict[str, Any]) -> Path | None:
+    """The merges of a cut vocabulary, if there is one: beside the weights, wherever the folder has been moved to, or
+    beside those whose text tower is borrowed.
+
+    Raises:
+        SeaAnchorError: the configuration names such a file, and it is nowhere.
+    """
+    extra = read_config(folder).get("seaanchor", {}) if folder else {}
+    name = extra.get("bpe") or (text_cfg.get("tokenizer_kwargs") or {}).get("bpe_path")
+    if not name:
+        return None
+    around: Sequence[Path] = ()
+    if folder:
+        around = (folder, folder.parent / extra["text_tower_of"]) if "text_tower_of" in extra else (folder,)
+    for candidate in (*(place / Path(name).name for place in around), Path(name)):
+        if candidate.is_file():
+            return candidate
+    raise SeaAnchorError(
+        f"{name} is missing", "the tokenizer's merges beside the weights", "copy the whole folder of the model"
+    )
+
+
+def open_tokenizer(name: str, source: str, text_cfg: dict[str, Any], bpe: Path | None) -> Any:
+    """The tokenizer of a model.
+
+    Raises:
+        SeaAnchorError: its files are missing, or it does not distinguish short texts.
+    """
+    import open_clip
+    from open_clip.tokenizer import SimpleTokenizer
+
+    check_tokenizer_settings(name, text_cfg)
+    try:
+        with quiet():
+            if bpe is None:
+                tokenizer = open_clip.get_tokenizer(source)
+            else:
+                others = {k: v for k, v in (text_cfg.get("tokenizer_kwargs") or {}).items() if k != "bpe_path"}
+                length = text_cfg.get("context_length", 77)
+                tokenizer = SimpleTokenizer(bpe_path=str(bpe), context_length=length, **others)
+    except Exception as error:  # transformers is missing, the Hub is, or the file is broken
+        raise hub_error(
+            f"the tokenizer of {name}", error, "install the extra `hf` if transformers is missing"
+        ) from error
+    check_reads(name, lambda texts: tokenizer(list(texts)).tolist())
+    return tokenizer

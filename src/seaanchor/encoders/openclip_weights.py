@@ -1,0 +1,221 @@
+"""Weights of OpenCLIP models: by tag, from a file, from a folder, or an image tower's file over another's text side."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seaanchor.encoders.openclip_tags import quick_gelu_of_file
+from seaanchor.encoders.openclip_text import quiet, read_config
+from seaanchor.encoders.pretrained import Pretrained, is_weights_file
+from seaanchor.encoders.weights import hub_error, load_strictly, read_weights, weights_error
+from seaanchor.errors import SeaAnchorError, note
+
+FILES = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+SIZES = ("input_resolution", "context_length", "vocab_size")  # OpenAI's files hold them beside the weights
+SCALES = ("logit_scale", "logit_bias")
+
+
+def create(name: str, source: str, asked: Pretrained, image_size: int | None) -> Any:
+    """A model of an OpenCLIP name or of the Hub, with the weights that were asked for.
+
+    Raises:
+        SeaAnchorError: weights that cannot be fetched, read or matched.
+    """
+    if is_weights_file(asked.base):
+        model = _build(name, source, None, image_size, quick_gelu_of_file(source))
+        _load_file(name, model, str(asked.base), image_size)
+    else:
+        model = _fetch(name, source, None if asked.base == "none" else asked.base, image_size)
+    return _with_image_tower(name, model, asked, image_size)
+
+
+def create_from_folder(name: str, folder: Path, asked: Pretrained, image_size: int | None) -> Any:
+    """Build from the folder's own config; a variant without a text tower borrows it from the sibling its config names.
+
+    Raises:
+        SeaAnchorError: files that are missing, broken, or do not match.
+    """
+    from open_clip.model import set_model_preprocess_cfg
+
+    config = read_config(folder)
+    file = weights_file(folder)
+    state = read_weights(file).state
+    if base := config.get("seaanchor", {}).get("text_tower_of"):
+        towers = read_weights(weights_file(folder.parent / base)).state
+        state = {k: v for k, v in towers.items() if not k.startswith("visual.")} | state
+    own_size = image_size is None or "timm_model_name" in config["model_cfg"]["vision_cfg"]
+    model = _build(name, f"local-dir:{folder}", file, None if own_size else image_size)
+    change = f"name what its text side is from: --model MODEL --pretrained BASE+{file}, or --model FOLDER with +{file}"
+    _check_text_side(model, state, file, change)
+    _load_state(name, model, state, str(file), image_size)
+    if image_size is not None and own_size:  # timm towers are loaded at the size they were saved at, and resized then
+        import open_clip
+
+        model.visual.set_input_size(image_size)
+        set_model_preprocess_cfg(model, dict(open_clip.get_model_preprocess_cfg(model)) | {"size": image_size})
+    return _with_image_tower(name, model, asked, image_size)
+
+
+def weights_file(folder: Path) -> Path:
+    """The weights of an OpenCLIP folder, under any name that open_clip or transformers gives them.
+
+    Raises:
+        SeaAnchorError: there are none, or several files of other names.
+    """
+    for name in FILES:
+        if (folder / name).is_file():
+            return folder / name
+    others = sorted(p for p in folder.glob("*") if p.suffix in (".safetensors", ".pt", ".pth", ".bin", ".ckpt"))
+    if len(others) == 1:
+        return others[0]
+    found = sorted(p.name for p in folder.iterdir())[:5] if folder.is_dir() else []
+    if others:
+        raise SeaAnchorError(
+            f"{folder} holds several files of weights: {', '.join(p.name for p in others[:5])}",
+            f"one, or one of the name {FILES[0]}",
+            f"rename the right one {FILES[0].replace('.safetensors', others[0].suffix)}, or remove the others",
+        )
+    raise SeaAnchorError(
+        f"{folder} has no {FILES[0]} (it holds {', '.join(found) or 'nothing'})",
+        "an OpenCLIP folder",
+        "export it again",
+    )
+
+
+def _fetch(name: str, source: str, tag: str | None, image_size: int | None) -> Any:
+    """The model with a tag's weights, those of the Hub, or random ones."""
+    import open_clip
+
+    quick_gelu = bool(tag and open_clip.get_pretrained_cfg(source, tag).get("quick_gelu"))
+    try:
+        with quiet():
+            return open_clip.create_model(
+                source,
+                pretrained=tag,
+                force_quick_gelu=quick_gelu,
+                force_image_size=image_size,
+                pretrained_text=False,
+                require_pretrained=source.startswith("hf-hub:"),
+            )
+    except Exception as error:  # the Hub, the configuration and the weights each fail in their own way
+        if "state_dict" in str(error):
+            raise weights_error(name, tag or source, error) from error
+        shown = f"{name} ({tag})" if tag else name
+        raise hub_error(shown, error, "give --pretrained a weights file") from error
+
+
+def _build(name: str, source: str, file: Path | None, image_size: int | None, quick_gelu: bool = False) -> Any:
+    """The architecture, with random weights."""
+    import open_clip
+
+    try:
+        with quiet():
+            return open_clip.create_model(
+                source,
+                load_weights=False,
+                pretrained_text=False,
+                force_quick_gelu=quick_gelu,
+                force_image_size=image_size,
+            )
+    except Exception as error:  # settings that no tower can be built from
+        raise weights_error(name, str(file or source), error) from error
+
+
+def _load_file(name: str, model: Any, file: str, image_size: int | None) -> None:
+    import open_clip
+
+    state = _converted(name, model, dict(read_weights(file).state), file)
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    base = "openai" if "openai" in tags else tags[0] if tags else "TEXT_SIDE_FILE"
+    change = f"write --pretrained {base}+{file}: the file's image tower over the text side of {base}"
+    _check_text_side(model, state, file, change)
+    _load_state(name, model, state, file, image_size)
+
+
+def _check_text_side(model: Any, state: Mapping[str, Tensor], file: str | Path, change: str) -> None:
+    if _image_tower(model, state) is not None:
+        found = f"{file} holds an image tower, and no text side"
+        raise SeaAnchorError(found, "both towers, or where the text side comes from", change)
+
+
+def _load_state(name: str, model: Any, state: dict[str, Tensor], file: str, image_size: int | None) -> None:
+    """All weights, position embeddings resampled where they are for another size of images."""
+    state = {key: value for key, value in state.items() if key not in SIZES}
+    for key in SCALES:  # a number, or a vector of one
+        own = getattr(model, key, None)
+        if key in state and own is not None and state[key].numel() == own.numel() == 1:
+            state[key] = state[key].reshape(own.shape)
+    load_strictly(model, _resampled(name, model, state, file, image_size), name, file)
+
+
+def _with_image_tower(name: str, model: Any, asked: Pretrained, image_size: int | None) -> Any:
+    """The model with the image tower of a file, and that file's logit scale where it has one."""
+    if asked.image_tower is None:
+        return model
+    file = asked.image_tower
+    state = _converted(name, model, dict(read_weights(file).state), file)
+    tower = _image_tower(model, state)
+    if tower is None:  # both towers: the image tower alone was asked for
+        tower = state = {key: value for key, value in state.items() if key.startswith("visual.")}
+    tower = _resampled(name, model, tower, file, image_size)
+    load_strictly(model.visual, {key.removeprefix("visual."): value for key, value in tower.items()}, name, file)
+    with torch.no_grad():
+        for key in SCALES:
+            if key in state and getattr(model, key, None) is not None:
+                getattr(model, key).copy_(state[key].reshape(getattr(model, key).shape))
+    note(f"{name}: the image tower is that of {file}, the text side that of {asked.base or name}")
+    return model
+
+
+def _converted(name: str, model: Any, state: dict[str, Tensor], file: str) -> dict[str, Tensor]:
+    """The keys of other projects as open_clip has them."""
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    try:
+        state = convert_state_dict(model, state)
+        if "token_embedding.weight" in state and not hasattr(model, "token_embedding"):
+            state = convert_to_custom_text_state_dict(state)
+    except Exception as error:  # the conversion indexes what it expects to find
+        raise weights_error(name, file, error) from error
+    return state
+
+
+def _image_tower(model: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """An image tower's weights with `visual.` before their names; None where a text side lies beside them."""
+    own, tower = set(model.state_dict()), set(model.visual.state_dict())
+    rest = [key for key in state if key not in (*SIZES, *SCALES)]
+    if rest and all(key.startswith("visual.") for key in rest):
+        return {key: state[key] for key in rest}
+    bare, whole = len(tower.intersection(rest)), len(own.intersection(rest))
+    return {f"visual.{key}": state[key] for key in rest} if bare > whole else None
+
+
+def _resampled(name: str, model: Any, state: dict[str, Tensor], file: str, image_size: int | None) -> dict[str, Tensor]:
+    """The weights with position embeddings for the model's size of images; a note says so where no size was asked
+    for."""
+    from open_clip.model import resize_pos_embed
+
+    key, state = "visual.positional_embedding", dict(state)
+    before = state.get(key)
+    try:
+        with quiet():
+            resize_pos_embed(state, model)
+    except Exception as error:  # no square grid
+        raise weights_error(name, file, error) from error
+    if before is not None and state[key].shape != before.shape and image_size is None:
+        sides = [round((len(positions) - 1) ** 0.5) for positions in (before, state[key])]
+        note(
+            f"{file}: position embeddings resampled from {sides[0]} x {sides[0]} to {sides[1]} x {sides[1]}, the size "
+            f"of {name}; --image-size or another name keeps them"
+        )
+    return state
