@@ -153,6 +153,16 @@ def test_an_export_is_verified_and_read_again(tmp_path, half, factory):
         assert fingerprint(again) == fingerprint(model.encoder)
 
 
+def test_the_preprocessing_goes_with_an_export(tmp_path):
+    how = Preprocessing(8, "longest", "bilinear", 10, (1, 2, 3), colours="rgb")
+    export_model(from_encoder(Encoder(Tower(), 8, preprocessing=how)), tmp_path)
+    assert load_encoder(tmp_path, Tower()).preprocessing == how
+    settings = json.loads((tmp_path / "encoder.json").read_text())
+    del settings["preprocessing"]  # as older versions wrote it
+    (tmp_path / "encoder.json").write_text(json.dumps(settings))
+    assert load_encoder(tmp_path, Tower()).preprocessing == Preprocessing(8)
+
+
 def test_exports_that_do_not_fit(tmp_path):
     class Wide(Tower):
         """What the factory builds has other layers."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seaanchor.encoders.embedded import embedded_models
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.fingerprint import text_side
+from seaanchor.encoders.openclip_input import settle, to_open_clip
 from seaanchor.encoders.openclip_text import bpe_file, open_tokenizer, text_limit
 from seaanchor.encoders.openclip_weights import create, create_from_folder
 from seaanchor.encoders.pretrained import Pretrained, is_weights_file, split_pretrained
@@ -32,8 +33,8 @@ def load_open_clip(name: str, source: str, pretrained: str | None, image_size: i
             _check_name(source, asked)
         model = create(name, source, asked, image_size)
     model.eval().requires_grad_(False)
-    preprocess = dict(open_clip.get_model_preprocess_cfg(model))
-    side = _side(name, preprocess["size"])
+    side = _side(name, open_clip.get_model_preprocess_cfg(model)["size"])
+    settings = settle(name, source, is_weights_file(asked.base), model, side)
     model_cfg = _model_cfg(source, model, side)
     bpe = bpe_file(folder, model_cfg["text_cfg"])
     tokenizer = open_tokenizer(name, source, model_cfg["text_cfg"], bpe)
@@ -42,8 +43,14 @@ def load_open_clip(name: str, source: str, pretrained: str | None, image_size: i
     def encode_texts(texts: Sequence[str]) -> Tensor:
         return encode_text(model, tokenizer(list(texts)).to(model.logit_scale.device))
 
-    encoder = Encoder(_image_tower(model), side, model_cfg["embed_dim"], preprocess["mean"], preprocess["std"]).eval()
-    export = {"model_cfg": model_cfg, "preprocess_cfg": preprocess, "tokenizer": tokenizer, "bpe_file": bpe}
+    seen = (settings.mean, settings.std, settings.preprocessing)
+    encoder = Encoder(_image_tower(model), side, model_cfg["embed_dim"], *seen).eval()
+    export = {
+        "model_cfg": model_cfg,
+        "preprocess_cfg": to_open_clip(name, settings),
+        "tokenizer": tokenizer,
+        "bpe_file": bpe,
+    }
     return LoadedModel(
         name,
         "open_clip",

@@ -6,13 +6,14 @@ Legend: N texts, D embedding dimension.
 import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from seaanchor.data.preprocessing import Preprocessing
 from seaanchor.encoders.checks import measured_dim
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.errors import SeaAnchorError
@@ -101,6 +102,7 @@ def write_settings(model: LoadedModel) -> str:
         "dim": encoder.dim,
         "mean": encoder.mean.flatten().tolist(),
         "std": encoder.std.flatten().tolist(),
+        "preprocessing": asdict(encoder.preprocessing),
     }
     return json.dumps(settings, indent=2)
 
@@ -121,6 +123,7 @@ def load_encoder(folder: str | Path, module: nn.Module) -> Encoder:
     try:
         settings = json.loads((folder / SETTINGS).read_text())
         size, dim, mean, std = (settings[key] for key in ("image_size", "dim", "mean", "std"))
+        how = _read_preprocessing(settings)
         weights = load_file(folder / WEIGHTS)
     except Exception as error:  # missing and broken files, each in its own way
         raise SeaAnchorError(
@@ -138,4 +141,11 @@ def load_encoder(folder: str | Path, module: nn.Module) -> Encoder:
             f"a module of the same layers, {settings.get('class')}",
             "build the module with the settings it was trained with",
         ) from error
-    return Encoder(module, size, dim, mean, std).eval()
+    return Encoder(module, size, dim, mean, std, how).eval()
+
+
+def _read_preprocessing(settings: dict[str, Any]) -> Preprocessing:
+    """Exports of older versions say nothing of it: they were trained with the default."""
+    stored = dict(settings.get("preprocessing") or {"size": settings["image_size"]})
+    fill = stored.get("fill", 0)
+    return Preprocessing(**stored | {"fill": tuple(fill) if isinstance(fill, list) else fill})

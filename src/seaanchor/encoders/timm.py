@@ -6,6 +6,7 @@ from typing import Any
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.pretrained import is_weights_file
+from seaanchor.encoders.timm_input import from_timm, to_timm
 from seaanchor.encoders.weights import hub_error, load_strictly, read_weights, weights_error
 from seaanchor.errors import SeaAnchorError
 
@@ -30,18 +31,15 @@ def load_timm(name: str, pretrained: str | None, image_size: int | None) -> Load
         _load_weights(model, name, file)
     model.eval().requires_grad_(False)
     config = timm.data.resolve_data_config(model=model, use_test_size=False)
-    side = image_size or config["input_size"][-1]
-    encoder = Encoder(
-        model, side, getattr(model, "head_hidden_size", model.num_features), config["mean"], config["std"]
-    ).eval()
+    settings = from_timm(name, config, image_size)
+    side = settings.preprocessing.size
+    seen = (settings.mean, settings.std, settings.preprocessing)
+    encoder = Encoder(model, side, getattr(model, "head_hidden_size", model.num_features), *seen).eval()
     export = {
         "architecture": model.pretrained_cfg.get("architecture", source.split(".")[0]),
         "model_args": size_args,
         "pretrained_cfg": {
-            **{key: config[key] for key in ("interpolation", "crop_pct", "crop_mode")},
-            "input_size": [3, side, side],
-            "mean": list(config["mean"]),
-            "std": list(config["std"]),
+            **to_timm(name, settings, config["crop_pct"]),
             "num_classes": 0,
             "custom_load": False,
             "fixed_input_size": bool(model.pretrained_cfg.get("fixed_input_size")),
