@@ -117,11 +117,32 @@ class TypographicImages:
         return tuple(zip(self.labels, self.words, strict=True))
 
 
+@dataclass(frozen=True)
+class SegmentedImages:
+    """N images with a mask each, which gives every pixel a class. For the common attributes see `Listing`.
+
+    Attributes:
+        masks: N files of the images' sizes; `seaanchor.data.masks.read_mask` reads them.
+        class_names: C names.
+        ignore_index: what pixels without a class have in a mask that was read.
+        first: what is stored for class 0. Smaller values, and `ignore_index`, have no class.
+    """
+
+    root: Path
+    paths: tuple[Item, ...]
+    masks: tuple[Path, ...]
+    class_names: tuple[str, ...]
+    ignore_index: int = 255
+    first: int = 0
+    refused: tuple[str, ...] = ()
+    damaged: DamagedShards | None = None
+
+
 LabelledImages = ClassifiedImages | TypographicImages
-Images = UnlabelledImages | ClassifiedImages | PreferenceImages | TypographicImages
+Images = UnlabelledImages | ClassifiedImages | PreferenceImages | TypographicImages | SegmentedImages
 ImagesT = TypeVar("ImagesT", bound=Images)
 
-_PER_IMAGE = frozenset({"paths", "labels", "words", "pairs"})
+_PER_IMAGE = frozenset({"paths", "labels", "words", "pairs", "masks"})
 
 
 def labels_of(images: Images) -> tuple[int, ...] | None:
