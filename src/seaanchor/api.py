@@ -244,7 +244,7 @@ def _model(model: ModelLike, config: RunConfig) -> tuple[RunConfig, LoadedModel 
     if isinstance(model, str | Path):
         return replace(config, model=str(model)), None
     loaded = _loaded(model)
-    return replace(config, model=loaded.name), loaded
+    return replace(config, model=loaded.name, tokens=config.tokens or loaded.encoder.tokens), loaded
 
 
 def _opened(data: DataLike) -> Images | None:
@@ -292,4 +292,6 @@ def _load_export(folder: Path, config: RunConfig) -> LoadedModel:
     from seaanchor.encoders.load import load_model
 
     prefix = next((p for p in ("timm:", "hf:") if config.model.startswith(p)), "")
-    return load_model(f"{prefix}{'local-dir:' if prefix == 'timm:' else ''}{folder}", None, config.image_size)
+    return load_model(
+        f"{prefix}{'local-dir:' if prefix == 'timm:' else ''}{folder}", None, config.image_size, config.tokens
+    )

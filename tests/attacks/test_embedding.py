@@ -43,6 +43,28 @@ def test_linear_encoder_known_optimum():
         assert torch.allclose(result.cosine_B.abs(), torch.ones(6))
 
 
+def test_of_tokens_the_mean_distance_is_raised():
+    """Tokens with disjoint pixels: the best point of all is the best of each. One token is the embedding itself."""
+    a, batch = torch.randn(2, 24, generator=torch.Generator().manual_seed(1)), greys()
+
+    def encoder(pixels):
+        return (pixels.flatten(1).unflatten(1, (2, 24)) * a).sum(-1, keepdim=True)
+
+    size = encoder(batch.pixels_BCHW).square().mean((1, 2))
+    result = embedding_attack(encoder, batch, Ball("linf", 0.05), num_steps=40)
+    assert torch.allclose(result.relative_B, (0.05 * a.abs().sum(1)).square().mean() / size, rtol=1e-3)
+
+    def flat(pixels):
+        return pixels.flatten(1) @ torch.randn(48, 3, generator=torch.Generator().manual_seed(2))
+
+    one, same = (
+        embedding_attack(encode, batch, Ball("linf", 0.05), num_steps=5)
+        for encode in (lambda pixels: flat(pixels)[:, None], flat)
+    )
+    assert torch.equal(one.pixels_BCHW, same.pixels_BCHW) and torch.equal(one.relative_B, same.relative_B)
+    assert torch.equal(one.cosine_B, same.cosine_B)
+
+
 def test_it_starts_where_there_is_a_gradient():
     """No step at all is the random start, and it already moves the embedding; the clean image itself would not."""
     batch = greys()

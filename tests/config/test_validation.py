@@ -34,6 +34,21 @@ from seaanchor.errors import SeaAnchorError
         ({"perturbation": PerturbationConfig("none")}, "0 from the start"),
         ({"perturbation": PerturbationConfig(num_steps=-1)}, "num_steps"),
         ({"perturbation": PerturbationConfig(step_size="2")}, "did you mean 2/255"),
+        ({"tokens": "patches", "objective": ObjectiveConfig("tecoa")}, "tecoa, which.*\n.*embedding_distance"),
+        (
+            {
+                "tokens": "patches",
+                "objective": ObjectiveConfig("dpo"),
+                "perturbation": PerturbationConfig("typographic"),
+            },
+            "dpo, which.*\n.*embedding_distance",
+        ),
+        ({"tokens": "patches", "anchor": AnchorConfig("kl")}, "class distributions, which.*\n.*space embedding"),
+        (
+            {"tokens": "patches", "anchor": AnchorConfig("lagrangian", space="distribution")},
+            "class distributions, which",
+        ),
+        ({"tokens": "patches", "eval_every": 1, "val_data": ("emoji",)}, "classifies images"),
     ],
 )
 def test_settings_that_do_not_go_together(changes, message):
@@ -47,6 +62,9 @@ def test_legal_settings_at_the_edge():
         smallest | {"anchor": AnchorConfig("lagrangian", rho=0.0)},
         {"objective": ObjectiveConfig("tecoa"), "perturbation": PerturbationConfig("none")},
         {"perturbation": PerturbationConfig(epsilon="0")},
+        {"tokens": "patches", "anchor": AnchorConfig("lagrangian")},
+        {"tokens": "patches", "anchor": AnchorConfig("penalty"), "perturbation": PerturbationConfig("apgd")},
+        {"tokens": "mean", "objective": ObjectiveConfig("tecoa")},
     ):
         config = replace(RunConfig(), **settings)
         assert check(config) == config

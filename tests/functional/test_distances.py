@@ -6,12 +6,31 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seaanchor.functional.distances import entropy, kl_divergence, squared_distance
+from seaanchor.functional.distances import (
+    cosine,
+    entropy,
+    kl_divergence,
+    relative_distance,
+    squared_distance,
+    squared_length,
+)
 
 
 def test_squared_distance_repeats_with_dimension():
     a, b = torch.randn(4, 8), torch.randn(4, 8)
     assert torch.allclose(squared_distance(a.repeat(1, 5), b.repeat(1, 5)), 5 * squared_distance(a, b))
+
+
+def test_of_tokens_the_mean_is_taken_by_hand():
+    """Image 1: tokens 5 and 2 apart, squared 25 and 4; image 2: 1 and 0."""
+    a = torch.tensor([[[3.0, 4.0], [0.0, 2.0]], [[1.0, 0.0], [7.0, 7.0]]])
+    b = torch.tensor([[[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [7.0, 7.0]]])
+    assert squared_distance(a, b).tolist() == [14.5, 0.5]
+    assert squared_length(a).tolist() == [14.5, 49.5]
+    assert torch.allclose(relative_distance(b, a), torch.tensor([1.0, 0.5 / 49.5]))
+    c = torch.tensor([[[0.0, 2.0], [0.0, 2.0]], [[0.0, 3.0], [1.0, 1.0]]])  # at cosines .8, 1 and 0, 1 to those of a
+    assert torch.allclose(cosine(a, c), torch.tensor([0.9, 0.5]))
+    assert torch.equal(squared_distance(a[:, :1], b[:, :1]), squared_distance(a[:, 0], b[:, 0]))
 
 
 def test_kl_has_the_reference_first_and_matches_torch():

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from seaanchor.functional.distances import entropy, kl_divergence, squared_distance
+from seaanchor.functional.distances import entropy, kl_divergence, squared_distance, squared_length
 from seaanchor.types import Constraint, Embeddings, Needs, Targets
 
 ConstraintOf = Callable[[Embeddings, Targets, float, bool], Constraint]
@@ -18,9 +18,9 @@ Margin = Literal["adaptive", "fixed"]
 
 def embedding_constraint(embeddings: Embeddings, targets: Targets, rho: float, adaptive: bool = True) -> Constraint:
     """‖φ_θ(x) − φ_0(x)‖² ≤ ρ·m(x), with m(x) = ‖φ_0(x)‖² if adaptive, else 1 (LORE eq. 4 and its ablation of the
-    margin)."""
+    margin); of patch tokens both sides are means over an image's tokens (its appendix J.8)."""
     distance_B = squared_distance(_clean(embeddings), targets.held_BD)
-    margin_B = targets.held_BD.square().sum(-1) if adaptive else distance_B.new_ones(distance_B.shape)
+    margin_B = squared_length(targets.held_BD) if adaptive else distance_B.new_ones(distance_B.shape)
     return Constraint(distance_B, rho * margin_B)
 
 

@@ -53,7 +53,9 @@ class Dual(nn.Module):
 
     def forward(self, reference_BD: Tensor) -> Tensor:
         """Multipliers (B,) in [0, maximum]; inputs are scaled to unit norm so that the dual's step does not depend on
-        the tower."""
+        the tower. Of tokens (B, T, D) the mean over an image's tokens is read."""
+        if reference_BD.dim() == 3:
+            reference_BD = reference_BD.mean(1)
         unit_BD = F.normalize(reference_BD.float(), dim=-1) * math.sqrt(reference_BD.shape[-1])
         score_B = self.bias.expand(len(reference_BD))
         if self.weight is not None:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.attacks.apgd import apgd
@@ -16,6 +15,7 @@ from seaanchor.attacks.ball import Ball, Norm
 from seaanchor.attacks.classification import noise_per_image
 from seaanchor.attacks.inputs import check_finite, check_images, check_index
 from seaanchor.attacks.on_model import Model, check_settings, in_fp32
+from seaanchor.functional.distances import cosine, relative_distance, squared_distance
 from seaanchor.types import Batch
 
 
@@ -38,7 +38,7 @@ def embedding_attack(
     FARE and LORE, measured against the clean embedding of the same encoder.
 
     Args:
-        encoder: pixels → raw embeddings (B, D).
+        encoder: pixels → raw embeddings (B, D), or tokens (B, T, D), whose distances are averaged for each image.
         batch: clean images; labels are not looked at.
         ball: norm and radius.
         num_steps: gradient steps.
@@ -52,14 +52,14 @@ def embedding_attack(
 
     def loss(pixels_BCHW: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
         embedding_BD = encoder(pixels_BCHW).float()
-        return (embedding_BD - clean_BD[row]).square().sum(-1), embedding_BD
+        return squared_distance(embedding_BD, clean_BD[row]), embedding_BD
 
     start_BCHW = clean_BCHW + ball.spread(noise_per_image(batch.index_B, seed, ball, clean_BCHW))
     pixels_BCHW = apgd(loss, clean_BCHW, start_BCHW, ball, num_steps).pixels_BCHW
     with torch.no_grad():
         attacked_BD = encoder(pixels_BCHW).float()
-    relative_B = (attacked_BD - clean_BD).square().sum(-1) / clean_BD.square().sum(-1)
-    return EmbeddingAttackResult(pixels_BCHW, relative_B, F.cosine_similarity(attacked_BD, clean_BD, dim=-1))
+    relative_B, cosine_B = relative_distance(attacked_BD, clean_BD), cosine(attacked_BD, clean_BD)
+    return EmbeddingAttackResult(pixels_BCHW, relative_B, cosine_B)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class EmbeddingAttack:
         """Attacked images, and how far their embeddings lie from the clean ones.
 
         Args:
-            encoder: pixels in [0, 1] → embeddings (B, D).
+            encoder: pixels in [0, 1] → embeddings (B, D), or tokens (B, T, D).
             images_BCHW: clean images in [0, 1].
             index: each image's number in its data set (B,), which its random start depends on; its place by default.
 

@@ -24,7 +24,7 @@ def check_composition(config: RunConfig, method: "Method") -> None:
     Raises:
         SeaAnchorError: names the first two that do not go together.
     """
-    for conflicts in (_of_links, _of_parts, _of_stored_embeddings, _of_settings):
+    for conflicts in (_of_links, _of_parts, _of_stored_embeddings, _of_tokens, _of_settings):
         for applies, found, legal in conflicts(config, method):
             if applies:
                 raise SeaAnchorError(found, legal, "change one of the two")
@@ -129,6 +129,33 @@ def _of_stored_embeddings(config: RunConfig, method: "Method") -> Iterator[Confl
         config.checkpoint_activations,
         f"{adapter} with checkpoint_activations, which are those of the tower",
         ("adapter full or lora"),
+    )
+
+
+def _of_tokens(config: RunConfig, method: "Method") -> Iterator[Conflict]:
+    """Patch tokens as embeddings: many for each image, and no class text to compare them with."""
+    if config.tokens != "patches":
+        return
+    objective, anchor, found = _needs(method.objective), _needs(method.anchor), "tokens patches with"
+    yield (
+        objective.head or objective.pairs or objective.labels,
+        f"{found} objective {config.objective.kind}, which judges one embedding an image by class texts",
+        f"an objective on embeddings themselves: {declared('objective', reference_embeddings=True, head=False)}",
+    )
+    yield (
+        anchor.head,
+        f"{found} anchor {config.anchor.kind} on class distributions, which patches do not have",
+        "anchor.space embedding, or anchor none",
+    )
+    yield (
+        _needs(method.adapter).stored_embeddings,
+        f"{found} adapter {config.adapter.kind}, which maps embeddings of texts, too",
+        "adapter full or lora",
+    )
+    yield (
+        bool(config.eval_every),
+        f"{found} evaluation while training, which classifies images",
+        "no eval_every",
     )
 
 

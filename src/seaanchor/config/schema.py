@@ -140,6 +140,9 @@ class RunConfig:
     """Tag or weights file for bare OpenCLIP and timm names."""
     image_size: int | None = None
     """Input side in pixels, where the architecture allows another than its own."""
+    tokens: Literal["class", "mean", "patches"] | None = None
+    """What of the tower is its embedding: class, its class token; patches, its patch tokens; mean, their mean; the
+    library's own embedding by default."""
     train_data: str = "photos-mini"
     """Folder of images or of class folders, or an embedded set: photos-mini, emoji."""
     train_samples: int | None = None

@@ -1,6 +1,6 @@
 """What a module must do to be an image tower, tried on two random images.
 
-Legend: B batch, C channels, H W pixels, D embedding dimension.
+Legend: B batch, C channels, H W pixels, T patch tokens, D embedding dimension.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def measured_dim(module: nn.Module, image_size: int) -> int:
     """D of a module, found by a forward of two random images in eval mode.
 
     Args:
-        module: maps pixels (B, 3, H, W) in [0, 1] to embeddings (B, D).
+        module: maps pixels (B, 3, H, W) in [0, 1] to embeddings (B, D), or (B, T, D) where its `tokens` are `patches`.
         image_size: H and W in pixels.
 
     Raises:
@@ -47,7 +47,7 @@ def measured_dim(module: nn.Module, image_size: int) -> int:
             "a differentiable module: attacks follow that gradient",
             "remove torch.no_grad and detach from its forward",
         )
-    return embedding_BD.shape[1]
+    return embedding_BD.shape[-1]
 
 
 def _forward(name: str, module: nn.Module, pixels_BCHW: Tensor) -> Tensor:
@@ -61,13 +61,13 @@ def _forward(name: str, module: nn.Module, pixels_BCHW: Tensor) -> Tensor:
             EXPECTED,
             "set image_size to what the module takes, or correct its forward",
         ) from error
-    return _checked(name, found, len(pixels_BCHW))
+    return _checked(name, found, len(pixels_BCHW), 3 if getattr(module, "tokens", None) == "patches" else 2)
 
 
-def _checked(name: str, found: Any, count: int) -> Tensor:
+def _checked(name: str, found: Any, count: int, dimensions: int) -> Tensor:
     if not isinstance(found, Tensor):
         raise SeaAnchorError(f"{name} returns {_described(found)}", EXPECTED, "return the embedding alone from forward")
-    if found.dim() != 2:
+    if found.dim() != dimensions:
         raise SeaAnchorError(
             f"{name} returns a tensor of shape {tuple(found.shape)}",
             EXPECTED,

@@ -1,6 +1,6 @@
 """An image tower with its normalisation inside, and its frozen reference copy.
 
-Legend: B batch, C channels, H W pixels, D embedding dimension.
+Legend: B batch, C channels, H W pixels, T patch tokens, D embedding dimension.
 """
 
 import copy
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from seaanchor.data.preprocessing import Preprocessing, preprocessing_of
 from seaanchor.encoders.checks import measured_dim
 from seaanchor.encoders.text import TextLimit
+from seaanchor.encoders.tokens import Tokens, TokenTower
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import NamedHead
 
@@ -23,7 +24,7 @@ Numbers = Sequence[float] | float
 
 
 class Encoder(nn.Module):
-    """Pixels (B, C, H, W) in [0, 1] at `image_size` → raw embeddings (B, D).
+    """Pixels (B, C, H, W) in [0, 1] at `image_size` → raw embeddings (B, D), or (B, T, D) with tokens `patches`.
 
     Args:
         tower: maps normalised pixels to embeddings.
@@ -33,13 +34,17 @@ class Encoder(nn.Module):
             attacks act on pixels.
         preprocessing: how a picture becomes such pixels; by default shorter side to `image_size` by bicubic
             resampling, centre crop.
+        tokens: what of the tower is the embedding: its `class` token after the final norm, the `mean` of its patch
+            tokens, or the `patches` (B, T, D) themselves, row by row without class and register tokens; for a
+            convolutional tower the cells of its last map. By default the library's own embedding.
 
     Attributes:
+        grid: rows and columns of the patches, with tokens `patches`.
         unit: whether embeddings are divided by their length; off, unless training asks for it.
 
     Raises:
         SeaAnchorError: an image size below 1, a `std` that is not positive, a preprocessing of another size; without
-            `dim`, as `measured_dim`.
+            `dim`, as `measured_dim`; tokens that the tower does not have.
 
     Convolutional towers are laid out channels-last, which is faster on every device (forward and backward of a
     ResNet-10-t at
@@ -58,10 +63,13 @@ class Encoder(nn.Module):
         mean: Numbers = 0.0,
         std: Numbers = 1.0,
         preprocessing: Preprocessing | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         super().__init__()
         _check_settings(image_size, mean, std)
-        self.tower, self.image_size = tower, image_size
+        read = None if tokens is None else TokenTower(tower, tokens, image_size)
+        self.tower, self.image_size, self.tokens = read or tower, image_size, tokens
+        self.grid = None if read is None else read.grid
         self.preprocessing = preprocessing_of(preprocessing or image_size)
         if self.preprocessing.size != image_size:
             found = f"preprocessing gives {self.preprocessing.size} pixels and image_size is {image_size}"
@@ -71,12 +79,37 @@ class Encoder(nn.Module):
             tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing from torch's signatures
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
-        self.dim = measured_dim(self, image_size) if dim is None else dim
+        if dim is None or read is not None:
+            dim = measured_dim(self, image_size) if read is None else read.dim
+        self.dim = dim
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
-        """Raw embeddings (B, D), or of length 1."""
+        """Raw embeddings (B, D), or of length 1; (B, T, D) with tokens `patches`."""
         embedding_BD = self.tower((pixels_BCHW - self.mean) / self.std)
         return F.normalize(embedding_BD, dim=-1) if self.unit else embedding_BD
+
+    @property
+    def library_tower(self) -> nn.Module:
+        """The tower that was given, which returns its library's own embedding."""
+        return self.tower.tower if isinstance(self.tower, TokenTower) else self.tower
+
+    def with_tokens(self, tokens: Tokens | None) -> "Encoder":
+        """The same tower, which both share, with other tokens as its embedding; in eval mode.
+
+        Raises:
+            SeaAnchorError: the tower does not have them.
+        """
+        mean, std = (buffer.flatten().tolist() for buffer in (self.mean, self.std))
+        other = Encoder(self.library_tower, self.image_size, None, mean, std, self.preprocessing, tokens)
+        return other.to(self.mean.device).eval()
+
+    def requires_grad_(self, requires_grad: bool = True) -> "Encoder":
+        """As of any module, except that weights which the tokens do not depend on never ask for a gradient."""
+        super().requires_grad_(requires_grad)
+        if isinstance(self.tower, TokenTower):
+            for name in self.tower.unread:
+                self.tower.tower.get_parameter(name).requires_grad_(False)
+        return self
 
     def extra_repr(self) -> str:
         """What distinguishes its embeddings from those of another encoder, besides its layers."""
@@ -157,6 +190,24 @@ class LoadedModel:
     text_limit: TextLimit | None = None
     text_identity: Callable[[], list | None] | None = None
     classifier: NamedHead | None = None
+
+
+def with_tokens(model: LoadedModel, tokens: Tokens | None) -> LoadedModel:
+    """The same model with other tokens as its embedding; no text lies in their space. None leaves it as it is.
+
+    Raises:
+        SeaAnchorError: the tower does not have them.
+    """
+    if tokens == model.encoder.tokens or tokens is None:
+        return model
+    encoder = model.encoder.with_tokens(tokens)
+    without_texts = replace(model, encode_texts=None, logit_scale=1.0, text_limit=None, text_identity=None)
+    return replace(without_texts, encoder=encoder, classifier=None)
+
+
+def with_library_embedding(model: LoadedModel) -> LoadedModel:
+    """The same model with its library's own embedding, which other programs that load its weights compute."""
+    return model if model.encoder.tokens is None else replace(model, encoder=model.encoder.with_tokens(None))
 
 
 def copied(model: LoadedModel) -> LoadedModel:

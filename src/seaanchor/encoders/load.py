@@ -3,13 +3,16 @@
 from pathlib import Path
 
 from seaanchor.encoders.embedded import embedded_folder, embedded_models
-from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.encoder import LoadedModel, with_tokens
 from seaanchor.encoders.own_module import SETTINGS
 from seaanchor.encoders.pretrained import check_pretrained
+from seaanchor.encoders.tokens import Tokens
 from seaanchor.errors import SeaAnchorError
 
 
-def load_model(name: str, pretrained: str | None = None, image_size: int | None = None) -> LoadedModel:
+def load_model(
+    name: str, pretrained: str | None = None, image_size: int | None = None, tokens: Tokens | None = None
+) -> LoadedModel:
     """Load a model.
 
     Args:
@@ -20,14 +23,20 @@ def load_model(name: str, pretrained: str | None = None, image_size: int | None 
             sets the image tower of a file over the text side of a tag or of another file, `+FILE` over that of an
             OpenCLIP folder; `FILE#ENTRY` chooses one of several sets of weights in a file.
         image_size: input side in pixels where the architecture allows another than its own.
+        tokens: what of the tower is the embedding, `class`, `mean` or `patches`, as in `Encoder`; the model has no text
+            side then. By default the library's own embedding.
 
     Returns:
         Encoder in eval mode on the CPU in fp32, with its text side.
 
     Raises:
         SeaAnchorError: unknown name or tag (with the nearest ones), unreachable hub, weights that do not fit, missing
-            extra.
+            extra, tokens that the tower does not have.
     """
+    return with_tokens(_load(name, pretrained, image_size), tokens)
+
+
+def _load(name: str, pretrained: str | None, image_size: int | None) -> LoadedModel:
     check_pretrained(name, pretrained)
     if name.startswith("timm:"):
         from seaanchor.encoders.timm import load_timm

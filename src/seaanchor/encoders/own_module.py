@@ -68,6 +68,12 @@ def from_encoder(
     if not logit_scale > 0:
         raise SeaAnchorError(f"logit_scale is {logit_scale}", "a positive number, such as 100", "correct it")
     if encode_texts is not None:
+        if encoder.tokens == "patches":
+            raise SeaAnchorError(
+                f"{name} gives patch tokens and has encode_texts",
+                "one embedding an image, to compare texts with",
+                "leave encode_texts out, or take tokens class or mean",
+            )
         _check_texts(encode_texts, dim)
     try:
         own = copy.deepcopy(encoder).cpu().eval().requires_grad_(False)
@@ -78,7 +84,7 @@ def from_encoder(
             "keep open files, locks and tensors with a gradient history out of it",
         ) from error
     export = ModuleExport(f"{kind.__module__}:{kind.__qualname__}", factory)
-    return LoadedModel(name, "module", own, own.tower, logit_scale, encode_texts, {"module": export})
+    return LoadedModel(name, "module", own, own.library_tower, logit_scale, encode_texts, {"module": export})
 
 
 def _check_texts(encode_texts: Callable[[Sequence[str]], Tensor], dim: int) -> None:
@@ -103,6 +109,7 @@ def write_settings(model: LoadedModel) -> str:
         "mean": encoder.mean.flatten().tolist(),
         "std": encoder.std.flatten().tolist(),
         "preprocessing": asdict(encoder.preprocessing),
+        "tokens": encoder.tokens,
     }
     return json.dumps(settings, indent=2)
 
@@ -141,7 +148,7 @@ def load_encoder(folder: str | Path, module: nn.Module) -> Encoder:
             f"a module of the same layers, {settings.get('class')}",
             "build the module with the settings it was trained with",
         ) from error
-    return Encoder(module, size, dim, mean, std, how).eval()
+    return Encoder(module, size, dim, mean, std, how, settings.get("tokens")).eval()
 
 
 def _read_preprocessing(settings: dict[str, Any]) -> Preprocessing:

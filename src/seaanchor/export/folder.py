@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.encoder import LoadedModel, with_library_embedding
 from seaanchor.encoders.own_module import SETTINGS, WEIGHTS, load_encoder, write_settings
 from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
 from seaanchor.errors import SeaAnchorError
@@ -37,6 +37,7 @@ def export_model(model: LoadedModel, folder: Path, *, half: bool = False) -> Pat
     Raises:
         SeaAnchorError: the disk is full or the folder cannot be written, or the reloaded model gives other embeddings.
     """
+    model = model if model.family == "module" else with_library_embedding(model)
     writers = {"open_clip": _write_open_clip, "timm": _write_timm, "hf": _write_hf, "module": _write_module}
     try:
         folder.mkdir(parents=True, exist_ok=True)

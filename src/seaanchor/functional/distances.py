@@ -1,17 +1,41 @@
 """Distances between embeddings and between class distributions, shared by objectives and anchors.
 
-Legend: B batch, C classes, D embedding dimension.
+Legend: B batch, C classes, T tokens of an image, D embedding dimension.
 """
 
+import torch.nn.functional as F
 from torch import Tensor
 
 
 def squared_distance(a_BD: Tensor, b_BD: Tensor) -> Tensor:
-    """Squared Euclidean distance (B,), summed over D, of raw (not normalised) embeddings.
+    """Squared Euclidean distance (B,), summed over D, of raw (not normalised) embeddings; of tokens (B, T, D) the mean
+    over an image's tokens.
 
-    Source: FARE (Schlarmann et al. 2024) eq. 3; LORE eq. 3. Averaging over D instead would change the meaning of rho.
+    Source: FARE (Schlarmann et al. 2024) eq. 3; LORE eq. 3 and, for tokens, its appendix J.8. Averaging over D instead
+    would change the meaning of rho.
     """
-    return (a_BD - b_BD).square().sum(-1)
+    return squared_length(a_BD - b_BD)
+
+
+def squared_length(embedding_BD: Tensor) -> Tensor:
+    """Squared Euclidean length (B,) of embeddings (B, D); of tokens (B, T, D) the mean over an image's tokens."""
+    return mean_over_tokens(embedding_BD.square().sum(-1))
+
+
+def relative_distance(embedding_BD: Tensor, reference_BD: Tensor) -> Tensor:
+    """Squared distance (B,) as a share of the reference's squared length; of tokens (B, T, D) the ratio of both means
+    over an image's tokens."""
+    return squared_distance(embedding_BD, reference_BD) / squared_length(reference_BD)
+
+
+def cosine(a_BD: Tensor, b_BD: Tensor) -> Tensor:
+    """Cosine (B,) of embeddings (B, D); of tokens (B, T, D) the mean over an image's tokens."""
+    return mean_over_tokens(F.cosine_similarity(a_BD, b_BD, dim=-1))
+
+
+def mean_over_tokens(values_B: Tensor) -> Tensor:
+    """A number for each image (B,), of one for each of its tokens (B, T) or for the image (B,) itself."""
+    return values_B if values_B.dim() == 1 else values_B.mean(1)
 
 
 def kl_divergence(first_BC: Tensor, second_BC: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from seaanchor.profiling.cost_model import Cost, step_cost
 from seaanchor.profiling.hardware import Fleet, Machine, fleet
 from seaanchor.profiling.memory import CONTEXT, SPARE
 from seaanchor.profiling.op_counter import Work
-from seaanchor.training.batches import CACHE_LIMIT
+from seaanchor.training.batches import can_be_held
 from seaanchor.training.progress import duration
 from seaanchor.types import needs_of
 
@@ -96,7 +96,7 @@ def plan(config: RunConfig, on: str, images: int | None = None) -> Plan:
     split = BatchSplit(count, config.batch_size, gpus.count, config.grad_accumulation)
     total = min(config.max_steps or config.epochs * split.per_epoch, config.epochs * split.per_epoch)
     linear = needs_of(build(config.adapter)).stored_embeddings
-    cached = linear or (total * split.global_batch_size / count > 1.5 and 4 * count * model.encoder.dim <= CACHE_LIMIT)
+    cached = linear or (total * split.global_batch_size / count > 1.5 and can_be_held(model.encoder, count))
     method = assemble(config, model.encoder.dim, ("one", "another"))
     cost = step_cost(config, model.encoder, method, classes, cached)
     beforehand = (
@@ -127,15 +127,15 @@ def architecture(config: RunConfig) -> LoadedModel:
         or name.startswith(("local-dir:", "hf-hub:", "hf:", "timm:local-dir:", "timm:hf-hub:"))
     )
     if stored:
-        return load_model(name, tag, config.image_size)
+        return load_model(name, tag, config.image_size, config.tokens)
     if not name.startswith("timm:") and tag not in (None, "none"):
         import open_clip
 
         if tag not in open_clip.list_pretrained_tags_by_model(name) and not Path(str(tag)).is_file():
-            return load_model(name, tag, config.image_size)  # which says what is wrong
+            return load_model(name, tag, config.image_size, config.tokens)  # which says what is wrong
         if f"{name}-quickgelu" in open_clip.list_models() and open_clip.get_pretrained_cfg(name, tag).get("quick_gelu"):
             name = f"{name}-quickgelu"  # its activation keeps more for the backward pass
-    return load_model(name, "none", config.image_size)
+    return load_model(name, "none", config.image_size, config.tokens)
 
 
 def lines(found: Plan) -> list[str]:

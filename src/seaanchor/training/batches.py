@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seaanchor.data.loader import ImageDataset, SkipLog, chosen_batches, to_float, training_order
-from seaanchor.encoders.encoder import Reference
+from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.image_tables import clean_table
 from seaanchor.training.setup import Setup, batch_split
 from seaanchor.types import Batch, Preference, Targets
@@ -98,7 +98,12 @@ def caches_reference(setup: Setup, world: int) -> bool:
         return False
     count = len(setup.images.paths)
     visits = setup.total_steps * batch_split(setup.config, count, world).global_batch_size / count
-    return visits > 1.5 and 4 * count * setup.model.encoder.dim <= CACHE_LIMIT
+    return visits > 1.5 and can_be_held(setup.model.encoder, count)
+
+
+def can_be_held(encoder: Encoder, count: int) -> bool:
+    """Whether the embeddings of so many images are kept at hand; those of patch tokens are computed anew each time."""
+    return encoder.tokens != "patches" and 4 * count * encoder.dim <= CACHE_LIMIT
 
 
 def reference_cache(setup: Setup, world: int) -> Tensor | None:

@@ -12,11 +12,11 @@ from types import ModuleType
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.config.schema import RunConfig, to_dict
 from seaanchor.errors import SeaAnchorError
+from seaanchor.functional.distances import cosine, relative_distance
 from seaanchor.method import Method
 from seaanchor.types import Constraint, needs_of
 
@@ -42,18 +42,18 @@ def measure(
     """The numbers of one log line.
 
     Loss, KL, violation and multipliers are those the last primal step saw; relative clean distance and cosine are of
-    `now_BD`, the clean images' embeddings (B, D) after it, against the reference's. A number that means nothing for a
-    run is left out. A linear map may rotate all embeddings together, which moves each of them and changes no answer, so
-    its distance from orthogonal is logged in place of theirs. `rho` is logged where it bounds distances, and, for
-    comparison, where a tower has no constraint on its embeddings.
+    `now_BD`, the clean images' embeddings (B, D), or tokens (B, T, D), after it, against the reference's. A number that
+    means nothing for a run is left out. A linear map may rotate all embeddings together, which moves each of them and
+    changes no answer, so its distance from orthogonal is logged in place of theirs. `rho` is logged where it bounds
+    distances, and, for comparison, where a tower has no constraint on its embeddings.
     """
     stored, on_classes = needs_of(method.adapter).stored_embeddings, needs_of(method.anchor).head
     row = {"adversarial_loss": record.objective_B.mean().item()}
-    relative_B = (now_BD - reference_BD).square().sum(-1) / reference_BD.square().sum(-1)
+    relative_B = relative_distance(now_BD, reference_BD)
     if not stored:
         row |= {
             "clean_distance": relative_B.mean().item(),
-            "cosine": F.cosine_similarity(now_BD, reference_BD).mean().item(),
+            "cosine": cosine(now_BD, reference_BD).mean().item(),
         }
     elif record.adapter_P is not None and config.adapter.orthogonality > 0:
         row["orthogonality"] = record.adapter_P.mean().item() / config.adapter.orthogonality

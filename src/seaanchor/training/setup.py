@@ -24,7 +24,7 @@ from seaanchor.data.types import (
 )
 from seaanchor.encoders.distinct_texts import check_pairs_apart
 from seaanchor.encoders.embedding_table import EmbeddingTable, Identity, StoredDrawings
-from seaanchor.encoders.encoder import LoadedModel, Reference, copied
+from seaanchor.encoders.encoder import LoadedModel, Reference, copied, with_tokens
 from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.image_tables import drawn_table
@@ -127,8 +127,8 @@ def batch_split(config: RunConfig, count: int, world: int) -> BatchSplit:
 def untrained_model(config: RunConfig, given: Given) -> LoadedModel:
     """The model that the run starts from: loaded, or a copy of the one that was given."""
     if given.model is None:
-        return load_model(config.model, config.pretrained, config.image_size)
-    return copied(given.model)
+        return load_model(config.model, config.pretrained, config.image_size, config.tokens)
+    return with_tokens(copied(given.model), config.tokens)
 
 
 def _open_training_images(config: RunConfig, world: int, given: Given) -> Images:
