@@ -14,6 +14,7 @@ from seaanchor.anchors.penalty import Penalty
 from seaanchor.api import train_from_config
 from seaanchor.attacks.ball import Ball
 from seaanchor.config.recipes import fare, lore, penalty, tecoa
+from seaanchor.config.schema import PerturbationConfig
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.method import Method
@@ -133,7 +134,8 @@ def test_a_forward_is_counted_without_what_tokens_leave_out(clip_folder):
 def test_the_plan_of_a_dense_run(tiny_run):
     from seaanchor.profiling.plan import plan
 
-    config = replace(tiny_run(lore()), epochs=5, max_steps=None)
+    attack = PerturbationConfig(num_steps=1)
+    config = replace(tiny_run(lore(), perturbation=attack, primal_steps=1), epochs=5, max_steps=None)
     whole, dense = (plan(replace(config, tokens=tokens), "1xH100") for tokens in (None, "patches"))
     assert whole.cached and not dense.cached
     assert dense.cost.trained == whole.cost.trained - 32 * 16 + (32 - 16) * 512  # no projection; a wider dual
