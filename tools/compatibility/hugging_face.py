@@ -1,0 +1,3 @@
+"""Hugging Face families."""
+
+FAMILIES: dict = {}
