@@ -111,7 +111,7 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 @cache
 def _code() -> str:
     """Of this package: how towers are put together, and how texts become classifiers."""
-    return disk_cache.code(*sorted(Path(__file__).parent.glob("*.py")))
+    return disk_cache.code(*sorted(Path(__file__).parent.rglob("*.py")))
 
 
 @cache

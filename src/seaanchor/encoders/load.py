@@ -18,7 +18,7 @@ def load_model(
     Args:
         name: `seaanchor-tiny` and its variants (embedded); an OpenCLIP name such as `ViT-B-32` (with `pretrained`);
             `local-dir:PATH` or the path of an OpenCLIP folder; `hf-hub:ORG/REPO` (OpenCLIP on the Hub); `timm:NAME` or
-            `timm:local-dir:PATH`; `hf:NAME_OR_PATH` (Hugging Face `CLIPModel`, extra `hf`).
+            `timm:local-dir:PATH`; `hf:NAME_OR_PATH` (a model of transformers, extra `hf`).
         pretrained: for bare OpenCLIP and timm names: a tag, a weights file, or `none` for random weights. `BASE+FILE`
             sets the image tower of a file over the text side of a tag or of another file, `+FILE` over that of an
             OpenCLIP folder; `FILE#ENTRY` chooses one of several sets of weights in a file.
@@ -43,7 +43,7 @@ def _load(name: str, pretrained: str | None, image_size: int | None) -> LoadedMo
 
         return load_timm(name, pretrained, image_size)
     if name.startswith("hf:"):
-        from seaanchor.encoders.huggingface import load_hf
+        from seaanchor.encoders.huggingface.load import load_hf
 
         return load_hf(name, image_size)
     if (Path(name) / SETTINGS).is_file():

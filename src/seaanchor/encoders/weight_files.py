@@ -27,7 +27,7 @@ OTHER_SUFFIXES = {
 
 
 def open_weights(path: Path) -> Any:
-    """What a .safetensors file, a .pt (whatever its ending) or the index of several .safetensors files holds; pickled
+    """What a .safetensors file, a .pt (whatever its ending) or the index of several such files holds; pickled
     code is never run.
 
     Raises:
@@ -40,7 +40,7 @@ def open_weights(path: Path) -> Any:
         beginning = file.read(64)
     if not beginning:
         raise SeaAnchorError(f"{path} is empty", PLAIN, "download or copy it again")
-    if path.name.endswith(".safetensors.index.json"):
+    if path.name.endswith(".index.json"):
         return _parts(path)
     if beginning[:1] == b"\x80" and TORCH_MAGIC not in beginning:
         change = "in the code that made it save the weights: torch.save(model.state_dict(), 'weights.pt')"

@@ -6,10 +6,7 @@ Legend: B batch, N texts, D embedding dimension.
 
 import copy
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +15,8 @@ from seaanchor.encoders.encoder import LoadedModel, with_library_embedding
 from seaanchor.encoders.own_module import SETTINGS, WEIGHTS, load_encoder, write_settings
 from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
 from seaanchor.errors import SeaAnchorError
+from seaanchor.export.huggingface import reload_hf, write_hf
+from seaanchor.export.reloaded import Reloaded, weights_of
 from seaanchor.export.tokenizer import write_tokenizer
 from seaanchor.utils.checkpoint import write_atomic
 
@@ -38,7 +37,7 @@ def export_model(model: LoadedModel, folder: Path, *, half: bool = False) -> Pat
         SeaAnchorError: the disk is full or the folder cannot be written, or the reloaded model gives other embeddings.
     """
     model = model if model.family == "module" else with_library_embedding(model)
-    writers = {"open_clip": _write_open_clip, "timm": _write_timm, "hf": _write_hf, "module": _write_module}
+    writers = {"open_clip": _write_open_clip, "timm": _write_timm, "hf": write_hf, "module": _write_module}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writers[model.family](model, folder, half)
@@ -54,11 +53,6 @@ def export_model(model: LoadedModel, folder: Path, *, half: bool = False) -> Pat
     return folder
 
 
-def _weights(module: torch.nn.Module, half: bool) -> dict[str, Tensor]:
-    state = {k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}
-    return {k: v.half() if half and v.is_floating_point() else v for k, v in state.items()}
-
-
 def _write_open_clip(model: LoadedModel, folder: Path, half: bool) -> None:
     from safetensors.torch import save
 
@@ -66,7 +60,9 @@ def _write_open_clip(model: LoadedModel, folder: Path, half: bool) -> None:
     config = {"model_cfg": json.loads(json.dumps(export["model_cfg"])), "preprocess_cfg": export["preprocess_cfg"]}
     if ours := write_tokenizer(export["tokenizer"], export["bpe_file"], config["model_cfg"]["text_cfg"], folder):
         config["seaanchor"] = ours
-    write_atomic(folder / "open_clip_model.safetensors", save(_weights(model.module, half), metadata={"format": "pt"}))
+    write_atomic(
+        folder / "open_clip_model.safetensors", save(weights_of(model.module, half), metadata={"format": "pt"})
+    )
     write_atomic(folder / "open_clip_config.json", json.dumps(config, indent=2))
 
 
@@ -74,47 +70,15 @@ def _write_timm(model: LoadedModel, folder: Path, half: bool) -> None:
     from safetensors.torch import save
 
     config = model.export_config | {"num_classes": 0, "num_features": model.encoder.dim}
-    write_atomic(folder / "model.safetensors", save(_weights(model.module, half), metadata={"format": "pt"}))
+    write_atomic(folder / "model.safetensors", save(weights_of(model.module, half), metadata={"format": "pt"}))
     write_atomic(folder / "config.json", json.dumps(config, indent=2))
-
-
-def _write_hf(model: LoadedModel, folder: Path, half: bool) -> None:
-    module: Any = model.module
-    module.save_pretrained(folder, state_dict=_weights(module, half))
-    model.export_config["tokenizer"].save_pretrained(folder)
-    size = model.encoder.image_size
-    processor = {
-        "image_processor_type": "CLIPImageProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": size},
-        "resample": 3,
-        "do_center_crop": True,
-        "crop_size": {"height": size, "width": size},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(model.export_config["mean"]),
-        "image_std": list(model.export_config["std"]),
-    }
-    write_atomic(folder / "preprocessor_config.json", json.dumps(processor, indent=2))
 
 
 def _write_module(model: LoadedModel, folder: Path, half: bool) -> None:
     from safetensors.torch import save
 
-    write_atomic(folder / WEIGHTS, save(_weights(model.module, half), metadata={"format": "pt"}))
+    write_atomic(folder / WEIGHTS, save(weights_of(model.module, half), metadata={"format": "pt"}))
     write_atomic(folder / SETTINGS, write_settings(model))
-
-
-@dataclass(frozen=True)
-class _Reloaded:
-    """The export as its library sees it: normalised pixels → embeddings (B, D), its normalisation, texts → embeddings
-    (N, D)."""
-
-    encode_image: Callable[[Tensor], Tensor]
-    mean: Sequence[float]
-    std: Sequence[float]
-    encode_texts: Callable[[Sequence[str]], Tensor] | None
 
 
 @torch.no_grad()
@@ -143,12 +107,17 @@ def verify(model: LoadedModel, folder: Path, tolerance: float = TOLERANCE) -> fl
     return difference
 
 
-def _image_difference(model: LoadedModel, theirs: _Reloaded) -> float:
+def _image_difference(model: LoadedModel, theirs: Reloaded) -> float:
     encoder = copy.deepcopy(model.encoder).cpu().eval()  # where the reload is: a GPU's convolutions round differently
     pixels_BCHW = torch.rand(4, 3, encoder.image_size, encoder.image_size, generator=torch.Generator().manual_seed(0))
     ours_BD = encoder(pixels_BCHW).float()
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (theirs.mean, theirs.std))
-    return _relative(ours_BD, theirs.encode_image((pixels_BCHW - mean) / std).float())
+    normalised_BCHW = (pixels_BCHW - mean) / std
+    difference = _relative(ours_BD, theirs.encode_image(normalised_BCHW).float())
+    if model.classifier is not None and theirs.classify is not None:
+        ours_BC = model.classifier.head.to("cpu")(ours_BD)
+        difference = max(difference, _relative(ours_BC, theirs.classify(normalised_BCHW).float()))
+    return difference
 
 
 def _relative(ours: Tensor, theirs: Tensor) -> float:
@@ -157,20 +126,20 @@ def _relative(ours: Tensor, theirs: Tensor) -> float:
     return float(share.nan_to_num(nan=torch.inf).max())
 
 
-def _reload(model: LoadedModel, folder: Path) -> _Reloaded:
+def _reload(model: LoadedModel, folder: Path) -> Reloaded:
     if model.family == "module":
         return _reload_module(model, folder)
-    return {"open_clip": _reload_open_clip, "timm": _reload_timm, "hf": _reload_hf}[model.family](folder)
+    return {"open_clip": _reload_open_clip, "timm": _reload_timm, "hf": reload_hf}[model.family](folder)
 
 
-def _reload_module(model: LoadedModel, folder: Path) -> _Reloaded:
+def _reload_module(model: LoadedModel, folder: Path) -> Reloaded:
     """In a module that the user's factory builds, or else in a copy of the trained one."""
     factory = model.export_config["module"].factory
     encoder = load_encoder(folder, copy.deepcopy(model.module).cpu() if factory is None else factory())
-    return _Reloaded(encoder.tower, encoder.mean.flatten().tolist(), encoder.std.flatten().tolist(), None)
+    return Reloaded(encoder.tower, encoder.mean.flatten().tolist(), encoder.std.flatten().tolist(), None)
 
 
-def _reload_open_clip(folder: Path) -> _Reloaded:
+def _reload_open_clip(folder: Path) -> Reloaded:
     import open_clip
 
     name = f"local-dir:{folder}"
@@ -181,7 +150,7 @@ def _reload_open_clip(folder: Path) -> _Reloaded:
         model = open_clip.create_model(name).eval()
         preprocess = open_clip.get_model_preprocess_cfg(model)
         tokenizer = open_clip.get_tokenizer(name)
-    return _Reloaded(
+    return Reloaded(
         lambda pixels_BCHW: model.encode_image(pixels_BCHW, normalize=False),
         preprocess["mean"],
         preprocess["std"],
@@ -189,39 +158,9 @@ def _reload_open_clip(folder: Path) -> _Reloaded:
     )
 
 
-def _reload_timm(folder: Path) -> _Reloaded:
+def _reload_timm(folder: Path) -> Reloaded:
     import timm
 
     model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
     config = timm.data.resolve_data_config(model=model)
-    return _Reloaded(model, config["mean"], config["std"], None)
-
-
-def _reload_hf(folder: Path) -> _Reloaded:
-    from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
-
-    model = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
-    processor, tokenizer = (
-        CLIPImageProcessor.from_pretrained(folder),
-        AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
-    )
-
-    def plain(features: Any) -> Tensor:
-        return getattr(features, "pooler_output", features)  # transformers 5 wraps the embedding
-
-    def encode_texts(texts: Sequence[str]) -> Tensor:
-        tokens = tokenizer(
-            list(texts),
-            padding=True,
-            truncation=True,
-            max_length=model.config.text_config.max_position_embeddings,
-            return_tensors="pt",
-        )
-        return plain(model.get_text_features(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]))
-
-    return _Reloaded(
-        lambda pixels_BCHW: plain(model.get_image_features(pixel_values=pixels_BCHW)),
-        processor.image_mean,
-        processor.image_std,
-        encode_texts,
-    )
+    return Reloaded(model, config["mean"], config["std"], None)

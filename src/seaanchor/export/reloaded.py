@@ -1,0 +1,34 @@
+"""What every format of an export shares: its weights, and the model as its library loads it again.
+
+Legend: B batch, N texts, C classes, D embedding dimension.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """The export as its library sees it.
+
+    Attributes:
+        encode_image: normalised pixels → embeddings (B, D).
+        mean, std: its normalisation of each channel.
+        encode_texts: texts → embeddings (N, D); None for towers without texts.
+        classify: normalised pixels → logits (B, C); None for models without a classifier.
+    """
+
+    encode_image: Callable[[Tensor], Tensor]
+    mean: Sequence[float]
+    std: Sequence[float]
+    encode_texts: Callable[[Sequence[str]], Tensor] | None = None
+    classify: Callable[[Tensor], Tensor] | None = None
+
+
+def weights_of(module: torch.nn.Module, half: bool) -> dict[str, Tensor]:
+    """A copy of all weights on the CPU, floats in fp16 if asked for."""
+    state = {k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}
+    return {k: v.half() if half and v.is_floating_point() else v for k, v in state.items()}
