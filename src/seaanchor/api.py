@@ -244,7 +244,8 @@ def _model(model: ModelLike, config: RunConfig) -> tuple[RunConfig, LoadedModel 
     if isinstance(model, str | Path):
         return replace(config, model=str(model)), None
     loaded = _loaded(model)
-    return replace(config, model=loaded.name, tokens=config.tokens or loaded.encoder.tokens), loaded
+    tokens = config.tokens or loaded.encoder.tokens
+    return replace(config, model=loaded.name, pretrained=loaded.pretrained, tokens=tokens), loaded
 
 
 def _opened(data: DataLike) -> Images | None:

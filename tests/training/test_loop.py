@@ -95,7 +95,7 @@ def test_run_folder(tiny_run, precision):
         "checkpoints",
         "export",
     }
-    assert yaml.safe_load((config.output / "config.yaml").read_text()) == to_dict(config)
+    assert yaml.safe_load((config.output / "config.yaml").read_text()) == to_dict(config) | {"output": "./"}
     rows = [json.loads(line) for line in (config.output / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     wanted = (

@@ -18,7 +18,8 @@ from seaanchor.cli.report import report_app
 from seaanchor.cli.settings import Settings
 from seaanchor.cli.sweep import sweep
 from seaanchor.config.io import RENAMED, current_name, load_plugins
-from seaanchor.config.schema import RunConfig, from_dict, read_yaml, to_dict
+from seaanchor.config.run_settings import read_settings
+from seaanchor.config.schema import RunConfig, from_dict, to_dict
 from seaanchor.config.validation import check
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.log import log_to_terminal
@@ -175,7 +176,7 @@ def cp(name: str, target: Path | None = None, /) -> None:
 @recipes_app.command
 def validate(file: Path, /) -> None:
     """Check a recipe file without loading anything."""
-    check(from_dict(RunConfig, read_yaml(file)))
+    check(from_dict(RunConfig, read_settings(file)))
     print(f"{file}: valid")
 
 

@@ -81,9 +81,10 @@ class RuntimeOptions:
     """Of which models and classes, where results go, and how they are computed, as flags."""
 
     pretrained: str | None = None
-    """Tag or weights file for bare names."""
+    """Tag or weights file for bare names; BASE+FILE for an image tower's file over the text side of BASE, which is then
+    the reference."""
     reference: str | None = None
-    """The model before training; a run's export and the embedded variants know theirs."""
+    """The model before training; a run's export and the embedded variants know theirs; none for none."""
     class_names: Path | None = None
     """File that names the classes."""
     output: Path | None = None

@@ -5,7 +5,8 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from seaanchor.config.io import from_dict, read_yaml
+from seaanchor.config.io import from_dict
+from seaanchor.config.run_settings import read_settings
 from seaanchor.config.schema import (
     AdapterConfig,
     AnchorConfig,
@@ -253,7 +254,7 @@ def recipe_named(name: str) -> RunConfig:
     if name in RECIPES:
         return RECIPES[name]()
     if name.endswith((".yaml", ".yml")):
-        return from_dict(RunConfig, read_yaml(Path(name)))
+        return from_dict(RunConfig, read_settings(Path(name)))
     plain = name.lower().replace("-", "_")
     near = [recipe for recipe, make in RECIPES.items() if make().objective.kind == plain]
     near = near or get_close_matches(name, RECIPES, n=1, cutoff=0.4)

@@ -137,7 +137,8 @@ class RunConfig:
     model: str = "seaanchor-tiny"
     """Embedded model, OpenCLIP name, local-dir:, hf-hub:, timm: or hf: (see the README)."""
     pretrained: str | None = None
-    """Tag or weights file for bare OpenCLIP and timm names."""
+    """Tag or weights file for bare OpenCLIP and timm names; BASE+FILE for an image tower's file over the text side of
+    BASE."""
     image_size: int | None = None
     """Input side in pixels, where the architecture allows another than its own."""
     tokens: Literal["class", "mean", "patches"] | None = None

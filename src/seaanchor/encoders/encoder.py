@@ -178,6 +178,7 @@ class LoadedModel:
             text is cached.
         classifier: the model's own classifier of raw embeddings, with the names of its classes where they are known;
             None for models without one.
+        pretrained: which weights the user named beside the name.
     """
 
     name: str
@@ -190,6 +191,7 @@ class LoadedModel:
     text_limit: TextLimit | None = None
     text_identity: Callable[[], list | None] | None = None
     classifier: NamedHead | None = None
+    pretrained: str | None = None
 
 
 def with_tokens(model: LoadedModel, tokens: Tokens | None) -> LoadedModel:

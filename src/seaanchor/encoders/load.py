@@ -1,5 +1,6 @@
 """One way in: a model name from any supported source to a `LoadedModel`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from seaanchor.encoders.embedded import embedded_folder, embedded_models
@@ -33,11 +34,12 @@ def load_model(
         SeaAnchorError: unknown name or tag (with the nearest ones), unreachable hub, weights that do not fit, missing
             extra, tokens that the tower does not have.
     """
-    return with_tokens(_load(name, pretrained, image_size), tokens)
+    check_pretrained(name, pretrained)
+    return replace(with_tokens(_load(name, pretrained, image_size), tokens), pretrained=pretrained)
 
 
 def _load(name: str, pretrained: str | None, image_size: int | None) -> LoadedModel:
-    check_pretrained(name, pretrained)
+    """By the library that the name's prefix stands for."""
     if name.startswith("timm:"):
         from seaanchor.encoders.timm import load_timm
 

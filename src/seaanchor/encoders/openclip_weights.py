@@ -30,7 +30,9 @@ def create(name: str, source: str, asked: Pretrained, image_size: int | None) ->
     Raises:
         SeaAnchorError: weights that cannot be fetched, read or matched.
     """
-    if is_weights_file(asked.base):
+    import open_clip
+
+    if is_weights_file(asked.base) and asked.base not in open_clip.list_pretrained_tags_by_model(source):
         model = _build(name, source, None, image_size, quick_gelu_of_file(source))
         _load_file(name, model, str(asked.base), image_size)
     else:

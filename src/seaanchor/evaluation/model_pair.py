@@ -2,16 +2,21 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seaanchor.config.schema import read_yaml
+from seaanchor.config.run_settings import read_settings
 from seaanchor.encoders.embedded import embedded_folder, embedded_models
-from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.encoder import LoadedModel, with_tokens
 from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.load import load_model
-from seaanchor.errors import SeaAnchorError
+from seaanchor.encoders.pretrained import brings_weights, split_pretrained
+from seaanchor.errors import SeaAnchorError, note
 from seaanchor.evaluation.protocol import Protocol
+from seaanchor.training.start import LostStartError, load_start
+
+NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -32,19 +37,58 @@ class ModelPair:
 
 
 def open_pair(
-    name: str, pretrained: str | None, reference: str | None, protocol: Protocol, output: Path | None
+    name: str,
+    pretrained: str | None,
+    reference: str | None,
+    protocol: Protocol,
+    output: Path | None,
+    others: Sequence[str] = (),
 ) -> ModelPair:
     """Load a model and its reference.
+
+    Args:
+        name: of the model.
+        pretrained: of bare names; `BASE+FILE` has BASE as its reference.
+        reference: the untouched model; by default what the folder names, and none where this is `none`.
+        protocol: what to measure.
+        output: folder of the results.
+        others: names of the models that `pretrained` may be meant for.
 
     Raises:
         SeaAnchorError: neither can be loaded, or the drift from a reference is asked for and there is none, or one of
             other dimensions.
     """
-    model = load_model(name, pretrained, protocol.image_size)
-    untouched, tag = (reference, pretrained) if reference else reference_of(name)
-    reference_model = load_model(untouched, tag, model.encoder.image_size) if untouched else None
+    bare = [other for other in (*others, reference) if other and other != NONE and not brings_weights(other)]
+    meant = not brings_weights(name) or not bare or split_pretrained(pretrained).base is None
+    model = load_model(name, pretrained if meant else None, protocol.image_size)
+    reference_model = None if reference == NONE else _open_reference(model, name, pretrained, reference)
     check_reference(model, reference_model, protocol)
     return ModelPair(model, reference_model, _rho(name), output or output_of(name))
+
+
+def _open_reference(model: LoadedModel, name: str, pretrained: str | None, reference: str | None) -> LoadedModel | None:
+    """The reference that was named, or that the model's folder or weights name; None if there is none, which is said
+    where there should be one."""
+    size, base = model.encoder.image_size, split_pretrained(pretrained).base
+    untouched, tag = (reference, None if brings_weights(reference) else base) if reference else _named_by(name)
+    if untouched is None and reference_of(name)[0] is not None and (run := _run_of(name)) is not None:
+        try:
+            return with_tokens(load_start(run, size), model.encoder.tokens)
+        except LostStartError as error:
+            note(f"{error.found}; it is evaluated without a reference, and --reference names one")
+            return None
+    if untouched is None and split_pretrained(pretrained).image_tower is not None and not brings_weights(name):
+        if base == NONE:
+            return None
+        untouched, tag = name, base
+    if untouched is None:
+        return None
+    try:
+        return load_model(untouched, tag, size, model.encoder.tokens)
+    except SeaAnchorError as error:
+        found = f"the reference of {name}, {untouched}{f' ({tag})' if tag else ''}, could not be loaded: {error.found}"
+        change = f"name another with --reference, or --reference {NONE}: {error.change}"
+        raise SeaAnchorError(found, error.expected, change) from error
 
 
 def check_reference(model: LoadedModel, reference: LoadedModel | None, protocol: Protocol) -> None:
@@ -81,20 +125,25 @@ def output_of(name: str) -> Path:
 def reference_of(name: str) -> tuple[str | None, str | None]:
     """The untouched model behind a run's export or an embedded variant: (name, pretrained), or (None, None) if it is
     its own."""
+    if (named := _named_by(name))[0] is None and (run := _run_of(name)):
+        settings = read_settings(run / "config.yaml")
+        return settings.get("model"), settings.get("pretrained")
+    return named
+
+
+def _named_by(name: str) -> tuple[str | None, None]:
+    """The model whose text tower a variant borrows."""
     for folder in (_bare(name), embedded_folder(name)):
         file = folder / "open_clip_config.json"
         if file.is_file() and (base := json.loads(file.read_text()).get("seaanchor", {}).get("text_tower_of")):
             return (base if base in embedded_models() else str(folder.parent / base)), None
-    if run := _run_of(name):
-        settings = read_yaml(run / "config.yaml")
-        return settings.get("model"), settings.get("pretrained")
     return None, None
 
 
 def _rho(name: str) -> float | None:
     """The bound on clean embeddings in a run's settings."""
     run = _run_of(name)
-    anchor = read_yaml(run / "config.yaml").get("anchor") if run else None
+    anchor = read_settings(run / "config.yaml").get("anchor") if run else None
     return anchor.get("rho") if anchor and anchor.get("space", "embedding") == "embedding" else None
 
 

@@ -133,7 +133,7 @@ def evaluate_all(
         protocol: what to measure.
         output: folder of the result files; None: RUN/evaluation for a run's export, else runs/evaluation.
         pretrained: tag or weights file for bare names.
-        reference: the untouched model behind all of them, where their folders do not name it.
+        reference: the untouched model behind all of them, where their folders do not name it; `none` for none.
         class_names: file that names the classes.
         batch_size, workers, device: how; they change no result but for rounding.
         skip_existing: read results that are there.
@@ -152,7 +152,7 @@ def evaluate_all(
     with open_group() as group:
         options = ExecutionOptions(batch_size, workers, _device(device, group), group)
         session = _Session(options, skip_existing)
-        pairs = [open_pair(name, pretrained, reference, protocol, output) for name in names]
+        pairs = [open_pair(name, pretrained, reference, protocol, output, names) for name in names]
         opened = [open_source(source, class_names, protocol) for source in sources]
         contexts = [
             [prepare(pair, source, *images, protocol, options.device) for pair in pairs]

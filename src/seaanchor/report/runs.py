@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seaanchor.config.schema import read_yaml
+from seaanchor.config.run_settings import read_settings
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.records import BadValueError, from_plain
 from seaanchor.evaluation.result_files import damaged, read_json
@@ -92,7 +92,7 @@ def read_run(folder: Path) -> Run:
         SeaAnchorError: a file of it is cut short, damaged, or not arranged as Sea Anchor writes it.
     """
     home = RunFolder(folder)
-    config = read_yaml(home.config)
+    config = read_settings(home.config)
     settings = _settings(config, home.config)
     lines = [row for row in _lines(home.metrics) if isinstance(row, dict) and isinstance(row.get("step"), int)]
     finished = any((folder / name).is_dir() for name in EXPORTS)

@@ -3,22 +3,20 @@
 from pathlib import Path
 
 from seaanchor.adapters.linear_map import decompose
-from seaanchor.config.schema import read_yaml
 from seaanchor.encoders.encoder import LoadedModel
-from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.folder import export_model
 from seaanchor.export.trained import folded, read_map
+from seaanchor.training.start import load_start
 
 
 def base_model(run: Path) -> LoadedModel:
     """The untouched model a run started from.
 
     Raises:
-        SeaAnchorError: the folder holds no run.
+        SeaAnchorError: the folder holds no run, or its model is gone or has changed.
     """
-    settings = read_yaml(run / "config.yaml")
-    return load_model(settings["model"], settings.get("pretrained"), settings.get("image_size"))
+    return load_start(run)
 
 
 def export_at(run: Path, t: float, output: Path) -> Path:

@@ -13,9 +13,9 @@ from typing import Any
 
 from seaanchor.config.io import current_name
 from seaanchor.config.schema import RunConfig, from_dict, to_dict
-from seaanchor.config.validation import check, differences
+from seaanchor.config.validation import check
 from seaanchor.errors import SeaAnchorError
-from seaanchor.training.resume import saved_config
+from seaanchor.training.resume import changed_settings
 from seaanchor.training.run_folder import RunFolder
 
 
@@ -125,8 +125,7 @@ def is_done(config: RunConfig) -> bool:
     folder = RunFolder(config.output)
     if not folder.config.exists():
         return False
-    before = to_dict(saved_config(folder, config.plugins))
-    if changed := differences(before, to_dict(config)):
+    if changed := changed_settings(folder, config):
         found = f"the run in {config.output} was made with other settings ({'; '.join(changed[:6])})"
         raise SeaAnchorError(
             found, "the same settings, or a new folder", "name another --output, or remove that folder"

@@ -4,10 +4,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from seaanchor.config.schema import RunConfig, from_dict, read_yaml, to_dict
+from seaanchor.config.run_settings import for_run_folder, read_settings, with_absolute_paths
+from seaanchor.config.schema import RunConfig, from_dict, to_dict
 from seaanchor.config.validation import differences
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.run_folder import RunFolder
+from seaanchor.training.start import ENVIRONMENT
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.environment import environment
 
@@ -28,8 +30,7 @@ def check_output(config: RunConfig) -> None:
                 "an empty output folder",
                 "use --resume auto to go on with it, or name another --output",
             )
-        before = to_dict(saved_config(folder, config.plugins))
-        if changed := differences(before, to_dict(config)):
+        if changed := changed_settings(folder, config):
             raise SeaAnchorError(
                 f"the run in {output} was started with other settings ({'; '.join(changed[:6])})",
                 "the same settings when resuming",
@@ -51,7 +52,7 @@ def saved_config(folder: RunFolder, plugins: Sequence[str]) -> RunConfig:
     Raises:
         SeaAnchorError: the folder names another plugin, or its settings cannot be read.
     """
-    data = read_yaml(folder.config)
+    data = read_settings(folder.config)
     if unknown := [name for name in data.get("plugins") or () if name not in plugins]:
         raise SeaAnchorError(
             f"the run in {folder.root} names the plugin {', '.join(map(str, unknown))}",
@@ -61,8 +62,18 @@ def saved_config(folder: RunFolder, plugins: Sequence[str]) -> RunConfig:
     return from_dict(RunConfig, data)
 
 
+def changed_settings(folder: RunFolder, config: RunConfig) -> list[str]:
+    """Settings that a run folder holds otherwise, as `name: old → new`, however their paths are written.
+
+    Raises:
+        SeaAnchorError: as `saved_config`.
+    """
+    saved = to_dict(saved_config(folder, config.plugins))
+    return differences(with_absolute_paths(saved), with_absolute_paths(to_dict(config)))
+
+
 def open_run(
-    config: RunConfig, identity: dict[str, Any], processes: int = 1
+    config: RunConfig, identity: dict[str, Any], processes: int = 1, start: dict[str, Any] | None = None
 ) -> tuple[RunFolder, dict[str, Any] | None]:
     """The run folder, ready to be written, and the checkpoint to go on from, if any.
 
@@ -73,6 +84,7 @@ def open_run(
         identity: what must be the same when resuming, besides the settings; `global_batch_size` is the number of
             images of a step.
         processes: how many processes share these.
+        start: what env.json says of the encoder that the run starts from.
 
     Raises:
         SeaAnchorError: as `check_output`; or model weights, images or their number in a step are not those the run
@@ -85,8 +97,9 @@ def open_run(
     state = folder.latest() if config.resume == "auto" else None
     if state is not None:
         _check_identity(folder, config, _identity_before(folder, config, state), identity, processes)
-    write_atomic(folder.config, yaml.safe_dump(to_dict(config), sort_keys=False))
-    write_atomic(config.output / "env.json", json.dumps(environment(), indent=2))
+    settings = for_run_folder(to_dict(config), config.output)
+    write_atomic(folder.config, yaml.safe_dump(settings, sort_keys=False))
+    write_atomic(config.output / ENVIRONMENT, json.dumps(environment() | {"start": start or {}}, indent=2))
     rows = [row for row in folder.rows() if row["step"] <= state["step"]] if state else []
     write_atomic(folder.metrics, "".join(json.dumps(row) + "\n" for row in rows))
     for torn in (path for path in folder.checkpoints() if state is None or path > folder.checkpoint(state["step"])):

@@ -1,0 +1,103 @@
+"""The settings that lie in a run folder. Paths in them that were given relative to some working folder are relative to
+the run folder, and so mean the same from everywhere.
+
+Such a file says `output: ./`, and its relative paths begin with `./` or `../`; everything else is as it was given.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from seaanchor.config.io import read_yaml
+from seaanchor.encoders.embedded import embedded_models
+from seaanchor.encoders.pretrained import Pretrained, split_entry, split_pretrained
+
+HERE = "./"
+PATHS = ("model", "pretrained", "train_data", "val_data", "class_names", "head", "perturbation.swap")
+OVER = re.compile(r"^(.*?)\+(\.{0,2}/.*)$", re.DOTALL)  # an image tower's file, by its path
+PREFIX = re.compile(r"^((?:[\w-]+:)*)(.*)$", re.DOTALL)  # timm:local-dir:PATH
+
+
+def for_run_folder(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Settings as they are written into a run folder.
+
+    Args:
+        settings: what `to_dict` gives; relative paths are relative to the working folder.
+        folder: of the run.
+    """
+    home = folder.resolve()
+
+    def moved(path: str) -> str:
+        given = Path(path)
+        if given.is_absolute() or not given.exists():
+            return path
+        return _dotted(os.path.relpath(os.path.abspath(path), home))
+
+    return _with_paths(settings, moved) | {"output": HERE}
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """The settings of a YAML file; those of a run folder with paths that lead from here to where they led.
+
+    Raises:
+        SeaAnchorError: the file is missing or is no YAML mapping.
+    """
+    settings = read_yaml(file)
+    if settings.get("output") != HERE:
+        return settings
+    home = file.parent.resolve()
+
+    def found(path: str) -> str:
+        return os.path.normpath(home / path) if path.startswith((HERE, "../")) else path
+
+    return _with_paths(settings, found) | {"output": str(file.parent)}
+
+
+def with_absolute_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    """The same settings in the one form in which two of them can be compared, wherever they were read."""
+    return _with_paths(settings, lambda path: os.path.abspath(path) if Path(path).exists() else path)
+
+
+def _dotted(relative: str) -> str:
+    return relative if relative.startswith("..") else f"{HERE}{relative}"
+
+
+def _with_paths(settings: dict[str, Any], change: Callable[[str], str], where: str = "") -> dict[str, Any]:
+    """The same settings with `change` applied to every path in those that may hold one."""
+
+    def changed(key: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return _with_paths(value, change, f"{key}.")
+        if isinstance(value, list):
+            return [changed(key, item) for item in value]
+        if key not in PATHS or not isinstance(value, str):
+            return value
+        return _weights(value, change) if key == "pretrained" else _source(key, value, change)
+
+    return {key: changed(f"{where}{key}", value) for key, value in settings.items()}
+
+
+def _source(key: str, value: str, change: Callable[[str], str]) -> str:
+    """A model, data or a file, with the prefix that says how it is read."""
+    prefix, path = PREFIX.match(value).groups()  # type: ignore[union-attr] # matches any text
+    bare = key == "model" and not prefix and not value.startswith((HERE, "../"))
+    if bare and (value in embedded_models() or not (Path(value) / "open_clip_config.json").is_file()):
+        return value  # a name, whatever folder is called so
+    return prefix + change(path)
+
+
+def _weights(value: str, change: Callable[[str], str]) -> str:
+    """`BASE+FILE`, each of them a tag or `FILE#ENTRY`."""
+    parts = OVER.match(value)
+    asked = Pretrained(*parts.groups()) if parts else split_pretrained(value)
+
+    def changed(part: str) -> str:
+        entry = split_entry(part)[1]
+        file = part if entry is None else part.removesuffix(f"#{entry}")
+        if not re.search(r"[./]", file):  # a tag
+            return part
+        return change(file) + part.removeprefix(file)
+
+    return changed(asked.base or "") + (f"+{changed(asked.image_tower)}" if asked.image_tower else "")
