@@ -33,6 +33,11 @@ from seaanchor.errors import SeaAnchorError
         ({"anchor": AnchorConfig(max_multiplier=-1.0)}, "max_multiplier"),
         ({"perturbation": PerturbationConfig("none")}, "0 from the start"),
         ({"perturbation": PerturbationConfig(num_steps=-1)}, "num_steps"),
+        ({"perturbation": PerturbationConfig(epsilon="0")}, "0 from the start"),
+        ({"perturbation": PerturbationConfig("apgd", epsilon="0")}, "0 from the start"),
+        ({"perturbation": PerturbationConfig(num_steps=0, random_start=False)}, "0 from the start"),
+        ({"perturbation": PerturbationConfig(norm="l2", epsilon="128"), "image_size": 64}, "did you mean 128/255"),
+        ({"perturbation": PerturbationConfig(norm="l2", step_size="128"), "image_size": 64}, "did you mean 128/255"),
         ({"perturbation": PerturbationConfig(step_size="2")}, "did you mean 2/255"),
         ({"tokens": "patches", "objective": ObjectiveConfig("tecoa")}, "tecoa, which.*\n.*embedding_distance"),
         (
@@ -61,10 +66,12 @@ def test_legal_settings_at_the_edge():
     for settings in (
         smallest | {"anchor": AnchorConfig("lagrangian", rho=0.0)},
         {"objective": ObjectiveConfig("tecoa"), "perturbation": PerturbationConfig("none")},
-        {"perturbation": PerturbationConfig(epsilon="0")},
         {"tokens": "patches", "anchor": AnchorConfig("lagrangian")},
         {"tokens": "patches", "anchor": AnchorConfig("penalty"), "perturbation": PerturbationConfig("apgd")},
         {"tokens": "mean", "objective": ObjectiveConfig("tecoa")},
+        {"objective": ObjectiveConfig("tecoa"), "perturbation": PerturbationConfig(epsilon="0")},
+        {"perturbation": PerturbationConfig(num_steps=0)},  # the random start changes images
+        {"perturbation": PerturbationConfig(norm="l2", epsilon="110.8"), "image_size": 64},
     ):
         config = replace(RunConfig(), **settings)
         assert check(config) == config

@@ -35,3 +35,13 @@ def test_what_a_model_in_memory_cannot_be_evaluated_on(clip_folder, image_folder
         evaluate_loaded(model, str(image_folder), PROTOCOL)
     with pytest.raises(SeaAnchorError, match="has no classes"):
         evaluate_loaded(model, open_images(str(image_folder / "apple")), replace(PROTOCOL, suites=()))
+
+
+TOO_FAR = AttackPlan("pgd", "l2", (0.5, 128.0), 1)
+
+
+@pytest.mark.parametrize("protocol", [Protocol((TOO_FAR,)), Protocol((), suites=("embedding",), embedding=TOO_FAR)])
+def test_an_l2_radius_above_all_distances_is_refused_before_anything_is_computed(protocol):
+    """√(3 · 64²) = 110.9 at the embedded model's 64 pixels."""
+    with pytest.raises(SeaAnchorError, match=r"epsilon 128 in l2[\s\S]*at most 110\.9[\s\S]*did you mean 128/255"):
+        evaluate_loaded(load_model("seaanchor-tiny"), "photos-mini/test", protocol)

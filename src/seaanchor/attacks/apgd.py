@@ -150,6 +150,7 @@ def apgd(
     Returns:
         Where fooled: the first fooling image; else the image of the highest loss.
     """
+    ball.check_fits(clean_BCHW.shape[1:])
     result_BCHW, fooled_B = clean_BCHW.clone(), torch.zeros(len(clean_BCHW), dtype=torch.bool, device=clean_BCHW.device)
 
     def retire(state: State, output: Tensor) -> State:

@@ -4,7 +4,8 @@ norm.
 Legend: B batch, C channels, H W pixels.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from seaanchor.attacks.noise import next_key, normal, uniform
 from seaanchor.errors import SeaAnchorError
+from seaanchor.functional.radii import check_radius
 
 Norm = Literal["linf", "l2"]
 
@@ -38,14 +40,15 @@ class Ball:
     def __post_init__(self) -> None:
         if self.norm not in ("linf", "l2"):
             raise SeaAnchorError(f"norm {self.norm!r}", "linf or l2", "choose one of them")
-        if self.norm == "linf" and self.epsilon > 1:
-            raise SeaAnchorError(
-                f"epsilon {self.epsilon:g}",
-                "an l-inf radius in [0, 1], pixels being in [0, 1]",
-                f"did you mean {self.epsilon:g}/255?",
-            )
-        if not 0 <= self.epsilon < float("inf"):
-            raise SeaAnchorError(f"epsilon {self.epsilon}", "a finite radius of at least 0", "give another value")
+        check_radius(self.epsilon, self.norm)
+
+    def check_fits(self, shape: Sequence[int]) -> None:
+        """Fail where the ball is larger than all images of this shape (C, H, W).
+
+        Raises:
+            SeaAnchorError: no two such images are as far apart as the radius.
+        """
+        check_radius(self.epsilon, self.norm, shape)
 
     def project(self, pixels_BCHW: Tensor, clean_BCHW: Tensor) -> Tensor:
         """The nearest point of the ball, then of [0, 1]; clipping to [0, 1] moves towards the clean image, so it stays
@@ -53,6 +56,8 @@ class Ball:
         if self.norm == "linf":
             inside = torch.min(torch.max(pixels_BCHW, clean_BCHW - self.epsilon), clean_BCHW + self.epsilon)
         else:
+            if self.epsilon**2 > math.prod(clean_BCHW.shape[1:]):
+                self.check_fits(clean_BCHW.shape[1:])
             delta = pixels_BCHW - clean_BCHW
             length_B111 = _l2(delta)
             inside = clean_BCHW + delta / (length_B111 + 1e-12) * length_B111.clamp(max=self.epsilon)

@@ -74,6 +74,7 @@ def pgd_attack(
         follow: logits in low precision whose gradients the attack follows. Whether an image is fooled, `logits`
             decides.
     """
+    ball.check_fits(pixels_BCHW.shape[1:])
     seen, fooled = follow or logits, misclassified(label_B, logits if follow else None)
     step_size = DEFAULT_STEP * ball.epsilon if step_size is None else step_size
     result_BCHW = ball.project(pixels_BCHW + ball.epsilon * _unit_noise(index_B, seed, ball, pixels_BCHW), pixels_BCHW)

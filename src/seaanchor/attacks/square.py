@@ -38,6 +38,7 @@ def square_attack(
     Raises:
         SeaAnchorError: the extra `attacks` is missing, or an image came back outside its ball or [0, 1].
     """
+    ball.check_fits(batch.pixels_BCHW.shape[1:])
     attack = pyautoattack().square.SquareAttack(
         logits,
         norm=NORMS[ball.norm],

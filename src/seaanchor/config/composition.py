@@ -86,6 +86,22 @@ def _of_parts(config: RunConfig, method: "Method") -> Iterator[Conflict]:
         "reference",
         f"a perturbation that changes the image: {declared('perturbation', leaves_pixels=False)}",
     )
+    yield (
+        asked.hard_images and _leaves_as_they_are(method),
+        f"objective {objective} with perturbation {perturbation} at epsilon {config.perturbation.epsilon} and "
+        f"{config.perturbation.num_steps} steps, which changes no pixel, is 0 from the start: the policy already is "
+        "the reference",
+        "a radius above 0, and a step or a random start",
+    )
+
+
+def _leaves_as_they_are(method: "Method") -> bool:
+    """Whether images come out of the perturbation as they went in: a ball of radius 0, or an attack that neither moves
+    nor starts anywhere else."""
+    links: tuple[Any, ...] = getattr(method.perturbation, "links", (method.perturbation,))
+    if any(getattr(link, "ball", None) is None for link in links):
+        return False
+    return all(link.ball.epsilon == 0 or not (link.num_steps or getattr(link, "random_start", True)) for link in links)
 
 
 def _of_stored_embeddings(config: RunConfig, method: "Method") -> Iterator[Conflict]:

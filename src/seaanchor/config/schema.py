@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from seaanchor.config.io import from_dict, read_yaml, to_dict
 from seaanchor.errors import SeaAnchorError
+from seaanchor.functional.radii import check_radius
 
 
 @dataclass(frozen=True)
@@ -219,11 +220,17 @@ class RunConfig:
     """Where metrics go besides metrics.jsonl."""
 
 
-def parse_epsilon(text: str | float, norm: str = "linf") -> float:
+def parse_epsilon(text: str | float, norm: str = "linf", image_size: int | None = None) -> float:
     """`4/255` or a number, in pixel units.
 
+    Args:
+        text: as the user wrote it.
+        norm: `linf` or `l2`.
+        image_size: side of the images in pixels, which limits an l2 radius.
+
     Raises:
-        SeaAnchorError: no number, negative, or an l-inf radius above 1, which is most likely meant in 255ths.
+        SeaAnchorError: no number, negative, or a radius above all distances of images, which is most likely meant in
+            255ths.
     """
     try:
         top, _, bottom = str(text).partition("/")
@@ -232,12 +239,7 @@ def parse_epsilon(text: str | float, norm: str = "linf") -> float:
         raise SeaAnchorError(
             f"epsilon {text!r}", "a number in [0, 1] or a fraction such as 4/255", "write it so"
         ) from None
-    if not 0 <= value < float("inf"):
-        raise SeaAnchorError(f"epsilon {text}", "a finite radius of at least 0", "give another value")
-    if norm == "linf" and value > 1:
-        raise SeaAnchorError(
-            f"epsilon {text}", "an l-inf radius in [0, 1], pixels being in [0, 1]", f"did you mean {value:g}/255?"
-        )
+    check_radius(value, norm, None if image_size is None else (3, image_size, image_size), text)
     return value
 
 

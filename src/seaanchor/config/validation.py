@@ -49,9 +49,9 @@ def check(config: RunConfig, method: "Method | None" = None) -> RunConfig:
 def _check_ranges(config: RunConfig) -> None:
     """Radii and numbers, each by itself."""
     perturbation, anchor = config.perturbation, config.anchor
-    parse_epsilon(perturbation.epsilon, perturbation.norm)
+    parse_epsilon(perturbation.epsilon, perturbation.norm, config.image_size)
     if perturbation.step_size is not None:
-        parse_epsilon(perturbation.step_size, perturbation.norm)
+        parse_epsilon(perturbation.step_size, perturbation.norm, config.image_size)
     for name, value, low in (
         ("batch_size", config.batch_size, 1),
         ("grad_accumulation", config.grad_accumulation, 1),

@@ -3,6 +3,7 @@
 import torch
 
 from seaanchor import __version__
+from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.classification import Precision
 from seaanchor.data.types import Images, templates_of, texts_of
 from seaanchor.encoders.fingerprint import fingerprint
@@ -36,9 +37,10 @@ def prepare(
         device: where the model runs.
 
     Raises:
-        SeaAnchorError: a class list that is too short or repeats itself, a model without a text tower, or a suite that
-            model or images do not suit.
+        SeaAnchorError: a class list that is too short or repeats itself, a model without a text tower, a radius above
+            all distances of the model's images, or a suite that model or images do not suit.
     """
+    _check_radii(protocol, pair.model.encoder.image_size)
     templates = protocol.templates or templates_of(images) or DEFAULT_TEMPLATES
     if captions is None:
         head = build_head(pair.model, texts_of(images), templates)
@@ -64,6 +66,13 @@ def prepare(
     for name in protocol.suites:
         SUITES[name].check(context)
     return context
+
+
+def _check_radii(protocol: Protocol, image_size: int) -> None:
+    """Fail where a ball is larger than all images of the model's size."""
+    for plan in (*protocol.plans, *([] if protocol.embedding is None else [protocol.embedding])):
+        for epsilon in plan.epsilons:
+            Ball(plan.norm, epsilon).check_fits((3, image_size, image_size))
 
 
 def describe(context: EvaluationContext) -> ProtocolRecord:

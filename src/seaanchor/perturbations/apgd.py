@@ -10,7 +10,7 @@ import torch
 
 from seaanchor.attacks.apgd import apgd
 from seaanchor.attacks.ball import Ball, Norm
-from seaanchor.types import Batch, LossOf, Needs
+from seaanchor.types import Batch, BindContext, LossOf, Needs
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,17 @@ class APGD:
     def config(self) -> dict[str, Any]:
         """The settings that `from_settings` takes."""
         return {"norm": self.ball.norm, "epsilon": self.ball.epsilon, "num_steps": self.num_steps}
+
+    def bind(self, context: BindContext) -> "APGD":
+        """The same: the ball fits into the model's images.
+
+        Raises:
+            SeaAnchorError: it does not.
+        """
+        if context.image_size is not None:
+            shape = 3, context.image_size, context.image_size
+            self.ball.check_fits(shape)
+        return self
 
     def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
         """The batch with perturbed pixels."""

@@ -10,7 +10,8 @@ import torch
 
 from seaanchor.attacks.ball import Ball, Norm
 from seaanchor.attacks.pgd import pgd
-from seaanchor.types import Batch, LossOf, Needs
+from seaanchor.functional.radii import check_radius
+from seaanchor.types import Batch, BindContext, LossOf, Needs
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,19 @@ class PGD:
             "random_start": self.random_start,
             "momentum": self.momentum,
         }
+
+    def bind(self, context: BindContext) -> "PGD":
+        """The same: the ball fits into the model's images.
+
+        Raises:
+            SeaAnchorError: it does not.
+        """
+        if context.image_size is not None:
+            shape = 3, context.image_size, context.image_size
+            self.ball.check_fits(shape)
+            if self.step_size is not None:
+                check_radius(self.step_size, self.ball.norm, shape)
+        return self
 
     def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
         """The batch with perturbed pixels."""
