@@ -70,6 +70,17 @@ def test_safetensors_by_content_and_by_ending(tmp_path, prefix, name):
     assert same(read_weights(str(tmp_path / name)).state)
 
 
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pt"])
+def test_the_length_of_a_header_is_no_mark_of_another_format(tmp_path, name):
+    """Eight bytes of it begin the file: 0x80 begins a pickle, too."""
+    begun = set()
+    for length in range(0, 256, 8):
+        save_file({"a.weight": torch.ones(2)}, tmp_path / name, metadata={"format": "pt", "fill": "x" * length})
+        begun.add((tmp_path / name).read_bytes()[0])
+        assert read_weights(tmp_path / name).state["a.weight"].tolist() == [1, 1]
+    assert 0x80 in begun
+
+
 def test_weights_in_several_files(tmp_path):
     keys = list(STATE)
     save_file({key: STATE[key] for key in keys[:1]}, tmp_path / "a.safetensors")

@@ -162,6 +162,8 @@ def _timm(tower: Any, normalised_BCHW: Tensor) -> Features:
 
 def _transformers(tower: Any, normalised_BCHW: Tensor) -> Features:
     """Hugging Face's vision transformers; CLIP's norms its class token alone, so that the others are normed here."""
+    if type(tower).__name__.endswith("ForImageClassification"):
+        tower = getattr(tower, "vision_model", tower.base_model)
     name = type(tower).__name__
     known = [has_class for beginning, has_class in TRANSFORMERS.items() if name.startswith(beginning)]
     if not known or not hasattr(tower.config, "patch_size"):

@@ -42,6 +42,8 @@ def open_weights(path: Path) -> Any:
         raise SeaAnchorError(f"{path} is empty", PLAIN, "download or copy it again")
     if path.name.endswith(".index.json"):
         return _parts(path)
+    if _is_safetensors(path, beginning):  # first: the length that it begins with can look like any other beginning
+        return _safetensors(path)
     if beginning[:1] == b"\x80" and TORCH_MAGIC not in beginning:
         change = "in the code that made it save the weights: torch.save(model.state_dict(), 'weights.pt')"
         raise SeaAnchorError(f"{path} is a Python pickle and not a file of torch.save", PLAIN, change)
@@ -50,7 +52,7 @@ def open_weights(path: Path) -> Any:
     )
     if other is not None:
         raise SeaAnchorError(f"{path} is {other[0]}", PLAIN, other[1])
-    if path.suffix == ".safetensors" or _is_safetensors(path, beginning):
+    if path.suffix == ".safetensors":
         return _safetensors(path)
     if zipfile.is_zipfile(path):
         _check_archive(path)
