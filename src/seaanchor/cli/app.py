@@ -101,7 +101,9 @@ def train(
 
 
 @app.command
-def export(*, model: str, output: Path, pretrained: str | None = None, half: bool = False) -> None:
+def export(
+    *, model: str, output: Path, pretrained: str | None = None, preprocess: str | None = None, half: bool = False
+) -> None:
     """Write a model as a folder that its own library loads, and verify it by reloading.
 
     Parameters
@@ -112,13 +114,15 @@ def export(*, model: str, output: Path, pretrained: str | None = None, half: boo
         Folder to write.
     pretrained
         Tag or weights file for bare names.
+    preprocess
+        Resizing and normalisation in place of the model's own, as for `train`.
     half
         Store fp16 weights.
     """
     from seaanchor.encoders.load import load_model
     from seaanchor.export.folder import export_model
 
-    folder = export_model(load_model(model, pretrained), output, half=half)
+    folder = export_model(load_model(model, pretrained, preprocess=preprocess), output, half=half)
     print(f"written and verified: {folder}")
 
 

@@ -72,6 +72,9 @@ class EvaluationOptions:
     {}."."""
     train_data: str | None = None
     """Training images for the probe; the train split beside each set by default."""
+    preprocess: str | None = None
+    """Resizing and normalisation in place of the models' own, and of their references': a tag of an OpenCLIP name, or
+    settings such as resize_mode=squash,interpolation=bilinear,mean=0.5,std=0.5."""
     seed: int = 0
     """Random seed of subsets and starting points."""
 
@@ -164,6 +167,7 @@ def protocol_of(asked: EvaluationOptions) -> "Protocol":
         read_templates(asked.templates) if asked.templates else (),
         asked.samples,
         asked.seed,
+        preprocess=asked.preprocess,
         suites=tuple(name for name in wanted if name not in ("clean", *ATTACKS)),
         typographic=drawing,
         embedding=plan("embedding") if "embedding" in wanted else None,

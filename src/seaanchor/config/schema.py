@@ -145,6 +145,9 @@ class RunConfig:
     tokens: Literal["class", "mean", "patches"] | None = None
     """What of the tower is its embedding: class, its class token; patches, its patch tokens; mean, their mean; the
     library's own embedding by default."""
+    preprocess: str | None = None
+    """Resizing and normalisation in place of the model's own: a tag of an OpenCLIP name, or settings such as
+    resize_mode=squash,interpolation=bilinear,mean=0.5,std=0.5."""
     train_data: str = "photos-mini"
     """Folder of images or of class folders, or an embedded set: photos-mini, emoji."""
     train_samples: int | None = None

@@ -24,10 +24,14 @@ class InputSettings:
     mean: Triple
     std: Triple
 
+    @property
+    def normalisation(self) -> str:
+        """Mean and std as `changed` reads them."""
+        return ",".join(f"{name}={'/'.join(f'{x:.9g}' for x in getattr(self, name))}" for name in ("mean", "std"))
+
     def __str__(self) -> str:
         """As `changed` reads it, with the size before."""
-        numbers = [f"{name}={'/'.join(f'{x:.9g}' for x in getattr(self, name))}" for name in ("mean", "std")]
-        return ",".join([str(self.preprocessing), *numbers])
+        return f"{self.preprocessing},{self.normalisation}"
 
 
 def triple(name: str, key: str, value: Any) -> Triple:

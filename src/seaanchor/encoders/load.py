@@ -6,13 +6,19 @@ from pathlib import Path
 from seaanchor.encoders.embedded import embedded_folder, embedded_models
 from seaanchor.encoders.encoder import LoadedModel, with_tokens
 from seaanchor.encoders.own_module import SETTINGS
+from seaanchor.encoders.preprocess_option import check_preprocess, with_preprocess
 from seaanchor.encoders.pretrained import check_pretrained
 from seaanchor.encoders.tokens import Tokens
 from seaanchor.errors import SeaAnchorError
 
 
 def load_model(
-    name: str, pretrained: str | None = None, image_size: int | None = None, tokens: Tokens | None = None
+    name: str,
+    pretrained: str | None = None,
+    image_size: int | None = None,
+    tokens: Tokens | None = None,
+    *,
+    preprocess: str | None = None,
 ) -> LoadedModel:
     """Load a model.
 
@@ -26,16 +32,20 @@ def load_model(
         image_size: input side in pixels where the architecture allows another than its own.
         tokens: what of the tower is the embedding, `class`, `mean` or `patches`, as in `Encoder`; the model has no text
             side then. By default the library's own embedding.
+        preprocess: how pictures are resized, cropped, padded and normalised, in place of the model's own: a tag of an
+            OpenCLIP name, or settings such as `resize_mode=squash,interpolation=bilinear,mean=0.5,std=0.5`.
 
     Returns:
         Encoder in eval mode on the CPU in fp32, with its text side.
 
     Raises:
         SeaAnchorError: unknown name or tag (with the nearest ones), unreachable hub, weights that do not fit, missing
-            extra, tokens that the tower does not have.
+            extra, tokens that the tower does not have, preprocessing that the model's library cannot express.
     """
     check_pretrained(name, pretrained)
-    return replace(with_tokens(_load(name, pretrained, image_size), tokens), pretrained=pretrained)
+    check_preprocess(preprocess)
+    loaded = with_preprocess(_load(name, pretrained, image_size), preprocess)
+    return replace(with_tokens(loaded, tokens), pretrained=pretrained)
 
 
 def _load(name: str, pretrained: str | None, image_size: int | None) -> LoadedModel:

@@ -11,6 +11,7 @@ from seaanchor.encoders.embedded import embedded_folder, embedded_models
 from seaanchor.encoders.encoder import LoadedModel, with_tokens
 from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.load import load_model
+from seaanchor.encoders.preprocess_option import input_settings, with_settings
 from seaanchor.encoders.pretrained import brings_weights, split_pretrained
 from seaanchor.errors import SeaAnchorError, note
 from seaanchor.evaluation.protocol import Protocol
@@ -55,13 +56,14 @@ def open_pair(
         others: names of the models that `pretrained` may be meant for.
 
     Raises:
-        SeaAnchorError: neither can be loaded, or the drift from a reference is asked for and there is none, or one of
-            other dimensions.
+        SeaAnchorError: neither can be loaded, or as `check_reference`.
     """
     bare = [other for other in (*others, reference) if other and other != NONE and not brings_weights(other)]
     meant = not brings_weights(name) or not bare or split_pretrained(pretrained).base is None
-    model = load_model(name, pretrained if meant else None, protocol.image_size)
+    model = load_model(name, pretrained if meant else None, protocol.image_size, preprocess=protocol.preprocess)
     reference_model = None if reference == NONE else _open_reference(model, name, pretrained, reference)
+    if reference_model is not None and (protocol.preprocess or not reference):
+        reference_model = with_settings(reference_model, input_settings(model.encoder))  # both see the same pixels
     check_reference(model, reference_model, protocol)
     return ModelPair(model, reference_model, _rho(name), output or output_of(name))
 
@@ -92,7 +94,20 @@ def _open_reference(model: LoadedModel, name: str, pretrained: str | None, refer
 
 
 def check_reference(model: LoadedModel, reference: LoadedModel | None, protocol: Protocol) -> None:
-    """Raise a SeaAnchorError if drift is asked for and there is no reference, or one of other dimensions."""
+    """A note says so where the reference sees other pixels of the same pictures.
+
+    Raises:
+        SeaAnchorError: drift is asked for and there is no reference, or one of other dimensions or pixels.
+    """
+    differ = reference is not None and reference.encoder.preprocessing != model.encoder.preprocessing
+    if reference is not None and differ:
+        found = f"{model.name} sees pictures by {model.encoder.preprocessing}"
+        its = f"its reference {reference.name} by {reference.encoder.preprocessing}"
+        if "drift" in protocol.suites:
+            raise SeaAnchorError(
+                f"{found}, {its}", "the same pixels for both, to measure drift", "set --preprocess for both"
+            )
+        note(f"{found}, {its}: changes between them are of the preprocessing, too")
     if "drift" not in protocol.suites:
         return
     if reference is None:

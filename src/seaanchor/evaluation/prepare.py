@@ -8,6 +8,7 @@ from seaanchor.attacks.classification import Precision
 from seaanchor.data.types import Images, templates_of, texts_of
 from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.heads import DEFAULT_TEMPLATES, build_head, embed_texts
+from seaanchor.encoders.preprocess_option import input_settings
 from seaanchor.evaluation.captions import Captions
 from seaanchor.evaluation.context import EvaluationContext
 from seaanchor.evaluation.images import listing, training_images
@@ -77,13 +78,15 @@ def _check_radii(protocol: Protocol, image_size: int) -> None:
 
 def describe(context: EvaluationContext) -> ProtocolRecord:
     """Everything that decides the numbers; two results may only be compared where this agrees but for the model."""
-    protocol = context.protocol
+    protocol, settings = context.protocol, input_settings(context.model.encoder)
     return ProtocolRecord(
         plans=tuple(settings_of(plan) for plan in protocol.plans),
         templates=context.templates,
         samples=protocol.samples,
         seed=protocol.seed,
         image_size=context.model.encoder.image_size,
+        preprocessing=str(settings.preprocessing),
+        normalisation=settings.normalisation,
         suites=protocol.suites,
         typographic=protocol.typographic.settings(),
         embedding=None if protocol.embedding is None else settings_of(protocol.embedding),

@@ -18,6 +18,7 @@ class Protocol:
         samples: at most this many images of each set, balanced over the classes.
         seed: of subsets, and of every suite's own drawings.
         image_size: the models' input side in pixels, where the architecture allows another than its own.
+        preprocess: resizing and normalisation in place of the models' own, as `load_model` takes it.
         suites: names out of `SUITES`.
         typographic: how words are drawn.
         embedding: the attack of the suite of that name.
@@ -30,6 +31,7 @@ class Protocol:
     samples: int | None = None
     seed: int = 0
     image_size: int | None = None
+    preprocess: str | None = None
     suites: tuple[str, ...] = ()
     typographic: TypographicPlan = TypographicPlan()
     embedding: AttackPlan | None = None

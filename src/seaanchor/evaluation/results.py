@@ -102,6 +102,9 @@ class ProtocolRecord:
         weights: hash of the image tower.
         network: hash of the whole model, image and text side.
         reference: the same of the reference.
+        preprocessing: how pictures became pixels, as `str(Preprocessing)`; files that do not say it are of OpenCLIP's
+            default, which was all there was.
+        normalisation: mean and std of the image tower's input.
         images: hash of the list of images and their labels; two results with the same one saw the same images.
     """
 
@@ -110,6 +113,8 @@ class ProtocolRecord:
     samples: int | None = None
     seed: int | None = None
     image_size: int | None = None
+    preprocessing: str | None = None
+    normalisation: str | None = None
     suites: tuple[str, ...] = ()
     typographic: TypographicSettings | None = None
     embedding: AttackSettings | None = None
@@ -126,6 +131,11 @@ class ProtocolRecord:
     images: str | None = None
     training_images: str | None = None
     class_names: tuple[str, ...] = ()
+
+    @property
+    def pixels(self) -> str | None:
+        """How pictures became pixels, also where the file is older; None where not even their size is known."""
+        return self.preprocessing or (None if self.image_size is None else f"size={self.image_size}")
 
 
 @dataclass(frozen=True)

@@ -127,12 +127,14 @@ def architecture(config: RunConfig) -> LoadedModel:
         or name.startswith(("local-dir:", "hf-hub:", "hf:", "timm:local-dir:", "timm:hf-hub:"))
     )
     if stored:
-        return load_model(name, tag, config.image_size, config.tokens)
+        return load_model(name, tag, config.image_size, config.tokens, preprocess=config.preprocess)
     if not name.startswith("timm:") and tag not in (None, "none"):
         import open_clip
 
         if tag not in open_clip.list_pretrained_tags_by_model(name) and not Path(str(tag)).is_file():
-            return load_model(name, tag, config.image_size, config.tokens)  # which says what is wrong
+            return load_model(
+                name, tag, config.image_size, config.tokens, preprocess=config.preprocess
+            )  # which says what is wrong
         if f"{name}-quickgelu" in open_clip.list_models() and open_clip.get_pretrained_cfg(name, tag).get("quick_gelu"):
             name = f"{name}-quickgelu"  # its activation keeps more for the backward pass
     return load_model(name, "none", config.image_size, config.tokens)

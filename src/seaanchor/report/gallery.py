@@ -14,6 +14,7 @@ from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
+from seaanchor.encoders.preprocess_option import input_settings, with_preprocess
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.results import EvaluationResult
 from seaanchor.functional.gradients import frozen
@@ -108,6 +109,9 @@ def _model(entry: Entry, result: EvaluationResult) -> LoadedModel:
         raise SeaAnchorError(f"the model {portable(str(place))} is gone", "", "")
     protocol = result.protocol
     model = load_model(name if name in embedded_models() else f"{prefix}{place}", None, protocol.image_size)
+    evaluated = f"{protocol.preprocessing},{protocol.normalisation}"
+    if protocol.preprocessing and evaluated != str(input_settings(model.encoder)):  # by --preprocess
+        model = with_preprocess(model, evaluated.partition(",")[2])
     if fingerprint(model.encoder) != protocol.weights:
         raise SeaAnchorError(f"the model in {portable(str(place))} has changed since it was evaluated", "", "")
     return model

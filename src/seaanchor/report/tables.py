@@ -145,7 +145,7 @@ def _about(found: Sequence[Found]) -> str:
     return ", ".join(filter(None, (images, f"{classes[0]:,} classes" if len(classes) == 1 else "")))
 
 
-DECIDES = ("images", "class_names", "templates", "image_size", "seed", "samples")
+DECIDES = ("images", "class_names", "templates", "pixels", "seed", "samples")
 """Settings of the protocol that two results must share to be compared; attacks and drawings are in the rows'
 headings."""
 
@@ -156,7 +156,8 @@ def _warnings(found: Sequence[Found]) -> tuple[str, ...]:
     differ = [key for key, values in known.items() if len(values) > 1]
     if not differ:
         return ()
-    return (f"The results differ in {', '.join(key.replace('_', ' ') for key in differ)}: compare them with care.",)
+    names = ", ".join({"pixels": "preprocessing"}.get(key, key.replace("_", " ")) for key in differ)
+    return (f"The results differ in {names}: compare them with care.",)
 
 
 def _is_known(protocol: ProtocolRecord, key: str) -> bool:

@@ -96,7 +96,7 @@ def open_run(
     folder = RunFolder(config.output)
     state = folder.latest() if config.resume == "auto" else None
     if state is not None:
-        _check_identity(folder, config, _identity_before(folder, config, state), identity, processes)
+        _check_identity(folder, config, _identity_before(folder, config, state, identity), identity, processes)
     settings = for_run_folder(to_dict(config), config.output)
     write_atomic(folder.config, yaml.safe_dump(settings, sort_keys=False))
     write_atomic(config.output / ENVIRONMENT, json.dumps(environment() | {"start": start or {}}, indent=2))
@@ -109,15 +109,19 @@ def open_run(
     return folder, state
 
 
-def _identity_before(folder: RunFolder, config: RunConfig, state: dict[str, Any]) -> dict[str, Any]:
+def _identity_before(
+    folder: RunFolder, config: RunConfig, state: dict[str, Any], now: dict[str, Any]
+) -> dict[str, Any]:
     """The checkpoint's identity. Older ones have `together` in place of `global_batch_size`, and those of version 0.1.0
-    the number of processes."""
+    the number of processes; they say nothing of preprocessing, which was OpenCLIP's default for all models."""
     before = dict(state["identity"])
     if "together" in before:
         before["global_batch_size"] = before.pop("together")
     if "processes" in before:
         batch_size = saved_config(folder, config.plugins).batch_size
         before["global_batch_size"] = before.pop("processes") * batch_size
+    if "preprocessing" in now:
+        before.setdefault("preprocessing", str(now["preprocessing"]).partition(",")[0])
     return before
 
 
@@ -128,7 +132,7 @@ def _check_identity(
         found = f"the run in {folder.root} was started with other {' and '.join(changed)}"
         raise SeaAnchorError(
             found,
-            "the same weights and image files when resuming",
+            "the same weights, preprocessing and image files when resuming",
             "undo the change, or start anew in another --output",
         )
     wanted, here = int(before["global_batch_size"]), int(now["global_batch_size"])

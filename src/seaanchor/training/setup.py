@@ -29,6 +29,7 @@ from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.image_tables import drawn_table
 from seaanchor.encoders.load import load_model
+from seaanchor.encoders.preprocess_option import with_preprocess
 from seaanchor.errors import SeaAnchorError
 from seaanchor.method import Method
 from seaanchor.training.data_needs import check_data
@@ -60,7 +61,8 @@ class Setup:
         reference: pixels (or stored embeddings) → the reference's embeddings.
         table: stored embeddings, where training reads those instead of images.
         total_steps: of the whole run.
-        identity: what a resumed run must share besides its settings: reference, images, `global_batch_size`.
+        identity: what a resumed run must share besides its settings: reference, preprocessing, images,
+            `global_batch_size`.
         device: of this process.
         given: the objects that the run was called with.
     """
@@ -127,8 +129,10 @@ def batch_split(config: RunConfig, count: int, world: int) -> BatchSplit:
 def untrained_model(config: RunConfig, given: Given) -> LoadedModel:
     """The model that the run starts from: loaded, or a copy of the one that was given."""
     if given.model is None:
-        return load_model(config.model, config.pretrained, config.image_size, config.tokens)
-    return with_tokens(copied(given.model), config.tokens)
+        return load_model(
+            config.model, config.pretrained, config.image_size, config.tokens, preprocess=config.preprocess
+        )
+    return with_tokens(with_preprocess(copied(given.model), config.preprocess), config.tokens)
 
 
 def _open_training_images(config: RunConfig, world: int, given: Given) -> Images:
@@ -159,6 +163,7 @@ def _identity(model: LoadedModel, images: Images, split: BatchSplit) -> dict[str
     listing = "\n".join([*names, str((labels_of(images), texts_of(images) or None, pairs_of(images)))])
     return {
         "reference": fingerprint(model.encoder),
+        "preprocessing": str(model.encoder.preprocessing),
         "images": hashlib.sha256(listing.encode()).hexdigest()[:16],
         "global_batch_size": split.global_batch_size,
     }

@@ -44,7 +44,7 @@ def load_start(run: Path, image_size: int | None = None) -> LoadedModel:
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.get("seed", 0))  # as the run did before it drew random weights
-            model = load_model(name, pretrained, size)
+            model = load_model(name, pretrained, size, preprocess=settings.get("preprocess"))
     except SeaAnchorError as error:
         shown = f"{name} ({pretrained})" if pretrained else name
         raise SeaAnchorError(
