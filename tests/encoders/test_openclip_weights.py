@@ -171,6 +171,25 @@ def test_weights_of_another_size_are_told_where_no_size_was_asked_for(architectu
     assert "position embeddings resampled from 8 x 8 to 4 x 4" in caplog.text
 
 
+def test_timm_towers_are_resized_when_their_weights_are_in(architectures, tmp_path):
+    """Whole files and image towers' files alike, at the size that they were saved at, as open_clip does."""
+    import open_clip
+
+    name = "tiny-timm-vit"
+    vision = {"timm_model_name": "test_vit", "timm_pool": "", "image_size": 160}
+    text = {"context_length": 8, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+    (tmp_path / f"{name}.json").write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}))
+    open_clip.add_model_config(tmp_path)
+    torch.save(model_of(name, 2).state_dict(), tmp_path / "whole.pt")
+    fare(model_of(name, 2), tmp_path / "fare.pt")
+    theirs = open_clip.create_model(name, pretrained=str(tmp_path / "whole.pt"), force_image_size=80).eval()
+    for weights in (str(tmp_path / "whole.pt"), f"none+{tmp_path / 'fare.pt'}"):
+        found = load_model(name, weights, image_size=80)
+        assert found.encoder.image_size == found.encoder.preprocessing.size == 80
+        ours, expected = (m.state_dict() for m in (found.module.visual, theirs.visual))
+        assert all(torch.equal(ours[key], value) for key, value in expected.items())
+
+
 def test_the_logit_scale_comes_with_the_tower_where_the_file_has_one(architectures, tmp_path):
     model = model_of("tiny-vit", 2)
     state = {k: v for k, v in model.state_dict().items() if k.startswith("visual.")}
@@ -302,7 +321,8 @@ def test_all_tags_quick_gelu_builds_the_tower_with_it(architectures, tmp_path, m
 
     torch.save(model_of("tiny-vit", 1).state_dict(), tmp_path / "w.pt")
     monkeypatch.setattr(open_clip, "list_pretrained_tags_by_model", lambda name: ["a", "b"])
-    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: {"quick_gelu": True})
+    real = open_clip.get_pretrained_cfg("ViT-B-32", "openai")
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: real | {"quick_gelu": True})
     found = load_model("tiny-vit", str(tmp_path / "w.pt"))
     assert found.export_config["model_cfg"]["quick_gelu"] is True
     assert "QuickGELU" in {type(module).__name__ for module in found.encoder.modules()}

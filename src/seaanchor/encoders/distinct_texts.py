@@ -1,4 +1,4 @@
-"""Texts that a model cannot distinguish, because they differ only behind the tokens that it reads.
+"""Texts that a model cannot distinguish: they become the same tokens, or differ only behind those that it reads.
 
 Legend: C classes, T templates.
 """
@@ -41,30 +41,32 @@ def check_classes_apart(limit: TextLimit, class_names: Sequence[str], templates:
     Raises:
         SeaAnchorError: names the classes.
     """
-    name_bytes = max(len(name.encode()) for name in class_names)
-    longest = max(len(template.encode()) + template.count("{}") * name_bytes for template in templates)
-    if (
-        longest + 3 <= limit.tokens
-    ):  # as in `overlong`: nothing can be cut, and thousands of prompts need not be written out
-        return
-    alike: dict[tuple, list[str]] = {}
-    for name, key in zip(
-        class_names,
-        _read(limit, [[template.replace("{}", name) for template in templates] for name in class_names]),
-        strict=True,
-    ):
-        alike.setdefault(key, []).append(name)
-    if same := [names for names in alike.values() if len(names) > 1]:
-        named = "; ".join(" = ".join(map(_short, names[:3])) for names in same[:3])
-        found = (
-            f"{sum(map(len, same))} classes are told apart only behind the {limit.tokens} tokens that the "
-            f"model reads: {named}"
-        )
+    alike = [list(class_names)]
+    for template in templates:
+        alike = [same for names in alike for same in _same(limit, names, template)]
+        if not alike:
+            return
+    named = "; ".join(" = ".join(map(_short, names[:3])) for names in alike[:3])
+    count = sum(map(len, alike))
+    if overlong([template.replace("{}", name) for name in alike[0] for template in templates], limit):
         raise SeaAnchorError(
-            found,
+            f"{count} classes are told apart only behind the {limit.tokens} tokens that the model reads: {named}",
             "prompts that differ before that",
             "shorten the names with --class-names, or the prompts with --templates",
         )
+    raise SeaAnchorError(
+        f"{count} classes have the same tokens, as words that the model's vocabulary does not have: {named}",
+        "names that the model distinguishes",
+        "write them in words that it knows with --class-names, or merge the classes",
+    )
+
+
+def _same(limit: TextLimit, names: Sequence[str], template: str) -> list[list[str]]:
+    """Groups of the names that become the same tokens in one prompt."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name, tokens in zip(names, limit.read([template.replace("{}", name) for name in names]), strict=True):
+        groups.setdefault(tuple(tokens), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def check_pairs_apart(limit: TextLimit, texts: Sequence[str], pairs: Sequence[tuple[int, int]], source: str) -> None:

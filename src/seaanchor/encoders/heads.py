@@ -60,7 +60,7 @@ def class_means(
     says how far they agree.
 
     Raises:
-        SeaAnchorError: the model has no text tower, or classes that must differ (`apart`) are cut to the same tokens.
+        SeaAnchorError: the model has no text tower, or classes that must differ (`apart`) become the same tokens.
     """
 
     def texts() -> list[str]:
@@ -71,9 +71,9 @@ def class_means(
         return {"mean": unit_ND.view(len(class_names), len(templates), -1).mean(1), "cut": _cut(model, texts())}
 
     found = _cached("classes", model, [list(class_names), list(templates)], compute)
+    if apart and model.text_limit is not None:
+        check_classes_apart(model.text_limit, class_names, templates)
     if (cut := found["cut"]).numel() and model.text_limit is not None:  # logged whenever such texts are asked for
-        if apart:
-            check_classes_apart(model.text_limit, class_names, templates)
         warn_overlong(len(cut), len(class_names) * len(templates), texts()[int(cut[0])], model.text_limit)
     return found["mean"].to(model.encoder.mean.device)
 

@@ -37,7 +37,7 @@ def load_open_clip(name: str, source: str, pretrained: str | None, image_size: i
     settings = settle(name, source, is_weights_file(asked.base), model, side)
     model_cfg = _model_cfg(source, model, side)
     bpe = bpe_file(folder, model_cfg["text_cfg"])
-    tokenizer = open_tokenizer(name, source, model_cfg["text_cfg"], bpe)
+    tokenizer = open_tokenizer(name, source, model_cfg["text_cfg"], bpe, required=asked.base != "none")
 
     @torch.no_grad()
     def encode_texts(texts: Sequence[str]) -> Tensor:
@@ -57,10 +57,10 @@ def load_open_clip(name: str, source: str, pretrained: str | None, image_size: i
         encoder,
         model,
         model.logit_scale.exp().item(),
-        encode_texts,
+        None if tokenizer is None else encode_texts,
         export,
-        text_limit(tokenizer),
-        lambda: text_side(model, encoder.tower, tokenizer, model_cfg["text_cfg"]),
+        None if tokenizer is None else text_limit(tokenizer),
+        None if tokenizer is None else lambda: text_side(model, encoder.tower, tokenizer, model_cfg["text_cfg"]),
     )
 
 

@@ -12,7 +12,7 @@ from seaanchor.encoders.distinct_texts import check_reads
 from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
 from seaanchor.encoders.text import TextLimit
 from seaanchor.encoders.weights import hub_error
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, note
 
 
 @contextmanager
@@ -86,27 +86,48 @@ def bpe_file(folder: Path | None, text_cfg: dict[str, Any]) -> Path | None:
     )
 
 
-def open_tokenizer(name: str, source: str, text_cfg: dict[str, Any], bpe: Path | None) -> Any:
+def open_tokenizer(name: str, source: str, text_cfg: dict[str, Any], bpe: Path | None, *, required: bool = True) -> Any:
     """The tokenizer of a model.
+
+    Args:
+        name: of the model, for messages.
+        source: as open_clip takes it.
+        text_cfg: of its configuration.
+        bpe: the merges of a cut vocabulary.
+        required: whether missing files are an error; else a note says that the model is loaded without texts.
+
+    Returns:
+        open_clip's object; None where its files are missing and not required.
 
     Raises:
         SeaAnchorError: its files are missing, or it does not distinguish short texts.
     """
+    check_tokenizer_settings(name, text_cfg)
+    try:
+        tokenizer = _tokenizer(name, source, text_cfg, bpe)
+        check_reads(name, lambda texts: tokenizer(list(texts)).tolist())
+    except SeaAnchorError:
+        if required:
+            raise
+        note(
+            f"the tokenizer of {name} is not on this disk and could not be fetched: it is loaded without texts; it "
+            "can be trained without them and measured, and not exported"
+        )
+        return None
+    return tokenizer
+
+
+def _tokenizer(name: str, source: str, text_cfg: dict[str, Any], bpe: Path | None) -> Any:
     import open_clip
     from open_clip.tokenizer import SimpleTokenizer
 
-    check_tokenizer_settings(name, text_cfg)
     try:
         with quiet():
             if bpe is None:
-                tokenizer = open_clip.get_tokenizer(source)
-            else:
-                others = {k: v for k, v in (text_cfg.get("tokenizer_kwargs") or {}).items() if k != "bpe_path"}
-                length = text_cfg.get("context_length", 77)
-                tokenizer = SimpleTokenizer(bpe_path=str(bpe), context_length=length, **others)
+                return open_clip.get_tokenizer(source)
+            others = {k: v for k, v in (text_cfg.get("tokenizer_kwargs") or {}).items() if k != "bpe_path"}
+            return SimpleTokenizer(bpe_path=str(bpe), context_length=text_cfg.get("context_length", 77), **others)
     except Exception as error:  # transformers is missing, the Hub is, or the file is broken
         raise hub_error(
             f"the tokenizer of {name}", error, "install the extra `hf` if transformers is missing"
         ) from error
-    check_reads(name, lambda texts: tokenizer(list(texts)).tolist())
-    return tokenizer

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seaanchor.encoders.openclip_hf_text import text_settings
 from seaanchor.encoders.openclip_tags import quick_gelu_of_file
 from seaanchor.encoders.openclip_text import quiet, read_config
 from seaanchor.encoders.pretrained import Pretrained, is_weights_file
@@ -32,12 +33,18 @@ def create(name: str, source: str, asked: Pretrained, image_size: int | None) ->
     """
     import open_clip
 
+    config = {} if source.startswith("hf-hub:") else open_clip.get_model_config(source)
+    later = "timm_model_name" in config.get("vision_cfg", {})  # resized when the weights are in
+    size = None if later else image_size
     if is_weights_file(asked.base) and asked.base not in open_clip.list_pretrained_tags_by_model(source):
-        model = _build(name, source, None, image_size, quick_gelu_of_file(source))
+        model = _build(name, source, config, size, quick_gelu_of_file(source))
         _load_file(name, model, str(asked.base), image_size)
+    elif asked.base == "none":
+        model = _build(name, source, config, size)
     else:
-        model = _fetch(name, source, None if asked.base == "none" else asked.base, image_size)
-    return _with_image_tower(name, model, asked, image_size)
+        model = _fetch(name, source, asked.base, size)
+    model = _with_image_tower(name, model, asked, image_size)
+    return _resized(name, model, image_size) if later and image_size is not None else model
 
 
 def create_from_folder(name: str, folder: Path, asked: Pretrained, image_size: int | None) -> Any:
@@ -46,25 +53,37 @@ def create_from_folder(name: str, folder: Path, asked: Pretrained, image_size: i
     Raises:
         SeaAnchorError: files that are missing, broken, or do not match.
     """
-    from open_clip.model import set_model_preprocess_cfg
-
     config = read_config(folder)
     file = weights_file(folder)
     state = read_weights(file).state
     if base := config.get("seaanchor", {}).get("text_tower_of"):
         towers = read_weights(weights_file(folder.parent / base)).state
         state = {k: v for k, v in towers.items() if not k.startswith("visual.")} | state
-    own_size = image_size is None or "timm_model_name" in config["model_cfg"]["vision_cfg"]
-    model = _build(name, f"local-dir:{folder}", file, None if own_size else image_size)
+    later = "timm_model_name" in config["model_cfg"]["vision_cfg"]
+    model = _build(name, f"local-dir:{folder}", config["model_cfg"], None if later else image_size)
     change = f"name what its text side is from: --model MODEL --pretrained BASE+{file}, or --model FOLDER with +{file}"
     _check_text_side(model, state, file, change)
     _load_state(name, model, state, str(file), image_size)
-    if image_size is not None and own_size:  # timm towers are loaded at the size they were saved at, and resized then
-        import open_clip
+    model = _with_image_tower(name, model, asked, image_size)
+    return _resized(name, model, image_size) if later and image_size is not None else model
 
-        model.visual.set_input_size(image_size)
-        set_model_preprocess_cfg(model, dict(open_clip.get_model_preprocess_cfg(model)) | {"size": image_size})
-    return _with_image_tower(name, model, asked, image_size)
+
+def _resized(name: str, model: Any, image_size: int) -> Any:
+    """A timm tower for another size of images, as open_clip does it: after its weights are in."""
+    import open_clip
+    from open_clip.model import set_model_preprocess_cfg
+
+    try:
+        with quiet():
+            model.visual.set_input_size(image_size)
+    except Exception as error:  # towers of one size
+        raise SeaAnchorError(
+            f"{name} at {image_size} pixels: {' '.join(str(error).split())[:200]}",
+            "a size that the architecture takes",
+            "leave --image-size out",
+        ) from error
+    set_model_preprocess_cfg(model, dict(open_clip.get_model_preprocess_cfg(model)) | {"size": image_size})
+    return model
 
 
 def weights_file(folder: Path) -> Path:
@@ -115,21 +134,26 @@ def _fetch(name: str, source: str, tag: str | None, image_size: int | None) -> A
         raise hub_error(shown, error, "give --pretrained a weights file") from error
 
 
-def _build(name: str, source: str, file: Path | None, image_size: int | None, quick_gelu: bool = False) -> Any:
-    """The architecture, with random weights."""
+def _build(name: str, source: str, config: Mapping[str, Any], image_size: int | None, quick_gelu: bool = False) -> Any:
+    """The architecture, with random weights; nothing is asked of the Hub."""
     import open_clip
 
     try:
-        with quiet():
+        with quiet(), text_settings(name, config["text_cfg"]) as settings:
             return open_clip.create_model(
                 source,
                 load_weights=False,
                 pretrained_text=False,
                 force_quick_gelu=quick_gelu,
                 force_image_size=image_size,
+                **settings,
             )
+    except SeaAnchorError:
+        raise
     except Exception as error:  # settings that no tower can be built from
-        raise weights_error(name, str(file or source), error) from error
+        found = f"{name} could not be built: {' '.join(str(error).split())[:300]}"
+        change = "install the extra `hf` if transformers is missing, or correct the configuration"
+        raise SeaAnchorError(found, "an architecture that open_clip can build", change) from error
 
 
 def _load_file(name: str, model: Any, file: str, image_size: int | None) -> None:

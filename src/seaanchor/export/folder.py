@@ -57,6 +57,12 @@ def _write_open_clip(model: LoadedModel, folder: Path, half: bool) -> None:
     from safetensors.torch import save
 
     export = model.export_config
+    if export["tokenizer"] is None:
+        raise SeaAnchorError(
+            f"{model.name} was loaded without its tokenizer, whose files were not on this disk",
+            "a tokenizer, without which open_clip does not load a folder",
+            "load the model where the Hub can be reached once, and export it then",
+        )
     config = {"model_cfg": json.loads(json.dumps(export["model_cfg"])), "preprocess_cfg": export["preprocess_cfg"]}
     if ours := write_tokenizer(export["tokenizer"], export["bpe_file"], config["model_cfg"]["text_cfg"], folder):
         config["seaanchor"] = ours
