@@ -5,6 +5,24 @@ import os
 from functools import cache
 
 
+def is_text(text: str) -> bool:
+    """Whether a text can be written as UTF-8, which names of files and JSON's `\\ud800` may not be."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def printable(text: str) -> str:
+    """The text with bytes that are no UTF-8, as file names may hold them, written as `\\xe9`: so it can be printed and
+    stored."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # other lone surrogates
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
 class SeaAnchorError(Exception):
     """A problem the user can act on.
 
@@ -15,6 +33,7 @@ class SeaAnchorError(Exception):
     """
 
     def __init__(self, found: str, expected: str, change: str) -> None:
+        found, expected, change = printable(found), printable(expected), printable(change)
         super().__init__(f"{found}\n  expected: {expected}\n  change:   {change}")
         self.found, self.expected, self.change = found, expected, change
 
@@ -24,4 +43,4 @@ def note(message: str) -> None:
     """Log something the user should know, once in a process however often it comes up; of several processes rank 0
     logs it."""
     if os.environ.get("RANK", "0") == "0":
-        logging.getLogger("seaanchor").warning(message, extra={"kind": "note"})
+        logging.getLogger("seaanchor").warning(printable(message), extra={"kind": "note"})

@@ -79,7 +79,7 @@ def test_mistakes_end_with_one_error_and_code_2(run, image_folder, tmp_path):
     )
     for arguments, found in (
         (["data", "inspect", tmp_path / "bad.jsonl"], "line 1 is not JSON"),
-        (["data", "import", tmp_path / "none" / "set", "--output", tmp_path / "out"], "could not be read"),
+        (["data", "import", tmp_path / "none" / "set", "--output", tmp_path / "out"], "set is missing"),
         (["data", "import", image_folder, "--output", tmp_path / "out", "--samples", "0"], "--samples 0"),
         (
             ["data", "pairs", "--data", "emoji-people", "--output", tmp_path / "file" / "x.jsonl"],

@@ -168,8 +168,15 @@ def test_image_folder_takes_names_as_a_list_or_a_file(image_folder, tmp_path):
     assert data.image_folder(str(image_folder), ["a", "b", "c"]).class_names == ("a", "b", "c")
     (tmp_path / "names.txt").write_text("x\ny\nz\n")
     assert data.image_folder(image_folder, str(tmp_path / "names.txt")).class_names == ("x", "y", "z")
-    with pytest.raises(SeaAnchorError, match=r"2 class names for .* which has 3 class folders"):
+    with pytest.raises(SeaAnchorError, match="the list of class names holds 2 names: 'zebra' has images and no class"):
         data.image_folder(image_folder, ["a", "b"])
+    with pytest.raises(SeaAnchorError, match="which has no class folders"):
+        data.image_folder(image_folder / "apple", ["a", "b"])
+    for place, folder in enumerate(("apple", "red_fox", "zebra")):
+        (image_folder / folder).rename(image_folder / str(9 + place))
+    with pytest.raises(SeaAnchorError, match="among the numbers that name the classes 0, 1"):
+        data.image_folder(image_folder, ["a", "b", "c"])
+    assert [path.parent.name for path in list_images(image_folder).paths[::4]] == ["9", "10", "11"]
 
 
 def test_public_names_are_there_and_none_is_that_of_a_submodule():

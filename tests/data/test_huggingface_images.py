@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from seaanchor.data.folder import list_images
+from seaanchor.data.huggingface.preferences import open_rows
 from seaanchor.data.images import name_below, num_bytes
 from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.sources import open_images
@@ -176,11 +177,20 @@ def test_pictures_that_a_table_names_by_path(image_folder, tmp_path):
 
 @pytest.mark.parametrize(
     "source",
-    ["hf-data:", "hf-data:a:b:c:d", "hf-data:a::b", "hf-data:someone/nothing-else", "missing.parquet"],
+    ["hf-data:", "hf-data:a:b:c:d", "hf-data:a::b", "hf-data:someone/nothing-else"],
 )
 def test_sources_that_are_not_there(source):
     with pytest.raises(SeaAnchorError, match=r"is no name of a data set|could not be opened"):
         open_images(source)
+
+
+@pytest.mark.parametrize("source", ["missing.parquet", "hf-data:missing.jsonl", "hf-data:./folder", "hf-data:/a/b/c"])
+def test_a_missing_file_is_called_so_and_nobody_is_asked(source, capsys):
+    with pytest.raises(SeaAnchorError, match=r"(missing\.parquet|missing\.jsonl|\./folder|/a/b/c) is missing"):
+        open_images(source)
+    with pytest.raises(SeaAnchorError, match=r"missing\.csv is missing"):
+        open_rows("some/missing.csv", "image", None, None)
+    assert "Hub" not in capsys.readouterr().err
 
 
 def test_without_the_library(monkeypatch):

@@ -114,7 +114,7 @@ def test_kinds_of_rows_are_counted():
 def test_missing_image_missing_file_and_no_rows(folder):
     with pytest.raises(SeaAnchorError, match=r"gone\.png is missing"):
         read_preferences(write(folder, {"image": "gone.png", "chosen": "a", "rejected": "b"}))
-    with pytest.raises(SeaAnchorError, match="could not be read"):
+    with pytest.raises(SeaAnchorError, match=r"none\.jsonl is missing"):
         read_preferences(folder / "none.jsonl")
     with pytest.raises(SeaAnchorError, match="no preference"):
         read_preferences(write(folder, ""))

@@ -1,5 +1,6 @@
 """The command line: thin subcommands over the library. Nothing heavy is imported before a command needs it."""
 
+import io
 import os
 import re
 import sys
@@ -207,6 +208,7 @@ def _recipe_yaml(name: str) -> str:
 def main() -> None:
     """Entry point: the recipe named on the command line becomes the defaults of the flags. Mistakes end with one
     `error:` and code 2."""
+    _print_any_name()
     log_to_terminal()
     arguments = [_current_flag(argument) for argument in sys.argv[1:]]
     app.config = ()  # what an earlier call of this process left
@@ -228,6 +230,12 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _print_any_name() -> None:
+    """Names of files may hold bytes that are no UTF-8; printed, they show as `\\udce9` instead of ending a command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _merge_options(settings: dict[str, Any], given: RunConfig | None, arguments: list[str]) -> list[str]:

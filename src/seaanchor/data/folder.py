@@ -7,14 +7,14 @@ from pathlib import Path
 from seaanchor.data.files import FoundImages, find_images, is_folder, visible
 from seaanchor.data.images import EXTENSIONS
 from seaanchor.data.name_lists import by_wordnet_id
-from seaanchor.data.name_pairing import WORDNET_ID, class_order, clean_names, note_numbers
+from seaanchor.data.name_pairing import WORDNET_ID, class_order, clean_names, note_numbers, pair_names
 from seaanchor.data.names import read_class_names
 from seaanchor.data.splits import are_splits, shared_subfolders
 from seaanchor.data.types import ClassifiedImages, UnlabelledImages
 from seaanchor.errors import SeaAnchorError, note
 
 
-def list_images(root: Path, class_names: Path | None = None) -> UnlabelledImages | ClassifiedImages:
+def list_images(root: Path, class_names: Path | Sequence[str] | None = None) -> UnlabelledImages | ClassifiedImages:
     """List a folder of images (unlabelled), of class folders (labelled), or Tiny-ImageNet's `train` and `val`.
 
     Class folders are in the order of their names, by number where all of them are numbers. What looks like an image
@@ -22,8 +22,8 @@ def list_images(root: Path, class_names: Path | None = None) -> UnlabelledImages
 
     Args:
         root: the folder.
-        class_names: file with names, as `read_class_names` takes it; by default the folders' own names, `_` read as a
-            space.
+        class_names: file with names, as `read_class_names` takes it, or the names in the order of the class folders; by
+            default the folders' own names, `_` read as a space.
 
     Raises:
         SeaAnchorError: no such folder, nothing in it, a class folder without images or in two classes, or a folder of
@@ -124,7 +124,7 @@ def _check_classes(root: Path, folders: Sequence[Path], found: Sequence[FoundIma
                 )
 
 
-def _tiny_imagenet_val(root: Path, class_names: Path | None) -> ClassifiedImages:
+def _tiny_imagenet_val(root: Path, class_names: Path | Sequence[str] | None) -> ClassifiedImages:
     text = (root / "val_annotations.txt").read_text(encoding="utf-8")
     rows = [line.split("\t")[:2] for line in text.splitlines() if line.strip()]
     if not rows or any(len(row) < 2 for row in rows):
@@ -141,9 +141,11 @@ def _tiny_imagenet_val(root: Path, class_names: Path | None) -> ClassifiedImages
     )
 
 
-def _names(folders: Sequence[str], class_names: Path | None, root: Path) -> tuple[str, ...]:
-    if class_names is not None:
+def _names(folders: Sequence[str], class_names: Path | Sequence[str] | None, root: Path) -> tuple[str, ...]:
+    if isinstance(class_names, Path):
         return read_class_names(class_names, folders)
+    if class_names is not None:
+        return clean_names(pair_names(class_names, folders, "the list of class names"), "the list")
     words = root.parent / "words.txt"
     if words.is_file() and all(map(WORDNET_ID.fullmatch, folders)):
         synonyms = by_wordnet_id(words.read_text(encoding="utf-8").splitlines()) or {}

@@ -16,6 +16,7 @@ from seaanchor.data.images import Item, UnreadableImage, read_image
 from seaanchor.data.in_memory import DatasetItem
 from seaanchor.data.preprocessing import Preprocessing, preprocessing_of
 from seaanchor.data.types import Images, ImagesT, Listing, labels_of, pairs_of, take
+from seaanchor.errors import printable
 from seaanchor.types import Batch, Preference
 
 
@@ -114,7 +115,7 @@ class SkipLog:
                 "unknown number of images"
             )
             said.append(f"{lost} ({'; '.join(damaged.reasons[:3])})")
-        return "; ".join(said)
+        return printable("; ".join(said))
 
 
 def batches(

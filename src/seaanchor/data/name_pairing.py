@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from seaanchor.errors import SeaAnchorError, note
+from seaanchor.errors import SeaAnchorError, is_text, note
 from seaanchor.utils.text import plain
 
 SHOWN = 5
@@ -211,14 +211,11 @@ def clean_names(names: Sequence[str], source: str) -> tuple[str, ...]:
     """
     cleaned = tuple(unicodedata.normalize("NFC", name).strip() for name in names)
     for given, name in zip(names, cleaned, strict=True):
-        try:
-            name.encode()
-            wrong = "is blank" if not name else "goes over several lines" if len(name.splitlines()) > 1 else ""
-        except UnicodeEncodeError:
-            wrong = "is not UTF-8"
+        lines = "goes over several lines" if len(name.splitlines()) > 1 else ""
+        wrong = "is blank" if not name else "is not UTF-8" if not is_text(name) else lines
         if wrong:
             raise SeaAnchorError(
-                f"the class name {given!r} of {source} {wrong}",
+                f"the class name '{given.strip()}' of {source} {wrong}",
                 "a text in UTF-8, on one line",
                 "rename the class, or name all of them with --class-names",
             )

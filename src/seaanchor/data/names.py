@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seaanchor.data.name_lists import Given, read_name_list
 from seaanchor.data.name_pairing import clean_names, match_classes, pair_names
-from seaanchor.errors import SeaAnchorError, note
+from seaanchor.errors import SeaAnchorError, is_text, note
 
 TEMPLATE_LISTS = ("openai-imagenet", "simple-imagenet")
 """OpenCLIP's 80 prompts for ImageNet, and the 7 that were chosen among them."""
@@ -138,6 +138,8 @@ def read_template_file(file: Path) -> list[str]:
 
 def _with_place(prompt: str, file: Path | None) -> str:
     prompt = prompt.replace("{c}", "{}")
+    if not is_text(prompt):
+        raise SeaAnchorError(f"the template {prompt} is not UTF-8", "a text in UTF-8", "correct it")
     if "{}" not in prompt:
         where = f" of {file}" if file else ""
         raise SeaAnchorError(

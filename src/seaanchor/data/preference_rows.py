@@ -13,7 +13,7 @@ from typing import Any
 
 from seaanchor.data.images import Item
 from seaanchor.data.types import Images, LabelledImages, PreferenceImages
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, is_text
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.text import plain, swap_words
 
@@ -41,9 +41,8 @@ def read_preferences(file: Path) -> PreferenceImages:
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise SeaAnchorError(
-            f"{file} could not be read ({error})", "a JSON lines file of preferences", "correct the path"
-        ) from error
+        found = f"{file} is missing" if isinstance(error, FileNotFoundError) else f"{file} could not be read ({error})"
+        raise SeaAnchorError(found, "a JSON lines file of preferences", "correct the path") from error
     rows = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -106,6 +105,8 @@ def to_row(data: Any, root: Path) -> PreferenceRow:
 def _text(key: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{key} is missing or empty" if value == "" else f"{key} is {_short(value)}, not a text")
+    if not is_text(value):
+        raise ValueError(f"{key} holds half a character: {value!r}")
     return value
 
 

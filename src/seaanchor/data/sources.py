@@ -1,7 +1,6 @@
 """Where images come from: a folder, shards, a table, or one of the embedded sets by name."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from seaanchor.data.folder import list_images
 from seaanchor.data.huggingface.images import is_table, list_rows
 from seaanchor.data.people import open_people
 from seaanchor.data.preference_rows import read_preferences
-from seaanchor.data.types import ClassifiedImages, Images, PreferenceImages, texts_of
+from seaanchor.data.types import ClassifiedImages, Images, PreferenceImages
 from seaanchor.data.typographic.read import is_lettered, list_lettered
 from seaanchor.data.webdataset.read import is_shards, list_shards
 from seaanchor.errors import SeaAnchorError
@@ -60,24 +59,17 @@ def image_folder(path: str | Path, class_names: str | Path | Sequence[str] | Non
 
     Args:
         path: the folder.
-        class_names: C names in the sorted order of the class folders; or a file of names, as `read_class_names` takes
-            it; by default the folders' own names, `_` read as a space.
+        class_names: C names in the sorted order of the class folders, by number where all of them are numbers; or a
+            file of names, as `read_class_names` takes it; by default the folders' own names, `_` read as a space.
 
     Raises:
         SeaAnchorError: no such folder, nothing in it, a class folder without images, a folder of splits, or another
             number of names.
     """
-    if class_names is None or isinstance(class_names, str | Path):
-        return list_images(Path(path), None if class_names is None else Path(class_names))
-    images = list_images(Path(path))
-    count = len(texts_of(images))
-    if not isinstance(images, ClassifiedImages) or len(class_names) != count:
-        raise SeaAnchorError(
-            f"{len(class_names)} class names for {path}, which has {count} class folders",
-            f"{count} names, one for each class folder in sorted order",
-            "correct the list",
-        )
-    return replace(images, class_names=tuple(class_names))
+    images = list_images(Path(path), Path(class_names) if isinstance(class_names, str) else class_names)
+    if class_names is not None and not isinstance(images, ClassifiedImages):
+        raise SeaAnchorError(f"class names for {path}, which has no class folders", "class folders", "leave them out")
+    return images
 
 
 def preferences(path: str | Path) -> PreferenceImages:

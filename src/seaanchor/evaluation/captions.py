@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seaanchor.data.types import UnlabelledImages
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, is_text
 
 CAPTION_FILES = ("captions.jsonl", "metadata.jsonl")  # the second as Hugging Face's image folders name it
 EXAMPLE = '{"image": "a.jpg", "captions": ["a dog", "a dog in the snow"]}'
@@ -44,11 +44,10 @@ def read_captions(root: Path) -> Captions:
         else next((root / name for name in CAPTION_FILES if (root / name).is_file()), root / CAPTION_FILES[0])
     )
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise SeaAnchorError(
-            f"{file} could not be read ({error})", f"a JSON lines file such as {CAPTION_FILES[0]}", "correct the path"
-        ) from error
+        found = f"{file} is missing" if isinstance(error, FileNotFoundError) else f"{file} could not be read ({error})"
+        raise SeaAnchorError(found, f"a JSON lines file such as {CAPTION_FILES[0]}", "correct the path") from error
     number: dict[Path, int] = {}
     texts, owners = [], []
     for at, line in enumerate(lines, 1):
@@ -79,6 +78,6 @@ def _to_row(data: Mapping[str, Any]) -> tuple[str, list[str]]:
     captions = [captions] if isinstance(captions, str) else captions
     if not isinstance(name, str) or not isinstance(captions, list) or not captions:
         raise ValueError(f"image {name!r}, captions {captions!r}")
-    if not all(isinstance(text, str) and text.strip() for text in captions):
+    if not all(isinstance(text, str) and text.strip() and is_text(text) for text in captions):
         raise ValueError(f"captions {captions!r} of {name}")
     return name, captions

@@ -80,7 +80,8 @@ def listing(images: Images, captions: Captions | None = None) -> str:
     digest = hashlib.sha256()
     for item, label in zip(images.paths, labels_of(images) or [None] * len(images.paths), strict=True):
         size = num_bytes(item)
-        digest.update(f"{name_below(item, images.root)} {'missing' if size is None else size} {label}\n".encode())
+        line = f"{name_below(item, images.root)} {'missing' if size is None else size} {label}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
     if captions is not None:
         digest.update(json.dumps([captions.texts, captions.image_of_text]).encode())
     return digest.hexdigest()[:16]

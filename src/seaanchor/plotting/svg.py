@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from seaanchor.errors import printable
 from seaanchor.plotting.palette import MARKERS, STYLE, colour, marker
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def plot(described: str) -> Iterator[tuple["Axes", list[Chart]]]:
 
 def _address(figure: "Figure", described: str) -> str:
     buffer = BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Title": described, "Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg", metadata={"Title": printable(described), "Date": None, "Creator": None})
     font = f"text {{font-family: {FONTS} !important}}"
     svg = buffer.getvalue().replace(b"</style>", f"{font}</style>".encode(), 1)
     return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"

@@ -164,7 +164,7 @@ def _identity(model: LoadedModel, images: Images, split: BatchSplit) -> dict[str
     return {
         "reference": fingerprint(model.encoder),
         "preprocessing": str(model.encoder.preprocessing),
-        "images": hashlib.sha256(listing.encode()).hexdigest()[:16],
+        "images": hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()[:16],
         "global_batch_size": split.global_batch_size,
     }
 

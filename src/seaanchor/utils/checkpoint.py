@@ -88,7 +88,8 @@ def write_atomic(path: Path, data: bytes | str | Callable[[Path], None]) -> None
 
     Args:
         path: the file.
-        data: its content, or what writes it to the path it is given.
+        data: its content, or what writes it to the path it is given. Text is written as UTF-8, and what is none of it,
+            as in the names of some files, as JSON's `\\udce9`.
 
     Raises:
         SeaAnchorError: the disk is full or the folder cannot be written; the file that was there is untouched.
@@ -101,7 +102,7 @@ def write_atomic(path: Path, data: bytes | str | Callable[[Path], None]) -> None
         if callable(data):
             data(partial)
         else:
-            partial.write_bytes(data.encode() if isinstance(data, str) else data)
+            partial.write_bytes(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)

@@ -10,6 +10,8 @@ import os
 import sys
 from functools import cache
 
+from seaanchor.errors import printable
+
 log = logging.getLogger("seaanchor")
 """The library's logger."""
 
@@ -33,7 +35,7 @@ class TerminalHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record. A closed pipe raises, as it does for `print`."""
-        message = record.getMessage()
+        message = printable(record.getMessage())
         if record.levelno >= logging.WARNING:
             from rich.console import Console
             from rich.text import Text

@@ -93,6 +93,7 @@ def test_captions_of_either_convention(tmp_path):
         ({"image": "a.png", "captions": ["x", " "]}, "a.png"),
         ({"image": "c.png", "text": "x"}, "c.png is missing"),
         ([1], "line 1"),
+        ({"image": "a.jpg", "caption": "\ud83d"}, "line 1"),
     ],
 )
 def test_rows_that_are_none(tmp_path, row, message):
@@ -101,7 +102,7 @@ def test_rows_that_are_none(tmp_path, row, message):
 
 
 def test_no_captions(tmp_path):
-    with pytest.raises(SeaAnchorError, match="could not be read"):
+    with pytest.raises(SeaAnchorError, match=r"captions\.jsonl is missing"):
         read_captions(tmp_path)
     (tmp_path / "captions.jsonl").write_text("\n")
     with pytest.raises(SeaAnchorError, match="holds no caption"):

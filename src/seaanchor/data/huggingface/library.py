@@ -9,7 +9,7 @@ from seaanchor.errors import SeaAnchorError, note
 
 SAVED = ("dataset_info.json", "dataset_dict.json")  # what `save_to_disk` leaves
 READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
-HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 def library() -> Any:
@@ -44,10 +44,17 @@ def load(name: str, config: str | None = None, split: str | None = None, *, stre
         streaming: row by row, nothing converted; what was saved is not.
 
     Raises:
-        SeaAnchorError: the library is missing, or a file of another kind.
+        SeaAnchorError: the library or the file is missing, or it is a file of another kind.
         Exception: whatever the library and its connections raise.
     """
-    datasets, path = library(), Path(name)
+    path = Path(name)
+    if not path.exists() and (path.suffix.lower() in READERS or not HUB_NAME.fullmatch(name)):
+        raise SeaAnchorError(
+            f"{name} is missing",
+            f"a file ending in {', '.join(READERS)}, a folder, or a name on the Hub such as someone/something",
+            "correct the path",
+        )
+    datasets = library()
     if is_saved(path):
         return datasets.load_from_disk(name)
     if path.is_file():  # one file is one table, whatever the library calls its split

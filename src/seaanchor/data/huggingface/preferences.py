@@ -23,6 +23,7 @@ from seaanchor.data.preference_rows import DESIRABLE, TEXT, PreferenceRow, Tally
 from seaanchor.errors import SeaAnchorError
 
 FILE = "preferences.jsonl"
+ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "JPEG2000": "jp2"}  # of formats that are not called by their own
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def import_preferences(
         )
     try:
         (output / "images").mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as file:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(
                 to_lines(from_columns(islice(rows, samples), output / "images", columns, done, base), output)
             )
@@ -209,7 +210,7 @@ def picture(value: Any, base: Path) -> tuple[bytes, str]:
         )
     try:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
-            return raw, "jpg" if image.format in ("JPEG", "MPO") else str(image.format).lower()
+            return raw, ENDINGS.get(str(image.format), str(image.format).lower())
     except Exception as error:  # decoders raise whatever they like on broken bytes
         raise ValueError(f"its image is no picture ({len(raw)} bytes)") from error
 
