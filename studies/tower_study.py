@@ -21,10 +21,10 @@ from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.embeddings import embed_stream
 from seaanchor.evaluation.statistics import share_of
-from seaanchor.evaluation.suites.probe import fit_logistic
 from seaanchor.evaluation.zeroshot import evaluate_stream
 from seaanchor.export.folder import export_model
 from seaanchor.functional.gradients import frozen
+from seaanchor.functional.logistic import fit_logistic
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.sweeps.engine import Row
 from seaanchor.sweeps.tables import share

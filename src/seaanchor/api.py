@@ -16,16 +16,15 @@ from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
 
 if TYPE_CHECKING:
-    from torch.utils.data import DataLoader, Dataset
-
+    from seaanchor.data.dataset import DataLike
     from seaanchor.data.types import Images
     from seaanchor.encoders.encoder import Encoder, LoadedModel
+    from seaanchor.evaluation.protocol import Protocol
     from seaanchor.evaluation.results import EvaluationResult
     from seaanchor.method import Method
     from seaanchor.training.setup import Given
 
     ModelLike = str | Path | LoadedModel | Encoder
-    DataLike = str | Path | Images | Dataset[Any] | DataLoader[Any]
 
 SECTIONS = ("objective", "anchor", "perturbation", "adapter")
 NAMED = {"model": "model", "train_data": "data", "output": "output", "max_steps": "steps"}  # settings → arguments
@@ -135,6 +134,8 @@ def evaluate(
     attacks: Sequence[Any] = (),
     suites: Sequence[str] = (),
     reference: ModelLike | None = None,
+    head: str | Path | None = None,
+    train_data: str | Path | None = None,
     templates: Sequence[str] = (),
     samples: int | None = None,
     seed: int = 0,
@@ -151,6 +152,9 @@ def evaluate(
         attacks: records from `seaanchor.attacks`; several radii of one attack are several records.
         suites: further suites by name, such as `drift` or `typographic` (`seaanchor evaluate --help` lists them).
         reference: the untouched model, evaluated on the same images under the same attacks.
+        head: `text`; `classifier`, the model's own; `probe`, fitted once on clean embeddings of `train_data`; or a file
+            with a linear head. By default the head that a run was trained with, else texts, else the model's own.
+        train_data: a source of training images for a probe; by default the train split beside `data`.
         templates: prompts with `{}`; by default those of the data set, or "a photo of a {}."
         samples: at most this many images, balanced over the classes.
         seed: of subsets and of everything a suite draws.
@@ -162,16 +166,14 @@ def evaluate(
         accuracy with its 95 % interval and n.
 
     Raises:
-        SeaAnchorError: images without labels, what is no attack or no suite, a model without texts, or a self-check
-            that failed.
+        SeaAnchorError: images without labels, what is no attack or no suite, a head that the model has not or that has
+            other classes than the images, or a self-check that failed.
     """
-    from seaanchor.evaluation.attack_records import plans_of
-    from seaanchor.evaluation.run import Protocol, evaluate_loaded
+    from seaanchor.evaluation.run import evaluate_loaded
 
     images, samples = _to_evaluate(data, samples, seed)
-    plans, embedding = plans_of(attacks)
-    chosen = (*suites, *(("embedding",) if embedding is not None and "embedding" not in suites else ()))
-    protocol = Protocol(plans, tuple(templates), samples, seed, suites=chosen, embedding=embedding)
+    settings = {"templates": tuple(templates), "samples": samples, "seed": seed, "head": head, "training": train_data}
+    protocol = _protocol(attacks, suites, settings)
     return evaluate_loaded(
         _loaded(model),
         images,
@@ -183,6 +185,17 @@ def evaluate(
         workers=workers,
         device=device,
     )
+
+
+def _protocol(attacks: Sequence[Any], suites: Sequence[str], settings: dict[str, Any]) -> Protocol:
+    """What attacks and suites ask for, with other settings; paths become text."""
+    from seaanchor.evaluation.attack_records import plans_of
+    from seaanchor.evaluation.protocol import Protocol
+
+    plans, embedding = plans_of(attacks)
+    chosen = (*suites, *(("embedding",) if embedding is not None and "embedding" not in suites else ()))
+    texts: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    return Protocol(plans, suites=chosen, embedding=embedding, **texts)
 
 
 def _train(config: RunConfig, given: Given | None = None) -> Run:
@@ -248,41 +261,24 @@ def _model(model: ModelLike, config: RunConfig) -> tuple[RunConfig, LoadedModel 
     return replace(config, model=loaded.name, pretrained=loaded.pretrained, tokens=tokens), loaded
 
 
-def _opened(data: DataLike) -> Images | None:
-    """Images given as an object; None for a source's name."""
-    from torch.utils.data import DataLoader, Dataset
-
-    from seaanchor.data.dataset import from_dataset
-    from seaanchor.data.types import ClassifiedImages, PreferenceImages, TypographicImages, UnlabelledImages
-
-    if isinstance(data, str | Path):
-        return None
-    if isinstance(data, UnlabelledImages | ClassifiedImages | PreferenceImages | TypographicImages):
-        return data
-    if isinstance(data, Dataset | DataLoader):
-        return from_dataset(data)
-    raise SeaAnchorError(
-        f"data of type {type(data).__name__}",
-        "images from seaanchor.data, a source's name, a torch Dataset or a DataLoader",
-        "open them with seaanchor.data.open_images or seaanchor.data.from_dataset",
-    )
-
-
 def _images(data: DataLike, config: RunConfig) -> tuple[RunConfig, Images | None]:
     """The settings with the data's name, and the images where they were given as an object."""
-    images = _opened(data)
+    from seaanchor.data.dataset import images_given
+
+    images = images_given(data)
     return replace(config, train_data=str(data if images is None else images.root)), images
 
 
 def _to_evaluate(data: DataLike, samples: int | None, seed: int) -> tuple[Images | str, int | None]:
     """Images, at most `samples` of them; a source's name goes with the number."""
-    images = _opened(data)
+    from seaanchor.data.dataset import images_given
+    from seaanchor.data.loader import subset
+
+    images = images_given(data)
     if images is None:
         return str(data), samples
     if samples is None:
         return images, None
-    from seaanchor.data.loader import subset
-
     if samples < 1:
         raise SeaAnchorError(f"samples={samples}", "at least 1", "correct it")
     return subset(images, samples, seed), None

@@ -70,8 +70,12 @@ class EvaluationOptions:
     templates: Annotated[tuple[str, ...], MANY] = ()
     """Prompts with `{}`, files of them, or openai-imagenet; by default those that a data set brings, or "a photo of a
     {}."."""
+    head: str | None = None
+    """What turns embeddings into answers: text; classifier, the model's own; probe, fitted once on the clean embeddings
+    of --train-data by the reference; or a file with a linear head. By default the head that a run was trained with,
+    else text, else classifier."""
     train_data: str | None = None
-    """Training images for the probe; the train split beside each set by default."""
+    """Training images for the suite and the head called probe; the train split beside each set by default."""
     preprocess: str | None = None
     """Resizing and normalisation in place of the models' own, and of their references': a tag of an OpenCLIP name, or
     settings such as resize_mode=squash,interpolation=bilinear,mean=0.5,std=0.5."""
@@ -172,6 +176,7 @@ def protocol_of(asked: EvaluationOptions) -> "Protocol":
         typographic=drawing,
         embedding=plan("embedding") if "embedding" in wanted else None,
         training=asked.train_data,
+        head=asked.head,
         corruptions=KINDS[:15] if asked.corruptions == "all" else CORE,
     )
 

@@ -16,11 +16,31 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from seaanchor.data.in_memory import DatasetItem, MapStyle, parts_of, raw_bytes, to_pixels
 from seaanchor.data.names import note_unused
 from seaanchor.data.samplers import dataset_of
-from seaanchor.data.types import ClassifiedImages, UnlabelledImages
+from seaanchor.data.types import ClassifiedImages, Images, PreferenceImages, TypographicImages, UnlabelledImages
 from seaanchor.errors import SeaAnchorError, note
 
+DataLike = str | Path | Images | Dataset[Any] | DataLoader[Any]
 LOOKED_AT = 64  # images that identify a data set
 TWICE = 4  # images that are read twice, to see that they stay the same
+
+
+def images_given(data: DataLike) -> Images | None:
+    """Images that are given as an object; None for a source's name.
+
+    Raises:
+        SeaAnchorError: something else; as `from_dataset`.
+    """
+    if isinstance(data, str | Path):
+        return None
+    if isinstance(data, UnlabelledImages | ClassifiedImages | PreferenceImages | TypographicImages):
+        return data
+    if isinstance(data, Dataset | DataLoader):
+        return from_dataset(data)
+    raise SeaAnchorError(
+        f"data of type {type(data).__name__}",
+        "images from seaanchor.data, a source's name, a torch Dataset or a DataLoader",
+        "open them with seaanchor.data.open_images or seaanchor.data.from_dataset",
+    )
 
 
 def from_dataset(

@@ -154,9 +154,9 @@ def _note_pairing(given: Sequence[str], order: Sequence[str], source: str) -> No
 
 def _check_order(given: Sequence[str], order: Sequence[str], source: str) -> None:
     """A list that has one class's own name in another's place was written in another order."""
-    place = {_key(name): i for i, name in enumerate(order)}
+    place = {name_key(name): i for i, name in enumerate(order)}
     for i, name in enumerate(given):
-        j = place.get(_key(name), i)
+        j = place.get(name_key(name), i)
         if j != i:
             raise SeaAnchorError(
                 f"{source} has {name!r} where {order[i]!r} is expected, and {order[j]!r} is another class",
@@ -184,11 +184,11 @@ def match_classes(names: Sequence[str], others: Sequence[str], of: str, of_other
     """
     number: dict[str, int] = {}
     for i, name in enumerate(others):
-        if number.setdefault(_key(name), i) != i:
+        if number.setdefault(name_key(name), i) != i:
             raise SeaAnchorError(
                 f"{of_others} has two classes of the name {name!r}", "distinct names", "rename one, or merge them"
             )
-    lacking = [name for name in names if _key(name) not in number]
+    lacking = [name for name in names if name_key(name) not in number]
     if lacking:
         more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
         raise SeaAnchorError(
@@ -196,10 +196,12 @@ def match_classes(names: Sequence[str], others: Sequence[str], of: str, of_other
             f"classes among {', '.join(others[:SHOWN])}{', ...' if len(others) > SHOWN else ''}",
             "name data sets of the same classes, or give both the same names with --class-names",
         )
-    return tuple(number[_key(name)] for name in names)
+    return tuple(number[name_key(name)] for name in names)
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
+    """What spellings of one class name have in common: capitals, spaces, underscores and how accents are written make
+    no difference."""
     return plain(unicodedata.normalize("NFC", name).replace("_", " "))
 
 

@@ -31,6 +31,11 @@ def read_class_names(file: Path, folders: Sequence[str] | None) -> tuple[str, ..
     return clean_names(pair_names(_listed(file, folders), folders, str(file)), str(file))
 
 
+def is_mapping(file: Path, folders: Sequence[str] | None) -> bool:
+    """Whether names are given by folder, and not in the order of the classes; errors as for `read_class_names`."""
+    return isinstance(_listed(file, folders), dict)
+
+
 def note_unused(names: Sequence[str], labels: Sequence[int], source: Path | str) -> None:
     """Log which classes have no image: a list may be longer than it was meant to be, and every name is an
     answer that a model may give."""
@@ -58,16 +63,23 @@ REPEATED = {
 }  # class number → OpenCLIP's name, WordNet's
 
 
-def _imagenet(folders: Sequence[str] | None) -> Given:
-    """The 1,000 names in order, or by WordNet number where the folders are called by those, so that a part of ImageNet
-    is named too. OpenCLIP's list has two names twice; the classes meant are distinguished here by the words that
-    WordNet has for them."""
+def imagenet_names() -> list[str]:
+    """OpenCLIP's names of the 1,000 classes of ImageNet, in their order. Two of them are there twice; the classes meant
+    are distinguished here by the words that WordNet has for them."""
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
-    from timm.data import ImageNetInfo
 
     names = list(IMAGENET_CLASSNAMES)
     for number, (given, distinct) in REPEATED.items():
         names[number] = distinct if names[number] == given else names[number]
+    return names
+
+
+def _imagenet(folders: Sequence[str] | None) -> Given:
+    """The 1,000 names in order, or by WordNet number where the folders are called by those, so that a part of ImageNet
+    is named too."""
+    from timm.data import ImageNetInfo
+
+    names = imagenet_names()
     numbers = dict(zip(ImageNetInfo().label_names(), names, strict=True))
     return numbers if folders and set(folders) <= set(numbers) else names
 

@@ -179,6 +179,8 @@ class LoadedModel:
         classifier: the model's own classifier of raw embeddings, with the names of its classes where they are known;
             None for models without one.
         pretrained: which weights the user named beside the name.
+        no_classifier: why there is none, in words, where that is known.
+        stored_head: the head that lies with the model, which a run has trained or evaluated it with; None without one.
     """
 
     name: str
@@ -192,6 +194,8 @@ class LoadedModel:
     text_identity: Callable[[], list | None] | None = None
     classifier: NamedHead | None = None
     pretrained: str | None = None
+    no_classifier: str = ""
+    stored_head: NamedHead | None = None
 
 
 def with_tokens(model: LoadedModel, tokens: Tokens | None) -> LoadedModel:
@@ -202,9 +206,9 @@ def with_tokens(model: LoadedModel, tokens: Tokens | None) -> LoadedModel:
     """
     if tokens == model.encoder.tokens or tokens is None:
         return model
-    encoder = model.encoder.with_tokens(tokens)
+    encoder, why = model.encoder.with_tokens(tokens), f"it would read other embeddings than --tokens {tokens}"
     without_texts = replace(model, encode_texts=None, logit_scale=1.0, text_limit=None, text_identity=None)
-    return replace(without_texts, encoder=encoder, classifier=None)
+    return replace(without_texts, encoder=encoder, classifier=None, no_classifier=why)
 
 
 def with_library_embedding(model: LoadedModel) -> LoadedModel:

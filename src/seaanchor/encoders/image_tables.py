@@ -29,14 +29,23 @@ CLEAN, DRAWN = "images", "drawings"  # kinds of entries
 def clean_table(
     reference: Reference, family: Family, images: Images, batch_size: int, workers: int, device: torch.device
 ) -> Tensor:
-    """Embeddings (N, D) of every image by a frozen encoder; rows of unreadable images are 0.
+    """Embeddings (N, D) of every image by a frozen encoder; rows of unreadable images are 0. Arguments as for
+    `clean_entry`."""
+    return clean_entry(reference, family, images, batch_size, workers, device)["embedding"].to(device)
+
+
+def clean_entry(
+    reference: Reference, family: Family, images: Images, batch_size: int, workers: int, device: torch.device
+) -> disk_cache.Entry:
+    """`embedding` (N, D) of every image by a frozen encoder, and whether each could be `read` (N,); rows of unreadable
+    images are 0.
 
     Args:
         reference: the encoder, on `device`.
         family: its library.
         images: the data set.
         batch_size, workers: how it is read, which changes nothing but rounding.
-        device: where the result lies.
+        device: where the encoder computes.
     """
     dataset = ImageDataset(images, reference.encoder.preprocessing)
 
@@ -48,9 +57,7 @@ def clean_table(
     def accept(entry: disk_cache.Entry) -> bool:
         return still_unreadable(dataset, entry["read"], SkipLog(images))
 
-    return disk_cache.get_or_compute(CLEAN, lambda: describe(reference.encoder, family, images), compute, accept)[
-        "embedding"
-    ].to(device)
+    return disk_cache.get_or_compute(CLEAN, lambda: describe(reference.encoder, family, images), compute, accept)
 
 
 def clean_rows(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from seaanchor.encoders.classifiers import with_stored_head
 from seaanchor.encoders.embedded import embedded_folder, embedded_models
 from seaanchor.encoders.encoder import LoadedModel, with_tokens
 from seaanchor.encoders.own_module import SETTINGS
@@ -20,7 +21,7 @@ def load_model(
     *,
     preprocess: str | None = None,
 ) -> LoadedModel:
-    """Load a model.
+    """Load a model, with the head that lies with it if there is one.
 
     Args:
         name: `seaanchor-tiny` and its variants (embedded); an OpenCLIP name such as `ViT-B-32` (with `pretrained`);
@@ -45,7 +46,7 @@ def load_model(
     check_pretrained(name, pretrained)
     check_preprocess(preprocess)
     loaded = with_preprocess(_load(name, pretrained, image_size), preprocess)
-    return replace(with_tokens(loaded, tokens), pretrained=pretrained)
+    return with_stored_head(replace(with_tokens(loaded, tokens), pretrained=pretrained))
 
 
 def _load(name: str, pretrained: str | None, image_size: int | None) -> LoadedModel:

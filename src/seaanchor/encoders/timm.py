@@ -6,6 +6,7 @@ from typing import Any
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.pretrained import is_weights_file
+from seaanchor.encoders.timm_classifier import TakenOff, take_classifier
 from seaanchor.encoders.timm_input import from_timm, to_timm
 from seaanchor.encoders.weights import hub_error, load_strictly, read_weights, weights_error
 from seaanchor.errors import SeaAnchorError
@@ -22,7 +23,8 @@ def load_timm(name: str, pretrained: str | None, image_size: int | None) -> Load
         source = _check_name(source, None if file else pretrained)
     fetch = source.startswith("local-dir:") or (file is None and pretrained != "none")
     try:
-        model, size_args = _create(source, fetch, image_size)
+        drawn = file is None and not fetch
+        model, size_args = _create(source, fetch, image_size, {"num_classes": 0} if drawn else {})
     except Exception as error:  # timm, the Hub and the weights each fail in their own way
         if "state_dict" in str(error):
             raise weights_error(name, pretrained or source, error) from error
@@ -30,6 +32,8 @@ def load_timm(name: str, pretrained: str | None, image_size: int | None) -> Load
     if file is not None:
         _load_weights(model, name, file)
     model.eval().requires_grad_(False)
+    side = image_size or timm.data.resolve_data_config(model=model, use_test_size=False)["input_size"][-1]
+    taken = TakenOff(why="its weights are random") if drawn else take_classifier(model, side)
     config = timm.data.resolve_data_config(model=model, use_test_size=False)
     settings = from_timm(name, config, image_size)
     side = settings.preprocessing.size
@@ -45,21 +49,22 @@ def load_timm(name: str, pretrained: str | None, image_size: int | None) -> Load
             "fixed_input_size": bool(model.pretrained_cfg.get("fixed_input_size")),
         },
     }
-    return LoadedModel(name, "timm", encoder, model, 1.0, None, export)
+    export |= {"classifier": {"layer": taken.layer, "shape": taken.shape}}
+    return LoadedModel(name, "timm", encoder, model, 1.0, None, export, classifier=taken.named, no_classifier=taken.why)
 
 
-def _create(source: str, fetch: bool, image_size: int | None) -> tuple[Any, dict[str, int]]:
-    """The model without its classifier, and the size arguments it was built with; convolutional models take any size
-    and no argument."""
+def _create(source: str, fetch: bool, image_size: int | None, asked: dict[str, int]) -> tuple[Any, dict[str, int]]:
+    """The model, with a classifier where its weights have one unless something else is asked for, and the size
+    arguments it was built with; convolutional models take any size and no argument."""
     import timm
 
     wanted = {"img_size": image_size} if image_size else {}
     try:
-        return timm.create_model(source, pretrained=fetch, num_classes=0, **wanted), wanted
+        return timm.create_model(source, pretrained=fetch, **asked, **wanted), wanted
     except TypeError as error:
         if "img_size" not in str(error):
             raise
-        return timm.create_model(source, pretrained=fetch, num_classes=0), {}
+        return timm.create_model(source, pretrained=fetch, **asked), {}
 
 
 def _check_name(source: str, tag: str | None) -> str:
@@ -92,17 +97,22 @@ def _check_name(source: str, tag: str | None) -> str:
 
 def _load_weights(model: Any, name: str, file: str) -> None:
     """Weights as timm or as the model's authors saved them: timm's own filter renames them, and resamples position
-    embeddings."""
+    embeddings. A classifier in the file is loaded, of any number of classes, if it is one layer as the model's."""
     state: dict[str, Any] = read_weights(file).state
     rename = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    classifier = model.pretrained_cfg.get("classifier") or ()
-    unused = {
-        f"{layer}.{kind}"
-        for layer in ([classifier] if isinstance(classifier, str) else classifier)
-        for kind in ("weight", "bias")
-    }
     try:
         state = rename(state, model) if rename else state
     except Exception as error:  # the filters index what they expect to find
         raise weights_error(name, file, error) from error
+    layers = model.pretrained_cfg.get("classifier") or ()
+    layers = [layers] if isinstance(layers, str) else list(layers)
+    unused = {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+    weight = state.get(f"{layers[0]}.weight") if len(layers) == 1 else None
+    own = model.state_dict().get(f"{layers[0]}.weight") if weight is not None else None
+    if weight is not None and own is not None and own.shape[1:] == weight.shape[1:]:
+        if len(own) != len(weight):
+            model.reset_classifier(len(weight))
+        unused = set()
+    else:
+        model.reset_classifier(0)
     load_strictly(model, {k: v for k, v in state.items() if k not in unused}, name, file)

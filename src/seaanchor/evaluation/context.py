@@ -17,7 +17,24 @@ from seaanchor.evaluation.captions import Captions
 from seaanchor.evaluation.protocol import Protocol
 from seaanchor.evaluation.results import Check
 from seaanchor.evaluation.table import Table
-from seaanchor.types import Batch, Head
+from seaanchor.types import Batch, Head, NamedHead
+
+
+@dataclass(frozen=True)
+class ChosenHead:
+    """The head of an evaluation.
+
+    Attributes:
+        kind: `text`, `classifier`, `probe` or `file`.
+        named: the model's, None for texts.
+        of_reference: the reference's, None for texts or without a reference.
+        source: the file, or the images that a probe was fitted on.
+    """
+
+    kind: str = "text"
+    named: NamedHead | None = None
+    of_reference: NamedHead | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,7 +50,8 @@ class EvaluationContext:
         captions: the images' texts, where they have texts instead of classes.
         training: the training images a probe is fitted on, None without one.
         templates: prompts.
-        head: the zero-shot classifier on the device; of captioned images, the captions in its place.
+        head: what turns embeddings into answers, on the device; of captioned images, the captions in its place.
+        chosen: which head that is, of the model and of its reference.
         logits: pixels → its logits.
         rho: bound on the clean embedding's relative distance that the model was trained with, None where there was
             none.
@@ -49,6 +67,7 @@ class EvaluationContext:
     training: LabelledImages | None
     templates: tuple[str, ...]
     head: Head
+    chosen: ChosenHead
     logits: Logits
     rho: float | None
     device: torch.device
@@ -93,6 +112,7 @@ class Suite:
         measure: its columns, one row an image, of one batch; None if it needs no image, or embeddings alone.
         embeddings: which tables of embeddings it needs, of clean, reference and training.
         classes: whether it needs classes, which captioned images do not have.
+        texts: whether it compares images with texts, for which the head must be one of texts.
         check: raises a SeaAnchorError where model or images are not of the kind it needs; called before anything is
             computed.
         audit: whether its numbers can be believed: checks by name.
@@ -102,6 +122,7 @@ class Suite:
     measure: Callable[[EvaluationContext, CleanBatch], Table] | None = None
     embeddings: frozenset[str] = frozenset()
     classes: bool = True
+    texts: bool = False
     check: Callable[[EvaluationContext], None] = lambda context: None
     audit: Callable[[EvaluationContext, Tables], dict[str, Check]] = lambda context, tables: {}
 

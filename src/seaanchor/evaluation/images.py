@@ -3,9 +3,13 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import cast
 
+from seaanchor.data.class_matching import relabelled
 from seaanchor.data.images import name_below, num_bytes
 from seaanchor.data.loader import subset
+from seaanchor.data.name_pairing import name_key
+from seaanchor.data.names import is_mapping
 from seaanchor.data.sources import NAMES as EMBEDDED_SETS
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import Images, LabelledImages, labels_of, texts_of
@@ -46,11 +50,11 @@ def open_source(source: str, class_names: Path | None, protocol: Protocol) -> tu
     return few, Captions(few, tuple(text for text, _ in pairs), tuple(i for _, i in pairs))
 
 
-def training_images(source: str, protocol: Protocol, images: Images) -> LabelledImages:
-    """The training images beside a data set, with the same classes.
+def training_source(source: str, protocol: Protocol) -> str:
+    """The training images that are named, or those beside a data set.
 
     Raises:
-        SeaAnchorError: there are none, or other classes.
+        SeaAnchorError: there are none.
     """
     name, _, part = source.partition("/")
     embedded = name in EMBEDDED_SETS and not Path(source).exists()
@@ -67,12 +71,65 @@ def training_images(source: str, protocol: Protocol, images: Images) -> Labelled
             "training images of the same classes, for the probe",
             "name them with --train-data",
         )
-    found = open_images(chosen, None, split="train")
-    if not isinstance(found, LabelledImages) or len(found.class_names) != len(texts_of(images)):
-        raise SeaAnchorError(
-            f"{chosen} has other classes than {source}", "class folders of the same names", "correct --train-data"
-        )
+    return chosen
+
+
+def training_images(source: str, protocol: Protocol, class_names: Path | None = None) -> LabelledImages:
+    """The training images of a data set, with classes of their own numbers.
+
+    Args:
+        source: the data set.
+        protocol: which names training images, or none.
+        class_names: file that names the classes of both.
+
+    Raises:
+        SeaAnchorError: there are none, they have no classes, or a list names classes whose folders are others.
+    """
+    chosen = training_source(source, protocol)
+    found = open_images(chosen, class_names, split="train")
+    if not isinstance(found, LabelledImages):
+        raise SeaAnchorError(f"{chosen} has no class folders", "labelled images, for the probe", "correct --train-data")
+    if class_names is not None:
+        _check_one_list(source, chosen, class_names)
     return found
+
+
+def _check_one_list(source: str, chosen: str, class_names: Path) -> None:
+    """A list names classes by their number, so it fits both sets only where both have the same folders."""
+    try:
+        test = texts_of(open_images(source, None, split="test"))
+        training = texts_of(open_images(chosen, None, split="train"))
+    except SeaAnchorError:
+        return  # classes that have numbers and no names of their own
+    if test != training and not is_mapping(class_names, training):
+        raise SeaAnchorError(
+            f"{class_names} lists names in the order of the classes, and {source} and {chosen} have other classes",
+            "a JSON mapping folder → name, which fits both",
+            "write a mapping",
+        )
+
+
+def aligned(training: LabelledImages, images: Images, chosen: str, source: str) -> LabelledImages:
+    """Training images with the class numbers of a data set, matched by name; classes that it lacks come after its own.
+
+    Raises:
+        SeaAnchorError: a class of the data set has no training images.
+    """
+    names, theirs = texts_of(images), training.class_names
+    number = {name_key(name): i for i, name in enumerate(names)}
+    used = {name_key(theirs[label]) for label in set(training.labels)}
+    tested = [names[label] for label in sorted(set(labels_of(images) or ()))]
+    if missing := [name for name in tested if name_key(name) not in used]:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise SeaAnchorError(
+            f"{chosen} has no images of {', '.join(missing[:5])}{more}, which {source} has",
+            "training images of every class of the data",
+            "correct --train-data, or name the classes of both alike with --class-names",
+        )
+    extra = [name for name in theirs if name_key(name) not in number]
+    number |= {name_key(name): len(names) + i for i, name in enumerate(extra)}
+    moved = relabelled(training, [number[name_key(name)] for name in theirs], (*names, *extra))
+    return cast(LabelledImages, moved)
 
 
 def listing(images: Images, captions: Captions | None = None) -> str:

@@ -16,6 +16,7 @@ from seaanchor.encoders.kernels import fast_kernels, num_tokens
 from seaanchor.evaluation.attacks import fallback
 from seaanchor.evaluation.context import CleanBatch, EvaluationContext, Tables
 from seaanchor.evaluation.embeddings import EmbeddingCache, cache_key, embed, embeddings_of, reference_embeddings
+from seaanchor.evaluation.heads import head_notes
 from seaanchor.evaluation.results import Check, EvaluationResult
 from seaanchor.evaluation.sanity_checks import CheckInputs, check_model, run_checks, spread_over, square_is_there
 from seaanchor.evaluation.suite_results import Suites
@@ -121,7 +122,8 @@ def _reference_classifier(context: EvaluationContext) -> Logits | None:
     """The reference as a classifier, where attacks are to be transferred from it."""
     if context.reference is None or not context.protocol.plans:
         return None
-    head = build_head(context.reference, context.class_names, context.templates)
+    theirs = context.chosen.of_reference
+    head = build_head(context.reference, context.class_names, context.templates) if theirs is None else theirs.head
     return classifier(context.reference, head, context.device)
 
 
@@ -138,7 +140,8 @@ def _result(
 
 def _notes(context: EvaluationContext) -> tuple[str, ...]:
     plans = context.protocol.plans
-    notes = [note for plan in plans if (note := fallback(plan, len(context.class_names)))]
+    notes = head_notes(context)
+    notes += [note for plan in plans if (note := fallback(plan, len(context.class_names)))]
     if plans and not square_is_there():
         notes.append("no black box looked for masked gradients: pyautoattack (extra `attacks`) is not installed")
     return tuple(notes)

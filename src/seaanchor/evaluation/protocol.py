@@ -23,7 +23,9 @@ class Protocol:
         typographic: how words are drawn.
         embedding: the attack of the suite of that name.
         corruptions: kinds of corruption of the suite of that name.
-        training: training images of the suite `probe`; by default the train split beside each set.
+        training: training images of the suite and of the head `probe`; by default the train split beside each set.
+        head: what turns embeddings into answers: `text`, `classifier`, `probe` or a file; by default the head that lies
+            with the model, else texts, else the model's own classifier.
     """
 
     plans: tuple[AttackPlan, ...]
@@ -37,6 +39,7 @@ class Protocol:
     embedding: AttackPlan | None = None
     corruptions: tuple[str, ...] = CORE
     training: str | None = None
+    head: str | None = None
 
 
 def settings_of(plan: AttackPlan) -> AttackSettings:

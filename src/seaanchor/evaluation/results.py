@@ -94,6 +94,23 @@ class AttackSettings:
 
 
 @dataclass(frozen=True)
+class HeadRecord:
+    """What turned embeddings into answers.
+
+    Attributes:
+        kind: `text`, `classifier` (the model's own), `probe` or `file`.
+        digest: hash of its numbers and class names; None for texts, which templates, class names and network decide.
+        source: the file, or the images that a probe was fitted on.
+        file: its copy beside the result, None for texts and for a model's own classifier.
+    """
+
+    kind: str = "text"
+    digest: str | None = None
+    source: str | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True)
 class ProtocolRecord:
     """Everything that decides the numbers: what was asked for, and hashes of model and images.
 
@@ -106,6 +123,7 @@ class ProtocolRecord:
             default, which was all there was.
         normalisation: mean and std of the image tower's input.
         images: hash of the list of images and their labels; two results with the same one saw the same images.
+        head: what turned embeddings into answers; texts in files that do not say it.
     """
 
     plans: tuple[AttackSettings, ...] = ()
@@ -131,6 +149,7 @@ class ProtocolRecord:
     images: str | None = None
     training_images: str | None = None
     class_names: tuple[str, ...] = ()
+    head: HeadRecord = field(default_factory=HeadRecord)
 
     @property
     def pixels(self) -> str | None:
@@ -204,6 +223,7 @@ __all__ = [
     "Check",
     "Environment",
     "EvaluationResult",
+    "HeadRecord",
     "ProtocolRecord",
     "RobustAccuracies",
     "RobustAccuracy",

@@ -17,10 +17,11 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import require_extra
 from seaanchor.evaluation.context import EvaluationContext
 from seaanchor.evaluation.embeddings import EmbeddingCache
+from seaanchor.evaluation.heads import HeadChooser, write_copy
 from seaanchor.evaluation.images import open_source
 from seaanchor.evaluation.measure import measure_model
 from seaanchor.evaluation.model_pair import ModelPair, check_reference, open_pair, output_of, reference_of
-from seaanchor.evaluation.prepare import describe, prepare
+from seaanchor.evaluation.prepare import DataSet, describe, prepare, reference_context
 from seaanchor.evaluation.protocol import Protocol
 from seaanchor.evaluation.records import from_plain, to_plain
 from seaanchor.evaluation.result_files import decode, encode
@@ -105,7 +106,9 @@ def evaluate_loaded(
         options = ExecutionOptions(batch_size, workers, _device(device, group), group)
         session, cache = _Session(options, skip_existing), EmbeddingCache()
         pair = ModelPair(model, reference, rho, output)
-        context = prepare(pair, name, opened, captions, protocol, options.device)
+        data = DataSet(name, opened, captions, class_names)
+        chosen = HeadChooser(protocol, class_names, options).choose(pair, name, opened, captions)
+        context = prepare(pair, data, protocol, options.device, chosen)
         result = group.agree(_with_reference(pair, context, session, cache))
     require_sound([result])
     return result
@@ -153,17 +156,25 @@ def evaluate_all(
         options = ExecutionOptions(batch_size, workers, _device(device, group), group)
         session = _Session(options, skip_existing)
         pairs = [open_pair(name, pretrained, reference, protocol, output, names) for name in names]
-        opened = [open_source(source, class_names, protocol) for source in sources]
-        contexts = [
-            [prepare(pair, source, *images, protocol, options.device) for pair in pairs]
-            for source, images in zip(sources, opened, strict=True)
-        ]  # all of them first, so that a mistake is found before anything is computed
+        data = [DataSet(source, *open_source(source, class_names, protocol), class_names) for source in sources]
+        contexts = _contexts(pairs, data, protocol, HeadChooser(protocol, class_names, options))
         results = []
         for row in contexts:
             cache = EmbeddingCache()
             for pair, context in zip(pairs, row, strict=True):
                 results.append(_with_reference(pair, context, session, cache))
         return [result for result in results if result is not None]
+
+
+def _contexts(
+    pairs: Sequence[ModelPair], data: Sequence[DataSet], protocol: Protocol, heads: HeadChooser
+) -> list[list[EvaluationContext]]:
+    """Every model in front of every data set, so that a mistake is found before anything is computed."""
+    device = heads.options.device
+    return [
+        [prepare(pair, one, protocol, device, heads.choose(pair, one.name, one.images, one.captions)) for pair in pairs]
+        for one in data
+    ]
 
 
 def require_sound(results: Sequence[EvaluationResult]) -> None:
@@ -202,10 +213,7 @@ def _with_reference(
     beside = None
     if pair.reference is not None:
         untouched = ModelPair(pair.reference, None, None, pair.output)
-        its_context = prepare(
-            untouched, context.dataset, context.images, context.captions, context.protocol, context.device
-        )
-        beside = _one(untouched, its_context, session, cache, None)
+        beside = _one(untouched, reference_context(context, pair.reference), session, cache, None)
     return _one(pair, context, session, cache, beside)
 
 
@@ -234,6 +242,7 @@ def _one(
         return None
     result = replace(result, reference=reference)
     if file is not None:
+        write_copy(context.chosen, file.parent)
         write_atomic(file, json.dumps(encode(result), indent=1))
     if partial is not None:
         remove_partial(partial)

@@ -10,14 +10,8 @@ from seaanchor.data.loader import ImageDataset, SkipLog, batches, subset
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.suites.probe import (
-    PENALTIES,
-    evaluate_probe,
-    fit_logistic,
-    held_out,
-    linear_probe,
-    nearest_neighbours,
-)
+from seaanchor.evaluation.suites.probe import evaluate_probe, linear_probe, nearest_neighbours
+from seaanchor.functional.logistic import PENALTIES, fit_logistic, held_out
 
 CLASSES = 6
 

@@ -168,4 +168,4 @@ def _check(context: EvaluationContext) -> None:
         )
 
 
-SUITE = Suite(_summarise, embeddings=frozenset({"clean"}), check=_check)
+SUITE = Suite(_summarise, embeddings=frozenset({"clean"}), texts=True, check=_check)

@@ -86,4 +86,4 @@ def _summarise(context: EvaluationContext, tables: Tables) -> Interpretability:
     return replace(found, templates=len(templates))
 
 
-SUITE = Suite(_summarise, embeddings=frozenset({"clean"}))
+SUITE = Suite(_summarise, embeddings=frozenset({"clean"}), texts=True)

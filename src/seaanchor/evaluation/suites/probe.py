@@ -7,16 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.context import EvaluationContext, Suite, Tables, needed
 from seaanchor.evaluation.statistics import share_of
 from seaanchor.evaluation.suite_results import Probe
+from seaanchor.functional.logistic import fit_probe
 
 NEIGHBOURS = 20
 TEMPERATURE = 0.07
-PENALTIES = tuple(10.0**power for power in range(1, -7, -1))  # strong to weak, on the mean loss
-HELD_OUT = 5  # one training image of each class in this many chooses the penalty
-MOST_STEPS = 1000  # of L-BFGS (Radford et al. 2021, App. A.3)
 
 
 def evaluate_probe(
@@ -81,82 +78,9 @@ def nearest_neighbours(
 def linear_probe(
     train_ND: Tensor, train_label_N: Tensor, test_MD: Tensor, num_classes: int, seed: int = 0
 ) -> tuple[float, Tensor]:
-    """The chosen penalty, and the class (M,) of each test image by multinomial logistic regression.
-
-    Dimensions are centred and scaled by the training images. One image of each class in five is held out, the penalty
-    of the highest accuracy on them is taken (of equals the strongest), and the regression is fitted again on all
-    training images.
-    """
-    mean, std = train_ND.double().mean(0), train_ND.double().std(0, correction=0).clamp(min=1e-8)
-    train, test = ((x.double() - mean) / std for x in (train_ND, test_MD))
-    held_N = held_out(train_label_N, seed)
-    best, penalty = -1.0, PENALTIES[0]
-    fit: tuple[Tensor, Tensor] | None = None
-    for candidate in PENALTIES:
-        fit = fit_logistic(train[~held_N], train_label_N[~held_N], num_classes, candidate, fit)
-        accuracy = (_answers(train[held_N], *fit) == train_label_N[held_N]).double().mean().item()
-        if accuracy > best:
-            best, penalty = accuracy, candidate
-    return penalty, _answers(test, *fit_logistic(train, train_label_N, num_classes, penalty))
-
-
-def held_out(label_N: Tensor, seed: int) -> Tensor:
-    """Which training images (N,) choose the penalty: of each class with n ≥ 2 images, ⌈(n − 1)/5⌉ at random.
-
-    Raises:
-        SeaAnchorError: no class has two images.
-    """
-    order = torch.randperm(len(label_N), generator=torch.Generator().manual_seed(seed)).to(label_N.device)
-    held_N = torch.zeros_like(label_N, dtype=torch.bool)
-    for label in label_N.unique():
-        held_N[order[label_N[order] == label][1::HELD_OUT]] = True
-    if not held_N.any():
-        raise SeaAnchorError(
-            "no class with two training images",
-            "at least two of a class, to choose the penalty on",
-            "give a larger train split",
-        )
-    return held_N
-
-
-def fit_logistic(
-    feature_ND: Tensor, label_N: Tensor, num_classes: int, penalty: float, start: tuple[Tensor, Tensor] | None = None
-) -> tuple[Tensor, Tensor]:
-    """Weights (C, D) and bias (C,) that minimise the mean cross-entropy + penalty/2 · ‖W‖², by L-BFGS; the bias is
-    free.
-
-    scikit-learn's C is 1/(penalty · N). `start` is where to begin, which changes the time and not the minimum.
-    """
-    begin = (
-        (feature_ND.new_zeros(num_classes, feature_ND.shape[1]), feature_ND.new_zeros(num_classes))
-        if start is None
-        else start
-    )
-    weight_CD, bias_C = (x.detach().clone().requires_grad_() for x in begin)
-    optimizer = torch.optim.LBFGS(
-        [weight_CD, bias_C],
-        max_iter=MOST_STEPS,
-        tolerance_grad=1e-7,
-        tolerance_change=1e-12,
-        history_size=20,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = (
-            F.cross_entropy(F.linear(feature_ND, weight_CD, bias_C), label_N) + penalty / 2 * weight_CD.square().sum()
-        )
-        loss.backward()
-        return loss
-
-    with torch.enable_grad():
-        optimizer.step(closure)
-    return weight_CD.detach(), bias_C.detach()
-
-
-def _answers(feature_MD: Tensor, weight_CD: Tensor, bias_C: Tensor) -> Tensor:
-    return F.linear(feature_MD, weight_CD, bias_C).argmax(-1)
+    """The chosen penalty, and the class (M,) of each test image, by `seaanchor.functional.logistic.fit_probe`."""
+    probe = fit_probe(train_ND, train_label_N, num_classes, seed)
+    return probe.penalty, probe(test_MD).argmax(-1)
 
 
 def _summarise(context: EvaluationContext, tables: Tables) -> Probe:

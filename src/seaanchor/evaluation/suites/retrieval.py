@@ -76,4 +76,4 @@ def _summarise(context: EvaluationContext, tables: Tables) -> Retrieval:
     return evaluate_retrieval(F.normalize(clean["embedding"], dim=-1), text_MD, image_group_N, text_group_M)
 
 
-SUITE = Suite(_summarise, embeddings=frozenset({"clean"}), classes=False)
+SUITE = Suite(_summarise, embeddings=frozenset({"clean"}), texts=True, classes=False)
