@@ -12,6 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from seaanchor.encoders.encoder import Encoder
 from seaanchor.encoders.kernels import fast_kernels, num_tokens
+from seaanchor.encoders.layout import layout_of
 
 LARGEST_DIFFERENCE = 1e-4  # of the largest entry of an embedding; folding moves it by about 1e-6
 
@@ -33,11 +34,12 @@ def folded(encoder: Encoder) -> Encoder:
     pairs = _followed_by_norm(encoder)
     if not pairs:
         return encoder
+    layout = layout_of(encoder.tower)
     short = copy.deepcopy(encoder).eval().requires_grad_(False)
     for conv, norm in pairs:
         # a Conv2d and a BatchNorm2d
         fused = fuse_conv_bn_eval(short.get_submodule(conv), short.get_submodule(norm))  # type: ignore[type-var, arg-type]
-        short.set_submodule(conv, fused.to(memory_format=torch.channels_last))
+        short.set_submodule(conv, fused if layout is None else fused.to(memory_format=layout))
         short.set_submodule(norm, nn.Identity())
     pixels_BCHW = _probe(encoder)
     before_BD, after_BD = encoder(pixels_BCHW), short(pixels_BCHW)
