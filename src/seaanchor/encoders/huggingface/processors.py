@@ -94,9 +94,12 @@ def _load(name: str, folder: Path, architecture: str, own_size: int | None) -> t
         try:
             return AutoImageProcessor.from_pretrained(str(folder), trust_remote_code=False), files
         except Exception as error:  # an unknown type, a broken file
-            reason = " ".join(str(error).split())[:300]
+            given = read_json(folder / FILES[1]).get("image_processor") or read_json(folder / FILES[0])
+            reason = " ".join(str(error).split())[:200]
             raise SeaAnchorError(
-                f"the processor of {name} does not load: {reason}", f"a {FILES[0]} of transformers", "copy it again"
+                f"the processor of {name} ({given.get('image_processor_type')}) does not load: {reason}",
+                f"a {FILES[0]} of transformers",
+                "copy it again",
             ) from error
     if architecture not in ASSUMED or own_size is None:
         raise SeaAnchorError(

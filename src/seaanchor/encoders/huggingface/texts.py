@@ -26,7 +26,7 @@ TOKENIZER_FILES = (
     "tokenizer.model",
 )
 VOCABULARIES = frozenset(TOKENIZER_FILES) - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}
-PROBES = ("a photo of a cat.", "two grand pianos and three dogs")
+PROBES = ("a photo of a cat.", "a photo of a dog.")
 NO_END = 2
 """The end token's number in old CLIP configurations, which stands for the largest number in the text."""
 
