@@ -34,8 +34,7 @@ def test_a_timm_tower(name):
     torch.manual_seed(0)
     model = load_model(name, "none", int(side or 0) or None)
     enliven(model.module)
-    library = replace(library_of(name, model, int(side or 0) or None), transform=None)
-    check_encoder(model, library=library)
+    check_encoder(model, library=library_of(name, model, int(side or 0) or None))
 
 
 @pytest.mark.parametrize("name", ["tiny-vit", "tiny-resnet"])
@@ -46,12 +45,19 @@ def test_an_open_clip_model(architectures, name):
     check_encoder(model, library=library_of(f"open_clip:{name}", model, None))
 
 
-def test_a_hugging_face_model(hf_folder):
-    from transformers import CLIPModel
+@pytest.mark.parametrize("family", ["CLIPModel", "ResNetForImageClassification"])
+def test_a_hugging_face_model(tmp_path, family):
+    from tools.compatibility.hugging_face import library_of, written
 
-    model = load_model(f"hf:{hf_folder}")
-    theirs = CLIPModel.from_pretrained(hf_folder).eval()
-    check_encoder(model, library=Library(lambda x: theirs.get_image_features(pixel_values=x).pooler_output))
+    folder = written(family, tmp_path)
+    model = load_model(f"hf:{folder}")
+    check_encoder(model, library=library_of(str(folder), model))
+
+
+def test_a_timm_model_has_the_epsilon_of_its_published_weights():
+    """timm sets it only where it fetches the weights itself."""
+    tower = load_model("timm:fbnetc_100", "none", 64).encoder.tower
+    assert {norm.eps for norm in tower.modules() if isinstance(norm, nn.BatchNorm2d)} == {1e-3}
 
 
 def test_a_module_of_ones_own():

@@ -22,38 +22,38 @@ from typing import Any
 
 from tools.compatibility.child import main as main_of_child
 from tools.compatibility.child import prepare
-from tools.compatibility.names import LIMIT, TIMM, open_clip_sizes
+from tools.compatibility.names import FAMILIES, LIMIT, OTHERS, open_clip_sizes, reduced_side
 from tools.compatibility.table import write_table
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/compatibility.md"
-REDUCED = {  # image sizes of towers whose own would take too long
-    "ViT-B-16-SigLIP-384": 224,
-    "ViT-B-16-SigLIP-512": 224,
-    "ViT-B-16-SigLIP2-384": 224,
-    "ViT-B-16-SigLIP2-512": 224,
-    "nllb-clip-base-siglip": 224,
-}
 
 
 def every_name(work: Path) -> list[str]:
     """All names in the order in which they are tried, the smallest first."""
-    from tools.compatibility.hugging_face import FAMILIES
+    from tools.compatibility.hugging_face import FAMILIES as CLASSES
 
     sizes = open_clip_sizes(work / "open_clip_sizes.json")
     open_clip = sorted((name for name, size in sizes.items() if size <= LIMIT), key=lambda name: sizes[name])
-    return [*(f"hf:{name}" for name in FAMILIES), *(f"timm:{x}" for x in TIMM), *(f"open_clip:{x}" for x in open_clip)]
+    return [
+        *(f"hf:{name}" for name in CLASSES),
+        *(f"timm:{name}" for name in FAMILIES),
+        *(f"open_clip:{name}" for name in open_clip),
+        *(f"timm:{name}" for name in OTHERS),
+    ]
 
 
 def try_one(name: str, work: Path, timeout: float, only: list[str]) -> dict[str, Any]:
     """The record of one model; with `only`, of these checks."""
     bare, _, asked = name.partition("@")
-    side = asked or str(REDUCED.get(bare.partition(":")[2], 0))
+    library, _, own = bare.partition(":")
+    side = int(asked or 0) or (reduced_side(own) if library == "open_clip" else 0) or None
     record: dict[str, Any] = {"name": name, "checks": {}, "versions": versions()}
     start, running = time.perf_counter(), ""
     log = work / "logs" / name.replace("/", "_")
     log.parent.mkdir(parents=True, exist_ok=True)
-    ended = run_apart(lambda: main_of_child(bare, int(side) or None, work, only), log, timeout)
+    ended = run_apart(lambda: main_of_child(bare, side, work, only), log, timeout)
+    record["reduced"] = library == "open_clip" and side is not None
     for line in log.with_name(log.name + ".jsonl").read_text().splitlines():
         told = json.loads(line)
         if "check" in told:

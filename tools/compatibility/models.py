@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.load import load_model
 from seaanchor.testing.library import Library
+from seaanchor.testing.rules import different_images
 
 
 def loaded(name: str, side: int | None) -> LoadedModel:
@@ -19,12 +20,13 @@ def loaded(name: str, side: int | None) -> LoadedModel:
     source = name.removeprefix("open_clip:")
     model = load_model(source, None if name.startswith("hf:") else "none", side)
     enliven(model.module)
+    calibrate(model.encoder)
     return model
 
 
 @torch.no_grad()
 def enliven(module: nn.Module) -> None:
-    """Move what begins at zero or one, such as layer scales and batch statistics: an untrained residual block, or a
+    """Move what begins at zero or one, such as layer scales: an untrained residual block, or a
     position table of zeros, would hide faults."""
     rng = torch.Generator().manual_seed(0)
     noise = lambda tensor: torch.randn(tensor.shape, generator=rng)  # noqa: E731
@@ -33,10 +35,24 @@ def enliven(module: nn.Module) -> None:
             parameter += 0.1 * noise(parameter)
         elif parameter.dim() > 1 and float(parameter.std()) < 1e-3:
             parameter += 0.02 * noise(parameter)
-    for child in module.modules():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm) and child.running_mean is not None:
-            child.running_mean += 0.1 * noise(child.running_mean)
-            child.running_var.uniform_(0.5, 1.5, generator=rng)
+
+
+@torch.no_grad()
+def calibrate(encoder: Encoder) -> None:
+    """Give batch normalisation the statistics of two pictures: with those of a random draw, signals die out."""
+    norms = [child for child in encoder.modules() if isinstance(child, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    try:
+        encoder(torch.cat([different_images(encoder.image_size, seed) for seed in (5, 6)]))
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
 
 
 def library_of(name: str, model: LoadedModel, side: int | None) -> Library:

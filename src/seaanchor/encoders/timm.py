@@ -11,6 +11,8 @@ from seaanchor.encoders.timm_input import from_timm, to_timm
 from seaanchor.encoders.weights import hub_error, load_strictly, read_weights, weights_error
 from seaanchor.errors import SeaAnchorError
 
+AS_PRETRAINED = {"fbnetc_100": {"bn_eps": 1e-3}}  # what timm sets only where it fetches the weights itself
+
 
 def load_timm(name: str, pretrained: str | None, image_size: int | None) -> LoadedModel:
     """Load `timm:NAME` (with a tag, a weights file, the default weights, or `none`) or `timm:local-dir:PATH`; errors as
@@ -59,12 +61,13 @@ def _create(source: str, fetch: bool, image_size: int | None, asked: dict[str, i
     import timm
 
     wanted = {"img_size": image_size} if image_size else {}
+    own = {} if fetch else AS_PRETRAINED.get(source.partition(".")[0], {})
     try:
-        return timm.create_model(source, pretrained=fetch, **asked, **wanted), wanted
+        return timm.create_model(source, pretrained=fetch, **asked, **own, **wanted), wanted
     except TypeError as error:
         if "img_size" not in str(error):
             raise
-        return timm.create_model(source, pretrained=fetch, **asked), {}
+        return timm.create_model(source, pretrained=fetch, **asked, **own), {}
 
 
 def _check_name(source: str, tag: str | None) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.testing.library import Library
 from seaanchor.testing.loaded_model import model_checks
-from seaanchor.testing.rules import SIZE, rule, same_rows, shown
+from seaanchor.testing.rules import SIZE, different_images, rule, same_rows, shown
 
 
 def check_encoder(
@@ -41,7 +41,7 @@ def check_encoder(
 def check_tower(encoder: nn.Module, image_size: int | None = None) -> None:
     """Check a module from pixels to embeddings alone; arguments and errors as for `check_encoder`."""
     size = image_size or int(getattr(encoder, "image_size", SIZE))
-    pixels_BCHW = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    pixels_BCHW = different_images(size)
     modes = [(module, module.training) for module in encoder.modules()]
     try:
         encoder.eval()

@@ -23,12 +23,14 @@ class Library:
     Attributes:
         encode_image: normalised pixels (B, C, H, W) → raw embeddings (B, D).
         encode_texts: N texts → raw embeddings (N, D).
-        transform: a PIL image in RGB → normalised pixels (C, H, W).
+        transform: a PIL image → normalised pixels (C, H, W).
+        pixel_tolerance: how far normalised pixels may be off; one of 255 levels is about 0.015.
     """
 
     encode_image: Callable[[Tensor], Tensor] | None = None
     encode_texts: Callable[[Sequence[str]], Tensor] | None = None
     transform: Callable[[Any], Tensor] | None = None
+    pixel_tolerance: float = 1e-3
 
 
 def photos(folder: Path) -> Iterator[Path]:

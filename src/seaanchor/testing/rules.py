@@ -112,6 +112,15 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def different_images(size: int, seed: int = 0) -> Tensor:
+    """Two pictures (2, 3, size, size) in [0, 1] with other colours and shapes, and noise: pure noise looks the same to
+    a tower that takes means over places."""
+    rng = torch.Generator().manual_seed(seed)
+    coarse_BCHW = torch.rand(2, 3, 3, 3, generator=rng) * torch.tensor([0.5, 1.0]).view(2, 1, 1, 1)
+    smooth_BCHW = F.interpolate(coarse_BCHW, (size, size), mode="bilinear")
+    return (smooth_BCHW + 0.1 * torch.randn(2, 3, size, size, generator=rng)).clamp(0, 1)
+
+
 def some_images(labels: bool = True) -> Batch:
     """Six images, with labels or without."""
     pixels_BCHW = torch.rand(B, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
