@@ -3,6 +3,7 @@ is caught by that rule."""
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -17,6 +18,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.testing import check_encoder
 from seaanchor.testing.library import Library, photos
 from seaanchor.testing.loaded_model import (
+    check_classifier,
     check_export,
     check_flops,
     check_images,
@@ -25,39 +27,54 @@ from seaanchor.testing.loaded_model import (
     check_texts,
 )
 from seaanchor.testing.rules import SIZE, small_encoder
-from tools.compatibility.models import enliven, library_of
+from tools.compatibility.hugging_face import written
+from tools.compatibility.models import library_of, loaded, made
 
 
-@pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_resnet", "timm:mobilenetv4_conv_small@64"])
-def test_a_timm_tower(name):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "timm:test_vit",
+        "timm:test_resnet",
+        "timm:mobilenetv4_conv_small@64",
+        "hf:CLIPModel",
+        "hf:ResNetForImageClassification",
+    ],
+)
+def test_a_model_as_its_library_has_it(tmp_path, name):
     name, _, side = name.partition("@")
-    torch.manual_seed(0)
-    model = load_model(name, "none", int(side or 0) or None)
-    enliven(model.module)
-    check_encoder(model, library=library_of(name, model, int(side or 0) or None))
+    if name.startswith("hf:"):
+        name = f"hf:{written(name.removeprefix('hf:'), tmp_path)}"
+    check_made(name, int(side or 0) or None, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["tiny-vit", "tiny-resnet"])
-def test_an_open_clip_model(architectures, name):
+def test_an_open_clip_model(architectures, tmp_path, name):
+    check_made(f"open_clip:{name}", None, tmp_path)
+
+
+def check_made(name: str, side: int | None, folder: Path) -> None:
     torch.manual_seed(0)
-    model = load_model(name, "none")
-    enliven(model.module)
-    check_encoder(model, library=library_of(f"open_clip:{name}", model, None))
-
-
-@pytest.mark.parametrize("family", ["CLIPModel", "ResNetForImageClassification"])
-def test_a_hugging_face_model(tmp_path, family):
-    from tools.compatibility.hugging_face import library_of, written
-
-    folder = written(family, tmp_path)
-    model = load_model(f"hf:{folder}")
-    check_encoder(model, library=library_of(str(folder), model))
+    this = made(name, side, folder)
+    model = loaded(this, side)
+    check_encoder(model, library=library_of(this, model, side))
+    assert (model.classifier is None) == (not name.startswith("timm:") and "Classification" not in name)
 
 
 def test_a_timm_model_has_the_epsilon_of_its_published_weights():
     """timm sets it only where it fetches the weights itself."""
     tower = load_model("timm:fbnetc_100", "none", 64).encoder.tower
     assert {norm.eps for norm in tower.modules() if isinstance(norm, nn.BatchNorm2d)} == {1e-3}
+
+
+def test_another_classifier_than_the_librarys_is_caught(tmp_path):
+    this = made("timm:test_resnet", None, tmp_path)
+    model = loaded(this, None)
+    check_classifier(model, library_of(this, model, None))
+    with torch.no_grad():
+        this.whole.fc.bias += 1
+    with pytest.raises(AssertionError, match="images are classified as the library does"):
+        check_classifier(model, library_of(this, model, None))
 
 
 def test_a_module_of_ones_own():

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import resource
+import tempfile
 import time
 import traceback
 import warnings
@@ -70,15 +71,17 @@ def main(name: str, side: int | None, work: Path, only: list[str]) -> None:
 def _check(name: str, side: int | None, only: list[str]) -> None:
     from seaanchor.testing.encoder import check_tower
     from seaanchor.testing.loaded_model import model_checks
-    from tools.compatibility.models import library_of, loaded
+    from tools.compatibility.models import library_of, loaded, made
 
-    model = timed("load", lambda: loaded(name, side))
+    with tempfile.TemporaryDirectory() as folder:
+        this = timed("made", lambda: made(name, side, Path(folder)))
+        model = timed("load", lambda: loaded(this, side)) if this is not None else None
     if model is None:
         return
     encoder = model.encoder
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
     tell(parameters=parameters, side=encoder.image_size, dim=encoder.dim)
-    library = timed("library", lambda: library_of(name, model, side))
+    library = timed("library", lambda: library_of(this, model, side))
     if library is None:
         return
     checks = {"tower": lambda: check_tower(encoder), **model_checks(model, library)}

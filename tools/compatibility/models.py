@@ -4,30 +4,59 @@ Legend: B batch, N texts, C channels, H W pixels, D embedding dimension.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seaanchor.encoders.encoder import Encoder, LoadedModel
+from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.load import load_model
 from seaanchor.testing.library import Library
 from seaanchor.testing.rules import different_images
 
 
-def loaded(name: str, side: int | None) -> LoadedModel:
-    """`open_clip:NAME`, `timm:NAME` or `hf:FOLDER` with random weights."""
-    source = name.removeprefix("open_clip:")
-    model = load_model(source, None if name.startswith("hf:") else "none", side)
-    enliven(model.module)
-    calibrate(model.encoder)
+@dataclass(frozen=True)
+class Made:
+    """What is loaded: a name for `load_model`, its weights and, of timm, the whole model that wrote them."""
+
+    source: str
+    pretrained: str | None
+    whole: Any = None
+
+
+def made(name: str, side: int | None, folder: Path) -> Made:
+    """`hf:FOLDER` as it lies there, `open_clip:NAME` with random weights, and of `timm:NAME` a file with all its
+    weights, its classifier among them."""
+    if name.startswith("hf:"):
+        return Made(name, None)
+    if name.startswith("open_clip:"):
+        return Made(name.removeprefix("open_clip:"), "none")
+    from safetensors.torch import save_file
+
+    whole = _timm_model(name, side)
+    enliven(whole)
+    config = whole.pretrained_cfg
+    calibrate(whole, side or config["input_size"][-1])
+    file = folder / "model.safetensors"
+    save_file({key: value.contiguous().clone() for key, value in whole.state_dict().items()}, file)
+    return Made(name, str(file), whole)
+
+
+def loaded(this: Made, side: int | None) -> LoadedModel:
+    """The model as `load_model` gives it; OpenCLIP's is then moved away from its beginning."""
+    model = load_model(this.source, this.pretrained, side)
+    if this.pretrained == "none":
+        enliven(model.module)
+        calibrate(model.encoder, model.encoder.image_size)
     return model
 
 
 @torch.no_grad()
 def enliven(module: nn.Module) -> None:
-    """Move what begins at zero or one, such as layer scales: an untrained residual block, or a
-    position table of zeros, would hide faults."""
+    """Move what begins at zero or one, such as layer scales: an untrained residual block, or a position table of zeros,
+    would hide faults."""
     rng = torch.Generator().manual_seed(0)
     noise = lambda tensor: torch.randn(tensor.shape, generator=rng)  # noqa: E731
     for parameter in module.parameters():
@@ -38,9 +67,9 @@ def enliven(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def calibrate(encoder: Encoder) -> None:
+def calibrate(module: nn.Module, side: int) -> None:
     """Give batch normalisation the statistics of two pictures: with those of a random draw, signals die out."""
-    norms = [child for child in encoder.modules() if isinstance(child, nn.modules.batchnorm._BatchNorm)]
+    norms = [child for child in module.modules() if isinstance(child, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
@@ -48,22 +77,28 @@ def calibrate(encoder: Encoder) -> None:
         norm.train()
         norm.momentum = 1.0
     try:
-        encoder(torch.cat([different_images(encoder.image_size, seed) for seed in (5, 6)]))
+        module(torch.cat([different_images(side, seed) for seed in (5, 6)]))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
             norm.eval()
 
 
-def library_of(name: str, model: LoadedModel, side: int | None) -> Library:
+def library_of(this: Made, model: LoadedModel, side: int | None) -> Library:
     """The model's own library with the same weights."""
-    return {"open_clip": _open_clip, "timm": _timm, "hf": _hugging_face}[model.family](name, model, side)
+    if model.family == "open_clip":
+        return _open_clip(this.source, model, side)
+    if model.family == "timm":
+        return _timm(this, side)
+    from tools.compatibility.hugging_face import library_of
+
+    return library_of(this.source.removeprefix("hf:"), model)
 
 
-def _open_clip(name: str, model: LoadedModel, side: int | None) -> Library:
+def _open_clip(source: str, model: LoadedModel, side: int | None) -> Library:
     import open_clip
 
-    source, twin = name.removeprefix("open_clip:"), model.module
+    twin = model.module
     if sum(parameter.numel() for parameter in twin.parameters()) < 200e6:  # or two of them take too much memory
         twin = open_clip.create_model(source, force_image_size=side, pretrained_text=False)
         twin.load_state_dict(model.module.state_dict())
@@ -78,26 +113,23 @@ def _open_clip(name: str, model: LoadedModel, side: int | None) -> Library:
     return Library(lambda pixels_BCHW: twin.encode_image(pixels_BCHW, normalize=False), encode_texts, transform)
 
 
-def _timm(name: str, model: LoadedModel, side: int | None) -> Library:
+def _timm_model(name: str, side: int | None, **settings: int) -> Any:
     import timm
 
     source = name.removeprefix("timm:")
-    twin: Any
     try:
-        twin = timm.create_model(source, num_classes=0, **({"img_size": side} if side else {}))
+        return timm.create_model(source, **settings, **({"img_size": side} if side else {})).eval()
     except TypeError:  # a convolutional tower takes any size and no argument
-        twin = timm.create_model(source, num_classes=0)
-    state: Any = model.encoder.tower.state_dict()
-    missing, unexpected = twin.load_state_dict({k.removeprefix("model."): v for k, v in state.items()}, strict=False)
+        return timm.create_model(source, **settings).eval()
+
+
+def _timm(this: Made, side: int | None) -> Library:
+    import timm
+
+    twin = _timm_model(this.source, side, num_classes=0)
+    missing, _ = twin.load_state_dict(this.whole.state_dict(), strict=False)
     if missing:
-        raise ValueError(f"timm's model has weights that ours lacks: {missing[:3]}; ours has {unexpected[:3]}")
-    twin.eval()
+        raise ValueError(f"without its classifier the model has weights that it lacks with it: {missing[:3]}")
     config = timm.data.resolve_data_config({"input_size": (3, side, side)} if side else {}, model=twin)
     transform = timm.data.create_transform(**config, is_training=False)
-    return Library(twin, None, lambda image: transform(image.convert("RGB")))
-
-
-def _hugging_face(name: str, model: LoadedModel, side: int | None) -> Library:
-    from tools.compatibility.hugging_face import library_of
-
-    return library_of(name.removeprefix("hf:"), model)
+    return Library(twin, None, lambda image: transform(image.convert("RGB")), classify=this.whole)

@@ -1,6 +1,6 @@
 """What a model's own library makes of images and texts, and photos to compare on.
 
-Legend: B batch, N texts, C channels, H W pixels, D embedding dimension.
+Legend: B batch, N texts, C channels, H W pixels, D embedding dimension, Y classes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,12 +25,14 @@ class Library:
         encode_texts: N texts → raw embeddings (N, D).
         transform: a PIL image → normalised pixels (C, H, W).
         pixel_tolerance: how far normalised pixels may be off; one of 255 levels is about 0.015.
+        classify: normalised pixels (B, C, H, W) → logits (B, Y) of the model's own classifier.
     """
 
     encode_image: Callable[[Tensor], Tensor] | None = None
     encode_texts: Callable[[Sequence[str]], Tensor] | None = None
     transform: Callable[[Any], Tensor] | None = None
     pixel_tolerance: float = 1e-3
+    classify: Callable[[Tensor], Tensor] | None = None
 
 
 def photos(folder: Path) -> Iterator[Path]:

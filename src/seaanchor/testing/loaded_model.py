@@ -50,6 +50,7 @@ def model_checks(model: LoadedModel, library: Library) -> dict[str, Callable[[],
     return {
         "images": lambda: check_images(model, library),
         "texts": lambda: check_texts(model, library),
+        "classes": lambda: check_classifier(model, library),
         "pixels": lambda: check_pixels(model, library),
         "step": step,
         "export": lambda: check_export(trained.pop()),
@@ -85,6 +86,17 @@ def check_texts(model: LoadedModel, library: Library) -> None:
     rule(same_rows(model.encode_texts(TEXTS[1:2]), ours[1:2]), "a text's embedding does not depend on the others")
     if library.encode_texts is not None:
         rule(same_rows(ours, library.encode_texts(TEXTS)), "texts are embedded as the library does")
+
+
+@torch.no_grad()
+def check_classifier(model: LoadedModel, library: Library) -> None:
+    """The model's own classifier, where it has one, answers as the library's model does."""
+    if library.classify is None or model.classifier is None:
+        return
+    pixels_BCHW, encoder = _pixels(model)[:1], model.encoder
+    ours_BY = model.classifier.head(encoder(pixels_BCHW))
+    theirs_BY = library.classify((pixels_BCHW - encoder.mean) / encoder.std)
+    rule(same_rows(ours_BY, theirs_BY), f"images are classified as the library does: {shown(ours_BY)}")
 
 
 def check_pixels(model: LoadedModel, library: Library) -> None:
