@@ -230,3 +230,17 @@ def test_a_label_that_cannot_be_read():
 
     with pytest.raises(SeaAnchorError, match="the label of image 2 cannot be read"):
         from_dataset(Torn(), class_names=Photos.classes)
+
+
+def test_names_beside_classes_that_are_numbers_or_have_another_order():
+    """torchvision numbers folders in the order of texts: 0, 1, 10, 11, 2, ..."""
+    numbered, names = Photos(12), [f"animal {chr(97 + i)}" for i in range(12)]
+    numbered.classes, numbered.targets = sorted(str(i) for i in range(12)), list(range(12))
+    images = from_dataset(numbered, names)
+    assert [images.class_names[label] for label in images.labels] == [names[int(own)] for own in numbered.classes]
+    assert from_dataset(numbered, {str(i): name for i, name in enumerate(names)}).class_names == images.class_names
+    assert from_dataset(Photos(), ["fox", "zebra"]).class_names == ("fox", "zebra")
+    with pytest.raises(SeaAnchorError, match="has 'zebra' where 'red fox' is expected"):
+        from_dataset(Photos(), ["zebra", "red_fox"])
+    with pytest.raises(SeaAnchorError, match="holds 1 names"):
+        from_dataset(Photos(), ["fox"])

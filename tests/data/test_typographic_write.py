@@ -6,6 +6,7 @@ import resource
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from seaanchor.data.folder import list_images
 from seaanchor.data.typographic.read import list_lettered
@@ -74,3 +75,18 @@ def test_a_disk_that_fills_up(images, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not (tmp_path / "out" / "boxes.jsonl").exists()
+
+
+def test_a_listing_of_names_that_differ_and_files_that_are_none(tmp_path):
+    """Accents are spelt in two ways, as systems do, and a hidden file of a Mac lies beside."""
+    for label, word in (("caf\u00e9", "bar"), ("bar", "cafe\u0301"), ("Bar ", "zoo")):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"label={label}_text={word}.jpg")
+    (tmp_path / "._label=x_text=y.jpg").write_bytes(b"x")
+    (tmp_path / "label=a_text=b.jpg").symlink_to("/nowhere/a.jpg")
+    images = list_lettered(tmp_path)
+    assert images.class_names == ("Bar", "caf\u00e9", "zoo")
+    assert sorted(zip(images.labels, images.words, strict=True)) == [(0, 1), (0, 2), (1, 0)]
+    assert len(images.refused) == 1 and "is a link to /nowhere/a.jpg" in images.refused[0]
+    Image.new("RGB", (8, 8)).save(tmp_path / "label=_text=b.jpg")
+    with pytest.raises(SeaAnchorError, match=r"the class name '' of .* is blank"):
+        list_lettered(tmp_path)

@@ -4,7 +4,7 @@ Legend: N images, C classes.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import index as as_index
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from seaanchor.data.in_memory import DatasetItem, MapStyle, parts_of, raw_bytes, to_pixels
+from seaanchor.data.name_pairing import clean_names, note_numbers, pair_names
 from seaanchor.data.names import note_unused
 from seaanchor.data.samplers import dataset_of
 from seaanchor.data.types import ClassifiedImages, Images, PreferenceImages, TypographicImages, UnlabelledImages
@@ -44,7 +45,9 @@ def images_given(data: DataLike) -> Images | None:
 
 
 def from_dataset(
-    dataset: Dataset | DataLoader | Sequence[Any], class_names: Sequence[str] | None = None, name: str | None = None
+    dataset: Dataset | DataLoader | Sequence[Any],
+    class_names: Sequence[str] | Mapping[str, str] | None = None,
+    name: str | None = None,
 ) -> UnlabelledImages | ClassifiedImages:
     """List the images of a map-style `Dataset`, or of the one behind a `DataLoader`.
 
@@ -52,8 +55,8 @@ def from_dataset(
         dataset: N items: an image alone, (image, label), or {"image": ..., "label": ...}. An image is a PIL image, or
             a tensor (C, H, W) of uint8 or of floats in [0, 1]. Of a loader the data set and the indices of a
             `SubsetRandomSampler` are taken; order and batches are Sea Anchor's own.
-        class_names: C names, in the order of the class numbers; by default the data set's own `classes`. Without
-            either, labels are left out.
+        class_names: C names, in the order of the class numbers, or of the data set's own `classes` where these are
+            numbers; or a mapping from `classes`, which are the default. Without either, labels are left out.
         name: of the data set, for messages and results; by default the name of its type.
 
     Returns:
@@ -73,10 +76,14 @@ def from_dataset(
     paths = tuple(DatasetItem(source, i, root, digest, size) for i in range(count))
     if all(label is None for label in seen.values()):
         return UnlabelledImages(root, paths)
-    names = _names(source) if class_names is None else tuple(class_names)
+    own = _names(source)
+    names = own if class_names is None else pair_names(class_names, own, "class_names")
     if names is None:
         note(f"{root} has labels and no class names: the labels are left out. Give class_names to use them")
         return UnlabelledImages(root, paths)
+    names = clean_names(names, str(root))
+    if class_names is None:
+        note_numbers(names, str(root))
     labels = _labels(source, seen)
     if bad := sorted({label for label in labels if not 0 <= label < len(names)}):
         raise SeaAnchorError(

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from seaanchor.data.name_pairing import clean_names
 from seaanchor.data.types import ClassifiedImages
 from seaanchor.errors import SeaAnchorError
 
@@ -42,16 +43,18 @@ def open_people(folder: Path, half: str | None) -> People:
     """
     table = folder / "people.jsonl"
     try:
-        rows = [json.loads(line) for line in table.read_text().splitlines() if line.strip()]
+        text = table.read_text(encoding="utf-8-sig")
+        rows = [json.loads(line) for line in text.split("\n") if line.strip()]  # JSON may hold other line ends
         rows = [row for row in rows if row["gender"] in GENDERS and half in (None, row["half"])]
         roles = tuple(sorted({row["role"] for row in rows}))
         found = [(folder / row["file"], roles.index(row["role"]), GENDERS.index(row["gender"])) for row in rows]
-    except (OSError, ValueError, KeyError) as error:
-        raise SeaAnchorError(
-            f"{table} could not be read ({error!r})", "people.jsonl with file, role, gender, half", "correct the path"
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        wrong = "is missing" if isinstance(error, FileNotFoundError) else f"could not be read ({error!r})"
+        expected = "people.jsonl with file, role, gender, half"
+        raise SeaAnchorError(f"{table} {wrong}", expected, "correct the path") from error
     if not found:
         raise SeaAnchorError(f"{table} has no row for half {half!r}", "train or test", "name one of them")
+    roles = clean_names(roles, str(table))
     captions = tuple(caption(gender, role) for role in roles for gender in GENDERS)
     labels = tuple(len(GENDERS) * role + gender for _, role, gender in found)
     images = ClassifiedImages(folder, tuple(path for path, _, _ in found), labels, captions)

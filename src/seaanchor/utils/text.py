@@ -1,6 +1,7 @@
 """Words that take each other's place in captions, and texts that are the same to a model."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -30,12 +31,13 @@ def word_pairs(source: str | Path = GENDER) -> tuple[tuple[str, str], ...]:
 
 
 def plain(text: str) -> str:
-    """What CLIP's tokenizers make of a text before they cut it up: small letters, single spaces.
+    """What CLIP's tokenizers make of a text before they cut it up: small letters, single spaces, accents spelt in one
+    way.
 
     >>> plain(" Red  Fox")
     'red fox'
     """
-    return " ".join(text.lower().split())
+    return " ".join(unicodedata.normalize("NFC", text).lower().split())
 
 
 def check_distinct(names: Sequence[str]) -> None:

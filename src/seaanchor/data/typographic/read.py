@@ -5,7 +5,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from seaanchor.data.images import EXTENSIONS
+from seaanchor.data.files import find_images, is_image_name
+from seaanchor.data.name_pairing import clean_names
 from seaanchor.data.types import TypographicImages
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.text import plain
@@ -48,7 +49,9 @@ def check_names(class_names: Sequence[str]) -> None:
 
 def is_lettered(root: Path) -> bool:
     """Whether a folder directly holds `label=X_text=Y` images."""
-    return root.is_dir() and any(f.suffix.lower() in EXTENSIONS and parse_name(f.stem) for f in root.iterdir())
+    return root.is_dir() and any(
+        is_image_name(f.name) and parse_name(f.stem) is not None and f.is_file() for f in root.iterdir()
+    )
 
 
 def list_lettered(root: Path) -> TypographicImages:
@@ -57,13 +60,13 @@ def list_lettered(root: Path) -> TypographicImages:
     Raises:
         SeaAnchorError: a file of another name form among them.
     """
-    files = sorted(f for f in root.iterdir() if f.suffix.lower() in EXTENSIONS and not f.name.startswith("."))
-    parsed = [parse_name(f.stem) for f in files]
+    inside = find_images(root, deep=False)
+    files, parsed = inside.images, [parse_name(f.stem) for f in inside.images]
     if strange := [f.name for f, names in zip(files, parsed, strict=True) if names is None]:
         raise SeaAnchorError(
             f"{root}: {', '.join(strange[:3])}", "files named label=X_text=Y.png", "rename or remove them"
         )
-    named = [names for names in parsed if names is not None]
+    named = [clean_names(names, str(root)) for names in parsed if names is not None]
     if same := [f.name for f, (label, word) in zip(files, named, strict=True) if plain(label) == plain(word)]:
         raise SeaAnchorError(
             f"{root}: {', '.join(same[:3])} carry their own label", "a wrong word on every image", "remove them"
@@ -72,4 +75,4 @@ def list_lettered(root: Path) -> TypographicImages:
     texts = tuple(sorted(spelt.values()))  # names that differ in capitals or spaces alone are one class
     number = {plain(text): i for i, text in enumerate(texts)}
     labels, words = (tuple(number[plain(names[side])] for names in named) for side in (0, 1))
-    return TypographicImages(root, tuple(files), labels, words, texts)
+    return TypographicImages(root, files, labels, words, texts, inside.refused)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from seaanchor.data.images import FORMATS, Item, UnreadableImage, check_png, flat, read_image, upright
 from seaanchor.data.loader import SkipLog
+from seaanchor.data.name_pairing import clean_names
 from seaanchor.data.types import Images, LabelledImages, templates_of
 from seaanchor.data.webdataset.read import CLASSES, COUNT, TEMPLATES
 from seaanchor.errors import SeaAnchorError
@@ -77,7 +78,7 @@ def build_shards(
             "correct it",
         )
     prompts = [t.replace("{}", "{c}") for t in templates or templates_of(images) or DEFAULT_TEMPLATES]
-    lines = {CLASSES: images.class_names, TEMPLATES: prompts}
+    lines = {CLASSES: clean_names(images.class_names, str(images.root)), TEMPLATES: prompts}
     texts = {file: "".join(f"{line}\n" for line in listed) for file, listed in lines.items()}
     _check_free(output, split, texts)
     return _build(images, output, split, texts, shard_size, image_size)
