@@ -1,7 +1,9 @@
 """Classifiers come from the cache the second time, and never from that of another model, tokenizer or prompt."""
 
 import copy
+from contextlib import ExitStack
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -92,6 +94,46 @@ def test_whatever_the_texts_depend_on_counts(model, encoded):
             model.encoder.tower.parameters()
         ).data += 1  # the image side does not count: a run and its reference share classifiers
     assert torch.equal(build_head(model, NAMES, TEMPLATES).weight_CD, moved.weight_CD) and len(encoded) == 6
+
+
+ARITHMETIC = {
+    "matmul precision": lambda stack: torch.set_float32_matmul_precision("medium"),
+    "autocast": lambda stack: stack.enter_context(torch.autocast("cpu", torch.bfloat16)),
+    "oneDNN's mode": lambda stack: stack.enter_context(
+        mock.patch.dict("os.environ", ONEDNN_DEFAULT_FPMATH_MODE="BF16")
+    ),
+}
+
+
+@pytest.mark.parametrize("change", ARITHMETIC.values(), ids=ARITHMETIC)
+def test_texts_and_images_of_another_arithmetic_are_computed_anew(architectures, encoded, change):
+    """What the cache gives back under each setting is what the tower gives under it."""
+    model = load_model("tiny-vit", "none")
+    image = str(image_side(model.encoder, "open_clip"))
+    plain = embed_texts(model, NAMES)
+    try:
+        with ExitStack() as stack:
+            change(stack)
+            found = embed_texts(model, NAMES)
+            assert encoded == [5, 5] and str(image_side(model.encoder, "open_clip")) != image
+            assert torch.equal(found, F.normalize(head_code._encode(model, NAMES, 64), dim=-1))
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert torch.equal(embed_texts(model, NAMES), plain) and encoded == [5, 5, 5]  # the third is this test's own
+    assert str(image_side(model.encoder, "open_clip")) == image
+
+
+def test_arithmetic_that_only_reorders_sums_is_no_other(architectures, encoded):
+    model, threads = load_model("tiny-vit", "none"), torch.get_num_threads()
+    plain = embed_texts(model, NAMES)
+    try:
+        torch.set_num_threads(threads + 1)
+        torch.use_deterministic_algorithms(True)
+        assert torch.equal(embed_texts(model, NAMES), plain) and encoded == [5]
+        assert (F.normalize(head_code._encode(model, NAMES, 64), dim=-1) - plain).abs().max() < 1e-6
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)
 
 
 def test_tokenizers_are_told_apart(architectures, cut_vocabulary_folder, hf_folder):

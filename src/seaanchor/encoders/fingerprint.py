@@ -6,6 +6,7 @@ Legend: N texts, L tokens, D embedding.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -33,8 +34,32 @@ def image_side(encoder: Encoder, family: Family) -> list[Any]:
     """Everything that an image's embedding depends on besides its pixels, as JSON values; the device and its precision
     among them, for rounding."""
     code = [_behaviour(encoder)] if family == "module" else []
-    precision = [encoder.mean.device.type, str(next(encoder.parameters()).dtype), torch.get_float32_matmul_precision()]
+    precision = [*arithmetic(encoder.mean.device), str(next(encoder.parameters()).dtype)]
     return [_code(), fingerprint(encoder), repr(encoder), encoder.image_size, precision, _versions(family), *code]
+
+
+def arithmetic(device: torch.device) -> list[str]:
+    """What decides how a device computes, as far as it moves embeddings beyond the rounding of fp32: its kind, the
+    precision of products and convolutions of fp32, and autocast.
+
+    What is left out reorders sums and moves an embedding of length 1 by at most 2e-7: threads, deterministic kernels,
+    instruction sets, whether oneDNN is used, the kind of attention.
+    """
+    kind, autocast = device.type, ""
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        autocast = str(torch.get_autocast_dtype(kind))
+    modes = [value for name, value in sorted(os.environ.items()) if name.endswith("NN_DEFAULT_FPMATH_MODE")]
+    return [kind, *_fp32_precision(kind), autocast, *(modes if kind == "cpu" else [])]  # oneDNN's or DNNL's
+
+
+def _fp32_precision(kind: str) -> list[str]:
+    """Of matrix products and convolutions; torch before 2.9 has one setting for all devices."""
+    backends: Any = torch.backends
+    if not hasattr(backends, "fp32_precision"):
+        return [torch.get_float32_matmul_precision(), str(backends.cudnn.allow_tf32 if kind == "cuda" else "")]
+    parts = {"cpu": (backends.mkldnn.matmul, backends.mkldnn.conv), "cuda": (backends.cuda.matmul, backends.cudnn.conv)}
+    found = [part.fp32_precision for part in parts.get(kind, ())]
+    return ["ieee" if each == "none" else each for each in found]
 
 
 @torch.no_grad()
@@ -61,15 +86,17 @@ def text_side(module: nn.Module, tower: nn.Module, tokenizer: Any, config: objec
     if reads is None:
         return None
     seen = {id(tensor) for tensor in (*tower.parameters(), *tower.buffers())}
-    digest = hashlib.sha256()
+    digest, device = hashlib.sha256(), torch.device("cpu")
     for name, tensor in _tensors(module):
         if id(tensor) not in seen:
+            device = tensor.device
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     layers = [
         repr(child) for child in module.children() if not any(id(tensor) in seen for _, tensor in _tensors(child))
     ]
-    return [_code(), digest.hexdigest()[:32], layers, config, reads, _versions("open_clip"), _versions("hf")]
+    code = [_code(), _versions("open_clip"), _versions("hf")]
+    return [digest.hexdigest()[:32], layers, config, reads, arithmetic(device), *code]
 
 
 def tokenizer_identity(tokenizer: Any) -> list[Any] | None:
