@@ -193,7 +193,8 @@ def _protocol(attacks: Sequence[Any], suites: Sequence[str], settings: dict[str,
     from seaanchor.evaluation.protocol import Protocol
 
     plans, embedding = plans_of(attacks)
-    chosen = (*suites, *(("embedding",) if embedding is not None and "embedding" not in suites else ()))
+    asks = embedding is not None and not {"embedding", "segmentation"} & set(suites)
+    chosen = (*suites, *(("embedding",) if asks else ()))
     texts: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
     return Protocol(plans, suites=chosen, embedding=embedding, **texts)
 

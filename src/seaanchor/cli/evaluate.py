@@ -30,13 +30,15 @@ SUITES = (
     "interpretability",
     "drift",
     "probe",
+    "segmentation",
 )
 SUITE_HELP = (
     "Any of clean, retrieval, the attacks pgd, apgd-ce, apgd (APGD-CE, then targeted APGD-DLR), autoattack "
     "and square, embedding (an attack on it), "
     "typographic (a wrong class word drawn on), words-and-noise (the worst of three words, then each attack "
     "named), reading, noise, corruptions, "
-    "bias (sets of people in roles), interpretability, drift (distance from the reference), probe; joined by commas."
+    "bias (sets of people in roles), interpretability, drift (distance from the reference), probe, segmentation (mean "
+    "IoU by a linear head on --tokens patches, clean and under two attacks); joined by commas."
 )
 MANY = Parameter(consume_multiple=True, negative=())
 
@@ -75,10 +77,15 @@ class EvaluationOptions:
     of --train-data by the reference; or a file with a linear head. By default the head that a run was trained with,
     else text, else classifier."""
     train_data: str | None = None
-    """Training images for the suite and the head called probe; the train split beside each set by default."""
+    """Training images for the suite and the head called probe, or images with masks for segmentation; the train split
+    beside each set by default."""
     preprocess: str | None = None
     """Resizing and normalisation in place of the models' own, and of their references': a tag of an OpenCLIP name, or
     settings such as resize_mode=squash,interpolation=bilinear,mean=0.5,std=0.5."""
+    tokens: Literal["class", "mean", "patches"] | None = None
+    """What of the towers is the embedding; by default what a run was trained with, else the library's own."""
+    segmentation_head: Path | None = None
+    """File of a segmentation head; by default one is fitted on the reference."""
     seed: int = 0
     """Random seed of subsets and starting points."""
 
@@ -174,9 +181,11 @@ def protocol_of(asked: EvaluationOptions) -> "Protocol":
         preprocess=asked.preprocess,
         suites=tuple(name for name in wanted if name not in ("clean", *ATTACKS)),
         typographic=drawing,
-        embedding=plan("embedding") if "embedding" in wanted else None,
+        embedding=plan("embedding") if {"embedding", "segmentation"} & set(wanted) else None,
         training=asked.train_data,
         head=asked.head,
+        tokens=asked.tokens,
+        segmentation_head=None if asked.segmentation_head is None else str(asked.segmentation_head),
         corruptions=KINDS[:15] if asked.corruptions == "all" else CORE,
     )
 

@@ -17,7 +17,14 @@ from seaanchor.data.in_memory import DatasetItem, MapStyle, parts_of, raw_bytes,
 from seaanchor.data.name_pairing import clean_names, note_numbers, pair_names
 from seaanchor.data.names import note_unused
 from seaanchor.data.samplers import dataset_of
-from seaanchor.data.types import ClassifiedImages, Images, PreferenceImages, TypographicImages, UnlabelledImages
+from seaanchor.data.types import (
+    ClassifiedImages,
+    Images,
+    PreferenceImages,
+    SegmentedImages,
+    TypographicImages,
+    UnlabelledImages,
+)
 from seaanchor.errors import SeaAnchorError, note
 
 DataLike = str | Path | Images | Dataset[Any] | DataLoader[Any]
@@ -33,7 +40,7 @@ def images_given(data: DataLike) -> Images | None:
     """
     if isinstance(data, str | Path):
         return None
-    if isinstance(data, UnlabelledImages | ClassifiedImages | PreferenceImages | TypographicImages):
+    if isinstance(data, UnlabelledImages | ClassifiedImages | PreferenceImages | TypographicImages | SegmentedImages):
         return data
     if isinstance(data, Dataset | DataLoader):
         return from_dataset(data)

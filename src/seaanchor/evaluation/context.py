@@ -13,6 +13,7 @@ from torch import Tensor
 from seaanchor.attacks.classification import Logits
 from seaanchor.data.types import Images, LabelledImages, texts_of
 from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.segmentation_head import SegmentationHead
 from seaanchor.evaluation.captions import Captions
 from seaanchor.evaluation.protocol import Protocol
 from seaanchor.evaluation.results import Check
@@ -25,7 +26,7 @@ class ChosenHead:
     """The head of an evaluation.
 
     Attributes:
-        kind: `text`, `classifier`, `probe` or `file`.
+        kind: `text`, `classifier`, `probe` or `file`; `none` of patch tokens.
         named: the model's, None for texts.
         of_reference: the reference's, None for texts or without a reference.
         source: the file, or the images that a probe was fitted on.
@@ -56,6 +57,7 @@ class EvaluationContext:
         rho: bound on the clean embedding's relative distance that the model was trained with, None where there was
             none.
         device: where the model runs.
+        segmentation: the head of the suite of that name, on the device.
     """
 
     model: LoadedModel
@@ -71,6 +73,17 @@ class EvaluationContext:
     logits: Logits
     rho: float | None
     device: torch.device
+    segmentation: SegmentationHead | None = None
+
+    @property
+    def dense(self) -> bool:
+        """Whether the model gives patch tokens, which give no image a class."""
+        return self.model.encoder.tokens == "patches"
+
+    @property
+    def classifies(self) -> bool:
+        """Whether images are given classes: they have labels, and the model one embedding for each."""
+        return self.captions is None and not self.dense
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -110,7 +123,8 @@ class Suite:
     Attributes:
         summarise: its outcome, a frozen dataclass, from the whole tables.
         measure: its columns, one row an image, of one batch; None if it needs no image, or embeddings alone.
-        embeddings: which tables of embeddings it needs, of clean, reference and training.
+        embeddings: which tables of embeddings it needs, of clean, reference and training; those of patch tokens are
+            never kept.
         classes: whether it needs classes, which captioned images do not have.
         texts: whether it compares images with texts, for which the head must be one of texts.
         check: raises a SeaAnchorError where model or images are not of the kind it needs; called before anything is

@@ -44,6 +44,11 @@ class HeadChooser:
                 suite that compares with texts, and another head.
         """
         model, reference, asked = pair.model, pair.reference, self.protocol.head
+        if model.encoder.tokens == "patches":
+            if asked is not None:
+                found = f"--head {asked} for patch tokens, which give no image a class"
+                raise SeaAnchorError(found, "--segmentation-head, or none", "leave --head out")
+            return ChosenHead("none")
         if captions is not None:
             kind = kind_of(model, asked or "text")
             if kind != "text":

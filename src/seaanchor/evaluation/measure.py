@@ -4,6 +4,7 @@ Legend: B batch, N images, C classes, D embedding dimension.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.kernels import fast_kernels, num_tokens
 from seaanchor.evaluation.attacks import fallback
 from seaanchor.evaluation.context import CleanBatch, EvaluationContext, Tables
+from seaanchor.evaluation.dense import summarise_dense
 from seaanchor.evaluation.embeddings import EmbeddingCache, cache_key, embed, embeddings_of, reference_embeddings
 from seaanchor.evaluation.heads import head_notes
 from seaanchor.evaluation.results import Check, EvaluationResult
@@ -27,7 +29,7 @@ from seaanchor.evaluation.zeroshot import accuracy_rows, classifier, outcomes
 from seaanchor.functional.gradients import frozen
 from seaanchor.types import Batch
 
-CHECKED = 32  # captioned images that the model's checks run on
+CHECKED = 32  # images without classes that the model's checks run on
 
 
 def measure_model(
@@ -41,12 +43,12 @@ def measure_model(
     Raises:
         SeaAnchorError: no image could be read, or an attack left the images that are allowed.
     """
-    protocol, encoder = context.protocol, context.model.encoder
+    encoder = context.model.encoder
     with frozen(encoder), fast_kernels(encoder, torch.float32, num_tokens(encoder)):
         dataset = ImageDataset(context.images, encoder.preprocessing)
         title = f"{context.model.name} on {context.dataset}"
         collected = collect(title, "images", dataset, _batch_measure(context), options)
-        needed = frozenset(table for name in protocol.suites for table in SUITES[name].embeddings)
+        needed = _tables_needed(context)
         training = (
             None if context.training is None else embeddings_of("training", context.model, context.training, options)
         )
@@ -63,16 +65,23 @@ def measure_model(
     return _result(context, table, suites, checks, skipped)
 
 
+def _tables_needed(context: EvaluationContext) -> frozenset[str]:
+    """Which tables of embeddings are kept; none of patch tokens, which would not fit into memory."""
+    if context.dense:
+        return frozenset()
+    return frozenset(table for name in context.protocol.suites for table in SUITES[name].embeddings)
+
+
 def _batch_measure(context: EvaluationContext) -> Callable[[Batch], Table]:
     """What a batch leaves in the table: its embeddings and logits are computed once, for all suites."""
     protocol = context.protocol
-    with_embeddings = any("clean" in SUITES[name].embeddings for name in protocol.suites)
+    with_embeddings = "clean" in _tables_needed(context)
 
     def measure(batch: Batch) -> Table:
         embedding_BD = embed(context.model, batch)
         clean = CleanBatch(batch, embedding_BD, context.head(embedding_BD))
         rows: Table = {}
-        if context.captions is None:
+        if context.classifies:
             rows = accuracy_rows(context.logits, batch, clean.logits_BC, protocol.plans)
         for name in protocol.suites:
             act = SUITES[name].measure
@@ -111,7 +120,7 @@ def _checks(context: EvaluationContext, table: Table) -> dict[str, Check]:
     def load(index: list[int]) -> Batch:
         return to_device(next(batches(dataset, len(index), workers=0, order=index, skip_log=skip_log)), context.device)
 
-    if context.captions is not None:
+    if not context.classifies:
         few = load(spread_over(table["index"], torch.ones_like(table["index"], dtype=torch.bool), CHECKED))
         return check_model(context.logits, encoder, few)
     found = outcomes(table, protocol.plans)
@@ -131,6 +140,8 @@ def _result(
     context: EvaluationContext, table: Table, suites: Suites, checks: dict[str, Check], skipped: str
 ) -> EvaluationResult:
     notes = _notes(context)
+    if context.dense:
+        return replace(summarise_dense(context, suites, skipped), checks=checks, notes=notes)
     if context.captions is not None:
         return summarise_captioned(context.model, context.dataset, suites, checks, notes, skipped)
     found = outcomes(table, context.protocol.plans)

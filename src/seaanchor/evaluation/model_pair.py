@@ -13,6 +13,7 @@ from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.preprocess_option import input_settings, with_settings
 from seaanchor.encoders.pretrained import brings_weights, split_pretrained
+from seaanchor.encoders.tokens import Tokens
 from seaanchor.errors import SeaAnchorError, note
 from seaanchor.evaluation.protocol import Protocol
 from seaanchor.training.start import LostStartError, load_start
@@ -58,14 +59,17 @@ def open_pair(
     Raises:
         SeaAnchorError: neither can be loaded, or as `check_reference`.
     """
+    tokens = protocol.tokens or tokens_of(name)
     bare = [other for other in (*others, reference) if other and other != NONE and not brings_weights(other)]
     meant = not brings_weights(name) or not bare or split_pretrained(pretrained).base is None
-    model = load_model(name, pretrained if meant else None, protocol.image_size, preprocess=protocol.preprocess)
+    tag = pretrained if meant else None
+    model = load_model(name, tag, protocol.image_size, tokens, preprocess=protocol.preprocess)
     reference_model = None if reference == NONE else _open_reference(model, name, pretrained, reference)
     if reference_model is not None and (protocol.preprocess or not reference):
         reference_model = with_settings(reference_model, input_settings(model.encoder))  # both see the same pixels
     check_reference(model, reference_model, protocol)
-    return ModelPair(model, reference_model, _rho(name), output or output_of(name))
+    rho = _rho(name) if tokens == tokens_of(name) else None  # it bounds what was trained
+    return ModelPair(model, reference_model, rho, output or output_of(name))
 
 
 def _open_reference(model: LoadedModel, name: str, pretrained: str | None, reference: str | None) -> LoadedModel | None:
@@ -153,6 +157,14 @@ def _named_by(name: str) -> tuple[str | None, None]:
         if file.is_file() and (base := json.loads(file.read_text()).get("seaanchor", {}).get("text_tower_of")):
             return (base if base in embedded_models() else str(folder.parent / base)), None
     return None, None
+
+
+def tokens_of(name: str) -> Tokens | None:
+    """What a run took as its embedding, which its export does not say; None for the library's own, and without a
+    run."""
+    run = _run_of(name)
+    found: Tokens | None = read_settings(run / "config.yaml").get("tokens") if run else None
+    return found
 
 
 def _rho(name: str) -> float | None:

@@ -8,7 +8,7 @@ import torch
 
 from seaanchor import __version__
 from seaanchor.attacks.ball import Ball
-from seaanchor.attacks.classification import Precision
+from seaanchor.attacks.classification import Logits, Precision
 from seaanchor.data.class_matching import match_answers, relabelled
 from seaanchor.data.types import Images, LabelledImages, templates_of, texts_of
 from seaanchor.encoders.encoder import LoadedModel
@@ -17,6 +17,7 @@ from seaanchor.encoders.heads import DEFAULT_TEMPLATES, build_head, embed_texts
 from seaanchor.encoders.preprocess_option import input_settings
 from seaanchor.evaluation.captions import Captions
 from seaanchor.evaluation.context import ChosenHead, EvaluationContext
+from seaanchor.evaluation.dense import mean_token, no_head
 from seaanchor.evaluation.heads import for_reference, head_record
 from seaanchor.evaluation.images import aligned, listing, training_images, training_source
 from seaanchor.evaluation.model_pair import ModelPair, identity
@@ -67,7 +68,7 @@ def prepare(
     wants_training = any("training" in SUITES[name].embeddings for name in protocol.suites)
     images, training = _among_answers(data, chosen, _training(data, protocol) if wants_training else None)
     given = protocol.templates or templates_of(images) or DEFAULT_TEMPLATES
-    templates: tuple[str, ...] = tuple(given) if chosen.named is None else ()
+    templates: tuple[str, ...] = tuple(given) if chosen.named is None and chosen.kind == "text" else ()
     head = _head(pair.model, images, data.captions, templates, chosen).to(device)
     context = EvaluationContext(
         model=pair.model,
@@ -80,7 +81,7 @@ def prepare(
         templates=templates,
         head=head,
         chosen=chosen,
-        logits=classifier(pair.model, head, device, _precision(protocol)),
+        logits=_logits(pair.model, head, protocol, device),
         rho=pair.rho,
         device=device,
     )
@@ -91,7 +92,7 @@ def reference_context(context: EvaluationContext, reference: LoadedModel) -> Eva
     """The reference in front of the same images; errors as for `prepare`."""
     chosen = for_reference(context.chosen)
     head = _head(reference, context.images, context.captions, context.templates, chosen).to(context.device)
-    logits = classifier(reference, head, context.device, _precision(context.protocol))
+    logits = _logits(reference, head, context.protocol, context.device)
     return _checked(
         replace(context, model=reference, reference=None, rho=None, head=head, chosen=chosen, logits=logits)
     )
@@ -108,6 +109,13 @@ def _check_radii(protocol: Protocol, image_size: int) -> None:
     for plan in (*protocol.plans, *([] if protocol.embedding is None else [protocol.embedding])):
         for epsilon in plan.epsilons:
             Ball(plan.norm, epsilon).check_fits((3, image_size, image_size))
+
+
+def _logits(model: LoadedModel, head: Head, protocol: Protocol, device: torch.device) -> Logits:
+    """Pixels → logits; of patch tokens, which no head makes classes of, each image's mean token."""
+    if model.encoder.tokens == "patches":
+        return mean_token(model, device)
+    return classifier(model, head, device, _precision(protocol))
 
 
 def _precision(protocol: Protocol) -> Precision:
@@ -142,6 +150,8 @@ def _among_answers(
 def _head(
     model: LoadedModel, images: Images, captions: Captions | None, templates: tuple[str, ...], chosen: ChosenHead
 ) -> Head:
+    if model.encoder.tokens == "patches":
+        return no_head(model)
     if chosen.named is not None:
         return chosen.named.head
     if captions is not None:
@@ -177,4 +187,6 @@ def describe(context: EvaluationContext) -> ProtocolRecord:
         training_images=None if context.training is None else listing(context.training),
         class_names=context.class_names,
         head=head_record(context.chosen),
+        tokens=context.model.encoder.tokens,
+        segmentation_head=None if context.segmentation is None else context.segmentation.digest,
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
+from seaanchor.encoders.tokens import Tokens
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.corruptions import CORE
 from seaanchor.evaluation.results import AttackSettings
@@ -21,11 +22,14 @@ class Protocol:
         preprocess: resizing and normalisation in place of the models' own, as `load_model` takes it.
         suites: names out of `SUITES`.
         typographic: how words are drawn.
-        embedding: the attack of the suite of that name.
+        embedding: the attack of the suites `embedding` and `segmentation`.
         corruptions: kinds of corruption of the suite of that name.
-        training: training images of the suite and of the head `probe`; by default the train split beside each set.
+        training: training images of the suite and of the head `probe`, or images with masks for `segmentation`; by
+            default the train split beside each set.
         head: what turns embeddings into answers: `text`, `classifier`, `probe` or a file; by default the head that lies
             with the model, else texts, else the model's own classifier.
+        tokens: what of the models' towers is the embedding, as in `Encoder`; by default what a run was trained with.
+        segmentation_head: file of the head of the suite `segmentation`; by default one is fitted.
     """
 
     plans: tuple[AttackPlan, ...]
@@ -40,6 +44,8 @@ class Protocol:
     corruptions: tuple[str, ...] = CORE
     training: str | None = None
     head: str | None = None
+    tokens: Tokens | None = None
+    segmentation_head: str | None = None
 
 
 def settings_of(plan: AttackPlan) -> AttackSettings:

@@ -124,6 +124,8 @@ class ProtocolRecord:
         normalisation: mean and std of the image tower's input.
         images: hash of the list of images and their labels; two results with the same one saw the same images.
         head: what turned embeddings into answers; texts in files that do not say it.
+        tokens: what of the tower is the embedding; None for its library's own.
+        segmentation_head: hash of the head of the suite `segmentation`.
     """
 
     plans: tuple[AttackSettings, ...] = ()
@@ -150,6 +152,8 @@ class ProtocolRecord:
     training_images: str | None = None
     class_names: tuple[str, ...] = ()
     head: HeadRecord = field(default_factory=HeadRecord)
+    tokens: str | None = None
+    segmentation_head: str | None = None
 
     @property
     def pixels(self) -> str | None:

@@ -15,7 +15,9 @@ from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import require_extra
+from seaanchor.evaluation.captions import Captions
 from seaanchor.evaluation.context import EvaluationContext
+from seaanchor.evaluation.dense import SegmentationHeads, check_dense_protocol, open_dense, with_segmentation
 from seaanchor.evaluation.embeddings import EmbeddingCache
 from seaanchor.evaluation.heads import HeadChooser, write_copy
 from seaanchor.evaluation.images import open_source
@@ -94,9 +96,11 @@ def evaluate_loaded(
     """
     require_extra(protocol.plans)
     check_reference(model, reference, protocol)
+    check_dense_protocol(model, protocol)
     name = dataset or (images if isinstance(images, str) else str(images.root))
-    opened, captions = open_source(images, class_names, protocol) if isinstance(images, str) else (images, None)
-    if captions is None and not isinstance(opened, LabelledImages):
+    dense = model.encoder.tokens == "patches"
+    opened, captions = _opened(images, class_names, protocol, dense) if isinstance(images, str) else (images, None)
+    if captions is None and not dense and not isinstance(opened, LabelledImages):
         raise SeaAnchorError(
             f"{name} has no classes",
             "labelled images: one folder a class, or a Dataset with class names",
@@ -109,6 +113,8 @@ def evaluate_loaded(
         data = DataSet(name, opened, captions, class_names)
         chosen = HeadChooser(protocol, class_names, options).choose(pair, name, opened, captions)
         context = prepare(pair, data, protocol, options.device, chosen)
+        heads = SegmentationHeads(protocol, class_names, options)
+        context = with_segmentation(context, heads.choose(pair, name, opened))
         result = group.agree(_with_reference(pair, context, session, cache))
     require_sound([result])
     return result
@@ -156,7 +162,10 @@ def evaluate_all(
         options = ExecutionOptions(batch_size, workers, _device(device, group), group)
         session = _Session(options, skip_existing)
         pairs = [open_pair(name, pretrained, reference, protocol, output, names) for name in names]
-        data = [DataSet(source, *open_source(source, class_names, protocol), class_names) for source in sources]
+        for pair in pairs:
+            check_dense_protocol(pair.model, protocol)
+        dense = all(pair.model.encoder.tokens == "patches" for pair in pairs)
+        data = [DataSet(source, *_opened(source, class_names, protocol, dense), class_names) for source in sources]
         contexts = _contexts(pairs, data, protocol, HeadChooser(protocol, class_names, options))
         results = []
         for row in contexts:
@@ -171,10 +180,25 @@ def _contexts(
 ) -> list[list[EvaluationContext]]:
     """Every model in front of every data set, so that a mistake is found before anything is computed."""
     device = heads.options.device
-    return [
+    contexts = [
         [prepare(pair, one, protocol, device, heads.choose(pair, one.name, one.images, one.captions)) for pair in pairs]
         for one in data
     ]
+    dense = SegmentationHeads(protocol, heads.class_names, heads.options)
+    return [
+        [
+            with_segmentation(context, dense.choose(pair, context.dataset, context.images))
+            for pair, context in zip(pairs, row, strict=True)
+        ]
+        for row in contexts
+    ]
+
+
+def _opened(source: str, class_names: Path | None, protocol: Protocol, dense: bool) -> tuple[Images, Captions | None]:
+    """The images of a source, for models of patch tokens with masks or without anything."""
+    if dense:
+        return open_dense(source, class_names, protocol), None
+    return open_source(source, class_names, protocol)
 
 
 def require_sound(results: Sequence[EvaluationResult]) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from seaanchor.evaluation.mean_iou import SegmentationScore
 from seaanchor.evaluation.statistics import Share, Spread
 
 
@@ -180,6 +181,28 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class SegmentationAttack:
+    """Segmentation under one attack at one radius: `embedding` moves tokens away from the clean ones, `apgd-ce` raises
+    the pixels' cross-entropy."""
+
+    attack: str
+    epsilon: float
+    norm: str | None
+    num_steps: int
+    score: SegmentationScore
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Classes of pixels by a linear head on patch tokens: clean, under each attack from the smallest radius, and the
+    hash of the head."""
+
+    clean: SegmentationScore
+    attacked: tuple[SegmentationAttack, ...] = ()
+    head: str | None = None
+
+
+@dataclass(frozen=True)
 class Suites:
     """The outcome of every suite; None for those that were not run."""
 
@@ -194,3 +217,4 @@ class Suites:
     interpretability: Interpretability | None = None
     drift: Drift | None = None
     probe: Probe | None = None
+    segmentation: Segmentation | None = None

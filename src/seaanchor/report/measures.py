@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
+from seaanchor.evaluation.mean_iou import paired_difference_of_miou, unpacked
 from seaanchor.evaluation.results import EvaluationResult
 from seaanchor.evaluation.statistics import Share, paired_difference
 
@@ -21,13 +22,14 @@ PLAIN = {CLEAN: "Clean images", TYPOGRAPHIC_IMAGES: "Images with their words, as
 @dataclass(frozen=True)
 class Value:
     """A number, with its 95 % interval and the count it rests on where they are known, and with which images it counts
-    where it may be compared image by image (see `Share.right`)."""
+    where it may be compared image by image (see `Share.right`, and `SegmentationScore.counts` for mean IoU)."""
 
     value: float
     low: float | None = None
     high: float | None = None
     n: int | None = None
     right: str | None = None
+    counts: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,10 @@ def difference(here: Value, there: Value) -> Value:
 
     Source: `seaanchor.evaluation.statistics.paired_difference`; Newcombe 1998, Statistics in Medicine 17, method 10.
     """
+    if here.counts and there.counts and here.n and here.n == there.n:
+        one, other = (unpacked(v.counts or "", here.n) for v in (here, there))
+        if one.shape == other.shape:
+            return Value(*paired_difference_of_miou(one, other), here.n)
     hits_a, hits_b = (Share(v.value, n=v.n, right=v.right).hits_N for v in (here, there))
     if hits_a is not None and hits_b is not None and 0 < len(hits_a) == len(hits_b):
         return Value(*paired_difference(hits_a, hits_b), here.n)
@@ -114,8 +120,9 @@ def value_of(share: Share) -> Value:
 
 
 def count(result: EvaluationResult) -> int | None:
-    """How many images the accuracy on images as they are rests on; None without one."""
-    return result.plain.n if result.plain else None
+    """How many images the accuracy on images as they are rests on, or the mean IoU; None without either."""
+    found = result.suites.segmentation
+    return result.plain.n if result.plain else None if found is None else found.clean.n
 
 
 def same_images(one: EvaluationResult, other: EvaluationResult) -> bool:
@@ -125,5 +132,5 @@ def same_images(one: EvaluationResult, other: EvaluationResult) -> bool:
 
 def beside(found: list[Measure], reference: list[Measure], paired: bool) -> list[Measure]:
     """Measures with the reference's value of the same key; without its bits where the images may be others."""
-    values = {m.key: m.value if paired else replace(m.value, right=None) for m in reference}
+    values = {m.key: m.value if paired else replace(m.value, right=None, counts=None) for m in reference}
     return [replace(m, reference=values[m.key]) if m.key in values else m for m in found]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from seaanchor.evaluation import suite_results as found
+from seaanchor.evaluation.mean_iou import SegmentationScore
 from seaanchor.evaluation.results import EvaluationResult
 from seaanchor.evaluation.statistics import Share
 from seaanchor.report.measures import (
@@ -44,6 +45,8 @@ def _numbers(result: EvaluationResult) -> Iterator[Measure]:
     yield from _robust(result)
     if suites.embedding:
         yield from _embedding(suites.embedding)
+    if suites.segmentation:
+        yield from _segmentation(suites.segmentation)
     if suites.typographic:
         yield from _typographic(suites.typographic)
     if suites.words_and_noise:
@@ -118,6 +121,24 @@ def drawing_text(plan: found.TypographicSettings | None) -> str:
         return ""
     low, high = (100 * size for size in plan.sizes)
     return f", {plan.words} words, {plan.fonts} fonts, {low:.0f} to {high:.0f} % of the side"
+
+
+def _segmentation(result: found.Segmentation) -> Iterator[Measure]:
+    yield from _score("Segmentation, clean", result.clean)
+    for attack in result.attacked:
+        name = {"embedding": "attack on tokens"}.get(attack.attack, "APGD on pixels' cross-entropy")
+        group = f"Segmentation, {name}, {ball_text(attack.norm)}, ε = {radius(attack.epsilon)}"
+        yield from _score(f"{group}, {attack.num_steps} steps", attack.score)
+
+
+def _score(group: str, score: SegmentationScore) -> Iterator[Measure]:
+    yield Measure(
+        "segmentation", group, "mean IoU", Value(score.miou, score.low, score.high, score.n, counts=score.counts)
+    )
+    if score.pixel_accuracy is not None:
+        yield Measure("segmentation", group, "pixel accuracy", Value(score.pixel_accuracy, n=score.n), fold=True)
+    for name, iou in (score.iou or {}).items():
+        yield Measure("segmentation", group, f"IoU of {name}", Value(iou, n=score.n), fold=True)
 
 
 def _typographic(outcome: found.Typographic) -> Iterator[Measure]:

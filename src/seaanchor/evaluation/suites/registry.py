@@ -11,6 +11,7 @@ from seaanchor.evaluation.suites import (
     probe,
     reading,
     retrieval,
+    segmentation,
     typographic,
     words_and_noise,
 )
@@ -27,6 +28,7 @@ SUITES: dict[str, Suite] = {
     "interpretability": interpretability.SUITE,
     "drift": drift.SUITE,
     "probe": probe.SUITE,
+    "segmentation": segmentation.SUITE,
 }
 """What `--suite` takes besides clean accuracy and the attacks; the outcome of each is the field of `Suites` of the same
 name, with underscores."""
