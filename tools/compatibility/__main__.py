@@ -24,8 +24,10 @@ from tools.compatibility.child import main as main_of_child
 from tools.compatibility.child import prepare
 from tools.compatibility.names import FAMILIES, LIMIT, OTHERS, open_clip_sizes, reduced_side
 from tools.compatibility.table import write_table
+from tools.compatibility.tags import compare_tags
 
 ROOT = Path(__file__).parents[2]
+SMALL = 140e6  # parameters of what is tried first
 PAGE = ROOT / "docs/compatibility.md"
 
 
@@ -37,8 +39,9 @@ def every_name(work: Path) -> list[str]:
     open_clip = sorted((name for name, size in sizes.items() if size <= LIMIT), key=lambda name: sizes[name])
     return [
         *(f"hf:{name}" for name in CLASSES),
+        *(f"open_clip:{name}" for name in open_clip if sizes[name] < SMALL),
         *(f"timm:{name}" for name in FAMILIES),
-        *(f"open_clip:{name}" for name in open_clip),
+        *(f"open_clip:{name}" for name in open_clip if sizes[name] >= SMALL),
         *(f"timm:{name}" for name in OTHERS),
     ]
 
@@ -111,6 +114,15 @@ def results(work: Path) -> dict[str, dict[str, Any]]:
     return {record["name"]: record for record in map(json.loads, lines)}
 
 
+def tags(work: Path) -> dict[str, Any]:
+    """What `compare_tags` found, kept in a file."""
+    file = work / "tags.json"
+    if not file.is_file():
+        file.write_text(json.dumps(compare_tags()))
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
 def merged(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
     """A record with some checks made again."""
     if before is None:
@@ -145,7 +157,7 @@ def main() -> None:
             file.write(json.dumps(record) + "\n")
         wrong = {check: told["error"] for check, told in record["checks"].items() if told["error"]}
         print(f"{time.strftime('%H:%M')} {name} {record['seconds']} s {wrong or 'passed'}", flush=True)
-    write_table(PAGE, names, results(options.work))
+    write_table(PAGE, names, results(options.work), tags(options.work))
 
 
 if __name__ == "__main__":

@@ -68,6 +68,16 @@ def main(name: str, side: int | None, work: Path, only: list[str]) -> None:
     tell(memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
+def absent(model: Any, library: Any) -> list[str]:
+    """Checks that have nothing to compare."""
+    there = {
+        "texts": model.encode_texts is not None,
+        "classes": model.classifier is not None and library.classify is not None,
+        "pixels": library.transform is not None,
+    }
+    return [check for check, found in there.items() if not found]
+
+
 def _check(name: str, side: int | None, only: list[str]) -> None:
     from seaanchor.testing.encoder import check_tower
     from seaanchor.testing.loaded_model import model_checks
@@ -84,6 +94,7 @@ def _check(name: str, side: int | None, only: list[str]) -> None:
     library = timed("library", lambda: library_of(this, model, side))
     if library is None:
         return
+    tell(absent=absent(model, library))
     checks = {"tower": lambda: check_tower(encoder), **model_checks(model, library)}
     for check, run in checks.items():
         if not only or check in only:
