@@ -31,6 +31,7 @@ from seaanchor.encoders.image_tables import drawn_table
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.preprocess_option import with_preprocess
 from seaanchor.errors import SeaAnchorError
+from seaanchor.export.possible import check_exportable
 from seaanchor.method import Method
 from seaanchor.training.data_needs import check_data
 from seaanchor.types import BindContext, Head, needs_of
@@ -98,6 +99,7 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     method = given.method or method_of(config)
     torch.manual_seed(config.seed)
     model = untrained_model(config, given)
+    check_exportable(model)
     model.encoder.unit = config.unit_embeddings
     images = _open_training_images(config, world, given)
     check_data(config, method, images)
