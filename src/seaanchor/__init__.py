@@ -21,6 +21,7 @@ _NAMES = {
     "Method": "method",
     "Needs": "types",
     "Preference": "types",
+    "Preprocessing": "data.preprocessing",
     "RECIPES": "config.recipes",
     "Run": "api",
     "RunConfig": "config.schema",

@@ -2,13 +2,16 @@
 the last bit."""
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import seaanchor
 from seaanchor.data.images import flat, upright
 from seaanchor.data.preprocessing import Preprocessing, preprocessing_of, to_square
 from seaanchor.errors import SeaAnchorError
@@ -168,3 +171,14 @@ def test_in_words():
 def test_what_is_no_preprocessing(settings, found):
     with pytest.raises(SeaAnchorError, match=found):
         Preprocessing(**{"size": SIZE} | settings)
+
+
+def test_whatever_reads_images_for_a_model_takes_its_preprocessing():
+    """A side alone is for data that is drawn or counted, and not shown to a model."""
+    sides = {"cli/data.py", "data/typographic/write.py"}
+    root = Path(seaanchor.__file__).parent
+    for file in root.rglob("*.py"):
+        for call in re.findall(r"(?<!class )(?:ImageDataset|read_image)\((?!self)([^()]*)\)", file.read_text()):
+            if ":" in call or str(file.relative_to(root)) in sides:
+                continue
+            assert re.search(r"\b(how|\w*\.?preprocessing)\b", call), f"{file}: {call}"

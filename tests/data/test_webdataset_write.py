@@ -16,6 +16,7 @@ from seaanchor.cli.app import main
 from seaanchor.data.folder import list_images
 from seaanchor.data.images import read_image
 from seaanchor.data.loader import ImageDataset
+from seaanchor.data.preprocessing import Preprocessing
 from seaanchor.data.types import UnlabelledImages
 from seaanchor.data.webdataset.read import list_shards
 from seaanchor.data.webdataset.write import build_shards
@@ -107,6 +108,28 @@ def test_image_size(image_folder, tmp_path):
     assert len(small) == 12
     for i in range(12):
         assert torch.equal(small[i].pixels_CHW, whole[i].pixels_CHW)
+
+
+def test_image_size_for_models_that_squash(image_folder, tmp_path, run):
+    how = Preprocessing(16, "squash", "bilinear")
+    build = ("data", "build", "--data", image_folder, "--output", tmp_path / "out")
+    assert run(*build, "--image-size", 16, "--preprocess", "resize_mode=squash,interpolation=bilinear")[0] == 0
+    small, whole = ImageDataset(list_shards(tmp_path / "out"), how), ImageDataset(list_images(image_folder), how)
+    assert all(torch.equal(small[i].pixels_CHW, whole[i].pixels_CHW) for i in range(12))
+    for wrong in (("--preprocess", "resize_mode=squash"), ("--image-size", 16, "--preprocess", "mean=0.5")):
+        code, _, errors = run(*build, *wrong)
+        assert code == 2 and "settings of pixels alone" in errors
+
+
+def test_palettes_and_ink_are_stored_as_they_are(image_folder, tmp_path):
+    """A picture is read from shards as from its own file also where it is resized before its colours are converted."""
+    odd_images(image_folder / "yak")
+    images = list_images(image_folder)
+    build_shards(images, tmp_path / "out")
+    theirs, ours = ImageDataset(list_shards(tmp_path / "out"), 16), ImageDataset(images, 16)
+    mine = [sample.pixels_CHW for i in range(len(ours)) if (sample := ours[i]).pixels_CHW is not None]
+    assert len(mine) == len(theirs)
+    assert all(torch.equal(theirs[i].pixels_CHW, pixels_CHW) for i, pixels_CHW in enumerate(mine))
 
 
 def test_a_second_split_joins_the_first(image_folder, tmp_path):

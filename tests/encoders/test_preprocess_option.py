@@ -57,6 +57,14 @@ def test_a_timm_model_and_its_export(photo, tmp_path):
     assert str(input_settings(again.encoder)) == str(input_settings(model.encoder))
 
 
+@pytest.mark.parametrize("name", ["timm:test_vit", "clip"])
+def test_an_export_whose_library_reads_pictures_otherwise_is_found(clip_folder, tmp_path, name):
+    model = load_model(name, "none") if name != "clip" else load_model(str(clip_folder))
+    model.encoder.preprocessing = Preprocessing(model.encoder.image_size, "squash")  # and its library is not told
+    with pytest.raises(SeaAnchorError, match=r"reads pictures otherwise: pixels are \d+\.\d of 255 levels off"):
+        export_model(model, tmp_path / "export")
+
+
 def test_the_settings_of_a_tag(architectures, monkeypatch):
     import open_clip.pretrained as tags
 

@@ -92,7 +92,9 @@ def embedding_of(folder: Path, path: Path) -> torch.Tensor:
 
 def test_an_option_does_what_the_file_does(models, wide, tmp_path):
     by_file, by_option = (
-        evaluate_all([str(models[way])], [str(wide)], Protocol((), suites=("drift",), preprocess=text), None, **more)[0]
+        evaluate_all(
+            [str(models[way])], [str(wide)], Protocol((), suites=("drift",), preprocess=text), tmp_path / "out", **more
+        )[0]
         for way, text, more in (
             ("squash", None, {"reference": str(models["squash"])}),
             ("shortest", "resize_mode=squash", {"reference": str(models["longest"])}),
@@ -103,14 +105,14 @@ def test_an_option_does_what_the_file_does(models, wide, tmp_path):
     assert by_option.reference.protocol.preprocessing == "size=32,resize_mode=squash"
 
 
-def test_a_reference_with_other_pixels_is_told_or_refused(models, wide, caplog):
+def test_a_reference_with_other_pixels_is_told_or_refused(models, wide, tmp_path, caplog):
     note.cache_clear()
     names, sources, reference = [str(models["squash"])], [str(wide)], str(models["longest"])
     with caplog.at_level(logging.WARNING, "seaanchor"):
-        evaluate_all(names, sources, Protocol(()), None, reference=reference)
+        evaluate_all(names, sources, Protocol(()), tmp_path / "out", reference=reference)
     assert re.search(r"by size=32,resize_mode=squash, its reference .* by size=32,resize_mode=longest", caplog.text)
     with pytest.raises(SeaAnchorError, match="to measure drift"):
-        evaluate_all(names, sources, Protocol((), suites=("drift",)), None, reference=reference)
+        evaluate_all(names, sources, Protocol((), suites=("drift",)), tmp_path / "out", reference=reference)
 
 
 def test_a_run_with_an_option(tiny_run, wide, models, tmp_path):
@@ -118,7 +120,7 @@ def test_a_run_with_an_option(tiny_run, wide, models, tmp_path):
     config = replace(config, model=str(models["shortest"]))
     folder = train_from_config(config)
     assert (folder / "export" / "open_clip_config.json").read_text().count('"squash"') == 1
-    result = evaluate_all([str(folder / "export")], [str(wide)], Protocol((), suites=("drift",)), None)[0]
+    result = evaluate_all([str(folder / "export")], [str(wide)], Protocol((), suites=("drift",)), tmp_path / "out")[0]
     assert result.protocol.preprocessing == "size=32,resize_mode=squash,interpolation=bilinear"
     assert result.reference.protocol.preprocessing == result.protocol.preprocessing
     direct = train_from_config(replace(config, model=str(models["squash"]), preprocess=None, output=tmp_path / "other"))

@@ -1,11 +1,15 @@
 """Subcommand `data build`. Nothing heavy is imported before it runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from seaanchor.cli.data import data_app
+from seaanchor.errors import SeaAnchorError
+
+if TYPE_CHECKING:
+    from seaanchor.data.preprocessing import Preprocessing
 
 
 @data_app.command
@@ -16,6 +20,7 @@ def build(
     split: str = "test",
     shard_size: int = 10_000,
     image_size: int | None = None,
+    preprocess: str | None = None,
     class_names: Path | None = None,
     templates: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
 ) -> None:
@@ -34,6 +39,8 @@ def build(
         Images in each shard.
     image_size
         Side in pixels to scale and crop to; by default images are not changed.
+    preprocess
+        With --image-size: how, where the models that the set is for do not crop, such as resize_mode=squash.
     class_names
         File that names the classes.
     templates
@@ -50,7 +57,7 @@ def build(
         output,
         split,
         shard_size=shard_size,
-        image_size=image_size,
+        image_size=_how(image_size, preprocess),
         templates=read_templates(templates) if templates else None,
     )
     print(
@@ -80,3 +87,18 @@ def emoji_scenes(*, output: Path, train: int = 400, test: int = 200, image_size:
 
     write_scenes(output, train, test, image_size, seed)
     print(f"{train} and {test} scenes of {len(CLASS_NAMES)} classes written to {output}")
+
+
+def _how(image_size: int | None, preprocess: str | None) -> "int | Preprocessing | None":
+    """The preprocessing that the two flags describe."""
+    if preprocess is None:
+        return image_size
+    from seaanchor.data.preprocessing import Preprocessing
+    from seaanchor.encoders.input_settings import InputSettings, changed
+
+    before = InputSettings(Preprocessing(image_size or 1), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    after = changed(before, preprocess)
+    if image_size is None or (after.mean, after.std) != (before.mean, before.std):
+        found = f"--preprocess {preprocess}" + ("" if image_size is None else " with mean or std")
+        raise SeaAnchorError(found, "--image-size beside it, and settings of pixels alone", "correct them")
+    return after.preprocessing

@@ -16,6 +16,7 @@ from seaanchor.encoders.own_module import SETTINGS, WEIGHTS, load_encoder, write
 from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.huggingface import reload_hf, write_hf
+from seaanchor.export.pixels import check_pixels
 from seaanchor.export.reloaded import Reloaded, weights_of
 from seaanchor.export.tokenizer import write_tokenizer
 from seaanchor.utils.checkpoint import write_atomic
@@ -90,10 +91,11 @@ def _write_module(model: LoadedModel, folder: Path, half: bool) -> None:
 @torch.no_grad()
 def verify(model: LoadedModel, folder: Path, tolerance: float = TOLERANCE) -> float:
     """Reload the export with its own library alone, and compare embeddings of images, normalised as the export says,
-    and of texts; returns the largest relative difference.
+    and of texts, and how pictures become pixels; returns the largest relative difference.
 
     Raises:
-        SeaAnchorError: the export does not load, or they differ by more than `tolerance`.
+        SeaAnchorError: the export does not load, they differ by more than `tolerance`, or its library reads pictures
+            otherwise.
     """
     try:
         theirs = _reload(model, folder.absolute())
@@ -110,6 +112,8 @@ def verify(model: LoadedModel, folder: Path, tolerance: float = TOLERANCE) -> fl
             f"at most {tolerance:.0e}",
             "report this with `seaanchor env`; the checkpoint itself is intact",
         )
+    if theirs.see is not None:
+        check_pixels(model.encoder, theirs.see, folder)
     return difference
 
 
@@ -147,6 +151,7 @@ def _reload_module(model: LoadedModel, folder: Path) -> Reloaded:
 
 def _reload_open_clip(folder: Path) -> Reloaded:
     import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
 
     name = f"local-dir:{folder}"
     check_tokenizer_settings(
@@ -161,6 +166,7 @@ def _reload_open_clip(folder: Path) -> Reloaded:
         preprocess["mean"],
         preprocess["std"],
         lambda texts: model.encode_text(tokenizer(list(texts)), normalize=False),
+        see=image_transform_v2(PreprocessCfg(**preprocess), is_train=False),
     )
 
 
@@ -169,4 +175,4 @@ def _reload_timm(folder: Path) -> Reloaded:
 
     model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
     config = timm.data.resolve_data_config(model=model)
-    return Reloaded(model, config["mean"], config["std"], None)
+    return Reloaded(model, config["mean"], config["std"], see=timm.data.create_transform(**config))

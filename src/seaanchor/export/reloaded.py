@@ -1,10 +1,11 @@
 """What every format of an export shares: its weights, and the model as its library loads it again.
 
-Legend: B batch, N texts, C classes, D embedding dimension.
+Legend: B batch, N texts, C classes, D embedding dimension, S side of the square in pixels.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ class Reloaded:
         mean, std: its normalisation of each channel.
         encode_texts: texts → embeddings (N, D); None for towers without texts.
         classify: normalised pixels → logits (B, C); None for models without a classifier.
+        see: the library's own transform, a PIL picture → normalised pixels (3, S, S); None where that is compared when
+            a model is loaded, or where there is none.
     """
 
     encode_image: Callable[[Tensor], Tensor]
@@ -26,6 +29,7 @@ class Reloaded:
     std: Sequence[float]
     encode_texts: Callable[[Sequence[str]], Tensor] | None = None
     classify: Callable[[Tensor], Tensor] | None = None
+    see: Callable[[Any], Tensor] | None = None
 
 
 def weights_of(module: torch.nn.Module, half: bool) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from PIL import Image
 from seaanchor.data.images import FORMATS, Item, UnreadableImage, check_png, flat, read_image, upright
 from seaanchor.data.loader import SkipLog
 from seaanchor.data.name_pairing import clean_names
+from seaanchor.data.preprocessing import Preprocessing
 from seaanchor.data.types import Images, LabelledImages, templates_of
 from seaanchor.data.webdataset.read import CLASSES, COUNT, TEMPLATES
 from seaanchor.errors import SeaAnchorError
@@ -44,7 +45,7 @@ def build_shards(
     split: str = "test",
     *,
     shard_size: int = 10_000,
-    image_size: int | None = None,
+    image_size: int | Preprocessing | None = None,
     templates: Sequence[str] | None = None,
 ) -> Built:
     """Write `output/SPLIT/0.tar`, ... with `nshards.txt`, and `classnames.txt` and
@@ -57,8 +58,8 @@ def build_shards(
     Args:
         images: labelled images with class names.
         shard_size: images in a tar.
-        image_size: side in pixels to scale and crop to, as models of that size would be shown them; None leaves them as
-            they are.
+        image_size: side in pixels to scale and crop to, or the preprocessing of the models that the set is for; None
+            leaves them as they are. A model with another preprocessing sees them resized or cropped twice.
         templates: prompts with `{}`; by default the data set's own, or `a photo of a {}.`
 
     Raises:
@@ -71,7 +72,7 @@ def build_shards(
             "labelled images",
             "name class folders, or give --class-names to a table without names",
         )
-    if shard_size < 1 or (image_size is not None and image_size < 1) or not split.isidentifier():
+    if shard_size < 1 or (isinstance(image_size, int) and image_size < 1) or not split.isidentifier():
         raise SeaAnchorError(
             f"shards of {shard_size}, image size {image_size}, split {split!r}",
             "at least 1, and a word such as test",
@@ -85,7 +86,12 @@ def build_shards(
 
 
 def _build(
-    images: LabelledImages, output: Path, split: str, texts: dict[str, str], shard_size: int, image_size: int | None
+    images: LabelledImages,
+    output: Path,
+    split: str,
+    texts: dict[str, str],
+    shard_size: int,
+    how: int | Preprocessing | None,
 ) -> Built:
     """Write the shards and rename them into place, or leave nothing."""
     partial = output / f".{split}.partial"
@@ -93,7 +99,7 @@ def _build(
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of a build that was killed
         partial.mkdir(parents=True)
-        written = _write(_samples(images, image_size, skip_log), partial, shard_size)
+        written = _write(_samples(images, how, skip_log), partial, shard_size)
         if written == 0:
             raise SeaAnchorError(f"no image in {images.root} could be read", "readable images", skip_log.summary())
         shards = -(-written // shard_size)
@@ -128,19 +134,21 @@ def _check_free(output: Path, split: str, texts: dict[str, str]) -> None:
             )
 
 
-def _samples(images: LabelledImages, image_size: int | None, skip_log: SkipLog) -> Iterator[tuple[str, bytes, int]]:
+def _samples(
+    images: LabelledImages, how: int | Preprocessing | None, skip_log: SkipLog
+) -> Iterator[tuple[str, bytes, int]]:
     """Ending, bytes and class number of every image that can be read."""
     for index, (item, label) in enumerate(zip(images.paths, images.labels, strict=True)):
         try:
-            yield *_encode(item, image_size), label
+            yield *_encode(item, how), label
         except UnreadableImage as error:
             skip_log.add([(index, str(error))])
 
 
-def _encode(item: Item, image_size: int | None) -> tuple[str, bytes]:
+def _encode(item: Item, how: int | Preprocessing | None) -> tuple[str, bytes]:
     """An image's bytes with the ending of their format."""
-    if image_size is not None:
-        pixels = read_image(item, image_size).permute(1, 2, 0).contiguous().numpy()
+    if how is not None:
+        pixels = read_image(item, how).permute(1, 2, 0).contiguous().numpy()
         return "png", _png(Image.fromarray(pixels))
     try:
         with item.open("rb") as file:
