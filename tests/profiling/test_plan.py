@@ -97,6 +97,18 @@ def test_a_model_of_random_weights_stands_for_one_that_is_not_here():
         architecture(replace(config, model="ViT-B-3", pretrained=None))
 
 
+def test_weights_from_files_are_not_read_for_a_plan(architectures, clip_folder, tmp_path):
+    """Files of any content: only that they are there counts."""
+    for name in ("base.pt", "fare.pt"):
+        (tmp_path / name).write_text("no weights")
+    base, tower = tmp_path / "base.pt", tmp_path / "fare.pt"
+    for asked in (f"{base}", f"{base}+{tower}", f"{base}#model+{tower}#model", f"none+{tower}"):
+        assert architecture(replace(lore(), model="tiny-vit", pretrained=asked)).encoder.image_size == 32
+    for model, asked in (("tiny-vit", f"{base}+missing.pt"), (str(clip_folder), str(base)), ("tiny-vit", "missing.pt")):
+        with pytest.raises(SeaAnchorError):
+            architecture(replace(lore(), model=model, pretrained=asked))
+
+
 @pytest.mark.parametrize(
     ("on", "images", "message"),
     [

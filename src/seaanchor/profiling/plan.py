@@ -4,7 +4,6 @@ Weights and images are not needed: random weights cost as much as any, and a num
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from seaanchor.config.assemble import assemble, build
 from seaanchor.config.schema import RunConfig
@@ -13,9 +12,10 @@ from seaanchor.data.batch_split import BatchSplit
 from seaanchor.data.loader import subset
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import texts_of
-from seaanchor.encoders.embedded import embedded_models
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.load import load_model
+from seaanchor.encoders.openclip_tags import quick_gelu_of_file
+from seaanchor.encoders.pretrained import brings_weights, check_pretrained, is_weights_file, split_pretrained
 from seaanchor.errors import SeaAnchorError
 from seaanchor.profiling.cost_model import Cost, step_cost
 from seaanchor.profiling.hardware import Fleet, Machine, fleet
@@ -121,21 +121,20 @@ def architecture(config: RunConfig) -> LoadedModel:
         SeaAnchorError: as `load_model`.
     """
     name, tag = config.model, config.pretrained
-    stored = (
-        name in embedded_models()
-        or Path(name).exists()
-        or name.startswith(("local-dir:", "hf-hub:", "hf:", "timm:local-dir:", "timm:hf-hub:"))
-    )
-    if stored:
+    if brings_weights(name):
         return load_model(name, tag, config.image_size, config.tokens, preprocess=config.preprocess)
-    if not name.startswith("timm:") and tag not in (None, "none"):
+    check_pretrained(name, tag)
+    base = split_pretrained(tag).base
+    if not name.startswith("timm:") and base not in (None, "none"):
         import open_clip
 
-        if tag not in open_clip.list_pretrained_tags_by_model(name) and not Path(str(tag)).is_file():
+        is_tag = base in open_clip.list_pretrained_tags_by_model(name)
+        if not is_tag and not is_weights_file(base):
             return load_model(
                 name, tag, config.image_size, config.tokens, preprocess=config.preprocess
             )  # which says what is wrong
-        if f"{name}-quickgelu" in open_clip.list_models() and open_clip.get_pretrained_cfg(name, tag).get("quick_gelu"):
+        quick = open_clip.get_pretrained_cfg(name, base).get("quick_gelu") if is_tag else quick_gelu_of_file(name)
+        if quick and f"{name}-quickgelu" in open_clip.list_models():
             name = f"{name}-quickgelu"  # its activation keeps more for the backward pass
     return load_model(name, "none", config.image_size, config.tokens)
 
