@@ -8,6 +8,7 @@ import transformers
 from torch import nn
 
 from seaanchor.encoders.encoder import Encoder, with_library_embedding, with_tokens
+from seaanchor.encoders.huggingface import towers
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.own_module import from_encoder
 from seaanchor.errors import SeaAnchorError
@@ -40,6 +41,12 @@ def huggingface_vit(kind, **changes):
     return getattr(transformers, f"{kind}Model")(config).eval()
 
 
+def huggingface_classifier(kind):
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**HF)
+    return getattr(transformers, f"{kind}ForImageClassification")(config).eval()
+
+
 VITS = {
     "open_clip": open_clip_vit,
     "timm": timm_vit,
@@ -52,6 +59,11 @@ VITS = {
     "dinov2 registers": lambda: huggingface_vit("Dinov2WithRegisters"),
     "dinov3": lambda: huggingface_vit("DINOv3ViT"),
     "vit": lambda: huggingface_vit("ViT"),
+    "siglip2": lambda: towers.Packed(huggingface_vit("Siglip2Vision", num_patches=16), 8),
+    "clip projected": lambda: towers.Projected(huggingface_vit("CLIPVision"), nn.Linear(16, 4)),
+    "vit class token": lambda: towers.ClassToken(huggingface_vit("ViT")),
+    "vit classifier": lambda: towers.ClassifierInput(huggingface_classifier("ViT")),
+    "dinov2 classifier": lambda: towers.ClassifierInput(huggingface_classifier("Dinov2")),
 }
 
 
@@ -63,7 +75,7 @@ def images(side=32, count=2):
 def without_mixing(tower: nn.Module) -> nn.Module:
     """The tower with every block's output at 0, so that a token knows its own patch alone."""
     for name, module in tower.named_modules():
-        if isinstance(module, nn.Linear) and not name.endswith("head") and "pool" not in name:
+        if isinstance(module, nn.Linear) and not any(kept in name for kept in ("head", "pool", "patch_embedding")):
             module.weight.zero_()
     for name, parameter in tower.named_parameters():
         if "in_proj_weight" in name:
@@ -113,7 +125,10 @@ def test_open_clip_with_its_norm_after_pooling():
         assert torch.allclose(Encoder(tower, 32, tokens="class")(images()) @ tower.proj, tower(images()), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["timm", "timm registers", "clip", "dinov2", "dinov2 registers", "dinov3"])
+@pytest.mark.parametrize(
+    "name",
+    ["timm", "timm registers", "clip", "dinov2", "dinov2 registers", "dinov3", "vit class token", "vit classifier"],
+)
 def test_the_class_token_is_the_librarys_own_embedding(name):
     tower = VITS[name]()
     with torch.no_grad():
@@ -165,6 +180,13 @@ def test_towers_whose_tokens_are_not_known_are_refused_by_name():
     coca = open_clip_vit(attentional_pool=True, attn_pooler_heads=2, output_dim=16)
     mobile = huggingface_vit("Dinov2")
     mobile.__class__ = type("OtherModel", (transformers.PreTrainedModel,), {})
+    resnet = towers.ClassifierInput(
+        transformers.ResNetForImageClassification(
+            transformers.ResNetConfig(hidden_sizes=[8, 8], depths=[1, 1], embedding_size=8)
+        )
+    )
+    with pytest.raises(SeaAnchorError, match="not known where ResNetModel"):
+        Encoder(resnet, 32, tokens="patches")
     for tower, name, side in ((levit, "Levit", 224), (coca, "VisionTransformer", 32), (mobile, "OtherModel", 32)):
         with pytest.raises(SeaAnchorError, match=f"not known where {name}"):
             Encoder(tower, side, tokens="patches")

@@ -11,11 +11,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from seaanchor.encoders.huggingface.towers import packed_arguments
 from seaanchor.errors import SeaAnchorError
 
 Tokens = Literal["class", "mean", "patches"]
 CHOICES: tuple[Tokens, ...] = ("class", "mean", "patches")
-TRANSFORMERS = {"CLIPVision": True, "SiglipVision": False, "Dinov2": True, "DINOv3ViT": True, "ViT": True}
+TRANSFORMERS = {
+    "CLIPVision": True,
+    "SiglipVision": False,
+    "Siglip2Vision": False,
+    "Dinov2Model": True,
+    "Dinov2WithRegistersModel": True,
+    "DINOv3ViTModel": True,
+    "ViTModel": True,
+}
 """Beginnings of the class names of Hugging Face towers whose tokens are known, with whether there is a class token."""
 RASTER = ("MlpMixer", "Twins", "Hiera")
 """timm towers without prefix tokens that give their cells as a list, row by row."""
@@ -168,7 +177,11 @@ def _transformers(tower: Any, normalised_BCHW: Tensor) -> Features:
     known = [has_class for beginning, has_class in TRANSFORMERS.items() if name.startswith(beginning)]
     if not known or not hasattr(tower.config, "patch_size"):
         raise _unknown(tower)
-    tokens_BTD = tower(pixel_values=normalised_BCHW).last_hidden_state
+    if name.startswith("Siglip2Vision"):
+        packed = packed_arguments(normalised_BCHW, tower.config.patch_size)
+        tokens_BTD = tower(**packed).last_hidden_state
+    else:
+        tokens_BTD = tower(pixel_values=normalised_BCHW).last_hidden_state
     if name.startswith("CLIPVision"):
         tokens_BTD = getattr(tower, "vision_model", tower).post_layernorm(tokens_BTD)
     prefix = int(known[0]) + (getattr(tower.config, "num_register_tokens", None) or 0)
@@ -206,6 +219,8 @@ def _library_part(tower: nn.Module) -> nn.Module:
     if kind.__module__.startswith("seaanchor."):
         inner = [_library_part(child) for child in tower.children()]
         return next((child for child in inner if _family(child) is not None), tower)
+    if kind.__name__.endswith("ForImageClassification") and _family(tower) == "transformers":
+        return tower.base_model  # type: ignore[return-value] # a module
     return tower
 
 

@@ -64,13 +64,16 @@ class Packed(nn.Module):
         self.vision_model, self.patch_size = vision_model, patch_size
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
-        patches_BNK = pack(pixels_BCHW, self.patch_size)
-        side = pixels_BCHW.shape[-1] // self.patch_size
-        mask_BN = torch.ones(patches_BNK.shape[:2], dtype=torch.int32, device=pixels_BCHW.device)
-        shapes_B2 = torch.full((len(pixels_BCHW), 2), side, device=pixels_BCHW.device)
-        return self.vision_model(
-            pixel_values=patches_BNK, pixel_attention_mask=mask_BN, spatial_shapes=shapes_B2
-        ).pooler_output
+        return self.vision_model(**packed_arguments(pixels_BCHW, self.patch_size)).pooler_output
+
+
+def packed_arguments(pixels_BCHW: Tensor, patch_size: int) -> dict[str, Tensor]:
+    """What such a model is called with for square images."""
+    patches_BNK = pack(pixels_BCHW, patch_size)
+    side = pixels_BCHW.shape[-1] // patch_size
+    mask_BN = torch.ones(patches_BNK.shape[:2], dtype=torch.int32, device=pixels_BCHW.device)
+    shapes_B2 = torch.full((len(pixels_BCHW), 2), side, device=pixels_BCHW.device)
+    return {"pixel_values": patches_BNK, "pixel_attention_mask": mask_BN, "spatial_shapes": shapes_B2}
 
 
 def pack(pixels_BCHW: Tensor, patch_size: int) -> Tensor:
