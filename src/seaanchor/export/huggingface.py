@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.huggingface.families import FAMILIES
-from seaanchor.encoders.huggingface.load import quiet
+from seaanchor.encoders.huggingface.weights import quiet
 from seaanchor.export.reloaded import Reloaded, weights_of
 from seaanchor.utils.checkpoint import write_atomic
 

@@ -154,7 +154,8 @@ def test_a_vit_that_has_its_pooler_keeps_it(tmp_path):
     ],
 )
 def test_what_gives_no_classes_is_no_classifier(tmp_path, architecture, changes):
-    assert load_model(f"hf:{write_model(architecture, tmp_path, **changes)}").classifier is None
+    model = load_model(f"hf:{write_model(architecture, tmp_path, **changes)}")
+    assert model.classifier is None and "problem_type" in model.no_classifier
 
 
 def test_classes_without_names(tmp_path):

@@ -109,6 +109,27 @@ def test_weights_that_are_not_all_of_the_models(copy_of, name, change, words):
     assert "Hub" not in said
 
 
+@pytest.mark.parametrize("name", ["CLIPModel", "SwinForImageClassification", "Swinv2ForImageClassification"])
+def test_constants_that_other_versions_saved_are_no_weights(tmp_path, name):
+    """Numbers of positions, say; but not where their values are others than those the model computes."""
+    folder = write_model(name, tmp_path)
+    expected = fingerprint(load_model(f"hf:{folder}").module)
+    model = library_model(folder)
+    own = {key: value.clone() for key, value in model.named_buffers() if key not in model.state_dict()}
+    assert own
+    rewritten(folder, lambda state: state | own)
+    assert fingerprint(load_model(f"hf:{folder}").module) == expected
+    if name == "Swinv2ForImageClassification":
+        rewritten(folder, lambda state: state | {key: value + 1 for key, value in own.items()})
+        assert "not known to it" in refused(folder)
+
+
+def test_counters_that_other_versions_did_not_save(tmp_path):
+    folder = write_model("ResNetForImageClassification", tmp_path)
+    rewritten(folder, lambda state: {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")})
+    load_model(f"hf:{folder}")
+
+
 def test_a_vit_without_a_pooler_is_whole(originals, copy_of, tmp_path):
     """As DINO's; the embedding is the class token in both cases."""
     folder = rewritten(

@@ -1,12 +1,9 @@
 """`hf:NAME_OR_PATH`: a model of transformers as an encoder, with the text side it has."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.fingerprint import text_side
@@ -15,6 +12,7 @@ from seaanchor.encoders.huggingface.files import local_folder, read_config, read
 from seaanchor.encoders.huggingface.processors import read_pixels
 from seaanchor.encoders.huggingface.texts import TOKENIZER_FILES, load_tokenizer, text_encoder, text_limit
 from seaanchor.encoders.huggingface.towers import make_constant
+from seaanchor.encoders.huggingface.weights import load_weights
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Head, NamedHead
 
@@ -43,9 +41,9 @@ def load_hf(name: str, image_size: int | None = None) -> LoadedModel:
     encoder = Encoder(tower, how.size, dim, pixels.mean, pixels.std, how).eval()
     files = pixels.files | {file: (folder / file).read_bytes() for file in TOKENIZER_FILES if (folder / file).is_file()}
     export = {"files": files}
-    classifier = own_classifier(model, family)
     if family.texts is None:
-        return LoadedModel(name, "hf", encoder, model, 1.0, None, export, classifier=classifier)
+        classifier, why = own_classifier(model, family)
+        return LoadedModel(name, "hf", encoder, model, 1.0, None, export, classifier=classifier, no_classifier=why)
     padded = family.texts == "padded"
     tokenizer = load_tokenizer(name, folder, model, padded)
     return LoadedModel(
@@ -58,75 +56,8 @@ def load_hf(name: str, image_size: int | None = None) -> LoadedModel:
         export | {"tokenizer": tokenizer},
         text_limit(model, tokenizer),
         lambda: text_side(model, tower, tokenizer, model.config.text_config.to_dict()),
-        classifier,
+        no_classifier=own_classifier(model, family)[1],
     )
-
-
-def load_weights(name: str, folder: Path, architecture: str, state: dict[str, Tensor]) -> Any:
-    """A model of that class in fp32 with exactly these weights.
-
-    Raises:
-        SeaAnchorError: the configuration does not build one, or weights are missing, left over or of other shapes.
-    """
-    import transformers
-
-    settings: dict[str, Any] = {}
-    if architecture == "ViTModel":  # the pooler, which no embedding passes, is in few checkpoints
-        settings["add_pooling_layer"] = any("pooler." in key for key in state)
-    try:
-        model_class = getattr(transformers, architecture)
-        with quiet():
-            config = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-            model, info = model_class.from_pretrained(
-                None,
-                config=config,
-                state_dict=state,
-                dtype=torch.float32,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are listed, and an error below
-                **settings,
-            )
-    except Exception as error:  # an old transformers, a configuration that contradicts itself, sizes that cannot be
-        reason = " ".join(str(error).split())[:300]
-        raise SeaAnchorError(
-            f"{name} does not become a {architecture}: {type(error).__name__}: {reason}",
-            f"a config.json and weights of a {architecture}, and a transformers that has it",
-            "copy the folder again, or update transformers",
-        ) from error
-    problems = {
-        "missing": sorted(info["missing_keys"]),
-        "not known to it": sorted(info["unexpected_keys"]),
-        "of another shape": [f"{key} {tuple(has)} for {tuple(wants)}" for key, has, wants in info["mismatched_keys"]],
-        "not read": list(info.get("error_msgs", [])),
-    }
-    if any(problems.values()):
-        said = "; ".join(
-            f"{len(keys)} {kind} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
-            for kind, keys in problems.items()
-            if keys
-        )
-        raise SeaAnchorError(
-            f"the weights of {name} are not those of its {architecture}: {said}",
-            "every weight of the model and no other",
-            "name the folder that these weights were saved in, or correct `architectures` in config.json",
-        )
-    return model
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """transformers draws bars and tables of weights while it loads; what matters is raised."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def own_size(name: str, model: Any, family: Family) -> int | None:
@@ -163,15 +94,19 @@ def check_size(name: str, model: Any, own: int | None, image_size: int) -> None:
         )
 
 
-def own_classifier(model: Any, family: Family) -> NamedHead | None:
-    """The last linear layer of an image classifier; None where it gives no classes of which one is right."""
+def own_classifier(model: Any, family: Family) -> tuple[NamedHead | None, str]:
+    """The last linear layer of an image classifier; or None, and why."""
     config = model.config
-    if not family.classifies or getattr(config, "problem_type", None) not in (None, "single_label_classification"):
-        return None
+    if not family.classifies:
+        return None, f"its class is {type(model).__name__}, without a classifier"
+    problem = getattr(config, "problem_type", None)
+    if problem not in (None, "single_label_classification"):
+        return None, f"problem_type is {problem}, which gives no classes of which one is right"
     last = model.classifier[-1] if isinstance(model.classifier, nn.Sequential) else model.classifier
     if not isinstance(last, nn.Linear):
-        return None
+        return None, "num_labels is 0"
     bias_C = None if last.bias is None else last.bias.detach()
     names = tuple(str(config.id2label[i]) for i in range(last.out_features))
     unnamed = names == tuple(f"LABEL_{i}" for i in range(len(names)))
-    return NamedHead(Head(last.weight.detach(), 1.0, bias_C, unit=False, kind="classifier"), None if unnamed else names)
+    head = Head(last.weight.detach(), 1.0, bias_C, unit=False, kind="classifier")
+    return NamedHead(head, None if unnamed else names), ""
