@@ -17,7 +17,21 @@ from seaanchor.data.preprocessing import Preprocessing, preprocessing_of, to_squ
 from seaanchor.errors import SeaAnchorError
 
 SIZE = 32
-SHAPES = [(64, 64), (37, 91), (91, 37), (32, 32), (200, 33), (33, 200), (33, 32), (46, 31), (31, 46), (7, 5), (1, 1)]
+SHAPES = [
+    (600, 20),
+    (13, 700),
+    (64, 64),
+    (37, 91),
+    (91, 37),
+    (32, 32),
+    (200, 33),
+    (33, 200),
+    (33, 32),
+    (46, 31),
+    (31, 46),
+    (7, 5),
+    (1, 1),
+]
 MODES = ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV"]
 
 

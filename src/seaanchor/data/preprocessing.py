@@ -27,7 +27,9 @@ CHOICES = {
     "colours": get_args(Colours),
     "backend": get_args(Backend),
 }
-MAX_ASPECT = 8  # beyond it the long side is cropped before resizing, or a 20,000 x 1 picture would become gigabytes
+MAX_ASPECT, LARGEST = 8, 2**24
+"""A picture is resized as a whole if it is at most this many times as long as wide, or gets at most this many pixels.
+Of a longer one the middle is cropped before that, or 20,000 x 1 would become gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,10 @@ def _tensor(image: Image.Image) -> Tensor:
 
 def _within_aspect(image: Image.Image, how: Preprocessing) -> Image.Image:
     """The middle of a picture that is very long, where all but its middle would be resized for nothing."""
-    short = min(image.size)
-    if how.resize_mode != "shortest" or max(image.size) <= MAX_ASPECT * short:
+    long = min(image.size) * max(MAX_ASPECT, LARGEST // (how.resize_size or how.size) ** 2)
+    if how.resize_mode != "shortest" or max(image.size) <= long:
         return image
-    width, height = (min(side, MAX_ASPECT * short) for side in image.size)
+    width, height = (min(side, long) for side in image.size)
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))
 
