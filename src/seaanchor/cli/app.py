@@ -93,12 +93,9 @@ def train(
     if os.environ.get("RANK", "0") != "0":
         return  # the first of several processes tells
     print(f"done: {folder}")
-    if not config.model.startswith("timm:"):
-        prefix = "hf:" if config.model.startswith("hf:") else ""
-        exports = " ".join(
-            f"{prefix}{folder / name}" for name in ("export", "export-averaged") if (folder / name).is_dir()
-        )
-        print(f"evaluate it beside its reference: seaanchor evaluate --model {exports} --data LABELLED_FOLDER")
+    from seaanchor.evaluation.advice import evaluation_command
+
+    print(f"evaluate it beside its reference: {evaluation_command(folder)}")
 
 
 @app.command

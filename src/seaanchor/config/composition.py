@@ -177,6 +177,17 @@ def _of_tokens(config: RunConfig, method: "Method") -> Iterator[Conflict]:
 
 def _of_settings(config: RunConfig, method: "Method") -> Iterator[Conflict]:
     """Settings of the run that a part does not go with."""
+    linear_head = config.head not in (None, "text")
+    yield (
+        linear_head and _needs(method.adapter).stored_embeddings,
+        f"adapter {config.adapter.kind} with head {config.head}: it maps texts as well, and a linear head has none",
+        "head text, or adapter full or lora",
+    )
+    yield (
+        linear_head and config.unit_embeddings,
+        f"unit_embeddings with head {config.head}, which reads raw embeddings",
+        "head text, or raw embeddings",
+    )
     yield (
         config.anchor.reference != "frozen" and not _needs(method.anchor).clean,
         f"anchor.reference {config.anchor.reference} with anchor {config.anchor.kind}, which holds nothing",

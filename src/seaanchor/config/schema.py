@@ -154,6 +154,10 @@ class RunConfig:
     """At most this many training images, as many of each class as it allows; drawn with the seed."""
     val_data: tuple[str, ...] = ()
     """Labelled folders (or embedded sets) to evaluate on."""
+    head: str | None = None
+    """What turns embeddings into answers, where training or its evaluation needs any: text; classifier, the model's
+    own; probe, fitted on the untouched model's embeddings of train_data; or a file with a linear head. By default the
+    head that lies with the model, else text, else classifier."""
     class_names: Path | None = None
     """File that names the training classes; folder names by default."""
     templates: tuple[str, ...] = ("a photo of a {}.",)

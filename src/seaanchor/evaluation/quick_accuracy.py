@@ -1,11 +1,14 @@
 """Accuracy on a few images while training goes on."""
 
 from collections.abc import Iterable
+from typing import cast
 
 from seaanchor.attacks.classification import Logits
 from seaanchor.config.schema import RunConfig, parse_epsilon
+from seaanchor.data.class_matching import as_answers
 from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.types import LabelledImages, TypographicImages
+from seaanchor.encoders.classifiers import STORED, kind_of, own_classifier
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.heads import build_head
 from seaanchor.evaluation.attacks import AttackPlan
@@ -14,7 +17,7 @@ from seaanchor.evaluation.table import to_device
 from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.evaluation.zeroshot import classifier, evaluate_stream, labelled
 from seaanchor.functional.gradients import frozen
-from seaanchor.types import Batch
+from seaanchor.types import Batch, Head
 
 
 def quick_accuracy(model: LoadedModel, config: RunConfig) -> dict[str, dict[str, float]]:
@@ -26,7 +29,8 @@ def quick_accuracy(model: LoadedModel, config: RunConfig) -> dict[str, dict[str,
     report = {}
     for source in config.val_data:
         images = labelled(source, None, config.eval_samples, config.seed)
-        logits = classifier(model, build_head(model, images.class_names, config.templates), device)
+        images, head = _answers(model, config, images, source)
+        logits = classifier(model, head, device)
         stream = batches(
             ImageDataset(images, model.encoder.preprocessing),
             config.batch_size,
@@ -38,6 +42,17 @@ def quick_accuracy(model: LoadedModel, config: RunConfig) -> dict[str, dict[str,
             report[source] = look(logits, (to_device(batch, device) for batch in stream), images, config)
     model.encoder.train(was_training)
     return report
+
+
+def _answers(model: LoadedModel, config: RunConfig, images: LabelledImages, source: str) -> tuple[LabelledImages, Head]:
+    """The head of the run, and the images with its class numbers."""
+    asked = config.head if config.head in ("text", "classifier") else None  # any other lies with the model
+    kind = kind_of(model, asked)
+    if kind == "text":
+        return images, build_head(model, images.class_names, config.templates)
+    named = model.stored_head if kind == STORED and model.stored_head is not None else own_classifier(model)
+    count, of = len(named.head.weight_CD), f"the head ({named.head.kind})"
+    return cast(LabelledImages, as_answers(images, named.class_names, count, source, of)), named.head
 
 
 def _quick_pgd(logits: Logits, stream: Iterable[Batch], images: LabelledImages, config: RunConfig) -> dict[str, float]:

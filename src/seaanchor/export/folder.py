@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 
 from seaanchor.encoders.encoder import LoadedModel, with_library_embedding
+from seaanchor.encoders.head_file import NAME as HEAD
+from seaanchor.encoders.head_file import write_head
 from seaanchor.encoders.own_module import SETTINGS, WEIGHTS, load_encoder, write_settings
 from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.huggingface import reload_hf, write_hf
 from seaanchor.export.pixels import check_pixels
 from seaanchor.export.reloaded import Reloaded, weights_of
+from seaanchor.export.timm import reload_timm, write_timm
 from seaanchor.export.tokenizer import write_tokenizer
 from seaanchor.utils.checkpoint import write_atomic
 
@@ -27,7 +30,8 @@ TEXTS = ("a photo of a cat.", "Two grand pianos, 3 dogs & a zebra!!!")
 
 
 def export_model(model: LoadedModel, folder: Path, *, half: bool = False) -> Path:
-    """Write the model in its own library's format and verify it.
+    """Write the model in its own library's format and verify it. Its own classifier goes into its place there; a probe
+    or a head from a file lies beside the weights as `head.safetensors`.
 
     Args:
         model: what to export; its encoder's weights are those of its module.
@@ -38,10 +42,12 @@ def export_model(model: LoadedModel, folder: Path, *, half: bool = False) -> Pat
         SeaAnchorError: the disk is full or the folder cannot be written, or the reloaded model gives other embeddings.
     """
     model = model if model.family == "module" else with_library_embedding(model)
-    writers = {"open_clip": _write_open_clip, "timm": _write_timm, "hf": write_hf, "module": _write_module}
+    writers = {"open_clip": _write_open_clip, "timm": write_timm, "hf": write_hf, "module": _write_module}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writers[model.family](model, folder, half)
+        if model.stored_head is not None:
+            write_head(model.stored_head, folder / HEAD)
     except SeaAnchorError:
         raise
     except Exception as error:  # transformers and safetensors raise their own kinds of a full disk
@@ -71,14 +77,6 @@ def _write_open_clip(model: LoadedModel, folder: Path, half: bool) -> None:
         folder / "open_clip_model.safetensors", save(weights_of(model.module, half), metadata={"format": "pt"})
     )
     write_atomic(folder / "open_clip_config.json", json.dumps(config, indent=2))
-
-
-def _write_timm(model: LoadedModel, folder: Path, half: bool) -> None:
-    from safetensors.torch import save
-
-    config = model.export_config | {"num_classes": 0, "num_features": model.encoder.dim}
-    write_atomic(folder / "model.safetensors", save(weights_of(model.module, half), metadata={"format": "pt"}))
-    write_atomic(folder / "config.json", json.dumps(config, indent=2))
 
 
 def _write_module(model: LoadedModel, folder: Path, half: bool) -> None:
@@ -139,7 +137,7 @@ def _relative(ours: Tensor, theirs: Tensor) -> float:
 def _reload(model: LoadedModel, folder: Path) -> Reloaded:
     if model.family == "module":
         return _reload_module(model, folder)
-    return {"open_clip": _reload_open_clip, "timm": _reload_timm, "hf": reload_hf}[model.family](folder)
+    return {"open_clip": _reload_open_clip, "timm": reload_timm, "hf": reload_hf}[model.family](folder)
 
 
 def _reload_module(model: LoadedModel, folder: Path) -> Reloaded:
@@ -168,11 +166,3 @@ def _reload_open_clip(folder: Path) -> Reloaded:
         lambda texts: model.encode_text(tokenizer(list(texts)), normalize=False),
         see=image_transform_v2(PreprocessCfg(**preprocess), is_train=False),
     )
-
-
-def _reload_timm(folder: Path) -> Reloaded:
-    import timm
-
-    model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
-    config = timm.data.resolve_data_config(model=model)
-    return Reloaded(model, config["mean"], config["std"], see=timm.data.create_transform(**config))

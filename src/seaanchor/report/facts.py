@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from seaanchor.evaluation.advice import EXPORTS, evaluation_command
 from seaanchor.evaluation.records import to_plain
 from seaanchor.evaluation.results import Environment, EvaluationResult, ProtocolRecord
 from seaanchor.plotting.svg import swatch
@@ -11,17 +12,19 @@ from seaanchor.report.runs import Run, RunSettings
 from seaanchor.report.sources import Entry, Sources
 from seaanchor.report.tables import Dataset
 from seaanchor.training.progress import duration
+from seaanchor.utils.paths import portable
 
 
 @dataclass(frozen=True)
 class RunLine:
-    """A run in words: its parts, its facts as (name, text), and what is not finished."""
+    """A run in words: its parts, its facts as (name, text), what is not finished, and else how it is evaluated."""
 
     label: str
     swatch: str
     parts: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
     unfinished: str
+    evaluate: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ def run_line(run: Run, number: int) -> RunLine:
         if run.finished
         else f"{run.label} has not finished: it has reached step {run.step:,}{of}, and there is no export yet."
     )
-    return RunLine(run.label, swatch(number), _parts(settings), facts, unfinished)
+    command = evaluation_command(run.folder) if any((run.folder / name).is_dir() for name in EXPORTS) else ""
+    return RunLine(run.label, swatch(number), _parts(settings), facts, unfinished, portable(command))
 
 
 def _spent(seconds: float) -> str:

@@ -6,12 +6,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from seaanchor.data.class_matching import as_answers
 from seaanchor.data.loader import subset
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import Images, LabelledImages, texts_of
+from seaanchor.encoders.classifiers import own_classifier
 from seaanchor.encoders.embedded import embedded_models
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.fingerprint import fingerprint
+from seaanchor.encoders.head_file import head_digest, read_head
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.preprocess_option import input_settings, with_preprocess
@@ -21,7 +24,8 @@ from seaanchor.functional.gradients import frozen
 from seaanchor.report.attacked import drawn_words, gradient_attack
 from seaanchor.report.gallery_pictures import Picture, choose_pictures
 from seaanchor.report.measures import count
-from seaanchor.report.sources import Entry
+from seaanchor.report.sources import Entry, ResultFile
+from seaanchor.types import NamedHead
 from seaanchor.utils.paths import expanded, portable
 
 
@@ -50,30 +54,35 @@ def gallery(entry: Entry, count: int, device: str | None = None) -> Gallery | No
     chosen = _choose(entry)
     if chosen is None:
         return None
-    result, drawn = chosen
+    file, drawn = chosen
+    result = file.result
     try:
-        return _gallery(entry, result, drawn, count, device)
+        return _gallery(entry, file, drawn, count, device)
     except (SeaAnchorError, OSError) as error:
         found = error.found if isinstance(error, SeaAnchorError) else str(error)
         return Gallery(entry.label, "", result.dataset, "", 0, (), f"No images: {portable(found)}.")
 
 
-def _choose(entry: Entry) -> tuple[EvaluationResult, bool] | None:
+def _choose(entry: Entry) -> tuple[ResultFile, bool] | None:
     """A result under the run's own kind of attack, and whether that is drawn words."""
-    results = [file.result for file in entry.results]
-    drawn = [r for r in results if r.suites.typographic and r.suites.typographic.unreadable]
-    gradient = [r for r in results if any(row.epsilon > 0 for row in r.robust.rows)]
+    files = entry.results
+    drawn = [f for f in files if f.result.suites.typographic and f.result.suites.typographic.unreadable]
+    gradient = [f for f in files if any(row.epsilon > 0 for row in f.result.robust.rows)]
     ways = [(drawn, True), (gradient, False)]
     on_words = entry.run is not None and entry.run.settings.perturbation.kind == "typographic"
     for found, words in ways if on_words else ways[::-1]:
         if found:
-            return max(found, key=lambda result: count(result) or 0), words
+            return max(found, key=lambda file: count(file.result) or 0), words
     return None
 
 
-def _gallery(entry: Entry, result: EvaluationResult, drawn: bool, count: int, device: str | None) -> Gallery:
+def _gallery(entry: Entry, file: ResultFile, drawn: bool, count: int, device: str | None) -> Gallery:
+    result = file.result
     protocol = result.protocol
     model, images, names = _model(entry, result), _images(result), protocol.class_names
+    named = _linear_head(model, file)
+    if named is not None:
+        images = as_answers(images, named.class_names, len(named.head.weight_CD), result.dataset, "the head")
     if not isinstance(images, LabelledImages) or len(images.class_names) != len(names):
         raise SeaAnchorError(
             f"{result.dataset} is not what was evaluated: {len(texts_of(images))} classes instead of {len(names)}",
@@ -81,7 +90,7 @@ def _gallery(entry: Entry, result: EvaluationResult, drawn: bool, count: int, de
             "",
         )
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    head = build_head(model, names, protocol.templates)
+    head = build_head(model, names, protocol.templates) if named is None else named.head
     encoder, on_place = model.encoder.to(place).eval(), head.to(place)
 
     def logits(pixels_BCHW: Tensor) -> Tensor:
@@ -92,6 +101,21 @@ def _gallery(entry: Entry, result: EvaluationResult, drawn: bool, count: int, de
         pictures = choose_pictures(attack, logits, images, names, encoder.preprocessing, count, place)
     note = "" if pictures else "None of the images tried is classified rightly to begin with."
     return Gallery(entry.label, attack.name, result.dataset, attack.difference, encoder.image_size, pictures, note)
+
+
+def _linear_head(model: LoadedModel, file: ResultFile) -> NamedHead | None:
+    """The head that a result was found with: the model's own classifier, or the copy beside the result; None for texts.
+
+    Raises:
+        SeaAnchorError: it is gone, or is another one by now.
+    """
+    record = file.result.protocol.head
+    if record.kind == "text":
+        return None
+    named = own_classifier(model) if record.file is None else read_head(file.path.parent / record.file)
+    if head_digest(named) != record.digest:
+        raise SeaAnchorError(f"the head of {portable(model.name)} has changed since it was evaluated", "", "")
+    return named
 
 
 def _model(entry: Entry, result: EvaluationResult) -> LoadedModel:

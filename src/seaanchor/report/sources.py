@@ -74,7 +74,30 @@ def read_sources(paths: Sequence[Path]) -> Sources:
             runs, distinct([(run.label, run.folder.resolve().parent.name) for run in runs]), strict=True
         )
     ]
-    return Sources(_entries(runs, list(results.values())), tuple(runs), _mixture(list(results.values())))
+    return Sources(_entries(runs, list(results.values())), tuple(runs), _warnings(list(results.values())))
+
+
+def _warnings(results: Sequence[ResultFile]) -> tuple[str, ...]:
+    return _mixture(results) + _other_heads(results)
+
+
+def _other_heads(results: Sequence[ResultFile]) -> tuple[str, ...]:
+    """A warning for every data set on which models answer by different heads."""
+    used: dict[str, dict[str, list[str]]] = {}
+    for result in results:
+        head, dataset = result.result.protocol.head, result.result.dataset
+        name = head.kind + (f" {head.digest}" if head.digest else "")
+        used.setdefault(dataset, {}).setdefault(name, []).append(result.path.name)
+    return tuple(
+        f"Results on {dataset} are of different heads, and differences between them are of model and head together "
+        f"({'; '.join(f'{name}: {_some(files)}' for name, files in heads.items())})."
+        for dataset, heads in used.items()
+        if len(heads) > 1
+    )
+
+
+def _some(files: Sequence[str]) -> str:
+    return ", ".join(files[:NAMED]) + (f" and {len(files) - NAMED} more" if len(files) > NAMED else "")
 
 
 def _mixture(results: Sequence[ResultFile]) -> tuple[str, ...]:
@@ -86,10 +109,7 @@ def _mixture(results: Sequence[ResultFile]) -> tuple[str, ...]:
         made.setdefault(f"format {found.format}, version {version}", []).append(result.path.name)
     if len(made) < 2:
         return ()
-    named = "; ".join(
-        f"{kind}: {', '.join(files[:NAMED])}{f' and {len(files) - NAMED} more' if len(files) > NAMED else ''}"
-        for kind, files in made.items()
-    )
+    named = "; ".join(f"{kind}: {_some(files)}" for kind, files in made.items())
     return (
         f"Results of different versions of Sea Anchor are side by side and may not be comparable ({named}). "
         "Evaluate again with one version.",

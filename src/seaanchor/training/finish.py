@@ -1,5 +1,7 @@
 """The model as it is trained now, and the export of a finished run."""
 
+from dataclasses import replace
+
 import torch
 
 from seaanchor.distributed.sharding import gather_full, is_sharded
@@ -28,7 +30,7 @@ def full_model(setup: Setup, keep: bool) -> LoadedModel | None:
         return None
     # as `prepare` does, for weights that are random; every step sets a seed of its own
     torch.manual_seed(setup.config.seed)
-    model = untrained_model(setup.config, setup.given)
+    model = replace(untrained_model(setup.config, setup.given), stored_head=setup.model.stored_head)
     model.encoder.load_state_dict(weights)
     model.encoder.to(setup.model.encoder.mean.device)
     return model

@@ -15,6 +15,7 @@ from seaanchor.data.loader import SkipLog
 from seaanchor.distributed.launch import start_training
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.distributed.watch import watched_group
+from seaanchor.encoders.head_file import write_head
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.finish import export_run
 from seaanchor.training.loggers import reporting, tracker_package
@@ -70,6 +71,8 @@ def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.d
         tracker_package(config.report_to)
     setup = prepare(config, group.world, device, given)
     folder, checkpoint = _open(setup, group)
+    if group.first and setup.model.stored_head is not None:
+        write_head(setup.model.stored_head, folder.head)
     # the run folder keeps the settings that were asked for, for a device that can run them
     setup = replace(setup, config=runnable(setup.config, device))
     if group.first and setup.config.precision != config.precision:

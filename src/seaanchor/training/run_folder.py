@@ -1,7 +1,7 @@
 """The run folder: what is in it.
 
-config.yaml (resolved), env.json, metrics.jsonl, checkpoints/step-*.safetensors (the last two), export/, tensorboard/ if
-asked for.
+config.yaml (resolved), env.json, metrics.jsonl, checkpoints/step-*.safetensors (the last two), export/,
+head.safetensors where a probe or a head from a file was used, tensorboard/ if asked for.
 """
 
 import json
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seaanchor.encoders.head_file import NAME
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import load_state, save_state
 from seaanchor.utils.log import log
@@ -34,6 +35,11 @@ class RunFolder:
     def export(self) -> Path:
         """The exported model."""
         return self.root / "export"
+
+    @property
+    def head(self) -> Path:
+        """The linear head that the run used, if it is not the model's own."""
+        return self.root / NAME
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""

@@ -26,6 +26,7 @@ from seaanchor.encoders.distinct_texts import check_pairs_apart
 from seaanchor.encoders.embedding_table import EmbeddingTable, Identity, StoredDrawings
 from seaanchor.encoders.encoder import LoadedModel, Reference, copied, with_tokens
 from seaanchor.encoders.fingerprint import fingerprint
+from seaanchor.encoders.head_file import head_digest
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.image_tables import drawn_table
 from seaanchor.encoders.load import load_model
@@ -34,7 +35,8 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.export.possible import check_exportable
 from seaanchor.method import Method
 from seaanchor.training.data_needs import check_data
-from seaanchor.types import BindContext, Head, needs_of
+from seaanchor.training.heads import keeping, run_head, with_answers
+from seaanchor.types import BindContext, Head, NamedHead, needs_of
 from seaanchor.utils.log import log
 
 
@@ -103,7 +105,9 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     model.encoder.unit = config.unit_embeddings
     images = _open_training_images(config, world, given)
     check_data(config, method, images)
-    head = _class_head(config, model, images) if method.needs.head else None
+    named = run_head(config, method, model, images, device or torch.device("cpu"))
+    model, images = keeping(model, named), with_answers(images, named, method, config.train_data)
+    head = _class_head(config, model, images, named) if method.needs.head else None
     method = method.bind(BindContext(model.encoder.dim, texts_of(images), config.seed, model.encoder.image_size))
     split = batch_split(config, len(images.paths), world)
     longest = config.epochs * split.per_epoch
@@ -116,7 +120,7 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
         images=images,
         head=head,
         total_steps=min(config.max_steps or longest, longest),
-        identity=_identity(model, images, split),
+        identity=_identity(model, images, split) | ({} if named is None else {"head": head_digest(named)}),
         device=device or torch.device("cpu"),
         given=given,
     )
@@ -151,8 +155,10 @@ def _open_training_images(config: RunConfig, world: int, given: Given) -> Images
     return images
 
 
-def _class_head(config: RunConfig, model: LoadedModel, images: Images) -> Head:
-    """The zero-shot head over the class names, or over the texts of preferences."""
+def _class_head(config: RunConfig, model: LoadedModel, images: Images, named: NamedHead | None) -> Head:
+    """The run's linear head, or that of texts over the class names, or over the texts of preferences."""
+    if named is not None:
+        return named.head
     texts = isinstance(images, PreferenceImages)
     head = build_head(model, texts_of(images), ("{}",) if texts else config.templates, classes=not texts)
     if isinstance(images, PreferenceImages) and model.text_limit is not None:
