@@ -186,3 +186,9 @@ def test_public_names_are_there_and_none_is_that_of_a_submodule():
     assert not {module.name for module in pkgutil.iter_modules(data.__path__)} & set(data.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = data.nothing
+
+
+def test_sources_that_are_no_names():
+    for source in ("", "x" * 5000):
+        with pytest.raises(SeaAnchorError, match="is no name of images"):
+            open_images(source)

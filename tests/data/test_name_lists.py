@@ -69,6 +69,13 @@ def test_lists_with_class_numbers(tmp_path, name, content):
         assert read_class_names(file, own) == ("cat", "dog", "emu")
 
 
+def test_lines_numbered_from_one(tmp_path):
+    file = file_of(tmp_path, "a.txt", "1. cat\n2. dog\n")
+    assert read_class_names(file, ["x", "y"]) == read_class_names(file, ["1", "2"]) == ("cat", "dog")
+    with pytest.raises(SeaAnchorError, match="does not name 0"):
+        read_class_names(file, ["0", "1"])
+
+
 @pytest.mark.parametrize(
     "names", [["1 euro", "5 euro"], ["class 0", "class 1"], ["tench, Tinca", "3D printer"], ["7", "9"]]
 )
@@ -82,6 +89,11 @@ def test_numbers_that_belong_to_the_names_stay(tmp_path, names):
         ("a.txt", "cat\n\nemu\n", "line 2 of .* is blank"),
         ("a.csv", "cat,grey,1\ndog,brown,2\n", "a table of 2 rows with 3 columns"),
         ("a.csv", "cat,grey\ndog,brown\n", "2 columns"),
+        ("a.csv", '"cat\ndog', "could not be read"),
+        ("a.txt", "\n\n", "is empty"),
+        ("a.json", "{}", "is empty"),
+        ("a.json", "[" * 100_000, "could not be read"),
+        ("a.txt", "1 cat\n2 dog\n", "maps names from 1, 2"),
         ("a.json", '{"cat": 1, "dog": 2}', "gives the class numbers 1, 2"),
         ("a.json", '{"cat": "a", "cat": "b"}', "names cat twice"),
         ("a.json", '{"cat": 0, "dog": "b"}', "something other than names"),

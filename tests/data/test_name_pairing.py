@@ -33,6 +33,21 @@ def test_a_word_before_the_numbers(capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_numbers_before_the_names(capsys):
+    own = class_order(["10_jay", "1_ant", "2_bee"])
+    assert own == ["1_ant", "2_bee", "10_jay"]
+    assert pair_names(["ant", "bee", "jay"], own, "list") == ("ant", "bee", "jay")
+    assert pair_names(["ant", "bee", "jay"], ["10_jay", "1_ant", "2_bee"], "list") == ("jay", "ant", "bee")
+    assert capsys.readouterr().err.count("1_ant = ant, 2_bee = bee") == 1
+    assert class_order(["2012 car", "2010 car", "2012 bus"]) == ["2010 car", "2012 bus", "2012 car"]
+
+
+def test_numbers_too_large_to_count_to():
+    with pytest.raises(SeaAnchorError, match="the classes 0, 1, 2, 3, 4 is missing"):
+        pair_names(["a", "b"], ["1" * 17, "2" * 17], "list")
+    assert class_order(["1" * 40, "2" * 30]) == ["1" * 40, "2" * 30]
+
+
 @pytest.mark.parametrize("own", [["0", "1", "3"], ["2", "3", "4"], ["1", "2", "4"]])
 def test_gaps_between_numbers_are_refused_and_a_mapping_is_not(own):
     with pytest.raises(SeaAnchorError, match="is missing") as caught:
@@ -45,7 +60,7 @@ def test_gaps_between_numbers_are_refused_and_a_mapping_is_not(own):
 def test_more_names_than_numbers_names_the_gap():
     with pytest.raises(SeaAnchorError, match="4 names: of the numbers from 0, 2 has no images"):
         pair_names(["a", "b", "c", "d"], ["0", "1", "3"], "list")
-    with pytest.raises(SeaAnchorError, match="1 and 01 are one number"):
+    with pytest.raises(SeaAnchorError, match="01 and 1 are one number"):
         class_order(["1", "01", "2"])
 
 
@@ -70,11 +85,13 @@ def test_classes_of_two_data_sets_are_matched_by_name():
         match_classes(("cat",), ("cat", "Cat "), "test", "train")
 
 
-@pytest.mark.parametrize("name", ["", "  ", "two\nlines", "a\u2028b", "caf\udce9"])
+@pytest.mark.parametrize("name", ["", "  ", "a\0b", "two\nlines", "a\u2028b", "caf\udce9"])
 def test_names_that_cannot_be(tmp_path, name):
     file = tmp_path / "names.json"
     file.write_text(json.dumps([name, "b"]))
-    with pytest.raises(SeaAnchorError, match=r"is not UTF-8|goes over several lines|other than names"):
+    with pytest.raises(
+        SeaAnchorError, match=r"is not UTF-8|goes over several lines|control character|other than names"
+    ):
         read_class_names(file, ["x", "y"])
 
 

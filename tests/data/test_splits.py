@@ -59,8 +59,26 @@ def test_splits_may_lack_a_class(tmp_path):
 
 def test_class_folders_that_hold_splits_each(tmp_path):
     root = write(tmp_path, "bottle/train", "bottle/test", "cable/train", "cable/test")
-    with pytest.raises(SeaAnchorError, match=r"each folder in .* holds the splits test, train"):
+    with pytest.raises(SeaAnchorError, match="bottle, which would be a class, holds the splits test, train"):
         list_images(root)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("bottle/train", "bottle/test", "cable/train"),
+        ("inner/train/cat", "inner/val/cat"),  # as archives are unpacked
+        ("train/cat", "train/dog", "meta"),
+    ],
+)
+def test_splits_that_are_not_beside_each_other(tmp_path, folders):
+    with pytest.raises(SeaAnchorError, match=r"holds the splits|holds folders as a split does") as caught:
+        list_images(write(tmp_path, *folders))
+    assert "name" in caught.value.change
+
+
+def test_a_class_called_train(tmp_path):
+    assert list_images(write(tmp_path, "bus", "train", "tram")).class_names == ("bus", "train", "tram")
 
 
 def test_folders_in_class_folders(tmp_path, capsys):

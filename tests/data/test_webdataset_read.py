@@ -279,3 +279,91 @@ def test_built_shards_read_as_the_folder_they_come_from(image_folder, tmp_path):
     assert (shards.labels, shards.class_names) == (folder.labels, folder.class_names)
     for ours, theirs in zip(read(shards)[0], read(folder)[0], strict=True):
         assert torch.equal(ours.pixels_BCHW, theirs.pixels_BCHW)
+
+
+def test_shards_of_several_splits_in_one_folder(tmp_path):
+    for i, name in enumerate(("set-train-00.tar", "set-train-01.tar", "set-validation-00.tar", "._set-train-00.tar")):
+        members = [("a.jpg", jpeg(i)), ("a.cls", b"0"), ("b.jpg", jpeg(i)), ("b.cls", b"1")]
+        write_tar(tmp_path / "set" / name, members)
+    (tmp_path / "set" / "classnames.txt").write_text("cat\ndog\n")
+    with pytest.raises(SeaAnchorError, match="holds shards of the splits train, val") as caught:
+        open_images(str(tmp_path / "set"))
+    pattern = str(tmp_path / "set" / "set-train-*.tar")
+    assert pattern in caught.value.change
+    images = open_images(pattern)
+    assert [item.shard.name for item in images.paths] == ["set-train-00.tar"] * 2 + ["set-train-01.tar"] * 2
+    assert images.labels == (0, 1, 0, 1)
+    with pytest.raises(SeaAnchorError, match=r"other-\*\.tar is the name of no tar"):
+        open_images(str(tmp_path / "set" / "other-*.tar"))
+
+
+def test_folders_of_splits_in_other_spellings(shards):
+    shutil.move(shards / "test", shards / "Testing")
+    shutil.copytree(shards / "Testing", shards / "val2")
+    assert len(open_images(str(shards), split="test").paths) == 12
+    with pytest.raises(SeaAnchorError, match="holds the splits Testing, val2"):
+        open_images(str(shards), split="train")
+
+
+def test_texts_as_labels_are_class_names(tmp_path):
+    for number, names in enumerate((["Zebra", "fox"], ["fox", "zebra "])):
+        members = [m for i, name in enumerate(names) for m in ((f"{i}.jpg", jpeg(i)), (f"{i}.cls", name.encode()))]
+        write_tar(tmp_path / "test" / f"{number}.tar", members)
+    (tmp_path / "classnames.txt").write_text("fox\nyak\nzebra\n")
+    assert list_shards(tmp_path).labels == (2, 0, 0, 2)
+    assert list_shards(tmp_path, Path("a fox,a yak,a zebra")).class_names == ("a fox", "a yak", "a zebra")
+    (tmp_path / "classnames.txt").write_text("fox\nyak\n")
+    with pytest.raises(SeaAnchorError, match="has the classes Zebra, zebra, which its list lacks"):
+        list_shards(tmp_path)
+    (tmp_path / "classnames.txt").unlink()
+    (tmp_path / "test" / "1.tar").unlink()
+    assert list_shards(tmp_path).class_names == ("Zebra", "fox")
+
+
+def test_a_name_that_comes_again_is_another_sample(tmp_path):
+    members = [
+        ("a.jpg", jpeg(1)),
+        ("b.jpg", jpeg(2)),
+        ("a.cls", b"1"),
+        ("b.cls", b"0"),
+        ("a.jpg", jpeg(3)),
+        ("a.cls", b"0"),
+    ]
+    write_tar(tmp_path / "0.tar", members)
+    samples, damage = index_shard(tmp_path / "0.tar")
+    assert [(s.key, s.label) for s in samples] == [("a", "1"), ("b", "0"), ("a", "0")] and damage == []
+    assert samples[0].image != samples[2].image
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"red fox\n", "class 1 has images and no name: 6 of 12 images"),
+        (b"red fox\n\nzebra\n", "line 2 of .*classnames.txt is blank"),
+        (b"red fox\n\xff\n", "classnames.txt could not be read"),
+    ],
+)
+def test_lists_of_classes_that_do_not_fit(shards, content, found):
+    (shards / "classnames.txt").write_bytes(content)
+    with pytest.raises(SeaAnchorError, match=found):
+        list_shards(shards)
+
+
+@pytest.mark.parametrize(
+    "content", [b"red fox\r\nzebra\r\n\r\n", b"\xef\xbb\xbfred fox\nzebra", b" red fox \rzebra\n\n\n"]
+)
+def test_lists_of_classes_of_other_systems(shards, content):
+    (shards / "classnames.txt").write_bytes(content)
+    assert list_shards(shards).class_names == ("red fox", "zebra")
+
+
+def test_numbers_that_begin_at_one_and_end_early_are_told(shards, capsys):
+    members = [m for i in (1, 2) for m in ((f"{i}.jpg", jpeg(i)), (f"{i}.cls", str(i).encode()))]
+    for number in range(3):
+        write_tar(shards / "test" / f"{number}.tar", members)
+    with pytest.raises(SeaAnchorError) as caught:
+        list_shards(shards)
+    assert "begin at 1" in caught.value.change
+    (shards / "classnames.txt").write_text("red fox\nzebra\nyak\n")
+    list_shards(shards)
+    assert "if its class numbers begin at 1, all names are one off" in capsys.readouterr().err

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from seaanchor.data.files import FoundImages, find_images, is_folder, visible
 from seaanchor.data.images import EXTENSIONS
-from seaanchor.data.name_lists import by_wordnet_id
+from seaanchor.data.name_lists import by_wordnet_id, text_of
 from seaanchor.data.name_pairing import WORDNET_ID, class_order, clean_names, note_numbers, pair_names
 from seaanchor.data.names import read_class_names
-from seaanchor.data.splits import are_splits, shared_subfolders
+from seaanchor.data.splits import are_splits, shared_subfolders, split_kind
 from seaanchor.data.types import ClassifiedImages, UnlabelledImages
 from seaanchor.errors import SeaAnchorError, note
 
@@ -82,23 +82,33 @@ def _class_folders(root: Path) -> list[Path]:
 
 def _check_subfolders(root: Path, folders: Sequence[Path], found: Sequence[FoundImages]) -> None:
     """Folders that hold the same folders are no classes: they are splits, or each of them holds the splits."""
-    shared = sorted(shared_subfolders([inside.subfolders for inside in found]))
-    if are_splits(shared):
-        raise SeaAnchorError(
-            f"each folder in {root} holds the splits {', '.join(shared)}",
-            "class folders of one split",
-            "move each split into a folder of its own, and the class folders into that",
-        )
-    if shared:
+    inside = {folder: found.subfolders for folder, found in zip(folders, found, strict=True)}
+    deep = [folder for folder in folders if len(inside[folder]) > 1]
+    for folder in deep:
+        kinds = {name: kind for name in sorted(inside[folder]) if (kind := split_kind(name)) is not None}
+        if len(set(kinds.values())) > 1:
+            raise SeaAnchorError(
+                f"{folder}, which would be a class, holds the splits {', '.join(kinds)}",
+                "class folders of one split",
+                f"name one, such as {folder / next(iter(kinds))}, or move each split into a folder of its own",
+            )
+    if shared := sorted(shared_subfolders(list(inside.values()))):
         raise SeaAnchorError(
             f"{', '.join(folder.name for folder in folders[:5])} in {root} hold the same folders "
             f"{', '.join(shared[:5])}, as splits of the same classes do",
             "a folder of class folders",
             f"name one, such as {folders[0]}",
         )
-    deep = [folder.name for folder, inside in zip(folders, found, strict=True) if len(inside.subfolders) > 1]
+    if deep and all(split_kind(folder.name) is not None for folder in deep):
+        raise SeaAnchorError(
+            f"{root} holds {', '.join(folder.name for folder in folders[:5])}, and {deep[0].name} holds folders as a "
+            "split does",
+            "a folder of class folders",
+            f"name it: {deep[0]}",
+        )
     if deep:
-        note(f"the classes are the folders directly in {root}; those inside them, as in {deep[0]}, are not told apart")
+        first = deep[0].name
+        note(f"the classes are the folders directly in {root}; those inside them, as in {first}, are not told apart")
 
 
 def _check_classes(root: Path, folders: Sequence[Path], found: Sequence[FoundImages]) -> None:
@@ -125,7 +135,7 @@ def _check_classes(root: Path, folders: Sequence[Path], found: Sequence[FoundIma
 
 
 def _tiny_imagenet_val(root: Path, class_names: Path | Sequence[str] | None) -> ClassifiedImages:
-    text = (root / "val_annotations.txt").read_text(encoding="utf-8")
+    text = text_of(root / "val_annotations.txt")
     rows = [line.split("\t")[:2] for line in text.splitlines() if line.strip()]
     if not rows or any(len(row) < 2 for row in rows):
         raise SeaAnchorError(
@@ -148,7 +158,7 @@ def _names(folders: Sequence[str], class_names: Path | Sequence[str] | None, roo
         return clean_names(pair_names(class_names, folders, "the list of class names"), "the list")
     words = root.parent / "words.txt"
     if words.is_file() and all(map(WORDNET_ID.fullmatch, folders)):
-        synonyms = by_wordnet_id(words.read_text(encoding="utf-8").splitlines()) or {}
+        synonyms = by_wordnet_id(text_of(words).splitlines()) or {}
         return clean_names([synonyms[f].lower() if f in synonyms else f for f in folders], str(words))
     note_numbers(folders, str(root))
     return clean_names([f.replace("_", " ") for f in folders], str(root))

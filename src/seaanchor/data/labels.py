@@ -10,7 +10,7 @@ from typing import Any
 from seaanchor.data.name_pairing import class_order, clean_names, match_classes
 from seaanchor.errors import SeaAnchorError
 
-NUMBER = re.compile("-?[0-9]+")
+NUMBER = re.compile("-?[0-9]{1,18}")
 
 
 def own_names(values: Sequence[Any]) -> tuple[str, ...] | None:

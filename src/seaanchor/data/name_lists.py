@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seaanchor.data.name_pairing import WORDNET_ID
+from seaanchor.data.name_pairing import WHOLE_NUMBER, WORDNET_ID
 from seaanchor.errors import SeaAnchorError, note
 from seaanchor.utils.text import plain
 
 TABLES = {".csv": ",", ".tsv": "\t"}
-NUMBER_FIRST = re.compile(r"([0-9]+)[\s:.,;)\]-]+(\S.*)")
-NUMBER_LAST = re.compile(r"(.*\S)\s*[\t,;:]\s*([0-9]+)")
+NUMBER_FIRST = re.compile(r"([0-9]{1,18})[\s:.,;)\]-]+(\S.*)")
+NUMBER_LAST = re.compile(r"(.*\S)\s*[\t,;:]\s*([0-9]{1,18})")
 
 Given = list[str] | dict[str, str]
 
@@ -33,18 +33,35 @@ def read_name_list(file: Path, gaps: bool) -> Given:
     Raises:
         SeaAnchorError: missing or malformed, or a blank line that may stand for a class.
     """
+    expected, ending = "a JSON or text file of class names, imagenet, or names joined by commas", file.suffix.lower()
+    text = text_of(file, expected, "correct --class-names")
     try:
-        text = file.read_text(encoding="utf-8-sig")
-        if file.suffix.lower() == ".json":
-            return _of_json(json.loads(text, object_pairs_hook=_without_doubles), file)
+        if ending == ".json":
+            found = _of_json(json.loads(text, object_pairs_hook=_without_doubles), file)
+        else:
+            lines = lines_of(text, file, gaps)
+            if ending in TABLES:
+                found = _of_table(list(csv.reader(lines, delimiter=TABLES[ending], strict=True)), file)
+            else:
+                found = by_wordnet_id(lines) or _by_number(lines, file) or lines
+    except (ValueError, RecursionError, csv.Error) as error:
+        raise SeaAnchorError(f"{file} could not be read ({error})", expected, "correct --class-names") from error
+    if not found:
+        raise SeaAnchorError(f"{file} is empty", "a name for each class", "correct --class-names")
+    return found
+
+
+def text_of(file: Path, expected: str = "text in UTF-8", change: str = "correct it") -> str:
+    """A file's text, without the mark that some systems put before it.
+
+    Raises:
+        SeaAnchorError: missing, unreadable, or of another encoding.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         reason = f"{file} is missing" if isinstance(error, FileNotFoundError) else f"{file} could not be read ({error})"
-        expected = "a JSON or text file of class names, imagenet, or names joined by commas"
-        raise SeaAnchorError(reason, expected, "correct --class-names") from error
-    lines = lines_of(text, file, gaps)
-    if file.suffix.lower() in TABLES:
-        return _of_table(list(csv.reader(lines, delimiter=TABLES[file.suffix.lower()])), file)
-    return by_wordnet_id(lines) or _by_number(lines, file) or lines
+        raise SeaAnchorError(reason, expected, change) from error
 
 
 def lines_of(text: str, file: Path, gaps: bool = False) -> list[str]:
@@ -109,7 +126,7 @@ def _of_table(rows: Sequence[Sequence[str]], file: Path) -> Given:
         for body in (rows, rows[1:]):
             for key in (0, 1):
                 keys = [row[key] for row in body]
-                known = all(re.fullmatch("[0-9]+", text) or WORDNET_ID.fullmatch(text) for text in keys)
+                known = all(WHOLE_NUMBER.fullmatch(text) or WORDNET_ID.fullmatch(text) for text in keys)
                 if body and known and len(set(keys)) == len(keys):
                     return {row[key]: row[1 - key] for row in body}
     raise SeaAnchorError(
@@ -125,7 +142,7 @@ def _of_json(data: Any, file: Path) -> Given:
         if data and all(type(value) is int for value in data.values()):
             return _inverted(data, file)
         pairs = {key: value for key, value in data.items() if isinstance(value, tuple)}
-        if pairs and len(pairs) == len(data) and all(map(str.isdecimal, pairs)):  # imagenet_class_index.json
+        if pairs and len(pairs) == len(data) and all(map(WHOLE_NUMBER.fullmatch, pairs)):  # imagenet_class_index.json
             return dict(pairs[key] for key in sorted(pairs, key=int))
         if all(isinstance(value, str) and value.strip() for value in data.values()):
             return data

@@ -7,30 +7,35 @@ Legend: C classes.
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from seaanchor.errors import SeaAnchorError, is_text, note
 from seaanchor.utils.text import plain
 
 SHOWN = 5
 WORDNET_ID = re.compile(r"n[0-9]{8}")
+WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
+PART_NUMBERED = re.compile(r"([^0-9]*)([0-9]{1,18})([^0-9].*)?", re.DOTALL)
 
 
 def class_order(names: Sequence[str]) -> list[str]:
-    """Names of classes in the order of their class numbers: by number where all of them are numbers, or one word with a
-    number behind it; else sorted as texts.
+    """Names of classes in the order of their class numbers: by number where all of them are numbers, or hold one behind
+    the same beginning; else sorted as texts.
 
     Raises:
         SeaAnchorError: two names are the same number.
 
-    >>> class_order(["10", "2", "1"]), class_order(["c10", "c9"]), class_order(["b", "10", "a"])
-    (['1', '2', '10'], ['c9', 'c10'], ['10', 'a', 'b'])
+    >>> class_order(["10", "2", "1"]), class_order(["c10", "c9"]), class_order(["10_owl", "9_cat"])
+    (['1', '2', '10'], ['c9', 'c10'], ['9_cat', '10_owl'])
+    >>> class_order(["b", "10", "a"])
+    ['10', 'a', 'b']
     """
-    numbers = numbers_of(names)
-    if numbers is None:
+    parts = {name: PART_NUMBERED.fullmatch(name) for name in names}
+    if len({part and part[1] for part in parts.values()}) != 1:
         return sorted(names)
-    order = sorted(names, key=lambda name: numbers[name])
-    same = [f"{a} and {b}" for a, b in pairwise(order) if numbers[a] == numbers[b]]
+    numbers = {name: int(part[2]) for name, part in parts.items() if part}
+    order = sorted(names, key=lambda name: (numbers.get(name, 0), name))
+    same = [f"{a} and {b}" for a, b in pairwise(order) if are_numbers(names) and numbers[a] == numbers[b]]
     if same:
         raise SeaAnchorError(
             f"the classes {', '.join(same[:SHOWN])} are one number", "a number for each class", "rename one of them"
@@ -38,17 +43,9 @@ def class_order(names: Sequence[str]) -> list[str]:
     return order
 
 
-def numbers_of(names: Sequence[str]) -> dict[str, int] | None:
-    """The number of each name where all are whole numbers, or one word followed by a number; else None."""
-    parts = [re.fullmatch(r"(.*?)([0-9]+)", name) for name in names]
-    if not names or any(part is None for part in parts) or len({part[1] for part in parts if part}) > 1:
-        return None
-    return {name: int(part[2]) for name, part in zip(names, parts, strict=True) if part}
-
-
 def are_numbers(names: Sequence[str]) -> bool:
     """Whether every name is a whole number."""
-    return bool(names) and all(re.fullmatch("[0-9]+", name) for name in names)
+    return bool(names) and all(WHOLE_NUMBER.fullmatch(name) for name in names)
 
 
 def pair_names(given: Sequence[str] | Mapping[str, str], own: Sequence[str] | None, source: str) -> tuple[str, ...]:
@@ -65,7 +62,7 @@ def pair_names(given: Sequence[str] | Mapping[str, str], own: Sequence[str] | No
     if isinstance(given, Mapping):
         if own is not None and (are_numbers(own) or not are_numbers(list(given))) and not _of_wordnet_alone(given, own):
             return _look_up(given, own, source)
-        given = _in_order(given, source)
+        given = _in_order(given, source, first_is_free=own is not None)
     if own is None:
         return tuple(given)
     order = class_order(own) if are_numbers(own) or list(own) == sorted(own) else list(own)
@@ -73,7 +70,7 @@ def pair_names(given: Sequence[str] | Mapping[str, str], own: Sequence[str] | No
         raise _other_count(given, order, source)
     if are_numbers(own):
         _check_numbers(given, order, source)
-    elif order != sorted(order) and numbers_of(own) is not None:
+    elif list(own) != sorted(own) and order == class_order(own):
         _note_pairing(given, order, source)
     _check_order(given, order, source)
     name_of = dict(zip(order, given, strict=True))
@@ -85,10 +82,12 @@ def _of_wordnet_alone(given: Mapping[str, str], own: Sequence[str]) -> bool:
     return all(map(WORDNET_ID.fullmatch, given)) and not any(map(WORDNET_ID.fullmatch, own))
 
 
-def _in_order(given: Mapping[str, str], source: str) -> list[str]:
-    """The names of a mapping from the numbers 0 to C − 1, or from WordNet ids in their order, which is ImageNet's."""
+def _in_order(given: Mapping[str, str], source: str, first_is_free: bool) -> list[str]:
+    """The names of a mapping from the numbers 0 to C − 1, or from WordNet ids in their order, which is ImageNet's; from
+    1 to C where the numbers only say the order."""
     keys = list(given)
-    if are_numbers(keys) and sorted(map(int, keys)) == list(range(len(keys))):
+    numbers = sorted(map(int, keys)) if are_numbers(keys) else []
+    if numbers and numbers == list(range(numbers[0], numbers[0] + len(keys))) and numbers[0] <= int(first_is_free):
         return [given[key] for key in sorted(keys, key=int)]
     if all(map(WORDNET_ID.fullmatch, keys)) and keys == sorted(keys):
         return list(given.values())
@@ -112,7 +111,7 @@ def _look_up(given: Mapping[str, str], own: Sequence[str], source: str) -> tuple
 def _spelling(name: str, own: Sequence[str]) -> str:
     """What a key of a mapping and the name of a folder have in common: accents are written in two ways, and numbers
     with and without zeros before them."""
-    return str(int(name)) if are_numbers(own) and re.fullmatch("[0-9]+", name) else unicodedata.normalize("NFC", name)
+    return str(int(name)) if are_numbers(own) and WHOLE_NUMBER.fullmatch(name) else unicodedata.normalize("NFC", name)
 
 
 def _other_count(given: Sequence[str], order: Sequence[str], source: str) -> SeaAnchorError:
@@ -136,10 +135,11 @@ def _check_numbers(given: Sequence[str], order: Sequence[str], source: str) -> N
     could be read in several ways."""
     first, last = int(order[0]), int(order[-1])
     if last - first != len(order) - 1 or first > 1:
-        missing = sorted(set(range(last)) - {int(name) for name in order})
+        there = {int(name) for name in order}
+        missing = list(islice((number for number in range(last) if number not in there), SHOWN))
         raise SeaAnchorError(
             f"{source} is a list, and among the numbers that name the classes "
-            f"{', '.join(map(str, missing[:SHOWN]))} is missing",
+            f"{', '.join(map(str, missing))} is missing",
             "numbers from 0 without gaps, or a mapping",
             f'write a JSON mapping such as {{"{order[0]}": "{given[0]}", ...}}',
         )
@@ -213,8 +213,13 @@ def clean_names(names: Sequence[str], source: str) -> tuple[str, ...]:
     """
     cleaned = tuple(unicodedata.normalize("NFC", name).strip() for name in names)
     for given, name in zip(names, cleaned, strict=True):
-        lines = "goes over several lines" if len(name.splitlines()) > 1 else ""
-        wrong = "is blank" if not name else "is not UTF-8" if not is_text(name) else lines
+        wrong = "" if name else "is blank"
+        if not is_text(name):
+            wrong = "is not UTF-8"
+        elif len(name.splitlines()) > 1:
+            wrong = "goes over several lines"
+        elif any(unicodedata.category(letter) == "Cc" for letter in name):
+            wrong = "holds a control character"
         if wrong:
             raise SeaAnchorError(
                 f"the class name '{given.strip()}' of {source} {wrong}",

@@ -1,5 +1,6 @@
 """Where images come from: a folder, shards, a table, or one of the embedded sets by name."""
 
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -31,6 +32,10 @@ def open_images(source: str | Path, class_names: Path | None = None, split: str 
         SeaAnchorError: no such source, nothing to read in it, or class names for one that names its classes itself.
     """
     source = str(source)
+    if not source or len(os.fsencode(Path(source).name)) > 255:
+        raise SeaAnchorError(
+            f"{source[:80]!r} is no name of images", "a folder, a file or another source", "correct it"
+        )
     name, _, part = source.partition("/")
     if class_names is not None and _names_itself(source):
         found = f"{source} with class names from {class_names}"
@@ -46,7 +51,7 @@ def open_images(source: str | Path, class_names: Path | None = None, split: str 
     if source.endswith(".jsonl"):
         return read_preferences(Path(source))
     root = EMBEDDED / name / (part or split) if name in NAMES and not Path(source).exists() else Path(source)
-    if not root.exists():
+    if not os.path.exists(root) and "*" not in root.name:
         expected = f"a folder, a tar, hf-data:NAME, a JSON lines file, or one of {', '.join(NAMES)}"
         raise SeaAnchorError(f"{root} is missing, and no source is called {source!r}", expected, "correct the path")
     if is_shards(root):

@@ -205,7 +205,7 @@ def _labels(table: Any) -> tuple[list[Any], tuple[str, ...] | None]:
     values = table.select_columns([column])[:][column]
     if hasattr(table.features[column], "names"):
         return values, clean_names(table.features[column].names, f"column {column}")
-    texts = class_order(sorted({value for value in values if isinstance(value, str)}))
+    texts = class_order(sorted({value for value in values if isinstance(value, str) and value.strip()}))
     if not texts:
         return values, None
     number = {text: i for i, text in enumerate(texts)}

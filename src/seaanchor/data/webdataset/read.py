@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seaanchor.data.files import is_hidden
 from seaanchor.data.labels import class_numbers, own_names
-from seaanchor.data.name_lists import lines_of
+from seaanchor.data.name_lists import lines_of, text_of
 from seaanchor.data.name_pairing import clean_names
 from seaanchor.data.names import note_unused, read_class_names, read_template_file
 from seaanchor.data.splits import kind_within, split_kind
@@ -76,7 +76,7 @@ def list_shards(
     home = next(
         (d for d in (folder, folder.parent) if (d / CLASSES).is_file() or (d / TEMPLATES).is_file()), folder.parent
     )
-    if (home / KIND).is_file() and (kind := (home / KIND).read_text().strip().lower()) not in ("", "classification"):
+    if (home / KIND).is_file() and (kind := text_of(home / KIND).strip().lower()) not in ("", "classification"):
         raise SeaAnchorError(f"{home} is a data set for {kind}", "one class for each image", "name another data set")
     templates = tuple(read_template_file(home / TEMPLATES)) if (home / TEMPLATES).is_file() else None
     images: list[Member] = []
@@ -122,12 +122,7 @@ def _own_names(file: Path) -> tuple[str, ...] | None:
     """The lines of `classnames.txt`, whose numbers are those of the classes."""
     if not file.is_file():
         return None
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise SeaAnchorError(
-            f"{file} could not be read ({error})", "text in UTF-8 with one class name a line", "correct it"
-        ) from error
+    text = text_of(file, "text in UTF-8 with one class name a line")
     return clean_names(lines_of(text, file), str(file))
 
 
@@ -136,9 +131,8 @@ def _locate(root: Path, split: str) -> tuple[Path, list[Path], list[str]]:
     if root.suffix == ".tar":
         shards = [root] if root.is_file() else _tars(root.parent, root.name) if "*" in root.name else []
         if not shards:
-            raise SeaAnchorError(
-                f"{root} is {'a folder' if root.is_dir() else 'missing'}", "a tar of images", "correct the path"
-            )
+            reason = "a folder" if root.is_dir() else "the name of no tar" if "*" in root.name else "missing"
+            raise SeaAnchorError(f"{root} is {reason}", "a tar of images", "correct the path")
         return root.parent, shards, []
     if not _holds_shards(root):
         root = _chosen_split(root, split)
@@ -146,7 +140,7 @@ def _locate(root: Path, split: str) -> tuple[Path, list[Path], list[str]]:
         shards = _tars(root)
         _check_one_split(root, shards)
         return root, shards, []
-    text = (root / COUNT).read_text().strip()
+    text = text_of(root / COUNT).strip()
     if not text.isdigit():
         raise SeaAnchorError(
             f"{root / COUNT} says {text[:40]!r}",
