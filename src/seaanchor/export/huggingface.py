@@ -57,7 +57,15 @@ def reload_hf(folder: Path) -> Reloaded:
         (1.0, 1.0, 1.0),
         _text_encoder(model, folder, family.texts == "padded") if family.texts else None,
         (lambda pixels_BCHW: model(**inputs(pixels_BCHW)).logits) if family.classifies else None,
+        _see(processor),
     )
+
+
+def _see(processor: Any) -> Callable[[Any], Tensor] | None:
+    """A picture → normalised pixels; None for the processors that loading says it does not follow to the bit."""
+    if type(processor).__name__.startswith(("DINOv3", "Siglip2")):
+        return None
+    return lambda picture: torch.as_tensor(processor(picture, return_tensors="pt")["pixel_values"])[0]
 
 
 def _embedding(model: Any, architecture: str, inputs: dict[str, Tensor]) -> Tensor:

@@ -253,6 +253,12 @@ def test_other_sizes_go_home(tmp_path, name):
     assert changed <= {"size", "crop_size", "max_num_patches"}
 
 
+def test_convnexts_processor_squashes_at_384_whatever_size_it_was_for(tmp_path):
+    model = load_model(f"hf:{write_model('ResNetForImageClassification', tmp_path / 'model')}", image_size=384)
+    assert (model.encoder.preprocessing.size, model.encoder.preprocessing.resize_mode) == (384, "squash")
+    export_model(model, tmp_path / "export")  # which compares pictures
+
+
 @pytest.mark.parametrize("name", ["Dinov2Model", "DINOv3ViTModel"])
 def test_patches_fill_the_image(tmp_path, name):
     said = refused(write_model(name, tmp_path), image_size=50)

@@ -75,13 +75,15 @@ def read_pixels(name: str, folder: Path, architecture: str, own_size: int | None
         )
     if image_size is not None and image_size != preprocessing.size:
         ratio = image_size / preprocessing.size
-        resize = preprocessing.resize_size
-        preprocessing = replace(
-            preprocessing, size=image_size, resize_size=None if resize is None else round(resize * ratio)
-        )
-        files = {file: _at_size(content, ratio) for file, content in files.items()}
-    else:
-        _compare(name, processor, kind, preprocessing, mean, std)
+        settings = _at_size(json.loads(processor.to_json_string()), ratio)
+        processor = type(processor).from_dict(settings)
+        preprocessing = _preprocessing(processor, kind)
+        if preprocessing.size != image_size:
+            raise _refused(name, f"it gives {preprocessing.size} pixels where {image_size} are asked for")
+        files = {
+            file: json.dumps(_at_size(json.loads(content), ratio), indent=2).encode() for file, content in files.items()
+        }
+    _compare(name, processor, kind, preprocessing, mean, std)
     return Pixels(preprocessing, mean, std, files)
 
 
@@ -197,19 +199,20 @@ def normalisation(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...]]
     return tuple(x / scale for x in mean), tuple(x / scale for x in std)
 
 
-def _at_size(content: bytes, ratio: float) -> bytes:
-    """A processor's file for pictures of another size, all else as it was."""
-    settings = json.loads(content)
-    inner = settings.get("image_processor", settings)
+def _at_size(settings: dict[str, Any], ratio: float) -> dict[str, Any]:
+    """A processor's settings for pictures of another size, all else as it was."""
+    if "image_processor" in settings:
+        return settings | {"image_processor": _at_size(settings["image_processor"], ratio)}
+    changed = dict(settings)
     for key in ("size", "crop_size"):
-        value = inner.get(key)
+        value = settings.get(key)
         if isinstance(value, dict):
-            inner[key] = {side: round(pixels * ratio) if pixels else pixels for side, pixels in value.items()}
+            changed[key] = {side: round(pixels * ratio) if pixels else pixels for side, pixels in value.items()}
         elif value:
-            inner[key] = round(value * ratio)
-    if "max_num_patches" in inner:
-        inner["max_num_patches"] = round(inner["max_num_patches"] * ratio**2)
-    return json.dumps(settings, indent=2).encode()
+            changed[key] = round(value * ratio)
+    if "max_num_patches" in settings:
+        changed["max_num_patches"] = round(settings["max_num_patches"] * ratio**2)
+    return changed
 
 
 def _compare(
