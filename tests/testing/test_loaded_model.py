@@ -67,6 +67,14 @@ def test_a_timm_model_has_the_epsilon_of_its_published_weights():
     assert {norm.eps for norm in tower.modules() if isinstance(norm, nn.BatchNorm2d)} == {1e-3}
 
 
+def test_a_classifier_of_several_layers_does_not_keep_a_file_from_loading(tmp_path):
+    """LeViT's file holds a normalisation before the linear layer."""
+    this = made("timm:levit_128s", None, tmp_path)
+    model = loaded(this, None)
+    check_images(model, library_of(this, model, None))
+    assert model.classifier is None and "NormLinear" in model.no_classifier
+
+
 def test_another_classifier_than_the_librarys_is_caught(tmp_path):
     this = made("timm:test_resnet", None, tmp_path)
     model = loaded(this, None)

@@ -117,5 +117,7 @@ def _load_weights(model: Any, name: str, file: str) -> None:
             model.reset_classifier(len(weight))
         unused = set()
     else:
+        before = set(model.state_dict())
         model.reset_classifier(0)
+        unused |= before - set(model.state_dict())  # a classifier of several layers, as LeViT's
     load_strictly(model, {k: v for k, v in state.items() if k not in unused}, name, file)

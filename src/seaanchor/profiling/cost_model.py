@@ -20,7 +20,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeCopyMode
 
 from seaanchor.adapters.linear_map import LinearMap
 from seaanchor.attacks.apgd import apgd
@@ -38,6 +38,7 @@ from seaanchor.perturbations.none import NoPerturbation
 from seaanchor.perturbations.pgd import PGD
 from seaanchor.profiling.memory import Footprint
 from seaanchor.profiling.op_counter import Meter, Work
+from seaanchor.profiling.without_contents import shapes_alone, without_contents
 from seaanchor.training.averaging import WeightAverage
 from seaanchor.training.batches import MicroBatch
 from seaanchor.training.state import TrainState
@@ -74,6 +75,7 @@ class Cost:
         return self.step.total / self.batch / self.forward.total
 
 
+@shapes_alone
 def step_cost(config: RunConfig, encoder: Encoder, method: Method, classes: int, cached: bool) -> Cost:
     """What one step of `config.batch_size` images takes, in fp32 or as `config.precision` has it.
 
@@ -97,6 +99,7 @@ def step_cost(config: RunConfig, encoder: Encoder, method: Method, classes: int,
     )
 
 
+@shapes_alone
 def step_memory(config: RunConfig, encoder: Encoder, method: Method, classes: int, cached: bool) -> Footprint:
     """Bytes at the worst moment of a step, from steps of two sizes; arguments as for `step_cost`."""
     size = max(SMALLEST, config.batch_size)
@@ -105,12 +108,13 @@ def step_memory(config: RunConfig, encoder: Encoder, method: Method, classes: in
     return Footprint(2 * small - large, (large - small) / size)
 
 
+@shapes_alone
 def attack_memory(encoder: Encoder, classes: int) -> Footprint:
     """Bytes at the worst moment of an attack of an evaluation: a gradient to the pixels, and a few more images of the
     same size."""
     peaks = []
     for images in (SMALLEST, 2 * SMALLEST):
-        mode, meter = FakeTensorMode(), Meter()
+        mode, meter = without_contents(), Meter()
         with FakeCopyMode(mode):
             tower = copy.deepcopy(encoder)
         with mode, meter, frozen(tower), next(encoder.parameters()).device:
@@ -140,7 +144,7 @@ class _Scene:
     def __init__(
         self, config: RunConfig, encoder: Encoder, method: Method, classes: int, cached: bool, batch: int
     ) -> None:
-        self.config, self.batch, self.cached, self.mode = config, batch, cached, FakeTensorMode()
+        self.config, self.batch, self.cached, self.mode = config, batch, cached, without_contents()
         # a copy of a tensor without contents stays in its mode
         setattr(self.mode, "__deepcopy__", lambda memo: self.mode)  # noqa: B010
         self.method = replace(method, perturbation=_rehearsed(method.perturbation, config.perturbation.num_steps))

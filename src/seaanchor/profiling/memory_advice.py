@@ -72,10 +72,15 @@ def evaluation_advice(
 ) -> AbstractContextManager[None]:
     """The same for an evaluation, whose attacks need most."""
     held = _weight(encoder) if next(encoder.parameters()).device.type == device.type else 0
+
+    def footprint() -> Footprint | None:
+        try:
+            return attack_memory(encoder, classes)
+        except SeaAnchorError:
+            return None  # its forward reads values
+
     change = "--batch-size {} fits; results do not depend on it, but for rounding, and what was found so far is kept"
-    return told_when_full(
-        batch_size, device, held, lambda: attack_memory(encoder, classes), lambda fits: change.format(fits)
-    )
+    return told_when_full(batch_size, device, held, footprint, lambda fits: change.format(fits))
 
 
 def split(batch_size: int, parts: int, fits: int) -> tuple[int, int]:
