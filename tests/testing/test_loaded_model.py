@@ -72,7 +72,18 @@ def test_a_classifier_of_several_layers_does_not_keep_a_file_from_loading(tmp_pa
     this = made("timm:levit_128s", None, tmp_path)
     model = loaded(this, None)
     check_images(model, library_of(this, model, None))
-    assert model.classifier is None and "NormLinear" in model.no_classifier
+    assert model.classifier is None and "2 classifiers" in model.no_classifier
+
+
+def test_timm_towers_without_an_embedding_are_refused(monkeypatch):
+    with pytest.raises(SeaAnchorError, match="timm:gemma4_vit_167m_enc is a Gemma4VitEncoder, the tower of a larger"):
+        load_model("timm:gemma4_vit_167m_enc", "none")
+    monkeypatch.setattr(timm.models.VisionTransformer, "forward", lambda self, x: self.forward_features(x))
+    with pytest.raises(SeaAnchorError, match=r"timm:test_vit gives \(1, 101, 64\)"):
+        load_model("timm:test_vit", "none")
+    monkeypatch.setattr(timm.models.VisionTransformer, "forward", lambda self, x, y: x)
+    with pytest.raises(SeaAnchorError, match="timm:test_vit fails on an image of 160 x 160 pixels: TypeError"):
+        load_model("timm:test_vit", "none")
 
 
 def test_another_classifier_than_the_librarys_is_caught(tmp_path):

@@ -43,7 +43,7 @@ vit_betwixt_patch16_reg1_gap_256 mobilenetv5_base samvit_base_patch16_224 beitv2
 vit_base_patch16_siglip_gap_224 vit_base_patch16_clip_224 naflexvit_base_patch16_gap eva02_base_patch16_clip_224
 beit3_base_patch16_224 vit_base_mci_224 vit_base_patch32_224 vit_base_patch16_siglip_224 naflexvit_base_patch16_siglip
 naflexvit_base_patch16_map vit_base_r50_s16_224 vgg11_bn vit_so150m_patch16_reg4_gap_256 aimv2_large_patch14_224
-iformer_t cpubone_nano lowformer_b0 legacy_seresnet18 cspnext_s lcnetv2_small inception_resnet_v2 gemma4_vit_167m
+iformer_t cpubone_nano lowformer_b0 legacy_seresnet18 cspnext_s lcnetv2_small inception_resnet_v2
 convnext_atto@160 swinv2_tiny_window8_256@128 resnet50@160
 """.split()  # noqa: SIM905
 TIMM = [*FAMILIES, *OTHERS]

@@ -4,6 +4,8 @@ import sys
 from difflib import get_close_matches
 from typing import Any
 
+import torch
+
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.pretrained import is_weights_file
 from seaanchor.encoders.timm_classifier import TakenOff, take_classifier
@@ -31,9 +33,15 @@ def load_timm(name: str, pretrained: str | None, image_size: int | None) -> Load
         if "state_dict" in str(error):
             raise weights_error(name, pretrained or source, error) from error
         raise hub_error(name, error, "give --pretrained a weights file, or 'none' for random weights") from error
+    model.eval().requires_grad_(False)
+    if not hasattr(model, "reset_classifier"):
+        raise SeaAnchorError(
+            f"{name} is a {type(model).__name__}, the tower of a larger model, which gives no embedding of an image",
+            "a model that pools its features",
+            "choose another, or wrap it in a module that pools, as seaanchor.Encoder(module, ...)",
+        )
     if file is not None:
         _load_weights(model, name, file)
-    model.eval().requires_grad_(False)
     side = image_size or timm.data.resolve_data_config(model=model, use_test_size=False)["input_size"][-1]
     taken = TakenOff(why="its weights are random") if drawn else take_classifier(model, side)
     config = timm.data.resolve_data_config(model=model, use_test_size=False)
@@ -41,6 +49,7 @@ def load_timm(name: str, pretrained: str | None, image_size: int | None) -> Load
     side = settings.preprocessing.size
     seen = (settings.mean, settings.std, settings.preprocessing)
     encoder = Encoder(model, side, getattr(model, "head_hidden_size", model.num_features), *seen).eval()
+    _check_output(name, encoder)
     export = {
         "architecture": model.pretrained_cfg.get("architecture", source.split(".")[0]),
         "model_args": size_args,
@@ -53,6 +62,20 @@ def load_timm(name: str, pretrained: str | None, image_size: int | None) -> Load
     }
     export |= {"classifier": {"layer": taken.layer, "shape": taken.shape}}
     return LoadedModel(name, "timm", encoder, model, 1.0, None, export, classifier=taken.named, no_classifier=taken.why)
+
+
+@torch.no_grad()
+def _check_output(name: str, encoder: Encoder) -> None:
+    """One embedding of the width that is announced for one image, or an error that names the model."""
+    side, expected = encoder.image_size, f"an embedding (1, {encoder.dim}) of one image"
+    try:
+        found: Any = encoder(torch.zeros(1, 3, side, side))
+    except Exception as error:  # towers with two inputs, or of another size, each fail in their own way
+        said = f"{name} fails on an image of {side} x {side} pixels: {type(error).__name__}: {str(error)[:200]}"
+        raise SeaAnchorError(said, expected, "set --image-size to what the model takes") from error
+    shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+    if shape != (1, encoder.dim):
+        raise SeaAnchorError(f"{name} gives {shape}", expected, "choose a model that pools its features")
 
 
 def _create(source: str, fetch: bool, image_size: int | None, asked: dict[str, int]) -> tuple[Any, dict[str, int]]:
@@ -116,8 +139,10 @@ def _load_weights(model: Any, name: str, file: str) -> None:
         if len(own) != len(weight):
             model.reset_classifier(len(weight))
         unused = set()
+    elif all(key in state and state[key].shape == value.shape for key, value in model.state_dict().items()):
+        unused = set()  # all of the model, with a classifier of several layers, as LeViT's
     else:
         before = set(model.state_dict())
         model.reset_classifier(0)
-        unused |= before - set(model.state_dict())  # a classifier of several layers, as LeViT's
+        unused |= before - set(model.state_dict())
     load_strictly(model, {k: v for k, v in state.items() if k not in unused}, name, file)
