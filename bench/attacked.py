@@ -46,7 +46,7 @@ def attacked(name: str, count: int, *, double: bool = False) -> Attacked:
     if double:
         model, head = _doubled(model), Head(head.weight_CD.double(), head.logit_scale)
     (batch,) = batches(
-        ImageDataset(images, model.encoder.image_size),
+        ImageDataset(images, model.encoder.preprocessing),
         len(images.paths),
         workers=0,
         order=None,

@@ -128,7 +128,7 @@ def watch(config: RunConfig) -> list[Weights]:
 def _probe(setup: Setup) -> tuple[Batch, Batch, Targets]:
     """A few training photos, the same with one word drawn on each, and what the objective needs of them."""
     few = subset(setup.images, PROBED, 0)
-    dataset = ImageDataset(few, setup.model.encoder.image_size)
+    dataset = ImageDataset(few, setup.model.encoder.preprocessing)
     clean = next(iter(batches(dataset, PROBED, workers=0, order=None, skip_log=SkipLog(few))))
     generator = torch.Generator().manual_seed(0)
     perturbed = setup.method.perturb(setup.policy, clean, make_targets(setup, clean, None), generator)

@@ -75,7 +75,8 @@ def bare_tower(folder: Path) -> Path:
     weights = folder.with_name(f"{folder.name}.pt")
     weights.parent.mkdir(parents=True, exist_ok=True)
     torch.save(bare.state_dict(), weights)
-    return export_model(load_model("timm:resnet10t", str(weights), SIZE), folder)
+    how = f"resize_size={SIZE},interpolation=bicubic"  # as the sibling was trained
+    return export_model(load_model("timm:resnet10t", str(weights), SIZE, preprocess=how), folder)
 
 
 def run_tower(workspace: Workspace) -> Section:
@@ -117,7 +118,9 @@ def _draw(table: Table, workspace: Workspace) -> None:
 def linear_head(model: LoadedModel) -> tuple[Tensor, Tensor]:
     """Weights (C, D) and bias (C,) of logistic regression on raw features of the training photos."""
     images = open_images("photos-mini/train")
-    stream = batches(ImageDataset(images, SIZE), 100, workers=0, order=None, skip_log=SkipLog(images))
+    stream = batches(
+        ImageDataset(images, model.encoder.preprocessing), 100, workers=0, order=None, skip_log=SkipLog(images)
+    )
     with torch.no_grad():
         feature_ND, index_N = embed_stream(model.encoder, stream)
     label_N = torch.tensor(labels_of(images))[index_N]
@@ -131,7 +134,9 @@ def headed_row(name: str, seed: int, model: LoadedModel, weight_CD: Tensor, bias
     """Clean and robust accuracy of a tower under the fixed head."""
     images = open_images(PHOTOS)
     plan = AttackPlan("apgd-ce", "linf", (2 / 255, EPSILON / 255), ATTACK_STEPS)
-    stream = batches(ImageDataset(images, SIZE), 100, workers=0, order=None, skip_log=SkipLog(images))
+    stream = batches(
+        ImageDataset(images, model.encoder.preprocessing), 100, workers=0, order=None, skip_log=SkipLog(images)
+    )
 
     def classify(pixels_BCHW: Tensor) -> Tensor:
         return F.linear(model.encoder(pixels_BCHW).float(), weight_CD, bias_C)

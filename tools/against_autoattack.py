@@ -44,7 +44,7 @@ def main() -> None:
     def logits(pixels_BCHW: Tensor) -> Tensor:
         return head(encoder(pixels_BCHW).float())
 
-    dataset = ImageDataset(images, encoder.image_size)
+    dataset = ImageDataset(images, encoder.preprocessing)
     (batch,) = batches(dataset, len(images.paths), workers=0, order=None, skip_log=SkipLog(images))
     ball, label_N = Ball("linf", parse_epsilon(args.epsilon)), batch.label_B
     assert label_N is not None, "labelled images"

@@ -8,9 +8,11 @@ import timm
 import torch
 from PIL import Image
 
+from seaanchor.data.folder import list_images
 from seaanchor.data.images import read_image
 from seaanchor.data.preprocessing import Preprocessing
 from seaanchor.encoders.encoder import Encoder
+from seaanchor.encoders.image_tables import describe
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.own_module import from_encoder
 from seaanchor.encoders.preprocess_option import input_settings, with_preprocess
@@ -120,3 +122,27 @@ def test_mistakes_are_found_before_weights_load(tmp_path):
     (tmp_path / "open_clip_config.json").write_text(json.dumps({}))
     with pytest.raises(SeaAnchorError, match="'squash=1' is not understood"):
         load_model(str(tmp_path), preprocess="squash=1")
+
+
+def test_cached_embeddings_are_of_one_preprocessing(clip_folder, image_folder):
+    """The same weights and images, and other pixels."""
+    images, keys = list_images(image_folder), set()
+    for text in (None, "resize_mode=squash", "resize_mode=longest", "interpolation=bilinear", "mean=0.5"):
+        model = load_model(str(clip_folder), preprocess=text)
+        keys.add(json.dumps(describe(model.encoder, model.family, images)))
+    assert len(keys) == 5
+
+
+def test_the_options_of_the_command_line(clip_folder, image_folder, tmp_path, run):
+    model = ("--model", clip_folder, "--preprocess", "resize_mode=squash")
+    assert run("export", *model, "--output", tmp_path / "out")[0] == 0
+    config = json.loads((tmp_path / "out" / "open_clip_config.json").read_text())
+    assert config["preprocess_cfg"]["resize_mode"] == "squash"
+    evaluate = ("evaluate", *model, "--data", image_folder, "--suite", "clean", "--output", tmp_path / "results")
+    assert run(*evaluate)[0] == 0
+    (file,) = (tmp_path / "results").glob("*.json")
+    assert json.loads(file.read_text())["protocol"]["preprocessing"] == "size=32,resize_mode=squash"
+    code, _, errors = run(
+        "train", "fare", "--model", clip_folder, "--preprocess", "resize_mode=wide", "--output", tmp_path / "run"
+    )
+    assert code == 2 and "resize_mode is 'wide'" in errors

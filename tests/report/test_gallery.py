@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seaanchor.data.sources import open_images
 from seaanchor.encoders.embedded import ZOO
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol, evaluate
@@ -100,3 +101,22 @@ def test_both_kinds_are_chosen_where_there_are_both():
     assert [right[i] for i in chosen(right, 4)] == [True, True, False, False]
     assert len(chosen([True] * 5, 4)) == 4 and chosen([], 4) == []
     assert [right[i] for i in chosen(right, 8)].count(False) == 2
+
+
+def test_pictures_are_those_that_the_model_was_evaluated_on(tmp_path):
+    """Also where an option, and not the model's folder, says how they are resized."""
+    photos = open_images("photos-mini/test")
+    for number, (photo, label) in enumerate(zip(photos.paths, photos.labels, strict=True)):
+        folder = tmp_path / "wide" / photos.class_names[label]
+        if label < 3:
+            folder.mkdir(parents=True, exist_ok=True)
+            with photo.open("rb") as file, Image.open(file) as image:
+                image.convert("RGB").resize((80, 64)).save(folder / f"{number}.png")
+    plans = (AttackPlan("apgd-ce", "linf", (EPSILON,), 2),)
+    for text in (None, "resize_mode=longest,fill=128"):
+        output = tmp_path / str(text)
+        evaluate("seaanchor-tiny", [str(tmp_path / "wide")], Protocol(plans, preprocess=text), output)
+        (entry,) = read_sources([output]).entries
+        shown = [pixels(picture.clean) for picture in gallery(entry, 4).pictures]
+        assert len(shown) == 4
+        assert [bool((picture[:6] == 128).all()) for picture in shown] == [text is not None] * 4
