@@ -21,6 +21,7 @@ from seaanchor.data.webdataset.read import list_shards
 from seaanchor.data.webdataset.tar import index_shard
 from seaanchor.data.webdataset.write import build_shards
 from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.zeroshot import labelled
 
 
 def jpeg(colour: int) -> bytes:
@@ -367,3 +368,22 @@ def test_numbers_that_begin_at_one_and_end_early_are_told(shards, capsys):
     (shards / "classnames.txt").write_text("red fox\nzebra\nyak\n")
     list_shards(shards)
     assert "if its class numbers begin at 1, all names are one off" in capsys.readouterr().err
+
+
+def test_images_of_other_endings_in_a_tar(tmp_path):
+    members = [
+        ("a.heic", jpeg(1)),
+        ("a.cls", b"0"),
+        ("b.jfif", jpeg(2)),
+        ("b.cls", b"1"),
+        ("c.heic", b"ftyp"),
+        ("c.cls", b"0"),
+    ]
+    members += [("d.txt", jpeg(1)), ("d.cls", b"0"), ("e.depth", b"\xff\xd8\xff"), ("e.png", jpeg(3)), ("e.cls", b"1")]
+    write_tar(tmp_path / "0.tar", members)
+    images = list_shards(tmp_path / "0.tar", Path("x,y"))
+    assert [item.member for item in images.paths] == ["a.heic", "b.jfif", "e.png"] and images.labels == (0, 1, 1)
+    assert images.refused == ("0.tar/c has no image", "0.tar/d has no image")
+    assert ImageDataset(images, 8)[0].reason == ""
+    with pytest.raises(SeaAnchorError, match="has no class names"):
+        labelled(str(tmp_path / "0.tar"), None, None, 0)

@@ -21,6 +21,7 @@ OTHER_NAMES = frozenset(_OTHER_NAMES.split())
 CAMERA_RAW = frozenset(_CAMERA_RAW.split())
 """Endings of pictures of which Pillow reads the thumbnail, if anything."""
 SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"})
+HEAD = 16  # bytes that tell
 BEGINNINGS = (
     b"\xff\xd8\xff",  # JPEG
     b"\x89PNG\r\n\x1a\n",
@@ -143,10 +144,14 @@ def begins_as_image(path: Path) -> bool:
     opened is none."""
     try:
         with path.open("rb") as file:
-            head = file.read(16)
-        size = path.stat().st_size
+            head = file.read(HEAD)
+        return is_image_head(head, path.stat().st_size)
     except OSError:
         return False
+
+
+def is_image_head(head: bytes, size: int) -> bool:
+    """Whether a file of this size, in bytes, that begins so is an image. For the formats see `begins_as_image`."""
     if head.startswith(BEGINNINGS):
         return True
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"

@@ -13,7 +13,7 @@ from torch import Tensor
 from seaanchor.attacks.classification import Classifier, Logits, Precision
 from seaanchor.data.loader import subset
 from seaanchor.data.sources import open_images
-from seaanchor.data.types import LabelledImages
+from seaanchor.data.types import LabelledImages, UnlabelledImages
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.frozen_copies import folded, in_precision
 from seaanchor.encoders.kernels import fast_kernels, num_tokens
@@ -128,6 +128,8 @@ def labelled(source: str, class_names: Path | None, samples: int | None, seed: i
         SeaAnchorError: there are no class folders, or fewer than one sample is asked for.
     """
     images = open_images(source, class_names, split="test")
+    if isinstance(images, UnlabelledImages) and not all(isinstance(item, Path) for item in images.paths):
+        raise SeaAnchorError(f"{source} has no class names", "a name for each class number", "give --class-names")
     if not isinstance(images, LabelledImages):
         raise SeaAnchorError(
             f"{source} has no class folders",

@@ -34,6 +34,21 @@ def is_saved(path: Path) -> bool:
     return any((path / file).is_file() for file in SAVED)
 
 
+def check_there(name: str) -> None:
+    """Fail where a name is that of a file or folder and nothing is there, before the library or the Hub is asked.
+
+    Raises:
+        SeaAnchorError: it is missing.
+    """
+    path = Path(name)
+    if not path.exists() and (path.suffix.lower() in READERS or not HUB_NAME.fullmatch(name)):
+        raise SeaAnchorError(
+            f"{name} is missing",
+            f"a file ending in {', '.join(READERS)}, a folder, or a name on the Hub such as someone/something",
+            "correct the path",
+        )
+
+
 def load(name: str, config: str | None = None, split: str | None = None, *, streaming: bool = False) -> Any:
     """A table, or a dictionary of splits.
 
@@ -47,14 +62,8 @@ def load(name: str, config: str | None = None, split: str | None = None, *, stre
         SeaAnchorError: the library or the file is missing, or it is a file of another kind.
         Exception: whatever the library and its connections raise.
     """
-    path = Path(name)
-    if not path.exists() and (path.suffix.lower() in READERS or not HUB_NAME.fullmatch(name)):
-        raise SeaAnchorError(
-            f"{name} is missing",
-            f"a file ending in {', '.join(READERS)}, a folder, or a name on the Hub such as someone/something",
-            "correct the path",
-        )
-    datasets = library()
+    check_there(name)
+    datasets, path = library(), Path(name)
     if is_saved(path):
         return datasets.load_from_disk(name)
     if path.is_file():  # one file is one table, whatever the library calls its split

@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image
 
-from seaanchor.data.huggingface.library import library, load
+from seaanchor.data.huggingface.library import check_there, library, load
 from seaanchor.data.images import FORMATS
 from seaanchor.data.preference_rows import DESIRABLE, TEXT, PreferenceRow, Tally, to_lines, to_row
 from seaanchor.errors import SeaAnchorError
@@ -237,6 +237,7 @@ def open_rows(
     Raises:
         SeaAnchorError: the library is missing; no such data set or split.
     """
+    check_there(source)
     datasets, path = library(), Path(source)
     try:
         rows = _one_split(load(source, subset, streaming=True), source, split)

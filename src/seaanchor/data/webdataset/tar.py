@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from seaanchor.data.files import is_hidden
+from seaanchor.data.files import CAMERA_RAW, HEAD, OTHER_KINDS, is_hidden, is_image_head
 from seaanchor.data.images import EXTENSIONS
 
 KEY = re.compile(
@@ -102,14 +102,22 @@ def _split_name(name: str) -> tuple[str, str]:
 
 
 def _as_sample(group: _Group, file: IO[bytes]) -> Sample | None:
-    """The image and the class of a group; None if it has neither."""
+    """The image, by its ending or else by how it begins, and the class of a group; None if it has neither."""
     image = label = None
+    others: list[Member] = []
     for ending, member in group.members.items():
         if ending == "cls" and member.size < BLOCK:
             file.seek(member.offset)
             label = file.read(member.size).decode("utf-8-sig", "surrogateescape").strip()
         elif f".{ending}" in EXTENSIONS:
             image = image or member
+        elif f".{ending}" not in OTHER_KINDS | CAMERA_RAW:
+            others.append(member)
+    for member in others if image is None else ():
+        file.seek(member.offset)
+        if is_image_head(file.read(HEAD), member.size):
+            image = member
+            break
     return None if image is None and label is None else Sample(group.key, image, label)
 
 
