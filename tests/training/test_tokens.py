@@ -14,7 +14,7 @@ from seaanchor.anchors.penalty import Penalty
 from seaanchor.api import train_from_config
 from seaanchor.attacks.ball import Ball
 from seaanchor.config.recipes import fare, lore, penalty, tecoa
-from seaanchor.config.schema import PerturbationConfig
+from seaanchor.config.schema import AdapterConfig, AnchorConfig, PerturbationConfig
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.method import Method
@@ -140,3 +140,47 @@ def test_the_plan_of_a_dense_run(tiny_run):
     assert whole.cached and not dense.cached
     assert dense.cost.trained == whole.cost.trained - 32 * 16 + (32 - 16) * 512  # no projection; a wider dual
     assert dense.cost.passes == pytest.approx(whole.cost.passes + 1, abs=0.4)  # the reference, anew; and the dual
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attack_precision": "bf16"},
+        {"precision": "bf16", "unit_embeddings": True},
+        {"checkpoint_activations": True, "average": "ema"},
+        {"anchor": AnchorConfig("lagrangian", rho=0.1, reference="ema", exact_dual=True)},
+        {"adapter": AdapterConfig("lora", rank=2)},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_options_go_with_patches(tiny_run, changes):
+    config = tiny_run(lore(), tokens="patches", max_steps=2, **changes)
+    folder = train_from_config(config)
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 2 and 0 < last["adversarial_loss"] < float("inf")
+
+
+def test_a_dry_run_and_a_class_token_that_is_not_there(run, image_folder, tmp_path):
+    settings = ("--train-data", image_folder, "--output", tmp_path / "run", "--batch-size", 2, "--device", "cpu")
+    code, out, err = run("train", "fare-quick", "--tokens", "patches", *settings, "--dry-run")
+    assert code == 0 and "512" in out, err
+    code, out, err = run("train", "fare-quick", "--tokens", "class", *settings)
+    said = " ".join((out + err).split())
+    assert code != 0 and "ResNet has no class token" in said and "mean or patches" in said
+
+
+def test_shares_of_unread_weights_do_not_stop_data_parallel_training():
+    """torch's wrapper waits for the gradient of each weight that asks for one: the projection must not."""
+    import torch.distributed as dist
+    from torch.nn.parallel import DistributedDataParallel
+
+    torch.manual_seed(0)
+    encoder = load_model("seaanchor-tiny", tokens="patches").encoder
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        list(Full().trainable(encoder))
+        wrapped = DistributedDataParallel(encoder)
+        for _ in range(2):  # the second forward would complain of the first one's missing gradients
+            wrapped(torch.rand(1, 3, 64, 64)).square().sum().backward()
+    finally:
+        dist.destroy_process_group()
