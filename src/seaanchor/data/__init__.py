@@ -8,11 +8,13 @@ from seaanchor.utils.lazy import lazy_names
 _NAMES = {
     "ClassifiedImages": "types",
     "PreferenceImages": "types",
+    "SegmentedImages": "types",
     "TypographicImages": "types",
     "UnlabelledImages": "types",
     "from_dataset": "dataset",
     "image_folder": "sources",
     "open_images": "sources",
+    "open_segmented": "masks",
     "preferences": "sources",
 }
 
