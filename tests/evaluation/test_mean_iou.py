@@ -7,6 +7,7 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 
 from seaanchor.evaluation.mean_iou import (
     SegmentationScore,
+    constant_miou,
     counts_of,
     mean_iou,
     packed,
@@ -97,6 +98,14 @@ def test_a_paired_difference_draws_the_same_images_for_both():
     assert paired_difference_of_miou(one, one) == (0.0, 0.0, 0.0)
     with pytest.raises(ValueError, match="same images"):
         paired_difference_of_miou(one, other[:-1])
+
+
+def test_a_constant_predictor_against_scikit_learn():
+    answer, label = masks(void=0.2)
+    label[label == 1] = 0  # so that 0 is the most frequent, and 1 is nowhere
+    truth = label[label != VOID].numpy()
+    found = constant_miou(counts_of(answer, label, 4, VOID).numpy())
+    assert found == pytest.approx(jaccard_score(truth, 0 * truth, average="macro"))
 
 
 def test_counts_come_back_from_text():

@@ -24,6 +24,7 @@ from seaanchor.encoders.segmentation_head import (
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.context import EvaluationContext
 from seaanchor.evaluation.images import listing
+from seaanchor.evaluation.mean_iou import constant_miou
 from seaanchor.evaluation.model_pair import ModelPair
 from seaanchor.evaluation.protocol import Protocol
 from seaanchor.evaluation.results import EvaluationResult
@@ -193,6 +194,7 @@ def open_dense(source: str, class_names: Path | None, protocol: Protocol) -> Ima
 def summarise_dense(context: EvaluationContext, suites: Suites, skipped: str) -> EvaluationResult:
     """The result of patch tokens, without checks and notes: metrics are those of segmentation."""
     found = suites.segmentation
+    counts = None if found is None else found.clean.counts_N3C
     metrics = {} if found is None else {"miou": found.clean.miou, "pixel_accuracy": found.clean.pixel_accuracy or 0.0}
     return EvaluationResult(
         dataset=context.dataset,
@@ -200,6 +202,7 @@ def summarise_dense(context: EvaluationContext, suites: Suites, skipped: str) ->
         pretrained=fingerprint(context.model.encoder),
         task="embedding" if found is None else "segmentation",
         metrics=metrics,
+        constant_predictor=None if counts is None else constant_miou(counts),
         suites=suites,
         skipped=skipped,
     )

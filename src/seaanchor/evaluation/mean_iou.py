@@ -89,6 +89,12 @@ def mean_iou(counts_R3C: np.ndarray) -> np.ndarray:
     return np.nanmean(_iou(counts_R3C), -1)
 
 
+def constant_miou(counts_N3C: np.ndarray) -> float:
+    """Mean IoU of always answering the class that most pixels have."""
+    labelled_C = counts_N3C[:, 1].sum(0)
+    return float(labelled_C.max() / labelled_C.sum() / (labelled_C > 0).sum())
+
+
 def _iou(counts_R3C: np.ndarray) -> np.ndarray:
     """IoU (R, C); NaN of a class that neither labels nor answers hold."""
     right, labelled, answered = (counts_R3C[:, i].astype(float) for i in range(3))

@@ -181,7 +181,7 @@ class EvaluationResult:
             the hash of the image tower.
         clean: accuracy on the images as they are; None for captioned images and for images that carry a word already.
         typographic_images: accuracy on the images as they are, where each carries a wrong word already.
-        constant_predictor: accuracy of always answering the most frequent class.
+        constant_predictor: accuracy of always answering the most frequent class; of segmentation its mean IoU.
         robust: accuracies under attacks, by (attack, epsilon).
         suites: outcomes of the suites.
         checks: self-checks by name; numbers with a failed one must not be believed.

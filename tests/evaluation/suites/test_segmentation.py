@@ -104,6 +104,7 @@ def test_clean_numbers_against_scikit_learn(result, scenes, trained, clip_folder
     assert found.miou == pytest.approx(jaccard_score(truth, said, average="macro"), abs=2e-4)
     assert found.pixel_accuracy == pytest.approx((truth == said).mean(), abs=2e-4)
     assert found.n == 8 and found.low < found.miou < found.high
+    assert score.constant_predictor == pytest.approx(jaccard_score(truth, 0 * truth, average="macro"))
 
 
 def test_attacks_hurt_more_the_larger_they_are(result):
