@@ -22,7 +22,7 @@ from typing import Any
 
 from tools.compatibility.child import main as main_of_child
 from tools.compatibility.child import prepare
-from tools.compatibility.names import FAMILIES, LIMIT, OTHERS, open_clip_sizes, reduced_side
+from tools.compatibility.names import FAMILIES, LIMIT, OTHERS, open_clip_sizes, reduced_side, slow
 from tools.compatibility.table import write_table
 from tools.compatibility.tags import compare_tags
 
@@ -32,11 +32,12 @@ PAGE = ROOT / "docs/compatibility.md"
 
 
 def every_name(work: Path) -> list[str]:
-    """All names in the order in which they are tried, the smallest first."""
+    """All names in the order in which they are tried, the smallest first and the slowest last."""
     from tools.compatibility.hugging_face import FAMILIES as CLASSES
 
     sizes = open_clip_sizes(work / "open_clip_sizes.json")
-    open_clip = sorted((name for name, size in sizes.items() if size <= LIMIT), key=lambda name: sizes[name])
+    known = [name for name, size in sizes.items() if size <= LIMIT]
+    open_clip = sorted(known, key=lambda name: (slow(name), sizes[name]))
     return [
         *(f"hf:{name}" for name in CLASSES),
         *(f"open_clip:{name}" for name in open_clip if sizes[name] < SMALL),

@@ -79,6 +79,16 @@ def reduced_side(name: str) -> int:
     return 8 * vision["patch_size"] if patches * 12 * vision["layers"] * vision["width"] ** 2 > 17e9 else 0
 
 
+def slow(name: str) -> bool:
+    """Whether an OpenCLIP architecture is a timm transformer of many patches or of large width, at its own size."""
+    import open_clip
+
+    vision = open_clip.get_model_config(name)["vision_cfg"]
+    timm_name = vision.get("timm_model_name", "")
+    large = "large" in timm_name or (vision["image_size"] >= 384 and "base" in timm_name)
+    return bool(timm_name) and reduced_side(name) == 0 and large
+
+
 def _count(config: dict[str, Any]) -> int:
     import torch
     from open_clip.coca_model import CoCa
