@@ -79,6 +79,7 @@ def run_apart(run: Callable[[], None], log: Path, timeout: float) -> str:
     if child == 0:
         for stream, suffix in ((1, ".jsonl"), (2, ".txt")):
             os.dup2(os.open(log.with_name(log.name + suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), stream)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")  # also where they were something else
         status = 1
         try:
             run()

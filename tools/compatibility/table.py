@@ -8,7 +8,7 @@ from typing import Any
 
 import seaanchor
 
-CHECKS = ("images", "texts", "classes", "pixels", "step", "export", "flops")
+CHECKS = ("images", "texts", "classes", "pixels", "step", "export", "FLOPs")
 LIBRARIES = {"open_clip": "OpenCLIP", "timm": "timm", "hf": "Hugging Face"}
 HEAD = """# Which encoders work
 
@@ -57,8 +57,8 @@ def _made_with(tried: list[dict[str, Any]]) -> str:
     made = sorted({record["versions"]["commit"] for record in tried})
     minutes = sum(record["seconds"] for record in tried) / 60
     return (
-        f"Made with seaanchor {seaanchor.__version__} at {', '.join(made)}, {', '.join(libraries)}, on {_processor()}, "
-        f"one thread, beside other work: {minutes:.0f} minutes. "
+        f"Made with seaanchor {seaanchor.__version__}, {', '.join(libraries)}, on {_processor()}, one thread, beside "
+        f"other work: {minutes:.0f} minutes. The commit of each row is the last column but one ({len(made)} commits). "
         "Again: `python -m tools.compatibility --work FOLDER`.\n"
     )
 
@@ -100,8 +100,9 @@ def _notes(library: str, own: list[dict[str, Any]]) -> str:
         )
     if library == "timm":
         return (
-            "One or more of every family, mostly the smallest, from a file of its weights; `NAME@224` at another image "
-            "size than its own. DINOv2's embedding is the class token, DINOv3's ViT the mean of its patches."
+            "One or more of every family, mostly the smallest, from a file of its weights (an empty cell: with random "
+            "weights, without that check); `NAME@224` at another image size than its own. DINOv2's embedding is the "
+            "class token, DINOv3's ViT the mean of its patches."
         )
     return "Small models of each class, with transformers' own processors and tokenizers."
 
@@ -109,30 +110,32 @@ def _notes(library: str, own: list[dict[str, Any]]) -> str:
 def _rows(own: list[dict[str, Any]]) -> list[str]:
     if not own:
         return []
-    head = ["model", "M parameters", "pixels a side", "D", *CHECKS, "s"]
+    head = ["model", "M parameters", "pixels a side", "D", *CHECKS, "at", "s"]
     lines = [f"| {' | '.join(head)} |", f"| {' | '.join(['---'] * len(head))} |"]
     for record in own:
         name = _short(record["name"]) + ("*" if record.get("stand_in") else "")
         if outcome(record) == "refused":
             reason = record["checks"]["load"]["error"].removeprefix("SeaAnchorError: ").partition(" expected:")[0]
-            lines.append(f"| {name} | | | | {'refused: ' + reason.replace('|', '/')} {'| ' * len(CHECKS)}| |")
+            cells = [name, "", "", "", "refused: " + reason.replace("|", "/"), *[""] * (len(CHECKS) - 1)]
+            lines.append(f"| {' | '.join(cells)} | {record['versions']['commit']} | |")
             continue
         side = f"({record['side']})" if record.get("reduced") else str(record.get("side", ""))
         size = f"{record.get('parameters', 0) / 1e6:.1f}"
         cells = [name, size, side, str(record.get("dim", "")), *(_cell(record, check) for check in CHECKS)]
-        lines.append(f"| {' | '.join(cells)} | {record['seconds']:.0f} |")
+        lines.append(f"| {' | '.join(cells)} | {record['versions']['commit']} | {record['seconds']:.0f} |")
     return lines
 
 
 def _cell(record: dict[str, Any], check: str) -> str:
     checks = record["checks"]
+    check = check.lower()
     told = [checks[each] for each in ((check, "tower") if check == "images" else (check,)) if each in checks]
     wrong = " ".join(one["error"] for one in told if one["error"])
     if wrong:
         return "**" + wrong.replace("AssertionError: broken rule: ", "").replace("|", "/")[:160] + "**"
-    if not told or check in record.get("absent", ()):
+    if check in record.get("absent", ()):
         return "–"
-    return "✓"
+    return "✓" if told else ""
 
 
 def _short(name: str) -> str:
