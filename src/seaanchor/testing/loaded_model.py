@@ -168,6 +168,11 @@ def check_export(model: LoadedModel) -> None:
     same = torch.equal(theirs.mean, ours.mean) and torch.equal(theirs.std, ours.std)
     rule(same, f"an export keeps mean and std: {theirs.mean.flatten()}, {theirs.std.flatten()}")
     rule(same_rows(theirs(pixels_BCHW), ours(pixels_BCHW), 1e-5), "an export loads with the same embeddings of images")
+    if model.classifier is not None:
+        rule(again.classifier is not None, "an export keeps the classifier")
+        assert again.classifier is not None
+        same = torch.equal(again.classifier.head.weight_CD, model.classifier.head.weight_CD)
+        rule(same, "an export keeps the classifier")
     if model.encode_texts is not None:
         rule(again.encode_texts is not None, "an export keeps the text side")
         assert again.encode_texts is not None
