@@ -37,17 +37,19 @@ class Run:
     Attributes:
         output: its folder, with config.yaml, metrics.jsonl, checkpoints and export.
         config: its resolved settings.
-        trained: the trained model as it lies in memory, where its family has no library that loads the export.
+        start: the model that was given, where no library loads its export: a module of your own.
     """
 
     output: Path
     config: RunConfig
-    trained: LoadedModel | None = None
+    start: LoadedModel | None = None
 
     @cached_property
     def model(self) -> LoadedModel:
         """The trained model, as `seaanchor.evaluate` takes it."""
-        return self.trained if self.trained is not None else _load_export(self.output / "export", self.config)
+        from seaanchor.training.finish import load_export
+
+        return load_export(self.output / "export", self.config, self.start)
 
     @cached_property
     def averaged(self) -> LoadedModel:
@@ -61,7 +63,9 @@ class Run:
             raise SeaAnchorError(
                 f"{self.output} has no averaged weights", "a run with average beta or ema", "train one"
             )
-        return _load_export(folder, self.config)
+        from seaanchor.training.finish import load_export
+
+        return load_export(folder, self.config, self.start)
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -205,8 +209,10 @@ def _train(config: RunConfig, given: Given | None = None) -> Run:
     from seaanchor.training.run import Hooks, train
     from seaanchor.training.setup import Given
 
-    train(config, Hooks(quick_accuracy, training_advice), given or Given())
-    return Run(config.output, config)
+    given = given or Given()
+    train(config, Hooks(quick_accuracy, training_advice), given)
+    own = given.model is not None and given.model.family == "module"
+    return Run(config.output, config, given.model if own else None)
 
 
 def _config(method: Method | str, settings: dict[str, Any], steps: int | None) -> tuple[RunConfig, Method | None]:
@@ -283,13 +289,3 @@ def _to_evaluate(data: DataLike, samples: int | None, seed: int) -> tuple[Images
     if samples < 1:
         raise SeaAnchorError(f"samples={samples}", "at least 1", "correct it")
     return subset(images, samples, seed), None
-
-
-def _load_export(folder: Path, config: RunConfig) -> LoadedModel:
-    """An export as its library loads it."""
-    from seaanchor.encoders.load import load_model
-
-    prefix = next((p for p in ("timm:", "hf:") if config.model.startswith(p)), "")
-    return load_model(
-        f"{prefix}{'local-dir:' if prefix == 'timm:' else ''}{folder}", None, config.image_size, config.tokens
-    )

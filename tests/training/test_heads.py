@@ -183,3 +183,19 @@ def test_what_does_not_go_together_ends_it_before_training(timm_run, timm_folder
     without_classifier(timm_folder)
     with pytest.raises(SeaAnchorError, match="no text tower, no classifier of its own"):
         prepare(timm_run(tecoa()))
+
+
+def test_a_module_of_ones_own_is_evaluated_by_the_head_of_its_run(image_folder, tmp_path):
+    module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 6))
+    encoder = sa.Encoder(module, image_size=32)
+    settings = {"steps": 1, "batch_size": 4, "device": "cpu"}
+    run = sa.train(encoder, str(image_folder), sa.methods.lore(), output=tmp_path / "a", head="probe", **settings)
+    found = sa.evaluate(run.model, str(image_folder), reference=encoder)  # as it is advised
+    assert 'evaluate(run.model, "LABELLED_FOLDER") in Python' in evaluation_command(run.output)
+    kept = read_head(run.output / "head.safetensors")
+    assert torch.equal(run.model.stored_head.head.weight_CD, kept.head.weight_CD)
+    assert found.protocol.head.kind == "probe" and found.reference.protocol.head == found.protocol.head
+    assert not torch.equal(run.model.encoder.tower[2].weight, module[2].weight)
+    bare = sa.train(encoder, str(image_folder), sa.methods.lore(), output=tmp_path / "b", **settings)
+    assert 'head="probe", train_data="TRAIN_FOLDER"' in evaluation_command(bare.output)
+    assert sa.evaluate(bare.model, str(image_folder), head="probe", train_data=image_folder).clean.n == 12

@@ -99,8 +99,9 @@ def linear_head(model: LoadedModel, kind: str, asked: str | None, probe: Callabl
     return named
 
 
-def with_stored_head(model: LoadedModel) -> LoadedModel:
-    """The model with the head that lies in its folder, or in the run whose export it is.
+def with_stored_head(model: LoadedModel, folder: Path | None = None) -> LoadedModel:
+    """The model with the head that lies in its folder, by default the one it is named by, or in the run whose export
+    that is.
 
     Raises:
         SeaAnchorError: that head cannot be read, or reads embeddings of another number of dimensions.
@@ -108,7 +109,7 @@ def with_stored_head(model: LoadedModel) -> LoadedModel:
     name = model.name
     for prefix in ("timm:", "hf:", "local-dir:"):
         name = name.removeprefix(prefix)
-    folder = Path(name)
+    folder = folder or Path(name)
     if not folder.is_dir():
         return model
     places = [folder / NAME] + ([folder.parent / NAME] if (folder.parent / "config.yaml").is_file() else [])

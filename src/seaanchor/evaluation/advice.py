@@ -18,7 +18,8 @@ def evaluation_command(run: Path) -> str:
     """
     folders = [run / name for name in EXPORTS if (run / name).is_dir()]
     if any((folder / SETTINGS).is_file() for folder in folders):
-        return 'seaanchor.evaluate(run.model, "LABELLED_FOLDER", head="probe", train_data="TRAIN_FOLDER") in Python'
+        head = "" if (run / NAME).is_file() else ', head="probe", train_data="TRAIN_FOLDER"'
+        return f'seaanchor.evaluate(run.model, "LABELLED_FOLDER"{head}) in Python, run being what train returned'
     model = str(read_settings(run / "config.yaml").get("model"))
     prefix = next((ours for kind, ours in (("timm:", "timm:local-dir:"), ("hf:", "hf:")) if model.startswith(kind)), "")
     names = " ".join(f"{prefix}{folder}" for folder in folders)

@@ -1,11 +1,16 @@
 """The model as it is trained now, and the export of a finished run."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
+from seaanchor.config.schema import RunConfig
 from seaanchor.distributed.sharding import gather_full, is_sharded
-from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.classifiers import with_stored_head
+from seaanchor.encoders.encoder import LoadedModel, copied
+from seaanchor.encoders.load import load_model
+from seaanchor.encoders.own_module import load_encoder
 from seaanchor.export.trained import export_trained
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Setup, untrained_model
@@ -53,3 +58,20 @@ def export_run(setup: Setup, state: TrainState, folder: RunFolder, write: bool =
                 export_trained(model, setup.policy, folder.root / "export-averaged")
     if (model := full_model(setup, write)) is not None:
         export_trained(model, setup.policy, folder.export)
+
+
+def load_export(folder: Path, config: RunConfig, start: LoadedModel | None = None) -> LoadedModel:
+    """An export of a run as its library loads it.
+
+    Args:
+        folder: of the export.
+        config: of the run.
+        start: the model of a module of the user's own, in a copy of which the weights are loaded.
+    """
+    if start is not None:
+        own = copied(start)
+        load_encoder(folder, own.module)
+        return with_stored_head(own, folder)
+    prefix = next((p for p in ("timm:", "hf:") if config.model.startswith(p)), "")
+    name = f"{prefix}{'local-dir:' if prefix == 'timm:' else ''}{folder}"
+    return load_model(name, None, config.image_size, config.tokens)
