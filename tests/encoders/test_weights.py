@@ -330,3 +330,50 @@ def test_tied_weights_and_constants():
     assert torch.equal(module[1].weight, torch.ones(2, 2))
     with pytest.raises(SeaAnchorError, match="mask"):
         load_strictly(module, state | {"mask": torch.zeros(2)}, "tied")
+
+
+@pytest.fixture
+def timm_folder(tmp_path):
+    """A ResNet-10-t as timm writes it, and its weights."""
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.create_model("resnet10t", num_classes=4)
+    settings = {"input_size": [3, 64, 64], "num_classes": 4, "classifier": "fc", "first_conv": "conv1.0"}
+    config = {"architecture": "resnet10t", "num_classes": 4, "num_features": 512, "pretrained_cfg": settings}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return tmp_path, {key: value.contiguous() for key, value in model.state_dict().items()}
+
+
+def opened(folder, state, name="model.safetensors"):
+    from seaanchor.encoders.load import load_model
+
+    save_file(state, folder / name) if name.endswith("safetensors") else torch.save(state, folder / name)
+    return load_model(f"timm:local-dir:{folder}").module.state_dict()
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module."])
+def test_a_timm_folder_with_any_prefix(timm_folder, prefix):
+    folder, state = timm_folder
+    found = opened(folder, prefixed(state, prefix))
+    assert all(torch.equal(value, state[key]) for key, value in found.items())
+    (folder / "model.safetensors").unlink()
+    raw = {key: value + 1 for key, value in state.items()}
+    found = opened(folder, {"state_dict": prefixed(raw, prefix), "state_dict_ema": prefixed(state, prefix)}, "last.tar")
+    assert all(torch.equal(value, state[key]) for key, value in found.items())
+
+
+def test_a_timm_folder_is_never_completed_at_random(timm_folder):
+    folder, state = timm_folder
+    key = "layer1.0.conv1.weight"
+    for wrong, words in (
+        ({k: v for k, v in state.items() if k != key}, f"1 of .* keys missing .{key}."),
+        (state | {"layer9.weight": torch.ones(2)}, "keys that the model has not .layer9.weight."),
+        (state | {key: torch.ones(2, 2)}, "1 of .* keys of another shape"),
+        (state | {key: state[key].to(torch.int8)}, "are quantised .int8"),
+    ):
+        with pytest.raises(SeaAnchorError, match=words):
+            opened(folder, wrong)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(SeaAnchorError, match=r"has no model.safetensors"):
+        opened(folder, {}, "notes.txt")

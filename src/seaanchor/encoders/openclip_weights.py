@@ -11,6 +11,7 @@ from seaanchor.encoders.openclip_hf_text import text_settings
 from seaanchor.encoders.openclip_tags import quick_gelu_of_file
 from seaanchor.encoders.openclip_text import quiet, read_config
 from seaanchor.encoders.pretrained import Pretrained, is_weights_file
+from seaanchor.encoders.weight_files import find_weights
 from seaanchor.encoders.weights import hub_error, load_strictly, read_weights, weights_error
 from seaanchor.errors import SeaAnchorError, note
 
@@ -54,10 +55,10 @@ def create_from_folder(name: str, folder: Path, asked: Pretrained, image_size: i
         SeaAnchorError: files that are missing, broken, or do not match.
     """
     config = read_config(folder)
-    file = weights_file(folder)
+    file = find_weights(folder, FILES)
     state = read_weights(file).state
     if base := config.get("seaanchor", {}).get("text_tower_of"):
-        towers = read_weights(weights_file(folder.parent / base)).state
+        towers = read_weights(find_weights(folder.parent / base, FILES)).state
         state = {k: v for k, v in towers.items() if not k.startswith("visual.")} | state
     later = "timm_model_name" in config["model_cfg"]["vision_cfg"]
     model = _build(name, f"local-dir:{folder}", config["model_cfg"], None if later else image_size)
@@ -84,32 +85,6 @@ def _resized(name: str, model: Any, image_size: int) -> Any:
         ) from error
     set_model_preprocess_cfg(model, dict(open_clip.get_model_preprocess_cfg(model)) | {"size": image_size})
     return model
-
-
-def weights_file(folder: Path) -> Path:
-    """The weights of an OpenCLIP folder, under any name that open_clip or transformers gives them.
-
-    Raises:
-        SeaAnchorError: there are none, or several files of other names.
-    """
-    for name in FILES:
-        if (folder / name).is_file():
-            return folder / name
-    others = sorted(p for p in folder.glob("*") if p.suffix in (".safetensors", ".pt", ".pth", ".bin", ".ckpt"))
-    if len(others) == 1:
-        return others[0]
-    found = sorted(p.name for p in folder.iterdir())[:5] if folder.is_dir() else []
-    if others:
-        raise SeaAnchorError(
-            f"{folder} holds several files of weights: {', '.join(p.name for p in others[:5])}",
-            f"one, or one of the name {FILES[0]}",
-            f"rename the right one {FILES[0].replace('.safetensors', others[0].suffix)}, or remove the others",
-        )
-    raise SeaAnchorError(
-        f"{folder} has no {FILES[0]} (it holds {', '.join(found) or 'nothing'})",
-        "an OpenCLIP folder",
-        "export it again",
-    )
 
 
 def _fetch(name: str, source: str, tag: str | None, image_size: int | None) -> Any:

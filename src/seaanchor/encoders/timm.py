@@ -2,6 +2,7 @@
 
 import sys
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,10 +11,13 @@ from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.pretrained import is_weights_file
 from seaanchor.encoders.timm_classifier import TakenOff, take_classifier
 from seaanchor.encoders.timm_input import from_timm, to_timm
+from seaanchor.encoders.weight_files import find_weights
 from seaanchor.encoders.weights import hub_error, load_strictly, read_weights, weights_error
 from seaanchor.errors import SeaAnchorError
 
 AS_PRETRAINED = {"fbnetc_100": {"bn_eps": 1e-3}}  # what timm sets only where it fetches the weights itself
+
+FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
 
 
 def load_timm(name: str, pretrained: str | None, image_size: int | None) -> LoadedModel:
@@ -23,9 +27,11 @@ def load_timm(name: str, pretrained: str | None, image_size: int | None) -> Load
 
     source = name.removeprefix("timm:")
     file = pretrained if is_weights_file(pretrained) else None
-    if not source.startswith(("local-dir:", "hf-hub:")):
+    if source.startswith("local-dir:"):
+        file = _weights_in(name, Path(source.removeprefix("local-dir:")))
+    elif not source.startswith("hf-hub:"):
         source = _check_name(source, None if file else pretrained)
-    fetch = source.startswith("local-dir:") or (file is None and pretrained != "none")
+    fetch = file is None and pretrained != "none"
     try:
         drawn = file is None and not fetch
         model, size_args = _create(source, fetch, image_size, {"num_classes": 0} if drawn else {})
@@ -91,6 +97,14 @@ def _create(source: str, fetch: bool, image_size: int | None, asked: dict[str, i
         if "img_size" not in str(error):
             raise
         return timm.create_model(source, pretrained=fetch, **asked, **own), {}
+
+
+def _weights_in(name: str, folder: Path) -> str:
+    """The weights file of a folder; read here and not by timm, which takes integers for weights and says nothing of
+    averaged ones."""
+    if not (folder / "config.json").is_file():
+        raise SeaAnchorError(f"{folder} has no config.json", "a folder that timm wrote", f"correct the path in {name}")
+    return str(find_weights(folder, FILES))
 
 
 def _check_name(source: str, tag: str | None) -> str:

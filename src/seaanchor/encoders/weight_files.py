@@ -5,11 +5,13 @@ import argparse
 import json
 import pathlib
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from seaanchor.errors import SeaAnchorError
 
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
 PLAIN = "a .safetensors file, or a .pt with tensors only"
 TORCH_MAGIC = bytes.fromhex("6cfc9c46f9206aa85019")  # with which torch.save began before it wrote archives
 OTHER_BEGINNINGS = {
@@ -57,6 +59,36 @@ def open_weights(path: Path) -> Any:
     if zipfile.is_zipfile(path):
         _check_archive(path)
     return _pickled(path)
+
+
+def find_weights(folder: Path, names: Sequence[str]) -> Path:
+    """The weights of a folder: under a name that its library gives them, or the only file that can hold some.
+
+    Args:
+        folder: of a model.
+        names: of files, the first that is there is taken.
+
+    Raises:
+        SeaAnchorError: there are none, or several files of other names.
+    """
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    others = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+    if len(others) == 1:
+        return others[0]
+    found = sorted(path.name for path in folder.iterdir())[:5] if folder.is_dir() else []
+    if others:
+        raise SeaAnchorError(
+            f"{folder} holds several files of weights: {', '.join(path.name for path in others[:5])}",
+            f"one, or one of the name {names[0]}",
+            f"rename the right one {names[0].replace('.safetensors', others[0].suffix)}, or remove the others",
+        )
+    raise SeaAnchorError(
+        f"{folder} has no {names[0]} (it holds {', '.join(found) or 'nothing'})",
+        "a folder with a model's configuration and weights",
+        "export it again",
+    )
 
 
 def _is_safetensors(path: Path, beginning: bytes) -> bool:
