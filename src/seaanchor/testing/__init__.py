@@ -7,6 +7,7 @@ checks. Names are imported on first use.
 from seaanchor.utils.lazy import lazy_names
 
 _NAMES = {
+    "Library": "library",
     "check_adapter": "adapter",
     "check_anchor": "anchor",
     "check_encoder": "encoder",
