@@ -377,3 +377,20 @@ def test_a_timm_folder_is_never_completed_at_random(timm_folder):
     (folder / "model.safetensors").unlink()
     with pytest.raises(SeaAnchorError, match=r"has no model.safetensors"):
         opened(folder, {}, "notes.txt")
+
+
+def test_a_folder_of_weights_has_what_timm_sets_for_its_own_weights(tmp_path):
+    """FBNet-C's batch normalisation has another epsilon where timm reads the weights itself."""
+    import timm
+
+    from seaanchor.encoders.load import load_model
+    from seaanchor.export.folder import export_model
+
+    model = load_model("timm:fbnetc_100", "none", 64)
+    export_model(model, tmp_path / "export")
+    theirs = timm.create_model(f"local-dir:{tmp_path / 'export'}", pretrained=True).eval()
+    ours = load_model(f"timm:local-dir:{tmp_path / 'export'}").module
+    assert {m.eps for m in ours.modules() if hasattr(m, "eps")} == {
+        m.eps for m in theirs.modules() if hasattr(m, "eps")
+    }
+    assert {m.eps for m in ours.modules() if hasattr(m, "eps")} == {1e-3}

@@ -1,5 +1,6 @@
 """timm image towers, such as DINOv2: no text side, raw pooled features as embeddings."""
 
+import json
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -90,13 +91,24 @@ def _create(source: str, fetch: bool, image_size: int | None, asked: dict[str, i
     import timm
 
     wanted = {"img_size": image_size} if image_size else {}
-    own = {} if fetch else AS_PRETRAINED.get(source.partition(".")[0], {})
+    own = {} if fetch else AS_PRETRAINED.get(_architecture(source), {})
     try:
         return timm.create_model(source, pretrained=fetch, **asked, **own, **wanted), wanted
     except TypeError as error:
         if "img_size" not in str(error):
             raise
         return timm.create_model(source, pretrained=fetch, **asked, **own), {}
+
+
+def _architecture(source: str) -> str:
+    """Of a name with or without a tag, or of a folder."""
+    if not source.startswith("local-dir:"):
+        return source.partition(".")[0]
+    try:
+        config = json.loads((Path(source.removeprefix("local-dir:")) / "config.json").read_text())
+        return str(config.get("architecture", "")).partition(".")[0]
+    except (OSError, ValueError, AttributeError):  # timm says what is wrong with it
+        return ""
 
 
 def _weights_in(name: str, folder: Path) -> str:
