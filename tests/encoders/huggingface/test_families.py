@@ -2,6 +2,7 @@
 is a model of its own class."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 import seaanchor as sa
+from seaanchor.adapters.lora import LoRA
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.huggingface.families import FAMILIES
@@ -163,3 +165,29 @@ def test_classes_without_names(tmp_path):
     model: LoadedModel = load_model(f"hf:{write_model('ViTForImageClassification', tmp_path, **names)}")
     assert model.classifier.class_names is None
     assert model.classifier.head.weight_CD.shape == (3, 32)
+
+
+@pytest.mark.parametrize("architecture", ["Siglip2VisionModel", "Dinov2ForImageClassification", "SiglipModel"])
+def test_low_rank_updates_go_home(tmp_path, architecture):
+    """Merged into the weights of the class itself, whose tower is seen through a wrapper."""
+    model = load_model(f"hf:{write_model(architecture, tmp_path / 'model')}")
+    method = replace(sa.methods.lore(rho=0.1, epsilon=2 / 255), adapter=LoRA(rank=2))
+    run = sa.train(model, "photos-mini/train", method, output=tmp_path / "run", steps=1, batch_size=4, workers=0)
+    again = load_model(f"hf:{tmp_path / 'run' / 'export'}")
+    before, after = (library_model(place).state_dict() for place in (tmp_path / "model", tmp_path / "run" / "export"))
+    assert list(before) == list(after)
+    pixels = torch.rand(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        torch.testing.assert_close(again.encoder(pixels), run.model.encoder(pixels))
+        assert (again.encoder(pixels) - model.encoder(pixels)).abs().max() > 1e-4
+
+
+def test_half_precision_goes_home(tmp_path):
+    """With the classifier's weights rounded, too."""
+    model = load_model(f"hf:{write_model('ViTForImageClassification', tmp_path / 'model')}")
+    export = export_model(model, tmp_path / "export", half=True)
+    again = load_model(f"hf:{export}")
+    pixels = torch.rand(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        ours, theirs = (each.classifier.head(each.encoder(pixels)) for each in (model, again))
+    assert 0 < (ours - theirs).abs().max() < 2e-2 * ours.abs().max()
