@@ -15,7 +15,8 @@ import seaanchor as sa
 from seaanchor.anchors.constraints import distribution_constraint
 from seaanchor.cli import app as cli
 from seaanchor.config.recipes import dpo, dpo_linear, lore, tecoa
-from seaanchor.encoders.head_file import read_head
+from seaanchor.config.schema import PerturbationConfig
+from seaanchor.encoders.head_file import NAME, read_head, write_head
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.advice import evaluation_command
@@ -23,7 +24,7 @@ from seaanchor.objectives.preference import DPO
 from seaanchor.report.page import write_report
 from seaanchor.training.run import Hooks, train
 from seaanchor.training.setup import prepare
-from seaanchor.types import Embeddings, Head, Preference, Targets
+from seaanchor.types import Embeddings, Head, NamedHead, Preference, Targets
 
 NAMES = ["emu", "zebra", "red fox", "apple"]  # of the classifier: another order, and one class more than the images
 
@@ -199,3 +200,13 @@ def test_a_module_of_ones_own_is_evaluated_by_the_head_of_its_run(image_folder, 
     bare = sa.train(encoder, str(image_folder), sa.methods.lore(), output=tmp_path / "b", **settings)
     assert 'head="probe", train_data="TRAIN_FOLDER"' in evaluation_command(bare.output)
     assert sa.evaluate(bare.model, str(image_folder), head="probe", train_data=image_folder).clean.n == 12
+
+
+def test_a_head_that_nothing_asks_for_changes_no_labels(timm_run, timm_folder):
+    """Drawn words are the images' own class names, whatever the head that lies with the model answers with."""
+    write_head(NamedHead(Head(torch.ones(2, 256), unit=False, kind="file"), ("emu", "yak")), timm_folder / NAME)
+    config = timm_run(lore(), perturbation=PerturbationConfig("typographic"))
+    setup = prepare(config)
+    assert setup.images.class_names == ("apple", "red fox", "zebra") and setup.model.stored_head is not None
+    with pytest.raises(SeaAnchorError, match="are not among the 2"):
+        prepare(replace(config, objective=tecoa().objective))

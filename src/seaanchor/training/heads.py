@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import torch
 
-from seaanchor.config.composition import asks_for_classes
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.class_matching import as_answers
 from seaanchor.data.types import Images, UnlabelledImages
@@ -57,12 +56,12 @@ def run_head(
 
 
 def with_answers(images: Images, named: NamedHead | None, method: Method, source: str) -> Images:
-    """Training images with the class numbers and names of the head, where the method reads any.
+    """Training images with the class numbers and names of the head, where the method reads its answers.
 
     Raises:
         SeaAnchorError: a class, or a text, that the head does not answer with.
     """
-    if named is None or not asks_for_classes(method.needs) or isinstance(images, UnlabelledImages):
+    if named is None or not method.needs.head or isinstance(images, UnlabelledImages):
         return images
     return as_answers(images, named.class_names, len(named.head.weight_CD), source, f"the head ({named.head.kind})")
 
