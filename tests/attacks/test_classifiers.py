@@ -239,3 +239,27 @@ def test_the_folder_exports_lazily_and_no_name_is_a_file():
     assert set(seaanchor.attacks.__all__) == set(dir(seaanchor.attacks))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = seaanchor.attacks.nothing
+
+
+@pytest.mark.parametrize(
+    "attack", [PGD(0.02, num_steps=2), APGD(0.02, "l2", num_steps=2), EmbeddingAttack(0.02, num_steps=2)]
+)
+def test_a_gradient_that_is_no_number_ends_the_attack(small_classifier, some, attack):
+    """Its sign is 0, and the image would stand still and count as robust. The first image alone has it."""
+
+    def rooted(pixels):
+        edge = torch.where(torch.arange(len(pixels)) == 0, 0.0, 1.0) * pixels.mean((1, 2, 3))
+        return small_classifier(pixels) + (edge.sqrt() - edge.sqrt().detach())[:, None]
+
+    labels = () if isinstance(attack, EmbeddingAttack) else (small_classifier(some.pixels_BCHW).argmax(-1),)
+    with pytest.raises(SeaAnchorError, match=f"NaN or infinite for 1 of {len(some.index_B)} images"):
+        attack(rooted, some.pixels_BCHW, *labels)
+    attack(small_classifier, some.pixels_BCHW, *labels)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-10, 1.0, 1e25])
+def test_the_steepest_direction_has_length_one_at_any_size_of_the_gradient(scale):
+    grad = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    found = Ball("l2", 1.0).ascent_direction(grad * scale)
+    assert torch.allclose(found, (grad.double() / grad.double().flatten(1).norm(dim=1).view(-1, 1, 1, 1)).float())
+    assert (Ball("l2", 1.0).ascent_direction(0 * grad) == 0).all()

@@ -11,7 +11,14 @@ from seaanchor.attacks.classification import AttackResult
 from seaanchor.attacks.pgd import pgd_attack
 from seaanchor.evaluation import attacks
 from seaanchor.evaluation.attacks import AttackPlan, attack_survivors, inside
-from seaanchor.evaluation.sanity_checks import CheckInputs, check_model, failed, run_checks, spread_over
+from seaanchor.evaluation.sanity_checks import (
+    CheckInputs,
+    check_gradients,
+    check_model,
+    failed,
+    run_checks,
+    spread_over,
+)
 from seaanchor.evaluation.zeroshot import evaluate_stream
 from seaanchor.types import Batch
 
@@ -64,20 +71,72 @@ class Quantised(nn.Module):
         return (4 * self.model(pixels)).round() / 4 + 0 * pixels.sum()
 
 
-class Saturated(Quantised):
-    """Logits so large that the softmax is one and its gradient vanishes in fp32."""
+class Scaled(Quantised):
+    """Logits so large that the softmax is one and the gradient of cross-entropy vanishes in fp32, or so small that it
+    is log C."""
+
+    def __init__(self, model: nn.Module, scale: float) -> None:
+        super().__init__(model)
+        self.scale = scale
 
     def forward(self, pixels):
-        return 1e4 * self.model(pixels)
+        return self.scale * self.model(pixels)
 
 
-@pytest.mark.parametrize("masked", [Quantised, Saturated])
+class NoNumber(Quantised):
+    """The answers of the model, and gradients that are NaN: the square root of 0, which is added, has an infinite
+    slope."""
+
+    def forward(self, pixels):
+        return self.model(pixels) + (0 * pixels.mean((1, 2, 3))).sqrt()[:, None]
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e-8])
+@pytest.mark.parametrize("name", ["pgd", "apgd-ce"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_no_scale_of_the_logits_hides_an_image(small_classifier, some, scale, name, norm):
+    plan = AttackPlan(name, norm, (8 / 255 if norm == "linf" else 0.5,), 8)
+
+    def robust(model: nn.Module) -> float:
+        found = evaluate_stream(model, [some], (plan,))
+        return found.attacked[plan, plan.epsilons[0]].float().mean().item()
+
+    assert robust(Scaled(small_classifier, scale).eval()) <= robust(small_classifier) + 0.05
+    assert names(Scaled(small_classifier, scale).eval(), some, (plan,), reference=small_classifier) == []
+
+
+def test_gradients_that_are_no_numbers_are_caught(small_classifier, some):
+    model = NoNumber(small_classifier).eval()
+    assert torch.equal(model(some.pixels_BCHW), small_classifier(some.pixels_BCHW))
+    found = evaluate_stream(model, [some], (PGD,))  # signs of NaN are 0: only the random start moves images
+    assert not found.sound[PGD, EPSILONS[0]][found.clean_N].any()
+    bad = names(model, some)
+    assert {"model: gradients reach the pixels", "pgd: images stay in the ball and in [0, 1]"} <= set(bad)
+
+
+def test_the_share_of_dead_gradients_is_told(small_classifier, some):
+    class Half(Quantised):
+        """Every image that is brighter than most is answered without its pixels."""
+
+        def forward(self, pixels):
+            bright = pixels.mean((1, 2, 3), keepdim=True).flatten(1) > middle
+            return torch.where(bright, self.model(pixels).detach(), self.model(pixels))
+
+    middle = some.pixels_BCHW.mean((1, 2, 3)).median()
+    value = check_gradients(Half(small_classifier).eval(), some, (PGD,))["model: gradients reach the pixels"]
+    dead = int((some.pixels_BCHW.mean((1, 2, 3)) > middle).sum())
+    assert not value.passed and f"{dead} (49%) have a gradient of exactly 0" in value.detail
+    assert check_gradients(small_classifier, some, (PGD,))["model: gradients reach the pixels"].passed
+    assert check_gradients(small_classifier, some, (replace(PGD, name="square"),)) == {}
+
+
+@pytest.mark.parametrize("masked", [Quantised])
 def test_masked_gradients_are_caught(small_classifier, some, masked):
     model = masked(small_classifier).eval()
     standing = evaluate_stream(model, [some], (PGD,)).attacked[PGD, EPSILONS[-1]].float().mean()
     honest = evaluate_stream(small_classifier, [some], (PGD,)).attacked[PGD, EPSILONS[-1]].float().mean()
     assert standing > honest + 0.2  # this is what the check protects from
-    assert names(model, some) == ["pgd: Square is not stronger"]
+    assert names(model, some) == ["model: gradients reach the pixels", "pgd: Square is not stronger"]
     assert "pgd: transfer from the reference is not stronger" in names(model, some, reference=small_classifier)
 
 
@@ -85,7 +144,8 @@ def test_masked_gradients_are_caught_by_transfer_alone(small_classifier, some, m
     """Where the package with the black box is missing."""
     monkeypatch.setattr("seaanchor.evaluation.sanity_checks.square_is_there", lambda: False)
     assert names(Quantised(small_classifier).eval(), some, reference=small_classifier) == [
-        "pgd: transfer from the reference is not stronger"
+        "model: gradients reach the pixels",
+        "pgd: transfer from the reference is not stronger",
     ]
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seaanchor.attacks.ball import Ball
-from seaanchor.attacks.classification import AttackResult, Fooled
+from seaanchor.attacks.classification import AttackResult, Fooled, not_finite
 from seaanchor.functional.gradients import input_grad
 
 MOMENTUM = 0.75  # alpha of algorithm 1
@@ -151,7 +151,8 @@ def apgd(
         Where fooled: the first fooling image; else the image of the highest loss.
     """
     ball.check_fits(clean_BCHW.shape[1:])
-    result_BCHW, fooled_B = clean_BCHW.clone(), torch.zeros(len(clean_BCHW), dtype=torch.bool, device=clean_BCHW.device)
+    result_BCHW = clean_BCHW.clone()
+    fooled_B, broken_B = torch.zeros(2, len(clean_BCHW), dtype=torch.bool, device=clean_BCHW.device)
 
     def retire(state: State, output: Tensor) -> State:
         if fooled is None:
@@ -162,8 +163,9 @@ def apgd(
         return state.select(~done) if bool(done.any()) else state
 
     if len(clean_BCHW) == 0:
-        return AttackResult(result_BCHW, fooled_B)
+        return AttackResult(result_BCHW, fooled_B, broken_B)
     state, output = begin(loss, clean_BCHW, start_BCHW, ball)
+    broken_B |= not_finite(state.grad)
     state = retire(state, output)
     checks = checkpoints(num_steps)
     last_check = 0
@@ -174,6 +176,7 @@ def apgd(
         row = state.row
         if step < num_steps:
             loss_B, grad, output = input_grad(partial(_swapped, loss, row), state.pixels)
+            broken_B[row] |= not_finite(grad)
         else:
             with torch.no_grad():
                 (loss_B, output), grad = loss(state.pixels, row), None
@@ -182,4 +185,4 @@ def apgd(
             state = halve(state, step - last_check)
             last_check = step
     result_BCHW[state.row] = state.best
-    return AttackResult(result_BCHW, fooled_B)
+    return AttackResult(result_BCHW, fooled_B, broken_B)

@@ -4,15 +4,16 @@ Legend: B batch, C channels or classes, H W pixels.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.attacks.apgd import apgd
 from seaanchor.attacks.ball import Ball
-from seaanchor.attacks.classification import AttackResult, Logits, misclassified, noise_per_image
+from seaanchor.attacks.classification import AttackResult, Logits, broken, misclassified, noise_per_image
 from seaanchor.errors import SeaAnchorError
+from seaanchor.functional.cross_entropy import attack_cross_entropy, attack_scale
 
 
 def apgd_ce(
@@ -45,9 +46,14 @@ def apgd_ce(
     """
     start_BCHW = _start(pixels_BCHW, ball, index_B, seed) if start_BCHW is None else start_BCHW
 
+    factor_B = None
+
     def loss(p: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal factor_B
         output = (follow or logits)(p)
-        return F.cross_entropy(output, label_B[row], reduction="none"), output
+        if factor_B is None:  # at the start, where all images are looked at: losses of one image are compared later
+            factor_B = attack_scale(output)
+        return attack_cross_entropy(output, label_B[row], factor_B[row]), output
 
     fooled = misclassified(label_B, logits if follow else None)
     result = apgd(loss, pixels_BCHW, start_BCHW, ball, num_steps, fooled if retire else None)
@@ -85,6 +91,7 @@ def apgd_targeted(
         raise SeaAnchorError(f"{num_classes} classes", "at least 4 for the targeted DLR loss", "use apgd_ce")
     others_BY = wrong_classes(clean_BC, label_B)
     result_BCHW, fooled_B = pixels_BCHW.clone(), clean_BC.argmax(-1) != label_B
+    broken_B = torch.zeros_like(fooled_B)
     for target in range(min(num_targets, num_classes - 1)):
         rows = (~fooled_B).nonzero().squeeze(1)
         if len(rows) == 0:
@@ -102,7 +109,8 @@ def apgd_targeted(
 
         result = apgd(loss, pixels_BCHW[rows], start, ball, num_steps, misclassified(label, logits if follow else None))
         result_BCHW[rows], fooled_B[rows] = result.pixels_BCHW, result.fooled_B
-    return AttackResult(result_BCHW, fooled_B)
+        broken_B[rows] |= broken(result)
+    return AttackResult(result_BCHW, fooled_B, broken_B)
 
 
 def dlr_targeted(logits_BC: Tensor, label_B: Tensor, target_B: Tensor) -> Tensor:
@@ -131,4 +139,4 @@ def _start(pixels_BCHW: Tensor, ball: Ball, index_B: Tensor, seed: int) -> Tenso
 
 @torch.no_grad()
 def _judge(result: AttackResult, logits: Logits, label_B: Tensor) -> AttackResult:
-    return AttackResult(result.pixels_BCHW, logits(result.pixels_BCHW).argmax(-1) != label_B)
+    return replace(result, fooled_B=logits(result.pixels_BCHW).argmax(-1) != label_B)

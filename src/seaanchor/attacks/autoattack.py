@@ -5,6 +5,7 @@ Legend: B batch, C channels or classes, H W pixels.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.ball import Ball
-from seaanchor.attacks.classification import AttackResult, Logits
+from seaanchor.attacks.classification import AttackResult, Logits, broken
 from seaanchor.attacks.square import NORMS, judged, kept_random_state, labels, pyautoattack, square_attack
 from seaanchor.functional.gradients import pixels_alone
 from seaanchor.types import Batch
@@ -53,13 +54,13 @@ def autoattack_standard(
     pyautoattack()
     with torch.no_grad():
         clean_BC = logits(batch.pixels_BCHW)
-    result_BCHW = batch.pixels_BCHW.clone()
+    result_BCHW, broken_B = batch.pixels_BCHW.clone(), torch.zeros_like(batch.index_B, dtype=torch.bool)
     fooled_B, num_classes = clean_BC.argmax(-1) != labels(batch), clean_BC.shape[-1]
 
     def by_apgd(name: str, attack: Callable[..., AttackResult], left: Batch, **settings: int) -> AttackResult:
         settings |= {"num_steps": num_steps, "seed": seed}
         result = attack(logits, left.pixels_BCHW, labels(left), ball, index_B=left.index_B, **settings)
-        return judged(logits, result.pixels_BCHW, left, ball, name)
+        return replace(judged(logits, result.pixels_BCHW, left, ball, name), broken_B=result.broken_B)
 
     stages: dict[str, Callable[[Batch], AttackResult]] = {
         "APGD-CE": partial(by_apgd, "APGD-CE", apgd_ce),
@@ -76,7 +77,8 @@ def autoattack_standard(
             taken_B = found.fooled_B | (name == "APGD-CE")
             result_BCHW[rows[taken_B]] = found.pixels_BCHW[taken_B]
             fooled_B[rows] = found.fooled_B
-    return AttackResult(result_BCHW, fooled_B)
+            broken_B[rows] |= broken(found)
+    return AttackResult(result_BCHW, fooled_B, broken_B)
 
 
 def fab_attack(

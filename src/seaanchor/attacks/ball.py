@@ -17,6 +17,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.functional.radii import check_radius
 
 Norm = Literal["linf", "l2"]
+SMALL = 1e-6  # length of a gradient below which (or above whose inverse) it is brought near 1 first
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,24 @@ class Ball:
 
     def ascent_direction(self, grad_BCHW: Tensor) -> Tensor:
         """Steepest direction of unit size: the sign for l-inf, the unit vector for l2."""
-        return grad_BCHW.sign() if self.norm == "linf" else grad_BCHW / (_l2(grad_BCHW) + 1e-12)
+        return grad_BCHW.sign() if self.norm == "linf" else _unit(grad_BCHW)
 
     def distance(self, a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
         """Distance (B,) of two images in this norm."""
         delta = a_BCHW - b_BCHW
         return delta.abs().amax((1, 2, 3)) if self.norm == "linf" else _l2(delta).flatten()
+
+
+def _unit(delta_BCHW: Tensor) -> Tensor:
+    """Of length 1, also where squares are too small or too large for fp32; 0 stays 0."""
+    length_B111 = _l2(delta_BCHW)
+    unit_BCHW = delta_BCHW / (length_B111 + 1e-12)
+    extreme_B111 = (length_B111 < SMALL) | (length_B111 > 1 / SMALL)
+    if not bool(extreme_B111.any()):
+        return unit_BCHW
+    largest_B111 = delta_BCHW.abs().amax((1, 2, 3), keepdim=True)
+    near_1_BCHW = delta_BCHW / largest_B111.clamp(min=torch.finfo(delta_BCHW.dtype).tiny)
+    return torch.where(extreme_B111, near_1_BCHW / (_l2(near_1_BCHW) + 1e-12), unit_BCHW)
 
 
 def _l2(delta_BCHW: Tensor) -> Tensor:

@@ -36,10 +36,12 @@ class Classifier:
 @dataclass(frozen=True)
 class AttackResult:
     """Perturbed images (B, C, H, W), and which of them are misclassified (B,), judged in the precision of the logits
-    handed in."""
+    handed in; and whose gradient was NaN or infinite at some step (B,), None where none is followed: the sign of NaN
+    is 0, so that an attack would stand still unseen."""
 
     pixels_BCHW: Tensor
     fooled_B: Tensor
+    broken_B: Tensor | None = None
 
 
 def misclassified(label_B: Tensor, judge: Logits | None = None) -> Fooled:
@@ -63,6 +65,16 @@ def misclassified(label_B: Tensor, judge: Logits | None = None) -> Fooled:
         return done_B
 
     return done
+
+
+def broken(result: AttackResult) -> Tensor:
+    """Whose gradient (B,) was NaN or infinite; of nobody where none was followed."""
+    return torch.zeros_like(result.fooled_B) if result.broken_B is None else result.broken_B
+
+
+def not_finite(grad_BCHW: Tensor) -> Tensor:
+    """Whose gradient (B,) is NaN or infinite somewhere."""
+    return ~grad_BCHW.isfinite().flatten(1).all(1)
 
 
 def margin(logits_BC: Tensor, label_B: Tensor) -> Tensor:

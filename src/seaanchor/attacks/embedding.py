@@ -12,8 +12,8 @@ from torch import Tensor
 
 from seaanchor.attacks.apgd import apgd
 from seaanchor.attacks.ball import Ball, Norm
-from seaanchor.attacks.classification import noise_per_image
-from seaanchor.attacks.inputs import check_finite, check_images, check_index
+from seaanchor.attacks.classification import broken, noise_per_image
+from seaanchor.attacks.inputs import check_finite, check_gradients, check_images, check_index
 from seaanchor.attacks.on_model import Model, check_settings, in_fp32
 from seaanchor.functional.distances import cosine, relative_distance, squared_distance
 from seaanchor.types import Batch
@@ -21,11 +21,13 @@ from seaanchor.types import Batch
 
 @dataclass(frozen=True)
 class EmbeddingAttackResult:
-    """Perturbed images (B, C, H, W); ‖φ(x+δ) − φ(x)‖² / ‖φ(x)‖² and the cosine of φ(x+δ) and φ(x), (B,) each."""
+    """Perturbed images (B, C, H, W); ‖φ(x+δ) − φ(x)‖² / ‖φ(x)‖² and the cosine of φ(x+δ) and φ(x), (B,) each; and whose
+    gradient was NaN or infinite at some step (B,)."""
 
     pixels_BCHW: Tensor
     relative_B: Tensor
     cosine_B: Tensor
+    broken_B: Tensor
 
 
 def embedding_attack(
@@ -55,11 +57,12 @@ def embedding_attack(
         return squared_distance(embedding_BD, clean_BD[row]), embedding_BD
 
     start_BCHW = clean_BCHW + ball.spread(noise_per_image(batch.index_B, seed, ball, clean_BCHW))
-    pixels_BCHW = apgd(loss, clean_BCHW, start_BCHW, ball, num_steps).pixels_BCHW
+    found = apgd(loss, clean_BCHW, start_BCHW, ball, num_steps)
+    pixels_BCHW = found.pixels_BCHW
     with torch.no_grad():
         attacked_BD = encoder(pixels_BCHW).float()
     relative_B, cosine_B = relative_distance(attacked_BD, clean_BD), cosine(attacked_BD, clean_BD)
-    return EmbeddingAttackResult(pixels_BCHW, relative_B, cosine_B)
+    return EmbeddingAttackResult(pixels_BCHW, relative_B, cosine_B, broken(found))
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class EmbeddingAttack:
             index: each image's number in its data set (B,), which its random start depends on; its place by default.
 
         Raises:
-            SeaAnchorError: bad images or embeddings.
+            SeaAnchorError: bad images, embeddings or gradients.
         """
         check_images(images_BCHW)
         count, ball = len(images_BCHW), Ball(self.norm, self.epsilon)
@@ -115,9 +118,11 @@ class EmbeddingAttack:
                     results.append(embedding_attack(encode, batch, ball, num_steps=self.num_steps, seed=self.seed))
         if not results:
             nothing_B = images_BCHW.new_zeros(0, dtype=torch.float32)
-            return EmbeddingAttackResult(images_BCHW.float(), nothing_B, nothing_B)
-        pixels_BCHW, relative_B, cosine_B = (
+            return EmbeddingAttackResult(images_BCHW.float(), nothing_B, nothing_B, nothing_B.bool())
+        columns = (
             torch.cat([getattr(result, f.name) for result in results]).to(images_BCHW.device)
             for f in fields(EmbeddingAttackResult)
         )
-        return EmbeddingAttackResult(pixels_BCHW, relative_B, cosine_B)
+        result = EmbeddingAttackResult(*columns)
+        check_gradients(result.broken_B, "the encoder")
+        return result

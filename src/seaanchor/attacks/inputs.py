@@ -129,5 +129,20 @@ def check_classes(label_B: Tensor, num_classes: int) -> None:
         )
 
 
+def check_gradients(broken_B: Tensor, name: str) -> None:
+    """Fail where an attack met gradients that are NaN or infinite: it stands still there, and the image would count as
+    robust.
+
+    Raises:
+        SeaAnchorError: it did.
+    """
+    if bool(broken_B.any()):
+        raise SeaAnchorError(
+            f"{name} gives a gradient that is NaN or infinite for {int(broken_B.sum())} of {len(broken_B)} images",
+            "finite gradients, which a gradient attack follows",
+            "look for a root or a norm of 0 and for a division by 0 in its forward; attacks.Square needs no gradient",
+        )
+
+
 def _kind(value: Any) -> str:
     return f"a {type(value).__name__}"

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from seaanchor.attacks.ball import Ball, Norm
-from seaanchor.attacks.classification import AttackResult, Logits
+from seaanchor.attacks.classification import AttackResult, Logits, broken
 from seaanchor.attacks.inputs import (
     Labels,
     check_classes,
     check_finite,
+    check_gradients,
     check_images,
     check_index,
     check_labels,
@@ -83,7 +84,7 @@ def attack_classifier(
         fp32 images on the device of `images_BCHW`. Misclassified images come back as they were.
 
     Raises:
-        SeaAnchorError: bad images, labels or logits.
+        SeaAnchorError: bad images, labels, logits or gradients.
     """
     check_images(images_BCHW)
     count = len(images_BCHW)
@@ -112,6 +113,7 @@ def _attack_chunk(
         if len(rows) == 0:
             break
         found = stage(logits, pixels_BCHW[rows], label_B[rows], index_B[rows])
+        check_gradients(broken(found), "the classifier")
         taken_B = found.fooled_B if number else torch.ones_like(found.fooled_B)  # unfooled: as the first stage left it
         result_BCHW[rows[taken_B]] = found.pixels_BCHW[taken_B]
         fooled_B[rows] = found.fooled_B

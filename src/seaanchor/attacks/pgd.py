@@ -4,11 +4,11 @@ Legend: B batch, C channels or classes, H W pixels.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.attacks.ball import Ball
-from seaanchor.attacks.classification import AttackResult, Logits, misclassified, noise_per_image
+from seaanchor.attacks.classification import AttackResult, Logits, misclassified, noise_per_image, not_finite
+from seaanchor.functional.cross_entropy import attack_cross_entropy
 from seaanchor.functional.gradients import input_grad
 from seaanchor.types import AttackLoss
 
@@ -78,7 +78,7 @@ def pgd_attack(
     seen, fooled = follow or logits, misclassified(label_B, logits if follow else None)
     step_size = DEFAULT_STEP * ball.epsilon if step_size is None else step_size
     result_BCHW = ball.project(pixels_BCHW + ball.epsilon * _unit_noise(index_B, seed, ball, pixels_BCHW), pixels_BCHW)
-    fooled_B = torch.zeros_like(label_B, dtype=torch.bool)
+    fooled_B, broken_B = torch.zeros(2, len(label_B), dtype=torch.bool, device=label_B.device)
     rows = torch.arange(len(label_B), device=label_B.device)
     for step in range(num_steps + 1):
         if len(rows) == 0:
@@ -88,14 +88,15 @@ def pgd_attack(
             with torch.no_grad():
                 output = seen(current)
         else:
-            _, grad, output = input_grad(_cross_entropy(seen, label), current)
+            _, grad, output = input_grad(cross_entropy_of(seen, label), current)
+            broken_B[rows] |= not_finite(grad)
         wrong = fooled(output, rows, current)
         fooled_B[rows[wrong]] = True
         if step < num_steps:
             clean = pixels_BCHW[rows]
             result_BCHW[rows[~wrong]] = ball.project(current + step_size * ball.ascent_direction(grad), clean)[~wrong]
         rows = rows[~wrong]
-    return AttackResult(result_BCHW, fooled_B)
+    return AttackResult(result_BCHW, fooled_B, broken_B)
 
 
 def _unit_noise(index_B: Tensor, seed: int, ball: Ball, like_BCHW: Tensor) -> Tensor:
@@ -103,9 +104,11 @@ def _unit_noise(index_B: Tensor, seed: int, ball: Ball, like_BCHW: Tensor) -> Te
     return noise_BCHW if ball.norm == "linf" else ball.ascent_direction(noise_BCHW)
 
 
-def _cross_entropy(logits: Logits, label_B: Tensor) -> AttackLoss:
+def cross_entropy_of(logits: Logits, label_B: Tensor) -> AttackLoss:
+    """What an attack on a classifier raises: pixels → (cross-entropy of each image (B,), logits)."""
+
     def loss(pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         output_BC = logits(pixels_BCHW)
-        return F.cross_entropy(output_BC, label_B, reduction="none"), output_BC
+        return attack_cross_entropy(output_BC, label_B), output_BC
 
     return loss

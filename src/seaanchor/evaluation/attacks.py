@@ -13,7 +13,7 @@ from torch import Tensor
 from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.autoattack import autoattack_standard
 from seaanchor.attacks.ball import Ball, Norm
-from seaanchor.attacks.classification import AttackResult, Classifier, Logits, Precision
+from seaanchor.attacks.classification import AttackResult, Classifier, Logits, Precision, broken
 from seaanchor.attacks.pgd import pgd_attack
 from seaanchor.attacks.square import pyautoattack, square_attack
 from seaanchor.errors import SeaAnchorError
@@ -83,7 +83,7 @@ class AttackPlan:
 @dataclass(frozen=True)
 class AttackOutcome:
     """Which images are classified correctly after an attack (B,), and whose attacked version was finite, in the ball
-    and in [0, 1] (B,)."""
+    and in [0, 1], by gradients that were finite (B,)."""
 
     correct_B: Tensor
     sound_B: Tensor
@@ -140,7 +140,7 @@ def attack_survivors(
             **follow,
         )
         correct_B[rows] = ~result.fooled_B
-        sound_B[rows] &= inside(result.pixels_BCHW, clean, ball)
+        sound_B[rows] &= inside(result.pixels_BCHW, clean, ball) & ~broken(result)
     return AttackOutcome(correct_B, sound_B)
 
 

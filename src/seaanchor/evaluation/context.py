@@ -151,5 +151,5 @@ def needed(table: Table | None) -> Table:
 def legal_check(sound: list[Tensor]) -> dict[str, Check]:
     """The check that attacked images stay where they may: `sound` holds one (N,) of each attack."""
     illegal, looked_at = sum(int((~sound_N).sum()) for sound_N in sound), sum(len(sound_N) for sound_N in sound)
-    detail = f"{illegal} of {looked_at} attacked images do not, or are not finite"
+    detail = f"{illegal} of {looked_at} attacked images do not, are not finite, or had a gradient that is not"
     return {"images stay in the ball and in [0, 1]": Check(illegal == 0, detail)}

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from seaanchor.attacks.apgd_classifier import apgd_ce
 from seaanchor.attacks.ball import Ball
-from seaanchor.attacks.classification import Logits
-from seaanchor.attacks.pgd import pgd_attack
+from seaanchor.attacks.classification import Classifier, Logits, not_finite
+from seaanchor.attacks.pgd import cross_entropy_of, pgd_attack
 from seaanchor.attacks.square import pyautoattack, square_attack
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import GRADIENT, AttackPlan, attack_survivors
 from seaanchor.evaluation.results import Check
 from seaanchor.evaluation.zeroshot import Outcomes, correct
+from seaanchor.functional.gradients import input_grad
 from seaanchor.types import Batch
 
 CHECKED = 32  # images that are attacked again
@@ -62,7 +63,7 @@ def run_checks(inputs: CheckInputs) -> dict[str, Check]:
     """All checks."""
     found = inputs.found
     batch = inputs.load(spread_over(found.index_N, found.clean_N, CHECKED))
-    checks = check_model(inputs.logits, inputs.encoder, batch)
+    checks = check_model(inputs.logits, inputs.encoder, batch) | check_gradients(inputs.logits, batch, inputs.plans)
     for plan in inputs.plans:
         checks |= {f"{plan.name}: {name}": value for name, value in check_attack(inputs.logits, batch, plan).items()}
         checks |= {f"{plan.name}: {name}": value for name, value in check_outcomes(found, plan).items()}
@@ -109,6 +110,26 @@ def check_model(logits: Logits, encoder: nn.Module, batch: Batch) -> dict[str, C
     }
 
 
+def check_gradients(logits: Logits, batch: Batch, plans: Sequence[AttackPlan]) -> dict[str, Check]:
+    """Whether gradients of the attacks' loss reach the pixels. An image whose gradient is exactly 0, or NaN, whose sign
+    is 0, stands still under a gradient attack and counts as robust."""
+    if batch.label_B is None or not any(plan.name in GRADIENT for plan in plans):
+        return {}
+    low = logits.low if isinstance(logits, Classifier) and any(plan.precision != "fp32" for plan in plans) else None
+    zero, odd, count = 0, 0, len(batch.index_B)
+    for followed in (logits, *([] if low is None else [low])):
+        _, grad_BCHW, _ = input_grad(cross_entropy_of(followed, batch.label_B), batch.pixels_BCHW)
+        zero += int((grad_BCHW == 0).flatten(1).all(1).sum())
+        odd += int(not_finite(grad_BCHW).sum())
+    return {
+        "model: gradients reach the pixels": check(
+            zero <= slack(count) and odd == 0 and zero < count,
+            f"of {count} images, {zero} ({zero / count:.0%}) have a gradient of exactly 0, {odd} one that is NaN or "
+            "infinite",
+        )
+    }
+
+
 def slack(count: int) -> int:
     """How many of `count` images may differ by rounding."""
     return max(1, int(BORDERLINE * count))
@@ -152,7 +173,9 @@ def check_outcomes(found: Outcomes, plan: AttackPlan) -> dict[str, Check]:
     risen = sum(int((larger & ~smaller).sum()) for smaller, larger in itertools.pairwise(chain))
     return {
         "images stay in the ball and in [0, 1]": check(
-            illegal == 0, f"{illegal} of {count * len(plan.epsilons)} attacked images do not, or are not finite"
+            illegal == 0,
+            f"{illegal} of {count * len(plan.epsilons)} attacked images do not, are not finite, or had a gradient that "
+            "is not",
         ),
         "accuracy never rises with epsilon": check(risen == 0, f"{risen} of {count} images"),
     }
@@ -247,6 +270,7 @@ __all__ = [
     "CheckInputs",
     "check",
     "check_attack",
+    "check_gradients",
     "check_masking",
     "check_model",
     "check_outcomes",

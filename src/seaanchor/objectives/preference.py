@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from seaanchor.functional.cross_entropy import attack_cross_entropy
 from seaanchor.functional.distances import kl_divergence
 from seaanchor.objectives.losses import dpo_loss, ipo_loss, kto_loss, log_ratio_margin
 from seaanchor.types import Embeddings, Head, Needs, Preference, Targets
@@ -126,8 +127,8 @@ class KTO:
     needs: ClassVar[Needs] = Needs(clean=True, head=True, pairs=True, reference_perturbed=True, unpaired=True)
 
     def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
-        """The loss (B,) with a baseline of 0."""
-        return self._rows(_logits(Embeddings(embedding_BD), targets), embedding_BD.new_zeros(()))
+        """The loss (B,) with a baseline of 0, alive where the policy's log-probability of a text is 0 by rounding."""
+        return self._rows(_logits(Embeddings(embedding_BD), targets), embedding_BD.new_zeros(()), attack=True)
 
     def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
         """KTO loss (B,)."""
@@ -139,12 +140,17 @@ class KTO:
             ).mean()
         return self._rows(_logits(embeddings, targets), kl)
 
-    def _rows(self, logits: _Logits, kl: Tensor) -> Tensor:
-        logratio_BY = logits.policy_BY.log_softmax(-1) - logits.reference_BY.log_softmax(-1)
+    def _rows(self, logits: _Logits, kl: Tensor, attack: bool = False) -> Tensor:
+        reference_BY, policy_BY = logits.reference_BY.log_softmax(-1), logits.policy_BY.log_softmax(-1)
+        logratio_BY = policy_BY - reference_BY
         total_B, count_B = torch.zeros_like(logratio_BY[:, 0]), torch.zeros_like(logratio_BY[:, 0])
         for text_B, desirable in ((logits.preference.chosen_B, True), (logits.preference.rejected_B, False)):
             given_B = text_B >= 0
-            logratio_B = logratio_BY.gather(1, text_B.clamp(min=0)[:, None]).squeeze(1)
+            row_B = text_B.clamp(min=0)
+            logratio_B = logratio_BY.gather(1, row_B[:, None]).squeeze(1)
+            if attack:
+                logged_B = attack_cross_entropy(logits.policy_BY, row_B).to(logratio_B)
+                logratio_B = -logged_B - reference_BY.gather(1, row_B[:, None]).squeeze(1)
             loss_B = kto_loss(
                 logratio_B,
                 torch.full_like(given_B, desirable),

@@ -9,12 +9,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from seaanchor.functional.cross_entropy import attack_cross_entropy
 from seaanchor.objectives.losses import cross_entropy_loss
 from seaanchor.types import Embeddings, Head, Needs, Targets
 
 
 def _tecoa(embedding_BD: Tensor, head: Head, label_B: Tensor) -> Tensor:
     return cross_entropy_loss(head(embedding_BD), label_B)
+
+
+def _attacked(embedding_BD: Tensor, head: Head, label_B: Tensor) -> Tensor:
+    return attack_cross_entropy(head(embedding_BD), label_B)
 
 
 def _required(targets: Targets, embeddings: Embeddings | None = None) -> tuple[Head, Tensor]:
@@ -31,8 +36,8 @@ class TeCoA:
     needs: ClassVar[Needs] = Needs(head=True, labels=True)
 
     def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
-        """Cross-entropy (B,) of the perturbed image."""
-        return _tecoa(embedding_BD, *_required(targets))
+        """Cross-entropy (B,) of the perturbed image, alive at any scale of the logits."""
+        return _attacked(embedding_BD, *_required(targets))
 
     def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
         """The same cross-entropy (B,), to be minimised."""
@@ -46,8 +51,8 @@ class CrossEntropy:
     needs: ClassVar[Needs] = Needs(clean=True, head=True, labels=True)
 
     def attack_loss(self, embedding_BD: Tensor, targets: Targets) -> Tensor:
-        """Cross-entropy (B,) of the perturbed image."""
-        return _tecoa(embedding_BD, *_required(targets))
+        """Cross-entropy (B,) of the perturbed image, alive at any scale of the logits."""
+        return _attacked(embedding_BD, *_required(targets))
 
     def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
         """Mean of both cross-entropies (B,)."""

@@ -28,7 +28,7 @@ def _measure(context: EvaluationContext, clean: CleanBatch) -> Table:
         found = embedding_attack(context.model.encoder, clean.batch, ball, num_steps=plan.num_steps, seed=plan.seed)
         rows |= {f"{epsilon!r} distance": found.relative_B, f"{epsilon!r} cosine": found.cosine_B}
         legal_B: Tensor = inside(found.pixels_BCHW, clean.batch.pixels_BCHW, ball)
-        rows[f"{epsilon!r} sound"] = legal_B & found.relative_B.isfinite()
+        rows[f"{epsilon!r} sound"] = legal_B & found.relative_B.isfinite() & ~found.broken_B
     return rows
 
 
