@@ -9,6 +9,7 @@ from torch import nn
 
 from seaanchor.adapters.linear_map import LinearMap, decompose, orthogonality, scale_spectrum, without_rotation
 from seaanchor.adapters.lora import LoRA, lora_targets, merge
+from seaanchor.encoders.encoder import Encoder
 from seaanchor.errors import SeaAnchorError
 
 
@@ -128,3 +129,39 @@ def test_a_map_that_loses_rank_is_no_model(t, left):
         with pytest.raises(SeaAnchorError, match=f"leaves {left} of 4 directions"):
             spectrum.check_rank(t)
     decompose(torch.diag(torch.tensor([1.0, 0.5, 0.0]))).check_rank(2.0)
+
+
+@pytest.mark.parametrize("width", [24, 32])
+def test_lora_leaves_pooling_over_keys_of_another_width_alone(width, caplog):
+    """CoCa's image tower ends in open_clip's pooler, whose queries and keys differ in width."""
+    pytest.importorskip("peft")
+    from open_clip.transformer import AttentionalPooler
+
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches, self.mix = nn.Conv2d(3, width, 8, 8), nn.Linear(width, width)
+            self.pool = AttentionalPooler(32, width, n_head=4, n_queries=2)
+
+        def forward(self, pixels):
+            return self.pool(self.mix(self.patches(pixels).flatten(2).transpose(1, 2))).mean(1)
+
+    torch.manual_seed(0)
+    encoder = Encoder(Pooled(), 16)
+    pixels, plain = torch.rand(2, 3, 16, 16), copy.deepcopy(encoder)
+    same = width == 32
+    assert ("tower.pool.attn" in lora_targets(encoder)) == same
+    parameters = list(LoRA(rank=2).trainable(encoder))
+    assert f"adapts 1 Conv2d, 1 Linear{', 1 MultiheadAttention' if same else ';'}" in caplog.text
+    assert ("tower.pool.attn" in caplog.text) != same
+    assert torch.allclose(encoder(pixels), plain(pixels), atol=1e-6)  # the updates start at 0
+    optimizer = torch.optim.SGD(parameters, lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        encoder(pixels).square().sum().backward()
+        optimizer.step()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in parameters)
+    trained = encoder(pixels)
+    merged = merge(encoder)
+    assert merged.state_dict().keys() == plain.state_dict().keys() and not torch.allclose(trained, plain(pixels))
+    assert torch.allclose(merged(pixels), trained, atol=1e-5)

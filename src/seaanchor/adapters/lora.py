@@ -1,12 +1,13 @@
 """Low-rank adapters on the image tower (Hu et al. 2022) through `peft` (extra `lora`); merged into the weights for the
 export."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, note
 from seaanchor.types import Head
 
 
@@ -42,6 +43,7 @@ class LoRA:
                 "one to put an adapter on",
                 "use adapter full",
             )
+        note(_said(encoder, targets))
         inject_adapter_in_model(LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=targets), encoder)
         return [p for p in encoder.parameters() if p.requires_grad]
 
@@ -56,15 +58,34 @@ class LoRA:
 
 def lora_targets(encoder: nn.Module) -> list[str]:
     """Full names of the layers that get an adapter. open_clip's attention is one fused layer: it is taken whole,
-    because its output projection is used as a bare weight and an adapter put there would get no gradient."""
-    fused = [name for name, module in encoder.named_modules() if isinstance(module, nn.MultiheadAttention)]
-    found = list(fused)
+    because its output projection is used as a bare weight and an adapter put there would get no gradient. Attention
+    over keys of another width (the pooling of CoCa) keeps its projections apart, which peft cannot adapt: it is left as
+    it is, with all that lies inside."""
+    attention = {name: m for name, m in encoder.named_modules() if isinstance(m, nn.MultiheadAttention)}
+    fused, found = list(attention), [name for name, module in attention.items() if module._qkv_same_embed_dim]
     for name, module in encoder.named_modules():
         inside = any(name.startswith(f"{outer}.") for outer in fused)
         grouped = isinstance(module, nn.Conv2d) and module.groups > 1
         if isinstance(module, nn.Linear | nn.Conv2d) and not inside and not grouped:
             found.append(name)
     return found
+
+
+def _said(encoder: nn.Module, targets: list[str]) -> str:
+    """Which layers are adapted, and which with weights of the same kinds are not."""
+    kinds = Counter(type(encoder.get_submodule(name)).__name__ for name in targets)
+    inside = tuple(f"{name}." for name in targets)
+    left = [
+        name
+        for name, module in encoder.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.MultiheadAttention)
+        and name not in targets
+        and not name.startswith(inside)
+    ]
+    shown = ", ".join(left[:4]) + (", ..." if len(left) > 4 else "")
+    return f"lora: adapts {', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}; " + (
+        f"leaves {len(left)} as they are ({shown})" if left else "leaves none as it is"
+    )
 
 
 def has_updates(encoder: nn.Module) -> bool:
@@ -84,7 +105,8 @@ def merge(encoder: nn.Module) -> nn.Module:
         parent, _, leaf = name.rpartition(".")
         setattr(encoder.get_submodule(parent) if parent else encoder, leaf, module.get_base_layer())
     for attention in [module for module in encoder.modules() if isinstance(module, nn.MultiheadAttention)]:
-        _as_parameter(attention, "in_proj_weight")
+        if attention._qkv_same_embed_dim:
+            _as_parameter(attention, "in_proj_weight")
         _as_parameter(attention.out_proj, "weight")
     return encoder
 
