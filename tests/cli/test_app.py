@@ -26,6 +26,9 @@ HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "matplotli
 def train(run, monkeypatch):
     """Runs `seaanchor train ...` up to the configuration it would train with."""
     import seaanchor.api as module
+    import seaanchor.evaluation.advice as advice
+
+    monkeypatch.setattr(advice, "evaluation_command", lambda folder: f"evaluate {folder}")  # there is no run to read
 
     def call(*arguments: str) -> RunConfig:
         got = []
