@@ -165,3 +165,21 @@ def test_lora_leaves_pooling_over_keys_of_another_width_alone(width, caplog):
     merged = merge(encoder)
     assert merged.state_dict().keys() == plain.state_dict().keys() and not torch.allclose(trained, plain(pixels))
     assert torch.allclose(merged(pixels), trained, atol=1e-5)
+
+
+def test_lora_leaves_layers_that_standardise_their_weights_alone():
+    """Merged, an update of such a weight would be another one than the update that was trained beside it."""
+    pytest.importorskip("peft")
+    from timm.layers import Conv2dSame, ScaledStdConv2d, StdConv2d
+
+    layers = nn.Conv2d(3, 4, 3), ScaledStdConv2d(4, 4, 3), StdConv2d(4, 4, 1), Conv2dSame(4, 4, 3)
+    tower = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert lora_targets(tower) == ["0", "3"]
+    torch.manual_seed(0)
+    parameters = list(LoRA(rank=2).trainable(tower.requires_grad_(False)))
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        pixels = torch.rand(2, 3, 12, 12)
+        trained = tower(pixels)
+        assert torch.allclose(merge(tower)(pixels), trained, atol=1e-5)

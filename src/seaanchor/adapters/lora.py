@@ -1,10 +1,13 @@
 """Low-rank adapters on the image tower (Hu et al. 2022) through `peft` (extra `lora`); merged into the weights for the
 export."""
 
+import copy
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from seaanchor.errors import SeaAnchorError, note
@@ -66,9 +69,25 @@ def lora_targets(encoder: nn.Module) -> list[str]:
     for name, module in encoder.named_modules():
         inside = any(name.startswith(f"{outer}.") for outer in fused)
         grouped = isinstance(module, nn.Conv2d) and module.groups > 1
-        if isinstance(module, nn.Linear | nn.Conv2d) and not inside and not grouped:
+        if isinstance(module, nn.Linear | nn.Conv2d) and not inside and not grouped and _linear_in_weight(module):
             found.append(name)
     return found
+
+
+@torch.no_grad()
+def _linear_in_weight(layer: nn.Linear | nn.Conv2d) -> bool:
+    """Whether an update beside the layer is an update of its weight. Layers that standardise their weights (NF-ResNet,
+    BiT) give the same output for twice the weight, and a merged update would answer otherwise than the trained one."""
+    if type(layer) in (nn.Linear, nn.Conv2d):
+        return True
+    twin = copy.deepcopy(layer)
+    shape = (1, twin.in_channels, *twin.kernel_size) if isinstance(twin, nn.Conv2d) else (1, twin.in_features)
+    if twin.bias is not None:
+        twin.bias.zero_()
+    x = torch.linspace(-1, 1, math.prod(shape)).view(shape).to(twin.weight)
+    once = twin(x)
+    twin.weight.mul_(2)
+    return torch.allclose(twin(x), 2 * once, rtol=1e-2, atol=1e-3 * float(once.abs().max()))
 
 
 def _said(encoder: nn.Module, targets: list[str]) -> str:
