@@ -74,10 +74,18 @@ class Head:
 
 @dataclass(frozen=True)
 class NamedHead:
-    """A head and the names of its classes, in the order of its rows; None where they are not known."""
+    """A head, the names of its classes, and what it was made for.
+
+    Attributes:
+        head: reads embeddings.
+        class_names: in the order of its rows; None where they are not known.
+        tokens: of the embeddings it reads: `class`, `mean`, `patches`, or `library` for the library's own; None where
+            that is not known.
+    """
 
     head: Head
     class_names: tuple[str, ...] | None = None
+    tokens: str | None = None
 
 
 @dataclass(frozen=True)

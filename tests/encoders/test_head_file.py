@@ -1,13 +1,17 @@
 """Linear heads as people write them: read as what they are, or refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from seaanchor.encoders.head_file import check_width, head_digest, read_head, write_head
+from seaanchor.encoders.classifiers import linear_head, with_stored_head
+from seaanchor.encoders.encoder import Encoder, LoadedModel
+from seaanchor.encoders.head_file import check_width, head_digest, read_head, tokens_read, write_head
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Head, NamedHead
 
@@ -53,6 +57,24 @@ def test_what_was_written_is_read(tmp_path):
     assert head_digest(again) == head_digest(named)
     other = NamedHead(Head(layer().weight + 1e-6, bias_C=layer().bias, unit=False, kind="probe"), named.class_names)
     assert head_digest(other) != head_digest(named)
+
+
+@pytest.mark.parametrize("tokens", [None, "class", "mean"])
+def test_a_head_answers_for_the_tokens_it_was_made_for_alone(tmp_path, tokens):
+    """Class token and mean of the patches have as many dimensions, and other values."""
+    tower = timm.create_model("test_vit", num_classes=0).eval()
+    model = LoadedModel("tower", "timm", Encoder(tower, 160, tokens=tokens).eval(), tower, 1.0, None)
+    dim = model.encoder.dim
+    own = NamedHead(Head(torch.eye(2, dim), unit=False), ("a", "b"), tokens_read(model.encoder))
+    write_head(own, tmp_path / "head.safetensors")
+    assert read_head(tmp_path / "head.safetensors").tokens == (tokens or "library")
+    assert with_stored_head(model, tmp_path).stored_head is not None
+    assert linear_head(model, "file", str(tmp_path / "head.safetensors"), lambda: own) is not None
+    for other in {"library", "class", "mean"} - {tokens or "library"}:
+        write_head(replace(own, tokens=other), tmp_path / "head.safetensors")
+        assert with_stored_head(model, tmp_path).stored_head is None
+        with pytest.raises(SeaAnchorError, match="set --tokens to that of the head"):
+            linear_head(model, "file", str(tmp_path / "head.safetensors"), lambda: own)
 
 
 @pytest.mark.parametrize(

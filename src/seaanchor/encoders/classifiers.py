@@ -11,9 +11,9 @@ import torch
 
 from seaanchor.data.types import Images, LabelledImages
 from seaanchor.encoders.encoder import LoadedModel, Reference
-from seaanchor.encoders.head_file import NAME, check_width, read_head
+from seaanchor.encoders.head_file import NAME, check_tokens, check_width, read_head, reads_tokens_of, tokens_read
 from seaanchor.encoders.image_tables import clean_entry, describe
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, note
 from seaanchor.functional import logistic
 from seaanchor.functional.logistic import fit_probe
 from seaanchor.types import Head, NamedHead
@@ -96,12 +96,13 @@ def linear_head(model: LoadedModel, kind: str, asked: str | None, probe: Callabl
     else:
         named, of = read_head(str(asked)), f"the head {asked}"
     check_width(named, model.encoder.dim, model.name, of)
+    check_tokens(named, model.encoder, model.name, of)
     return named
 
 
 def with_stored_head(model: LoadedModel, folder: Path | None = None) -> LoadedModel:
     """The model with the head that lies in its folder, by default the one it is named by, or in the run whose export
-    that is.
+    that is. A head of other tokens is left out, and a note says so.
 
     Raises:
         SeaAnchorError: that head cannot be read, or reads embeddings of another number of dimensions.
@@ -117,6 +118,9 @@ def with_stored_head(model: LoadedModel, folder: Path | None = None) -> LoadedMo
     if file is None:
         return model
     named = read_head(file)
+    if not reads_tokens_of(named, model.encoder):
+        note(f"the head {file} is left out: it reads tokens={named.tokens!r}, and so must the model for it to answer")
+        return model
     check_width(named, model.encoder.dim, model.name, f"the head {file}")
     return replace(model, stored_head=named)
 
@@ -157,7 +161,7 @@ def fit_probe_head(
 
     found = disk_cache.get_or_compute(PROBES, depends_on, compute)
     head = Head(found["weight"], bias_C=found["bias"], unit=False, kind="probe")
-    return NamedHead(head, images.class_names)
+    return NamedHead(head, images.class_names, tokens_read(model.encoder))
 
 
 def _others(model: LoadedModel) -> str:

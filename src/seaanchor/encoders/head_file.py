@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seaanchor.encoders.encoder import Encoder
 from seaanchor.encoders.weights import read_weights
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Head, NamedHead
 from seaanchor.utils.checkpoint import write_atomic
 
+LIBRARY = "library"
 NAME = "head.safetensors"
 """The head's file in a run, or in a model's folder."""
 EXPECTED = "one linear layer: `weight` of shape (C, D), `bias` of shape (C,) or none"
@@ -44,7 +46,7 @@ def read_head(file: str | Path) -> NamedHead:
         raise SeaAnchorError(f"{path} has {len(weight_CD)} class", "at least two classes", "name another head")
     said = _metadata(path)
     head = Head(weight_CD, bias_C=bias_C, unit=False, kind=said.get("kind", "file"))
-    return NamedHead(head, _class_names(said, path, len(weight_CD)))
+    return NamedHead(head, _class_names(said, path, len(weight_CD)), said.get("tokens"))
 
 
 def write_head(named: NamedHead, file: Path) -> None:
@@ -61,6 +63,7 @@ def write_head(named: NamedHead, file: Path) -> None:
     tensors = {"weight": head.weight_CD} | ({} if head.bias_C is None else {"bias": head.bias_C})
     said = {"format": "pt", "kind": head.kind}
     said |= {} if named.class_names is None else {"class_names": json.dumps(named.class_names)}
+    said |= {} if named.tokens is None else {"tokens": named.tokens}
     write_atomic(file, save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, metadata=said))
 
 
@@ -88,6 +91,31 @@ def check_width(named: NamedHead, dim: int, model: str, of: str) -> None:
         "a head that was made for this tower's embeddings",
         "name another head, or fit one with --head probe",
     )
+
+
+def tokens_read(encoder: Encoder) -> str:
+    """What a head of an encoder's embeddings was made for, as `NamedHead.tokens` holds it."""
+    return encoder.tokens or LIBRARY
+
+
+def reads_tokens_of(named: NamedHead, encoder: Encoder) -> bool:
+    """Whether a head was made for the encoder's kind of embedding; one that says nothing may have been."""
+    return named.tokens in (None, tokens_read(encoder))
+
+
+def check_tokens(named: NamedHead, encoder: Encoder, model: str, of: str) -> None:
+    """Raise a SeaAnchorError where a head was made for other tokens: they may have as many dimensions, and other
+    values."""
+    if not reads_tokens_of(named, encoder):
+        raise SeaAnchorError(
+            f"{of} reads {_spoken(named.tokens)} and {model} gives {_spoken(tokens_read(encoder))}",
+            "a head that was made for this embedding",
+            "set --tokens to that of the head, name another head, or fit one with --head probe",
+        )
+
+
+def _spoken(tokens: str | None) -> str:
+    return "the library's own embedding" if tokens == LIBRARY else f"--tokens {tokens}"
 
 
 def _layer(state: Mapping[str, Tensor], path: Path) -> tuple[Tensor, Tensor | None]:

@@ -9,6 +9,7 @@ from seaanchor.data.class_matching import as_answers
 from seaanchor.data.types import Images, UnlabelledImages
 from seaanchor.encoders.classifiers import fit_probe_head, kind_of, linear_head
 from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.head_file import tokens_read
 from seaanchor.errors import SeaAnchorError
 from seaanchor.method import Method
 from seaanchor.types import NamedHead, needs_of
@@ -68,4 +69,6 @@ def with_answers(images: Images, named: NamedHead | None, method: Method, source
 
 def keeping(model: LoadedModel, named: NamedHead | None) -> LoadedModel:
     """The model with the head of its run, so that it goes with it; its own classifier does so anyway."""
-    return replace(model, stored_head=None if named is None or named.head.kind == "classifier" else named)
+    if named is None or named.head.kind == "classifier":
+        return replace(model, stored_head=None)
+    return replace(model, stored_head=replace(named, tokens=tokens_read(model.encoder)))
