@@ -86,7 +86,7 @@ def test_a_loss_that_is_not_finite_is_reported(tiny_run, clip_folder, tmp_path):
     poisoned = tmp_path / "poisoned"
     shutil.copytree(clip_folder, poisoned)
     weights = load_file(poisoned / "open_clip_model.safetensors")
-    weights["visual.proj"] = weights["visual.proj"].clone().fill_(float("nan"))
+    weights["visual.proj"] = weights["visual.proj"].clone().fill_(1e30)  # finite, and not when squared
     save_file(weights, poisoned / "open_clip_model.safetensors")
     with pytest.raises(SeaAnchorError, match="not finite"):
         dry_run(replace(tiny_run(fare()), model=str(poisoned)))
