@@ -175,6 +175,8 @@ def test_lora_leaves_layers_that_standardise_their_weights_alone():
     layers = nn.Conv2d(3, 4, 3), ScaledStdConv2d(4, 4, 3), StdConv2d(4, 4, 1), Conv2dSame(4, 4, 3)
     tower = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     assert lora_targets(tower) == ["0", "3"]
+    silent = ScaledStdConv2d(4, 4, 1, gain_init=0.0)  # as at the end of a block before training: nothing can be told
+    assert lora_targets(nn.Sequential(nn.Conv2d(3, 4, 3), silent)) == ["0"]
     torch.manual_seed(0)
     parameters = list(LoRA(rank=2).trainable(tower.requires_grad_(False)))
     with torch.no_grad():

@@ -87,7 +87,7 @@ def _linear_in_weight(layer: nn.Linear | nn.Conv2d) -> bool:
     x = torch.linspace(-1, 1, math.prod(shape)).view(shape).to(twin.weight)
     once = twin(x)
     twin.weight.mul_(2)
-    return torch.allclose(twin(x), 2 * once, rtol=1e-2, atol=1e-3 * float(once.abs().max()))
+    return bool(once.any()) and torch.allclose(twin(x), 2 * once, rtol=1e-2, atol=1e-3 * float(once.abs().max()))
 
 
 def _said(encoder: nn.Module, targets: list[str]) -> str:
