@@ -35,6 +35,16 @@ def test_the_loss_is_a_mean_over_pixels_with_a_class():
     assert pixel_loss(logits, torch.full_like(mask, VOID), VOID).tolist() == [0, 0, 0, 0]
 
 
+def test_a_pixel_answered_with_certainty_keeps_a_gradient():
+    """Plain cross-entropy of a gap of 500 has none, so that an attack would stand still."""
+    logits = torch.tensor([[500.0, 0.0]]).view(1, 2, 1, 1).requires_grad_()
+    pixel_loss(logits, torch.zeros(1, 1, 1, dtype=torch.long), 255).sum().backward()
+    assert logits.grad[0, 0] < 0 < logits.grad[0, 1]
+    dead = torch.tensor([[500.0, 0.0]]).view(1, 2, 1, 1).requires_grad_()
+    F.cross_entropy(dead, torch.zeros(1, 1, 1, dtype=torch.long)).backward()
+    assert not dead.grad.any()
+
+
 def test_it_reaches_the_optimum_of_a_linear_model():
     batch, mask = greys()
     epsilon = 0.05

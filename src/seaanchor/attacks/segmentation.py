@@ -1,22 +1,28 @@
 """APGD on the cross-entropy of an image's pixels, for segmentation.
 
-Legend: B batch, C channels or classes, H W pixels, M images of a batch.
+Legend: B batch, C channels or classes, H W pixels, M images of a batch, P pixels of a
+batch.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.attacks.apgd import apgd
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.classification import Logits, noise_per_image
+from seaanchor.functional.cross_entropy import attack_cross_entropy
 from seaanchor.types import Batch
 
 
 def pixel_loss(logits_BCHW: Tensor, mask_BHW: Tensor, ignore_index: int) -> Tensor:
-    """Mean cross-entropy (B,) over the pixels of each image that have a class; 0 where none has."""
-    loss_BHW = F.cross_entropy(logits_BCHW, mask_BHW, ignore_index=ignore_index, reduction="none")
-    return loss_BHW.sum((1, 2)) / (mask_BHW != ignore_index).sum((1, 2)).clamp(min=1)
+    """Mean cross-entropy (B,) over the pixels of each image that have a class; 0 where none has. As in
+    `attack_cross_entropy`, a pixel that is answered with certainty keeps a gradient."""
+    known_BHW = mask_BHW != ignore_index
+    logits_PC = logits_BCHW.movedim(1, -1).flatten(0, 2)
+    label_P = mask_BHW.where(known_BHW, 0).flatten()
+    loss_P = attack_cross_entropy(logits_PC, label_P, torch.ones_like(logits_PC[:, 0]))
+    loss_BHW = loss_P.view(mask_BHW.shape).where(known_BHW, 0.0)
+    return loss_BHW.sum((1, 2)) / known_BHW.sum((1, 2)).clamp(min=1)
 
 
 def pixel_attack(
