@@ -12,7 +12,7 @@ CHECKS = ("images", "texts", "classes", "pixels", "step", "export", "FLOPs")
 LIBRARIES = {"open_clip": "OpenCLIP", "timm": "timm", "hf": "Hugging Face"}
 HEAD = """# Which encoders work
 
-Architectures of OpenCLIP (all up to 450 M parameters), timm and transformers, each tried with random weights by
+Architectures of OpenCLIP (up to 450 M parameters), timm and transformers, each with random weights by
 `seaanchor.testing.check_encoder`, in a process of its own:
 
 | column | what holds where it says ✓ |
