@@ -58,7 +58,8 @@ def _made_with(tried: list[dict[str, Any]]) -> str:
     minutes = sum(record["seconds"] for record in tried) / 60
     return (
         f"Made with seaanchor {seaanchor.__version__}, {', '.join(libraries)}, on {_processor()}, one thread, beside "
-        f"other work: {minutes:.0f} minutes. The commit of each row is the last column but one ({len(made)} commits). "
+        f"other work: {minutes:.0f} minutes. The last column but one names "
+        f"the commit of each row, or the nearest that was kept ({len(made)} commits). "
         "Again: `python -m tools.compatibility --work FOLDER`.\n"
     )
 

@@ -1,7 +1,6 @@
 """APGD on the cross-entropy of an image's pixels, for segmentation.
 
-Legend: B batch, C channels or classes, H W pixels, M images of a batch, P pixels of a
-batch.
+Legend: B batch, C channels or classes, H W pixels, M images and P pixels of a batch.
 """
 
 import torch
