@@ -15,6 +15,7 @@ from torch import nn
 
 from seaanchor import registry
 from seaanchor.adapters.full import Full
+from seaanchor.adapters.last_blocks import LastBlocks
 from seaanchor.adapters.linear_map import Linear
 from seaanchor.adapters.lora import LoRA
 from seaanchor.anchors.duals import Dual
@@ -57,7 +58,7 @@ PERTURBATIONS = [
     AttributeSwap(partner=(1, 0, 3, 4, 2)),
     Chain((Typographic(sizes=(0.2, 0.4)), PGD(BALL, 3))),
 ]
-ADAPTERS = [Full(), Linear(), LoRA(rank=2)]
+ADAPTERS = [Full(), LastBlocks(1), LastBlocks(2), Linear(), LoRA(rank=2)]
 by_class = lambda part: type(part).__name__  # noqa: E731
 
 

@@ -47,6 +47,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "adapter": {
         "full": "seaanchor.adapters.full:Full",
+        "last_blocks": "seaanchor.adapters.last_blocks:LastBlocks",
         "linear": "seaanchor.adapters.linear_map:Linear",
         "lora": "seaanchor.adapters.lora:LoRA",
     },

@@ -7,6 +7,7 @@ from seaanchor.utils.lazy import lazy_names
 
 _NAMES = {
     "Full": "full",
+    "LastBlocks": "last_blocks",
     "Linear": "linear_map",
     "LinearMap": "linear_map",
     "LoRA": "lora",

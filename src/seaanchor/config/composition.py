@@ -144,7 +144,7 @@ def _of_stored_embeddings(config: RunConfig, method: "Method") -> Iterator[Confl
     yield (
         config.checkpoint_activations,
         f"{adapter} with checkpoint_activations, which are those of the tower",
-        ("adapter full or lora"),
+        ("adapter full, last_blocks or lora"),
     )
 
 
@@ -166,7 +166,7 @@ def _of_tokens(config: RunConfig, method: "Method") -> Iterator[Conflict]:
     yield (
         _needs(method.adapter).stored_embeddings,
         f"{found} adapter {config.adapter.kind}, which maps embeddings of texts, too",
-        "adapter full or lora",
+        "adapter full, last_blocks or lora",
     )
     yield (
         bool(config.eval_every),
@@ -177,11 +177,16 @@ def _of_tokens(config: RunConfig, method: "Method") -> Iterator[Conflict]:
 
 def _of_settings(config: RunConfig, method: "Method") -> Iterator[Conflict]:
     """Settings of the run that a part does not go with."""
-    linear_head = config.head not in (None, "text")
+    linear_head, last_blocks = config.head not in (None, "text"), config.adapter.last_blocks
+    yield (
+        last_blocks is not None and not hasattr(method.adapter, "last_blocks"),
+        f"adapter.last_blocks {last_blocks} with adapter {config.adapter.kind}, which trains something else",
+        "adapter last_blocks, or no adapter.last_blocks",
+    )
     yield (
         linear_head and _needs(method.adapter).stored_embeddings,
         f"adapter {config.adapter.kind} with head {config.head}: it maps texts as well, and a linear head has none",
-        "head text, or adapter full or lora",
+        "head text, or adapter full, last_blocks or lora",
     )
     yield (
         linear_head and config.unit_embeddings,
@@ -195,7 +200,7 @@ def _of_settings(config: RunConfig, method: "Method") -> Iterator[Conflict]:
     )
     yield (
         config.shard and not _needs(method.adapter).whole_tower,
-        f"shard with adapter {config.adapter.kind}, which trains too few numbers to split",
+        f"shard with adapter {config.adapter.kind}, which trains a part of the tower alone",
         "adapter full",
     )
     yield (

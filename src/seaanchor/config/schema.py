@@ -119,8 +119,11 @@ class AdapterConfig:
 
     part: ClassVar[str] = "adapter"
     kind: str = "full"
-    """full, the whole image tower; linear, one linear map on both embeddings; lora, low-rank updates of the tower; or
-    the name of an adapter from a plugin."""
+    """full, the whole image tower; last_blocks, its last blocks and what comes after them; linear, one linear map on
+    both embeddings; lora, low-rank updates of the tower; or the name of an adapter from a plugin."""
+    last_blocks: int | None = None
+    """last_blocks: how many blocks at the end of the tower are trained. Given without a kind, the kind is
+    last_blocks."""
     orthogonality: float = 1.0
     """linear: weight of the penalty that keeps the map near an orthogonal one."""
     rank: int = 8
@@ -129,6 +132,11 @@ class AdapterConfig:
     """lora: scale of the updates."""
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     """Settings of a part of your own that have no name here."""
+
+    def __post_init__(self) -> None:
+        """The number alone is enough to ask for the last blocks."""
+        if self.last_blocks is not None and self.kind == "full":
+            object.__setattr__(self, "kind", "last_blocks")
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ def _check_ranges(config: RunConfig) -> None:
         ("perturbation.num_steps", perturbation.num_steps, 0),
         ("perturbation.momentum", perturbation.momentum, 0),
         ("perturbation.variants", perturbation.variants, 0),
+        ("adapter.last_blocks", config.adapter.last_blocks, 1),
         ("adapter.rank", config.adapter.rank, 1),
         ("adapter.orthogonality", config.adapter.orthogonality, 0),
         ("adapter.alpha", config.adapter.alpha, 1),

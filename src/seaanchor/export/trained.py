@@ -127,5 +127,7 @@ def projections(model: LoadedModel) -> list[tuple[Tensor, bool]]:
             slots += [(projection.bias, False)] if projection.bias is not None else []
         else:
             found_instead = f"the {side} side of {model.name} does not end in a linear projection"
-            raise SeaAnchorError(found_instead, "one that a map can be folded into", "train adapter full or lora")
+            raise SeaAnchorError(
+                found_instead, "one that a map can be folded into", "train adapter full, last_blocks or lora"
+            )
     return slots

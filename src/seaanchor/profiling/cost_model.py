@@ -150,7 +150,7 @@ class _Scene:
         self.method = replace(method, perturbation=_rehearsed(method.perturbation, config.perturbation.num_steps))
         linear = config.adapter.kind == "linear"
         adapted: Any = encoder  # what goes in where there are real weights goes in before they are left behind
-        if config.adapter.kind == "lora":
+        if not linear and not needs_of(method.adapter).whole_tower:
             adapted = copy.deepcopy(encoder)
             list(method.adapter.trainable(adapted))
         shadow = LowPrecisionCopy(adapted) if config.attack_precision == "bf16" and not linear else None

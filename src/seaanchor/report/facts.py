@@ -85,7 +85,10 @@ def _parts(settings: RunSettings) -> tuple[str, ...]:
         bound += f", weight {anchor.weight or 0:g}"
     if attack.kind in ("pgd", "apgd"):
         strength += f", ε = {attack.epsilon}, {attack.num_steps} steps"
-    return _text(settings.objective.kind), bound, strength, _text(settings.adapter.kind)
+    moves = _text(settings.adapter.kind)
+    if settings.adapter.last_blocks is not None:
+        moves += f", {settings.adapter.last_blocks}"
+    return _text(settings.objective.kind), bound, strength, moves
 
 
 def check_lines(tables: Sequence[Dataset]) -> list[CheckLine]:

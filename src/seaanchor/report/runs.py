@@ -32,6 +32,7 @@ class PartSettings:
     norm: str | None = None
     epsilon: Any = None
     num_steps: int | None = None
+    last_blocks: int | None = None
 
 
 @dataclass(frozen=True)

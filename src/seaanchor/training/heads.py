@@ -39,7 +39,7 @@ def run_head(
     if needs_of(method.adapter).stored_embeddings:
         raise SeaAnchorError(
             f"adapter {config.adapter.kind} with a linear head ({kind}), which has no texts to map",
-            "a model with texts, or adapter full or lora",
+            "a model with texts, or adapter full, last_blocks or lora",
             "change one of the two",
         )
     if config.unit_embeddings:
