@@ -9,14 +9,14 @@ import traceback
 
 import torch
 
-from bench import evaluation, prediction, report, training
+from bench import architectures, evaluation, prediction, report, training
 from bench.clock import QUICK
 from bench.frame import Bar, Measurement, NotMeasured
 
 
 def bars() -> list[Bar]:
     """All bars, in the order of the table."""
-    return [*training.BARS, *evaluation.BARS, *prediction.BARS]
+    return [*training.BARS, *architectures.BARS, *evaluation.BARS, *prediction.BARS]
 
 
 def chosen(every: list[Bar], only: str | None, missing: bool) -> list[Bar]:

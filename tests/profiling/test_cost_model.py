@@ -81,10 +81,10 @@ def real_step(recipe, encoder) -> Meter:
 def test_a_step_without_contents_costs_what_a_real_one_costs(tower, recipe):
     recipe = replace(quick(recipe), perturbation=replace(quick(recipe).perturbation, random_start=False))
     cost, real = step_cost(recipe, tower, assemble(recipe, tower.dim), 7, cached=True), real_step(recipe, tower)
-    assert cost.step.flops == dict(real.flops) and set(cost.step.flops) == (
+    assert cost.step.flops == real.work.flops and set(cost.step.flops) == (
         {"fp32"} if recipe.precision == "fp32" else {"fp32", "bf16"}
     )
-    assert cost.step.moved == pytest.approx(real.moved, rel=0.01)
+    assert cost.step.moved == pytest.approx(real.work.moved, rel=0.01)
     predicted = cost.memory.fixed + cost.memory.per_image * 64
     assert predicted == pytest.approx(real.peak, rel=0.02)
 

@@ -19,7 +19,6 @@ from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.load import load_model
 from seaanchor.profiling.cost_model import step_cost
 from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
-from seaanchor.profiling.op_counter import Meter
 from seaanchor.training.batches import MicroBatch
 from seaanchor.training.state import TrainState
 from seaanchor.training.step import train_step
@@ -82,9 +81,6 @@ def test_convolutions_by_hand(layer):
         assert (
             count_flops(lambda wanted=wanted: torch.autograd.grad(layer(x).sum(), wanted))[0] == 2 * passes * products
         )
-        with Meter() as meter:
-            torch.autograd.grad(layer(x).sum(), wanted)
-        assert meter.work.total == 2 * passes * products
 
 
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "convnext_atto", "regnetx_002"])

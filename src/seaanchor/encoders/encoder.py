@@ -19,6 +19,7 @@ from seaanchor.encoders.text import TextLimit
 from seaanchor.encoders.tokens import Tokens, TokenTower
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import NamedHead
+from seaanchor.utils.parts import REFERENCE, part
 
 Family = Literal["open_clip", "timm", "hf", "module"]
 Numbers = Sequence[float] | float
@@ -147,6 +148,7 @@ class Reference(nn.Module):
         self.encoder.eval()
         self.training = False
 
+    @part(REFERENCE)
     @torch.no_grad()
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
         """Raw embeddings (B, D) of the encoder before training, in fp32."""

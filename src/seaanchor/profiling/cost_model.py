@@ -100,6 +100,13 @@ def step_cost(config: RunConfig, encoder: Encoder, method: Method, classes: int,
 
 
 @shapes_alone
+def step_work(config: RunConfig, encoder: Encoder, method: Method, classes: int, cached: bool) -> Work:
+    """The work of a step alone; arguments as for `step_cost`."""
+    scene = _Scene(config, encoder, method, classes, cached, config.batch_size)
+    return scene.measure(scene.step).work
+
+
+@shapes_alone
 def step_memory(config: RunConfig, encoder: Encoder, method: Method, classes: int, cached: bool) -> Footprint:
     """Bytes at the worst moment of a step, from steps of two sizes; arguments as for `step_cost`."""
     size = max(SMALLEST, config.batch_size)

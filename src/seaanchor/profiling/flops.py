@@ -5,48 +5,64 @@ another.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from seaanchor.config.schema import RunConfig
-from seaanchor.profiling.formulas import FORMULAS
+from seaanchor.profiling.op_counter import OperationCounter, Stage
 from seaanchor.registry import links
 from seaanchor.types import Needs
 
 T = TypeVar("T")
 
 
-class _Counter(TorchDispatchMode):
-    """The formulas, summed. torch's FlopCounterMode also tells modules apart, by hooks that `torch.autograd.grad`
-    refuses."""
+@dataclass(frozen=True)
+class Tower:
+    """Operations of one image once through a tower.
 
-    total = 0
+    Attributes:
+        weights: of products with weights, whose two gradients cost as much again each.
+        inner: of attention's products, scores and their product with the values. Both of their inputs come from the
+            image, so that a gradient to the pixels costs them twice.
+        first: of the first layer's product, which is part of `weights`. Training asks for no gradient beyond it.
+    """
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func._overloadpacket in FORMULAS:
-            self.total += FORMULAS[func._overloadpacket](*args, **(kwargs or {}), out_val=result)
-        return result
+    weights: int
+    inner: int
+    first: int
+
+    @property
+    def forward(self) -> int:
+        """F."""
+        return self.weights + self.inner
 
 
-def count_flops(run: Callable[[], T]) -> tuple[int, T]:
-    """Run something and count the operations of its matrix products and convolutions; returns the count and the result.
+def count_stages(run: Callable[[], T]) -> tuple[dict[Stage, int], T]:
+    """Run something and count the operations of its matrix products and convolutions, by stage of the step; returns the
+    counts and the result.
 
-    Attention runs as plain matrix products meanwhile: the counter does not know every fused kernel, and a fused
-    kernel's recomputation would count on one device and not on another.
+    Attention runs as plain matrix products meanwhile: torch's fast path of whole layers is one kernel, which no formula
+    knows.
     """
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH), _Counter() as counter:
+        with sdpa_kernel(SDPBackend.MATH), OperationCounter() as counter:
             result = run()
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
-    return counter.total, result
+    return dict(counter.flops), result
+
+
+def count_flops(run: Callable[[], T]) -> tuple[int, T]:
+    """Run something and count the operations of its matrix products and convolutions; returns the count and the
+    result."""
+    stages, result = count_stages(run)
+    return sum(stages.values()), result
 
 
 @torch.no_grad()
@@ -75,3 +91,17 @@ def least_passes(config: RunConfig, needs: Needs, cached: bool) -> int | None:
     exact_dual = config.anchor.kind == "lagrangian" and config.anchor.exact_dual
     average = config.anchor.reference != "frozen"
     return attack + primal + exact_dual + average + (not cached) + needs.reference_perturbed
+
+
+def least_operations(config: RunConfig, needs: Needs, cached: bool, tower: Tower) -> int | None:
+    """The same in operations, with what whole numbers of F leave out: each gradient to the pixels takes attention's
+    products once more, and an update spares the gradient to what enters the first layer. For towers whose weights are
+    all trained, or that are not entered at all; None for others."""
+    passes = least_passes(config, needs, cached)
+    if passes is None or config.adapter.kind not in ("full", "linear"):
+        return None
+    if passes == 0:
+        return 0
+    gradient_steps = config.perturbation.num_steps * needs.pixel_gradient
+    updates = config.primal_steps * (1 + needs.clean)
+    return passes * tower.forward + gradient_steps * tower.inner - updates * tower.first

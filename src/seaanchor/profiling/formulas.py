@@ -2,7 +2,11 @@
 wrong or missing.
 
 torch 2.14 and 2.15 leave `groups` out of the gradient to a convolution's weights, so that a depthwise layer counts as
-many times as it has channels. Ours hold whether a later torch has that right or not.
+many times as it has channels. Ours hold whether a later torch has that right or not. Fused attention counts as the
+plain products that it stands for: what its backward computes again belongs to the kernel and not to the mathematics,
+and a count that had it would depend on the device.
+
+Legend: B batch, H heads, T tokens, D width of a head.
 """
 
 import math
@@ -58,13 +62,44 @@ def _convolution_backward(
     return (output_mask[0] + output_mask[1]) * _products(x, weight, grad, transposed)
 
 
-FORMULAS: dict[Any, Callable[..., int]] = flop_registry | {
-    aten.convolution: _convolution,
-    aten._convolution: _convolution,
-    aten.convolution_backward: _convolution_backward,
-    aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
-        aten._scaled_dot_product_flash_attention_backward
-    ],
-}
+def _attention(query_BHTD: Tensor, key_BHTD: Tensor, value_BHTD: Tensor, *_: Any, **__: Any) -> int:
+    """Scores and their product with the values; heads of keys that several queries share count for each of them."""
+    pairs = math.prod(query_BHTD.shape[:-1]) * key_BHTD.shape[-2]
+    return 2 * pairs * (query_BHTD.shape[-1] + value_BHTD.shape[-1])
+
+
+def _attention_backward(grad: Tensor, *inputs: Any, **_: Any) -> int:
+    """Both products have two inputs, and each gradient takes the products once more."""
+    return 2 * _attention(*inputs)
+
+
+def _matrix_vector(matrix: Tensor, vector: Tensor, **_: Any) -> int:
+    return 2 * matrix.numel()
+
+
+def _plus_matrix_vector(bias: Tensor, matrix: Tensor, vector: Tensor, **_: Any) -> int:
+    return 2 * matrix.numel()
+
+
+_FUSED = (
+    "flash_attention",
+    "flash_attention_for_cpu",
+    "efficient_attention",
+    "cudnn_attention",
+    "fused_attention_overrideable",  # of devices outside of torch
+)
+
+FORMULAS: dict[Any, Callable[..., int]] = (
+    flop_registry
+    | {
+        aten.convolution: _convolution,
+        aten._convolution: _convolution,
+        aten.convolution_backward: _convolution_backward,
+        aten.mv: _matrix_vector,
+        aten.dot: _matrix_vector,
+        aten.addmv: _plus_matrix_vector,
+    }
+    | {getattr(aten, f"_scaled_dot_product_{kind}"): _attention for kind in _FUSED}
+    | {getattr(aten, f"_scaled_dot_product_{kind}_backward"): _attention_backward for kind in _FUSED}
+)
 """Operator → its formula, of the operator's arguments and its result (`out_val`)."""

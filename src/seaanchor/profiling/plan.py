@@ -104,7 +104,7 @@ def plan(config: RunConfig, on: str, images: int | None = None) -> Plan:
         if cached
         else 0
     )
-    work = _sum([(cost.step, total * config.grad_accumulation), (cost.forward, beforehand)])
+    work = Work.sum([(cost.step, total * config.grad_accumulation), (cost.forward, beforehand)])
     buckets = 4 * cost.trained * (gpus.count > 1)  # gradients on their way to the other GPUs
     waiting = (
         8 * 3 * model.encoder.image_size**2 * config.batch_size * (config.grad_accumulation - 1)
@@ -182,16 +182,6 @@ def _counted(config: RunConfig) -> tuple[int, int]:
     if config.train_samples is not None:
         images = subset(images, config.train_samples, config.seed)
     return len(images.paths), len(texts_of(images)) or CLASSES
-
-
-def _sum(works: list[tuple[Work, int]]) -> Work:
-    flops = {
-        precision: sum(work.flops.get(precision, 0) * times for work, times in works) for precision in ("fp32", "bf16")
-    }
-    return Work(
-        {precision: count for precision, count in flops.items() if count},
-        sum(work.moved * times for work, times in works),
-    )
 
 
 def _rates(work: Work, gpu: Machine) -> str:

@@ -21,6 +21,7 @@ from seaanchor.training.loggers import StepRecord
 from seaanchor.training.precision import training_forward, training_kernels
 from seaanchor.training.state import TrainState
 from seaanchor.types import Batch, Constraint, Embeddings, LossTerms, Targets
+from seaanchor.utils.parts import ATTACK, DUAL, OPTIMIZER, REFERENCE, UPDATE, part
 
 
 def train_step(
@@ -75,6 +76,7 @@ def train_step(
     return _record(micro_batches, terms, constraints)
 
 
+@part(ATTACK)
 def _perturb(
     method: Method, state: TrainState, micro_batches: Sequence[MicroBatch], seed: int, reference: Encode | None
 ) -> list[tuple[MicroBatch, Batch]]:
@@ -92,6 +94,7 @@ def _perturb(
     return pairs
 
 
+@part(REFERENCE)
 @torch.no_grad()
 def _anchored_to_average(
     encoder: nn.Module, average: WeightAverage, pairs: Sequence[tuple[MicroBatch, Batch]]
@@ -107,6 +110,7 @@ def _anchored_to_average(
     ]
 
 
+@part(UPDATE)
 def _primal_step(
     method: Method,
     state: TrainState,
@@ -123,9 +127,10 @@ def _primal_step(
             term = method.primal_terms(encode, clean.batch, hard, clean.targets, encoder)
             (term.total_B.mean() * weight).backward()
         terms.append(_detached(term))
-    if config.grad_clip is not None:
-        nn.utils.clip_grad_norm_(state.policy.parameters(), config.grad_clip)
-    state.optimizer.step()
+    with part(OPTIMIZER):
+        if config.grad_clip is not None:
+            nn.utils.clip_grad_norm_(state.policy.parameters(), config.grad_clip)
+        state.optimizer.step()
     return terms
 
 
@@ -134,6 +139,7 @@ def _gradient_sync(policy: nn.Module, last: bool) -> AbstractContextManager[obje
     return nullcontext() if last or not isinstance(policy, DistributedDataParallel) else policy.no_sync()
 
 
+@part(DUAL)
 def _dual_step(
     method: Method,
     state: TrainState,
@@ -174,6 +180,7 @@ def _detached(terms: LossTerms) -> LossTerms:
     return LossTerms(terms.objective_B.detach(), anchor, adapter)
 
 
+@part(DUAL)
 @torch.no_grad()
 def _constraint_now(method: Method, encoder: nn.Module, clean: MicroBatch) -> Constraint | None:
     """The constraint at the weights after the updates."""
