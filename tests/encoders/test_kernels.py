@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from seaanchor.encoders.kernels import (
-    SelfAttention,
     activation_checkpointing,
     adam_options,
     attention,
@@ -14,6 +13,7 @@ from seaanchor.encoders.kernels import (
     num_tokens,
     plain_attention,
 )
+from seaanchor.encoders.kernels.self_attention import SelfAttention
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.functional.gradients import frozen, input_grad
@@ -36,7 +36,8 @@ def pixels_for(encoder, batch=3):
 
 def weight_gradients(encoder, pixels):
     encoder.zero_grad()
-    encoder(pixels).square().sum().backward()
+    embedding = encoder(pixels)
+    (embedding * torch.linspace(-1, 1, embedding.numel()).view_as(embedding)).sum().backward()
     return [p.grad for p in encoder.parameters() if p.grad is not None]
 
 
@@ -89,7 +90,7 @@ def test_what_is_no_plain_self_attention_goes_to_the_library(case):
     x, other = torch.randn(3, 4, 8), torch.randn(3, 4, 8)
     mask = torch.triu(torch.full((4, 4), -torch.inf), 1) if case == "mask" else None
     padding = torch.arange(4).expand(3, 4) > 2 if case == "padding" else None
-    inputs = (x, other, other) if case == "other values" else (x, x, x)
+    inputs = (x, other, torch.randn(3, 4, 8)) if case == "other values" else (x, x, x)
 
     def run():
         torch.manual_seed(1)
@@ -117,9 +118,10 @@ def test_the_choice():
 
 def test_a_fitted_tower_answers_as_before(transformer):
     pixels = pixels_for(transformer)
+    v = torch.randn(transformer.dim)
 
     def loss(p):
-        return transformer(p).square().sum(-1), p
+        return transformer(p) @ v, p  # a square would do nothing behind a norm
 
     with frozen(transformer):
         wanted = input_grad(loss, pixels)
@@ -149,7 +151,8 @@ def test_activations_computed_again_give_the_same_gradients_from_fewer_bytes(tra
     transformer.eval().requires_grad_(False)
     assert fewer < 0.8 * kept and again == kept
     assert len(got) == len(wanted) > 10
-    assert all((a - b).abs().max() <= 1e-5 * a.abs().max().clamp(min=1e-3) for a, b in zip(wanted, got, strict=True))
+    # the bias of an attention's keys changes no output: what it gets is rounding
+    assert all((a - b).abs().max() <= 1e-5 * a.abs().max().clamp(min=0.1) for a, b in zip(wanted, got, strict=True))
 
 
 def test_the_embedded_tower_can_compute_again_and_a_plain_one_is_refused():

@@ -8,7 +8,7 @@ import torch
 from seaanchor.config.recipes import dpo, fare, lore
 from seaanchor.config.schema import AdapterConfig
 from seaanchor.config.validation import check
-from seaanchor.encoders.kernels import SelfAttention
+from seaanchor.encoders.kernels.self_attention import SelfAttention
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.batches import MicroBatch, make_targets
 from seaanchor.training.setup import prepare
@@ -48,7 +48,7 @@ def test_options_that_change_the_arithmetic_leave_the_step(tiny_run, recipe, cha
     start = stepped(replace(plain, lr=0.0), 1)[0]
     assert (wanted - start).abs().max() > 1e-3
     agree = torch.nn.functional.cosine_similarity(got - start, wanted - start, dim=0)
-    assert agree > (0.9999 if exact else 0.8)  # Adam's first steps go by the signs of the gradients, small ones too
+    assert agree > (0.999 if exact else 0.8)  # Adam's first steps go by the signs of the gradients, small ones too
     assert (state.low_precision_copy is None) == (change.get("attack_precision") is None)
 
 

@@ -216,7 +216,7 @@ def _library_part(tower: nn.Module) -> nn.Module:
     kind = type(tower)
     if kind.__name__ == "TimmModel" and kind.__module__.startswith("open_clip."):
         return tower.trunk  # type: ignore[return-value] # a module
-    if kind.__module__.startswith("seaanchor."):
+    if kind.__module__.startswith("seaanchor.") and _family(tower) is None:
         inner = [_library_part(child) for child in tower.children()]
         return next((child for child in inner if _family(child) is not None), tower)
     if kind.__name__.endswith("ForImageClassification") and _family(tower) == "transformers":
