@@ -92,7 +92,7 @@ class NamedHead:
 class Targets:
     """What a step holds fixed: reference embeddings of the clean images (B, D); class head, labels, preferences and the
     reference's embeddings of the perturbed images (B, D) where asked for; a moving average's embeddings of the clean
-    images (B, D) where the anchor has one."""
+    images (B, D) where the anchor has one; the objective's `baseline` over all images of a batch taken in slices."""
 
     reference_BD: Tensor
     label_B: Tensor | None = None
@@ -100,11 +100,11 @@ class Targets:
     preference: Preference | None = None
     reference_perturbed_BD: Tensor | None = None
     anchor_BD: Tensor | None = None
+    baseline: Tensor | None = None
 
     @property
     def held_BD(self) -> Tensor:
-        """What an anchor holds the clean images to (B, D): a moving average's embeddings where there is one, else the
-        reference's."""
+        """What an anchor holds the clean images to (B, D): a moving average's embeddings, or the reference's."""
         return self.reference_BD if self.anchor_BD is None else self.anchor_BD
 
 

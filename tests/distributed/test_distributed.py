@@ -128,7 +128,11 @@ def two(place, base, one) -> subprocess.CompletedProcess:
         setup.images.paths[index].write_bytes(b"no image")
     jobs = [
         job("gradients", half, target=str(place / "two.pt")),
-        job("gradients", replace(base, batch_size=2, grad_accumulation=2), target=str(place / "two-by-two.pt")),
+        job(
+            "gradients",
+            replace(base, batch_size=2, grad_accumulation=2, slice_size=1),
+            target=str(place / "two-by-two.pt"),
+        ),
         job("run", replace(half, output=place / "two-stopped"), stop=3),
         job("run", copied(half, "one-stopped", "one-two"), alike=str(place / "alike-two.json")),
         job("run", replace(half, output=place / "unreadable", train_data=str(place / "broken"))),
@@ -171,7 +175,7 @@ def test_accumulated_gradients_are_those_of_the_global_batch(place, base, one):
 
 @pytest.mark.parametrize("name", ["two", "two-by-two", "four"])
 def test_losses_and_gradients_are_those_of_one_process(place, one, four, name):
-    """With random starts, and in the last step of three images."""
+    """With random starts, and in the last step of three images; `two-by-two` takes micro-batches in slices."""
     assert four.returncode == 0, four.stderr
     assert_close(torch.load(place / f"{name}.pt"), one)
 

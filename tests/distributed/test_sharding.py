@@ -116,7 +116,7 @@ def two(base, one) -> subprocess.CompletedProcess:
         job("gradients", half, target=str(place / "two.pt")),
         job(
             "gradients",
-            replace(half, batch_size=2, grad_accumulation=2, checkpoint_activations=True),
+            replace(half, batch_size=2, grad_accumulation=2, slice_size=1, checkpoint_activations=True),
             target=str(place / "parts.pt"),
         ),
         job("gradients", replace(half, attack_precision="bf16"), target=str(place / "bf16.pt")),
@@ -133,8 +133,8 @@ def two(base, one) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("name", ["two", "parts", "bf16"])
 def test_losses_and_gradients_are_those_of_one_process(base, one, two, name):
-    """To 1e-5 of the largest of each kind; with micro-batches, recomputed activations and attacks on a low-precision
-    copy, too."""
+    """To 1e-5 of the largest of each kind; with micro-batches in slices, recomputed activations and attacks on a
+    low-precision copy, too."""
     place = base.output.parent
     assert (place / f"{name}.pt").exists(), two.stderr
     found, wanted = torch.load(place / f"{name}.pt"), one

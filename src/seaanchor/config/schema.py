@@ -191,6 +191,9 @@ class RunConfig:
     grad_accumulation: int = 1
     """How often each process takes batch_size images for one batch: attack, primal and dual steps see all of them, as
     if there were room for it."""
+    slice_size: int | None = None
+    """Images of a batch that attack and updates take at once: the same step in less memory. By default all where they
+    fit, else as many as fit."""
     lr: float = 1e-5
     """Peak learning rate of the encoder."""
     wd: float = 1e-4

@@ -55,6 +55,7 @@ def _check_ranges(config: RunConfig) -> None:
     for name, value, low in (
         ("batch_size", config.batch_size, 1),
         ("grad_accumulation", config.grad_accumulation, 1),
+        ("slice_size", config.slice_size, 1),
         ("epochs", config.epochs, 1),
         ("primal_steps", config.primal_steps, 1),
         ("lr", config.lr, 0),
@@ -138,7 +139,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
         "val_data",
         "plugins",
     }
-    free |= {"checkpoint_activations", "shard"}
+    free |= {"checkpoint_activations", "shard", "slice_size"}
     free |= {
         "batch_size",
         "grad_accumulation",

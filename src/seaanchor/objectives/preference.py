@@ -132,13 +132,16 @@ class KTO:
 
     def __call__(self, embeddings: Embeddings, targets: Targets) -> Tensor:
         """KTO loss (B,)."""
+        kl = self.baseline(embeddings, targets).mean() if targets.baseline is None else targets.baseline
+        return self._rows(_logits(embeddings, targets), kl)
+
+    @torch.no_grad()
+    def baseline(self, embeddings: Embeddings, targets: Targets) -> Tensor:
+        """KL(π_ref ‖ π_θ) of each clean image (B,); its mean over the batch is z0, which `targets.baseline` holds where
+        a step takes the batch in slices."""
         if embeddings.clean_BD is None or targets.head is None:
             raise ValueError("kto needs the clean embeddings and class texts for its baseline")
-        with torch.no_grad():
-            kl = kl_divergence(
-                targets.head(targets.reference_BD), policy_head(embeddings, targets)(embeddings.clean_BD)
-            ).mean()
-        return self._rows(_logits(embeddings, targets), kl)
+        return kl_divergence(targets.head(targets.reference_BD), policy_head(embeddings, targets)(embeddings.clean_BD))
 
     def _rows(self, logits: _Logits, kl: Tensor, attack: bool = False) -> Tensor:
         reference_BY, policy_BY = logits.reference_BY.log_softmax(-1), logits.policy_BY.log_softmax(-1)

@@ -19,6 +19,7 @@ from seaanchor.training.averaging import WeightAverage
 from seaanchor.training.batches import MicroBatch
 from seaanchor.training.loggers import StepRecord
 from seaanchor.training.precision import training_forward, training_kernels
+from seaanchor.training.slices import Pair, Slicing, joined, sliced, sliced_pair, slicings, with_baseline
 from seaanchor.training.state import TrainState
 from seaanchor.types import Batch, Constraint, Embeddings, LossTerms, Targets
 from seaanchor.utils.parts import ATTACK, DUAL, OPTIMIZER, REFERENCE, UPDATE, part
@@ -39,8 +40,9 @@ def train_step(
 
     All micro-batches of all processes are perturbed at the weights from before the step. Each of the K updates takes
     the gradient of the mean over all their images, and so does the dual update: it is the step of one process with
-    memory for the global batch. The attack's randomness is a function of seed, step and image, that of layers such as
-    dropout of seed, step and process, so resuming needs no state.
+    memory for the global batch. With `config.slice_size` the same is done with a part of a micro-batch at a time. The
+    attack's randomness is a function of seed, step and image, that of layers such as dropout of seed, step and process
+    (and of the slices), so resuming needs no state.
 
     Args:
         method: objective, anchor, perturbation and adapter.
@@ -56,15 +58,21 @@ def train_step(
         What the log needs, of the images of this process.
     """
     num_images = num_images or group.world * sum(micro_batch.num_images for micro_batch in micro_batches)
-    # gradients are averaged over processes
-    weights = [group.world * micro_batch.num_images / num_images for micro_batch in micro_batches]
+    attack, update = slicings(config, method, state.encoder)
     torch.manual_seed(step_seed(config.seed, step, group.rank))
-    perturbed = _perturb(method, state, micro_batches, step_seed(config.seed, step, 0), reference)
+    state.optimizer.zero_grad(set_to_none=True)  # the last step's gradients are in the way of the attack
+    seed = step_seed(config.seed, step, 0)
+    whole = _perturb(method, state, micro_batches, seed, reference, attack)
+    slices = [sliced_pair(pair, update) for pair in whole]
+    perturbed = [pair for own in slices for pair in own]
     if state.moving_reference is not None:
         perturbed = _anchored_to_average(state.encoder, state.moving_reference, perturbed)
+    # gradients are averaged over processes
+    weights = [group.world * clean.num_images / num_images for clean, _ in perturbed]
     terms: list[LossTerms] = []
     for _ in range(config.primal_steps):
-        terms = _primal_step(method, state, perturbed, weights, config)
+        compared = _compared(method, state, perturbed, [len(own) for own in slices], config)
+        terms = _primal_step(method, state, compared, weights, config)
     constraints = [term.anchor.constraint for term in terms]
     if config.anchor.exact_dual and constraints[0] is not None:
         constraints = [_constraint_now(method, state.encoder, micro_batch) for micro_batch, _ in perturbed]
@@ -73,32 +81,40 @@ def train_step(
     for average in (state.average, state.moving_reference):
         if average is not None:
             average.update()
-    return _record(micro_batches, terms, constraints)
+    return _record([clean for clean, _ in perturbed], terms, constraints)
 
 
 @part(ATTACK)
 def _perturb(
-    method: Method, state: TrainState, micro_batches: Sequence[MicroBatch], seed: int, reference: Encode | None
-) -> list[tuple[MicroBatch, Batch]]:
-    """Each micro-batch, its targets completed, with its perturbed images. All start from one state of the generator,
-    as each image draws for itself."""
+    method: Method,
+    state: TrainState,
+    micro_batches: Sequence[MicroBatch],
+    seed: int,
+    reference: Encode | None,
+    slicing: Slicing,
+) -> list[Pair]:
+    """Each micro-batch, its targets completed, with its perturbed images. All slices start from one state of the
+    generator, as each image draws for itself."""
     copy = state.low_precision_copy
     under_attack, dtype = (state.encoder, torch.float32) if copy is None else (copy.refreshed(), copy.dtype)
+
+    def attacked(clean: MicroBatch) -> tuple[Targets, Batch]:
+        rng = torch.Generator().manual_seed(seed)
+        perturbed = method.perturb(under_attack, clean.batch, clean.targets, rng)
+        return method.complete(clean.targets, perturbed, reference), perturbed
+
     pairs = []
     with fast_kernels(under_attack, dtype, num_tokens(state.encoder)):
-        for clean in micro_batches:
-            rng = torch.Generator().manual_seed(seed)
-            perturbed = method.perturb(under_attack, clean.batch, clean.targets, rng)
-            targets = method.complete(clean.targets, perturbed, reference)
-            pairs.append((replace(clean, targets=targets), perturbed))
+        for whole in micro_batches:
+            found = [(attacked(clean), clean.num_images) for clean in sliced(whole, slicing)]
+            own = [pair for pair, images in found if images or whole.is_padding]  # without what fills a micro-batch up
+            pairs.append((replace(whole, targets=joined([t for t, _ in own])), joined([hard for _, hard in own])))
     return pairs
 
 
 @part(REFERENCE)
 @torch.no_grad()
-def _anchored_to_average(
-    encoder: nn.Module, average: WeightAverage, pairs: Sequence[tuple[MicroBatch, Batch]]
-) -> list[tuple[MicroBatch, Batch]]:
+def _anchored_to_average(encoder: nn.Module, average: WeightAverage, pairs: Sequence[Pair]) -> list[Pair]:
     """The same, with the clean images' embeddings under the averaged weights as the anchor's targets."""
     encoder.eval()
     with average.swapped():
@@ -111,10 +127,23 @@ def _anchored_to_average(
 
 
 @part(UPDATE)
+def _compared(
+    method: Method, state: TrainState, perturbed: Sequence[Pair], counts: Sequence[int], config: RunConfig
+) -> list[Pair]:
+    """The slices, `counts` of each micro-batch, with what the objective reads of all its images at the weights of
+    now."""
+    encode, found = training_forward(state.policy, config.precision), list[Pair]()
+    with training_kernels(state.encoder, config):
+        for count in counts:
+            found += with_baseline(method, encode, state.encoder, perturbed[len(found) : len(found) + count])
+    return found
+
+
+@part(UPDATE)
 def _primal_step(
     method: Method,
     state: TrainState,
-    perturbed: Sequence[tuple[MicroBatch, Batch]],
+    perturbed: Sequence[Pair],
     weights: Sequence[float],
     config: RunConfig,
 ) -> list[LossTerms]:
