@@ -3,6 +3,7 @@ gradients."""
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from seaanchor.encoders.kernels import (
@@ -12,8 +13,9 @@ from seaanchor.encoders.kernels import (
     fast_kernels,
     num_tokens,
     plain_attention,
+    self_attention,
 )
-from seaanchor.encoders.kernels.self_attention import SelfAttention
+from seaanchor.encoders.kernels.self_attention import SelfAttention, written_out
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.functional.gradients import frozen, input_grad
@@ -109,11 +111,58 @@ def test_the_choice():
         plain_attention(*choice)
         for choice in ((CPU, torch.float32, 65), (CPU, torch.bfloat16, 4096), (gpu, torch.bfloat16, 65))
     )
-    with attention(CPU, torch.bfloat16, 4):  # one switch for all devices, in spite of its name
-        assert torch.backends.cuda.math_sdp_enabled() and not torch.backends.cuda.flash_sdp_enabled()
     with attention(CPU, torch.float32, 4):
         assert torch.backends.cuda.flash_sdp_enabled()
+
+
+def test_a_processor_that_imitates_bf16_takes_the_librarys_plain_kernel(monkeypatch):
+    monkeypatch.setattr(self_attention, "computes_in_bf16", lambda device: False)
+    with attention(CPU, torch.bfloat16, 4):  # one switch for all devices, in spite of its name
+        assert torch.backends.cuda.math_sdp_enabled() and not torch.backends.cuda.flash_sdp_enabled()
     assert torch.backends.cuda.math_sdp_enabled() and torch.backends.cuda.flash_sdp_enabled()
+
+
+@pytest.mark.parametrize("case", ["plain", "bias", "scale", "causal", "boolean mask", "fp32"])
+def test_attention_written_out_is_the_librarys(monkeypatch, case):
+    monkeypatch.setattr(self_attention, "computes_in_bf16", lambda device: True)
+    torch.manual_seed(0)
+    exact = [torch.randn(2, 3, 5, 8, dtype=torch.float64) for _ in range(3)]
+    options = {
+        "bias": {"attn_mask": torch.randn(2, 3, 5, 5, dtype=torch.float64)},
+        "scale": {"scale": 0.1},
+        "causal": {"is_causal": True},
+        "boolean mask": {"attn_mask": torch.rand(5, 5) < 0.8},
+    }.get(case, {})
+    wanted = F.scaled_dot_product_attention(*exact, **options)
+    dtype = torch.float32 if case == "fp32" else torch.bfloat16
+    low = {k: v.to(dtype) if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in options.items()}
+    calls = []
+    monkeypatch.setattr(self_attention, "written_out", lambda *a, **k: calls.append(1) or written_out(*a, **k))
+    with attention(CPU, torch.bfloat16, 5):
+        got = F.scaled_dot_product_attention(*(x.to(dtype) for x in exact), **low)
+    assert len(calls) == (case in ("plain", "bias", "scale"))
+    assert (got - wanted).abs().max() <= 0.02 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("library", ["open_clip", "transformers", "timm"])
+def test_quick_gelu_in_one_kernel_is_x_times_a_sigmoid(library, dtype):
+    from open_clip.transformer import QuickGELU
+    from timm.layers.activations import QuickGELU as OfTimm
+    from transformers.activations import QuickGELUActivation
+
+    layer = {"open_clip": QuickGELU, "transformers": QuickGELUActivation, "timm": OfTimm}[library]()
+    exact = torch.linspace(-30, 30, 4001, dtype=torch.float64, requires_grad=True)
+    wanted = exact * torch.sigmoid(1.702 * exact)
+    (slope,) = torch.autograd.grad(wanted.sum(), exact)
+    x = exact.detach().to(dtype).requires_grad_()
+    with fast_kernels(layer, dtype, 0):
+        got = layer(x)
+        assert type(layer).__name__ == "FusedQuickGELU" and bytes_saved(lambda: layer(x)) == x.nbytes
+        (got_slope,) = torch.autograd.grad(got.sum(), x)
+    tolerance = {torch.float64: 1e-14, torch.float32: 1e-6, torch.bfloat16: 0.02}[dtype]
+    assert ((got - wanted).abs() <= tolerance * (1 + wanted.abs())).all()
+    assert ((got_slope - slope).abs() <= tolerance * 4).all()
 
 
 def test_a_fitted_tower_answers_as_before(transformer):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from seaanchor.encoders.kernels.activation import FusedQuickGELU, is_quick_gelu
 from seaanchor.encoders.kernels.class_token import class_token_layers
 from seaanchor.encoders.kernels.patch_embedding import PatchConvolution, cuts_patches
 from seaanchor.encoders.kernels.self_attention import SelfAttention, attention
@@ -46,6 +47,8 @@ def faster_class(layer: nn.Module, device: torch.device) -> type[nn.Module] | No
     """
     if type(layer) is nn.MultiheadAttention:
         return SelfAttention
+    if is_quick_gelu(layer):
+        return FusedQuickGELU
     if device.type == "cpu" and cuts_patches(layer):
         return PatchConvolution
     return None

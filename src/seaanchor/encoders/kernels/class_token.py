@@ -11,14 +11,19 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from seaanchor.encoders.tokens import TokenTower
+
 
 def class_token_layers(module: nn.Module) -> Iterator[tuple[nn.Module, type[nn.Module]]]:
     """Towers and their last blocks, with the classes that compute the class token alone.
 
-    Only towers that are called as a whole and known to read nothing else: their own `forward` decides, so that a
+    Only towers that are known to read nothing else. Of OpenCLIP's and timm's their own `forward` decides, so that a
     module which asks such a tower for all its tokens still gets them. A block with hooks shows all tokens to them.
     """
-    for layer in module.modules():
+    inside = list(module.modules())
+    if any(isinstance(layer, TokenTower) for layer in inside):
+        return
+    for layer in inside:
         library = type(layer).__module__
         if library == "open_clip.transformer":
             from seaanchor.encoders.kernels import openclip_class_token
@@ -28,6 +33,10 @@ def class_token_layers(module: nn.Module) -> Iterator[tuple[nn.Module, type[nn.M
             from seaanchor.encoders.kernels import timm_class_token
 
             yield from timm_class_token.layers(layer)
+        elif library == "seaanchor.encoders.huggingface.towers":
+            from seaanchor.encoders.kernels import huggingface_class_token
+
+            yield from huggingface_class_token.layers(layer)
 
 
 def is_watched(layer: nn.Module) -> bool:
