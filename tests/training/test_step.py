@@ -77,3 +77,49 @@ def test_options_without_effect_are_refused(tiny_run):
     check(tiny_run(fare(), attack_precision="bf16", checkpoint_activations=True))
     with pytest.raises(SeaAnchorError, match="takes no gradient"):
         check(replace(dpo(), attack_precision="bf16"))
+
+
+@pytest.mark.parametrize("adapter", [{"last_blocks": 1}, {"kind": "lora", "rank": 2}], ids=["last_blocks", "lora"])
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"checkpoint_activations": True}, {"precision": "bf16"}, {"grad_accumulation": 2}, {"exact_dual": True}],
+    ids=lambda change: next(iter(change), "plain"),
+)
+def test_a_frozen_prefix_that_is_looked_up_leaves_the_step_as_it_is(tiny_run, adapter, change):
+    """Weights, Adam's moments and what is logged, to the last bit, after three steps of three updates."""
+    change = dict(change)
+    recipe = lore("8/255")
+    anchor = replace(recipe.anchor, exact_dual=change.pop("exact_dual", False))
+    adapter = AdapterConfig(**adapter)
+    config = tiny_run(recipe, anchor=anchor, adapter=adapter, primal_steps=3, lr=0.01, **change)
+    parts = config.grad_accumulation
+    seen = {}
+    for looked_up in (True, False):
+        setup = prepare(config)
+        state = make_state(setup)
+        assert state.prefix is not None
+        state = state if looked_up else replace(state, prefix=None)
+        pixels = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        micro_batches = []
+        for rows in torch.arange(6).chunk(parts):
+            batch = Batch(pixels[rows], rows % 3, rows)
+            micro_batches.append(MicroBatch(batch, make_targets(setup, batch, None)))
+        records = [train_step(setup.method, state, micro_batches, setup.config, n, setup.reference) for n in range(3)]
+        moments = [value for values in state.optimizer.state.values() for value in values.values()]
+        seen[looked_up] = [*setup.policy.state_dict().values(), *moments, *state.dual.parameters()]
+        seen[looked_up] += [value for r in records for value in (r.objective_B, r.constraint.distance_B)]
+    assert len(seen[True]) == len(seen[False]) > 10
+    for got, wanted in zip(seen[True], seen[False], strict=True):
+        if anchor.exact_dual:  # the clean images alone, and as half of a batch: products of other shapes
+            assert torch.allclose(got, wanted, rtol=1e-4, atol=1e-6)
+        else:
+            assert torch.equal(got, wanted)
+
+
+def test_a_prefix_is_sought_where_a_step_goes_through_it_again(tiny_run):
+    for config, found in (
+        (tiny_run(lore(), adapter=AdapterConfig(last_blocks=1)), True),
+        (tiny_run(fare(), adapter=AdapterConfig(last_blocks=1)), False),
+        (tiny_run(lore()), False),
+    ):
+        assert (make_state(prepare(config)).prefix is not None) == found

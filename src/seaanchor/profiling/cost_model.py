@@ -41,7 +41,7 @@ from seaanchor.profiling.op_counter import Meter, Work
 from seaanchor.profiling.without_contents import shapes_alone, without_contents
 from seaanchor.training.averaging import WeightAverage
 from seaanchor.training.batches import MicroBatch
-from seaanchor.training.state import TrainState
+from seaanchor.training.state import TrainState, reused_prefix
 from seaanchor.training.step import train_step
 from seaanchor.types import Batch, Head, LossOf, Perturbation, Preference, Targets, needs_of
 
@@ -160,6 +160,7 @@ class _Scene:
         if not linear and not needs_of(method.adapter).whole_tower:
             adapted = copy.deepcopy(encoder)
             list(method.adapter.trainable(adapted))
+        prefix = reused_prefix(config, adapted) if adapted is not encoder else None
         shadow = LowPrecisionCopy(adapted) if config.attack_precision == "bf16" and not linear else None
         with FakeCopyMode(self.mode):
             self.tower, shadow = copy.deepcopy((adapted, shadow))
@@ -185,7 +186,7 @@ class _Scene:
             dual = self.method.anchor.dual_module()
             dual_optimizer = None if dual is None else torch.optim.AdamW(dual.parameters(), lr=1e-3, **fused)
             policy.train()
-            self.state = TrainState(policy, optimizer, dual, dual_optimizer, average, shadow, held_to)
+            self.state = TrainState(policy, optimizer, dual, dual_optimizer, average, shadow, held_to, prefix)
             self.moves = [policy] if dual is None else [policy, dual]
             shape = (batch, dim) if linear else (batch, 3, self.side, self.side)
             label_B = torch.zeros(batch, dtype=torch.long)

@@ -17,8 +17,10 @@ from seaanchor.distributed.sharding import (
     shard_average_state,
     shard_optimizer_state,
 )
+from seaanchor.encoders.encoder import Encoder
 from seaanchor.encoders.kernels import activation_checkpointing, adam_options
 from seaanchor.encoders.low_precision import LowPrecisionCopy
+from seaanchor.encoders.prefix import FrozenPrefix, frozen_prefix
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.averaging import WeightAverage
 from seaanchor.training.run_folder import RunFolder
@@ -38,6 +40,7 @@ class TrainState:
         average: of the weights, for `export-averaged`.
         low_precision_copy: of the encoder, for attacks in bf16.
         moving_reference: average of the weights that the anchor compares clean embeddings with.
+        prefix: the layers before the first trained weight, where a step goes through them more than once.
     """
 
     policy: nn.Module
@@ -47,6 +50,7 @@ class TrainState:
     average: WeightAverage | None = None
     low_precision_copy: LowPrecisionCopy | None = None
     moving_reference: WeightAverage | None = None
+    prefix: FrozenPrefix | None = None
 
     @property
     def encoder(self) -> nn.Module:
@@ -79,13 +83,20 @@ def make_state(setup: Setup, group: ProcessGroup = ONE_PROCESS, checkpoint: dict
             if mean is not None:
                 mean.load_state_dict(shard_average_state(checkpoint[name], parameters))
     setup.policy.train()
+    prefix = reused_prefix(config, setup.policy) if not shards_weights(config, group.world) else None
     policy = _data_parallel(setup, group)
-    return TrainState(policy, optimizer, dual, dual_optimizer, average, low_precision_copy, moving_reference)
+    return TrainState(policy, optimizer, dual, dual_optimizer, average, low_precision_copy, moving_reference, prefix)
 
 
 def shards_weights(config: RunConfig, world: int) -> bool:
     """Whether the weights are sharded over processes."""
     return config.shard and world > 1
+
+
+def reused_prefix(config: RunConfig, policy: nn.Module) -> FrozenPrefix | None:
+    """The frozen prefix of a tower whose adapter trains a part of it, where a step would compute it more than once."""
+    again = config.primal_steps > 1 or config.anchor.exact_dual
+    return frozen_prefix(policy) if again and isinstance(policy, Encoder) else None
 
 
 def _place(

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from seaanchor.config.schema import RunConfig
 from seaanchor.distributed.process_group import ONE_PROCESS, ProcessGroup
 from seaanchor.encoders.kernels import fast_kernels, num_tokens
+from seaanchor.encoders.prefix import PrefixCache
 from seaanchor.method import Encode, Method
 from seaanchor.training.averaging import WeightAverage
 from seaanchor.training.batches import MicroBatch
@@ -69,13 +70,13 @@ def train_step(
         perturbed = _anchored_to_average(state.encoder, state.moving_reference, perturbed)
     # gradients are averaged over processes
     weights = [group.world * clean.num_images / num_images for clean, _ in perturbed]
-    terms: list[LossTerms] = []
+    terms, prefixes = list[LossTerms](), PrefixCache(state.encoder, state.prefix)
     for _ in range(config.primal_steps):
         compared = _compared(method, state, perturbed, [len(own) for own in slices], config)
-        terms = _primal_step(method, state, compared, weights, config)
+        terms = _primal_step(method, state, compared, weights, config, prefixes)
     constraints = [term.anchor.constraint for term in terms]
     if config.anchor.exact_dual and constraints[0] is not None:
-        constraints = [_constraint_now(method, state.encoder, micro_batch) for micro_batch, _ in perturbed]
+        constraints = _constraints_now(method, state.encoder, [clean for clean, _ in perturbed], config, prefixes)
     if config.anchor.dual_lr > 0:
         _dual_step(method, state, constraints, [micro_batch.targets for micro_batch, _ in perturbed], weights, group)
     for average in (state.average, state.moving_reference):
@@ -146,13 +147,14 @@ def _primal_step(
     perturbed: Sequence[Pair],
     weights: Sequence[float],
     config: RunConfig,
+    prefixes: PrefixCache,
 ) -> list[LossTerms]:
     """One update of the policy; the loss terms of every micro-batch, detached."""
     encoder, encode, terms = state.encoder, training_forward(state.policy, config.precision), list[LossTerms]()
     state.optimizer.zero_grad(set_to_none=True)
     for (clean, hard), weight in zip(perturbed, weights, strict=True):
         last = len(terms) + 1 == len(perturbed)
-        with _gradient_sync(state.policy, last), training_kernels(encoder, config):
+        with _gradient_sync(state.policy, last), training_kernels(encoder, config), prefixes.of(len(terms)):
             term = method.primal_terms(encode, clean.batch, hard, clean.targets, encoder)
             (term.total_B.mean() * weight).backward()
         terms.append(_detached(term))
@@ -211,11 +213,20 @@ def _detached(terms: LossTerms) -> LossTerms:
 
 @part(DUAL)
 @torch.no_grad()
-def _constraint_now(method: Method, encoder: nn.Module, clean: MicroBatch) -> Constraint | None:
-    """The constraint at the weights after the updates."""
-    clean_BD = encoder(clean.batch.pixels_BCHW).float()
-    head = method.adapter.head(encoder, clean.targets.head)
-    return method.anchor(Embeddings(clean_BD, clean_BD, head), clean.targets).constraint
+def _constraints_now(
+    method: Method, encoder: nn.Module, micro_batches: Sequence[MicroBatch], config: RunConfig, prefixes: PrefixCache
+) -> list[Constraint | None]:
+    """The constraints at the weights after the updates, in fp32."""
+    constraints = []
+    for number, clean in enumerate(micro_batches):
+        count = len(clean.batch.index_B)
+        # the updates have seen the perturbed images first, then these
+        seen = prefixes.of(number, slice(count, None)) if config.precision == "fp32" else nullcontext()
+        with seen:
+            clean_BD = encoder(clean.batch.pixels_BCHW).float()
+        head = method.adapter.head(encoder, clean.targets.head)
+        constraints.append(method.anchor(Embeddings(clean_BD, clean_BD, head), clean.targets).constraint)
+    return constraints
 
 
 def _record(
