@@ -10,7 +10,7 @@ from torch import nn
 from seaanchor.adapters.linear_map import LinearMap, decompose, orthogonality, scale_spectrum, without_rotation
 from seaanchor.adapters.lora import LoRA, lora_targets, merge
 from seaanchor.encoders.encoder import Encoder
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, note
 
 
 def some_map(dim=6):
@@ -185,3 +185,74 @@ def test_lora_leaves_layers_that_standardise_their_weights_alone():
         pixels = torch.rand(2, 3, 12, 12)
         trained = tower(pixels)
         assert torch.allclose(merge(tower)(pixels), trained, atol=1e-5)
+
+
+def small_tower(kind):
+    import open_clip
+    import timm
+
+    torch.manual_seed(0)
+    vit = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 2, "num_heads": 2, "num_classes": 0}
+    if kind == "clip-resnet":
+        vision = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 4, "patch_size": None, "head_width": 16}
+        text = {"context_length": 8, "vocab_size": 100, "width": 32, "heads": 2, "layers": 1}
+        return open_clip.CLIP(32, vision, text).visual
+    if kind == "swinv2":
+        sizes = {
+            "img_size": 64,
+            "window_size": 4,
+            "embed_dim": 16,
+            "depths": (1, 1),
+            "num_heads": (2, 2),
+            "num_classes": 0,
+        }
+        return timm.create_model("swinv2_tiny_window8_256", **sizes)
+    return timm.create_model({"beit": "beit_base_patch16_224", "eva02": "eva02_tiny_patch14_224"}[kind], **vit)
+
+
+@pytest.mark.parametrize(
+    ("kind", "unread"),
+    [
+        ("beit", ["blocks.0.attn.qkv", "blocks.1.attn.qkv"]),
+        ("clip-resnet", [f"attnpool.{name}" for name in ("k_proj", "q_proj", "v_proj", "c_proj")]),
+        ("eva02", None),
+        ("swinv2", None),
+    ],
+)
+def test_lora_leaves_out_layers_whose_weight_the_tower_reads_without_calling_them(kind, unread, caplog):
+    """Every update that is there gets a gradient, all are in the export's weights, and the log names the others."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    note.cache_clear()
+    encoder = Encoder(small_tower(kind).eval(), 64 if kind in ("clip-resnet", "swinv2") else 32)
+    names, plain, pixels = lora_targets(encoder), copy.deepcopy(encoder), torch.rand(2, 3, *2 * [encoder.image_size])
+    parameters = list(LoRA(rank=2).trainable(encoder))
+    adapted = {name for name, module in encoder.named_modules() if isinstance(module, BaseTunerLayer)}
+    left = [name for name in names if name not in adapted]
+    if unread is not None:
+        assert sorted(left) == sorted(f"tower.{name}" for name in unread)
+    assert (f"{len(left)} get none" in caplog.text) == bool(left) and all(name in caplog.text for name in left[:4])
+    assert all(type(encoder.get_submodule(name)) is type(plain.get_submodule(name)) for name in left)
+    encoder(pixels).square().sum().backward()
+    assert all(p.grad is not None for p in parameters)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        trained, merged = encoder(pixels), merge(encoder)
+        moved = (trained - plain(pixels)).abs().max()
+        assert moved > 0 and (merged(pixels) - trained).abs().max() < 0.01 * moved
+    assert merged.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_lora_needs_a_layer_that_is_called():
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3072, 4)
+
+        def forward(self, pixels):
+            return F.linear(pixels.flatten(1), self.layer.weight)
+
+    with pytest.raises(SeaAnchorError, match="the weights of its 1 linear layers and calls none"):
+        LoRA(rank=2).trainable(Reads())

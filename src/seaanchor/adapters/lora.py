@@ -4,20 +4,23 @@ export."""
 import copy
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from seaanchor.errors import SeaAnchorError, note
+from seaanchor.functional.gradients import attackable
 from seaanchor.types import Head
+from seaanchor.utils.probe import random_images
 
 
 @dataclass(frozen=True)
 class LoRA:
-    """Adapter: W + (alpha/rank)·B·A on every linear, attention and convolution layer that peft knows; B starts at 0, so
-    the policy starts at the reference.
+    """Adapter: W + (alpha/rank)·B·A on every linear, attention and convolution layer that peft knows and the tower
+    calls; B starts at 0, so the policy starts at the reference.
 
     Args:
         rank: of the update.
@@ -46,8 +49,18 @@ class LoRA:
                 "one to put an adapter on",
                 "use adapter full",
             )
-        note(_said(encoder, targets))
+        layers = {name: encoder.get_submodule(name) for name in targets}
         inject_adapter_in_model(LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=targets), encoder)
+        unread = _unread(encoder)
+        _take_out(encoder, unread)
+        adapted = {name: layer for name, layer in layers.items() if name not in unread}
+        if not adapted:
+            raise SeaAnchorError(
+                f"the image tower reads the weights of its {len(layers)} linear layers and calls none of them",
+                "a layer to put an adapter on",
+                "use adapter full",
+            )
+        note(_said(encoder, adapted, [name for name in layers if name in unread]))
         return [p for p in encoder.parameters() if p.requires_grad]
 
     def head(self, policy: nn.Module, head: Head | None) -> Head | None:
@@ -90,21 +103,41 @@ def _linear_in_weight(layer: nn.Linear | nn.Conv2d) -> bool:
     return bool(once.any()) and torch.allclose(twin(x), 2 * once, rtol=1e-2, atol=1e-3 * float(once.abs().max()))
 
 
-def _said(encoder: nn.Module, targets: list[str]) -> str:
+def _unread(encoder: nn.Module) -> list[str]:
+    """Adapters that no gradient reaches, seen on random images: the tower uses the weight of their layer and does not
+    call the layer (attention of BEiT and EVA-02, attention pooling of CLIP's ResNets), so that an update beside it says
+    nothing."""
+    updates = {name: p for name, p in encoder.named_parameters() if ".lora_B." in name}
+    with attackable(encoder), torch.enable_grad():
+        for parameter in updates.values():
+            parameter.requires_grad_(True)
+        embedding_BD = encoder(random_images(encoder).requires_grad_())
+        gradients = torch.autograd.grad(embedding_BD.sum(), list(updates.values()), allow_unused=True)
+    return [
+        name.partition(".lora_B.")[0] for name, gradient in zip(updates, gradients, strict=True) if gradient is None
+    ]
+
+
+def _said(encoder: nn.Module, adapted: Mapping[str, nn.Module], unread: Sequence[str]) -> str:
     """Which layers are adapted, and which with weights of the same kinds are not."""
-    kinds = Counter(type(encoder.get_submodule(name)).__name__ for name in targets)
-    inside = tuple(f"{name}." for name in targets)
+    kinds = Counter(type(layer).__name__ for layer in adapted.values())
+    inside = tuple(f"{name}." for name in (*adapted, *unread))
     left = [
         name
         for name, module in encoder.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d | nn.MultiheadAttention)
-        and name not in targets
+        and name not in unread
         and not name.startswith(inside)
     ]
-    shown = ", ".join(left[:4]) + (", ..." if len(left) > 4 else "")
-    return f"lora: adapts {', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}; " + (
-        f"leaves {len(left)} as they are ({shown})" if left else "leaves none as it is"
+    said = f"lora: adapts {', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}; " + (
+        f"leaves {len(left)} as they are ({_few(left)})" if left else "leaves none as it is"
     )
+    without = f"; {len(unread)} get none, because the tower reads their weights and does not call them ({_few(unread)})"
+    return said + (without if unread else "")
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
 
 def has_updates(encoder: nn.Module) -> bool:
@@ -120,14 +153,20 @@ def merge(encoder: nn.Module) -> nn.Module:
     for _, module in layers:
         if not module.merged:  # an attention layer merges the projection inside it too
             module.merge()
-    for name, module in reversed(layers):  # what lies inside another layer first
-        parent, _, leaf = name.rpartition(".")
-        setattr(encoder.get_submodule(parent) if parent else encoder, leaf, module.get_base_layer())
+    _take_out(encoder, [name for name, _ in layers])
     for attention in [module for module in encoder.modules() if isinstance(module, nn.MultiheadAttention)]:
         if attention._qkv_same_embed_dim:
             _as_parameter(attention, "in_proj_weight")
         _as_parameter(attention.out_proj, "weight")
     return encoder
+
+
+def _take_out(encoder: nn.Module, names: Sequence[str]) -> None:
+    """Put the layers themselves in the place of their adapters."""
+    for name in reversed(names):  # what lies inside another layer first
+        parent, _, leaf = name.rpartition(".")
+        layer: Any = encoder.get_submodule(name)
+        setattr(encoder.get_submodule(parent) if parent else encoder, leaf, layer.get_base_layer())
 
 
 def _as_parameter(module: nn.Module, name: str) -> None:
