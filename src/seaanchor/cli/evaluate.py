@@ -106,7 +106,7 @@ class RuntimeOptions:
     batch_size: int = 100
     """Images in a batch; changes no result."""
     workers: int = 0
-    """Data-loading processes."""
+    """Data-loading processes; 0 reads ahead in threads."""
     device: str | None = None
     """cpu, cuda, ..."""
     skip_existing: bool = False

@@ -219,7 +219,7 @@ class RunConfig:
     """Split the encoder, its gradient and its optimizer's state among the processes, for towers that do not fit into
     one GPU."""
     workers: int = 0
-    """Data-loading processes."""
+    """Data-loading processes; 0 reads ahead in threads."""
     seed: int = 0
     """Seed of data order and attacks."""
     device: str | None = None

@@ -3,11 +3,15 @@
 Legend: S side of the square in pixels.
 """
 
+import re
+import threading
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -31,6 +35,9 @@ FORMATS = (
     "JPEG2000",
     *(["AVIF"] if find_spec("PIL.AvifImagePlugin") else []),
 )  # by content, whatever the suffix; Pillow knows some that start programs
+ORIENTATION = 0x0112  # EXIF's number of it
+PILLOW = r"PIL\."  # whose warnings
+_lock, _readers = threading.Lock(), 0
 
 
 class UnreadableImage(Exception):
@@ -80,17 +87,35 @@ def read_image(item: Item, how: int | Preprocessing) -> Tensor:
         UnreadableImage: corrupt, truncated, or more pixels than Pillow dares to decode (about 179 million).
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # large pictures and odd metadata are not worth a line each
-            with item.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-                if image.format == "PNG":
-                    check_png(file)
-                image.load()  # before the orientation is asked for: that decodes, and hides what fails
-                return to_square(flat(upright(image)), preprocessing_of(how))
+        with quiet_pillow(), item.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            if image.format == "PNG":
+                check_png(file)
+            image.load()  # before the orientation is asked for: that decodes, and hides what fails
+            return to_square(flat(upright(image)), preprocessing_of(how))
     except UnidentifiedImageError as error:
         raise UnreadableImage(f"{item.name}: UnidentifiedImageError: cannot identify an image in it") from error
     except Exception as error:  # decoders raise whatever they like on broken bytes
         raise UnreadableImage(f"{item.name}: {type(error).__name__}: {str(error)[:120]}") from error
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Large pictures and odd metadata are not worth a line each. Python's own `catch_warnings` is not for threads: each
+    would bring back what another has changed."""
+    global _readers
+    with _lock:
+        if _readers == 0:
+            warnings.filterwarnings("ignore", module=PILLOW)
+        _readers += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _readers -= 1
+            if _readers == 0:
+                ours = ("ignore", None, Warning, re.compile(PILLOW), 0)
+                filters = cast(list[Any], warnings.filters)
+                filters[:] = [other for other in filters if other != ours]
 
 
 def check_png(file: IO[Any]) -> None:
@@ -110,12 +135,13 @@ def check_png(file: IO[Any]) -> None:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF block says; one that cannot be read says nothing, and the picture may still be good."""
+    """Turned as its EXIF block says, itself if there is nothing to turn; a block that cannot be read says nothing, and
+    the picture may still be good."""
     try:
-        image.getexif()
+        turned = image.getexif().get(ORIENTATION, 1) != 1
     except Exception:  # as `Image.open`, it raises whatever it likes
         return image
-    return ImageOps.exif_transpose(image)
+    return ImageOps.exif_transpose(image) if turned else image
 
 
 def flat(image: Image.Image) -> Image.Image:
@@ -133,4 +159,5 @@ def _to_8_bit(values: np.ndarray) -> np.ndarray:
     """16-bit grey by its high byte; floats in [0, 1] by 255; what already fits 8 bits stays."""
     top = values.max(initial=0)
     scale = 255.0 if values.dtype.kind == "f" and top <= 1 else 1 / 257 if top > 255 else 1.0
-    return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+    with np.errstate(invalid="ignore"):  # NaN becomes some level
+        return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)

@@ -8,13 +8,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from seaanchor.data.images import Item, UnreadableImage, read_image
 from seaanchor.data.in_memory import DatasetItem
 from seaanchor.data.preprocessing import Preprocessing, preprocessing_of
+from seaanchor.data.reading import by_processes, by_threads, check_workers, reading_threads
+from seaanchor.data.resampling import prepare
 from seaanchor.data.types import Images, ImagesT, Listing, labels_of, pairs_of, take
 from seaanchor.errors import printable
 from seaanchor.types import Batch, Preference
@@ -78,10 +81,15 @@ def collate(samples: Sequence[Sample]) -> Samples:
     pixels = [s.pixels_CHW for s in samples if s.pixels_CHW is not None]
     if any(pixels_CHW.is_floating_point() for pixels_CHW in pixels):
         pixels = [to_float(pixels_CHW) for pixels_CHW in pixels]
-    pixels_BCHW = torch.stack(pixels) if pixels else torch.empty(0, dtype=torch.uint8)
+    pixels_BCHW = _stack(pixels) if pixels else torch.empty(0, dtype=torch.uint8)
     labels = torch.tensor([s.label for s in read], dtype=torch.long)
     batch = Batch(pixels_BCHW, labels, torch.tensor([s.index for s in read], dtype=torch.long))
     return Samples(batch, tuple((s.index, s.reason) for s in samples if s.pixels_CHW is None))
+
+
+def _stack(pixels: Sequence[Tensor]) -> Tensor:
+    """As `torch.stack`, on one thread, so that who reads ahead does not take the step's cores."""
+    return torch.from_numpy(np.stack([pixels_CHW.numpy() for pixels_CHW in pixels]))
 
 
 @dataclass
@@ -150,16 +158,10 @@ def chosen_batches(
 ) -> Iterator[Batch]:
     """A batch of each list of indices, as `batches` gives them, but with 8-bit pixels, a quarter of the bytes on the
     way to a GPU: `to_float` there."""
-    own_rng = (
-        torch.Generator()
-    )  # or the loader would draw its seed from the global state, which training must be able to restore
-    lists, pin = [list(chunk) for chunk in chunks], torch.cuda.is_available()
-    loader = DataLoader(
-        dataset, batch_sampler=lists, num_workers=workers, collate_fn=collate, generator=own_rng, pin_memory=pin
-    )
+    check_workers(workers)
     pairs, labelled = pairs_of(dataset.images), labels_of(dataset.images) is not None
     pairs_N2 = None if pairs is None else torch.tensor(pairs)
-    for samples in loader:
+    for samples in _read_all(dataset, chunks, workers):
         skip_log.add(samples.left_out)
         batch = samples.batch
         pixels_BCHW = batch.pixels_BCHW.view(
@@ -167,6 +169,23 @@ def chosen_batches(
         )  # even if B is 0
         preference = None if pairs_N2 is None else Preference(*pairs_N2[batch.index_B].T)
         yield Batch(pixels_BCHW, batch.label_B if labelled else None, batch.index_B, preference)
+
+
+def _read_all(dataset: ImageDataset, chunks: Sequence[Sequence[int]], workers: int) -> Iterator[Samples]:
+    """Batches in order, read ahead by threads or processes. What a `Dataset` of others holds is not read by a thread:
+    its code may not expect one, and may draw from the global random state."""
+    items, count = dataset.images.paths, sum(len(chunk) for chunk in chunks)
+    foreign = count > 0 and isinstance(items[next(i for chunk in chunks for i in chunk)], DatasetItem)
+    if not foreign:
+        prepare(count, lambda: dataset[next(i for chunk in chunks for i in chunk)])
+    if workers > 0:
+        return by_processes(dataset, chunks, collate, workers)
+    together = _collate_pinned if torch.cuda.is_available() else collate
+    return by_threads(dataset.__getitem__, chunks, together, 0 if foreign else reading_threads())
+
+
+def _collate_pinned(samples: Sequence[Sample]) -> Samples:
+    return collate(samples).pin_memory()
 
 
 def training_order(count: int, epoch: int, seed: int) -> list[int]:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from seaanchor.data.resampling import resized_square
 from seaanchor.errors import SeaAnchorError
 
 ResizeMode = Literal["shortest", "longest", "squash", "none"]
@@ -104,6 +105,10 @@ def to_square(image: Image.Image, how: Preprocessing) -> Tensor:
     width, height = _resized(image.size, how)
     if how.backend == "torchvision":
         return _by_torchvision(image, (width, height), how)
+    corner = _offset(width, how), _offset(height, how)
+    square = resized_square(image, (width, height), corner, how.size, how.interpolation)
+    if square is not None:
+        return square
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling[how.interpolation.upper()])
     image = _crop(_pad(image, how), how)
@@ -111,7 +116,7 @@ def to_square(image: Image.Image, how: Preprocessing) -> Tensor:
 
 
 def _tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
 
 
 def _within_aspect(image: Image.Image, how: Preprocessing) -> Image.Image:
