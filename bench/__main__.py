@@ -9,14 +9,14 @@ import traceback
 
 import torch
 
-from bench import architectures, evaluation, prediction, report, training
+from bench import architectures, evaluation, prediction, real_towers, report, training
 from bench.clock import QUICK
 from bench.frame import Bar, Measurement, NotMeasured
 
 
 def bars() -> list[Bar]:
     """All bars, in the order of the table."""
-    return [*training.BARS, *architectures.BARS, *evaluation.BARS, *prediction.BARS]
+    return [*training.BARS, *real_towers.BARS, *architectures.BARS, *evaluation.BARS, *prediction.BARS]
 
 
 def chosen(every: list[Bar], only: str | None, missing: bool) -> list[Bar]:
@@ -40,7 +40,7 @@ def run(bar: Bar) -> report.Row:
         outcome = str(reason)
     except Exception as error:
         traceback.print_exc()
-        outcome = f"failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        outcome = f"{report.FAILED}{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     return report.row(bar, outcome, time.perf_counter() - started)
 
 
@@ -69,9 +69,8 @@ def main() -> None:
     for bar in chosen(every, options.only, options.missing):
         result = run(bar)
         if not options.quick:
-            report.write_table(
-                every, report.keep(bar.name, result)
-            )  # at once, so that an interruption loses one bar at most
+            # at once, so that an interruption loses one bar at most
+            report.write_table(every, report.keep(bar.name, result))
         print(report.line(bar.name, result), flush=True)
 
 

@@ -2,9 +2,10 @@
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ SETS = (
     "sve",
     "bf16",
 )  # of a processor's flags, those that matrix products use
+
+FAILED = "failed: "  # begins the note of a bar whose measurement broke
 
 Row = dict[str, Any]
 
@@ -78,8 +81,14 @@ def read(path: Path = RESULTS) -> dict[str, Row]:
 
 
 def keep(name: str, result: Row, path: Path = RESULTS) -> dict[str, Row]:
-    """Add a bar's result to those of earlier runs, and return them all."""
-    results = read(path) | {name: result}
+    """Add a bar's result to those of earlier runs, and return them all.
+
+    A bar that cannot be measured here keeps what another machine measured; one that fails does not.
+    """
+    results = read(path)
+    before = results.get(name, {"value": None})["value"]
+    if result["value"] is not None or before is None or result["note"].startswith(FAILED):
+        results[name] = result
     write_atomic(path, json.dumps(dict(sorted(results.items())), indent=2, ensure_ascii=False) + "\n")
     return results
 
@@ -95,10 +104,14 @@ def write_table(bars: Sequence[Bar], results: dict[str, Row], path: Path = PAGE)
 
 
 def table(bars: Sequence[Bar], results: dict[str, Row]) -> str:
-    """Markdown: a row for each bar, in the order of the bars, and the machines behind the numbers."""
-    lines = ["| what | measured | bar | aim | | clock | note |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    """Markdown: a row for each bar, in the order of the bars, with the letter of its machine; below, the machines."""
+    lines = [
+        "| what | measured | bar | aim | | clock | on | note |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    places = _places(results[bar.name] for bar in bars if bar.name in results)
     for bar in bars:
-        result = results.get(bar.name) or row(bar, "not run yet", 0)
+        result = _held_to(bar, results.get(bar.name) or row(bar, "not run yet", 0))
         measured = "–" if result["value"] is None else f"{_number(result['value'])}{bar.unit}"
         limit = f"{'≥' if bar.at_least is not None else '≤'} {bar.limit:g}{bar.unit}"
         cells = (
@@ -108,19 +121,41 @@ def table(bars: Sequence[Bar], results: dict[str, Row]) -> str:
             f"{bar.aim:g}{bar.unit}",
             _judged(result),
             result.get("clock", ""),
+            "" if result["value"] is None else _letter(list(places).index(_place(result))),
             result["note"],
         )
         lines.append("| " + " | ".join(cells) + " |")
-    seen = [results[bar.name] for bar in bars if bar.name in results and results[bar.name]["value"] is not None]
-    places = sorted(
-        {
-            f"{r['processor']} ({r['family']}; {r['instruction_sets']}), torch {r['torch']}, {r['date'][:10]}"
-            for r in seen
-        }
-    )
-    below = ", ".join(f"`{bar.name}`" for bar in bars if results.get(bar.name, {}).get("verdict") == "short")
-    return "\n".join(
-        [*lines, "", f"Short of their bar: {below or 'none'}.", "", *(f"Measured on {place}." for place in places)]
+    below = [f"`{b.name}`" for b in bars if b.name in results and verdict(b, results[b.name]["value"]) == "short"]
+    machines = [
+        f"{_letter(number)}: {place}, measured {' to '.join(sorted({min(dates), max(dates)}))}."
+        for number, (place, dates) in enumerate(places.items())
+    ]
+    return "\n".join([*lines, "", f"Short of their bar: {', '.join(below) or 'none'}.", "", *machines])
+
+
+def _places(results: Iterable[Row]) -> dict[str, list[str]]:
+    """The machines behind measurements, with the days on which they measured."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        if result["value"] is not None:
+            found.setdefault(_place(result), []).append(result["date"][:10])
+    return dict(sorted(found.items()))
+
+
+def _place(result: Row) -> str:
+    gpu = "" if result["gpu"] == "none" else f", {result['gpu']}"
+    return f"{result['processor']} ({result['family']}; {result['instruction_sets']}){gpu}, torch {result['torch']}"
+
+
+def _letter(number: int) -> str:
+    return ascii_uppercase[number] if number < len(ascii_uppercase) else str(number)
+
+
+def _held_to(bar: Bar, result: Row) -> Row:
+    """A result held to the bar as it is now, which may have moved since."""
+    value = result["value"]
+    return (
+        result if value is None else {**result, "verdict": verdict(bar, value), "aim_met": bar.reaches(value, bar.aim)}
     )
 
 

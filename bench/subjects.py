@@ -20,7 +20,7 @@ from seaanchor.distributed.launch import start_training
 from seaanchor.training.batches import MicroBatch, load_batches, make_targets, to_device
 from seaanchor.training.setup import Setup, prepare
 from seaanchor.training.state import TrainState, make_state
-from seaanchor.training.step import train_step
+from seaanchor.training.step import _perturb, train_step
 from seaanchor.types import Batch, Targets
 from seaanchor.utils import disk_cache
 
@@ -92,16 +92,28 @@ class Ours:
             setup.method, self.state, [MicroBatch(self.images, self.targets)], setup.config, 0, setup.reference
         )
 
+    def attack(self) -> object:
+        """The attack of a step alone, on the weights and kernels of the step."""
+        setup = self.setup
+        return _perturb(setup.method, self.state, [MicroBatch(self.images, self.targets)], 0, setup.reference)
 
-def ours(recipe: RunConfig, batch: int, *, model: str | None = None, device: str = "cpu") -> Ours:
+
+def ours(
+    recipe: RunConfig, batch: int, *, model: str | None = None, device: str = "cpu", image_size: int | None = None
+) -> Ours:
     """Our step on `batch` embedded photos. The learning rate is 0, so that every call finds the weights that the first
     one found."""
     config = replace(
-        recipe, model=model or small_vit(), batch_size=batch, train_data="photos-mini/train", device=device, lr=0.0
+        recipe,
+        model=model or small_vit(),
+        image_size=image_size,
+        batch_size=batch,
+        train_data="photos-mini/train",
+        device=device,
+        lr=0.0,
     )
-    config = replace(
-        config, pretrained="none" if ":" not in config.model and not config.model.startswith("seaanchor") else None
-    )
+    own = config.model.startswith("timm:") or (":" not in config.model and not config.model.startswith("seaanchor"))
+    config = replace(config, pretrained="none" if own else None)
     run_on = start_training(device)
     with uncached():
         setup = prepare(config, device=run_on)

@@ -15,6 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.peers.robustvlm import LibraryTower
+from seaanchor.encoders.encoder import Encoder
+
 
 @dataclass(frozen=True)
 class Peer:
@@ -29,11 +32,11 @@ class Peer:
     bf16: bool = False
 
 
-def peer_of(encoder: nn.Module, dual: nn.Module, *, bf16: bool, lr: float = 0.0, dual_lr: float = 0.0) -> Peer:
-    """A peer that starts from copies of an encoder and of a dual network φ_0(x) → λ (B,)."""
+def peer_of(encoder: Encoder, dual: nn.Module, *, bf16: bool, lr: float = 0.0, dual_lr: float = 0.0) -> Peer:
+    """A peer that starts from copies of an encoder's tower and of a dual network φ_0(x) → λ (B,)."""
     policy, reference, dual = (
-        copy.deepcopy(encoder).requires_grad_(True),
-        copy.deepcopy(encoder).requires_grad_(False),
+        LibraryTower(encoder).requires_grad_(True),
+        LibraryTower(encoder).requires_grad_(False),
         copy.deepcopy(dual),
     )
     optimizers = (

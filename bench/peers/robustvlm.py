@@ -7,6 +7,9 @@ images that only the log reads, with its graph kept until the step ends (1), and
 momentum changes a direction only where the gradient is exactly 0, because the velocity is reduced to its sign again
 after each step. The evaluation inside its loop (10 F a step with its settings) is left out.
 
+Side by side with the code itself it makes the same matrix products, convolutions and fused kernels with the same shapes
+and strides, and takes as long (`docs/performance.md`).
+
 Legend: B batch, C channels, H W pixels, D embedding dimension.
 """
 
@@ -17,6 +20,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from seaanchor.encoders.encoder import Encoder
 
 MOMENTUM = 0.9
 
@@ -42,10 +47,28 @@ class Logged:
     cosine_clean: float
 
 
-def peer_of(encoder: nn.Module, lr: float = 0.0) -> Peer:
-    """A peer that starts from a copy of `encoder`."""
-    model, original = (copy.deepcopy(encoder).requires_grad_(True) for _ in range(2))
-    return Peer(model, original, torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-4))
+class LibraryTower(nn.Module):
+    """A copy of an encoder's tower as its library makes it, behind torchvision's way to normalise: what the public code
+    wraps. Our encoder's own layout in memory and its fixed batch statistics stay outside."""
+
+    mean_111: Tensor
+    std_111: Tensor
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(encoder.library_tower).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # missing from torch's signatures
+        self.register_buffer("mean_111", encoder.mean.clone(), persistent=False)
+        self.register_buffer("std_111", encoder.std.clone(), persistent=False)
+
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        return self.model(pixels_BCHW.clone().sub_(self.mean_111).div_(self.std_111))
+
+
+def peer_of(encoder: Encoder, lr: float = 0.0) -> Peer:
+    """A peer that starts from copies of an encoder's tower; the original in eval mode, its weights asking for gradients
+    in vain, as the public code leaves them."""
+    model, original = (LibraryTower(encoder).requires_grad_(True) for _ in range(2))
+    return Peer(model, original.eval(), torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-4))
 
 
 def squared_error(embedding_BD: Tensor, original_BD: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -81,7 +82,7 @@ def test_results_are_kept_by_bar_and_written_into_the_page(tmp_path):
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert (
-        "| ours against theirs (`speed`) | 2 | ≥ 1.6 | 2.2 | pass, quiet | processor |  |" in text
+        "| ours against theirs (`speed`) | 2 | ≥ 1.6 | 2.2 | pass, quiet | processor | A |  |" in text
         and "not run yet" in text
     )
     report.write_table([first, other], results, page)
@@ -89,6 +90,30 @@ def test_results_are_kept_by_bar_and_written_into_the_page(tmp_path):
     page.write_text("no marks")
     with pytest.raises(ValueError, match="lacks the marks"):
         report.write_table([first], results, page)
+
+
+def test_what_cannot_be_measured_here_leaves_what_another_machine_measured(tmp_path):
+    file = tmp_path / "results.json"
+    measured = report.row(bar(), Measurement(2.0), 1.0)
+    for later, kept in (("no GPU", 2.0), (f"{report.FAILED}it broke", None), ("no GPU", None)):
+        if later == "no GPU" and kept is not None:
+            report.keep("speed", measured, file)
+        assert report.keep("speed", report.row(bar(), later, 1.0), file)["speed"]["value"] == kept
+    assert report.keep("speed", measured, file)["speed"]["value"] == 2.0
+
+
+def test_each_row_names_its_machine_and_is_held_to_the_bar_of_now():
+    here = report.row(bar(), Measurement(2.0, True, "processor"), 1.0)
+    other = {**here, "processor": "a Zen 9", "date": "2026-01-02T00:00:00+00:00", "value": 1.7}
+    bars = [replace(bar(), name=name) for name in ("one", "two", "three")]
+    rows = report.table(bars, {"one": here, "two": other, "three": report.row(bar(), "no GPU", 0.0)}).splitlines()
+    letters = [row.split(" | ")[6] for row in rows[2:5]]
+    assert sorted(letters[:2]) == ["A", "B"] and letters[2] == ""
+    machines = {line[0]: line for line in rows if line[1:3] == ": "}
+    assert "a Zen 9" in machines[letters[1]] and "2026-01-02" in machines[letters[1]]
+    assert "a Zen 9" not in machines[letters[0]]
+    later = report.table([replace(bars[0], at_least=2.5, aim=3.0)], {"one": here})
+    assert "| short, quiet |" in later and "Short of their bar: `one`." in later
 
 
 def test_lines_say_how_it_went():
@@ -118,6 +143,12 @@ def test_times_are_minima_of_interleaved_runs():
         quiet_probe=lambda clock: 1.0,
     )
     assert "".join(calls) == "AB" + "ABBAABBA" and (times.first, times.second, times.quiet) == (3, 1, True)
+
+
+def test_processes_tell_their_own_times():
+    told = iter([9.0, 9.0, 4.0, 2.0, 3.0, 5.0])
+    times = compare(lambda: next(told), lambda: next(told), pairs=1, own_clocks=True, quiet_probe=lambda clock: 1.0)
+    assert (times.first, times.second) == (4.0, 2.0)
 
 
 def test_a_probe_that_moves_makes_the_times_noisy():

@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import open_clip
+import timm
 import torch
+from torchvision import transforms
 
 from bench.memory import saved_bytes
-from bench.peers.robustvlm import fare_step, peer_of, pgd
+from bench.peers.robustvlm import LibraryTower, fare_step, peer_of, pgd
 from seaanchor.attacks.ball import Ball
 from seaanchor.encoders.encoder import Encoder
 from seaanchor.perturbations.pgd import PGD
@@ -34,6 +36,29 @@ def test_25_f_an_image_on_vit_b_32():
         flops, _ = count_flops(lambda: fare_step(peer, pixels))
         passes = flops / 4 / forward_flops(encoder, 224, "meta")
     assert 25 <= passes <= 25.3
+
+
+def test_the_peer_runs_the_librarys_own_layers(fare_ours):
+    """None of our kernels, our layout in memory or our fixed batch statistics: what the public code would wrap."""
+    encoder = fare_ours.setup.model.encoder.train()
+    peer = peer_of(encoder)
+    assert not [m for m in peer.model.model.modules() if type(m).__module__.startswith("seaanchor")]
+    assert (
+        peer.model.training and not peer.original.training and all(p.requires_grad for p in peer.original.parameters())
+    )
+    pixels = fare_ours.images.pixels_BCHW
+    normalise = transforms.Normalize(encoder.mean.flatten().tolist(), encoder.std.flatten().tolist())
+    with torch.no_grad():
+        assert torch.equal(peer.original(pixels), peer.original.model(normalise(pixels)))
+        torch.testing.assert_close(peer.original(pixels), encoder.eval()(pixels))
+
+
+def test_a_convolutional_peer_lies_as_its_library_has_it():
+    encoder = Encoder(timm.create_model("resnet10t", num_classes=0), 32)
+    assert encoder.library_tower.conv1[0].weight.is_contiguous(memory_format=torch.channels_last)
+    peer = LibraryTower(encoder).train()
+    assert all(p.is_contiguous() for p in peer.parameters())
+    assert peer.model.bn1.training and not encoder.train().library_tower.bn1.training
 
 
 def test_same_start_same_perturbation(fare_ours):
