@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seaanchor.attacks.noise import next_key, normal, uniform
 from seaanchor.errors import SeaAnchorError
+from seaanchor.functional.masks import known_empty
 from seaanchor.functional.radii import check_radius
 
 Norm = Literal["linf", "l2"]
@@ -102,7 +103,7 @@ def _unit(delta_BCHW: Tensor) -> Tensor:
     length_B111 = _l2(delta_BCHW)
     unit_BCHW = delta_BCHW / (length_B111 + 1e-12)
     extreme_B111 = (length_B111 < SMALL) | (length_B111 > 1 / SMALL)
-    if not bool(extreme_B111.any()):
+    if known_empty(extreme_B111):
         return unit_BCHW
     largest_B111 = delta_BCHW.abs().amax((1, 2, 3), keepdim=True)
     near_1_BCHW = delta_BCHW / largest_B111.clamp(min=torch.finfo(delta_BCHW.dtype).tiny)

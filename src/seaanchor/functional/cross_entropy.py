@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seaanchor.functional.masks import known_empty
+
 FAR, FAR_DOUBLE = 10.0, 30.0  # log-odds of the label from which on 1 − π(label) loses digits; it is 0 from 17 and 37
 NEAR = 0.1  # spread of logits below which cross-entropy is taken of larger ones
 SPREAD = 30.0  # that those have
@@ -43,7 +45,7 @@ def attack_cross_entropy(logits_BC: Tensor, label_B: Tensor, factor_B: Tensor | 
     odds_B = _log_odds(logits_BC, label_B)
     limit = FAR_DOUBLE if logits_BC.dtype == torch.float64 else FAR
     far_B = (odds_B > limit) & odds_B.isfinite()
-    if not bool(far_B.any()):
+    if known_empty(far_B):
         return loss_B
     tangent_B = math.log1p(math.exp(-limit)) + (limit - odds_B.where(far_B, 0.0)) / (1 + math.exp(limit))
     return torch.where(far_B, tangent_B, loss_B)
