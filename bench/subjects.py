@@ -17,10 +17,11 @@ import torch
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.loader import SkipLog
 from seaanchor.distributed.launch import start_training
+from seaanchor.encoders.kernels import fast_kernels, num_tokens
 from seaanchor.training.batches import MicroBatch, load_batches, make_targets, to_device
 from seaanchor.training.setup import Setup, prepare
 from seaanchor.training.state import TrainState, make_state
-from seaanchor.training.step import _perturb, train_step
+from seaanchor.training.step import train_step
 from seaanchor.types import Batch, Targets
 from seaanchor.utils import disk_cache
 
@@ -93,9 +94,11 @@ class Ours:
         )
 
     def attack(self) -> object:
-        """The attack of a step alone, on the weights and kernels of the step."""
-        setup = self.setup
-        return _perturb(setup.method, self.state, [MicroBatch(self.images, self.targets)], 0, setup.reference)
+        """The attack of a step alone, on the weights and kernels that the step gives it."""
+        state, copy = self.state, self.state.low_precision_copy
+        under_attack, dtype = (state.encoder, torch.float32) if copy is None else (copy.refreshed(), copy.dtype)
+        with fast_kernels(under_attack, dtype, num_tokens(state.encoder)):
+            return self.setup.method.perturb(under_attack, self.images, self.targets, torch.Generator().manual_seed(0))
 
 
 def ours(

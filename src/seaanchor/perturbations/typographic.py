@@ -122,7 +122,7 @@ class Typographic:
         draws_B = draws_B % self.variants if self.variants else draws_B
         # words are drawn on the host: one look at the numbers, one at the images, once a step
         numbers = torch.stack([batch.index_B, batch.label_B, draws_B]).tolist()
-        drawn = [self.draw(*number, batch.pixels_BCHW.shape[-1]) for number in zip(*numbers, strict=True)]
+        drawn = [self.draw(i, y, d, batch.pixels_BCHW.shape[-1]) for i, y, d in zip(*numbers, strict=True)]
         pixels_BCHW = self.overlay(batch.pixels_BCHW, [drawing for _, drawing in drawn])
         rejected_B = torch.tensor([word for word, _ in drawn], device=batch.label_B.device)
         return replace(batch, pixels_BCHW=pixels_BCHW, preference=Preference(batch.label_B, rejected_B))
