@@ -31,7 +31,7 @@ from seaanchor.config.schema import RunConfig
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.typographic_plan import TypographicPlan
-from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
+from seaanchor.profiling.flops import count_flops, forward_flops, least_passes, prefix_flops
 from seaanchor.steering.embeddings import see_people, see_words
 from seaanchor.steering.sweep import sweep_bias, sweep_typographic
 
@@ -45,7 +45,8 @@ def passes(recipe: RunConfig, model: str | None = None) -> tuple[float, int]:
     encoder = subject.setup.model.encoder
     forward = forward_flops(encoder, encoder.image_size)
     counted = count_flops(subject.step)[0] / len(subject.images.index_B) / forward
-    return counted, least_passes(recipe, subject.setup.method.needs, cached=True)
+    prefix = prefix_flops(encoder, subject.state.prefix) / forward
+    return counted, least_passes(recipe, subject.setup.method.needs, cached=True, prefix=prefix)
 
 
 def flops(recipe: RunConfig) -> Measurement:

@@ -17,7 +17,7 @@ from seaanchor.distributed.launch import start_training
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.distributed.watch import watched_group
 from seaanchor.errors import SeaAnchorError
-from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
+from seaanchor.profiling.flops import count_flops, forward_flops, least_passes, prefix_flops
 from seaanchor.profiling.memory_advice import training_advice
 from seaanchor.training.batches import MicroBatch, caches_reference, load_batches, make_targets, to_device
 from seaanchor.training.loggers import StepRecord, tracker_package
@@ -54,7 +54,7 @@ class Rehearsal:
     parameters: int
     forward_flops: int
     passes: float
-    least_passes: int | None
+    least_passes: float | None
     batch_seconds: float
     total_seconds: float
     peak_bytes: int
@@ -105,6 +105,7 @@ def rehearse(setup: Setup, state: TrainState, group: ProcessGroup) -> Rehearsal:
         setup.model.encoder if setup.table is not None else setup.reference
     )  # a copy from before low-rank updates went in
     forward = forward_flops(tower, setup.model.encoder.image_size, setup.model.encoder.mean.device)
+    prefix = prefix_flops(setup.model.encoder, state.prefix) / forward
     embed_seconds, targets = _timed(lambda: make_targets(setup, batch, None), device)
     if device.type != "cpu":
         step(batch, targets)  # kernels are chosen the first time they meet a shape
@@ -123,7 +124,7 @@ def rehearse(setup: Setup, state: TrainState, group: ProcessGroup) -> Rehearsal:
         parameters=sum(p.numel() for p in trained if p.requires_grad),
         forward_flops=forward,
         passes=flops / forward,
-        least_passes=least_passes(config, setup.method.needs, cached),
+        least_passes=least_passes(config, setup.method.needs, cached, prefix),
         batch_seconds=batch_seconds,
         total_seconds=setup.total_steps * batch_seconds + beforehand,
         peak_bytes=_peak_bytes(device),
@@ -140,7 +141,7 @@ def lines(setup: Setup, seen: Rehearsal, device: str, world: int) -> list[str]:
         if config.perturbation.kind == "none"
         else f" (ε = {config.perturbation.epsilon}, {config.perturbation.num_steps} steps)"
     )
-    formula = "no formula for this attack" if seen.least_passes is None else f"{seen.least_passes} F by formula"
+    formula = "no formula for this attack" if seen.least_passes is None else f"{seen.least_passes:.3g} F by formula"
     return [
         f"model        {setup.model.name}: {setup.model.encoder.image_size} px, D = "
         f"{setup.model.encoder.dim}, on {world} x {device}",

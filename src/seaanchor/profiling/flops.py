@@ -13,9 +13,12 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seaanchor.config.schema import RunConfig
+from seaanchor.encoders.encoder import Encoder
+from seaanchor.encoders.prefix import FrozenPrefix, PrefixCache
 from seaanchor.profiling.op_counter import OperationCounter, Stage
 from seaanchor.registry import links
 from seaanchor.types import Needs
+from seaanchor.utils.probe import random_images
 
 T = TypeVar("T")
 
@@ -72,13 +75,35 @@ def forward_flops(encoder: nn.Module, image_size: int, device: torch.device | st
     return count_flops(lambda: encoder(pixels_BCHW))[0]
 
 
-def least_passes(config: RunConfig, needs: Needs, cached: bool) -> int | None:
+@torch.no_grad()
+def prefix_flops(encoder: Encoder, prefix: FrozenPrefix | None) -> int:
+    """Operations of one image in the frozen prefix of an encoder; 0 without one."""
+    if prefix is None:
+        return 0
+    cache, pixels_BCHW = PrefixCache(encoder, prefix), random_images(encoder, 1)
+
+    def forward() -> None:
+        with cache.of(0):
+            encoder(pixels_BCHW)
+
+    whole, rest = count_flops(forward)[0], count_flops(forward)[0]
+    return whole - rest
+
+
+def least_passes(config: RunConfig, needs: Needs, cached: bool, prefix: float = 0) -> float | None:
     """F per image of a step that computes everything once; None for a gradient attack of the user's own.
 
     PGD takes 2 F a gradient step, APGD looks at its last point in one more; each of the K primal updates 3 F an image
     (2 F for low-rank updates, which leave the weights' own gradients out), and clean images go along where objective or
     anchor need them; the reference 1 F where it is not cached and 1 F where it sees perturbed images; the exact dual
-    step and a moving reference 1 F each. A linear map never enters the tower.
+    step and a moving reference 1 F each. A frozen prefix takes no gradients, and its forward is that of the first
+    update alone. A linear map never enters the tower.
+
+    Args:
+        config: of the run.
+        needs: of its method.
+        cached: whether the reference's embeddings of clean images are at hand.
+        prefix: share of F that lies before the first trained weight, where the step looks it up.
     """
     if config.adapter.kind == "linear":
         return 0
@@ -87,13 +112,14 @@ def least_passes(config: RunConfig, needs: Needs, cached: bool) -> int | None:
     if needs.pixel_gradient and attacked_by not in passes:
         return None
     attack = passes.get(attacked_by, 0)
-    primal = config.primal_steps * {"lora": 2}.get(config.adapter.kind, 3) * (2 if needs.clean else 1)
+    update = {"lora": 2}.get(config.adapter.kind, 3)
+    primal = (prefix + config.primal_steps * update * (1 - prefix)) * (2 if needs.clean else 1)
     exact_dual = config.anchor.kind == "lagrangian" and config.anchor.exact_dual
     average = config.anchor.reference != "frozen"
-    return attack + primal + exact_dual + average + (not cached) + needs.reference_perturbed
+    return attack + primal + exact_dual * (1 - prefix) + average + (not cached) + needs.reference_perturbed
 
 
-def least_operations(config: RunConfig, needs: Needs, cached: bool, tower: Tower) -> int | None:
+def least_operations(config: RunConfig, needs: Needs, cached: bool, tower: Tower) -> float | None:
     """The same in operations, with what whole numbers of F leave out: each gradient to the pixels takes attention's
     products once more, and an update spares the gradient to what enters the first layer. For towers whose weights are
     all trained, or that are not entered at all; None for others."""
