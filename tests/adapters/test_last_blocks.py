@@ -62,9 +62,12 @@ def test_what_lies_between_two_trained_blocks_moves_as_well():
     assert moved(encoder, 3) == wanted and "stages.3.downsample.1.weight" in wanted
 
 
-def test_blocks_of_open_clip(clip_folder, cut_vocabulary_folder):
+def test_blocks_of_open_clip(clip_folder, cut_vocabulary_folder, caplog):
+    note.cache_clear()
     encoder = load_model(str(clip_folder)).encoder
     assert moved(encoder, 1) == under(encoder, "transformer.resblocks.1", "ln_post", "proj")
+    said = "the last 1 of 2 blocks (2 ResidualAttentionBlock), from tower.transformer.resblocks.1 to"
+    assert said in caplog.text and "and what comes after (tower.ln_post, tower.proj): 13,280 of" in caplog.text
     wrapped = load_model(str(cut_vocabulary_folder)).encoder
     assert moved(wrapped, 1) == under(wrapped, "trunk.layer4", "head")
     everything = moved(encoder, 2)

@@ -67,7 +67,7 @@ def _said(encoder: nn.Module, blocks: Sequence[str], count: int, names: set[str]
     found = Counter(type(encoder.get_submodule(name)).__name__ for name in blocks)
     kinds = ", ".join(f"{number} {kind}" for kind, number in found.items())
     inside = tuple(f"{name}." for name in blocks)
-    beyond = {name.rpartition(".")[0] or name for name in names if not name.startswith(inside)}
+    beyond = {_owner(encoder, name) for name in names if not name.startswith(inside)}
     numbers = {name: parameter.numel() for name, parameter in encoder.named_parameters()}
     trained = sum(numbers[name] for name in names)
     said = (
@@ -76,6 +76,12 @@ def _said(encoder: nn.Module, blocks: Sequence[str], count: int, names: set[str]
         f"{trained:,} of {sum(numbers.values()):,} parameters"
     )
     return said + (f"; {_few(shared)}, which earlier blocks use, too, stays frozen" if shared else "")
+
+
+def _owner(encoder: nn.Module, parameter: str) -> str:
+    """The layer of a parameter; its own name where it is part of no layer, as a projection may be."""
+    owner = parameter.rpartition(".")[0]
+    return parameter if next(encoder.get_submodule(owner).children(), None) is not None else owner
 
 
 def _few(names: set[str]) -> str:
