@@ -62,6 +62,11 @@ def _convolution_backward(
     return (output_mask[0] + output_mask[1]) * _products(x, weight, grad, transposed)
 
 
+def _convolution_and_activation(x: Tensor, weight: Tensor, *_: Any, out_val: Tensor) -> int:
+    """oneDNN's convolution with an activation in it, which is not counted here as nowhere else."""
+    return _products(x, weight, out_val, transposed=False)
+
+
 def _attention(query_BHTD: Tensor, key_BHTD: Tensor, value_BHTD: Tensor, *_: Any, **__: Any) -> int:
     """Scores and their product with the values; heads of keys that several queries share count for each of them."""
     pairs = math.prod(query_BHTD.shape[:-1]) * key_BHTD.shape[-2]
@@ -89,6 +94,8 @@ _FUSED = (
     "fused_attention_overrideable",  # of devices outside of torch
 )
 
+_ONEDNN = ("_convolution_pointwise",)  # not of every build
+
 FORMULAS: dict[Any, Callable[..., int]] = (
     flop_registry
     | {
@@ -101,5 +108,10 @@ FORMULAS: dict[Any, Callable[..., int]] = (
     }
     | {getattr(aten, f"_scaled_dot_product_{kind}"): _attention for kind in _FUSED}
     | {getattr(aten, f"_scaled_dot_product_{kind}_backward"): _attention_backward for kind in _FUSED}
+    | {
+        getattr(torch.ops.mkldnn, name): _convolution_and_activation
+        for name in _ONEDNN
+        if hasattr(torch.ops.mkldnn, name)
+    }
 )
 """Operator → its formula, of the operator's arguments and its result (`out_val`)."""

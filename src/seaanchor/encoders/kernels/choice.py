@@ -8,6 +8,7 @@ from torch import nn
 
 from seaanchor.encoders.kernels.activation import FusedQuickGELU, is_quick_gelu
 from seaanchor.encoders.kernels.class_token import class_token_layers
+from seaanchor.encoders.kernels.convolution_layers import fast_convolutions
 from seaanchor.encoders.kernels.patch_embedding import PatchConvolution, cuts_patches
 from seaanchor.encoders.kernels.self_attention import SelfAttention, attention
 
@@ -32,7 +33,7 @@ def fast_kernels(module: nn.Module, dtype: torch.dtype, tokens: int) -> Iterator
         for layer, _ in before:
             if (faster := faster_class(layer, device)) is not None:
                 layer.__class__ = faster
-        with attention(device, dtype, tokens):
+        with attention(device, dtype, tokens), fast_convolutions(module):
             yield module
     finally:
         for layer, kind in before:
