@@ -86,12 +86,14 @@ class _Pooled(nn.Module):
 
 
 ARCHITECTURES = {
-    "ViT-B-32": _open_clip("ViT-B-32", towers.vit(12, 50, 768, 32, extra=768 * 512), 512),
+    "ViT-B-32": _open_clip("ViT-B-32", towers.vit(12, 50, 768, 32, extra=768 * 512, class_token="queries"), 512),
     "RN50": _open_clip("RN50", towers.clip_resnet50(), 1024),
-    "vit_small_patch16_224": _timm("vit_small_patch16_224", towers.vit(12, 197, 384, 16), 384),
+    "vit_small_patch16_224": _timm(
+        "vit_small_patch16_224", towers.vit(12, 197, 384, 16, class_token="projections"), 384
+    ),
     "vit_base_patch16_siglip_224": _timm("vit_base_patch16_siglip_224", towers.siglip_base(), 768),
     "vit_small_patch14_reg4_dinov2": _timm(
-        "vit_small_patch14_reg4_dinov2", towers.vit(12, 261, 384, 14), 384, img_size=224
+        "vit_small_patch14_reg4_dinov2", towers.vit(12, 261, 384, 14, class_token="projections"), 384, img_size=224
     ),
     "deit_tiny_distilled_patch16_224": _timm("deit_tiny_distilled_patch16_224", towers.vit(12, 198, 192, 16), 192),
     "eva02_tiny_patch14_224": _timm("eva02_tiny_patch14_224", towers.vit(12, 257, 192, 14, hidden=3 * 512 // 2), 192),

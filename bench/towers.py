@@ -6,12 +6,21 @@ Legend: T tokens, w width, H rows of a square map, k kernel.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from seaanchor.profiling.flops import Tower
 
 
 def vit(
-    layers: int, tokens: int, width: int, patch: int, *, hidden: int = 0, image_size: int = 224, extra: int = 0
+    layers: int,
+    tokens: int,
+    width: int,
+    patch: int,
+    *,
+    hidden: int = 0,
+    image_size: int = 224,
+    extra: int = 0,
+    class_token: Literal["", "queries", "projections"] = "",
 ) -> Tower:
     """A vision transformer (Dosovitskiy et al. 2021): four projections, an MLP of two products, and in each layer two
     inner products of attention.
@@ -21,10 +30,16 @@ def vit(
         hidden: width within the MLP, 4·w by default; of a gated MLP 3/2 of it, as that has three products.
         image_size: side of the image.
         extra: multiplications of what follows the last layer.
+        class_token: what the last layer computes of the class token alone, where that is the embedding: from its
+            `queries` on, or from its `projections` behind the attention on.
     """
-    block = tokens * (4 * width**2 + 2 * width * (hidden or 4 * width))
+    mlp = 2 * width * (hidden or 4 * width)
+    block = tokens * (4 * width**2 + mlp)
     patches = 2 * (image_size // patch) ** 2 * 3 * patch**2 * width
-    return Tower(2 * (layers * block + extra) + patches, layers * 2 * 2 * tokens**2 * width, patches)
+    others = tokens - 1 if class_token else 0
+    unread = 2 * others * ((2 if class_token == "queries" else 1) * width**2 + mlp)
+    inner, unread_inner = layers * 2 * 2 * tokens**2 * width, 2 * 2 * others * tokens * width
+    return Tower(2 * (layers * block + extra) + patches, inner, patches, unread, unread_inner)
 
 
 def attention_pooling(tokens: int, width: int) -> tuple[int, int]:

@@ -53,6 +53,15 @@ def test_clip_towers_are_known_by_their_tables():
     )
 
 
+def test_what_a_class_token_leaves_out():
+    """Two tokens of width 4, an MLP of 8·16 products: one token is not read, with its query or without."""
+    plain = towers.vit(3, 2, 4, 8, image_size=8)
+    for kind, products in (("queries", 2 * 16 + 128), ("projections", 16 + 128)):
+        tower = towers.vit(3, 2, 4, 8, image_size=8, class_token=kind)
+        assert (tower.forward, tower.unread) == (plain.forward, 2 * products)
+        assert tower.unread_inner == 2 * 2 * 2 * 4 and tower.read == plain.read - 2 * products - 32
+
+
 def test_the_formula_in_operations_by_hand():
     """A tower of 10 operations, 2 of them of attention and 3 of the first layer."""
     tower = Tower(8, 2, 3)
@@ -60,6 +69,8 @@ def test_the_formula_in_operations_by_hand():
     both = Needs(pixel_gradient=True, clean=True)
     assert least_operations(lore(), both, True, tower) == 50 * 10 + 10 * 2 - 5 * 2 * 3
     assert least_operations(tecoa(), Needs(pixel_gradient=True), False, tower) == 24 * 10 + 10 * 2 - 3
+    saved = replace(tower, unread=4, unread_inner=1)  # 5 operations of 10 are read, and the reference computes all
+    assert least_operations(fare(), Needs(pixel_gradient=True), False, saved) == 23 * 5 + 10 * 1 - 3 + 10
     without = replace(fare(), perturbation=PerturbationConfig("none"))
     assert least_operations(without, Needs(), True, tower) == 3 * 10 - 3
     lora = replace(fare(), adapter=replace(fare().adapter, kind="lora"))

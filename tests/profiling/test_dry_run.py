@@ -5,10 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from bench import towers
 from seaanchor.config.recipes import dpo, fare, lore, tecoa_kl
 from seaanchor.config.schema import AdapterConfig, PerturbationConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.profiling.dry_run import dry_run, lines
+from seaanchor.profiling.flops import least_operations
+from seaanchor.profiling.op_counter import Stage
+from seaanchor.types import Needs
+
+TOWER = towers.vit(2, 5, 32, 16, image_size=32, extra=32 * 16, class_token="queries")
 
 
 def test_numbers_of_a_lore_run(tiny_run, capsys):
@@ -16,7 +22,10 @@ def test_numbers_of_a_lore_run(tiny_run, capsys):
     seen = dry_run(config)
     assert not config.output.exists()
     assert (seen.images, seen.total_steps, seen.least_passes) == (12, 8, 50)
-    assert 0.9 <= seen.passes / 50 <= 1.1  # the multiplier network is not small beside a tower of 32 channels
+    assert sum(seen.stages.values()) == pytest.approx(seen.passes * seen.forward_flops)
+    formula = least_operations(config, Needs(pixel_gradient=True, clean=True), True, TOWER)
+    assert TOWER.forward == seen.forward_flops
+    assert 0.95 <= seen.passes * seen.forward_flops / formula <= 1.1  # the multipliers are not small beside 32 channels
     width, dim = 32, 16
     block = 2 * 2 * width + 4 * width**2 + 4 * width + 8 * width**2 + 5 * width
     tower = 3 * 16 * 16 * width + width + 5 * width + 4 * width + 2 * block + width * dim
@@ -30,6 +39,7 @@ def test_numbers_of_a_lore_run(tiny_run, capsys):
         "8 steps of 3 x 1",
         "embedding_distance + lagrangian + pgd",
         "50 F by formula",
+        "of which     attack            forward",
         "nothing was written",
     ):
         assert part in printed
@@ -56,11 +66,10 @@ def test_preferences_and_other_adapters(tiny_run):
     config = tiny_run(recipe, perturbation=recipe.perturbation)
     seen = {kind: dry_run(replace(config, adapter=AdapterConfig(kind, rank=1))) for kind in ("full", "lora", "linear")}
     assert {kind: run.least_passes for kind, run in seen.items()} == {"full": 8, "lora": 6, "linear": 0}
-    patches = (
-        2 * 4 * 3 * 16 * 16 * 32 / seen["full"].forward_flops
-    )  # pixels need no gradient where nothing attacks them
-    assert seen["full"].passes == pytest.approx(8 - 2 * patches, rel=0.01)
-    assert 5 < seen["lora"].passes < 7 and seen["linear"].passes < 0.2
+    needs = Needs(clean=True, reference_perturbed=True)
+    formula = least_operations(config, needs, False, TOWER) / TOWER.forward
+    assert seen["full"].passes == pytest.approx(formula, rel=0.01)
+    assert 4 < seen["lora"].passes < 6 and seen["linear"].passes < 0.2
     assert seen["linear"].parameters == 16 * 16 and seen["lora"].parameters < seen["full"].parameters / 5
 
 
@@ -99,15 +108,17 @@ def test_the_printed_numbers_are_the_returned_ones():
         config=fare(),
         model=SimpleNamespace(name="m", encoder=SimpleNamespace(image_size=64, dim=8)),
         images=SimpleNamespace(class_names=None),
+        method=SimpleNamespace(needs=SimpleNamespace(clean=False)),
     )
-    text = "\n".join(
-        lines(setup, Rehearsal(1234, 5678, 9_000_000, 370_000_000, 23.04, 23, 0.5, 7260.0, 2**31), "cuda", 4)
-    )
+    stages = {Stage("attack", False): 3_700_000_000}
+    seen = Rehearsal(1234, 5678, 9_000_000, 370_000_000, 23.04, stages, 23, 0.5, 7260.0, 2**31)
+    text = "\n".join(lines(setup, seen, "cuda", 4))
     for part in (
         "1,234 images",
         "5,678 steps of 128 x 4",
         "9,000,000",
         "23.0 F",
+        "of which     attack            forward    10.00 F  100.0 %",
         "F = 0.37 GFLOP",
         "0.5 s a step, about 2 h 01",
         "2.00 GiB",

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench import towers
 from seaanchor.adapters.linear_map import LinearMap
 from seaanchor.config.assemble import assemble
 from seaanchor.config.recipes import dpo, dpo_linear, fare, lore, penalty, tecoa
@@ -18,11 +19,13 @@ from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationC
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.load import load_model
 from seaanchor.profiling.cost_model import step_cost
-from seaanchor.profiling.flops import count_flops, forward_flops, least_passes
+from seaanchor.profiling.flops import count_flops, forward_flops, least_operations, least_passes
 from seaanchor.training.batches import MicroBatch
 from seaanchor.training.state import TrainState
 from seaanchor.training.step import train_step
 from seaanchor.types import Batch, Head, Needs, Preference, Targets
+
+TINY = towers.vit(12, 5, 192, 16, image_size=32, class_token="projections")
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +146,11 @@ def test_a_step_costs_what_the_formula_says(vit, recipe, formula):
     dual_optimizer = torch.optim.AdamW(dual.parameters(), lr=1e-3) if dual else None
     state = TrainState(vit, torch.optim.AdamW(list(method.adapter.trainable(vit)), lr=1e-5), dual, dual_optimizer)
     flops, _ = count_flops(lambda: train_step(method, state, [MicroBatch(batch, targets)], recipe, 0))
-    ratio = flops / len(batch.index_B) / forward_flops(reference, 32) / formula
-    assert 0.97 <= ratio <= 1.03
+    assert flops / 2 == pytest.approx(
+        least_operations(recipe, method.needs, True, TINY), rel=0.01
+    )  # heads, multipliers
     assert least_passes(recipe, method.needs, cached=True) == formula
+    assert 0.9 * formula <= flops / 2 / forward_flops(reference, 32) <= 1.02 * formula
     vit.zero_grad(set_to_none=True)
 
 
@@ -168,7 +173,7 @@ def test_a_preference_step_costs_6_f_a_pair(vit, reference_free, formula):
     state = TrainState(vit, torch.optim.Adamax(list(method.adapter.trainable(vit)), lr=1e-5), None, None)
     method = replace(method, perturbation=lambda batch, loss, rng: batch)
     flops, _ = count_flops(lambda: train_step(method, state, [MicroBatch(batch, targets)], recipe, 0, reference))
-    assert 0.97 <= flops / 2 / forward_flops(reference, 32) / formula <= 1.03
+    assert flops / 2 == pytest.approx(least_operations(recipe, method.needs, True, TINY), rel=0.01)
     assert least_passes(recipe, method.needs, cached=True) == formula
     vit.zero_grad(set_to_none=True)
 

@@ -11,7 +11,7 @@ Legend: B batch, C classes, D embedding dimension.
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,27 +23,23 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeCopyMode
 
 from seaanchor.adapters.linear_map import LinearMap
-from seaanchor.attacks.apgd import apgd
 from seaanchor.config.schema import RunConfig
 from seaanchor.encoders.embedding_table import Identity
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.kernels import adam_options
 from seaanchor.encoders.low_precision import LowPrecisionCopy
-from seaanchor.errors import SeaAnchorError
 from seaanchor.functional.gradients import frozen, input_grad
 from seaanchor.method import Method
-from seaanchor.perturbations.apgd import APGD
-from seaanchor.perturbations.chain import Chain
-from seaanchor.perturbations.none import NoPerturbation
-from seaanchor.perturbations.pgd import PGD
 from seaanchor.profiling.memory import Footprint
-from seaanchor.profiling.op_counter import Meter, Work
+from seaanchor.profiling.op_counter import Meter, Stage, Work
+from seaanchor.profiling.rehearsed import rehearsed
+from seaanchor.profiling.replay import Calls, Recorder
 from seaanchor.profiling.without_contents import shapes_alone, without_contents
 from seaanchor.training.averaging import WeightAverage
 from seaanchor.training.batches import MicroBatch
 from seaanchor.training.state import TrainState, reused_prefix
 from seaanchor.training.step import train_step
-from seaanchor.types import Batch, Head, LossOf, Perturbation, Preference, Targets, needs_of
+from seaanchor.types import Batch, Head, Preference, Targets, needs_of
 
 SMALLEST = 64  # images from which on memory is a straight line: below, what weights need at the update is in the way
 # images' worth of pixels that APGD's state holds: where it is, was and was best, gradients, and what a step makes on
@@ -57,17 +53,22 @@ class Cost:
 
     Attributes:
         batch: images of the step.
-        step: its work.
+        stages: its work, by stage.
         forward: the work of one image once through the tower; its operations are F.
         memory: bytes, as a line over the number of images.
         trained: numbers that are trained, multipliers included.
     """
 
     batch: int
-    step: Work
+    stages: Mapping[Stage, Work]
     forward: Work
     memory: Footprint
     trained: int
+
+    @property
+    def step(self) -> Work:
+        """The work of the step."""
+        return Work.sum((work, 1) for work in self.stages.values())
 
     @property
     def passes(self) -> float:
@@ -92,7 +93,7 @@ def step_cost(config: RunConfig, encoder: Encoder, method: Method, classes: int,
     trained = sum(p.numel() for module in scene.moves for p in module.parameters() if p.requires_grad)
     return Cost(
         config.batch_size,
-        scene.measure(scene.step).work,
+        scene.measure(scene.step).stages,
         forward.work,
         step_memory(config, encoder, method, classes, cached),
         trained,
@@ -104,6 +105,31 @@ def step_work(config: RunConfig, encoder: Encoder, method: Method, classes: int,
     """The work of a step alone; arguments as for `step_cost`."""
     scene = _Scene(config, encoder, method, classes, cached, config.batch_size)
     return scene.measure(scene.step).work
+
+
+@shapes_alone
+def step_calls(config: RunConfig, encoder: Encoder, method: Method, classes: int, cached: bool) -> Calls:
+    """The kernels of a step with their arguments, as `replayed` runs them; arguments as for `step_cost`."""
+    scene = _Scene(config, encoder, method, classes, cached, config.batch_size)
+    scene.measure(scene.step)  # gradients and optimizer state are there from now on
+    return _recorded(scene, _Scene.step)
+
+
+@shapes_alone
+def forward_calls(config: RunConfig, encoder: Encoder, method: Method) -> Calls:
+    """Those of a forward of a batch through the tower, without gradients."""
+    return _recorded(_Scene(config, encoder, method, 1, True, config.batch_size), _Scene.forward)
+
+
+def _recorded(scene: "_Scene", run: Callable[["_Scene"], object]) -> Calls:
+    recorder = Recorder()
+
+    def recorded() -> None:
+        with recorder:
+            run(scene)
+
+    scene.measure(recorded)
+    return recorder.calls
 
 
 @shapes_alone
@@ -154,7 +180,7 @@ class _Scene:
         self.config, self.batch, self.cached, self.mode = config, batch, cached, without_contents()
         # a copy of a tensor without contents stays in its mode
         setattr(self.mode, "__deepcopy__", lambda memo: self.mode)  # noqa: B010
-        self.method = replace(method, perturbation=_rehearsed(method.perturbation, config.perturbation.num_steps))
+        self.method = replace(method, perturbation=rehearsed(method.perturbation, config.perturbation.num_steps))
         linear = config.adapter.kind == "linear"
         adapted: Any = encoder  # what goes in where there are real weights goes in before they are left behind
         if not linear and not needs_of(method.adapter).whole_tower:
@@ -253,34 +279,3 @@ def _without_fakes_warning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
         yield
-
-
-def _rehearsed(perturbation: Perturbation, num_steps: int) -> Perturbation:
-    """A perturbation as the device pays for it: attacks start at the clean image, and words are drawn elsewhere."""
-    if isinstance(perturbation, Chain):
-        return Chain(tuple(_rehearsed(link, num_steps) for link in perturbation.links))
-    if isinstance(perturbation, PGD):
-        return replace(perturbation, random_start=False, num_steps=num_steps)
-    if isinstance(perturbation, APGD):
-        return _FromClean(replace(perturbation, num_steps=num_steps))
-    if needs_of(perturbation).pixel_gradient:
-        raise SeaAnchorError(
-            f"the cost of the perturbation {type(perturbation).__name__} is not known",
-            "pgd or apgd, whose passes are predicted",
-            "measure it with --dry-run, which runs one step",
-        )
-    return NoPerturbation()
-
-
-@dataclass(frozen=True)
-class _FromClean:
-    """APGD from the clean image."""
-
-    attack: APGD
-
-    def __call__(self, batch: Batch, loss: LossOf, rng: torch.Generator) -> Batch:
-        attack_loss, pixels_BCHW = loss(batch), batch.pixels_BCHW
-        result = apgd(
-            lambda pixels, row: attack_loss(pixels), pixels_BCHW, pixels_BCHW, self.attack.ball, self.attack.num_steps
-        )
-        return replace(batch, pixels_BCHW=result.pixels_BCHW)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -17,8 +17,10 @@ from seaanchor.distributed.launch import start_training
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.distributed.watch import watched_group
 from seaanchor.errors import SeaAnchorError
-from seaanchor.profiling.flops import count_flops, forward_flops, least_passes, prefix_flops
+from seaanchor.profiling.flops import count_stages, forward_flops, least_passes, prefix_flops
 from seaanchor.profiling.memory_advice import training_advice
+from seaanchor.profiling.op_counter import Stage
+from seaanchor.profiling.step_parts import table
 from seaanchor.training.batches import MicroBatch, caches_reference, load_batches, make_targets, to_device
 from seaanchor.training.loggers import StepRecord, tracker_package
 from seaanchor.training.precision import runnable
@@ -43,6 +45,7 @@ class Rehearsal:
         parameters: how many numbers are trained, the dual's included.
         forward_flops: F, one image once through the tower.
         passes: what a step costs by count, per image, in units of F.
+        stages: operations of a step per image, by stage.
         least_passes: the same by formula.
         batch_seconds: of loading and one step.
         total_seconds: of the whole run, evaluations not included.
@@ -54,6 +57,7 @@ class Rehearsal:
     parameters: int
     forward_flops: int
     passes: float
+    stages: Mapping[Stage, int]
     least_passes: float | None
     batch_seconds: float
     total_seconds: float
@@ -100,7 +104,7 @@ def rehearse(setup: Setup, state: TrainState, group: ProcessGroup) -> Rehearsal:
 
     one = _first_row(batch)
     targets = make_targets(setup, one, None)
-    flops, _ = count_flops(lambda: step(one, targets))
+    stages, _ = count_stages(lambda: step(one, targets))
     tower = (
         setup.model.encoder if setup.table is not None else setup.reference
     )  # a copy from before low-rank updates went in
@@ -123,7 +127,8 @@ def rehearse(setup: Setup, state: TrainState, group: ProcessGroup) -> Rehearsal:
         total_steps=setup.total_steps,
         parameters=sum(p.numel() for p in trained if p.requires_grad),
         forward_flops=forward,
-        passes=flops / forward,
+        passes=sum(stages.values()) / forward,
+        stages=stages,
         least_passes=least_passes(config, setup.method.needs, cached, prefix),
         batch_seconds=batch_seconds,
         total_seconds=setup.total_steps * batch_seconds + beforehand,
@@ -142,6 +147,7 @@ def lines(setup: Setup, seen: Rehearsal, device: str, world: int) -> list[str]:
         else f" (ε = {config.perturbation.epsilon}, {config.perturbation.num_steps} steps)"
     )
     formula = "no formula for this attack" if seen.least_passes is None else f"{seen.least_passes:.3g} F by formula"
+    parts = table(seen.stages, seen.forward_flops, setup.method.needs.clean)
     return [
         f"model        {setup.model.name}: {setup.model.encoder.image_size} px, D = "
         f"{setup.model.encoder.dim}, on {world} x {device}",
@@ -151,6 +157,7 @@ def lines(setup: Setup, seen: Rehearsal, device: str, world: int) -> list[str]:
         f"run          {seen.total_steps:,} steps of {config.batch_size} x {world}, {config.primal_steps} updates each",
         f"trained      {seen.parameters:,} parameters",
         f"cost         {seen.passes:.1f} F an image counted, {formula} (F = {seen.forward_flops / 1e9:.3g} GFLOP)",
+        *(f"{'' if number else 'of which':13}{row}" for number, row in enumerate(parts)),
         f"time         {seen.batch_seconds:.3g} s a step, about {duration(seen.total_seconds)} in all, "
         "evaluations not included",
         f"peak memory  {seen.peak_bytes / 2**30:.2f} GiB",

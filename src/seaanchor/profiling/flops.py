@@ -25,23 +25,32 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Tower:
-    """Operations of one image once through a tower.
+    """Operations of one image once through a tower, as its library computes it.
 
     Attributes:
         weights: of products with weights, whose two gradients cost as much again each.
         inner: of attention's products, scores and their product with the values. Both of their inputs come from the
             image, so that a gradient to the pixels costs them twice.
         first: of the first layer's product, which is part of `weights`. Training asks for no gradient beyond it.
+        unread, unread_inner: those among them of tokens that nobody reads behind the last block; attack and updates
+            leave them out (`seaanchor.encoders.kernels`).
     """
 
     weights: int
     inner: int
     first: int
+    unread: int = 0
+    unread_inner: int = 0
 
     @property
     def forward(self) -> int:
         """F."""
         return self.weights + self.inner
+
+    @property
+    def read(self) -> int:
+        """The part of F that attack and updates compute."""
+        return self.forward - self.unread - self.unread_inner
 
 
 def count_stages(run: Callable[[], T]) -> tuple[dict[Stage, int], T]:
@@ -114,20 +123,26 @@ def least_passes(config: RunConfig, needs: Needs, cached: bool, prefix: float = 
     attack = passes.get(attacked_by, 0)
     update = {"lora": 2}.get(config.adapter.kind, 3)
     primal = (prefix + config.primal_steps * update * (1 - prefix)) * (2 if needs.clean else 1)
+    return attack + primal + _plain_passes(config, needs, cached, prefix)
+
+
+def _plain_passes(config: RunConfig, needs: Needs, cached: bool, prefix: float = 0) -> float:
+    """Forwards of a step on the library's own kernels: outside of attack and updates."""
     exact_dual = config.anchor.kind == "lagrangian" and config.anchor.exact_dual
     average = config.anchor.reference != "frozen"
-    return attack + primal + exact_dual * (1 - prefix) + average + (not cached) + needs.reference_perturbed
+    return exact_dual * (1 - prefix) + average + (not cached) + needs.reference_perturbed
 
 
 def least_operations(config: RunConfig, needs: Needs, cached: bool, tower: Tower) -> float | None:
     """The same in operations, with what whole numbers of F leave out: each gradient to the pixels takes attention's
-    products once more, and an update spares the gradient to what enters the first layer. For towers whose weights are
-    all trained, or that are not entered at all; None for others."""
-    passes = least_passes(config, needs, cached)
+    products once more, an update spares the gradient to what enters the first layer, and both leave out what nobody
+    reads. For towers whose weights are all trained, or that are not entered at all; None for others."""
+    passes, plain = least_passes(config, needs, cached), _plain_passes(config, needs, cached)
     if passes is None or config.adapter.kind not in ("full", "linear"):
         return None
     if passes == 0:
         return 0
     gradient_steps = config.perturbation.num_steps * needs.pixel_gradient
     updates = config.primal_steps * (1 + needs.clean)
-    return passes * tower.forward + gradient_steps * tower.inner - updates * tower.first
+    twice_more = gradient_steps * (tower.inner - tower.unread_inner)
+    return (passes - plain) * tower.read + twice_more - updates * tower.first + plain * tower.forward

@@ -21,6 +21,7 @@ from seaanchor.profiling.cost_model import Cost, step_cost
 from seaanchor.profiling.hardware import Fleet, Machine, fleet
 from seaanchor.profiling.memory import CONTEXT, SPARE
 from seaanchor.profiling.op_counter import Work
+from seaanchor.profiling.step_parts import table
 from seaanchor.training.batches import can_be_held
 from seaanchor.training.progress import duration
 from seaanchor.types import needs_of
@@ -42,6 +43,7 @@ class Plan:
         classes: candidate texts.
         total_steps: of the whole run.
         cached: whether reference embeddings are computed once, beforehand.
+        clean: whether updates see clean images beside perturbed ones.
         cost: of a step on one GPU.
         work: of a whole run on one GPU, what is done beforehand included.
         memory: bytes on one GPU at the worst moment, with what driver and allocator take.
@@ -54,6 +56,7 @@ class Plan:
     classes: int
     total_steps: int
     cached: bool
+    clean: bool
     cost: Cost
     work: Work
     memory: float
@@ -111,7 +114,7 @@ def plan(config: RunConfig, on: str, images: int | None = None) -> Plan:
     )  # the other parts' images, clean and perturbed
     memory = cost.memory.of(config.batch_size) + buckets + waiting + CONTEXT
     largest = cost.memory.largest_batch(gpus.gpu.memory - buckets - waiting - CONTEXT)
-    return Plan(config, gpus, count, classes, total, cached, cost, work, memory, largest)
+    return Plan(config, gpus, count, classes, total, cached, method.needs.clean, cost, work, memory, largest)
 
 
 def architecture(config: RunConfig) -> LoadedModel:
@@ -163,6 +166,7 @@ def lines(found: Plan) -> list[str]:
         f"trained      {cost.trained:,} parameters",
         f"cost         {cost.passes:.1f} F an image, {_amount(found.work.total * count, 'FLOP')} in all; a "
         f"step: {_rates(cost.step, gpu)}",
+        *(f"{'' if number else 'of which':13}{row}" for number, row in enumerate(_parts(found))),
         f"time         {duration(least)} to {duration(most)} in all, {step[0]:.3g} to {step[1]:.3g} s a batch,",
         f"             if the GPU reaches {high} to {low} % of these rates (an assumption), {_used(cost.step, gpu)};",
         "             evaluations and the exchange between GPUs are not included",
@@ -182,6 +186,14 @@ def _counted(config: RunConfig) -> tuple[int, int]:
     if config.train_samples is not None:
         images = subset(images, config.train_samples, config.seed)
     return len(images.paths), len(texts_of(images)) or CLASSES
+
+
+def _parts(found: Plan) -> list[str]:
+    """What a step's parts take."""
+    cost, gpu = found.cost, found.fleet.gpu
+    operations = {stage: work.total for stage, work in cost.stages.items()}
+    seconds = {stage: work.seconds(gpu) for stage, work in cost.stages.items()}
+    return table(operations, cost.batch * cost.forward.total, found.clean, seconds)
 
 
 def _rates(work: Work, gpu: Machine) -> str:
