@@ -23,7 +23,7 @@ from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Given
 from tests.plugins.my_encoder import Pooled, encoder
 
-TIMES = ("seconds", "images_per_s")
+TIMES = ("seconds", "images_per_s", "waiting")
 
 
 class Pictures(Dataset):

@@ -10,12 +10,12 @@ from seaanchor.config.assemble import method_of
 from seaanchor.config.recipes import dpo, dpo_linear, fare, lore
 from seaanchor.config.schema import AdapterConfig, AnchorConfig, PerturbationConfig
 from seaanchor.training.loggers import StepRecord, measure
-from seaanchor.training.progress import Progress
+from seaanchor.training.progress import Clock, Progress
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.types import Constraint
 
 DRAWN = PerturbationConfig("typographic", variants=1, sizes=(0.25, 0.4))
-ALWAYS = {"step", "lr", "adversarial_loss", "images_per_s", "seconds"}
+ALWAYS = {"step", "lr", "adversarial_loss", "images_per_s", "seconds", "waiting"}
 MOVED = {"clean_distance", "cosine"}
 HELD = {"rho", "violation_rate"}
 MULTIPLIED = {"multiplier", "multiplier_p10", "multiplier_p50", "multiplier_p90"}
@@ -68,5 +68,22 @@ def test_the_numbers_are_those_of_the_record():
 def test_the_line_shows_how_far_and_how_long(capsys):
     Progress(10, 0, True).show({"step": 5, "adversarial_loss": 0.5, "kl": 0.01, "images_per_s": 30.0})
     assert capsys.readouterr().out.startswith("     5/10  loss 0.500  KL 0.010  30 img/s  0:0")
+    Progress(10, 0, True).show({"step": 5, "adversarial_loss": 0.5, "images_per_s": 30.0, "waiting": 0.42})
+    assert "30 img/s (42% of the time waiting for them)  0:0" in capsys.readouterr().out
     Progress(10, 0, False).show({})
     assert capsys.readouterr().out == ""
+
+
+def test_the_clock_knows_how_long_the_step_waited(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("seaanchor.training.progress.time.monotonic", lambda: now[0])
+    clock = Clock()
+    with clock.waiting():
+        now[0] += 1.0
+    now[0] += 3.0
+    with clock.paused():
+        now[0] += 50.0
+    clock.images = 8
+    assert clock.read(2) == {"images_per_s": 4.0, "seconds": 4.0, "waiting": 0.25}
+    now[0] += 2.0
+    assert clock.read(1) == {"images_per_s": 0.0, "seconds": 2.0, "waiting": 0.0}

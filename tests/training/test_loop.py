@@ -33,7 +33,7 @@ from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import prepare
 from seaanchor.utils.checkpoint import load_state
 
-TIMINGS = {"images_per_s", "seconds"}
+TIMINGS = {"images_per_s", "seconds", "waiting"}
 
 
 def final(config: RunConfig) -> dict:
@@ -100,7 +100,7 @@ def test_run_folder(tiny_run, precision):
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     wanted = (
         "lr adversarial_loss clean_distance cosine rho violation_rate multiplier multiplier_p10 "
-        "multiplier_p50 multiplier_p90 images_per_s seconds"
+        "multiplier_p50 multiplier_p90 images_per_s seconds waiting"
     )
     for row in rows:
         assert row.keys() == {"step", *wanted.split()} and all(math.isfinite(v) for v in row.values())

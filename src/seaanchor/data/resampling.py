@@ -63,6 +63,11 @@ def prepare(count: int, read_one: Callable[[], object]) -> None:
         _loaded.append(_load())
 
 
+def is_loaded() -> bool:
+    """Whether the compiled loops are in use."""
+    return bool(_loaded) and _loaded[0] is not None
+
+
 def _load() -> ModuleType | None:
     """The compiled loops; None without numba, and where a trial does not give Pillow's pixels."""
     if find_spec("numba") is None:

@@ -70,7 +70,8 @@ def training_loop(run: LoopContext, step: int) -> int:
         _evaluate(run, step)  # where training starts from, and whatever is wrong with val_data
     stop, saved, clock = False, step, Clock()
     while step < total and not stop:
-        loaded = next(stream)
+        with clock.waiting():
+            loaded = next(stream)
         readable = [(batch, is_padding) for batch, is_padding in loaded if len(batch.index_B)]
         num_images, asked_to_stop = _agree(run, readable, len(loaded))
         if asked_to_stop:

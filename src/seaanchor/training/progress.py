@@ -11,6 +11,7 @@ from typing import Any
 from seaanchor.utils.log import log, progress
 
 SHOWN = {"clean_distance": "clean distance", "kl": "KL", "orthogonality": "‖WWᵀ − 1‖"}
+WORTH_SAYING = 0.1  # a share of the time spent waiting for images
 
 
 class Progress:
@@ -37,7 +38,10 @@ class Progress:
             text += f"  {name} {row[key]:.3f}" if key in row else ""
         if "multiplier" in row:  # only then ρ binds
             text += f"  {row['violation_rate']:.0%} above ρ {row['rho']:g}  λ {row['multiplier']:.2f}"
-        text += f"  {row['images_per_s']:.0f} img/s  {duration(left)} left"
+        text += f"  {row['images_per_s']:.0f} img/s"
+        if row.get("waiting", 0) >= WORTH_SAYING:
+            text += f" ({row['waiting']:.0%} of the time waiting for them)"
+        text += f"  {duration(left)} left"
         progress(text, last=row["step"] == self.total)
 
 
@@ -56,14 +60,22 @@ class Clock:
     """Images per second of training itself, between two log lines: what happens under `paused` does not count."""
 
     def __init__(self) -> None:
-        self.images, self.since = 0, time.monotonic()
+        self.images, self.waited, self.since = 0, 0.0, time.monotonic()
 
     def read(self, processes: int) -> dict[str, float]:
-        """Speed of all processes together and training seconds since the last reading; starts anew."""
+        """Speed of all processes together, training seconds since the last reading and the share of them that passed
+        under `waiting`; starts anew."""
         seconds = max(time.monotonic() - self.since, 1e-9)
-        row = {"images_per_s": self.images * processes / seconds, "seconds": seconds}
-        self.images, self.since = 0, time.monotonic()
+        row = {"images_per_s": self.images * processes / seconds, "seconds": seconds, "waiting": self.waited / seconds}
+        self.images, self.waited, self.since = 0, 0.0, time.monotonic()
         return row
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """What happens inside is waiting for images."""
+        started = time.monotonic()
+        yield
+        self.waited += time.monotonic() - started
 
     @contextmanager
     def paused(self) -> Iterator[None]:
