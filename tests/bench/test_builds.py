@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,8 @@ def ours(recipe, batch, *, model):
 @pytest.fixture
 def tree(tmp_path):
     """A package and a bench of a few lines, with the names that the program asks for, under version control."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
     (tmp_path / "src/seaanchor/config").mkdir(parents=True)
     (tmp_path / "bench").mkdir()
     (tmp_path / "src/seaanchor/__init__.py").touch()
