@@ -196,7 +196,7 @@ def _folded(conv: Convolution, norm: Any) -> tuple[Tensor, Tensor]:
     """Weights and bias of the convolution with the normalisation in them; those of frozen layers are computed once."""
     parts = [conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var]
     there = [part for part in parts if part is not None]
-    state = tuple((part.data_ptr(), part._version) for part in there) if _frozen(conv, norm) else None
+    state = tuple((part.untyped_storage()._cdata, part._version) for part in there) if _frozen(conv, norm) else None
     if state in conv.role.kept:
         return conv.role.kept[state]
     scale_O = torch.rsqrt(norm.running_var + norm.eps)
