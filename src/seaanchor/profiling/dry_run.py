@@ -146,7 +146,8 @@ def lines(setup: Setup, seen: Rehearsal, device: str, world: int) -> list[str]:
         if config.perturbation.kind == "none"
         else f" (ε = {config.perturbation.epsilon}, {config.perturbation.num_steps} steps)"
     )
-    formula = "no formula for this attack" if seen.least_passes is None else f"{seen.least_passes:.3g} F by formula"
+    least = seen.least_passes
+    formula = "no formula for this attack" if least is None else f"{round(least, 1):g} F by formula"
     parts = table(seen.stages, seen.forward_flops, setup.method.needs.clean)
     return [
         f"model        {setup.model.name}: {setup.model.encoder.image_size} px, D = "
