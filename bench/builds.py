@@ -35,6 +35,7 @@ class Subject:
         precision: of attack and training passes.
         num_steps: of the attack.
         primal_steps: updates in a step.
+        image_size: side in pixels; None for the model's own.
     """
 
     what: str
@@ -43,6 +44,7 @@ class Subject:
     precision: str = "fp32"
     num_steps: int = 10
     primal_steps: int = 1
+    image_size: int | None = None
 
 
 @contextmanager

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 
-def made(what: str, model: str, batch: int, precision: str, num_steps: int, primal_steps: int) -> Callable[[], object]:
+def made(
+    what: str, model: str, batch: int, precision: str, num_steps: int, primal_steps: int, image_size: int | None
+) -> Callable[[], object]:
     """A `fare` or `lore` step, or the `attack` of a FARE step alone."""
     import torch
 
@@ -29,7 +31,8 @@ def made(what: str, model: str, batch: int, precision: str, num_steps: int, prim
         from seaanchor import recipes  # type: ignore[attr-defined,no-redef]
     recipe = in_precision(recipes.lore() if what == "lore" else recipes.fare(), precision)
     attack = replace(recipe.perturbation, num_steps=num_steps)
-    subject: Any = ours(replace(recipe, perturbation=attack, primal_steps=primal_steps), batch, model=model)
+    recipe = replace(recipe, perturbation=attack, primal_steps=primal_steps, image_size=image_size)
+    subject: Any = ours(recipe, batch, model=model)
     if what != "attack":
         return subject.step
     return subject.attack if hasattr(subject, "attack") else partial(_attack_of_ed7a3f0, subject)

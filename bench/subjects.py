@@ -109,7 +109,7 @@ def ours(
     config = replace(
         recipe,
         model=model or small_vit(),
-        image_size=image_size,
+        image_size=image_size or recipe.image_size,
         batch_size=batch,
         train_data="photos-mini/train",
         device=device,
