@@ -136,7 +136,7 @@ def test_a_classifier_without_low_precision_says_so(robust):
 
 
 @pytest.mark.slow
-def test_the_result_file_names_the_precision(run, tmp_path):
+def test_the_result_file_names_the_precision(run, tmp_path, monkeypatch):
     call = [
         "evaluate",
         "--model",
@@ -148,12 +148,14 @@ def test_the_result_file_names_the_precision(run, tmp_path):
         "--output",
         tmp_path,
     ]
-    code, out, err = run(
-        *call, "--suite", "pgd", "--epsilon", "2/255", "--num-steps", "1", "--attack-precision", "bf16"
-    )
-    assert code == 0, err
-    result = read_result(next(tmp_path.glob("*.json")))
-    assert result.protocol.plans[0].precision == result.robust.rows[0].precision == "bf16"
-    assert "gradients in" in out and "bf16" in out
+    pgd = [*call, "--suite", "pgd", "--epsilon", "2/255", "--num-steps", "1", "--attack-precision", "bf16"]
+    for can in (True, False):  # a processor that would imitate bf16 follows fp32, and the file says so
+        monkeypatch.setattr("seaanchor.evaluation.prepare.computes_in_bf16", lambda device, can=can: can)
+        code, out, err = run(*pgd)
+        assert code == 0, err
+        result = read_result(next(tmp_path.glob("*.json")))
+        precision = "bf16" if can else "fp32"
+        assert result.protocol.plans[0].precision == result.robust.rows[0].precision == precision
+        assert ("gradients in" in out and "bf16" in out) == can and ("no arithmetic in bf16" in err) != can
     code, _, err = run(*call, "--suite", "clean", "--attack-precision", "bf16")
     assert code != 0 and "--attack-precision bf16" in err

@@ -169,13 +169,17 @@ def test_two_runs_of_one_process_may_differ_in_precision(tiny_run, tmp_path, mon
 
 def test_a_run_says_that_it_takes_fp32_for_bf16(tiny_run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("seaanchor.training.precision.computes_in_bf16", lambda device: False)
-    configs = [replace(tiny_run(fare(), precision=p), output=tmp_path / p) for p in ("fp32", "bf16")]
+    settings = {"fp32": {}, "updates": {"precision": "bf16"}, "attacks": {"attack_precision": "bf16"}}
+    configs = [replace(tiny_run(fare(), **changed), output=tmp_path / name) for name, changed in settings.items()]
     said = []
     for config in configs:
         train(config)
         said.append(capsys.readouterr().out)
-    assert_same(*({"policy": final(config)["state"]["policy"]} for config in configs))
-    assert "no arithmetic in bf16" in said[1] and "no arithmetic" not in said[0]
+    first, *others = ({"policy": final(config)["state"]["policy"]} for config in configs)
+    for other in others:
+        assert_same(first, other)
+    assert "no arithmetic" not in said[0]
+    assert "no arithmetic in bf16 here: updates run" in said[1] and "bf16 here: attacks run" in said[2]
 
 
 def test_settings_of_accelerate_in_the_environment_change_nothing(tiny_run, tmp_path, monkeypatch):

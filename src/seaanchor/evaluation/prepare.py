@@ -14,7 +14,9 @@ from seaanchor.data.types import Images, LabelledImages, templates_of, texts_of
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.heads import DEFAULT_TEMPLATES, build_head, embed_texts
+from seaanchor.encoders.kernels import computes_in_bf16
 from seaanchor.encoders.preprocess_option import input_settings
+from seaanchor.errors import note
 from seaanchor.evaluation.captions import Captions
 from seaanchor.evaluation.context import ChosenHead, EvaluationContext
 from seaanchor.evaluation.dense import mean_token, no_head
@@ -65,6 +67,7 @@ def prepare(
             all distances of the model's images, or a suite that model, head or images do not suit.
     """
     _check_radii(protocol, pair.model.encoder.image_size)
+    protocol = runnable(protocol, device)
     wants_training = any("training" in SUITES[name].embeddings for name in protocol.suites)
     images, training = _among_answers(data, chosen, _training(data, protocol) if wants_training else None)
     given = protocol.templates or templates_of(images) or DEFAULT_TEMPLATES
@@ -116,6 +119,14 @@ def _logits(model: LoadedModel, head: Head, protocol: Protocol, device: torch.de
     if model.encoder.tokens == "patches":
         return mean_token(model, device)
     return classifier(model, head, device, _precision(protocol))
+
+
+def runnable(protocol: Protocol, device: torch.device) -> Protocol:
+    """The protocol as a device runs it: gradients in fp32 in place of bf16 where it would only imitate that."""
+    if _precision(protocol) == "fp32" or computes_in_bf16(device.type):
+        return protocol
+    note(f"{device.type} has no arithmetic in bf16 here: attacks follow gradients in fp32, which is faster")
+    return replace(protocol, plans=tuple(replace(plan, precision="fp32") for plan in protocol.plans))
 
 
 def _precision(protocol: Protocol) -> Precision:

@@ -24,8 +24,11 @@ def training_kernels(encoder: nn.Module, config: RunConfig) -> Iterator[None]:
 
 
 def runnable(config: RunConfig, device: torch.device) -> RunConfig:
-    """The settings as a device runs them: updates in fp32 in place of bf16 where it would only imitate that."""
-    return config if config.precision == "fp32" or computes_in_bf16(device.type) else replace(config, precision="fp32")
+    """The settings as a device runs them: updates and attacks in fp32 in place of bf16 where it would only imitate
+    that."""
+    if computes_in_bf16(device.type):
+        return config
+    return replace(config, precision="fp32", attack_precision="fp32")
 
 
 def training_forward(policy: nn.Module, precision: str) -> Encode:

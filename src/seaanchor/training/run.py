@@ -74,10 +74,12 @@ def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.d
     if group.first and setup.model.stored_head is not None:
         write_head(setup.model.stored_head, folder.head)
     # the run folder keeps the settings that were asked for, for a device that can run them
-    setup = replace(setup, config=runnable(setup.config, device))
-    if group.first and setup.config.precision != config.precision:
-        found = f"  {device.type} has no arithmetic in {config.precision} here"
-        log.info(f"{found}: updates run in fp32, which is faster")
+    runs = runnable(setup.config, device)
+    if group.first and runs != setup.config:
+        asked = {"updates": config.precision, "attacks": config.attack_precision}
+        parts = " and ".join(name for name, precision in asked.items() if precision == "bf16")
+        log.info(f"  {device.type} has no arithmetic in bf16 here: {parts} run in fp32, which is faster")
+    setup = replace(setup, config=runs)
     state = make_state(setup, group, checkpoint)
     step = checkpoint["step"] if checkpoint else 0
     memory_advice = hooks.memory_advice(setup, state, group.world, folder)
