@@ -31,7 +31,8 @@ def made(
         from seaanchor import recipes  # type: ignore[attr-defined,no-redef]
     recipe = in_precision(recipes.lore() if what == "lore" else recipes.fare(), precision)
     attack = replace(recipe.perturbation, num_steps=num_steps)
-    recipe = replace(recipe, perturbation=attack, primal_steps=primal_steps, image_size=image_size)
+    recipe = replace(recipe, perturbation=attack, primal_steps=primal_steps)
+    recipe = recipe if image_size is None else replace(recipe, image_size=image_size)
     subject: Any = ours(recipe, batch, model=model)
     if what != "attack":
         return subject.step
