@@ -14,6 +14,7 @@ from seaanchor.encoders.load import load_model
 from seaanchor.encoders.low_precision import LowPrecisionCopy
 from seaanchor.functional.gradients import frozen
 from seaanchor.perturbations.pgd import PGD
+from seaanchor.profiling.op_counter import Meter
 
 
 @pytest.fixture
@@ -78,3 +79,14 @@ def test_an_attack_on_it_finds_what_an_attack_in_fp32_finds(encoder):
     got_B, got_fooled_B = attacked(LowPrecisionCopy(encoder).refreshed())
     assert abs(got_B.mean() / wanted_B.mean() - 1) < 0.005
     assert (wanted_fooled_B != got_fooled_B).sum() <= 1 and wanted_fooled_B.sum() > 5
+
+
+def test_no_copy_in_fp32_is_made_on_the_way(encoder):
+    """The largest amount of memory alive meanwhile is the copy's own."""
+    norms = [layer for layer in encoder.modules() if isinstance(layer, nn.BatchNorm2d)]
+    kept = sum(tensor.nbytes for layer in norms for tensor in (*layer.parameters(), *layer.buffers()))
+    weights = sum(p.nbytes for p in (*encoder.parameters(), *encoder.buffers()))
+    with Meter() as meter:
+        shadow = LowPrecisionCopy(encoder)
+    assert meter.peak <= (weights - kept) / 2 + kept + 1000
+    assert sum(p.nbytes for p in shadow.encoder.parameters()) < 0.6 * sum(p.nbytes for p in encoder.parameters())

@@ -59,13 +59,7 @@ def real_step(recipe, encoder) -> Meter:
     step()
     meter = Meter()
     with meter:
-        for tensor in (
-            *encoder.parameters(),
-            *reference.parameters(),
-            *(dual.parameters() if dual else []),
-            *encoder.buffers(),
-            *reference.buffers(),
-        ):
+        for tensor in (*encoder.parameters(), *(dual.parameters() if dual else []), *encoder.buffers()):
             meter.see(tensor)
         for parameter in (*encoder.parameters(), *(dual.parameters() if dual else [])):
             meter.see(parameter.grad)

@@ -122,10 +122,10 @@ def test_the_comparison_sees_a_share_that_is_wrong(tiny_run, monkeypatch):
 @pytest.mark.parametrize("recipe", [fare, lore])
 def test_in_fp32_as_well(tiny_run, recipe):
     """To rounding, where an attack's signs are not in the way."""
-    config = tiny_run(recipe("8/255"), batch_size=7)
+    config = tiny_run(recipe("200/255"), batch_size=7)
     config = replace(config, perturbation=replace(config.perturbation, num_steps=0))
     found, wanted = taken(config, 3), taken(config, None)
-    assert_same(found[:1], wanted[:1], 1e-6)
+    assert_same(found[:1], wanted[:1], 3e-6)
     assert_same(found[1:2], wanted[1:2], 1e-5)
 
 

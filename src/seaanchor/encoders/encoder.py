@@ -4,7 +4,7 @@ Legend: B batch, C channels, H W pixels, T patch tokens, D embedding dimension.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -157,6 +157,21 @@ class Reference(nn.Module):
     def train(self, mode: bool = True) -> "Reference":
         """Stays in eval mode whatever is asked."""
         return self
+
+    def share(self, weights: Mapping[str, Tensor]) -> None:
+        """Hold weights together with an encoder in which they stay as they are, instead of a copy.
+
+        Args:
+            weights: of that encoder, by their names here. Those that differ in a bit stay apart.
+        """
+        for name, weight in weights.items():
+            own = self.encoder.get_parameter(name)
+            if torch.equal(own, weight):
+                own.data = weight.detach()
+
+    def release(self) -> None:
+        """Give the memory of the weights back, once all that was wanted of them is computed."""
+        self.encoder.to("meta")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from seaanchor.encoders.encoder import Encoder
 from seaanchor.encoders.kernels import fast_kernels, num_tokens
 from seaanchor.encoders.layout import layout_of
+from seaanchor.encoders.low_precision import cast_by
 
 LARGEST_DIFFERENCE = 1e-4  # of the largest entry of an embedding; folding moves it by about 1e-6
 
@@ -54,7 +55,7 @@ def in_precision(encoder: Encoder, dtype: torch.dtype) -> Callable[[Tensor], Ten
     Pixels are normalised before they are cast: near 1.0 a step of bf16 is 1/256, as large as the smallest perturbation,
     while normalised pixels lie around 0.
     """
-    tower = copy.deepcopy(encoder.tower).eval().requires_grad_(False).to(dtype)
+    tower = copy.deepcopy(encoder.tower, cast_by(dtype, encoder.tower)).eval()
     mean, std, tokens = encoder.mean, encoder.std, num_tokens(encoder)
 
     def embed(pixels_BCHW: Tensor) -> Tensor:

@@ -29,6 +29,19 @@ def _held(tower: nn.Module) -> list[Tensor]:
     return [parameter.to_local() if hasattr(parameter, "to_local") else parameter for parameter in tower.parameters()]
 
 
+@torch.no_grad()
+def cast_by(dtype: torch.dtype, module: nn.Module, *kept: type[nn.Module]) -> dict[int, Tensor]:
+    """A memo with which `copy.deepcopy` copies the module frozen and in another number type, without a copy in its own
+    on the way; layers of the kinds that are `kept` stay as they are.
+    """
+    same = {id(t) for m in module.modules() if isinstance(m, kept) for t in (*m.parameters(), *m.buffers())}
+    memo: dict[int, Tensor] = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        cast = tensor.to(dtype) if tensor.is_floating_point() and id(tensor) not in same else tensor.clone()
+        memo[id(tensor)] = nn.Parameter(cast, False) if isinstance(tensor, nn.Parameter) else cast
+    return memo
+
+
 class LowPrecisionCopy:
     """A frozen copy of an encoder in low precision, whose weights follow the encoder's whenever it is refreshed.
 
@@ -41,11 +54,8 @@ class LowPrecisionCopy:
     """
 
     def __init__(self, encoder: Encoder, dtype: torch.dtype = torch.bfloat16) -> None:
-        self.encoder, self.dtype = copy.deepcopy(encoder).eval().requires_grad_(False), dtype
-        self.encoder.tower.to(dtype)
-        for module in self.encoder.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.float()
+        self.dtype = dtype
+        self.encoder = copy.deepcopy(encoder, cast_by(dtype, encoder.tower, nn.modules.batchnorm._BatchNorm)).eval()
         self._master, self._copy = encoder.tower, self.encoder.tower
         self.encoder.tower = _Cast(self.encoder.tower, dtype)
 

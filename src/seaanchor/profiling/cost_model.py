@@ -36,8 +36,8 @@ from seaanchor.profiling.rehearsed import rehearsed
 from seaanchor.profiling.replay import Calls, Recorder
 from seaanchor.profiling.without_contents import shapes_alone, without_contents
 from seaanchor.training.averaging import WeightAverage
-from seaanchor.training.batches import MicroBatch
-from seaanchor.training.state import TrainState, reused_prefix
+from seaanchor.training.batches import MicroBatch, only_cached
+from seaanchor.training.state import TrainState, reused_prefix, staying
 from seaanchor.training.step import train_step
 from seaanchor.types import Batch, Head, Preference, Targets, needs_of
 
@@ -182,16 +182,19 @@ class _Scene:
         setattr(self.mode, "__deepcopy__", lambda memo: self.mode)  # noqa: B010
         self.method = replace(method, perturbation=rehearsed(method.perturbation, config.perturbation.num_steps))
         linear = config.adapter.kind == "linear"
+        self.shared: set[str] = set()  # by the reference with the policy
         adapted: Any = encoder  # what goes in where there are real weights goes in before they are left behind
         if not linear and not needs_of(method.adapter).whole_tower:
             adapted = copy.deepcopy(encoder)
+            before = dict(adapted.named_parameters())
             list(method.adapter.trainable(adapted))
+            self.shared = set(staying(encoder, before, adapted))
         prefix = reused_prefix(config, adapted) if adapted is not encoder else None
         shadow = LowPrecisionCopy(adapted) if config.attack_precision == "bf16" and not linear else None
         with FakeCopyMode(self.mode):
             self.tower, shadow = copy.deepcopy((adapted, shadow))
             self.method = copy.deepcopy(self.method)
-            self.reference = Identity() if linear else Reference(encoder)
+            self.reference = Identity() if linear or (cached and only_cached(method)) else Reference(encoder)
         self.side, dim = adapted.image_size, adapted.dim
         device = next(encoder.parameters()).device
         with self.mode, device, _without_fakes_warning():
@@ -241,7 +244,9 @@ class _Scene:
             *([self.state.low_precision_copy.encoder] if self.state.low_precision_copy is not None else []),
         ):
             yield from module.buffers()
-            for parameter in module.parameters():
+            for name, parameter in module.named_parameters():
+                if module is self.reference and name.removeprefix("encoder.") in self.shared:
+                    continue
                 yield parameter
                 if parameter.grad is not None:
                     yield parameter.grad

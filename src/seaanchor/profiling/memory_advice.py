@@ -1,6 +1,7 @@
 """What training, its rehearsal and evaluation say when memory runs out: a batch size that fits, and what is kept."""
 
 from contextlib import AbstractContextManager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from seaanchor.training.batches import caches_reference
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Setup
 from seaanchor.training.state import TrainState
+from seaanchor.types import needs_of
 
 
 def training_advice(
@@ -28,9 +30,8 @@ def training_advice(
     """
     config = setup.config
     cached = setup.table is not None or caches_reference(setup, world)
-    untouched = (
-        setup.reference.encoder if isinstance(setup.reference, Reference) else setup.model.encoder
-    )  # a copy from before low-rank updates went in
+    whole = needs_of(setup.method.adapter).whole_tower or not isinstance(setup.reference, Reference)
+    untouched = setup.model.encoder if whole else cast(Reference, setup.reference).encoder  # before updates went in
 
     def footprint() -> Footprint | None:
         if config.shard and world > 1:

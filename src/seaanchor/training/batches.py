@@ -13,6 +13,7 @@ from torch import Tensor
 from seaanchor.data.loader import ImageDataset, SkipLog, chosen_batches, to_float, training_order
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.image_tables import clean_table
+from seaanchor.method import Method
 from seaanchor.training.setup import Setup, batch_split
 from seaanchor.types import Batch, Preference, Targets
 
@@ -112,6 +113,19 @@ def reference_cache(setup: Setup, world: int) -> Tensor | None:
         return None
     config, reference = setup.config, cast(Reference, setup.reference)
     return clean_table(reference, setup.model.family, setup.images, config.batch_size, config.workers, setup.device)
+
+
+def only_cached(method: Method) -> bool:
+    """Whether the reference is done with once it has embedded the clean images: perturbed ones are not shown to it, and
+    no weights of the policy are shared with it."""
+    needs = method.needs
+    return needs.whole_tower and not needs.reference_perturbed
+
+
+def let_reference_go(setup: Setup) -> None:
+    """Free the reference's weights if nothing will ask for them again."""
+    if only_cached(setup.method) and isinstance(setup.reference, Reference):
+        setup.reference.release()
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

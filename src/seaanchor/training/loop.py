@@ -17,7 +17,7 @@ from seaanchor.distributed.process_group import ProcessGroup, gathered
 from seaanchor.distributed.sharding import is_sharded, shard
 from seaanchor.encoders.encoder import LoadedModel, Reference
 from seaanchor.errors import SeaAnchorError
-from seaanchor.training.batches import MicroBatch, load_steps, make_micro_batch, reference_cache
+from seaanchor.training.batches import MicroBatch, let_reference_go, load_steps, make_micro_batch, reference_cache
 from seaanchor.training.finish import full_model
 from seaanchor.training.loggers import Report, StepRecord, measure
 from seaanchor.training.progress import Clock, Progress
@@ -65,6 +65,8 @@ def training_loop(run: LoopContext, step: int) -> int:
     cache_ND = reference_cache(setup, group.world)
     if is_sharded(setup.policy):  # only now: until here processes call the reference as often as each needs it
         shard(cast(Reference, setup.reference).encoder, setup.device)
+    elif cache_ND is not None:
+        let_reference_go(setup)
     stream = load_steps(setup, step, group.rank, group.world, run.skip_log)
     if step == 0 and config.eval_every:
         _evaluate(run, step)  # where training starts from, and whatever is wrong with val_data

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from seaanchor.adapters.lora import has_updates
 from seaanchor.config.schema import RunConfig
 from seaanchor.distributed.process_group import ONE_PROCESS, ProcessGroup
 from seaanchor.distributed.sharding import (
@@ -17,7 +18,7 @@ from seaanchor.distributed.sharding import (
     shard_average_state,
     shard_optimizer_state,
 )
-from seaanchor.encoders.encoder import Encoder
+from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.kernels import activation_checkpointing, adam_options
 from seaanchor.encoders.low_precision import LowPrecisionCopy
 from seaanchor.encoders.prefix import FrozenPrefix, frozen_prefix
@@ -107,6 +108,7 @@ def _place(
     config, device, sharded = setup.config, setup.device, shards_weights(setup.config, group.world)
     encoder = setup.policy if sharded else setup.policy.to(device)
     setup.reference.to(device)
+    before = dict(setup.model.encoder.named_parameters())
     parameters = list(setup.method.adapter.trainable(encoder))
     if config.checkpoint_activations:
         with activation_checkpointing(encoder):  # or its error would come after the reference embeddings
@@ -115,6 +117,7 @@ def _place(
         encoder.load_state_dict(checkpoint["policy"])
     if not sharded:
         encoder.to(device)  # what the adapter has added, too
+        _share_frozen(setup, before)
     copy = LowPrecisionCopy(setup.model.encoder) if config.attack_precision == "bf16" else None
     if sharded:
         shard(encoder, device)
@@ -122,6 +125,26 @@ def _place(
             shard(copy.encoder, device)
         parameters = list(encoder.parameters())
     return parameters, copy
+
+
+def _share_frozen(setup: Setup, before: dict[str, nn.Parameter]) -> None:
+    """Let the reference hold the weights that the adapter freezes together with the policy."""
+    if isinstance(setup.reference, Reference):
+        setup.reference.share(staying(setup.reference.encoder, before, setup.model.encoder))
+
+
+def staying(untouched: nn.Module, before: dict[str, nn.Parameter], adapted: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights of an adapted encoder that stay as they were. Low-rank updates write into attention layers meanwhile,
+    so that nothing in there does.
+
+    Args:
+        untouched: the encoder as it was.
+        before: its weights by their names, the same objects as in the adapted encoder.
+        adapted: with what the adapter did to it.
+    """
+    attention = [f"{name}." for name, layer in untouched.named_modules() if isinstance(layer, nn.MultiheadAttention)]
+    apart = tuple(attention) if has_updates(adapted) else ()
+    return {name: p for name, p in before.items() if not p.requires_grad and not name.startswith(apart)}
 
 
 def _optimizer(config: RunConfig, parameters: list[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
