@@ -205,12 +205,13 @@ def _protocol(attacks: Sequence[Any], suites: Sequence[str], settings: dict[str,
 
 def _train(config: RunConfig, given: Given | None = None) -> Run:
     from seaanchor.evaluation.quick_accuracy import quick_accuracy
+    from seaanchor.profiling.fitting import fitted
     from seaanchor.profiling.memory_advice import training_advice
     from seaanchor.training.run import Hooks, train
     from seaanchor.training.setup import Given
 
     given = given or Given()
-    train(config, Hooks(quick_accuracy, training_advice), given)
+    train(config, Hooks(quick_accuracy, training_advice, fitted), given)
     own = given.model is not None and given.model.family == "module"
     return Run(config.output, config, given.model if own else None)
 

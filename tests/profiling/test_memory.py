@@ -11,8 +11,16 @@ import torch
 from seaanchor.config.recipes import fare
 from seaanchor.config.schema import PerturbationConfig
 from seaanchor.errors import SeaAnchorError
-from seaanchor.profiling.memory import SPARE, Footprint, available_bytes, full, is_out_of_memory, told_when_full
-from seaanchor.profiling.memory_advice import evaluation_advice, split, training_advice
+from seaanchor.profiling.memory import (
+    SPARE,
+    Footprint,
+    available_bytes,
+    container_room,
+    full,
+    is_out_of_memory,
+    told_when_full,
+)
+from seaanchor.profiling.memory_advice import evaluation_advice, training_advice
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import prepare
 from seaanchor.training.state import make_state
@@ -96,8 +104,22 @@ def test_what_can_be_had_is_no_more_than_the_machine_has():
     assert 0 < available_bytes(CPU) < 2**50
 
 
-def test_a_batch_in_parts_sees_as_many_images():
-    assert split(128, 1, 50) == (32, 4) and split(64, 2, 1000) == (128, 1) and split(7, 3, 6) == (3, 7)
+@pytest.mark.parametrize(
+    ("files", "cache"),
+    [
+        (("memory.max", "memory.current"), "inactive_file"),
+        (("memory.limit_in_bytes", "memory.usage_in_bytes"), "total_inactive_file"),
+    ],
+)
+def test_a_container_has_a_limit_of_its_own(tmp_path, files, cache):
+    assert container_room(tmp_path) is None
+    for name, value in zip(files, ("1000\n", "700\n"), strict=True):
+        (tmp_path / name).write_text(value)
+    assert container_room(tmp_path) == 300
+    (tmp_path / "memory.stat").write_text(f"anon 600\n{cache} 90\nother 5\n")
+    assert container_room(tmp_path) == 390  # files that are only cached give way
+    (tmp_path / files[0]).write_text("max\n")
+    assert container_room(tmp_path) is None
 
 
 def test_training_names_settings_and_the_last_checkpoint(tiny_run, tmp_path):
@@ -110,9 +132,7 @@ def test_training_names_settings_and_the_last_checkpoint(tiny_run, tmp_path):
             raise MemoryError("full")
         return caught.value
 
-    assert (
-        run_out(None).change == "--batch-size 1 --grad-accumulation 3 fits and makes the same updates"
-    )  # the batch of 3 should have fitted
+    assert run_out(None).change == "--slice-size 1 fits and makes the same updates"  # the batch of 3 should have fitted
     assert "no checkpoint was due yet" in run_out(folder).change
     saved = folder.save(2, {"step": 2})
     assert f"go on with --resume auto from {saved}" in run_out(folder).change
@@ -140,13 +160,13 @@ attack = PerturbationConfig(num_steps=1)
 config = replace(fare(), train_data="photos-mini/train", max_steps=1, perturbation=attack, device="cpu")
 config = replace(config, output=Path(sys.argv[1]), resume="auto")
 
-def squeezed(size, parts):
+def squeezed(size):
     sys.stdout.flush()
     if (child := os.fork()) == 0:
         limit = psutil.Process().memory_info().vms + 600 * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
         try:
-            train(replace(config, batch_size=size, grad_accumulation=parts))
+            train(replace(config, batch_size=320, slice_size=size))
             print("trained", size, flush=True)
         except SeaAnchorError as error:
             print(error, flush=True)
@@ -154,13 +174,14 @@ def squeezed(size, parts):
     os.waitpid(child, 0)
 
 for argument in sys.argv[2:]:
-    squeezed(*map(int, argument.split("x")))
+    squeezed(None if argument == "open" else int(argument))
 """
 
 
 @pytest.mark.slow
 def test_what_the_error_names_does_fit(tmp_path):
-    """Processes with 600 MB each: one runs out at 320 images, and another goes on with what the first was told."""
+    """Processes with 600 MB each for a batch of 320 images: one runs out with all of them at once, one goes on with
+    less than the first was told, and one is left to choose."""
 
     def run(*batches: str) -> str:
         done = subprocess.run(
@@ -172,9 +193,9 @@ def test_what_the_error_names_does_fit(tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 
-    said = run("320x1", "80x4")
+    said = run("320", "80")
     first, _, second = said.partition("no checkpoint was due yet")
     assert "320 images at once do not fit into the memory of cpu" in first and "can't allocate memory" in first
-    size, parts = map(int, re.findall(r"--batch-size (\d+) --grad-accumulation (\d+)", first)[0])
-    assert size * parts == 320 and 64 <= size <= 160
+    assert 64 <= int(re.findall(r"--slice-size (\d+)", first)[0]) <= 200
     assert "trained 80" in second
+    assert "trained None" in run("open")

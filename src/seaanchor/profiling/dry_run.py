@@ -17,6 +17,7 @@ from seaanchor.distributed.launch import start_training
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.distributed.watch import watched_group
 from seaanchor.errors import SeaAnchorError
+from seaanchor.profiling.fitting import fitted
 from seaanchor.profiling.flops import count_stages, forward_flops, least_passes, prefix_flops
 from seaanchor.profiling.memory_advice import training_advice
 from seaanchor.profiling.op_counter import Stage
@@ -84,6 +85,7 @@ def _dry_run(config: RunConfig, group: ProcessGroup, device: torch.device) -> Re
     setup = prepare(config, group.world, device)
     setup = replace(setup, config=runnable(setup.config, device))
     state = make_state(setup, group)
+    setup = replace(setup, config=fitted(setup, state, group))
     with training_advice(setup, state, group.world):
         seen = rehearse(setup, state, group)
     if group.first:

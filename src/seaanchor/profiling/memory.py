@@ -69,10 +69,23 @@ def available_bytes(device: torch.device) -> int:
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         if limit != resource.RLIM_INFINITY:
             rooms.append(limit - psutil.Process().memory_info().vms)
-    top, now = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-    if top.is_file() and now.is_file() and (most := top.read_text().strip()).isdigit():
-        rooms.append(int(most) - int(now.read_text()))
+    rooms += filter(None, [container_room(Path("/sys/fs/cgroup")), container_room(Path("/sys/fs/cgroup/memory"))])
     return max(0, min(rooms))
+
+
+def container_room(folder: Path) -> int | None:
+    """Bytes up to a container's limit, of cgroup version 2 or 1; None where there is none. What only caches files makes
+    room when asked to."""
+    for limit, used, cache in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        top, now, more = folder / limit, folder / used, folder / "memory.stat"
+        if not (top.is_file() and now.is_file() and (most := top.read_text().strip()).isdigit()):
+            continue
+        stat = dict(line.split(maxsplit=1) for line in more.read_text().splitlines()) if more.is_file() else {}
+        return max(1, int(most) - int(now.read_text()) + int(stat.get(cache, 0)))
+    return None
 
 
 @contextmanager
@@ -115,14 +128,14 @@ def full(
     if need is None:
         return SeaAnchorError(found, "a batch that fits", change(max(1, batch // 2)))
     expected = (
-        f"about {_gib(need.of(batch))}, {_gib((1 + SPARE) * need.per_image)} of it for each image; "
-        f"{_gib(room)} could be had"
+        f"about {gib(need.of(batch))}, {gib((1 + SPARE) * need.per_image)} of it for each image; "
+        f"{gib(room)} could be had"
     )
     fits = need.largest_batch(room)
     if fits < 1:
         change_all = "take a smaller model or a larger device"
         return SeaAnchorError(
-            found, expected, f"not one image fits beside the {_gib(need.fixed)} of weights and optimizer: {change_all}"
+            found, expected, f"not one image fits beside the {gib(need.fixed)} of weights and optimizer: {change_all}"
         )
     return SeaAnchorError(found, expected, change(fits if fits < batch else max(1, batch // 2)))
 
@@ -134,5 +147,6 @@ def _asked(footprint: Callable[[], Footprint | None]) -> Footprint | None:
         return None
 
 
-def _gib(size: float) -> str:
+def gib(size: float) -> str:
+    """A size in words, such as `1.50 GiB`."""
     return f"{size / 2**30:.2f} GiB" if size >= 2**28 else f"{size / 2**20:.1f} MiB"

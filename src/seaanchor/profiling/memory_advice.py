@@ -1,11 +1,14 @@
-"""What training, its rehearsal and evaluation say when memory runs out: a batch size that fits, and what is kept."""
+"""What training, its rehearsal and evaluation say when memory runs out: a size that fits, and what is kept."""
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from seaanchor.config.schema import RunConfig
+from seaanchor.distributed.sharding import local_tensors
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.errors import SeaAnchorError
 from seaanchor.profiling.cost_model import attack_memory, step_memory
@@ -28,23 +31,10 @@ def training_advice(
         world: processes.
         folder: of the run; None in a rehearsal, which has nothing to go on from.
     """
-    config = setup.config
-    cached = setup.table is not None or caches_reference(setup, world)
-    whole = needs_of(setup.method.adapter).whole_tower or not isinstance(setup.reference, Reference)
-    untouched = setup.model.encoder if whole else cast(Reference, setup.reference).encoder  # before updates went in
-
-    def footprint() -> Footprint | None:
-        if config.shard and world > 1:
-            return None  # the cost model knows no sharded weights
-        classes = len(setup.head.weight_CD) if setup.head is not None else 1
-        try:
-            return step_memory(config, untouched, setup.method, classes, cached)
-        except SeaAnchorError:
-            return None  # nor the passes of an attack of the user's own
+    at_once = min(setup.config.slice_size or setup.config.batch_size, setup.config.batch_size)
 
     def change(fits: int) -> str:
-        size, parts = split(config.batch_size, config.grad_accumulation, fits)
-        settings = f"--batch-size {size} --grad-accumulation {parts} fits and makes the same updates"
+        settings = f"--slice-size {fits} fits and makes the same updates"
         if folder is None:
             return settings
         saved = folder.checkpoints()
@@ -53,19 +43,43 @@ def training_advice(
             f"{saved[-1] if saved else 'the start: no checkpoint was due yet'}"
         )
 
-    modules = [setup.policy, setup.reference, *([state.dual] if state.dual is not None else [])]
-    optimizers = [optimizer for optimizer in (state.optimizer, state.dual_optimizer) if optimizer is not None]
-    states = [
-        value
-        for optimizer in optimizers
-        for values in optimizer.state.values()
-        for value in values.values()
-        if isinstance(value, Tensor)
-    ]
-    held = sum(map(_weight, modules)) + sum(
-        tensor.nbytes for tensor in [*states, *(state.average.mean if state.average is not None else [])]
-    )
-    return told_when_full(config.batch_size, setup.device, held, footprint, change)
+    held = held_bytes(setup, state)
+    return told_when_full(at_once, setup.device, held, lambda: footprint_of(setup, setup.config, world), change)
+
+
+def footprint_of(setup: Setup, config: RunConfig, world: int) -> Footprint | None:
+    """What a step of the run takes by the number of images at once; None where that is not known, as with sharded
+    weights and with attacks of the user's own.
+
+    Args:
+        setup: of the run.
+        config: its settings, or others in their place.
+        world: processes.
+    """
+    if config.shard and world > 1:
+        return None
+    cached = setup.table is not None or caches_reference(setup, world)
+    whole = needs_of(setup.method.adapter).whole_tower or not isinstance(setup.reference, Reference)
+    untouched = setup.model.encoder if whole else cast(Reference, setup.reference).encoder  # before updates went in
+    classes = len(setup.head.weight_CD) if setup.head is not None else 1
+    try:
+        return step_memory(replace(config, slice_size=None), untouched, setup.method, classes, cached)
+    except SeaAnchorError:
+        return None
+
+
+def held_bytes(setup: Setup, state: TrainState) -> int:
+    """Bytes of the footprint's fixed part that are on the device already; what is shared counts once."""
+    copy = state.low_precision_copy
+    modules = [setup.policy, setup.reference, state.dual, None if copy is None else copy.encoder]
+    tensors = [t for module in modules if module is not None for t in (*module.parameters(), *module.buffers())]
+    for optimizer in (state.optimizer, state.dual_optimizer):
+        if optimizer is not None:
+            tensors += [v for values in optimizer.state.values() for v in values.values() if isinstance(v, Tensor)]
+    for average in (state.average, state.moving_reference):
+        tensors += average.mean if average is not None else []
+    there = [tensor for tensor in tensors if not tensor.is_meta]
+    return sum({local.untyped_storage().data_ptr(): local.nbytes for local in local_tensors(there)}.values())
 
 
 def evaluation_advice(
@@ -82,17 +96,6 @@ def evaluation_advice(
 
     change = "--batch-size {} fits; results do not depend on it, but for rounding, and what was found so far is kept"
     return told_when_full(batch_size, device, held, footprint, lambda fits: change.format(fits))
-
-
-def split(batch_size: int, parts: int, fits: int) -> tuple[int, int]:
-    """The largest images at once that fit, and how often, for as many images a step.
-
-    >>> split(128, 1, 50), split(6, 2, 5), split(7, 1, 5)
-    ((32, 4), (4, 3), (1, 7))
-    """
-    whole = batch_size * parts
-    size = max(n for n in range(1, min(fits, whole) + 1) if whole % n == 0)
-    return size, whole // size
 
 
 def _weight(module: nn.Module) -> int:

@@ -30,6 +30,7 @@ from seaanchor.training.state import TrainState, make_state
 from seaanchor.utils.log import log
 
 MemoryAdvice = Callable[[Setup, TrainState, int, RunFolder], AbstractContextManager[None]]
+Fitted = Callable[[Setup, TrainState, ProcessGroup], RunConfig]
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,12 @@ class Hooks:
         evaluate: accuracies of the model as it is trained now, for `eval_every`; by default none.
         memory_advice: setup, state, number of processes, run folder → a context in which running out of memory becomes
             one error with settings that fit.
+        fitted: setup, state, processes → the settings with what they leave open for the memory at hand.
     """
 
     evaluate: Evaluate = lambda model, config: {}
     memory_advice: MemoryAdvice = lambda *run: nullcontext()
+    fitted: Fitted = lambda setup, *run: setup.config
 
 
 def train(config: RunConfig, hooks: Hooks = Hooks(), given: Given = Given()) -> Path:
@@ -82,6 +85,7 @@ def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.d
     setup = replace(setup, config=runs)
     state = make_state(setup, group, checkpoint)
     step = checkpoint["step"] if checkpoint else 0
+    setup = replace(setup, config=hooks.fitted(setup, state, group))
     memory_advice = hooks.memory_advice(setup, state, group.world, folder)
     with stop_on_interrupt() as interrupted, reporting(config, group.first) as report, memory_advice:
         progress = Progress(setup.total_steps, step, group.first)
@@ -111,4 +115,4 @@ def _open(setup: Setup, group: ProcessGroup) -> tuple[RunFolder, dict[str, Any] 
     return folder, checkpoint
 
 
-__all__ = ["Hooks", "MemoryAdvice", "train"]
+__all__ = ["Fitted", "Hooks", "MemoryAdvice", "train"]
