@@ -151,7 +151,7 @@ def subject_of(case: Case, settings: Settings) -> Ours:
 
 def needed(case: Case, subject: Ours) -> float:
     """Operations of the case by formula: an attack's gradient to the pixels costs 2 F an image."""
-    config, encoder = subject.setup.config, subject.setup.reference
+    config, encoder = subject.setup.config, subject.setup.model.encoder
     forward = forward_flops(encoder, subject.setup.model.encoder.image_size, subject.setup.device)  # type: ignore[arg-type]
     passes = least_passes(config, subject.setup.method.needs, cached=True)
     assert passes is not None, "the cost of PGD is known"

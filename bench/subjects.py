@@ -17,8 +17,10 @@ import torch
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.loader import SkipLog
 from seaanchor.distributed.launch import start_training
+from seaanchor.distributed.process_group import ONE_PROCESS
 from seaanchor.encoders.kernels import fast_kernels, num_tokens
-from seaanchor.training.batches import MicroBatch, load_batches, make_targets, to_device
+from seaanchor.profiling.fitting import fitted
+from seaanchor.training.batches import MicroBatch, let_reference_go, load_batches, make_targets, to_device
 from seaanchor.training.setup import Setup, prepare
 from seaanchor.training.state import TrainState, make_state
 from seaanchor.training.step import train_step
@@ -121,8 +123,10 @@ def ours(
     with uncached():
         setup = prepare(config, device=run_on)
     state = make_state(setup)
+    setup = replace(setup, config=fitted(setup, state, ONE_PROCESS))
     images = to_device(next(load_batches(setup, 0, 0, 1, SkipLog(setup.images))), run_on)
     targets = make_targets(setup, images, None)
+    let_reference_go(setup)
     return Ours(setup, state, images, targets)
 
 

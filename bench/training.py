@@ -188,7 +188,7 @@ def hopper_utilisation() -> Measurement:
         raise NotMeasured("no Hopper GPU here")
     batch = 256
     mine = ours(in_precision(fare(), "bf16"), batch, model="ViT-B-32", device="cuda")
-    needed = 23 * batch * forward_flops(mine.setup.reference, 224, "cuda")
+    needed = 23 * batch * forward_flops(mine.setup.model.encoder, 224, "cuda")
     seconds = math.inf
     for warm in (True, True, *[False] * 10):
         torch.cuda.synchronize()

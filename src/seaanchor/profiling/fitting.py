@@ -15,7 +15,7 @@ from seaanchor.config.schema import RunConfig
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.profiling.flops import forward_flops
 from seaanchor.profiling.memory import SPARE, Footprint, available_bytes, gib
-from seaanchor.profiling.memory_advice import footprint_of, held_bytes
+from seaanchor.profiling.memory_advice import footprint_of, held_bytes, sliced_footprint
 from seaanchor.profiling.smaller import does_not_fit
 from seaanchor.training.precision import training_forward, training_kernels
 from seaanchor.training.setup import Setup
@@ -25,7 +25,7 @@ from seaanchor.utils.log import log
 ROUGH = 1.5  # a rough look that finds room for so many times what it sees is enough
 PIXELS = 8  # copies of its pixels that a step makes of each image: perturbed, gradient, direction and so on
 RECOMPUTED = 3  # times what recomputed activations leave between blocks: what a block itself needs is not seen
-ROWS = 800  # of the matrices of a slice, for each thread: with fewer, adding gradients up begins to cost time
+ROWS = 400  # of the matrices of a slice, for each thread: with fewer, adding gradients up begins to cost time
 LARGE = 2**30  # bytes of activations from which on a processor takes slices although there is room
 
 Available = Callable[[torch.device], int]
@@ -68,7 +68,7 @@ def fitted(setup: Setup, state: TrainState, group: ProcessGroup, available: Avai
     room = available(setup.device) / (group.world if setup.device.type == "cpu" else 1)
     pixels = PIXELS * 12 * setup.model.encoder.image_size**2
     if ROUGH * (together * look.saved + config.batch_size * pixels + _to_come(state)) > room:
-        size = _that_fits(setup, group.world, look, room + held_bytes(setup, state))
+        size = _that_fits(setup, state, group.world, look, room + held_bytes(setup, state))
     if not look.draws and together * look.saved > LARGE:
         size = min(size, fast_on_processor(setup))
     size = min(group.agree(min(group.gather(size), default=size)), config.batch_size)
@@ -110,26 +110,26 @@ def fast_on_processor(setup: Setup) -> int:
     return max(1, math.ceil(images / (2 if setup.method.needs.clean else 1)))
 
 
-def _that_fits(setup: Setup, world: int, look: Look, room: float) -> int:
+def _that_fits(setup: Setup, state: TrainState, world: int, look: Look, room: float) -> int:
     """The most images at once that fit, a batch at most.
 
     Raises:
         SeaAnchorError: not even one does.
     """
-    config = setup.config
-    need = footprint_of(setup, config, world)
-    if need is None:
-        return config.batch_size  # as it is not known, running out will tell
-    fits = largest_slice(need, config, setup.model.encoder.image_size, room)
+    config, side = setup.config, setup.model.encoder.image_size
+    whole, sliced = footprint_of(setup, config, world), sliced_footprint(setup, state, world)
+    if whole is None or sliced is None or largest_slice(whole, config, side, room) >= config.batch_size:
+        return config.batch_size  # where it is not known, running out will tell
+    fits = largest_slice(sliced, config, side, room)
     if fits < 1:
-        raise does_not_fit(setup, need, world, room)
-    if look.draws and fits < config.batch_size:
+        raise does_not_fit(setup, sliced, world, room)
+    if look.draws:
         log.warning(
-            f"a batch needs about {gib(need.of(config.batch_size))} and {gib(room)} can be had; layers of this tower "
+            f"a batch needs about {gib(whole.of(config.batch_size))} and {gib(room)} can be had; layers of this tower "
             f"draw random numbers, others in slices, so it is left whole: --slice-size {fits} fits"
         )
         return config.batch_size
-    return min(fits, config.batch_size)
+    return fits
 
 
 def largest_slice(need: Footprint, config: RunConfig, image_size: int, room: float) -> int:

@@ -44,7 +44,7 @@ def training_advice(
         )
 
     held = held_bytes(setup, state)
-    return told_when_full(at_once, setup.device, held, lambda: footprint_of(setup, setup.config, world), change)
+    return told_when_full(at_once, setup.device, held, lambda: sliced_footprint(setup, state, world), change)
 
 
 def footprint_of(setup: Setup, config: RunConfig, world: int) -> Footprint | None:
@@ -66,6 +66,13 @@ def footprint_of(setup: Setup, config: RunConfig, world: int) -> Footprint | Non
         return step_memory(replace(config, slice_size=None), untouched, setup.method, classes, cached)
     except SeaAnchorError:
         return None
+
+
+def sliced_footprint(setup: Setup, state: TrainState, world: int) -> Footprint | None:
+    """The same for slices of a batch: all but the first find the gradients of those before beside what they keep."""
+    need = footprint_of(setup, setup.config, world)
+    trained = [p for group in state.optimizer.param_groups for p in group["params"]]
+    return None if need is None else replace(need, fixed=need.fixed + sum(p.nbytes for p in trained))
 
 
 def held_bytes(setup: Setup, state: TrainState) -> int:
