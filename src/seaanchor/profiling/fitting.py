@@ -15,7 +15,7 @@ from seaanchor.config.schema import RunConfig
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.profiling.flops import forward_flops
 from seaanchor.profiling.memory import SPARE, Footprint, available_bytes, gib
-from seaanchor.profiling.memory_advice import footprint_of, held_bytes, sliced_footprint
+from seaanchor.profiling.memory_advice import footprint_of, held_bytes, in_slices
 from seaanchor.profiling.smaller import does_not_fit
 from seaanchor.training.precision import training_forward, training_kernels
 from seaanchor.training.setup import Setup
@@ -117,9 +117,10 @@ def _that_fits(setup: Setup, state: TrainState, world: int, look: Look, room: fl
         SeaAnchorError: not even one does.
     """
     config, side = setup.config, setup.model.encoder.image_size
-    whole, sliced = footprint_of(setup, config, world), sliced_footprint(setup, state, world)
-    if whole is None or sliced is None or largest_slice(whole, config, side, room) >= config.batch_size:
+    whole = footprint_of(setup, config, world)
+    if whole is None or largest_slice(whole, config, side, room) >= config.batch_size:
         return config.batch_size  # where it is not known, running out will tell
+    sliced = in_slices(whole, state)
     fits = largest_slice(sliced, config, side, room)
     if fits < 1:
         raise does_not_fit(setup, sliced, world, room)

@@ -43,8 +43,11 @@ def training_advice(
             f"{saved[-1] if saved else 'the start: no checkpoint was due yet'}"
         )
 
-    held = held_bytes(setup, state)
-    return told_when_full(at_once, setup.device, held, lambda: sliced_footprint(setup, state, world), change)
+    def footprint() -> Footprint | None:
+        need = footprint_of(setup, setup.config, world)
+        return None if need is None else in_slices(need, state)
+
+    return told_when_full(at_once, setup.device, held_bytes(setup, state), footprint, change)
 
 
 def footprint_of(setup: Setup, config: RunConfig, world: int) -> Footprint | None:
@@ -68,11 +71,10 @@ def footprint_of(setup: Setup, config: RunConfig, world: int) -> Footprint | Non
         return None
 
 
-def sliced_footprint(setup: Setup, state: TrainState, world: int) -> Footprint | None:
+def in_slices(need: Footprint, state: TrainState) -> Footprint:
     """The same for slices of a batch: all but the first find the gradients of those before beside what they keep."""
-    need = footprint_of(setup, setup.config, world)
     trained = [p for group in state.optimizer.param_groups for p in group["params"]]
-    return None if need is None else replace(need, fixed=need.fixed + sum(p.nbytes for p in trained))
+    return replace(need, fixed=need.fixed + sum(p.nbytes for p in trained))
 
 
 def held_bytes(setup: Setup, state: TrainState) -> int:
