@@ -10,7 +10,7 @@ from torchvision import transforms
 from bench.memory import saved_bytes
 from bench.peers.robustvlm import LibraryTower, fare_step, peer_of, pgd
 from seaanchor.attacks.ball import Ball
-from seaanchor.encoders.encoder import Encoder
+from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.perturbations.pgd import PGD
 from seaanchor.profiling.flops import count_flops, forward_flops
 from seaanchor.training.batches import MicroBatch
@@ -64,7 +64,7 @@ def test_a_convolutional_peer_lies_as_its_library_has_it():
 def test_same_start_same_perturbation(fare_ours):
     """Momentum 0.9 and all: reduced to its sign after each step it never outvotes a gradient."""
     clean, index, encoder = inner(fare_ours), fare_ours.images.index_B, fare_ours.setup.model.encoder.eval()
-    reference, ball = fare_ours.setup.reference(clean), Ball("linf", 4 / 255)
+    reference, ball = Reference(fare_ours.setup.model.encoder)(clean), Ball("linf", 4 / 255)
     start = ball.random_start(clean, index, torch.Generator().manual_seed(0)) - clean
     theirs, _ = fare_step(peer_of(encoder), clean, start, num_steps=4)
 
@@ -84,7 +84,7 @@ def test_same_perturbation_same_gradients(fare_ours):
     peer = peer_of(encoder)
     attacked, logged = fare_step(peer, clean, start_of(clean), num_steps=2)
     encoder.train().requires_grad_(True)
-    reference = fare_ours.setup.reference(clean)
+    reference = Reference(fare_ours.setup.model.encoder)(clean)
     loss = (encoder(attacked) - reference).square().sum(-1).mean()
     gradients = torch.autograd.grad(loss, list(encoder.parameters()))
     assert abs(logged.loss - loss.item()) < 1e-5 * loss.item() and -1 <= logged.cosine < logged.cosine_clean <= 1 + 1e-6
@@ -117,7 +117,7 @@ def test_our_own_step_has_the_same_gradients(fare_ours):
 
 def test_stays_in_the_ball_and_raises_the_loss(fare_ours):
     clean, encoder = fare_ours.images.pixels_BCHW, fare_ours.setup.model.encoder
-    reference = fare_ours.setup.reference(clean)
+    reference = Reference(fare_ours.setup.model.encoder)(clean)
 
     def loss(embedding):
         return (embedding - reference).square().sum(-1).mean()
