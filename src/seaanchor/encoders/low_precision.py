@@ -55,7 +55,11 @@ class LowPrecisionCopy:
 
     def __init__(self, encoder: Encoder, dtype: torch.dtype = torch.bfloat16) -> None:
         self.dtype = dtype
-        self.encoder = copy.deepcopy(encoder, cast_by(dtype, encoder.tower, nn.modules.batchnorm._BatchNorm)).eval()
+        self.encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
+        self.encoder.tower.to(dtype)  # low-rank layers keep tensors that are no parameters, and cast them here
+        for module in self.encoder.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.float()
         self._master, self._copy = encoder.tower, self.encoder.tower
         self.encoder.tower = _Cast(self.encoder.tower, dtype)
 
