@@ -115,16 +115,8 @@ def test_the_choice():
         assert torch.backends.cuda.flash_sdp_enabled()
 
 
-def test_a_processor_that_imitates_bf16_takes_the_librarys_plain_kernel(monkeypatch):
-    monkeypatch.setattr(self_attention, "computes_in_bf16", lambda device: False)
-    with attention(CPU, torch.bfloat16, 4):  # one switch for all devices, in spite of its name
-        assert torch.backends.cuda.math_sdp_enabled() and not torch.backends.cuda.flash_sdp_enabled()
-    assert torch.backends.cuda.math_sdp_enabled() and torch.backends.cuda.flash_sdp_enabled()
-
-
 @pytest.mark.parametrize("case", ["plain", "bias", "scale", "causal", "boolean mask", "fp32"])
 def test_attention_written_out_is_the_librarys(monkeypatch, case):
-    monkeypatch.setattr(self_attention, "computes_in_bf16", lambda device: True)
     torch.manual_seed(0)
     exact = [torch.randn(2, 3, 5, 8, dtype=torch.float64) for _ in range(3)]
     options = {

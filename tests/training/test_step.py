@@ -48,7 +48,7 @@ def test_options_that_change_the_arithmetic_leave_the_step(tiny_run, recipe, cha
     start = stepped(replace(plain, lr=0.0), 1)[0]
     assert (wanted - start).abs().max() > 1e-3
     agree = torch.nn.functional.cosine_similarity(got - start, wanted - start, dim=0)
-    assert agree > (0.999 if exact else 0.7)  # Adam's first steps go by the signs of the gradients, small ones too
+    assert agree > (0.999 if exact else 0.8)  # Adam's first steps go by the signs of the gradients, small ones too
     assert (state.low_precision_copy is None) == (change.get("attack_precision") is None)
 
 

@@ -9,10 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
-
-from seaanchor.encoders.kernels.devices import computes_in_bf16
 
 LONGEST_PLAIN = 512  # tokens; beyond it the T × T matrices no longer fit a processor's caches
 
@@ -70,14 +67,8 @@ def written_out(
 
 def attention(device: torch.device, dtype: torch.dtype, tokens: int) -> AbstractContextManager[object]:
     """The context in which `scaled_dot_product_attention` takes the faster of its ways; where that is torch's own
-    choice, nothing.
-
-    Where a processor imitates bf16, torch's plain kernel is ahead, which computes in fp32: 16 images of 50 tokens, 12
-    heads of 64, one thread of a Zen 3: 27 ms, fused 60, written out 100.
-    """
-    if not plain_attention(device, dtype, tokens):
-        return nullcontext()
-    return WrittenOut() if computes_in_bf16(device.type) else sdpa_kernel(SDPBackend.MATH)
+    choice, nothing. A processor that imitates bf16 does not come here: steps and attacks run in fp32 there."""
+    return WrittenOut() if plain_attention(device, dtype, tokens) else nullcontext()
 
 
 class SelfAttention(nn.MultiheadAttention):
