@@ -34,11 +34,13 @@ def cast_by(dtype: torch.dtype, module: nn.Module, *kept: type[nn.Module]) -> di
     """A memo with which `copy.deepcopy` copies the module frozen and in another number type, without a copy in its own
     on the way; layers of the kinds that are `kept` stay as they are.
     """
-    same = {id(t) for m in module.modules() if isinstance(m, kept) for t in (*m.parameters(), *m.buffers())}
-    memo: dict[int, Tensor] = {}
-    for tensor in (*module.parameters(), *module.buffers()):
-        cast = tensor.to(dtype) if tensor.is_floating_point() and id(tensor) not in same else tensor.clone()
-        memo[id(tensor)] = nn.Parameter(cast, False) if isinstance(tensor, nn.Parameter) else cast
+    layers, memo = list(module.modules()), dict[int, Tensor]()
+    for layer in layers:  # their own tensors: peft puts new ones in place whenever it is asked for all of a module's
+        for tensor in (*layer._parameters.values(), *layer._buffers.values()):
+            if tensor is not None and id(tensor) not in memo:
+                stays = isinstance(layer, kept) or not tensor.is_floating_point()
+                cast = tensor.clone() if stays else tensor.to(dtype)
+                memo[id(tensor)] = nn.Parameter(cast, False) if isinstance(tensor, nn.Parameter) else cast
     return memo
 
 
@@ -55,11 +57,7 @@ class LowPrecisionCopy:
 
     def __init__(self, encoder: Encoder, dtype: torch.dtype = torch.bfloat16) -> None:
         self.dtype = dtype
-        self.encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
-        self.encoder.tower.to(dtype)  # low-rank layers keep tensors that are no parameters, and cast them here
-        for module in self.encoder.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.float()
+        self.encoder = copy.deepcopy(encoder, cast_by(dtype, encoder.tower, nn.modules.batchnorm._BatchNorm)).eval()
         self._master, self._copy = encoder.tower, self.encoder.tower
         self.encoder.tower = _Cast(self.encoder.tower, dtype)
 
