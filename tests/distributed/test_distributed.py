@@ -62,7 +62,11 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def base(place, clip_folder) -> RunConfig:
-    """LORE with random starts, two updates a step and multipliers that move: six steps of eight images."""
+    """LORE with random starts, two updates a step and multipliers that move: six steps of eight images.
+
+    Steps in l2, which follow a gradient smoothly: a sign turns with the last bit, and kernels add up other batches in
+    another order.
+    """
     anchor = AnchorConfig("lagrangian", rho=1e-3, dual_lr=0.01, dual_hidden=16)
     return replace(
         lore(),
@@ -72,7 +76,7 @@ def base(place, clip_folder) -> RunConfig:
         anchor=anchor,
         primal_steps=2,
         grad_clip=1.0,
-        perturbation=PerturbationConfig(num_steps=3),
+        perturbation=PerturbationConfig(norm="l2", epsilon="0.3", num_steps=3),
         batch_size=8,
         epochs=3,
         lr=1e-4,
@@ -154,12 +158,12 @@ def four(place, base, two) -> subprocess.CompletedProcess:
 
 
 def assert_close(found: dict, wanted: dict) -> None:
-    """To 1e-5 of the largest number of each kind."""
+    """To 1e-4 of the largest number of each kind."""
     assert found.keys() == wanted.keys() and len(wanted) == 6 * 3
     for name, theirs in found.items():
         scale = wanted[name].abs().max()
         assert scale > 0 and theirs.shape == wanted[name].shape
-        assert (theirs - wanted[name]).abs().max() <= 1e-5 * scale, name
+        assert (theirs - wanted[name]).abs().max() <= 1e-4 * scale, name
 
 
 def test_accumulated_gradients_are_those_of_the_global_batch(place, base, one):

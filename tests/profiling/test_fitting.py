@@ -26,15 +26,16 @@ def ready(config):
 
 
 def with_room(setup, state, room):
-    """What is chosen where a step may take so many bytes in all."""
-    return fitted(setup, state, ONE_PROCESS, lambda device: int(room) - held_bytes(setup, state))
+    """What is chosen where a step may take so many bytes in all, beside two batches that are read ahead."""
+    ahead = 2 * 3 * 4 * 32**2 * setup.config.batch_size
+    return fitted(setup, state, ONE_PROCESS, lambda device: int(room + ahead) - held_bytes(setup, state))
 
 
 def room_for(setup, state, need, images):
-    """Bytes for slices of so many images, those that wait included."""
+    """Bytes of which half holds slices of so many images, those that wait included: a processor is filled no more."""
     size = setup.config.batch_size
     need = need if images == size else in_slices(need, state)
-    return need.of(images) + 2 * 3 * 4 * 32**2 * (size - images)
+    return 2 * (need.of(images) + 2 * 3 * 4 * 32**2 * (size - images))
 
 
 @pytest.mark.parametrize("recipe", [fare, lore])

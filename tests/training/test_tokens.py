@@ -139,7 +139,11 @@ def test_the_plan_of_a_dense_run(tiny_run):
     whole, dense = (plan(replace(config, tokens=tokens), "1xH100") for tokens in (None, "patches"))
     assert whole.cached and not dense.cached
     assert dense.cost.trained == whole.cost.trained - 32 * 16 + (32 - 16) * 512  # no projection; a wider dual
-    assert dense.cost.passes == pytest.approx(whole.cost.passes + 1, abs=0.4)  # the reference, anew; and the dual
+    forward = dense.cost.forward.total
+    patches, dual = 2 * 16 * 32 * 3 * 8**2 / forward, 2 * 32 * 512 / forward  # operations for 16 patches of 8 px, in F
+    # the reference, anew; there and back to the pixels; clean and perturbed images there and back, without the patches'
+    # way to the pixels; multipliers for the update, and there and back to their weights
+    assert dense.cost.passes == pytest.approx(1 + 2 + 2 * (3 - patches) + 3 * dual, abs=0.03)
 
 
 @pytest.mark.parametrize(

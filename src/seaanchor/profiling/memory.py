@@ -66,9 +66,11 @@ def available_bytes(device: torch.device) -> int:
     with suppress(ImportError):  # Windows knows no such limits
         import resource
 
-        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        if limit != resource.RLIM_INFINITY:
-            rooms.append(limit - psutil.Process().memory_info().vms)
+        used = psutil.Process().memory_info()
+        for kind, taken in ((resource.RLIMIT_AS, used.vms), (resource.RLIMIT_DATA, getattr(used, "data", 0))):
+            limit, _ = resource.getrlimit(kind)
+            if limit != resource.RLIM_INFINITY:
+                rooms.append(limit - taken)
     rooms += filter(None, [container_room(Path("/sys/fs/cgroup")), container_room(Path("/sys/fs/cgroup/memory"))])
     return max(0, min(rooms))
 

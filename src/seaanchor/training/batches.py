@@ -10,10 +10,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from seaanchor.config.schema import RunConfig
 from seaanchor.data.loader import ImageDataset, SkipLog, chosen_batches, to_float, training_order
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.image_tables import clean_table
-from seaanchor.method import Method
+from seaanchor.method import Encode, Method
 from seaanchor.training.setup import Setup, batch_split
 from seaanchor.types import Batch, Preference, Targets
 
@@ -88,9 +89,23 @@ def make_micro_batch(setup: Setup, batch: Batch, is_padding: bool, cache_ND: Ten
 
 
 def make_targets(setup: Setup, batch: Batch, cache_ND: Tensor | None) -> Targets:
-    """The reference's embeddings of the batch, from the cache or in one forward, with labels and head."""
-    reference_BD = setup.reference(batch.pixels_BCHW) if cache_ND is None else cache_ND[batch.index_B]
+    """The reference's embeddings of the batch, from the cache or in one forward of each slice, with labels and head."""
+    if cache_ND is None:
+        reference_BD = in_slices(setup.reference, batch.pixels_BCHW, setup.config)
+    else:
+        reference_BD = cache_ND[batch.index_B]
     return Targets(reference_BD, batch.label_B, None if setup.head is None else setup.head.to(reference_BD.device))
+
+
+def in_slices(encode: Encode, pixels_BCHW: Tensor, config: RunConfig) -> Tensor:
+    """Embeddings (B, D) of images of which as many go through a tower at once as the settings say; all of them where
+    weights are sharded, for all processes must call it equally often."""
+    size = len(pixels_BCHW) if config.shard else _at_once(config)
+    return torch.cat([encode(part_BCHW) for part_BCHW in pixels_BCHW.split(size)])
+
+
+def _at_once(config: RunConfig) -> int:
+    return min(config.slice_size or config.batch_size, config.batch_size)
 
 
 def caches_reference(setup: Setup, world: int) -> bool:
@@ -112,7 +127,7 @@ def reference_cache(setup: Setup, world: int) -> Tensor | None:
     if not caches_reference(setup, world):
         return None
     config, reference = setup.config, cast(Reference, setup.reference)
-    return clean_table(reference, setup.model.family, setup.images, config.batch_size, config.workers, setup.device)
+    return clean_table(reference, setup.model.family, setup.images, _at_once(config), config.workers, setup.device)
 
 
 def only_cached(method: Method) -> bool:

@@ -17,7 +17,14 @@ from seaanchor.distributed.process_group import ProcessGroup, gathered
 from seaanchor.distributed.sharding import is_sharded, shard
 from seaanchor.encoders.encoder import LoadedModel, Reference
 from seaanchor.errors import SeaAnchorError
-from seaanchor.training.batches import MicroBatch, let_reference_go, load_steps, make_micro_batch, reference_cache
+from seaanchor.training.batches import (
+    MicroBatch,
+    in_slices,
+    let_reference_go,
+    load_steps,
+    make_micro_batch,
+    reference_cache,
+)
 from seaanchor.training.finish import full_model
 from seaanchor.training.loggers import Report, StepRecord, measure
 from seaanchor.training.progress import Clock, Progress
@@ -89,7 +96,7 @@ def training_loop(run: LoopContext, step: int) -> int:
         log_now = step % config.log_every == 0 or step == total
         save_now = step % config.save_every == 0 or step == total or stop
         if log_now or save_now:
-            embeddings = _embed_in_eval_mode(setup.policy, micro_batches)
+            embeddings = _embed_in_eval_mode(setup.policy, micro_batches, config)
             stop_if_not_finite([record.objective_B, embeddings[0]], step, run.folder, group)
         elif setup.device.type == "cpu":  # elsewhere a look would make the device wait
             stop_if_not_finite([record.objective_B], step, run.folder, group)
@@ -127,10 +134,12 @@ def _agree(run: LoopContext, readable: Sequence[tuple[Batch, bool]], expected: i
 
 
 @torch.no_grad()
-def _embed_in_eval_mode(encoder: nn.Module, micro_batches: Sequence[MicroBatch]) -> tuple[Tensor, Tensor]:
+def _embed_in_eval_mode(
+    encoder: nn.Module, micro_batches: Sequence[MicroBatch], config: RunConfig
+) -> tuple[Tensor, Tensor]:
     """Embeddings (B, D) of the clean images without padding, the policy's and the reference's."""
     encoder.eval()
-    now = [encoder(clean.batch.pixels_BCHW).float()[: clean.num_images] for clean in micro_batches]
+    now = [in_slices(encoder, clean.batch.pixels_BCHW, config).float()[: clean.num_images] for clean in micro_batches]
     encoder.train()
     return torch.cat(now), torch.cat([clean.targets.reference_BD[: clean.num_images] for clean in micro_batches])
 

@@ -113,7 +113,8 @@ def test_the_attack_on_the_embedding(result, direct):
     attacked = torch.cat(
         [embedding_attack(model.encoder, b, Ball("linf", 2 / 255), num_steps=2).relative_B for b in found]
     )
-    assert row.distance.mean == pytest.approx(attacked.mean().item(), rel=1e-4)
+    # some signs of the gradient turn with the last bit, which depends on the kernels
+    assert row.distance.mean == pytest.approx(attacked.mean().item(), rel=1e-3)
     assert row.distance.p50 <= row.distance.p90 <= row.distance.max
     assert row.cosine < nothing.cosine == pytest.approx(1)
     assert result.checks["embedding: images stay in the ball and in [0, 1]"].passed
