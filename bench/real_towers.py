@@ -35,7 +35,7 @@ def bf16_only_where_computed(precision: str) -> None:
         NotMeasured: this one imitates it, and its times would say nothing.
     """
     if precision == "bf16" and not computes_in_bf16("cpu"):
-        raise NotMeasured("this processor has no bf16 arithmetic")
+        raise NotMeasured("this processor has no fast bf16 arithmetic")
 
 
 def attack_against_past(precision: str) -> Measurement:

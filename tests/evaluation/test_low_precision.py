@@ -156,6 +156,6 @@ def test_the_result_file_names_the_precision(run, tmp_path, monkeypatch):
         result = read_result(next(tmp_path.glob("*.json")))
         precision = "bf16" if can else "fp32"
         assert result.protocol.plans[0].precision == result.robust.rows[0].precision == precision
-        assert ("gradients in" in out and "bf16" in out) == can and ("no arithmetic in bf16" in err) != can
+        assert ("gradients in" in out and "bf16" in out) == can and ("no fast arithmetic in bf16" in err) != can
     code, _, err = run(*call, "--suite", "clean", "--attack-precision", "bf16")
     assert code != 0 and "--attack-precision bf16" in err

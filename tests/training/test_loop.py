@@ -179,7 +179,7 @@ def test_a_run_says_that_it_takes_fp32_for_bf16(tiny_run, tmp_path, monkeypatch,
     for other in others:
         assert_same(first, other)
     assert "no arithmetic" not in said[0]
-    assert "no arithmetic in bf16 here: updates run" in said[1] and "bf16 here: attacks run" in said[2]
+    assert "no fast arithmetic in bf16 here: updates run" in said[1] and "bf16 here: attacks run" in said[2]
 
 
 def test_settings_of_accelerate_in_the_environment_change_nothing(tiny_run, tmp_path, monkeypatch):

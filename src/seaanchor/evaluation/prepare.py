@@ -125,7 +125,7 @@ def runnable(protocol: Protocol, device: torch.device) -> Protocol:
     """The protocol as a device runs it: gradients in fp32 in place of bf16 where it would only imitate that."""
     if _precision(protocol) == "fp32" or computes_in_bf16(device.type):
         return protocol
-    note(f"{device.type} has no arithmetic in bf16 here: attacks follow gradients in fp32, which is faster")
+    note(f"{device.type} has no fast arithmetic in bf16 here: attacks follow gradients in fp32, which is faster")
     return replace(protocol, plans=tuple(replace(plan, precision="fp32") for plan in protocol.plans))
 
 

@@ -81,7 +81,7 @@ def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.d
     if group.first and runs != setup.config:
         asked = {"updates": config.precision, "attacks": config.attack_precision}
         parts = " and ".join(name for name, precision in asked.items() if precision == "bf16")
-        log.info(f"  {device.type} has no arithmetic in bf16 here: {parts} run in fp32, which is faster")
+        log.info(f"  {device.type} has no fast arithmetic in bf16 here: {parts} run in fp32, which is faster")
     setup = replace(setup, config=runs)
     state = make_state(setup, group, checkpoint)
     step = checkpoint["step"] if checkpoint else 0
