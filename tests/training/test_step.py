@@ -61,6 +61,13 @@ def test_low_rank_updates_are_attacked_in_low_precision_and_move(tiny_run):
     assert moved and all(p.abs().max() > 0 for p in moved)
 
 
+def test_recomputed_activations_in_bf16_are_those_of_the_forward(tiny_run):
+    plain = tiny_run(fare("8/255"), precision="bf16")
+    _, wanted_B, _ = stepped(plain)
+    _, got_B, _ = stepped(replace(plain, checkpoint_activations=True))
+    assert abs(got_B.mean() / wanted_B.mean() - 1) < 0.15
+
+
 def test_the_attack_looks_at_the_weights_of_now(tiny_run):
     config = tiny_run(fare("8/255"), attack_precision="bf16", lr=0.05)
     *_, state = stepped(config, 3)

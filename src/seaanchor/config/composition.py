@@ -146,6 +146,7 @@ def _of_stored_embeddings(config: RunConfig, method: "Method") -> Iterator[Confl
         f"{adapter} with checkpoint_activations, which are those of the tower",
         ("adapter full, last_blocks or lora"),
     )
+    yield config.compile, f"{adapter} with compile, which compiles the tower", "adapter full or last_blocks"
 
 
 def _of_tokens(config: RunConfig, method: "Method") -> Iterator[Conflict]:
@@ -207,6 +208,16 @@ def _of_settings(config: RunConfig, method: "Method") -> Iterator[Conflict]:
         config.attack_precision == "bf16" and not _needs(method.perturbation).pixel_gradient,
         f"attack_precision bf16 with perturbation {config.perturbation.kind}, which takes no gradient",
         "a gradient attack, such as pgd",
+    )
+    yield (
+        config.compile and config.shard,
+        "compile with shard, which gathers weights block by block while the tower runs",
+        "one of the two",
+    )
+    yield (
+        config.compile and config.checkpoint_activations,
+        "compile with checkpoint_activations: what is computed again may meet another compilation",
+        "one of the two",
     )
 
 

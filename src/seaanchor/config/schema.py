@@ -215,6 +215,9 @@ class RunConfig:
     checkpoint_activations: bool = False
     """Compute activations again in the backward instead of keeping them: a fraction of the memory for one more
     forward."""
+    compile: bool = False
+    """Compile the tower for attacks and updates with torch.compile, which takes a minute or two in the first step; see
+    the guide for where it pays."""
     shard: bool = False
     """Split the encoder, its gradient and its optimizer's state among the processes, for towers that do not fit into
     one GPU."""

@@ -139,7 +139,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
         "val_data",
         "plugins",
     }
-    free |= {"checkpoint_activations", "shard", "slice_size"}
+    free |= {"checkpoint_activations", "compile", "shard", "slice_size"}
     free |= {
         "batch_size",
         "grad_accumulation",

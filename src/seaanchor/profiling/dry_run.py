@@ -113,8 +113,8 @@ def rehearse(setup: Setup, state: TrainState, group: ProcessGroup) -> Rehearsal:
     forward = forward_flops(tower, setup.model.encoder.image_size, setup.model.encoder.mean.device)
     prefix = prefix_flops(setup.model.encoder, state.prefix) / forward
     embed_seconds, targets = _timed(lambda: make_targets(setup, batch, None), device)
-    if device.type != "cpu":
-        step(batch, targets)  # kernels are chosen the first time they meet a shape
+    if device.type != "cpu" or state.compiled is not None:
+        step(batch, targets)  # kernels are chosen, and towers compiled, the first time they meet a shape
     step_seconds, record = _timed(lambda: step(batch, targets), device)
     if not bool(record.objective_B.isfinite().all()):
         raise SeaAnchorError(

@@ -8,16 +8,24 @@ import torch
 from torch import Tensor, nn
 
 from seaanchor.config.schema import RunConfig
-from seaanchor.encoders.kernels import activation_checkpointing, computes_in_bf16, fast_kernels, num_tokens
+from seaanchor.encoders.kernels import (
+    CompiledForward,
+    activation_checkpointing,
+    computes_in_bf16,
+    fast_kernels,
+    num_tokens,
+)
 from seaanchor.method import Encode
 
 
 @contextmanager
-def training_kernels(encoder: nn.Module, config: RunConfig) -> Iterator[None]:
+def training_kernels(encoder: nn.Module, config: RunConfig, compiled: CompiledForward | None = None) -> Iterator[None]:
     """Around a forward and its backward, which may compute the forward again and must then find the same kernels."""
-    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    # what a backward computes again runs outside of torch's function modes, one of which writes attention out in bf16
+    written_out = config.precision == "bf16" and not config.checkpoint_activations
+    dtype = torch.bfloat16 if written_out else torch.float32
     with (
-        fast_kernels(encoder, dtype, num_tokens(encoder)),
+        fast_kernels(encoder, dtype, num_tokens(encoder), compiled),
         activation_checkpointing(encoder) if config.checkpoint_activations else nullcontext(),
     ):
         yield

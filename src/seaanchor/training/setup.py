@@ -29,6 +29,7 @@ from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.head_file import head_digest
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.image_tables import drawn_table
+from seaanchor.encoders.kernels import check_compiler
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.preprocess_option import with_preprocess
 from seaanchor.errors import SeaAnchorError
@@ -94,10 +95,13 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
         given: objects in place of what the configuration names.
 
     Raises:
-        SeaAnchorError: settings that do not go together, bad data or weights, data without what the method needs.
+        SeaAnchorError: settings that do not go together, bad data or weights, data without what the method needs,
+            no compiler for `compile`.
     """
     config = config if given.method is None else with_method(config, given.method)
     check(config, given.method)
+    if config.compile:
+        check_compiler(device or torch.device("cpu"))
     method = given.method or method_of(config)
     torch.manual_seed(config.seed)
     model = untrained_model(config, given)

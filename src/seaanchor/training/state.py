@@ -19,10 +19,10 @@ from seaanchor.distributed.sharding import (
     shard_optimizer_state,
 )
 from seaanchor.encoders.encoder import Encoder, Reference
-from seaanchor.encoders.kernels import activation_checkpointing, adam_options
+from seaanchor.encoders.kernels import CompiledForward, activation_checkpointing, adam_options, compiling_pays
 from seaanchor.encoders.low_precision import LowPrecisionCopy
 from seaanchor.encoders.prefix import FrozenPrefix, frozen_prefix
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, note
 from seaanchor.training.averaging import WeightAverage
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Setup
@@ -42,6 +42,7 @@ class TrainState:
         low_precision_copy: of the encoder, for attacks in bf16.
         moving_reference: average of the weights that the anchor compares clean embeddings with.
         prefix: the layers before the first trained weight, where a step goes through them more than once.
+        compiled: what the tower's forwards under attack go through, and those of updates that look nothing up.
     """
 
     policy: nn.Module
@@ -52,6 +53,12 @@ class TrainState:
     low_precision_copy: LowPrecisionCopy | None = None
     moving_reference: WeightAverage | None = None
     prefix: FrozenPrefix | None = None
+    compiled: CompiledForward | None = None
+
+    @property
+    def compiled_updates(self) -> CompiledForward | None:
+        """What the forwards of updates go through. Layers that answer from memory would be compiled anew each time."""
+        return self.compiled if self.prefix is None else None
 
     @property
     def encoder(self) -> nn.Module:
@@ -86,7 +93,19 @@ def make_state(setup: Setup, group: ProcessGroup = ONE_PROCESS, checkpoint: dict
     setup.policy.train()
     prefix = reused_prefix(config, setup.policy) if not shards_weights(config, group.world) else None
     policy = _data_parallel(setup, group)
-    return TrainState(policy, optimizer, dual, dual_optimizer, average, low_precision_copy, moving_reference, prefix)
+    compiled = _compiled(setup)
+    return TrainState(
+        policy, optimizer, dual, dual_optimizer, average, low_precision_copy, moving_reference, prefix, compiled
+    )
+
+
+def _compiled(setup: Setup) -> CompiledForward | None:
+    if not setup.config.compile:
+        return None
+    if compiling_pays(setup.policy, setup.device):
+        return CompiledForward()
+    note("--compile leaves a tower of convolutions as it is on a processor: its own kernels are faster there")
+    return None
 
 
 def shards_weights(config: RunConfig, world: int) -> bool:
@@ -110,6 +129,9 @@ def _place(
     setup.reference.to(device)
     before = dict(setup.model.encoder.named_parameters())
     parameters = list(setup.method.adapter.trainable(encoder))
+    if config.compile and has_updates(encoder):
+        found = "compile with low-rank updates, which change the layers' weights while a tower runs"
+        raise SeaAnchorError(found, "adapter full or last_blocks", "change one of the two")
     if config.checkpoint_activations:
         with activation_checkpointing(encoder):  # or its error would come after the reference embeddings
             pass

@@ -105,7 +105,7 @@ def _perturb(
         return method.complete(clean.targets, perturbed, reference), perturbed
 
     pairs = []
-    with fast_kernels(under_attack, dtype, num_tokens(state.encoder)):
+    with fast_kernels(under_attack, dtype, num_tokens(state.encoder), state.compiled):
         for whole in micro_batches:
             found = [(attacked(clean), clean.num_images) for clean in sliced(whole, slicing)]
             own = [pair for pair, images in found if images or whole.is_padding]  # without what fills a micro-batch up
@@ -134,7 +134,7 @@ def _compared(
     """The slices, `counts` of each micro-batch, with what the objective reads of all its images at the weights of
     now."""
     encode, found = training_forward(state.policy, config.precision), list[Pair]()
-    with training_kernels(state.encoder, config):
+    with training_kernels(state.encoder, config, state.compiled_updates):
         for count in counts:
             found += with_baseline(method, encode, state.encoder, perturbed[len(found) : len(found) + count])
     return found
@@ -154,7 +154,8 @@ def _primal_step(
     state.optimizer.zero_grad(set_to_none=True)
     for (clean, hard), weight in zip(perturbed, weights, strict=True):
         last = len(terms) + 1 == len(perturbed)
-        with _gradient_sync(state.policy, last), training_kernels(encoder, config), prefixes.of(len(terms)):
+        kernels = training_kernels(encoder, config, state.compiled_updates)
+        with _gradient_sync(state.policy, last), kernels, prefixes.of(len(terms)):
             term = method.primal_terms(encode, clean.batch, hard, clean.targets, encoder)
             (term.total_B.mean() * weight).backward()
         terms.append(_detached(term))

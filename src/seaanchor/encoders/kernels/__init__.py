@@ -6,9 +6,12 @@
 from seaanchor.utils.lazy import lazy_names
 
 _NAMES = {
+    "CompiledForward": "compiled",
     "activation_checkpointing": "checkpointing",
     "adam_options": "devices",
     "attention": "self_attention",
+    "check_compiler": "compiled",
+    "compiling_pays": "choice",
     "computes_in_bf16": "devices",
     "fast_kernels": "choice",
     "num_tokens": "choice",
