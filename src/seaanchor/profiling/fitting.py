@@ -134,17 +134,20 @@ def _that_fits(setup: Setup, state: TrainState, world: int, look: Look, room: fl
 
 
 def largest_slice(need: Footprint, config: RunConfig, image_size: int, room: float) -> int:
-    """The most images at once for which a step fits, 0 if not even one. The other images wait with their pixels, clean
-    and perturbed.
+    """The most images at once for which a step fits, 0 if not even one.
 
     >>> from seaanchor.profiling.memory import Footprint
     >>> largest_slice(Footprint(0, 1e9), RunConfig(batch_size=8), 224, 4.5e9)
     4
     """
+    return beside_waiting(need, config, image_size).largest_batch(room)
+
+
+def beside_waiting(need: Footprint, config: RunConfig, image_size: int) -> Footprint:
+    """The same by the images at once, where the other images of a step wait with their pixels, clean and perturbed."""
     pixels = 2 * 3 * 4 * image_size**2
     waiting = pixels * config.batch_size * config.grad_accumulation
-    grown = replace(need, per_image=max(need.per_image - pixels / (1 + SPARE), 1))
-    return grown.largest_batch(room - waiting)
+    return Footprint(need.fixed + waiting, max(need.per_image - pixels / (1 + SPARE), 1))
 
 
 def _to_come(state: TrainState) -> int:
