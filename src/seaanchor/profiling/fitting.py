@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seaanchor.config.schema import RunConfig
 from seaanchor.distributed.process_group import ProcessGroup
+from seaanchor.errors import SeaAnchorError
 from seaanchor.profiling.flops import forward_flops
 from seaanchor.profiling.memory import SPARE, Footprint, available_bytes, gib
 from seaanchor.profiling.memory_advice import footprint_of, held_bytes, in_slices
@@ -58,7 +59,7 @@ def fitted(setup: Setup, state: TrainState, group: ProcessGroup, available: Avai
         available: bytes that can be had on a device.
 
     Raises:
-        SeaAnchorError: not even one image fits.
+        SeaAnchorError: not even one image fits, in this process or in another.
     """
     config = setup.config
     if config.slice_size is not None or setup.table is not None or (config.shard and group.world > 1):
@@ -67,16 +68,31 @@ def fitted(setup: Setup, state: TrainState, group: ProcessGroup, available: Avai
     size = config.batch_size
     room = available(setup.device) / (group.world if setup.device.type == "cpu" else 1)
     pixels = PIXELS * 12 * setup.model.encoder.image_size**2
+    error = None
     if ROUGH * (together * look.saved + config.batch_size * pixels + _to_come(state)) > room:
-        size = _that_fits(setup, state, group.world, look, room + held_bytes(setup, state))
+        try:
+            size = _that_fits(setup, state, group.world, look, room + held_bytes(setup, state))
+        except SeaAnchorError as own:
+            error = own
     if not look.draws and together * look.saved > LARGE:
         size = min(size, fast_on_processor(setup))
-    size = min(group.agree(min(group.gather(size), default=size)), config.batch_size)
+    size = min(_of_all(group, size, error), config.batch_size)
     if size == config.batch_size:
         return config
     less = (config.batch_size - size) * together // config.batch_size * look.saved
     log.info(f"  slices     {size} of {config.batch_size} images at once: the same steps in {gib(less)} less")
     return replace(config, slice_size=size)
+
+
+def _of_all(group: ProcessGroup, size: int, error: SeaAnchorError | None) -> int:
+    """The smallest size of all processes; the first error of any of them is raised in all."""
+    words = None if error is None else (error.found, error.expected, error.change)
+    found = group.gather((size, words))
+    said = next((words for _, words in found if words is not None), None)
+    smallest, said = group.agree((min((size for size, _ in found), default=size), said))
+    if said is not None:
+        raise SeaAnchorError(*said)
+    return smallest
 
 
 def look_at(setup: Setup) -> Look:
