@@ -372,6 +372,18 @@ def test_a_dry_run_on_a_gpu_that_holds_no_image_ends_with_one_error(run, clip_fo
     assert "a step does not fit on card, even with one image at a time" in errors and "a GPU of 1.0" in errors
 
 
+def test_training_that_holds_no_image_ends_with_one_error(run, clip_folder, image_folder, tmp_path, monkeypatch):
+    """Before its first step, with the sizes that would do."""
+    from seaanchor.profiling.fitting import fitted
+
+    monkeypatch.setattr(fitted, "__defaults__", (lambda device: 0,))
+    command = ("train", "fare", "--model", str(clip_folder), "--train-data", str(image_folder), "--device", "cpu")
+    code, _, errors = run(*command, "--perturbation.num-steps", "1", "--output", str(tmp_path / "run"))
+    assert code == 2 and errors.count("error:") == 1
+    for part in ("does not fit into the memory of cpu, even with one image", "expected: about ", "what would fit: "):
+        assert part in errors
+
+
 def test_dry_run_rehearses_and_writes_nothing(run, monkeypatch, tmp_path):
     import seaanchor.profiling.dry_run as module
 

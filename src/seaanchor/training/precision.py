@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from seaanchor.config.schema import RunConfig
 from seaanchor.encoders.kernels import activation_checkpointing, computes_in_bf16, fast_kernels, num_tokens
 from seaanchor.method import Encode
+from seaanchor.utils.log import log
 
 
 @contextmanager
@@ -29,6 +30,16 @@ def runnable(config: RunConfig, device: torch.device) -> RunConfig:
     if computes_in_bf16(device.type):
         return config
     return replace(config, precision="fp32", attack_precision="fp32")
+
+
+def told_runnable(config: RunConfig, device: torch.device, tells: bool = True) -> RunConfig:
+    """`runnable`, with a word where it changes something and this process `tells`."""
+    runs = runnable(config, device)
+    if tells and runs != config:
+        asked = {"updates": config.precision, "attacks": config.attack_precision}
+        parts = " and ".join(name for name, precision in asked.items() if precision == "bf16")
+        log.info(f"  {device.type} has no arithmetic in bf16 here: {parts} run in fp32, which is faster")
+    return runs
 
 
 def training_forward(policy: nn.Module, precision: str) -> Encode:
