@@ -230,15 +230,15 @@ _ATTENTION = "self-attention with the batch first"
 _GELU = "QuickGELU as one kernel"
 _TOKEN = "last block with the class token alone"
 BARS = [
-    _bar("patches", _PATCHES, patches, "fp32", 3),
-    _bar("patches", _PATCHES, patches, "bf16", 3),
+    _bar("patches", _PATCHES, patches, "fp32", 1.2),
+    _bar("patches", _PATCHES, patches, "bf16", 1.2),
     _bar("attention", _ATTENTION, attentions, "fp32", 1.2),
-    _bar("attention", _ATTENTION, attentions, "bf16", 2),
+    _bar("attention", _ATTENTION, attentions, "bf16", 1.2),
     _bar("written-out", "attention's inner products written out", inner_products, "bf16", 1.5),
     _bar("quick-gelu", _GELU, quick_gelus, "fp32", 1.1),
     _bar("quick-gelu", _GELU, quick_gelus, "bf16", 1.1),
-    _bar("class-token", _TOKEN, last_blocks, "fp32", 4),
-    _bar("class-token", _TOKEN, last_blocks, "bf16", 4),
+    _bar("class-token", _TOKEN, last_blocks, "fp32", 3.5),
+    _bar("class-token", _TOKEN, last_blocks, "bf16", 3.5),
     _bar("convolutions", "convolutions with batch normalisation folded in", stages, "fp32", 1.2),
     _bar("in-place", "activations that would be in place, out of it", in_place, "fp32", 1.1),
 ]
