@@ -9,14 +9,15 @@ import traceback
 
 import torch
 
-from bench import architectures, evaluation, loading, prediction, real_towers, report, training
+from bench import architectures, evaluation, kernels, loading, prediction, real_towers, report, training
 from bench.clock import QUICK
 from bench.frame import Bar, Measurement, NotMeasured
 
 
 def bars() -> list[Bar]:
     """All bars, in the order of the table."""
-    return [*training.BARS, *real_towers.BARS, *architectures.BARS, *evaluation.BARS, *prediction.BARS, *loading.BARS]
+    groups = (training, real_towers, kernels, architectures, evaluation, prediction, loading)
+    return [bar for group in groups for bar in group.BARS]
 
 
 def chosen(every: list[Bar], only: str | None, missing: bool) -> list[Bar]:

@@ -360,6 +360,30 @@ def test_dry_run_on_gpus_that_are_elsewhere(run, clip_folder, tmp_path):
         assert code == 2 and errors.count("error:") == 1 and message in errors
 
 
+def test_a_dry_run_on_a_gpu_that_holds_no_image_ends_with_one_error(run, clip_folder, tmp_path, monkeypatch):
+    """The plan is printed all the same."""
+    import seaanchor.profiling.plan as module
+    from seaanchor.profiling.hardware import Fleet, Machine
+
+    monkeypatch.setattr(module, "fleet", lambda text: Fleet(1, Machine("card", 1e12, 1e12, 1e11, 2**30, "by hand")))
+    command = ("train", "fare", "--model", str(clip_folder), "--perturbation.num-steps", "1", "--dry-run-images", "99")
+    code, out, errors = run(*command, "--output", str(tmp_path / "run"), "--dry-run-on", "card")
+    assert code == 2 and errors.count("error:") == 1 and "fits         no: not even one image" in out
+    assert "a step does not fit on card, even with one image at a time" in errors and "a GPU of 1.0" in errors
+
+
+def test_training_that_holds_no_image_ends_with_one_error(run, clip_folder, image_folder, tmp_path, monkeypatch):
+    """Before its first step, with the sizes that would do."""
+    from seaanchor.profiling.fitting import fitted
+
+    monkeypatch.setattr(fitted, "__defaults__", (lambda device: 0,))
+    command = ("train", "fare", "--model", str(clip_folder), "--train-data", str(image_folder), "--device", "cpu")
+    code, _, errors = run(*command, "--perturbation.num-steps", "1", "--output", str(tmp_path / "run"))
+    assert code == 2 and errors.count("error:") == 1
+    for part in ("does not fit into the memory of cpu, even with one image", "expected: about ", "what would fit: "):
+        assert part in errors
+
+
 def test_dry_run_rehearses_and_writes_nothing(run, monkeypatch, tmp_path):
     import seaanchor.profiling.dry_run as module
 

@@ -124,9 +124,14 @@ def test_more_processes_than_cores_are_told_once(image_folder, monkeypatch, capl
     monkeypatch.setattr(reading, "available_cores", lambda: 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)  # the loader's own warning is an error
     images = list_images(image_folder)
+
+    def read(workers):
+        return list(chosen_batches(ImageDataset(images, 8), [[1], [2, 3]], workers=workers, skip_log=SkipLog(images)))
+
+    alone = read(0)
     for _ in range(2):
-        got = list(chosen_batches(ImageDataset(images, 8), [[1], [2, 3]], workers=2, skip_log=SkipLog(images)))
-        assert [len(batch.index_B) for batch in got] == [1, 2]
+        for batch, wanted in zip(read(2), alone, strict=True):
+            assert torch.equal(batch.index_B, wanted.index_B) and torch.equal(batch.pixels_BCHW, wanted.pixels_BCHW)
     assert caplog.text.count("2 loading processes share 1 available core:") == 1
     assert "use --workers 1 or fewer" in caplog.text
 

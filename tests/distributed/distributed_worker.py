@@ -24,6 +24,8 @@ from seaanchor.distributed.process_group import ProcessGroup, gathered
 from seaanchor.distributed.sharding import gather_full, local_tensors
 from seaanchor.distributed.watch import watched_group
 from seaanchor.errors import SeaAnchorError
+from seaanchor.profiling.fitting import beside_waiting, fitted
+from seaanchor.profiling.memory_advice import footprint_of, held_bytes, in_slices
 from seaanchor.training.batches import load_steps, make_micro_batch
 from seaanchor.training.setup import Setup, prepare
 from seaanchor.training.state import TrainState, make_state
@@ -120,6 +122,22 @@ def sizes(state: TrainState, reference: torch.nn.Module) -> tuple[dict[str, int]
     }
 
 
+def slices(config: RunConfig, images: list[int], target: str) -> None:
+    """The slice size that each process ends with, where it has room for so many images; -1 is not even for one."""
+    device = start_training("cpu")
+    with watched_group() as group:
+        setup = prepare(config, group.world, device)
+        state = make_state(setup, group)
+        need, room = footprint_of(setup, config, group.world), 0.0
+        if need is not None:
+            room = beside_waiting(in_slices(need, state), config, setup.model.encoder.image_size).of(
+                images[group.rank] + 0.5
+            )
+        room -= held_bytes(setup, state)
+        found = fitted(setup, state, group, lambda device: int(group.world * room))
+        Path(f"{target}-{group.rank}").write_text(json.dumps(found.slice_size))
+
+
 def write(group: ProcessGroup, found: dict, target: str) -> None:
     if group.rank == 0:
         torch.save(found, target)
@@ -143,7 +161,8 @@ def main(file: Path) -> None:
         config = from_dict(RunConfig, job["config"])
         outcome = "done"
         try:
-            {"gradients": gradients, "run": run, "evaluate": evaluate}[job["do"]](config, **job.get("options", {}))
+            do = {"gradients": gradients, "run": run, "evaluate": evaluate, "slices": slices}[job["do"]]
+            do(config, **job.get("options", {}))
         except SeaAnchorError as error:
             outcome = str(error)
             if job.get("ends"):

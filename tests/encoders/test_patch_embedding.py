@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from seaanchor.encoders.kernels import fast_kernels
+from seaanchor.encoders.kernels import fast_kernels, num_tokens
 from seaanchor.encoders.kernels.patch_embedding import PatchConvolution, cuts_patches
 from seaanchor.encoders.load import load_model
+from seaanchor.errors import SeaAnchorError
 
 SHAPES = [
     ((3, 16, 4), (8, 8), True),
@@ -50,6 +51,34 @@ def test_an_image_below_one_patch_is_refused_as_by_the_convolution():
     layer = nn.Conv2d(3, 8, 4, stride=4)
     with fast_kernels(layer, torch.float32, 0), pytest.raises(RuntimeError, match="Kernel size can't be greater"):
         layer(torch.rand(1, 3, 3, 9))
+
+
+@pytest.mark.parametrize("library", ["timm", "clip"])
+def test_what_fills_no_patch_is_not_looked_at(library, request):
+    """40 pixels in patches of 16 are 2 x 2: the embedding of the upper left 32, and no gradient to the rest."""
+    torch.manual_seed(0)
+    name = "timm:vit_tiny_patch16_224" if library == "timm" else f"local-dir:{request.getfixturevalue('clip_folder')}"
+    large, small = (load_model(name, "none" if library == "timm" else None, size).encoder for size in (40, 32))
+    small.load_state_dict(large.state_dict())
+    x = torch.rand(2, 3, 40, 40).requires_grad_()
+    assert num_tokens(large) == num_tokens(small) == 4
+    wanted = small(x[:, :, :32, :32].detach())
+    with fast_kernels(large, torch.float32, 4):
+        got = large(x)
+        (grad,) = torch.autograd.grad(got.square().sum() + got.sum(), x)
+    assert (got - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+    assert grad[:, :, :32, :32].abs().sum() > 0 and not grad[:, :, 32:].any() and not grad[:, :, :, 32:].any()
+
+
+def test_image_sizes_that_a_tower_cannot_take_are_one_error(hf_folder):
+    """Below one patch, and another than the only one that a library takes."""
+    for name, tag, size, found in (
+        ("timm:vit_tiny_patch16_224", "none", 10, "10 x 10 pixels"),
+        (f"hf:{hf_folder}", None, 40, "image size 40"),
+    ):
+        with pytest.raises(SeaAnchorError, match=found) as caught:
+            load_model(name, tag, size)
+        assert "--image-size" in caught.value.change and caught.value.expected
 
 
 def test_under_autocast_it_computes_in_bf16_as_the_convolution_does():

@@ -45,6 +45,15 @@ def test_numbers_of_a_lore_run(tiny_run, capsys):
         assert part in printed
 
 
+def test_fp32_in_place_of_bf16_is_said(tiny_run, monkeypatch, capsys):
+    """As training says it, where the processor would only imitate bf16."""
+    for can in (True, False):
+        monkeypatch.setattr("seaanchor.training.precision.computes_in_bf16", lambda device, can=can: can)
+        dry_run(tiny_run(fare(), precision="bf16", attack_precision="bf16"))
+        printed = capsys.readouterr().out
+        assert ("cpu has no fast arithmetic in bf16 here: updates and attacks run in fp32" in printed) is not can
+
+
 def test_one_pass_over_the_data_pays_for_its_reference(tiny_run):
     """With two epochs reference embeddings are computed beforehand; in a single one each costs its forward within the
     step."""

@@ -72,9 +72,11 @@ def train(
     """
     config = from_dict(RunConfig, to_dict(config))  # options get the types that their part asks for
     if dry_run_on is not None:
-        from seaanchor.profiling.plan import lines, plan
+        from seaanchor.profiling.plan import lines, one_image_fits, plan
 
-        print("\n".join(lines(plan(check(config), dry_run_on, dry_run_images))))
+        found = plan(check(config), dry_run_on, dry_run_images)
+        print("\n".join(lines(found)))
+        one_image_fits(found)
         return
     if dry_run_images is not None:
         raise SeaAnchorError(

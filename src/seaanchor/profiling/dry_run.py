@@ -24,7 +24,7 @@ from seaanchor.profiling.op_counter import Stage
 from seaanchor.profiling.step_parts import table
 from seaanchor.training.batches import MicroBatch, caches_reference, load_batches, make_targets, to_device
 from seaanchor.training.loggers import StepRecord, tracker_package
-from seaanchor.training.precision import runnable
+from seaanchor.training.precision import told_runnable
 from seaanchor.training.progress import duration
 from seaanchor.training.resume import check_output
 from seaanchor.training.setup import Setup, prepare
@@ -83,7 +83,7 @@ def _dry_run(config: RunConfig, group: ProcessGroup, device: torch.device) -> Re
         check_output(config)
         tracker_package(config.report_to)
     setup = prepare(config, group.world, device)
-    setup = replace(setup, config=runnable(setup.config, device))
+    setup = replace(setup, config=told_runnable(setup.config, device, group.first))
     state = make_state(setup, group)
     setup = replace(setup, config=fitted(setup, state, group))
     with training_advice(setup, state, group.world):

@@ -14,6 +14,7 @@ from torch import Tensor
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.reading import AHEAD
 from seaanchor.distributed.process_group import ProcessGroup
+from seaanchor.errors import SeaAnchorError
 from seaanchor.profiling.flops import forward_flops
 from seaanchor.profiling.memory import SPARE, Footprint, available_bytes, gib
 from seaanchor.profiling.memory_advice import footprint_of, held_bytes, in_slices
@@ -62,7 +63,7 @@ def fitted(setup: Setup, state: TrainState, group: ProcessGroup, available: Avai
         available: bytes that can be had on a device.
 
     Raises:
-        SeaAnchorError: not even one image fits.
+        SeaAnchorError: not even one image fits, in this process or in another.
     """
     config = setup.config
     if config.slice_size is not None or setup.table is not None or (config.shard and group.world > 1):
@@ -77,16 +78,31 @@ def fitted(setup: Setup, state: TrainState, group: ProcessGroup, available: Avai
         return available(setup.device) / group.world - ahead  # one memory holds all processes
 
     pixels = PIXELS * 12 * setup.model.encoder.image_size**2
+    error = None
     if ROUGH * (together * look.saved + config.batch_size * pixels + _to_come(state)) > _filled(setup) * room():
-        size = _that_fits(setup, state, group.world, look, room)
+        try:
+            size = _that_fits(setup, state, group.world, look, room)
+        except SeaAnchorError as own:
+            error = own
     if not look.draws and together * look.saved > LARGE:
         size = min(size, fast_on_processor(setup))
-    size = min(group.agree(min(group.gather(size), default=size)), config.batch_size)
+    size = min(_of_all(group, size, error), config.batch_size)
     if size == config.batch_size:
         return config
     less = (config.batch_size - size) * together // config.batch_size * look.saved
     log.info(f"  slices     {size} of {config.batch_size} images at once: the same steps in {gib(less)} less")
     return replace(config, slice_size=size)
+
+
+def _of_all(group: ProcessGroup, size: int, error: SeaAnchorError | None) -> int:
+    """The smallest size of all processes; the first error of any of them is raised in all."""
+    words = None if error is None else (error.found, error.expected, error.change)
+    found = group.gather((size, words))
+    said = next((words for _, words in found if words is not None), None)
+    smallest, said = group.agree((min((size for size, _ in found), default=size), said))
+    if said is not None:
+        raise SeaAnchorError(*said)
+    return smallest
 
 
 def look_at(setup: Setup) -> Look:
@@ -150,17 +166,20 @@ def _that_fits(setup: Setup, state: TrainState, world: int, look: Look, left: Ca
 
 
 def largest_slice(need: Footprint, config: RunConfig, image_size: int, room: float) -> int:
-    """The most images at once for which a step fits, 0 if not even one. The other images wait with their pixels, clean
-    and perturbed.
+    """The most images at once for which a step fits, 0 if not even one.
 
     >>> from seaanchor.profiling.memory import Footprint
     >>> largest_slice(Footprint(0, 1e9), RunConfig(batch_size=8), 224, 4.5e9)
     4
     """
+    return beside_waiting(need, config, image_size).largest_batch(room)
+
+
+def beside_waiting(need: Footprint, config: RunConfig, image_size: int) -> Footprint:
+    """The same by the images at once, where the other images of a step wait with their pixels, clean and perturbed."""
     pixels = 2 * 3 * 4 * image_size**2
     waiting = pixels * config.batch_size * config.grad_accumulation
-    grown = replace(need, per_image=max(need.per_image - pixels / (1 + SPARE), 1))
-    return grown.largest_batch(room - waiting)
+    return Footprint(need.fixed + waiting, max(need.per_image - pixels / (1 + SPARE), 1))
 
 
 def _filled(setup: Setup) -> float:

@@ -21,6 +21,7 @@ from seaanchor.profiling.cost_model import Cost, step_cost
 from seaanchor.profiling.hardware import Fleet, Machine, fleet
 from seaanchor.profiling.memory import CONTEXT, SPARE
 from seaanchor.profiling.op_counter import Work
+from seaanchor.profiling.planned_slices import PlannedSlices, does_not_fit_on, in_words, planned_slices
 from seaanchor.profiling.step_parts import table
 from seaanchor.training.batches import can_be_held
 from seaanchor.training.progress import duration
@@ -46,8 +47,9 @@ class Plan:
         clean: whether updates see clean images beside perturbed ones.
         cost: of a step on one GPU.
         work: of a whole run on one GPU, what is done beforehand included.
-        memory: bytes on one GPU at the worst moment, with what driver and allocator take.
+        memory: bytes on one GPU at the worst moment of whole batches, with what driver and allocator take.
         largest_batch: images at once that fit on one GPU; 0 if not even one does.
+        slices: how a batch is taken apart to fit; None for a linear map.
     """
 
     config: RunConfig
@@ -61,6 +63,7 @@ class Plan:
     work: Work
     memory: float
     largest_batch: int
+    slices: PlannedSlices | None = None
 
     @property
     def seconds(self) -> tuple[float, float]:
@@ -101,7 +104,7 @@ def plan(config: RunConfig, on: str, images: int | None = None) -> Plan:
     linear = needs_of(build(config.adapter)).stored_embeddings
     cached = linear or (total * split.global_batch_size / count > 1.5 and can_be_held(model.encoder, count))
     method = assemble(config, model.encoder.dim, ("one", "another"), model.encoder.image_size)
-    cost = step_cost(config, model.encoder, method, classes, cached)
+    cost = step_cost(replace(config, slice_size=None), model.encoder, method, classes, cached)
     beforehand = (
         count * (1 + config.perturbation.variants * needs_of(method.perturbation).draws_words if linear else 1)
         if cached
@@ -114,7 +117,18 @@ def plan(config: RunConfig, on: str, images: int | None = None) -> Plan:
     )  # the other parts' images, clean and perturbed
     memory = cost.memory.of(config.batch_size) + buckets + waiting + CONTEXT
     largest = cost.memory.largest_batch(gpus.gpu.memory - buckets - waiting - CONTEXT)
-    return Plan(config, gpus, count, classes, total, cached, method.needs.clean, cost, work, memory, largest)
+    slices = planned_slices(config, cost, model.encoder.image_size, gpus.gpu, gpus.count, buckets + CONTEXT)
+    return Plan(config, gpus, count, classes, total, cached, method.needs.clean, cost, work, memory, largest, slices)
+
+
+def one_image_fits(found: Plan) -> None:
+    """Raises:
+    SeaAnchorError: not even one image at a time does.
+    """
+    gpu, slices = found.fleet.gpu, found.slices
+    if slices is not None and max(slices.largest, found.largest_batch) == 0:
+        buckets = 4 * found.cost.trained * (found.fleet.count > 1)
+        raise does_not_fit_on(slices, gpu, max(0.0, gpu.memory - buckets - CONTEXT))
 
 
 def architecture(config: RunConfig) -> LoadedModel:
@@ -214,6 +228,9 @@ def _used(work: Work, gpu: Machine) -> str:
 
 def _fitting(found: Plan) -> str:
     asked, largest = found.config.batch_size, found.largest_batch
+    words = None if found.slices is None else in_words(found.slices, found.fleet.gpu, largest)
+    if words is not None:
+        return f"fits         {words}"
     if largest == 0:
         return "fits         no: not even one image, whatever the batch size; take a smaller model or a larger GPU"
     if found.fits:

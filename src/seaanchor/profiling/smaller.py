@@ -45,7 +45,19 @@ def _settings(setup: Setup, need: Footprint, world: int, room: float) -> Iterato
     for flag, other in changes.items():
         if (there := footprint_of(setup, other, world)) is not None and there.of(1) <= room:
             yield flag
+    if (smaller := smaller_image(side, need, room)) is not None:
+        yield smaller
+
+
+def smaller_image(side: int, need: Footprint, room: float) -> str | None:
+    """The image size with which one image fits; None where none does.
+
+    >>> from seaanchor.profiling.memory import Footprint
+    >>> smaller_image(224, Footprint(fixed=100, per_image=110), 152)
+    '--image-size 144 in place of 224, where the model can take it'
+    """
     # what an image keeps grows with its area or faster, so that the size named here is at most too small
     smaller = side * max(0.0, (room - need.fixed) / ((1 + SPARE) * need.per_image)) ** 0.5
-    if smaller >= SIDE:
-        yield f"--image-size {int(smaller // SIDE) * SIDE} in place of {side}, where the model can take it"
+    if smaller < SIDE:
+        return None
+    return f"--image-size {int(smaller // SIDE) * SIDE} in place of {side}, where the model can take it"

@@ -16,6 +16,7 @@ from seaanchor.encoders.kernels import (
     num_tokens,
 )
 from seaanchor.method import Encode
+from seaanchor.utils.log import log
 
 
 @contextmanager
@@ -37,6 +38,16 @@ def runnable(config: RunConfig, device: torch.device) -> RunConfig:
     if computes_in_bf16(device.type):
         return config
     return replace(config, precision="fp32", attack_precision="fp32")
+
+
+def told_runnable(config: RunConfig, device: torch.device, tells: bool = True) -> RunConfig:
+    """`runnable`, with a word where it changes something and this process `tells`."""
+    runs = runnable(config, device)
+    if tells and runs != config:
+        asked = {"updates": config.precision, "attacks": config.attack_precision}
+        parts = " and ".join(name for name, precision in asked.items() if precision == "bf16")
+        log.info(f"  {device.type} has no fast arithmetic in bf16 here: {parts} run in fp32, which is faster")
+    return runs
 
 
 def training_forward(policy: nn.Module, precision: str) -> Encode:

@@ -20,14 +20,13 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.training.finish import export_run
 from seaanchor.training.loggers import reporting, tracker_package
 from seaanchor.training.loop import Evaluate, LoopContext, training_loop
-from seaanchor.training.precision import runnable
+from seaanchor.training.precision import told_runnable
 from seaanchor.training.progress import Progress, stop_on_interrupt
 from seaanchor.training.resume import check_output, open_run
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Given, Setup, prepare
 from seaanchor.training.start import recorded
 from seaanchor.training.state import TrainState, make_state
-from seaanchor.utils.log import log
 
 MemoryAdvice = Callable[[Setup, TrainState, int, RunFolder], AbstractContextManager[None]]
 Fitted = Callable[[Setup, TrainState, ProcessGroup], RunConfig]
@@ -77,12 +76,7 @@ def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.d
     if group.first and setup.model.stored_head is not None:
         write_head(setup.model.stored_head, folder.head)
     # the run folder keeps the settings that were asked for, for a device that can run them
-    runs = runnable(setup.config, device)
-    if group.first and runs != setup.config:
-        asked = {"updates": config.precision, "attacks": config.attack_precision}
-        parts = " and ".join(name for name, precision in asked.items() if precision == "bf16")
-        log.info(f"  {device.type} has no fast arithmetic in bf16 here: {parts} run in fp32, which is faster")
-    setup = replace(setup, config=runs)
+    setup = replace(setup, config=told_runnable(setup.config, device, group.first))
     state = make_state(setup, group, checkpoint)
     step = checkpoint["step"] if checkpoint else 0
     setup = replace(setup, config=hooks.fitted(setup, state, group))
