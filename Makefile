@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-fast check coverage lowest reference bench reproduce clean
+.PHONY: quickstart test test-fast check lowest reference bench reproduce clean
 
 quickstart: $(VENV)/core
 	$(BIN)/seaanchor quickstart
@@ -12,18 +12,14 @@ test: $(VENV)/test
 	$(BIN)/pytest -n 2
 
 test-fast: $(VENV)/test
-	$(BIN)/pytest -n 2 -m 'not slow'
+	$(BIN)/pytest -n 2 -m 'not slow and not exhaustive'
 
-# What a change has to pass; `.ci/run` runs the same.
+# What a change has to pass, without further cases of the same; `.ci/run` runs the same.
 check: $(VENV)/test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --durations=15
-
-# By hand: which lines of the core no test runs.
-coverage: $(VENV)/test
-	$(BIN)/pytest -n 2 --cov --cov-report=term
+	$(BIN)/pytest -n 2 -m 'not exhaustive' --cov --cov-report=term --durations=15
 
 # By hand, takes its time: the lowest versions that pyproject.toml allows, in an environment of their own.
 lowest: $(VENV)/core

@@ -1,9 +1,9 @@
 """What one NVIDIA GPU reaches, in one go of at most eight minutes: `python -m bench.gpu [--minutes 8] [--output FILE]`.
 
 FARE and LORE steps of a ViT-B/32 at 224 px on 256 images, and their attack alone: in bf16, in fp32 and with TF32
-products; with the tower channels-last, and with AdamW as a loop instead of one fused kernel. Of each: seconds,
-operations a second and as a share of the card's data sheet, the most memory that was allocated, and the images a second
-that loading has to bring. What the minutes do not suffice for is said. Without a GPU it ends with an error.
+products; with the tower channels-last, compiled, and with AdamW as a loop instead of one fused kernel. Of each:
+seconds, operations a second and as a share of the card's data sheet, the most memory that was allocated, and the images
+a second that loading has to bring. What the minutes do not suffice for is said. Without a GPU it ends with an error.
 
 Operations are those that the step needs by formula (`docs/performance.md`): a pass too many lowers the share, and work
 that a kernel saves raises it.
@@ -25,7 +25,8 @@ import torch
 from bench.report import machine
 from bench.subjects import Ours, in_precision, ours
 from seaanchor.config.recipes import fare, lore
-from seaanchor.encoders.kernels import computes_in_bf16
+from seaanchor.encoders.kernels import CompiledForward, check_compiler, computes_in_bf16
+from seaanchor.errors import SeaAnchorError
 from seaanchor.profiling.flops import forward_flops, least_passes
 from seaanchor.profiling.hardware import GPUS, Machine
 from seaanchor.utils.checkpoint import write_atomic
@@ -56,6 +57,7 @@ class Case:
         tf32: whether products of fp32 numbers may round their inputs to 10 bits.
         channels_last: whether tower and images lie so.
         fused: whether AdamW is one kernel.
+        compiled: whether the tower goes through torch.compile.
     """
 
     what: str
@@ -63,11 +65,13 @@ class Case:
     tf32: bool = False
     channels_last: bool = False
     fused: bool = True
+    compiled: bool = False
 
     @property
     def name(self) -> str:
         """A line of the table."""
         marks = [("TF32", self.tf32), ("channels-last", self.channels_last), ("AdamW not fused", not self.fused)]
+        marks.append(("compiled", self.compiled))
         return ", ".join([f"{self.what} {self.precision}", *(mark for mark, on in marks if on)])
 
 
@@ -75,6 +79,8 @@ CASES = (
     Case("fare", "bf16"),
     Case("attack", "bf16"),
     Case("lore", "bf16"),
+    Case("attack", "bf16", compiled=True),
+    Case("fare", "bf16", compiled=True),
     Case("fare", "bf16", channels_last=True),
     Case("fare", "bf16", fused=False),
     Case("fare", "fp32", tf32=True),
@@ -146,6 +152,9 @@ def subject_of(case: Case, settings: Settings) -> Ours:
         parameters = [p for group in subject.state.optimizer.param_groups for p in group["params"]]
         loop = torch.optim.AdamW(parameters, lr=0.0, foreach=False, fused=False)
         subject = replace(subject, state=replace(subject.state, optimizer=loop))
+    if case.compiled:
+        check_compiler(torch.device(settings.device))
+        subject = replace(subject, state=replace(subject.state, compiled=CompiledForward()))
     return subject
 
 
@@ -212,6 +221,8 @@ def measure_all(
             rows.append(measure(case, settings, sheet))
         except torch.OutOfMemoryError:
             rows.append({**asdict(case), "reason": f"not measured: {settings.batch} images do not fit"})
+        except SeaAnchorError as error:  # nothing to compile with
+            rows.append({**asdict(case), "reason": f"not measured: {error.found}"})
         gc.collect()
         torch.cuda.empty_cache()
         longest = max(longest, clock() - started)

@@ -99,7 +99,7 @@ class Ours:
         """The attack of a step alone, on the weights and kernels that the step gives it."""
         state, copy = self.state, self.state.low_precision_copy
         under_attack, dtype = (state.encoder, torch.float32) if copy is None else (copy.refreshed(), copy.dtype)
-        with fast_kernels(under_attack, dtype, num_tokens(state.encoder)):
+        with fast_kernels(under_attack, dtype, num_tokens(state.encoder), state.compiled):
             return self.setup.method.perturb(under_attack, self.images, self.targets, torch.Generator().manual_seed(0))
 
 

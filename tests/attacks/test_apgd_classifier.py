@@ -49,7 +49,7 @@ def recorded_starts(monkeypatch):
 
 
 @pytest.mark.parametrize(("norm", "epsilon"), RADII)
-@pytest.mark.parametrize("num_steps", [1, 10, 40])
+@pytest.mark.parametrize("num_steps", [1, 10, pytest.param(40, marks=pytest.mark.exhaustive)])
 def test_apgd_ce_fools_exactly_the_images_autoattack_fools(monkeypatch, in_double, norm, epsilon, num_steps):
     model, pixels, labels = in_double
     rows = correct_rows(model, pixels, labels)

@@ -74,7 +74,9 @@ def test_it_starts_where_there_is_a_gradient():
     assert (zero.relative_B == 0).all() and torch.equal(zero.pixels_BCHW, batch.pixels_BCHW)
 
 
-@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 2 / 255), ("l2", 0.5)])
+@pytest.mark.parametrize(
+    ("norm", "epsilon"), [("linf", 2 / 255), pytest.param("l2", 0.5, marks=pytest.mark.exhaustive)]
+)
 def test_on_the_embedded_model(embedded, norm, epsilon):
     encoder, batch = embedded
     ball = Ball(norm, epsilon)

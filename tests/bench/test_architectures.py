@@ -84,7 +84,7 @@ def short(recipe):
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES]
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.exhaustive) for name in ARCHITECTURES]
 )
 def test_a_step_costs_what_the_formula_says_on_every_tower(name):
     """FARE to 1 in 10,000: nothing but products of the tower. LORE has a multiplier network beside it."""

@@ -8,6 +8,8 @@ import torch
 
 from bench import gpu
 from bench.gpu import CASES, Case, Settings, card, measure, measure_all, peak, subject_of, table, tf32_products
+from seaanchor.encoders.kernels import CompiledForward
+from seaanchor.errors import SeaAnchorError
 from seaanchor.profiling.flops import count_flops
 from seaanchor.profiling.hardware import find
 
@@ -73,6 +75,28 @@ def test_what_does_not_fit_into_the_time_or_the_memory_is_said(monkeypatch):
     rows = measure_all(cases, CPU, None, clock=lambda: now[0])
     assert rows[0]["seconds"] == 1.0 and rows[1]["reason"] == "not measured: 2 images do not fit"
     assert rows[2]["reason"] == "not measured: 8 minutes are over" and now[0] == 360
+
+
+def test_compiled_cases_go_through_the_compiler(monkeypatch):
+    """Where there is none, the row says so and the others are measured."""
+    seen = []
+
+    def backend(graph, inputs):
+        seen.append(len(inputs))
+        return graph.forward
+
+    monkeypatch.setattr(gpu, "check_compiler", lambda device: None)
+    monkeypatch.setattr(gpu, "CompiledForward", lambda: CompiledForward(backend))
+    plain, compiled = (measure_all([Case("fare", "fp32", compiled=on)], CPU, None)[0] for on in (False, True))
+    assert len(seen) == 2 and plain["flop_per_s"] > 0 and compiled["flop_per_s"] > 0  # attack and update
+
+    def missing(device):
+        raise SeaAnchorError("no Triton for this device", "Triton", "install it")
+
+    monkeypatch.setattr(gpu, "check_compiler", missing)
+    row, other = measure_all([Case("fare", "fp32", compiled=True), Case("attack", "fp32")], CPU, None)
+    assert row["reason"] == "not measured: no Triton for this device" and other["seconds"] > 0
+    assert Case("fare", "fp32", compiled=True).name == "fare fp32, compiled"
 
 
 def test_the_table_has_a_line_for_each():

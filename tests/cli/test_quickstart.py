@@ -13,7 +13,7 @@ from seaanchor.evaluation.typographic_plan import TypographicPlan
 
 @pytest.fixture
 def short(monkeypatch):
-    monkeypatch.setattr(quickstart, "SAMPLES", 40)
+    monkeypatch.setattr(quickstart, "SAMPLES", 16)
     for name, recipe in (
         ("fare_quick", fare_quick),
         ("lore_quick", lore_quick),
@@ -42,7 +42,7 @@ def test_all_that_it_promises(short, tmp_path, capsys):
     ):
         assert line in table
     results = json.loads((output / "results.json").read_text())
-    assert [row["clean"]["n"] for row in results] == [40] * 5
+    assert [row["clean"]["n"] for row in results] == [16] * 5
     assert results[0]["clean"]["accuracy"] > 0.4  # the embedded model, untouched
     assert "seaanchor train lore --model ViT-B-32" in capsys.readouterr().out
     quickstart._fresh(output)  # an earlier one is replaced

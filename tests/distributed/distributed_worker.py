@@ -19,12 +19,13 @@ import seaanchor.training.loop as loop
 from seaanchor.api import train_from_config
 from seaanchor.config.schema import RunConfig, from_dict
 from seaanchor.data.loader import SkipLog
+from seaanchor.data.reading import AHEAD
 from seaanchor.distributed.launch import open_group, start_training
 from seaanchor.distributed.process_group import ProcessGroup, gathered
 from seaanchor.distributed.sharding import gather_full, local_tensors
 from seaanchor.distributed.watch import watched_group
 from seaanchor.errors import SeaAnchorError
-from seaanchor.profiling.fitting import beside_waiting, fitted
+from seaanchor.profiling.fitting import FILLED, beside_waiting, fitted
 from seaanchor.profiling.memory_advice import footprint_of, held_bytes, in_slices
 from seaanchor.training.batches import load_steps, make_micro_batch
 from seaanchor.training.setup import Setup, prepare
@@ -133,7 +134,9 @@ def slices(config: RunConfig, images: list[int], target: str) -> None:
             room = beside_waiting(in_slices(need, state), config, setup.model.encoder.image_size).of(
                 images[group.rank] + 0.5
             )
-        room -= held_bytes(setup, state)
+        if images[group.rank] > 0:  # of what a processor has, a chosen slice fills a share
+            room /= FILLED
+        room += AHEAD * config.batch_size * 12 * setup.model.encoder.image_size**2 - held_bytes(setup, state)
         found = fitted(setup, state, group, lambda device: int(group.world * room))
         Path(f"{target}-{group.rank}").write_text(json.dumps(found.slice_size))
 

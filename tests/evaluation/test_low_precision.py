@@ -41,7 +41,7 @@ def test_the_folded_classifier_agrees_with_the_model(robust):
         assert not torch.allclose(logits.low(batch.pixels_BCHW), logits(batch.pixels_BCHW), atol=1e-4)
 
 
-@pytest.mark.parametrize("attack", [pgd_attack, apgd_ce, apgd_targeted])
+@pytest.mark.parametrize("attack", [pytest.param(pgd_attack, marks=pytest.mark.exhaustive), apgd_ce, apgd_targeted])
 def test_success_is_an_fp32_success_and_as_many_images_fall(robust, attack):
     logits, batch, _ = robust
     settings = {"num_steps": 5, "index_B": batch.index_B}

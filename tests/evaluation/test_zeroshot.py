@@ -60,7 +60,7 @@ def test_accuracy_by_hand():
     assert worst.top5_N.tolist() == [False, True, False, False]
 
 
-@pytest.mark.parametrize("size", [1, 7, 30])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.exhaustive), 7, 30])
 def test_batch_size_changes_no_outcome(small_classifier, some, outcomes, size):
     other = evaluate_stream(small_classifier, cut(some, size), PLANS)
     assert torch.equal(other.clean_N, outcomes.clean_N)

@@ -163,7 +163,7 @@ config = replace(config, output=Path(sys.argv[1]), resume="auto")
 def squeezed(size):
     sys.stdout.flush()
     if (child := os.fork()) == 0:
-        limit = psutil.Process().memory_info().data + 700 * 2**20
+        limit = psutil.Process().memory_info().data + 560 * 2**20
         resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
         try:
             train(replace(config, batch_size=320, slice_size=size))
@@ -180,7 +180,7 @@ for argument in sys.argv[2:]:
 
 @pytest.mark.slow
 def test_what_the_error_names_does_fit(tmp_path):
-    """Processes with 700 MB each for a batch of 320 images: one runs out with all of them at once, one goes on with
+    """Processes with 560 MB each for a batch of 320 images: one runs out with all of them at once, one goes on with
     less than the first was told, and one is left to choose."""
 
     def run(*batches: str) -> str:

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from seaanchor.config.recipes import dpo_linear, fare
 from seaanchor.config.schema import RunConfig
+from seaanchor.data.reading import AHEAD
 from seaanchor.distributed.process_group import ONE_PROCESS
 from seaanchor.profiling import plan as planning
 from seaanchor.profiling.cost_model import Cost
-from seaanchor.profiling.fitting import fitted
+from seaanchor.profiling.fitting import FILLED, fitted
 from seaanchor.profiling.hardware import Fleet, Machine
 from seaanchor.profiling.memory import CONTEXT, SPARE, Footprint
 from seaanchor.profiling.memory_advice import footprint_of, held_bytes
@@ -69,7 +70,7 @@ def test_an_error_where_not_even_one_image_fits():
 
 
 def test_the_plan_is_what_a_run_chooses(tiny_run, monkeypatch):
-    """With as much memory: half an image more than five."""
+    """With as much memory, of which a processor fills a share: half an image more than five."""
     images = 5
     setup = prepare(tiny_run(fare("8/255"), batch_size=12, epochs=4))
     state = make_state(setup)
@@ -77,7 +78,8 @@ def test_the_plan_is_what_a_run_chooses(tiny_run, monkeypatch):
     room = need.fixed + trained + 12 * PIXELS + (images + 0.5) * ((1 + SPARE) * need.per_image - PIXELS)
     monkeypatch.setattr(planning, "fleet", lambda text: Fleet(1, on(room + CONTEXT)))
     found = plan(setup.config, "card")
-    chosen = fitted(setup, state, ONE_PROCESS, lambda device: int(room) - held_bytes(setup, state))
+    there = room / FILLED + AHEAD * 12 * 12 * 32**2 - held_bytes(setup, state)
+    chosen = fitted(setup, state, ONE_PROCESS, lambda device: int(there))
     assert found.slices.size == chosen.slice_size == images
     assert f"--slice-size {images}, chosen by itself" in lines(found)[-1]
 

@@ -36,7 +36,7 @@ def test_the_prefix_by_hand(vit):
     assert prefix_flops(vit, None) == 0
 
 
-@pytest.mark.parametrize("exact_dual", [False, True])
+@pytest.mark.parametrize("exact_dual", [pytest.param(False, marks=pytest.mark.exhaustive), True])
 def test_counted_and_by_formula(vit, exact_dual):
     recipe = lore()
     anchor, attack = replace(recipe.anchor, exact_dual=exact_dual), replace(recipe.perturbation, num_steps=2)

@@ -58,7 +58,9 @@ def test_every_kernel_counts_as_often_as_it_ran():
 
 
 @pytest.mark.parametrize(
-    "recipe", [fare(), replace(lore(), precision="bf16"), dpo()], ids=["fare", "lore in bf16", "dpo"]
+    "recipe",
+    [pytest.param(fare(), marks=pytest.mark.exhaustive), replace(lore(), precision="bf16"), dpo()],
+    ids=["fare", "lore in bf16", "dpo"],
 )
 def test_all_kernels_of_a_step_run_again(clip_folder, recipe):
     """As many as the step's own count says, by stage, and none of them refuses the numbers that are made for it."""

@@ -79,7 +79,7 @@ def losses(config, backend, sizes=(6, 6, 4)):
     return torch.cat([record.objective_B for record in records]), state
 
 
-@pytest.mark.parametrize("recipe", [fare, lore])
+@pytest.mark.parametrize("recipe", [pytest.param(fare, marks=pytest.mark.exhaustive), lore])
 def test_losses_are_those_of_the_plain_run(smooth, recipe):
     config, backend = smooth(recipe()), Counting(ahead=True)
     wanted, plain = losses(config, None)
@@ -89,6 +89,7 @@ def test_losses_are_those_of_the_plain_run(smooth, recipe):
     assert list(state.policy.state_dict()) == list(plain.policy.state_dict())
 
 
+@pytest.mark.exhaustive
 def test_bf16_goes_through_it(smooth):
     change = {"precision": "bf16", "attack_precision": "bf16"}
     config, backend = smooth(fare(), **change), Counting(ahead=True)
@@ -98,7 +99,7 @@ def test_bf16_goes_through_it(smooth):
     assert abs(got.mean() / wanted.mean() - 1) < 0.05
 
 
-@pytest.mark.parametrize("slice_size", [None, 4])
+@pytest.mark.parametrize("slice_size", [pytest.param(None, marks=pytest.mark.exhaustive), 4])
 def test_batches_and_slices_of_any_size_take_few_compilations(smooth, slice_size):
     """Attack and updates: one size, all sizes, and one image. Evaluations between steps take none."""
     backend, sizes = Counting(), (6, 5, 1, 3, 6, 2, 7, 4, 9)

@@ -81,7 +81,12 @@ def autocast_on_meta(monkeypatch):
     )
 
 
-@pytest.mark.parametrize("name", STEPS)
+FEW = ("FARE", "FARE, APGD, l2", "LORE, everything", "TeCoA", "DPO")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.exhaustive) for name in STEPS]
+)
 def test_a_step_reads_nothing(name, autocast_on_meta):
     step_on_meta(STEPS[name])
 

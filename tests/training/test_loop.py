@@ -248,7 +248,7 @@ def test_what_may_change_on_resuming_changes_nothing(tiny_run, tmp_path):
 
 
 @pytest.mark.parametrize("recipe", [fare(), lore(), tecoa_kl()], ids=["fare", "lore", "tecoa-kl"])
-@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize("epochs", [pytest.param(1, marks=pytest.mark.exhaustive), 2])
 def test_a_killed_run_goes_on_to_the_same_bits(tiny_run, tmp_path, monkeypatch, recipe, epochs):
     whole = tiny_run(recipe, epochs=epochs)
     train(whole)
@@ -266,10 +266,10 @@ def test_a_killed_run_goes_on_to_the_same_bits(tiny_run, tmp_path, monkeypatch, 
 @pytest.mark.parametrize(
     ("recipe", "adapter"),
     [
-        (dpo(), "full"),
+        pytest.param(dpo(), "full", marks=pytest.mark.exhaustive),
         (dpo(), "lora"),
         (kto(), "full"),
-        (dpo_lore(), "full"),
+        pytest.param(dpo_lore(), "full", marks=pytest.mark.exhaustive),
         (dpo_lore(), "linear"),
         (dpo_linear(), "linear"),
     ],
