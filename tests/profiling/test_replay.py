@@ -57,6 +57,15 @@ def test_every_kernel_counts_as_often_as_it_ran():
     assert found == {stage: sum(calls.values()) for stage, calls in recorder.calls.items()}
 
 
+@pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_convolution_pointwise"), reason="torch was built without oneDNN")
+def test_convolutions_of_other_libraries_count_too():
+    x, weight = torch.randn(1, 2, 4, 4), torch.randn(2, 2, 1, 1)
+    with Recorder() as recorder, part(ATTACK):
+        torch.ops.mkldnn._convolution_pointwise(x, weight, None, [0, 0], [1, 1], [1, 1], 1, "relu", [], "")
+    assert [call.operator.name() for call in recorder.calls[Stage(ATTACK, False)]] == ["mkldnn::_convolution_pointwise"]
+    assert sum(replayed(recorder.calls, CPU, ticking()).values()) == 1
+
+
 @pytest.mark.parametrize(
     "recipe",
     [pytest.param(fare(), marks=pytest.mark.exhaustive), replace(lore(), precision="bf16"), dpo()],

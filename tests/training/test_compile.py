@@ -269,6 +269,7 @@ def test_without_headers_or_triton_there_is_an_error(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_compiled_run_is_the_plain_one(smooth, tmp_path, monkeypatch):
     """With torch's own compiler: losses, keys of checkpoints and exports, and what loads them."""
     try:

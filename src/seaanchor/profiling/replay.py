@@ -21,6 +21,10 @@ from seaanchor.profiling.op_counter import FREE, Stage, current_stage
 
 Clock = Callable[[], float]
 TIMES = 2  # that a kernel runs in each of two ways, after a first time that does not count
+KERNELS = (
+    "aten",
+    "mkldnn",
+)  # namespaces of what computes; oneDNN has convolutions of its own
 CACHES = 2**25  # bytes that displace whatever lies in a processor's caches
 
 
@@ -62,7 +66,7 @@ class Recorder(TorchDispatchMode):
         self.calls: defaultdict[Stage, Counter[Call]] = defaultdict(Counter)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace == "aten" and not func.is_view and func not in FREE:
+        if func.namespace in KERNELS and not func.is_view and func not in FREE:
             leaves, structure = tree_flatten((args, kwargs or {}))
             self.calls[current_stage()][Call(func, tuple(map(_like, leaves)), structure)] += 1
         return func(*args, **(kwargs or {}))
