@@ -9,7 +9,7 @@ import torch
 from seaanchor.config.recipes import dpo, dpo_linear, fare, ipo, kto, lore, tecoa
 from seaanchor.config.schema import AdapterConfig, AnchorConfig
 from seaanchor.data.loader import SkipLog
-from seaanchor.training.batches import MicroBatch, load_steps, make_micro_batch
+from seaanchor.training.batches import MicroBatch, embed_in_slices, load_steps, make_micro_batch, make_targets
 from seaanchor.training.setup import prepare
 from seaanchor.training.slices import Slicing, joined, rows_of, sliced, sliced_pair
 from seaanchor.training.state import make_state
@@ -201,3 +201,14 @@ def test_slices_are_even_and_filled_up_where_all_must_have_equally_many(images, 
 def test_padding_stays_padding():
     slices = sliced(replace(micro_batch(4), is_padding=True), Slicing(2))
     assert [part.num_images for part in slices] == [0, 0]
+
+
+def test_the_reference_sees_no_more_images_than_a_slice(tiny_run):
+    """Whose embeddings are those of the whole batch."""
+    config = tiny_run(lore("8/255"), batch_size=7, slice_size=2)
+    setup, pixels, seen = prepare(config), torch.rand(7, 3, 32, 32), []
+    setup.reference.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    found = make_targets(setup, Batch(pixels, torch.zeros(7, dtype=torch.long), torch.arange(7)), None).reference_BD
+    assert seen == [2, 2, 2, 1]
+    torch.testing.assert_close(found, embed_in_slices(setup.reference, pixels, replace(config, slice_size=None)))
+    assert seen[4:] == [7]

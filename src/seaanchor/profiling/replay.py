@@ -21,10 +21,8 @@ from seaanchor.profiling.op_counter import FREE, Stage, current_stage
 
 Clock = Callable[[], float]
 TIMES = 2  # that a kernel runs in each of two ways, after a first time that does not count
-KERNELS = (
-    "aten",
-    "mkldnn",
-)  # namespaces of what computes; oneDNN has convolutions of its own
+# Namespaces of what computes: oneDNN has convolutions of its own.
+KERNELS = ("aten", "mkldnn")
 CACHES = 2**25  # bytes that displace whatever lies in a processor's caches
 
 

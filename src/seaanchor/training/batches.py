@@ -91,13 +91,13 @@ def make_micro_batch(setup: Setup, batch: Batch, is_padding: bool, cache_ND: Ten
 def make_targets(setup: Setup, batch: Batch, cache_ND: Tensor | None) -> Targets:
     """The reference's embeddings of the batch, from the cache or in one forward of each slice, with labels and head."""
     if cache_ND is None:
-        reference_BD = in_slices(setup.reference, batch.pixels_BCHW, setup.config)
+        reference_BD = embed_in_slices(setup.reference, batch.pixels_BCHW, setup.config)
     else:
         reference_BD = cache_ND[batch.index_B]
     return Targets(reference_BD, batch.label_B, None if setup.head is None else setup.head.to(reference_BD.device))
 
 
-def in_slices(encode: Encode, pixels_BCHW: Tensor, config: RunConfig) -> Tensor:
+def embed_in_slices(encode: Encode, pixels_BCHW: Tensor, config: RunConfig) -> Tensor:
     """Embeddings (B, D) of images of which as many go through a tower at once as the settings say; all of them where
     weights are sharded, for all processes must call it equally often."""
     size = len(pixels_BCHW) if config.shard else _at_once(config)

@@ -19,7 +19,7 @@ from seaanchor.encoders.encoder import LoadedModel, Reference
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.batches import (
     MicroBatch,
-    in_slices,
+    embed_in_slices,
     let_reference_go,
     load_steps,
     make_micro_batch,
@@ -139,7 +139,9 @@ def _embed_in_eval_mode(
 ) -> tuple[Tensor, Tensor]:
     """Embeddings (B, D) of the clean images without padding, the policy's and the reference's."""
     encoder.eval()
-    now = [in_slices(encoder, clean.batch.pixels_BCHW, config).float()[: clean.num_images] for clean in micro_batches]
+    now = [
+        embed_in_slices(encoder, clean.batch.pixels_BCHW, config).float()[: clean.num_images] for clean in micro_batches
+    ]
     encoder.train()
     return torch.cat(now), torch.cat([clean.targets.reference_BD[: clean.num_images] for clean in micro_batches])
 
