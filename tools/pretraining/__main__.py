@@ -95,6 +95,22 @@ def lite(
     print(f"done: {done}")
 
 
+@app.command
+def classifier(tower: Path, output: Path) -> None:
+    """Write the original tower with its own 1,000-class head as a folder that timm loads.
+
+    Parameters
+    ----------
+    tower
+        State dict of EfficientNet-Lite0.
+    output
+        Folder, such as models/efficientnet-lite0.
+    """
+    from tools.pretraining.lite import original_tower, write_classifier
+
+    print(f"done: {write_classifier(original_tower(tower), output)}")
+
+
 if __name__ == "__main__":
     log_to_terminal()
     try:

@@ -33,8 +33,8 @@ def near_copies(files: Sequence[Path], held_out: Sequence[Path], cache: Path) ->
     mirrored_NP = held_NP.view(-1, SIDE, SIDE).flip(-1).flatten(1)
     held_NP = torch.cat([held_NP, mirrored_NP])
     held_NP = held_NP[held_NP.std(1) > FLAT]
-    found = []
-    for start in range(0, len(train_NP), 4096):
+    found = list[int]()
+    for start in range(0, len(train_NP) if len(held_NP) else 0, 4096):
         distance_NN = torch.cdist(train_NP[start : start + 4096], held_NP) / SIDE
         found += (torch.nonzero(distance_NN.amin(1) <= TWIN).flatten() + start).tolist()
     same = {digest(file) for file in held_out}

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seaanchor.encoders.kernels import fast_kernels
+from seaanchor.encoders.kernels import computes_in_bf16, fast_kernels
 from seaanchor.encoders.text import encode_text
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import load_state, save_state
@@ -168,7 +168,9 @@ def _step(
     texts = torch.unique(torch.cat([batch.text_B[batch.text_B >= 0], batch.first_B[batch.first_B >= 0], some]))
     tokens_UL = tokenizer([_captioned(templates, corpus.texts[t], rng) for t in texts.tolist()])
     pixels = (batch.pixels * 2 - 1).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16), fast_kernels(model, torch.bfloat16, tokens_UL.shape[-1]):
+    bf16 = computes_in_bf16("cpu")
+    kernels = fast_kernels(model, torch.bfloat16 if bf16 else torch.float32, tokens_UL.shape[-1])
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16), kernels:
         with torch.set_grad_enabled(not frozen):
             features_BF = model.visual.trunk(pixels).float()
         image_BD = F.normalize(model.visual.head(features_BF).float(), dim=-1)
@@ -265,7 +267,7 @@ def _save(config: DistillConfig, state: _State, step: int, seconds: float) -> No
 
 def _log(config: DistillConfig, step: int, total: int, share: float, losses: _Losses, seconds: float) -> None:
     row = {"step": step, "of": total, "lr": config.lr * share, "seconds": round(seconds, 1)}
-    row |= {name: round(float(value), 4) for name, value in vars(losses).items()}
+    row |= {name: round(value.item(), 4) for name, value in vars(losses).items()}
     config.output.mkdir(parents=True, exist_ok=True)
     with (config.output / "metrics.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")

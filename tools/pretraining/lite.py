@@ -18,7 +18,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import load_state, write_atomic
 from tools.pretraining.caltech import three_parts
 from tools.pretraining.distillation import DistillConfig, distill
-from tools.pretraining.listings import images_of
+from tools.pretraining.listings import imagenet_names, images_of
 from tools.pretraining.lite_corpus import SIZE, LiteMix, load_lite_corpus
 from tools.pretraining.tiny import BPE, NUM_MERGES, tokenizer_file
 
@@ -77,6 +77,35 @@ def original_tower(file: Path) -> nn.Module:
         )
     tower.load_state_dict(dict(zip(wanted, found, strict=True)), strict=False)
     return tower.eval()
+
+
+def write_classifier(tower: nn.Module, folder: Path) -> Path:
+    """The original tower with its own 1,000-class head as a folder that timm loads, in fp16, for images of 128
+    pixels."""
+    from safetensors.torch import save
+
+    half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in tower.state_dict().items()}
+    config = {
+        "architecture": "tf_efficientnet_lite0",
+        "num_classes": 1000,
+        "num_features": 1280,
+        "pretrained_cfg": {
+            "tag": "in1k",
+            "input_size": [3, SIZE, SIZE],
+            "interpolation": "bicubic",
+            "crop_pct": 0.875,
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+            "num_classes": 1000,
+            "first_conv": "conv_stem",
+            "classifier": "classifier",
+            "license": "apache-2.0",
+        },
+        "label_names": list(imagenet_names()),
+    }
+    write_atomic(folder / "model.safetensors", save(half, metadata={"format": "pt"}))
+    write_atomic(folder / "config.json", json.dumps(config, indent=2))
+    return folder
 
 
 def new_lite(tower: nn.Module, seed: int) -> nn.Module:

@@ -27,6 +27,7 @@ from tools.pretraining.words import common_words
 
 SIZE = 128  # pixels of an image
 STORED = 176  # pixels of a photo as it is kept, of which a view is taken
+DRAWINGS = (16, 6)  # of each class name, of each other text
 IMAGENET = "imagenet"
 WORDS = "words"
 
@@ -197,7 +198,7 @@ def read_square(path: Path, mode: str, size: int) -> np.ndarray:
 
 def _drawn(texts: Sequence[str], of_classes: set[str], fonts: Sequence[Path], cache: Path) -> Words:
     """Each text drawn several times, class names more often."""
-    counts = [16 if text in of_classes else 6 for text in texts]
+    counts = [DRAWINGS[0] if text in of_classes else DRAWINGS[1] for text in texts]
     key = hashlib.sha256(json.dumps([list(texts), counts, [f.name for f in fonts]]).encode()).hexdigest()[:16]
     file = cache / f"lite-words-{key}.npy"
     text_N = np.repeat(np.arange(len(texts)), counts)
@@ -304,7 +305,7 @@ def _emoji(images: Tensor, rng: torch.Generator, size: int) -> Tensor:
 def _words(corpus: LiteCorpus, count: int, mix: LiteMix, rng: torch.Generator, size: int) -> _Part:
     """Words on flat and shaded grounds, on dimmed photos and on photos as they are."""
     words = corpus.words
-    own = torch.from_numpy(np.flatnonzero(words.count_V > words.count_V.min()))
+    own = torch.from_numpy(np.flatnonzero(words.count_V == words.count_V.max()))
     of_class = round(count * mix.class_word_rate)
     texts = torch.cat(
         [
