@@ -204,13 +204,13 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(corpus, tower, tmp_path,
 
 
 def test_the_projection_keeps_products_with_the_classifier(tower):
-    """What 384 directions can hold of the classes' differences they hold: the best of that rank, by its own error."""
+    """What 512 directions can hold of the classes' differences they hold: the best of that rank, by its own error."""
     model = new_lite(tower, 0)
     weight = tower.get_classifier().weight.detach()
     centred = weight - weight.mean(0)
     kept = model.visual.head.proj.weight.detach()
     error = (centred - centred @ kept.T @ kept).square().sum()
-    assert error == pytest.approx(torch.linalg.svdvals(centred)[384:].square().sum().item(), rel=1e-3)
+    assert error == pytest.approx(torch.linalg.svdvals(centred)[512:].square().sum().item(), rel=1e-3)
 
 
 def test_the_bare_tower_keeps_its_own_answers(tower, tmp_path):

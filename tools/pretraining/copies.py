@@ -4,6 +4,7 @@ Legend: N photos, P pixels of a thumbnail.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +29,14 @@ def near_copies(files: Sequence[Path], held_out: Sequence[Path], cache: Path) ->
     """
     if not files or not held_out:
         return []
+    kept = cache / f"copies-{_key(files, held_out)}.npy"
+    if not kept.exists():
+        found = _near_copies(files, held_out, cache)
+        np.save(kept, np.array(found, np.int64))
+    return np.load(kept).tolist()
+
+
+def _near_copies(files: Sequence[Path], held_out: Sequence[Path], cache: Path) -> list[int]:
     train_NP = thumbnails(files, False, cache)
     held_NP = torch.cat([thumbnails(held_out, squeezed, cache) for squeezed in (False, True)])
     mirrored_NP = held_NP.view(-1, SIDE, SIDE).flip(-1).flatten(1)
@@ -42,6 +51,17 @@ def near_copies(files: Sequence[Path], held_out: Sequence[Path], cache: Path) ->
     return sorted({*found, *(i for i, f in enumerate(files) if f.stat().st_size in sizes and digest(f) in same)})
 
 
+def _key(*parts: bool | Sequence[Path]) -> str:
+    """A short name of lists of files, by their paths, sizes and times of change."""
+    told = [str(part) if isinstance(part, bool) else [_stat(file) for file in part] for part in parts]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def _stat(file: Path) -> str:
+    stat = file.stat()
+    return f"{file} {stat.st_size} {stat.st_mtime_ns}"
+
+
 def digest(file: Path) -> str:
     """SHA-256 of a file's bytes."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
@@ -49,8 +69,7 @@ def digest(file: Path) -> str:
 
 def thumbnails(files: Sequence[Path], squeezed: bool, cache: Path) -> Tensor:
     """Grey levels (N, P) of the centre square or of the whole photo, kept in the cache folder."""
-    key = hashlib.sha256("\n".join([str(squeezed), *map(str, files)]).encode()).hexdigest()[:16]
-    kept = cache / f"thumbnails-{key}.npy"
+    kept = cache / f"thumbnails-{_key(squeezed, files)}.npy"
     if not kept.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor() as pool:

@@ -51,7 +51,7 @@ class DistillConfig:
     batch_size: int = 96
     lr: float = 1.5e-3
     trunk_lr: float = 5e-4
-    frozen_steps: int = 300
+    frozen_steps: int = 150
     warmup: int = 100
     weight_decay: float = 0.02
     distillation: float = 1.0
@@ -166,7 +166,7 @@ def _step(
     imagenet = corpus.texts_of(IMAGENET)
     some = imagenet[torch.randperm(len(imagenet), generator=rng)[: config.random_texts]]
     texts = torch.unique(torch.cat([batch.text_B[batch.text_B >= 0], batch.first_B[batch.first_B >= 0], some]))
-    tokens_UL = tokenizer([_captioned(templates, corpus.texts[t], rng) for t in texts.tolist()])
+    tokens_UL = tokenizer([captioned(templates, corpus.texts[t], rng) for t in texts.tolist()])
     pixels = (batch.pixels * 2 - 1).contiguous(memory_format=torch.channels_last)
     bf16 = computes_in_bf16("cpu")
     kernels = fast_kernels(model, torch.bfloat16 if bf16 else torch.float32, tokens_UL.shape[-1])
@@ -199,7 +199,7 @@ def _step(
     return losses
 
 
-def _captioned(templates: Sequence[str], text: str, rng: torch.Generator) -> str:
+def captioned(templates: Sequence[str], text: str, rng: torch.Generator) -> str:
     """The text in a caption: half of the time the first, else any of them."""
     number = int(torch.randint(2 * len(templates), (1,), generator=rng))
     return templates[number if number < len(templates) else 0].format(text)

@@ -1,30 +1,35 @@
 """`seaanchor-lite`: its architecture, where its trunk comes from, and the recipe that trains it.
 
 An OpenCLIP CLIP at 128 pixels: the trunk of EfficientNet-Lite0 as Google trained it on ImageNet-1k (3.37 M parameters),
-a linear projection to 384 dimensions, and a three-layer text transformer over the first 2,000 merges of CLIP's
+a linear projection to 512 dimensions, and a three-layer text transformer over the first 2,000 merges of CLIP's
 vocabulary (1.9 M).
 """
 
 import copy
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seaanchor.encoders.kernels import computes_in_bf16, fast_kernels
+from seaanchor.encoders.text import encode_text
 from seaanchor.errors import SeaAnchorError
-from seaanchor.utils.checkpoint import load_state, write_atomic
+from seaanchor.utils.checkpoint import load_state, save_state, write_atomic
+from seaanchor.utils.log import log
 from tools.pretraining.caltech import three_parts
-from tools.pretraining.distillation import DistillConfig, distill
+from tools.pretraining.distillation import DistillConfig, Tokenizer, captioned, distill
 from tools.pretraining.listings import imagenet_names, images_of
 from tools.pretraining.lite_corpus import SIZE, LiteMix, load_lite_corpus
 from tools.pretraining.tiny import BPE, NUM_MERGES, tokenizer_file
 
 CONTEXT = 32
 MODEL_CFG = {
-    "embed_dim": 384,
+    "embed_dim": 512,
     "vision_cfg": {
         "image_size": SIZE,
         "timm_model_name": "tf_efficientnet_lite0",
@@ -119,8 +124,60 @@ def new_lite(tower: nn.Module, seed: int) -> nn.Module:
     model.visual.trunk.load_state_dict(state)
     with torch.no_grad():
         model.visual.head.proj.weight.copy_(_directions(tower.get_classifier().weight, MODEL_CFG["embed_dim"]))
+        model.logit_scale.fill_(math.log(20))
     model.visual.to(memory_format=torch.channels_last)
     return model
+
+
+def learn_names(
+    model: nn.Module,
+    weight_CF: Tensor,
+    names: Sequence[str],
+    captions: Sequence[str],
+    tokenizer: Tokenizer,
+    output: Path,
+    seed: int,
+    num_steps: int = 2000,
+) -> None:
+    """Teach the text tower the classifier: the embedding of each class's name becomes the projection of its weights, so
+    that cosines with it order images as the classifier does. Kept in `output/names.safetensors`.
+
+    Args:
+        model: its projection is that of `new_lite`.
+        weight_CF: of the original classifier.
+        names, captions: of the classes, and what they are put in.
+        tokenizer: of the text tower.
+        output: run folder.
+        seed: of the order of names and captions.
+        num_steps: of 256 captions.
+    """
+    file = output / "names.safetensors"
+    if file.exists():
+        model.load_state_dict(load_state(file)["model"])
+        return
+    with torch.no_grad():
+        goal_CD = F.normalize((weight_CF - weight_CF.mean(0)) @ model.visual.head.proj.weight.T, dim=-1)
+    towers = {id(p) for p in model.visual.parameters()} | {id(model.logit_scale)}
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if id(p) not in towers], lr=2e-3, weight_decay=0.01)
+    rng, bf16 = torch.Generator().manual_seed(seed), computes_in_bf16("cpu")
+    for step in range(num_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-3 * min(1.0, (step + 1) / 100) * (1 + math.cos(math.pi * step / num_steps)) / 2
+        classes = torch.randperm(len(names), generator=rng)[:256]
+        tokens_NL = tokenizer([captioned(captions, names[c], rng) for c in classes.tolist()])
+        kernels = fast_kernels(model, torch.bfloat16 if bf16 else torch.float32, tokens_NL.shape[-1])
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), kernels:
+            text_ND = F.normalize(encode_text(model, tokens_NL).float(), dim=-1)
+        cosine_NC = text_ND.float() @ goal_CD.T
+        loss = (1 - cosine_NC.gather(1, classes[:, None])).mean() + F.cross_entropy(20 * cosine_NC, classes)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if step % 100 == 0 or step == num_steps - 1:
+            right = (cosine_NC.argmax(1) == classes).float().mean().item()
+            log.info(f"names: step {step} of {num_steps}, loss {loss.item():.3f}, {right:.0%} of 256 captions right")
+    save_state(file, {"model": model.state_dict()})
 
 
 def _directions(weight_CF: Tensor, dim: int) -> Tensor:
@@ -185,6 +242,9 @@ def train_lite(
     original = original_tower(tower)
     model = new_lite(original, seed)
     tokenizer = SimpleTokenizer(bpe_path=str(tokenizer_file(output)), context_length=CONTEXT)
+    learn_names(
+        model, original.get_classifier().weight.detach(), imagenet_names(), templates(), tokenizer, output, seed
+    )
     config = DistillConfig(output, round(NUM_SAMPLES * scale), _spread(MIX, corpus.banks), seed=seed)
     teacher = original.to(memory_format=torch.channels_last)
     weights = distill(config, corpus, templates(), model, copy.deepcopy(model), tokenizer, teacher)
