@@ -106,6 +106,16 @@ def lore_tiny() -> "Method":
     return from_recipe(recipes.lore_tiny())
 
 
+def fare_lite() -> "Method":
+    """FARE at the size of `seaanchor-lite`."""
+    return from_recipe(recipes.fare_lite())
+
+
+def lore_lite() -> "Method":
+    """LORE as it made `seaanchor-lite-lore`."""
+    return from_recipe(recipes.lore_lite())
+
+
 def fare_quick() -> "Method":
     """FARE in a minute on a laptop, to see it work."""
     return from_recipe(recipes.fare_quick())
@@ -114,6 +124,16 @@ def fare_quick() -> "Method":
 def lore_quick() -> "Method":
     """LORE in a minute on a laptop, on the same images and attack as `fare_quick`."""
     return from_recipe(recipes.lore_quick())
+
+
+def dpo_lite() -> "Method":
+    """DPO against typographic attacks as it made `seaanchor-lite-dpo`."""
+    return from_recipe(recipes.dpo_lite())
+
+
+def dpo_linear_lite() -> "Method":
+    """The slider at the size of `seaanchor-lite`."""
+    return from_recipe(recipes.dpo_linear_lite())
 
 
 def dpo_tiny() -> "Method":

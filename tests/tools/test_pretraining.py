@@ -21,6 +21,7 @@ from tools.pretraining.distillation import DistillConfig, distill
 from tools.pretraining.listings import LISTINGS, imagenet_names
 from tools.pretraining.lite import held_out_files, new_lite, original_tower, train_lite, write_classifier, write_lite
 from tools.pretraining.lite_corpus import LiteMix, load_lite_corpus, make_lite_batch
+from tools.pretraining.seen import among_seen, write_seen
 
 MIX = LiteMix((("caltech101", 0.4), ("photos:dogs", 0.2), ("unlabelled:street", 0.2), ("words", 0.2)), 0.5)
 
@@ -71,6 +72,21 @@ def test_copies_of_held_out_photos_are_found_and_nothing_else(tmp_path):
     Image.open(held[3]).resize((64, 64)).save(squeezed)
     others = [picture(tmp_path / "train" / f"other{i}.jpg", 50 + i) for i in range(20)]
     assert near_copies([others[0], again, mirrored, *others[1:], squeezed], held, tmp_path / "cache") == [1, 2, 22]
+
+
+def test_what_was_seen_is_known_again_by_its_hashes(tmp_path, capsys):
+    seen = [picture(tmp_path / "seen" / f"{i}.jpg", i) for i in range(6)]
+    write_seen(seen, tmp_path / "seen.npy", tmp_path / "cache")
+    test = tmp_path / "test"
+    picture(test / "new.jpg", 77)
+    (test / "same.jpg").write_bytes(seen[0].read_bytes())
+    Image.open(seen[1]).transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((150, 127)).save(test / "turned.jpg")
+    found = among_seen(sorted(test.iterdir()), tmp_path / "seen.npy", tmp_path / "other")
+    assert [file.name for file in found] == ["same.jpg", "turned.jpg"]
+    app(["overlap", str(test), "--seen", str(tmp_path / "seen.npy")], result_action="return_value")
+    assert "2 of 3 photos are among those seen" in capsys.readouterr().out
+    with pytest.raises(SeaAnchorError, match="is missing"):
+        among_seen(seen, tmp_path / "none.npy", tmp_path / "other")
 
 
 def test_skies_are_copies_only_where_their_bytes_are_the_same(tmp_path):

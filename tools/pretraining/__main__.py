@@ -96,6 +96,29 @@ def lite(
 
 
 @app.command
+def overlap(folder: Path, *, seen: Path = Path("models/seaanchor-lite/seen.npy")) -> None:
+    """Tell which photos of a folder a model was pre-trained on, near copies included.
+
+    Parameters
+    ----------
+    folder
+        Photos, at any depth.
+    seen
+        Hashes that pre-training wrote.
+    """
+    from tempfile import TemporaryDirectory
+
+    from tools.pretraining.listings import images_of
+    from tools.pretraining.seen import among_seen
+
+    files = images_of(folder)
+    with TemporaryDirectory() as cache:
+        found = among_seen(files, seen, Path(cache))
+    print("\n".join(map(str, found)))
+    print(f"{len(found)} of {len(files):,} photos are among those seen")
+
+
+@app.command
 def classifier(tower: Path, output: Path) -> None:
     """Write the original tower with its own 1,000-class head as a folder that timm loads.
 

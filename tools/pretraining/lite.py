@@ -25,6 +25,7 @@ from tools.pretraining.caltech import three_parts
 from tools.pretraining.distillation import DistillConfig, Tokenizer, captioned, distill
 from tools.pretraining.listings import imagenet_names, images_of
 from tools.pretraining.lite_corpus import SIZE, LiteMix, load_lite_corpus
+from tools.pretraining.seen import write_seen
 from tools.pretraining.tiny import BPE, NUM_MERGES, tokenizer_file
 
 CONTEXT = 32
@@ -239,6 +240,7 @@ def train_lite(
         if not path.is_dir():
             raise SeaAnchorError(f"{path} ({name}) is no folder", "images", "see docs/pretraining.md")
     corpus = load_lite_corpus(sources, held_out_files(held_out, sources.get("caltech101")), fonts, cache)
+    write_seen(corpus.photos, output / "seen.npy", cache)
     original = original_tower(tower)
     model = new_lite(original, seed)
     tokenizer = SimpleTokenizer(bpe_path=str(tokenizer_file(output)), context_length=CONTEXT)

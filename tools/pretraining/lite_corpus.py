@@ -65,7 +65,8 @@ class Words:
 @dataclass(frozen=True)
 class LiteCorpus:
     """All banks, the drawn words, all texts, which of them (V,) belong to each set of names, and the text of each of
-    ImageNet's classes, of which two may share one."""
+    ImageNet's classes, of which two may share one; how many photos of each source were left out, and the files of all
+    others."""
 
     texts: tuple[str, ...]
     imagenet: Tensor
@@ -74,6 +75,7 @@ class LiteCorpus:
     banks: dict[str, Bank]
     words: Words
     dropped: dict[str, int]
+    photos: tuple[Path, ...]
 
     def texts_of(self, name: str) -> Tensor:
         """Numbers of the texts of a set, in its order."""
@@ -152,7 +154,9 @@ def load_lite_corpus(
     }
     of_classes = {text for name in names if name != "emoji" for text in names[name]} | set(aliases)
     imagenet = torch.tensor([index[text] for text in imagenet_names()])
-    return LiteCorpus(texts, imagenet, sets, member_SV, banks, _drawn(texts, of_classes, fonts, cache), dropped)
+    words = _drawn(texts, of_classes, fonts, cache)
+    files = tuple(file for listing in photos for file, _ in listing.rows)
+    return LiteCorpus(texts, imagenet, sets, member_SV, banks, words, dropped, files)
 
 
 def _first_names(options: Sequence[tuple[str, str]]) -> dict[str, str]:
