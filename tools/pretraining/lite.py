@@ -138,7 +138,7 @@ def learn_names(
     tokenizer: Tokenizer,
     output: Path,
     seed: int,
-    num_steps: int = 2000,
+    num_steps: int = 600,
 ) -> None:
     """Teach the text tower the classifier: the embedding of each class's name becomes the projection of its weights, so
     that cosines with it order images as the classifier does. Kept in `output/names.safetensors`.

@@ -217,7 +217,7 @@ def dpo_tiny() -> RunConfig:
 
 
 def _drawn_lite(recipe: RunConfig) -> RunConfig:
-    """The budget of `seaanchor-lite` against drawn words: half of the class words, a learning rate for a small tower."""
+    """The budget of `seaanchor-lite` against drawn words: half of the class words, a rate for a small tower."""
     drawings = replace(recipe.perturbation, words="even", variants=10)
     return replace(
         recipe,
