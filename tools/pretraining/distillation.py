@@ -37,7 +37,7 @@ class DistillConfig:
     Attributes:
         output: run folder.
         num_samples: images, in batches of `batch_size`.
-        lr: of text tower and projection; the trunk takes `trunk_lr`; both with warm-up and a cosine to 0.
+        lr: of the text tower; trunk and projection take `trunk_lr`; both with warm-up and a cosine to 0.
         frozen_steps: at the start, in which the trunk stays.
         distillation, features: weights of the second and the third loss.
         random_texts: ImageNet names that are encoded with each batch besides its own.
@@ -49,9 +49,9 @@ class DistillConfig:
     num_samples: int
     mix: LiteMix
     batch_size: int = 96
-    lr: float = 1.5e-3
-    trunk_lr: float = 5e-4
-    frozen_steps: int = 150
+    lr: float = 5e-4
+    trunk_lr: float = 3e-4
+    frozen_steps: int = 50
     warmup: int = 100
     weight_decay: float = 0.02
     distillation: float = 1.0
@@ -101,7 +101,7 @@ def distill(
     Raises:
         SeaAnchorError: the loss is not finite.
     """
-    trunk = {id(p) for p in model.visual.trunk.parameters()}
+    trunk = {id(p) for p in model.visual.parameters()}
     groups = [
         {"params": [p for p in model.parameters() if (id(p) in trunk) == own and (p.ndim > 1) == wide],
          "weight_decay": config.weight_decay * wide, "scale": scale}

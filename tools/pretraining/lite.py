@@ -59,7 +59,7 @@ MIX = LiteMix(
         ("words", 0.17),
     )
 )
-NUM_SAMPLES = 280_000
+NUM_SAMPLES = 200_000
 
 
 def original_tower(file: Path) -> nn.Module:
