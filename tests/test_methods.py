@@ -21,6 +21,7 @@ from seaanchor.config.validation import check, needs_classes
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.errors import SeaAnchorError
 from seaanchor.objectives.embedding import EmbeddingDistance
+from seaanchor.objectives.policy_gradient import PPO
 from seaanchor.objectives.preference import DPO, IPO, KTO
 from seaanchor.objectives.supervised import CrossEntropy, TeCoA
 from seaanchor.perturbations.attribute import AttributeSwap
@@ -43,6 +44,7 @@ PARTS = {
     "dpo": (DPO, Penalty, distribution_constraint, Typographic, Full),
     "ipo": (IPO, Penalty, distribution_constraint, Typographic, Full),
     "kto": (KTO, Penalty, distribution_constraint, Typographic, Full),
+    "ppo": (PPO, Penalty, distribution_constraint, Typographic, Full),
     "typographic-ce": (CrossEntropy, NoAnchor, None, Typographic, Full),
     "dpo-lore": (DPO, Lagrangian, embedding_constraint, Typographic, Full),
     "dpo-linear": (DPO, Penalty, distribution_constraint, Typographic, Linear),
@@ -110,6 +112,7 @@ def test_settings_of_preferences_and_adapters_reach_the_parts():
     assert method(
         objective=ObjectiveConfig("kto", beta=0.4, desirable_weight=2.0, undesirable_weight=3.0)
     ).objective == KTO(0.4, 2.0, 3.0)
+    assert method(objective=ObjectiveConfig("ppo", clip=0.3)).objective == PPO(0.3)
     drawn = method(
         perturbation=PerturbationConfig("typographic", words="odd", fonts="unseen", sizes=(0.2, 0.3), variants=4)
     ).perturbation

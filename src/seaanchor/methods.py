@@ -75,6 +75,12 @@ def kto() -> "Method":
     return from_recipe(recipes.kto())
 
 
+def ppo() -> "Method":
+    """PPO on the policy over the class texts against typographic attacks, held by KL to the reference (Schulman et al.
+    2017)."""
+    return from_recipe(recipes.ppo())
+
+
 def typographic_ce() -> "Method":
     """Cross-entropy on clean and typographic images, held by nothing: the supervised baseline of arXiv 2411.08923."""
     return from_recipe(recipes.typographic_ce())
@@ -149,6 +155,11 @@ def ipo_tiny() -> "Method":
 def kto_tiny() -> "Method":
     """KTO against typographic attacks at the embedded model's size."""
     return from_recipe(recipes.kto_tiny())
+
+
+def ppo_tiny() -> "Method":
+    """PPO against typographic attacks at the embedded model's size."""
+    return from_recipe(recipes.ppo_tiny())
 
 
 def typographic_ce_tiny() -> "Method":

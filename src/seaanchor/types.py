@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Preference:
-    """Which text should win over which, as rows of the text table: chosen (B,) and rejected (B,); −1 where an unpaired
-    row has none."""
+    """Which text should win over which, as rows of the text table (B,); −1 where an unpaired row has none."""
 
     chosen_B: Tensor
     rejected_B: Tensor
@@ -79,8 +78,7 @@ class NamedHead:
     Attributes:
         head: reads embeddings.
         class_names: in the order of its rows; None where they are not known.
-        tokens: of the embeddings it reads: `class`, `mean`, `patches`, or `library` for the library's own; None where
-            that is not known.
+        tokens: of the embeddings it reads: `class`, `mean`, `patches` or `library`; None where they are not known.
     """
 
     head: Head
@@ -92,7 +90,8 @@ class NamedHead:
 class Targets:
     """What a step holds fixed: reference embeddings of the clean images (B, D); class head, labels, preferences and the
     reference's embeddings of the perturbed images (B, D) where asked for; a moving average's embeddings of the clean
-    images (B, D) where the anchor has one; the objective's `baseline` over all images of a batch taken in slices."""
+    images (B, D) where the anchor has one; the objective's `baseline` over all images of a batch taken in slices; the
+    policy's logits of the perturbed images (B, C) before the first update of the step where asked for."""
 
     reference_BD: Tensor
     label_B: Tensor | None = None
@@ -101,6 +100,7 @@ class Targets:
     reference_perturbed_BD: Tensor | None = None
     anchor_BD: Tensor | None = None
     baseline: Tensor | None = None
+    old_logits_BC: Tensor | None = None
 
     @property
     def held_BD(self) -> Tensor:
@@ -110,8 +110,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The policy's raw embeddings (B, D) of the perturbed and, where asked for, of the clean images; its own text side
-    where the adapter moves texts too."""
+    """The policy's raw embeddings (B, D) of perturbed and, where asked for, clean images; its texts if they move."""
 
     perturbed_BD: Tensor
     clean_BD: Tensor | None = None
@@ -133,8 +132,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class AnchorTerms:
-    """What an anchor adds to the loss (B,), with the constraint and the detached multipliers (B,) behind it if it has
-    them."""
+    """What an anchor adds to the loss (B,), with the constraint and detached multipliers (B,) behind it if any."""
 
     loss_B: Tensor
     constraint: Constraint | None = None
@@ -144,11 +142,12 @@ class AnchorTerms:
 @dataclass(frozen=True)
 class LossTerms:
     """The primal loss: objective and anchor per sample (B,), and the adapter's own scalar if it has one; the mean is
-    taken where the step calls backward."""
+    taken where the step calls backward. `old_logits_BC` is what the step's later updates find in their targets."""
 
     objective_B: Tensor
     anchor: AnchorTerms
     adapter: Tensor | None = None
+    old_logits_BC: Tensor | None = None
 
     @property
     def total_B(self) -> Tensor:
@@ -169,6 +168,7 @@ class Needs:
         labels: the true class of each image.
         pairs: which text should win over which, from the data or from the perturbation.
         reference_perturbed: the reference's embeddings of the perturbed images.
+        old_policy: the policy's logits of the perturbed images before the step's first update; with `head`.
         texts: class names or candidate texts at `bind`.
         unpaired: of an objective with pairs: rows with one text are enough.
         hard_images: of an objective: it is 0 until something changes the images.
@@ -186,6 +186,7 @@ class Needs:
     labels: bool = False
     pairs: bool = False
     reference_perturbed: bool = False
+    old_policy: bool = False
     texts: bool = False
     unpaired: bool = False
     hard_images: bool = False
@@ -259,8 +260,7 @@ class Anchor(Protocol):
         ...
 
     def dual_loss(self, constraint: Constraint, targets: Targets) -> Tensor | None:
-        """Scalar to minimise over the dual variables; no gradient reaches the policy. None if there are no dual
-        variables."""
+        """Scalar to minimise over the dual variables, None without any; no gradient reaches the policy."""
         ...
 
     def dual_module(self) -> nn.Module | None:
@@ -293,8 +293,7 @@ class Adapter(Protocol):
 
 
 AttackLoss = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Maps pixels (B, C, H, W) to a per-sample loss (B,) that an attack raises, and the output (B, ...) it was computed
-from."""
+"""Maps pixels (B, C, H, W) to a per-sample loss (B,) that an attack raises, and the output (B, ...) it comes from."""
 
 LossOf = Callable[[Batch], AttackLoss]
 """What an attack on a batch raises."""

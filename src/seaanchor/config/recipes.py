@@ -56,7 +56,8 @@ def tecoa_kl(epsilon: float | str = "2/255", rho: float = 0.1) -> RunConfig:
 def typographic(kind: str = "dpo") -> RunConfig:
     """Preference of the true class over the word drawn on the image, held by KL to the reference on clean images (arXiv
     2411.08923)."""
-    beta, weight = {"dpo": (1.0, 1.0), "ipo": (0.01, 0.01), "kto": (1.5, 0.01), "cross_entropy": (1.0, 0.0)}[kind]
+    of_pairs = {"dpo": (1.0, 1.0), "ipo": (0.01, 0.01), "kto": (1.5, 0.01), "ppo": (1.0, 1.0)}
+    beta, weight = {**of_pairs, "cross_entropy": (1.0, 0.0)}[kind]
     anchor = AnchorConfig("kl", weight=weight) if weight else AnchorConfig()
     return RunConfig(
         objective=ObjectiveConfig(kind, beta=beta),
@@ -84,6 +85,12 @@ def ipo() -> RunConfig:
 def kto() -> RunConfig:
     """KTO against typographic attacks, held by KL to the reference (arXiv 2411.08923)."""
     return typographic("kto")
+
+
+def ppo() -> RunConfig:
+    """PPO on the policy over the class texts against typographic attacks, held by KL to the reference: the expected
+    reward of the true class over the drawn word, in four updates a batch (Schulman et al. 2017)."""
+    return replace(typographic("ppo"), primal_steps=4)
 
 
 def typographic_ce() -> RunConfig:
@@ -263,6 +270,11 @@ def kto_tiny() -> RunConfig:
     return _drawn(kto())
 
 
+def ppo_tiny() -> RunConfig:
+    """PPO against typographic attacks at the embedded model's size."""
+    return _drawn(ppo())
+
+
 def typographic_ce_tiny() -> RunConfig:
     """The supervised baseline of `dpo-tiny`."""
     return _drawn(typographic_ce())
@@ -297,6 +309,7 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "dpo": dpo,
     "ipo": ipo,
     "kto": kto,
+    "ppo": ppo,
     "typographic-ce": typographic_ce,
     "dpo-lore": dpo_lore,
     "dpo-linear": dpo_linear,
@@ -312,6 +325,7 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "dpo-tiny": dpo_tiny,
     "ipo-tiny": ipo_tiny,
     "kto-tiny": kto_tiny,
+    "ppo-tiny": ppo_tiny,
     "typographic-ce-tiny": typographic_ce_tiny,
     "dpo-lore-tiny": dpo_lore_tiny,
     "dpo-linear-tiny": dpo_linear_tiny,

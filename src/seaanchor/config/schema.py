@@ -18,8 +18,8 @@ class ObjectiveConfig:
 
     part: ClassVar[str] = "objective"
     kind: str = "embedding_distance"
-    """embedding_distance needs no labels; tecoa and cross_entropy do; dpo, ipo and kto need preferences; or the name of
-    an objective from a plugin."""
+    """embedding_distance needs no labels; tecoa and cross_entropy do; dpo, ipo, kto and ppo need preferences; or the
+    name of an objective from a plugin."""
     beta: float = 1.0
     """Sharpness of dpo, ipo and kto."""
     label_smoothing: float = 0.0
@@ -30,6 +30,8 @@ class ObjectiveConfig:
     """kto: weight of desirable rows."""
     undesirable_weight: float = 1.0
     """kto: weight of undesirable rows."""
+    clip: float = 0.2
+    """ppo: how far the updates of one batch may move a text's probability, as a share of what it was before them."""
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     """Settings of a part of your own that have no name here."""
 

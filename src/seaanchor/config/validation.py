@@ -102,6 +102,8 @@ def _check_shares(config: RunConfig) -> None:
         raise SeaAnchorError(
             f"objective.label_smoothing is {config.objective.label_smoothing}", "a share in [0, 0.5)", "correct it"
         )
+    if not 0 < config.objective.clip < 1:
+        raise SeaAnchorError(f"objective.clip is {config.objective.clip}", "a share in (0, 1)", "try 0.2")
     for name, decay in (("ema_decay", config.ema_decay), ("anchor.reference_decay", config.anchor.reference_decay)):
         if not 0 < decay < 1:
             raise SeaAnchorError(f"{name} is {decay}", "a number between 0 and 1, such as 0.99", "correct it")
