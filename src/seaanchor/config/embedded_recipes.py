@@ -1,5 +1,5 @@
-"""Recipes at the size of the embedded models: budgets of a few minutes, of the methods named before `-tiny`, `-lite` and
-`-quick`."""
+"""Recipes at the size of the embedded models: budgets of a few minutes for the methods named before `-tiny`, `-lite`
+and `-quick`."""
 
 from dataclasses import replace
 
