@@ -137,6 +137,26 @@ def dpo_lite() -> "Method":
     return from_recipe(recipes.dpo_lite())
 
 
+def ipo_lite() -> "Method":
+    """IPO against typographic attacks at the size of `seaanchor-lite`."""
+    return from_recipe(recipes.ipo_lite())
+
+
+def kto_lite() -> "Method":
+    """KTO against typographic attacks at the size of `seaanchor-lite`."""
+    return from_recipe(recipes.kto_lite())
+
+
+def ppo_lite() -> "Method":
+    """PPO against typographic attacks at the size of `seaanchor-lite`, in one update a batch as the others."""
+    return from_recipe(recipes.ppo_lite())
+
+
+def typographic_ce_lite() -> "Method":
+    """The supervised baseline of `dpo_lite`."""
+    return from_recipe(recipes.typographic_ce_lite())
+
+
 def dpo_linear_lite() -> "Method":
     """The slider at the size of `seaanchor-lite`."""
     return from_recipe(recipes.dpo_linear_lite())

@@ -49,15 +49,15 @@ class DistillConfig:
     num_samples: int
     mix: LiteMix
     batch_size: int = 96
-    lr: float = 5e-4
-    trunk_lr: float = 3e-4
+    lr: float = 7e-4
+    trunk_lr: float = 5e-4
     frozen_steps: int = 50
     warmup: int = 100
     weight_decay: float = 0.02
     distillation: float = 1.0
     features: float = 1.0
-    random_texts: int = 96
-    sizes: tuple[tuple[int, int, float], ...] = ((96, 128, 0.45), (128, 176, 1.0))
+    random_texts: int = 48
+    sizes: tuple[tuple[int, int, float], ...] = ((96, 128, 0.6), (128, 176, 1.0))
     average: float = 0.998
     seed: int = 0
     save_every: int = 200

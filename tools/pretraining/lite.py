@@ -49,17 +49,17 @@ MODEL_CFG = {
 }
 MIX = LiteMix(
     (
-        ("caltech101", 0.14),
-        ("photos", 0.22),
+        ("caltech101", 0.10),
+        ("photos", 0.15),
         ("unlabelled", 0.08),
-        ("tiny-imagenet", 0.26),
-        ("cifar10", 0.06),
-        ("emoji", 0.04),
+        ("tiny-imagenet", 0.20),
+        ("cifar10", 0.05),
+        ("emoji", 0.03),
         ("emoji-100", 0.03),
-        ("words", 0.17),
+        ("words", 0.36),
     )
 )
-NUM_SAMPLES = 200_000
+NUM_SAMPLES = 180_000
 
 
 def original_tower(file: Path) -> nn.Module:

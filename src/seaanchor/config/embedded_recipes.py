@@ -128,6 +128,26 @@ def dpo_lite() -> RunConfig:
     return replace(recipe, objective=replace(recipe.objective, beta=0.1))
 
 
+def ipo_lite() -> RunConfig:
+    """IPO against typographic attacks at the size of `seaanchor-lite`."""
+    return _drawn_lite(ipo())
+
+
+def kto_lite() -> RunConfig:
+    """KTO against typographic attacks at the size of `seaanchor-lite`."""
+    return _drawn_lite(kto())
+
+
+def ppo_lite() -> RunConfig:
+    """PPO against typographic attacks at the size of `seaanchor-lite`, in one update a batch as the others."""
+    return replace(_drawn_lite(ppo()), primal_steps=1)
+
+
+def typographic_ce_lite() -> RunConfig:
+    """The supervised baseline of `dpo-lite`."""
+    return _drawn_lite(typographic_ce())
+
+
 def dpo_linear_lite() -> RunConfig:
     """The slider at the size of `seaanchor-lite`."""
     recipe = _drawn_lite(dpo_linear())
