@@ -65,8 +65,8 @@ FRONT = Design(
     columns=COLUMNS,
     note=(
         f"`{BASE}` at 128 pixels, {{train}}. Training: {STEPS} steps of 32 photos, ε = {RADIUS}/255, three attack "
-        f"steps, {UPDATES} updates a step for every method, learning rate 5e-4. Numbers: {{seeds}}; {{counts}}; APGD-CE with "
-        f"{ATTACK_STEPS} steps. *Drift*: mean squared distance of clean embeddings from the reference's, relative to "
+        f"steps, {UPDATES} updates a step for every method, learning rate 5e-4. Numbers: {{seeds}}; {{counts}}; "
+        f"APGD-CE with {ATTACK_STEPS} steps. *Drift*: mean squared distance of clean embeddings from the reference's, relative to "
         "their squared length."
     ),
     panels=(
@@ -155,8 +155,8 @@ WORDS = Design(
     note=(
         f"`{BASE}` at 128 pixels, {{train}}; the recipes `typographic-ce-lite`, `dpo-lite`, `ipo-lite`, `kto-lite`, "
         "`ppo-lite`, and `dpo-lite` under LORE's constraint (ρ = 0.1). The attack draws words of odd number in unseen "
-        "fonts (training: even number, training fonts). *Unreadable cover*: the same box and colours with glyphs nobody can "
-        "read. Last weights, not averaged; {seeds}; {counts}."
+        "fonts (training: even number, training fonts). *Unreadable cover*: the same box and colours with glyphs that "
+        "nobody can read. Last weights, not averaged; {seeds}; {counts}."
     ),
     panels=(
         Panel(

@@ -38,17 +38,8 @@ ORDER = (
 _FOUND: dict[str, Study] = {
     study.name: study
     for module in (
-        *(
-            real_studies,
-            headline,
-            word_studies,
-            word_ablations,
-            slider_study,
-            gender_study,
-            gradients,
-            lore_studies,
-            radius_study,
-        ),
+        *(real_studies, headline, word_studies, word_ablations, slider_study),
+        *(gender_study, gradients, lore_studies, radius_study),
         *(other_perturbations_study, word_anchor_studies),
         *(constraint_study, tower_study, robust_slider_study, threat_studies, anchor_studies),
     )
