@@ -66,8 +66,8 @@ FRONT = Design(
     note=(
         f"`{BASE}` at 128 pixels, {{train}}. Training: {STEPS} steps of 32 photos, ε = {RADIUS}/255, three attack "
         f"steps, {UPDATES} updates a step for every method, learning rate 5e-4. Numbers: {{seeds}}; {{counts}}; "
-        f"APGD-CE with {ATTACK_STEPS} steps. *Drift*: mean squared distance of clean embeddings from the reference's, relative to "
-        "their squared length."
+        f"APGD-CE with {ATTACK_STEPS} steps. *Drift*: mean squared distance of clean embeddings from the "
+        "reference's, relative to their squared length."
     ),
     panels=(
         Panel(
