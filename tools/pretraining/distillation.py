@@ -4,15 +4,15 @@ Three losses, each a mean over the images that it can be taken of: cross-entropy
 the divergence from the original classifier's answers among ImageNet's names; how far the trunk's features have moved
 from the original's. The teacher sees the same view of a photo, larger and without letters.
 
-Text embeddings of names that are not in the batch come from a bank of what the text tower said last time: the gradient
-reaches the texts of the batch and a few more drawn at random. Legend: B batch, T of them taught, D embedding,
-V texts, F features of the trunk.
+Texts are rows of a table here, which starts where images of their classes lie and learns with the tower; the text tower
+learns the table afterwards. Legend: B batch, T of them taught, D embedding, V texts, C classes of the original
+classifier, F features of the trunk.
 """
 
+import copy
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seaanchor.encoders.kernels import computes_in_bf16, fast_kernels
-from seaanchor.encoders.text import encode_text
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import load_state, save_state
 from tools.pretraining.lite_corpus import IMAGENET, LiteBatch, LiteCorpus, LiteMix, make_lite_batch
-
-Tokenizer = Callable[[list[str]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,10 +34,9 @@ class DistillConfig:
     Attributes:
         output: run folder.
         num_samples: images, in batches of `batch_size`.
-        lr: of the text tower; trunk and projection take `trunk_lr`; both with warm-up and a cosine to 0.
+        lr: of the table of texts; trunk and projection take `trunk_lr`; both with warm-up and a cosine to 0.
         frozen_steps: at the start, in which the trunk stays.
         distillation, features: weights of the second and the third loss.
-        random_texts: ImageNet names that are encoded with each batch besides its own.
         sizes: pixels of images, of the teacher's views, and up to which share of the steps: small images teach most.
         average: decay of the average of weights over steps, which is what is kept in the end.
     """
@@ -49,14 +45,13 @@ class DistillConfig:
     num_samples: int
     mix: LiteMix
     batch_size: int = 96
-    lr: float = 7e-4
-    trunk_lr: float = 5e-4
+    lr: float = 1e-3
+    trunk_lr: float = 2e-4
     frozen_steps: int = 50
     warmup: int = 100
     weight_decay: float = 0.02
     distillation: float = 1.0
     features: float = 1.0
-    random_texts: int = 48
     sizes: tuple[tuple[int, int, float], ...] = ((96, 128, 0.6), (128, 176, 1.0))
     average: float = 0.998
     seed: int = 0
@@ -64,12 +59,21 @@ class DistillConfig:
     log_every: int = 20
 
 
+class Student(nn.Module):
+    """A visual tower, the table of texts (V, D) it answers among, and the scale of its logits."""
+
+    def __init__(self, visual: nn.Module, table_VD: Tensor, scale: float) -> None:
+        super().__init__()
+        self.visual = visual
+        self.table_VD = nn.Parameter(table_VD.clone())
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+
+
 @dataclass
 class _State:
-    model: nn.Module
-    averaged: nn.Module
+    student: Student
+    averaged: Student
     optimizer: torch.optim.Optimizer
-    bank_VD: Tensor
 
 
 @dataclass(frozen=True)
@@ -81,37 +85,27 @@ class _Losses:
     agreement: Tensor
 
 
-def distill(
-    config: DistillConfig,
-    corpus: LiteCorpus,
-    templates: Sequence[str],
-    model: nn.Module,
-    averaged: nn.Module,
-    tokenizer: Tokenizer,
-    teacher: nn.Module,
-) -> Path:
-    """Train `model` (an open_clip CLIP with a timm trunk) and write `output/weights.safetensors`, the averaged weights;
-    goes on from its last checkpoint if there is one.
+def distill(config: DistillConfig, corpus: LiteCorpus, student: Student, teacher: nn.Module) -> Path:
+    """Train `student` and write `output/weights.safetensors`, the averaged weights; goes on from its last checkpoint if
+    there is one.
 
     Args:
-        templates: of captions; the first stands for half of them.
-        averaged: a copy of `model`, which becomes the average.
+        config, corpus: what it is trained on, and how.
+        student: its visual tower has a timm trunk and a head.
         teacher: the original tower with its classifier, as a timm model of pixels normalised as the student's.
 
     Raises:
         SeaAnchorError: the loss is not finite.
     """
-    trunk = {id(p) for p in model.visual.parameters()}
+    visual = list(student.visual.parameters())
     groups = [
-        {"params": [p for p in model.parameters() if (id(p) in trunk) == own and (p.ndim > 1) == wide],
-         "weight_decay": config.weight_decay * wide, "scale": scale}
-        for own, scale in ((True, config.trunk_lr), (False, config.lr)) for wide in (True, False)
-    ]  # fmt: skip
+        {"params": [p for p in visual if p.ndim > 1], "weight_decay": config.weight_decay, "scale": config.trunk_lr},
+        {"params": [p for p in visual if p.ndim <= 1], "weight_decay": 0.0, "scale": config.trunk_lr},
+        {"params": [student.table_VD, student.log_scale], "weight_decay": 0.0, "scale": config.lr},
+    ]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
-    state = _State(model, averaged, optimizer, torch.zeros(len(corpus.texts), model.text_projection.shape[1]))
+    state = _State(student, copy.deepcopy(student), optimizer)
     step, seconds = _resume(config, state)
-    if step == 0:
-        state.bank_VD = _all_texts(model, tokenizer, templates[0], corpus.texts)
     total, started = config.num_samples // config.batch_size, time.monotonic() - seconds
     with ThreadPoolExecutor(1) as ahead:
 
@@ -125,14 +119,15 @@ def distill(
             share = _share(step, total, config)
             for group in optimizer.param_groups:
                 group["lr"] = group["scale"] * share
-            losses = _step(config, corpus, templates, state, tokenizer, teacher, batch, step)
+            losses = _step(config, corpus, state, teacher, batch, step)
             step += 1
             if step % config.log_every == 0:
                 _log(config, step, total, share, losses, time.monotonic() - started)
             if step % config.save_every == 0 or step == total:
                 _save(config, state, step, time.monotonic() - started)
-    save_state(config.output / "weights.safetensors", {"model": averaged.state_dict(), "dropped": dict(corpus.dropped)})
-    return config.output / "weights.safetensors"
+    weights = config.output / "weights.safetensors"
+    save_state(weights, {"student": state.averaged.state_dict(), "dropped": dict(corpus.dropped)})
+    return weights
 
 
 def _share(step: int, total: int, config: DistillConfig) -> float:
@@ -141,73 +136,46 @@ def _share(step: int, total: int, config: DistillConfig) -> float:
     return min(1.0, (since + 1) / config.warmup) * (1 + math.cos(math.pi * step / total)) / 2
 
 
-@torch.no_grad()
-def _all_texts(model: nn.Module, tokenizer: Tokenizer, template: str, texts: Sequence[str]) -> Tensor:
-    lots = [texts[i : i + 256] for i in range(0, len(texts), 256)]
-    return torch.cat(
-        [F.normalize(encode_text(model, tokenizer([template.format(t) for t in lot])), dim=-1) for lot in lots]
-    )
-
-
 def _step(
-    config: DistillConfig,
-    corpus: LiteCorpus,
-    templates: Sequence[str],
-    state: _State,
-    tokenizer: Tokenizer,
-    teacher: nn.Module,
-    batch: LiteBatch,
-    step: int,
+    config: DistillConfig, corpus: LiteCorpus, state: _State, teacher: nn.Module, batch: LiteBatch, step: int
 ) -> _Losses:
-    rng = torch.Generator().manual_seed(config.seed * 7_000_003 + step)
-    model, frozen = state.model, step < config.frozen_steps
-    model.train()
-    model.visual.trunk.eval()  # normalisation as it was trained, on more photos than are here
-    imagenet = corpus.texts_of(IMAGENET)
-    some = imagenet[torch.randperm(len(imagenet), generator=rng)[: config.random_texts]]
-    texts = torch.unique(torch.cat([batch.text_B[batch.text_B >= 0], batch.first_B[batch.first_B >= 0], some]))
-    tokens_UL = tokenizer([captioned(templates, corpus.texts[t], rng) for t in texts.tolist()])
+    student, frozen = state.student, step < config.frozen_steps
+    student.train()
+    student.visual.trunk.eval()  # normalisation as it was trained, on more photos than are here
     pixels = (batch.pixels * 2 - 1).contiguous(memory_format=torch.channels_last)
     bf16 = computes_in_bf16("cpu")
-    kernels = fast_kernels(model, torch.bfloat16 if bf16 else torch.float32, tokens_UL.shape[-1])
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16), kernels:
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16), fast_kernels(student.visual, dtype, 0):
         with torch.set_grad_enabled(not frozen):
-            features_BF = model.visual.trunk(pixels).float()
-        image_BD = F.normalize(model.visual.head(features_BF).float(), dim=-1)
-        text_UD = F.normalize(encode_text(model, tokens_UL).float(), dim=-1)
-        bank_VD = state.bank_VD.index_copy(0, texts, text_UD)
-        logits_BV = (model.logit_scale.exp() * image_BD.float() @ bank_VD.T).float()
-        losses = _losses(corpus, teacher, batch, features_BF, logits_BV, imagenet)
-        loss = (
-            losses.names + config.distillation * losses.answers + config.features * (0 if frozen else losses.features)
-        )
+            features_BF = student.visual.trunk(pixels).float()
+        image_BD = F.normalize(student.visual.head(features_BF).float(), dim=-1)
+        logits_BV = (student.log_scale.exp() * image_BD @ F.normalize(student.table_VD, dim=-1).T).float()
+        losses = _losses(corpus, teacher, batch, features_BF, logits_BV)
+        loss = losses.names + config.distillation * losses.answers
+        if not frozen:
+            loss = loss + config.features * losses.features
     if not math.isfinite(loss.item()):
         raise SeaAnchorError(
-            f"the loss is {loss.item()} at step {step}", "a finite loss",
+            f"the loss is {loss.item()} at step {step}",
+            "a finite loss",
             f"lower the learning rate; {config.output / 'last.safetensors'} holds the last good state",
-        )  # fmt: skip
+        )
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    nn.utils.clip_grad_norm_(student.parameters(), 1.0)
     state.optimizer.step()
     with torch.no_grad():
-        model.logit_scale.clamp_(0, math.log(100))
-        state.bank_VD[texts] = text_UD.detach()
+        student.log_scale.clamp_(0, math.log(100))
         decay = min(config.average, (step + 1) / (step + 10))
-        for kept, now in zip(state.averaged.parameters(), model.parameters(), strict=True):
+        for kept, now in zip(state.averaged.parameters(), student.parameters(), strict=True):
             kept.lerp_(now, 1 - decay)
     return losses
 
 
-def captioned(templates: Sequence[str], text: str, rng: torch.Generator) -> str:
-    """The text in a caption: half of the time the first, else any of them."""
-    number = int(torch.randint(2 * len(templates), (1,), generator=rng))
-    return templates[number if number < len(templates) else 0].format(text)
-
-
 def _losses(
-    corpus: LiteCorpus, teacher: nn.Module, batch: LiteBatch, features_BF: Tensor, logits_BV: Tensor, imagenet: Tensor
+    corpus: LiteCorpus, teacher: nn.Module, batch: LiteBatch, features_BF: Tensor, logits_BV: Tensor
 ) -> _Losses:
+    imagenet = corpus.texts_of(IMAGENET)
     named = batch.text_B >= 0
     text_N, rows_N = batch.text_B[named], torch.arange(int(named.sum()))
     allowed_NV = corpus.member_SV[batch.set_B[named]].clone()
@@ -241,10 +209,9 @@ def _resume(config: DistillConfig, state: _State) -> tuple[int, float]:
     if not last.exists():
         return 0, 0.0
     kept = load_state(last)
-    state.model.load_state_dict(kept["model"])
+    state.student.load_state_dict(kept["student"])
     state.averaged.load_state_dict(kept["averaged"])
     state.optimizer.load_state_dict(kept["optimizer"])
-    state.bank_VD = kept["bank"]
     for parameter, moments in state.optimizer.state.items():  # the fused update walks memory as the weights lie
         for name in ("exp_avg", "exp_avg_sq"):
             moments[name] = torch.empty_like(parameter).copy_(moments[name])
@@ -255,10 +222,9 @@ def _save(config: DistillConfig, state: _State, step: int, seconds: float) -> No
     save_state(
         config.output / "last.safetensors",
         {
-            "model": state.model.state_dict(),
+            "student": state.student.state_dict(),
             "averaged": state.averaged.state_dict(),
             "optimizer": state.optimizer.state_dict(),
-            "bank": state.bank_VD,
             "step": step,
             "seconds": seconds,
         },

@@ -5,13 +5,13 @@ a linear projection to 512 dimensions, and a three-layer text transformer over t
 vocabulary (1.9 M).
 """
 
-import copy
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from seaanchor.encoders.kernels import computes_in_bf16, fast_kernels
 from seaanchor.encoders.text import encode_text
 from seaanchor.errors import SeaAnchorError
-from seaanchor.utils.checkpoint import load_state, save_state, write_atomic
+from seaanchor.utils.checkpoint import load_state, write_atomic
 from seaanchor.utils.log import log
 from tools.pretraining.caltech import three_parts
-from tools.pretraining.distillation import DistillConfig, Tokenizer, captioned, distill
+from tools.pretraining.distillation import DistillConfig, Student, distill
 from tools.pretraining.listings import imagenet_names, images_of
-from tools.pretraining.lite_corpus import SIZE, LiteMix, load_lite_corpus
+from tools.pretraining.lite_corpus import SIZE, Bank, LiteCorpus, LiteMix, load_lite_corpus
 from tools.pretraining.seen import write_seen
 from tools.pretraining.tiny import BPE, NUM_MERGES, tokenizer_file
 
@@ -59,7 +59,9 @@ MIX = LiteMix(
         ("words", 0.36),
     )
 )
-NUM_SAMPLES = 180_000
+NUM_SAMPLES = 165_000
+LOGIT_SCALE = 20.0  # to start from
+Tokenizer = Callable[[list[str]], Tensor]
 
 
 def original_tower(file: Path) -> nn.Module:
@@ -125,60 +127,90 @@ def new_lite(tower: nn.Module, seed: int) -> nn.Module:
     model.visual.trunk.load_state_dict(state)
     with torch.no_grad():
         model.visual.head.proj.weight.copy_(_directions(tower.get_classifier().weight, MODEL_CFG["embed_dim"]))
-        model.logit_scale.fill_(math.log(20))
     model.visual.to(memory_format=torch.channels_last)
     return model
 
 
-def learn_names(
+@torch.no_grad()
+def starting_table(corpus: LiteCorpus, original: nn.Module, projection_DF: Tensor, seed: int, each: int = 30) -> Tensor:
+    """Where each text starts (V, D): a class of the original classifier along its weights, a class of a source where
+    the mean of up to `each` of its images lies, both relative to the mean over classes; a word at random."""
+    rng = torch.Generator().manual_seed(seed)
+    table_VD = F.normalize(torch.randn(len(corpus.texts), len(projection_DF), generator=rng), dim=-1)
+    for bank in corpus.banks.values():
+        if not bank.labels:
+            continue
+        means_CF = torch.zeros(len(bank.labels), projection_DF.shape[1])
+        for number in range(len(bank.labels)):
+            rows = np.flatnonzero(bank.class_N == number)
+            if len(rows):
+                rows = rows[torch.randperm(len(rows), generator=rng)[:each].numpy()]
+                means_CF[number] = _features(original, np.sort(rows), bank).mean(0)
+        directions_CD = F.normalize((means_CF - means_CF.mean(0)) @ projection_DF.T, dim=-1)
+        for options, direction_D in zip(bank.labels, directions_CD, strict=True):
+            for label in options:
+                table_VD[label.text] = direction_D
+    weight_CF = original.get_classifier().weight
+    table_VD[corpus.imagenet] = F.normalize((weight_CF - weight_CF.mean(0)) @ projection_DF.T, dim=-1)
+    return table_VD
+
+
+def _features(tower: nn.Module, rows: np.ndarray, bank: Bank) -> Tensor:
+    """Features (N, F) of images of a bank, at the model's size; drawings on white."""
+    pixels = torch.from_numpy(np.array(bank.pixels[rows])).permute(0, 3, 1, 2).float() / 255
+    if pixels.shape[1] == 4:
+        pixels = pixels[:, :3] * pixels[:, 3:] + 1 - pixels[:, 3:]
+    pixels = F.interpolate(pixels, size=(SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
+    inputs = (pixels * 2 - 1).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=computes_in_bf16("cpu")):
+        return tower.forward_head(tower.forward_features(inputs), pre_logits=True).float()
+
+
+def learn_texts(
     model: nn.Module,
-    weight_CF: Tensor,
-    names: Sequence[str],
+    goal_VD: Tensor,
+    texts: Sequence[str],
     captions: Sequence[str],
     tokenizer: Tokenizer,
-    output: Path,
     seed: int,
-    num_steps: int = 600,
+    num_steps: int = 1200,
 ) -> None:
-    """Teach the text tower the classifier: the embedding of each class's name becomes the projection of its weights, so
-    that cosines with it order images as the classifier does. Kept in `output/names.safetensors`.
+    """Teach the text tower a table: the embedding of each text, in any caption, becomes its row.
 
     Args:
-        model: its projection is that of `new_lite`.
-        weight_CF: of the original classifier.
-        names, captions: of the classes, and what they are put in.
+        model: an open_clip CLIP, whose visual tower stays.
+        goal_VD: unit vectors.
+        texts, captions: of the rows, and what they are put in; the first caption stands for half of them.
         tokenizer: of the text tower.
-        output: run folder.
-        seed: of the order of names and captions.
+        seed: of the order of texts and captions.
         num_steps: of 256 captions.
     """
-    file = output / "names.safetensors"
-    if file.exists():
-        model.load_state_dict(load_state(file)["model"])
-        return
-    with torch.no_grad():
-        goal_CD = F.normalize((weight_CF - weight_CF.mean(0)) @ model.visual.head.proj.weight.T, dim=-1)
     towers = {id(p) for p in model.visual.parameters()} | {id(model.logit_scale)}
     optimizer = torch.optim.AdamW([p for p in model.parameters() if id(p) not in towers], lr=2e-3, weight_decay=0.01)
     rng, bf16 = torch.Generator().manual_seed(seed), computes_in_bf16("cpu")
     for step in range(num_steps):
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1.0, (step + 1) / 100) * (1 + math.cos(math.pi * step / num_steps)) / 2
-        classes = torch.randperm(len(names), generator=rng)[:256]
-        tokens_NL = tokenizer([captioned(captions, names[c], rng) for c in classes.tolist()])
+        rows = torch.randperm(len(texts), generator=rng)[:256]
+        tokens_NL = tokenizer([captioned(captions, texts[row], rng) for row in rows.tolist()])
         kernels = fast_kernels(model, torch.bfloat16 if bf16 else torch.float32, tokens_NL.shape[-1])
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16), kernels:
             text_ND = F.normalize(encode_text(model, tokens_NL).float(), dim=-1)
-        cosine_NC = text_ND.float() @ goal_CD.T
-        loss = (1 - cosine_NC.gather(1, classes[:, None])).mean() + F.cross_entropy(20 * cosine_NC, classes)
+        cosine_NV = text_ND.float() @ goal_VD.T
+        loss = (1 - cosine_NV.gather(1, rows[:, None])).mean() + F.cross_entropy(20 * cosine_NV, rows)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step % 100 == 0 or step == num_steps - 1:
-            right = (cosine_NC.argmax(1) == classes).float().mean().item()
-            log.info(f"names: step {step} of {num_steps}, loss {loss.item():.3f}, {right:.0%} of 256 captions right")
-    save_state(file, {"model": model.state_dict()})
+            right = (cosine_NV.argmax(1) == rows).float().mean().item()
+            log.info(f"texts: step {step} of {num_steps}, loss {loss.item():.3f}, {right:.0%} of 256 captions right")
+
+
+def captioned(templates: Sequence[str], text: str, rng: torch.Generator) -> str:
+    """The text in a caption: half of the time the first, else any of them."""
+    number = int(torch.randint(2 * len(templates), (1,), generator=rng))
+    return templates[number if number < len(templates) else 0].format(text)
 
 
 def _directions(weight_CF: Tensor, dim: int) -> Tensor:
@@ -244,13 +276,16 @@ def train_lite(
     original = original_tower(tower)
     model = new_lite(original, seed)
     tokenizer = SimpleTokenizer(bpe_path=str(tokenizer_file(output)), context_length=CONTEXT)
-    learn_names(
-        model, original.get_classifier().weight.detach(), imagenet_names(), templates(), tokenizer, output, seed
-    )
     config = DistillConfig(output, round(NUM_SAMPLES * scale), _spread(MIX, corpus.banks), seed=seed)
     teacher = original.to(memory_format=torch.channels_last)
-    weights = distill(config, corpus, templates(), model, copy.deepcopy(model), tokenizer, teacher)
-    folder = write_lite(load_state(weights)["model"], output / "weights")
+    projection_DF = model.visual.head.proj.weight.detach()
+    student = Student(model.visual, starting_table(corpus, teacher, projection_DF, seed), LOGIT_SCALE)
+    student.load_state_dict(load_state(distill(config, corpus, student, teacher))["student"])
+    goal_VD = F.normalize(student.table_VD.detach(), dim=-1)
+    learn_texts(model, goal_VD, corpus.texts, templates(), tokenizer, seed)
+    with torch.no_grad():
+        model.logit_scale.copy_(student.log_scale)
+    folder = write_lite(model.state_dict(), output / "weights")
     return export_model(load_model(str(folder)), output / "export", half=True)
 
 
