@@ -2,8 +2,7 @@
 
 Legend: B batch, C channels or classes, H W pixels, D embedding dimension.
 
-A method is *objective + anchor + perturbation + adapter*. Each part says what it needs, so that a step computes every
-quantity once and nothing that nobody asked for.
+Each part of a method says what it needs, so that a step computes it once, and nothing that nobody asked for.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,8 +15,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Preference:
-    """Which text should win over which, as rows of the text table: chosen (B,) and rejected (B,); −1 where an unpaired
-    row has none."""
+    """Which text should win over which, as rows of the text table: chosen (B,) and rejected (B,); −1 for none."""
 
     chosen_B: Tensor
     rejected_B: Tensor
@@ -92,7 +90,8 @@ class NamedHead:
 class Targets:
     """What a step holds fixed: reference embeddings of the clean images (B, D); class head, labels, preferences and the
     reference's embeddings of the perturbed images (B, D) where asked for; a moving average's embeddings of the clean
-    images (B, D) where the anchor has one; the objective's `baseline` over all images of a batch taken in slices."""
+    images (B, D) where the anchor has one; the objective's `baseline` over all images of a batch taken in slices, and
+    numbers in the data set (B,) where asked for."""
 
     reference_BD: Tensor
     label_B: Tensor | None = None
@@ -101,6 +100,7 @@ class Targets:
     reference_perturbed_BD: Tensor | None = None
     anchor_BD: Tensor | None = None
     baseline: Tensor | None = None
+    index_B: Tensor | None = None
 
     @property
     def held_BD(self) -> Tensor:
@@ -110,8 +110,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The policy's raw embeddings (B, D) of the perturbed and, where asked for, of the clean images; its own text side
-    where the adapter moves texts too."""
+    """The policy's raw embeddings (B, D) of perturbed and, if asked for, clean images; its text side if that moves."""
 
     perturbed_BD: Tensor
     clean_BD: Tensor | None = None
@@ -120,10 +119,11 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Constraint:
-    """A per-sample inequality `distance <= bound`; both (B,) and non-negative."""
+    """A per-sample inequality `distance <= bound`, both (B,) and >= 0; the margin m(x) (B,) of raw embeddings."""
 
     distance_B: Tensor
     bound_B: Tensor
+    margin_B: Tensor | None = None
 
     @property
     def violation_B(self) -> Tensor:
@@ -133,8 +133,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class AnchorTerms:
-    """What an anchor adds to the loss (B,), with the constraint and the detached multipliers (B,) behind it if it has
-    them."""
+    """What an anchor adds to the loss (B,), with the constraint and detached multipliers (B,) behind it, if any."""
 
     loss_B: Tensor
     constraint: Constraint | None = None
@@ -143,8 +142,7 @@ class AnchorTerms:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The primal loss: objective and anchor per sample (B,), and the adapter's own scalar if it has one; the mean is
-    taken where the step calls backward."""
+    """The primal loss: objective and anchor per sample (B,), the adapter's own scalar if any; a step takes the mean."""
 
     objective_B: Tensor
     anchor: AnchorTerms
@@ -179,6 +177,7 @@ class Needs:
         draws_words: of a perturbation: it draws class names on the images.
         stored_embeddings: of an adapter: it trains a map of embeddings that are computed once.
         whole_tower: of an adapter: every weight of the image tower moves.
+        index: each image's number in the data set, and their count at `bind`.
     """
 
     clean: bool = False
@@ -196,6 +195,7 @@ class Needs:
     draws_words: bool = False
     stored_embeddings: bool = False
     whole_tower: bool = False
+    index: bool = False
 
     def __or__(self, other: "Needs") -> "Needs":
         """What one or the other asks for."""
@@ -216,12 +216,14 @@ class BindContext:
         texts: class names or candidate texts, in the order of the labels.
         seed: of the run.
         image_size: side of the model's images in pixels.
+        num_images: of the training data; None where that is not known.
     """
 
     dim: int
     texts: Sequence[str] = ()
     seed: int = 0
     image_size: int | None = None
+    num_images: int | None = None
 
 
 P = TypeVar("P")
@@ -259,8 +261,7 @@ class Anchor(Protocol):
         ...
 
     def dual_loss(self, constraint: Constraint, targets: Targets) -> Tensor | None:
-        """Scalar to minimise over the dual variables; no gradient reaches the policy. None if there are no dual
-        variables."""
+        """Scalar to minimise over the dual variables, without gradient to the policy; None if there are none."""
         ...
 
     def dual_module(self) -> nn.Module | None:
@@ -293,8 +294,7 @@ class Adapter(Protocol):
 
 
 AttackLoss = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Maps pixels (B, C, H, W) to a per-sample loss (B,) that an attack raises, and the output (B, ...) it was computed
-from."""
+"""Maps pixels (B, C, H, W) to a per-sample loss (B,) that an attack raises, and the output (B, ...) behind it."""
 
 LossOf = Callable[[Batch], AttackLoss]
 """What an attack on a batch raises."""

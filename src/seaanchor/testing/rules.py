@@ -50,7 +50,8 @@ def inputs(needs: Needs) -> tuple[Embeddings, Targets]:
         rejected_B[0] = -1
     pairs = Preference(chosen_B, rejected_B) if needs.pairs else None
     seen_BD = draw(B, D, seed=4) if needs.reference_perturbed else None
-    targets = Targets(draw(B, D, seed=1), chosen_B if needs.labels else None, head, pairs, seen_BD)
+    label_B, index_B = (chosen_B if needs.labels else None), (torch.arange(B) if needs.index else None)
+    targets = Targets(draw(B, D, seed=1), label_B, head, pairs, seen_BD, index_B=index_B)
     return Embeddings(draw(B, D, seed=5).requires_grad_(), clean_BD), targets
 
 
