@@ -26,6 +26,7 @@ def reproduce(
     seeds: str | None = None,
     extra: Annotated[list[str] | None, Many] = None,
     docs: Path | None = None,
+    rows: Path | None = None,
 ) -> None:
     """Run a study behind the published results, or what is missing of it; without a name, list them.
 
@@ -41,6 +42,9 @@ def reproduce(
         Further labelled sets that took no part in training, such as cifar10=FOLDER.
     docs
         Markdown file whose section is written anew, such as docs/results.md.
+    rows
+        Folder of rows that were measured before, such as docs/rows: an arm is taken from it where nothing that it
+        depends on has changed, else measured and kept in it.
     """
     if find_spec("scipy") is None:
         raise SeaAnchorError("scipy is missing", "the extra `studies`", "run `pip install -e '.[studies]'`")
@@ -54,7 +58,9 @@ def reproduce(
         return
     study = find(name)
     chosen = study.seeds if seeds is None else parse_seeds(seeds)
-    written = run(study, Workspace(output / name, chosen, _pairs(extra or [])), docs)
+    written = run(
+        study, Workspace(output / name, chosen, _pairs(extra or []), rows=None if rows is None else rows / name), docs
+    )
     print(f"written: {written}; tables, figures and runs: {output / name}")
 
 

@@ -7,7 +7,7 @@ from seaanchor.sweeps.engine import Row
 from studies.declare import Claim, Comparison, Contrast, EachSet
 from studies.differences import above_curve, difference, mean_of
 from studies.verdicts import Effect, Verdict, judge
-from studies.workspace import PHOTOS, Workspace
+from studies.workspace import Workspace
 
 
 def verdict_of(claim: Claim, rows: Sequence[Row], workspace: Workspace) -> Verdict:
@@ -17,7 +17,7 @@ def verdict_of(claim: Claim, rows: Sequence[Row], workspace: Workspace) -> Verdi
         ValueError: an arm has no such number.
     """
     comparisons = [one for effect in claim.effects for one in _expanded(effect, workspace)]
-    return judge(claim.text, [_effect(comparison, rows) for comparison in comparisons])
+    return judge(claim.text, [_effect(comparison, rows, workspace.photos) for comparison in comparisons])
 
 
 def _expanded(effect: Comparison | EachSet, workspace: Workspace) -> Iterator[Comparison]:
@@ -25,11 +25,15 @@ def _expanded(effect: Comparison | EachSet, workspace: Workspace) -> Iterator[Co
     if not isinstance(effect, EachSet):
         yield effect
         return
-    sets = ({effect.photos: PHOTOS} if effect.photos else {}) | workspace.elsewhere()
+    sets = ({effect.photos: workspace.photos} if effect.photos else {}) | workspace.elsewhere()
     for label, dataset in reversed(sets.items()) if effect.photos_last else sets.items():
         for comparison in effect.comparisons:
             named = replace(comparison, label=comparison.label.replace("{set}", label), dataset=dataset)
-            yield _measured_as(named, effect.photos_measure) if dataset == PHOTOS and effect.photos_measure else named
+            yield (
+                _measured_as(named, effect.photos_measure)
+                if dataset == workspace.photos and effect.photos_measure
+                else named
+            )
 
 
 def _measured_as(comparison: Comparison, measure: str) -> Comparison:
@@ -38,10 +42,10 @@ def _measured_as(comparison: Comparison, measure: str) -> Comparison:
     return replace(comparison, y=measure)
 
 
-def _effect(comparison: Comparison, rows: Sequence[Row]) -> Effect:
+def _effect(comparison: Comparison, rows: Sequence[Row], photos: str) -> Effect:
     c = comparison
     if isinstance(c, Contrast):
         return Effect(c.label, difference(rows, c.one, c.other, c.measure, c.dataset), c.wanted)
-    arm = max(c.arms, key=lambda name: mean_of(rows, name, c.x, PHOTOS))
-    found = above_curve(rows, arm, c.curve, c.x, c.y, PHOTOS, c.dataset)
+    arm = max(c.arms, key=lambda name: mean_of(rows, name, c.x, photos))
+    found = above_curve(rows, arm, c.curve, c.x, c.y, photos, c.dataset)
     return Effect(c.label.replace("{arm}", arm), found, c.wanted)

@@ -180,6 +180,7 @@ class Design:
 
     Attributes:
         pool: where its arms are trained.
+        photos: the labelled set that it calls the photos.
         arms: what is trained; a function where that takes the data.
         specs: what is measured on every arm.
         columns: of the table.
@@ -204,6 +205,7 @@ class Design:
     panels: tuple[Panel, ...]
     picture: str
     claims: tuple[Claim, ...] = ()
+    photos: str = PHOTOS
     log: bool = False
     mixtures: Mixtures | None = None
     starts_from: Mapping[str, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from studies.claims import verdict_of
 from studies.declare import Arms, Design, Results, Section, SetColumns
 from studies.figures import draw
 from studies.rows import mixtures_of, rows_of, untouched
-from studies.workspace import PHOTOS, Workspace
+from studies.workspace import Workspace
 
 
 def run_design(design: Design, workspace: Workspace) -> Section:
@@ -19,6 +19,7 @@ def run_design(design: Design, workspace: Workspace) -> Section:
     Raises:
         SeaAnchorError: as `train` and `evaluate`; or the model of the arms is missing.
     """
+    workspace = replace(workspace, photos=design.photos)
     arms = design.arms(workspace) if callable(design.arms) else design.arms
     rows = _rows(design, arms, workspace)
     every = [*untouched(rows), *rows]
@@ -86,4 +87,4 @@ def _counts(rows: Sequence[Row], workspace: Workspace) -> str:
     """How many images each column stands on."""
     labels = {path: label for label, path in workspace.elsewhere().items()}
     count = {row.dataset: row.numbers["clean"].n for row in rows}
-    return "n = " + ", ".join(f"{n:,} of {labels.get(dataset, PHOTOS)}" for dataset, n in count.items())
+    return "n = " + ", ".join(f"{n:,} of {labels.get(dataset, dataset)}" for dataset, n in count.items())

@@ -9,6 +9,7 @@ from seaanchor.sweeps.arms import Arm
 from seaanchor.sweeps.engine import EvaluationSpec, Row, measure, write_numbers
 from seaanchor.utils.log import log
 from studies.declare import Arms, Design
+from studies.known_rows import dependencies, keep, known
 from studies.mixing import interpolate
 from studies.workspace import ELSEWHERE, Workspace
 
@@ -29,9 +30,23 @@ def rows_of(design: Design, arms: Arms, workspace: Workspace, known: Sequence[Ro
     for seed in workspace.seeds:
         for name, config in settings.items():
             log.info(f"{name}, seed {seed}")
-            run = _train(design, name, config, seed, workspace)
-            rows += measured(design, Arm(name, config), seed, run / "export", workspace)
+            rows += _rows_of_arm(design, name, config, seed, workspace)
             write_numbers([*known, *rows], workspace.output / "numbers.csv")
+    return rows
+
+
+def _rows_of_arm(design: Design, name: str, config: RunConfig, seed: int, workspace: Workspace) -> list[Row]:
+    """The rows of one arm: those that are kept of it, or trained and measured, and then kept."""
+    keeps = workspace.rows if name not in design.starts_from else None
+    specs = specs_of(design, workspace)
+    depends_on = dependencies(config, seed, specs) if keeps else {}
+    if keeps and (found := known(keeps, name, seed, depends_on, [s for spec in specs for s in spec.sources])):
+        workspace.keep(name, config)
+        return found
+    run = _train(design, name, config, seed, workspace)
+    rows = measured(design, Arm(name, config), seed, run / "export", workspace)
+    if keeps:
+        keep(keeps, name, seed, depends_on, rows)
     return rows
 
 
@@ -65,8 +80,12 @@ def mixtures_of(design: Design, arms: Arms, workspace: Workspace) -> list[Row]:
 
 def measured(design: Design, arm: Arm, seed: int, model: str | Path, workspace: Workspace) -> list[Row]:
     """The rows of one model under the design's specs."""
-    specs = [replace(spec, sources=_sources(spec, workspace)) for spec in design.specs]
-    return measure(arm, seed, model, specs, design.pool.folder(workspace))
+    return measure(arm, seed, model, specs_of(design, workspace), design.pool.folder(workspace))
+
+
+def specs_of(design: Design, workspace: Workspace) -> list[EvaluationSpec]:
+    """What is measured, with the sets elsewhere by their folders."""
+    return [replace(spec, sources=_sources(spec, workspace)) for spec in design.specs]
 
 
 def _sources(spec: EvaluationSpec, workspace: Workspace) -> tuple[str, ...]:

@@ -21,12 +21,16 @@ class Workspace:
         seeds: of every run.
         extra: further labelled data sets by name, such as `cifar10`, for what took no part in training; `train` names
             other training photos.
+        photos: the labelled set that figures, tables and claims call the photos.
+        rows: folder of rows that were measured before, which are not measured again, and where new ones are kept.
         recipes: of the runs it has asked for so far, by their names in tables.
     """
 
     output: Path
     seeds: tuple[int, ...] = SEEDS
     extra: tuple[tuple[str, str], ...] = ()
+    photos: str = PHOTOS
+    rows: Path | None = None
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
 
     def keep(self, name: str, config: RunConfig, **described: Any) -> None:

@@ -21,6 +21,7 @@ from seaanchor.config.validation import check, needs_classes
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.errors import SeaAnchorError
 from seaanchor.objectives.embedding import EmbeddingDistance
+from seaanchor.objectives.policy_gradient import PPO
 from seaanchor.objectives.preference import DPO, IPO, KTO
 from seaanchor.objectives.supervised import CrossEntropy, TeCoA
 from seaanchor.perturbations.attribute import AttributeSwap
@@ -43,6 +44,7 @@ PARTS = {
     "dpo": (DPO, Penalty, distribution_constraint, Typographic, Full),
     "ipo": (IPO, Penalty, distribution_constraint, Typographic, Full),
     "kto": (KTO, Penalty, distribution_constraint, Typographic, Full),
+    "ppo": (PPO, Penalty, distribution_constraint, Typographic, Full),
     "typographic-ce": (CrossEntropy, NoAnchor, None, Typographic, Full),
     "dpo-lore": (DPO, Lagrangian, embedding_constraint, Typographic, Full),
     "dpo-linear": (DPO, Penalty, distribution_constraint, Typographic, Linear),
@@ -53,9 +55,11 @@ TEXTS = ("man", "woman", "he", "she")  # short enough to be drawn on 16 pixels
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_the_composition_its_name_promises(name):
-    """`-tiny` and `-quick` are budgets of the method named before."""
+    """`-tiny`, `-lite` and `-quick` are budgets of the method named before."""
     method = assemble(check(RECIPES[name]()), 6, TEXTS)
-    objective, anchor, constraint, perturbation, adapter = PARTS[name.removesuffix("-tiny").removesuffix("-quick")]
+    objective, anchor, constraint, perturbation, adapter = PARTS[
+        name.removesuffix("-tiny").removesuffix("-lite").removesuffix("-quick")
+    ]
     assert type(method.objective) is objective and type(method.anchor) is anchor
     assert type(method.perturbation) is perturbation and type(method.adapter) is adapter
     assert constraint is None or method.anchor.constraint_of is constraint
@@ -108,6 +112,7 @@ def test_settings_of_preferences_and_adapters_reach_the_parts():
     assert method(
         objective=ObjectiveConfig("kto", beta=0.4, desirable_weight=2.0, undesirable_weight=3.0)
     ).objective == KTO(0.4, 2.0, 3.0)
+    assert method(objective=ObjectiveConfig("ppo", clip=0.3)).objective == PPO(0.3)
     drawn = method(
         perturbation=PerturbationConfig("typographic", words="odd", fonts="unseen", sizes=(0.2, 0.3), variants=4)
     ).perturbation

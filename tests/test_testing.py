@@ -25,7 +25,7 @@ from seaanchor.attacks.ball import Ball
 from seaanchor.encoders.encoder import Encoder
 from seaanchor.encoders.load import load_model
 from seaanchor.method import Method
-from seaanchor.objectives import DPO, IPO, KTO, CrossEntropy, EmbeddingDistance, TeCoA
+from seaanchor.objectives import DPO, IPO, KTO, PPO, CrossEntropy, EmbeddingDistance, TeCoA
 from seaanchor.perturbations.apgd import APGD
 from seaanchor.perturbations.attribute import AttributeSwap
 from seaanchor.perturbations.chain import Chain
@@ -37,7 +37,7 @@ from seaanchor.testing.rules import SIZE, TEXTS, B, D, inputs, small_encoder, so
 from seaanchor.types import AnchorTerms, BindContext, Constraint, Head, Needs, Preference
 
 BALL = Ball("linf", 8 / 255)
-OBJECTIVES = [EmbeddingDistance(), TeCoA(), CrossEntropy(), DPO(), DPO(0.5, 0.1, True), IPO(), KTO()]
+OBJECTIVES = [EmbeddingDistance(), TeCoA(), CrossEntropy(), DPO(), DPO(0.5, 0.1, True), IPO(), KTO(), PPO()]
 ANCHORS = [
     NoAnchor(),
     Penalty(),
@@ -101,7 +101,7 @@ def test_every_registered_part_is_checked():
 
 LEGAL = [
     (objective, anchor, perturbation)
-    for objective in (EmbeddingDistance(), TeCoA(), CrossEntropy(), DPO(), IPO(), KTO())
+    for objective in (EmbeddingDistance(), TeCoA(), CrossEntropy(), DPO(), IPO(), KTO(), PPO())
     for anchor in (NoAnchor(), Penalty(), kl(), Lagrangian())
     for perturbation in PERTURBATIONS[1:]
     if perturbation.needs.gives_pairs or not objective.needs.pairs

@@ -2,6 +2,7 @@
 committed.
 
 python tools/build_data.py photos --caltech101 .../101_ObjectCategories --out src/seaanchor/zoo/data
+python tools/build_data.py photos-mini --caltech101 .../101_ObjectCategories --out src/seaanchor/zoo/data
 python tools/build_data.py emoji --noto .../icons.json --fluent .../icons.json --annotations .../annotations.json --out
 src/seaanchor/zoo/data
 python tools/build_data.py words --annotations .../annotations.json --out src/seaanchor/zoo/data
@@ -23,9 +24,10 @@ from PIL import Image
 from seaanchor.utils.log import log_to_terminal
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the root of the clone, which holds the package `tools`
-from tools.pretraining.caltech import EMBEDDED_CLASSES, class_name, split_files
+from tools.pretraining.caltech import EMBEDDED_CLASSES, class_name, split_files, three_parts
 
-SIZE = 64
+SIZE = 64  # pixels of photos-mini, emoji and emoji-people
+SHORTER = 160  # pixels of the shorter side of photos
 TWIN = 4.0  # grey levels: copies lie below 2.3, different pictures above 6.3
 
 # One hundred nameable things drawn in both Noto and Fluent style.
@@ -68,6 +70,23 @@ def rasterise(icons: dict, name: str, size: int = SIZE) -> Image.Image:
 
 
 def photos(args: argparse.Namespace) -> None:
+    """Write photos: 40 classes, 20 train, 10 validation and 20 test images each, the shorter side at 160 pixels; no
+    validation image shows the same picture as one of another split."""
+    for folder in EMBEDDED_CLASSES:
+        train, validation, test = three_parts(args.caltech101 / folder)
+        chosen = without_twins(test, train + validation, 20)
+        splits = {"train": train[:20], "validation": without_twins(validation, train + chosen, 10), "test": chosen}
+        for split, files in splits.items():
+            target = args.out / "photos" / split / class_name(folder)
+            target.mkdir(parents=True, exist_ok=True)
+            for i, file in enumerate(files):
+                image = Image.open(file).convert("RGB")
+                scale = SHORTER / min(image.size)
+                size = (max(SHORTER, round(image.width * scale)), max(SHORTER, round(image.height * scale)))
+                image.resize(size, Image.Resampling.BICUBIC).save(target / f"{i:02d}.jpg", quality=82)
+
+
+def photos_mini(args: argparse.Namespace) -> None:
     """Write photos-mini: 40 classes, 20 train and 20 test images each.
 
     Caltech-101 holds some photos twice, half of the leopards mirrored: a test image is taken only if no train image of
@@ -169,9 +188,9 @@ def pretraining_art(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for icon, name in sorted(wanted.items()):
         if icon in noto["icons"] or icon in noto.get("aliases", {}):
-            rasterise(noto, icon).save(args.out / f"object={name}.png")
+            rasterise(noto, icon, args.size).save(args.out / f"object={name}.png")
     for role, gender, tone, icon in people(noto):
-        rasterise(noto, icon).save(args.out / f"person={gender} {role}={tone}.png")
+        rasterise(noto, icon, args.size).save(args.out / f"person={gender} {role}={tone}.png")
 
 
 def words(args: argparse.Namespace) -> None:
@@ -188,11 +207,13 @@ def words(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["photos", "emoji", "pretraining-art", "words"])
+    parser.add_argument("what", choices=["photos", "photos-mini", "emoji", "pretraining-art", "words"])
     for name in ("--caltech101", "--noto", "--fluent", "--annotations", "--out"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("--size", type=int, default=SIZE, help="pixels of pretraining-art")
     args = parser.parse_args()
-    {"photos": photos, "emoji": emoji, "pretraining-art": pretraining_art, "words": words}[args.what](args)
+    builders = {"photos": photos, "photos-mini": photos_mini, "emoji": emoji, "words": words}
+    (builders | {"pretraining-art": pretraining_art})[args.what](args)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A method: objective + anchor + perturbation + adapter, assembled into the steps of training.
 
-Legend: B batch, D embedding dimension.
+Legend: B batch, C classes, D embedding dimension.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ from seaanchor.adapters.full import Full
 from seaanchor.anchors.penalty import NoAnchor
 from seaanchor.errors import SeaAnchorError
 from seaanchor.functional.gradients import frozen
+from seaanchor.objectives.preference import policy_head
 from seaanchor.types import (
     Adapter,
     Anchor,
@@ -130,14 +131,24 @@ class Method:
         embeddings = self._embed(encode, clean, perturbed)
         if policy is not None:
             embeddings = replace(embeddings, head=self.adapter.head(policy, targets.head))
+        targets = self._with_old_policy(embeddings, targets)
         objective_B = per_sample(self.objective, "__call__", embeddings.perturbed_BD, embeddings, targets)
         anchor = self.anchor(embeddings, targets)
-        return LossTerms(objective_B, anchor, None if policy is None else self.adapter.penalty(policy))
+        adapter = None if policy is None else self.adapter.penalty(policy)
+        return LossTerms(objective_B, anchor, adapter, targets.old_logits_BC)
 
     def dual_loss(self, constraint: Constraint | None, targets: Targets) -> Tensor | None:
         """Step 3: what the dual variables minimise, of the distances the last primal step saw; None if there are
         none."""
         return None if constraint is None else self.anchor.dual_loss(constraint, targets)
+
+    def _with_old_policy(self, embeddings: Embeddings, targets: Targets) -> Targets:
+        """The targets with the logits of the policy before the step, where asked for: in the first update the policy
+        is that one still, and its own forward tells them in the same arithmetic, so that all ratios are exactly 1."""
+        if not self.needs.old_policy or targets.old_logits_BC is not None:
+            return targets
+        logits_BC = policy_head(embeddings, targets)(embeddings.perturbed_BD)
+        return replace(targets, old_logits_BC=logits_BC.detach())  # what later ratios are taken of, never moved itself
 
     def _embed(self, encode: Encode, clean: Batch, perturbed: Batch) -> Embeddings:
         if not self.needs.clean:

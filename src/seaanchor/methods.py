@@ -90,6 +90,12 @@ def kto() -> "Method":
     return from_recipe(recipes.kto())
 
 
+def ppo() -> "Method":
+    """PPO on the policy over the class texts against typographic attacks, held by KL to the reference (Schulman et al.
+    2017)."""
+    return from_recipe(recipes.ppo())
+
+
 def typographic_ce() -> "Method":
     """Cross-entropy on clean and typographic images, held by nothing: the supervised baseline of arXiv 2411.08923."""
     return from_recipe(recipes.typographic_ce())
@@ -121,6 +127,16 @@ def lore_tiny() -> "Method":
     return from_recipe(recipes.lore_tiny())
 
 
+def fare_lite() -> "Method":
+    """FARE at the size of `seaanchor-lite`."""
+    return from_recipe(recipes.fare_lite())
+
+
+def lore_lite() -> "Method":
+    """LORE as it made `seaanchor-lite-lore`."""
+    return from_recipe(recipes.lore_lite())
+
+
 def fare_quick() -> "Method":
     """FARE in a minute on a laptop, to see it work."""
     return from_recipe(recipes.fare_quick())
@@ -129,6 +145,16 @@ def fare_quick() -> "Method":
 def lore_quick() -> "Method":
     """LORE in a minute on a laptop, on the same images and attack as `fare_quick`."""
     return from_recipe(recipes.lore_quick())
+
+
+def dpo_lite() -> "Method":
+    """DPO against typographic attacks as it made `seaanchor-lite-dpo`."""
+    return from_recipe(recipes.dpo_lite())
+
+
+def dpo_linear_lite() -> "Method":
+    """The slider at the size of `seaanchor-lite`."""
+    return from_recipe(recipes.dpo_linear_lite())
 
 
 def dpo_tiny() -> "Method":
@@ -144,6 +170,11 @@ def ipo_tiny() -> "Method":
 def kto_tiny() -> "Method":
     """KTO against typographic attacks at the embedded model's size."""
     return from_recipe(recipes.kto_tiny())
+
+
+def ppo_tiny() -> "Method":
+    """PPO against typographic attacks at the embedded model's size."""
+    return from_recipe(recipes.ppo_tiny())
 
 
 def typographic_ce_tiny() -> "Method":

@@ -31,6 +31,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "dpo": "seaanchor.objectives.preference:DPO",
         "ipo": "seaanchor.objectives.preference:IPO",
         "kto": "seaanchor.objectives.preference:KTO",
+        "ppo": "seaanchor.objectives.policy_gradient:PPO",
     },
     "anchor": {
         "none": "seaanchor.anchors.penalty:NoAnchor",

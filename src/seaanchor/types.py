@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Preference:
-    """Which text should win over which, as rows of the text table: chosen (B,) and rejected (B,); −1 for none."""
+    """Which text should win over which, as rows of the text table (B,); −1 where an unpaired row has none."""
 
     chosen_B: Tensor
     rejected_B: Tensor
@@ -23,8 +23,7 @@ class Preference:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images as they come from the data: pixels (B, C, H, W) in [0, 1], labels (B,) or None, index (B,) in the data
-    set; preferences where the data or the perturbation gives them."""
+    """Images: pixels (B, C, H, W) in [0, 1], labels (B,) or None, index (B,) in the data set, preferences if any."""
 
     pixels_BCHW: Tensor
     label_B: Tensor | None
@@ -77,8 +76,7 @@ class NamedHead:
     Attributes:
         head: reads embeddings.
         class_names: in the order of its rows; None where they are not known.
-        tokens: of the embeddings it reads: `class`, `mean`, `patches`, or `library` for the library's own; None where
-            that is not known.
+        tokens: of the embeddings it reads: `class`, `mean`, `patches` or `library`; None where they are not known.
     """
 
     head: Head
@@ -90,8 +88,8 @@ class NamedHead:
 class Targets:
     """What a step holds fixed: reference embeddings of the clean images (B, D); class head, labels, preferences and the
     reference's embeddings of the perturbed images (B, D) where asked for; a moving average's embeddings of the clean
-    images (B, D) where the anchor has one; the objective's `baseline` over all images of a batch taken in slices, and
-    numbers in the data set (B,) where asked for."""
+    images (B, D) where the anchor has one; the objective's `baseline` over all images of a batch taken in slices; the
+    policy's logits of the perturbed images (B, C) before the step's first update, numbers in the data set (B,)."""
 
     reference_BD: Tensor
     label_B: Tensor | None = None
@@ -101,6 +99,7 @@ class Targets:
     anchor_BD: Tensor | None = None
     baseline: Tensor | None = None
     index_B: Tensor | None = None
+    old_logits_BC: Tensor | None = None
 
     @property
     def held_BD(self) -> Tensor:
@@ -110,7 +109,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The policy's raw embeddings (B, D) of perturbed and, if asked for, clean images; its text side if that moves."""
+    """The policy's raw embeddings (B, D) of perturbed and, where asked for, clean images; its texts if they move."""
 
     perturbed_BD: Tensor
     clean_BD: Tensor | None = None
@@ -133,7 +132,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class AnchorTerms:
-    """What an anchor adds to the loss (B,), with the constraint and detached multipliers (B,) behind it, if any."""
+    """What an anchor adds to the loss (B,), with the constraint and detached multipliers (B,) behind it if any."""
 
     loss_B: Tensor
     constraint: Constraint | None = None
@@ -142,11 +141,12 @@ class AnchorTerms:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The primal loss: objective and anchor per sample (B,), the adapter's own scalar if any; a step takes the mean."""
+    """The primal loss: objective and anchor per sample (B,), the adapter's own scalar, and what later updates read."""
 
     objective_B: Tensor
     anchor: AnchorTerms
     adapter: Tensor | None = None
+    old_logits_BC: Tensor | None = None
 
     @property
     def total_B(self) -> Tensor:
@@ -157,9 +157,7 @@ class LossTerms:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a part asks of a step and of the data, and what the other parts have to know of it.
-
-    Settings, data and the log are checked and made by these declarations, never by a part's name.
+    """What a part asks of a step and of the data; checks, data and log go by these declarations, never by a name.
 
     Attributes:
         clean: the policy's embeddings of the clean images.
@@ -167,6 +165,7 @@ class Needs:
         labels: the true class of each image.
         pairs: which text should win over which, from the data or from the perturbation.
         reference_perturbed: the reference's embeddings of the perturbed images.
+        old_policy: the policy's logits of the perturbed images before the step's first update; with `head`.
         texts: class names or candidate texts at `bind`.
         unpaired: of an objective with pairs: rows with one text are enough.
         hard_images: of an objective: it is 0 until something changes the images.
@@ -185,6 +184,7 @@ class Needs:
     labels: bool = False
     pairs: bool = False
     reference_perturbed: bool = False
+    old_policy: bool = False
     texts: bool = False
     unpaired: bool = False
     hard_images: bool = False
@@ -261,7 +261,7 @@ class Anchor(Protocol):
         ...
 
     def dual_loss(self, constraint: Constraint, targets: Targets) -> Tensor | None:
-        """Scalar to minimise over the dual variables, without gradient to the policy; None if there are none."""
+        """Scalar to minimise over the dual variables, None without any; no gradient reaches the policy."""
         ...
 
     def dual_module(self) -> nn.Module | None:
@@ -294,7 +294,7 @@ class Adapter(Protocol):
 
 
 AttackLoss = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Maps pixels (B, C, H, W) to a per-sample loss (B,) that an attack raises, and the output (B, ...) behind it."""
+"""Maps pixels (B, C, H, W) to a per-sample loss (B,) that an attack raises, and the output (B, ...) it comes from."""
 
 LossOf = Callable[[Batch], AttackLoss]
 """What an attack on a batch raises."""

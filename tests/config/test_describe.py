@@ -15,6 +15,7 @@ from seaanchor.config.recipes import RECIPES
 from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, RunConfig, from_dict, to_dict
 from seaanchor.errors import SeaAnchorError
 from seaanchor.objectives.embedding import EmbeddingDistance
+from seaanchor.objectives.policy_gradient import PPO
 from seaanchor.objectives.preference import DPO
 from seaanchor.types import Needs
 
@@ -72,6 +73,15 @@ def test_an_object_without_a_name_is_recorded_by_its_class():
     assert with_method(RunConfig(), replace(method, objective=Scaled())).objective.options == {}
     with pytest.raises(SeaAnchorError, match="given as an object"):
         method_of(config)
+
+
+def test_a_reward_of_ones_own_is_not_recorded_as_the_usual_one():
+    """A resumed run would otherwise go on with another reward than it began with."""
+    method = replace(methods.ppo(), objective=PPO(0.3, reward=lambda targets: targets.old_logits_BC))
+    assert with_method(RunConfig(), method).objective.kind == "object:seaanchor.objectives.policy_gradient.PPO"
+    assert with_method(RunConfig(), replace(method, objective=PPO(0.3))).objective == ObjectiveConfig("ppo", clip=0.3)
+    with pytest.raises(SeaAnchorError, match="objective PPO"):
+        with_method(RunConfig(resume="auto"), method)
 
 
 def test_resuming_an_object_without_settings_is_refused():

@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from seaanchor.data.people import GENDERS, open_people
 from seaanchor.data.sources import EMBEDDED, open_images
 
 FONTS = EMBEDDED.parent / "fonts"
-SETS = ("photos-mini", "emoji", "emoji-people")
+EXACT = "donot_use_mm_for_euclid_dist"
+SMALL = ("photos-mini", "emoji", "emoji-people")
+SETS = ("photos", *SMALL)
 
 
 @cache
@@ -26,13 +29,23 @@ def pictures(folder: Path) -> dict[Path, Image.Image]:
     return {f: Image.open(f).convert("RGB") for f in sorted(folder.rglob("*")) if f.suffix in (".png", ".jpg")}
 
 
+def thumbnail(file: Path) -> np.ndarray:
+    """16 x 16 grey levels of the centre square."""
+    with Image.open(file) as image:
+        grey = image.convert("L")
+    side = min(grey.size)
+    left, top = (grey.width - side) / 2, (grey.height - side) / 2
+    square = grey.resize((16, 16), Image.Resampling.BOX, box=(left, top, left + side, top + side))
+    return np.asarray(square, np.float32)
+
+
 @cache
 def hashes(folder: Path) -> dict[str, Path]:
     """Hash of the pixels, whatever the encoding → file."""
     return {hashlib.sha256(image.tobytes()).hexdigest(): file for file, image in pictures(folder).items()}
 
 
-@pytest.mark.parametrize(("name", "classes", "each"), [("photos-mini", 40, 20), ("emoji", 100, 1)])
+@pytest.mark.parametrize(("name", "classes", "each"), [("photos", 40, 20), ("photos-mini", 40, 20), ("emoji", 100, 1)])
 def test_classes_and_counts(name, classes, each):
     train, test = open_images(f"{name}/train"), open_images(f"{name}/test")
     assert train.class_names == test.class_names
@@ -42,7 +55,7 @@ def test_classes_and_counts(name, classes, each):
         assert len(images.paths) == classes * each
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", SMALL)
 def test_every_picture_is_64_pixels_rgb(name):
     found = pictures(EMBEDDED / name)
     assert len(found) >= 200
@@ -50,6 +63,38 @@ def test_every_picture_is_64_pixels_rgb(name):
         with Image.open(file) as stored:
             assert (stored.mode, stored.size) == ("RGB", (64, 64)), file
     assert min(np.asarray(image).std() for image in found.values()) > 5  # none is blank
+
+
+def test_photos_have_real_shapes_and_a_validation_split():
+    train, validation = open_images("photos/train"), open_images("photos/validation")
+    assert validation.class_names == train.class_names
+    assert set(Counter(validation.labels).values()) == {10}
+    sizes = {image.size for image in pictures(EMBEDDED / "photos").values()}
+    assert {min(size) for size in sizes} == {160}
+    assert len(sizes) > 20
+
+
+@pytest.mark.parametrize("name", ["photos", "photos-mini"])
+def test_no_photo_of_a_split_looks_like_one_of_another(name):
+    """By 16 x 16 grey levels of the centre square, mirrored or not; validation and test were chosen so."""
+    small = {
+        split: np.stack([thumbnail(file) for file in sorted((EMBEDDED / name / split).rglob("*.jpg"))])
+        for split in ("train", "validation", "test")
+        if (EMBEDDED / name / split).is_dir()
+    }
+    for one, other in combinations(small.values(), 2):
+        for turned in (other, other[..., ::-1]):
+            distance = torch.cdist(
+                torch.from_numpy(one).flatten(1), torch.from_numpy(turned.copy()).flatten(1), compute_mode=EXACT
+            )
+            assert distance.min() / 16 > 2.5, "copies lie below 2.3"
+
+
+def test_photos_show_what_photos_mini_shows():
+    """The same photos under the same names: what was measured on one split may be measured on the other."""
+    for file in sorted((EMBEDDED / "photos-mini").glob("t*/*/0[0-3].jpg")):
+        larger = EMBEDDED / "photos" / file.relative_to(EMBEDDED / "photos-mini")
+        assert np.abs(thumbnail(file) - thumbnail(larger)).mean() < 12, file  # others: 30 and more
 
 
 @pytest.mark.parametrize("name", ["photos-mini", "emoji"])

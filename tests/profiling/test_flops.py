@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench import towers
 from seaanchor.adapters.linear_map import LinearMap
 from seaanchor.config.assemble import assemble
-from seaanchor.config.recipes import dpo, dpo_linear, fare, lore, penalty, tecoa
+from seaanchor.config.recipes import dpo, dpo_linear, fare, lore, penalty, ppo, tecoa
 from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.load import load_model
@@ -175,6 +175,22 @@ def test_a_preference_step_costs_6_f_a_pair(vit, reference_free, formula):
     flops, _ = count_flops(lambda: train_step(method, state, [MicroBatch(batch, targets)], recipe, 0, reference))
     assert flops / 2 == pytest.approx(least_operations(recipe, method.needs, True, TINY), rel=0.01)
     assert least_passes(recipe, method.needs, cached=True) == formula
+    vit.zero_grad(set_to_none=True)
+
+
+@pytest.mark.parametrize("updates", [1, 3])
+def test_the_policy_before_the_step_costs_no_pass(vit, updates):
+    """PPO has it from its first update: 6 F a pair and update, and nothing of the reference beside its cache."""
+    recipe = replace(ppo(), perturbation=PerturbationConfig("none"), primal_steps=updates)
+    method, reference = assemble(recipe, vit.dim), Reference(vit)
+    pairs = Preference(torch.tensor([0, 1]), torch.tensor([2, 3]))
+    batch = Batch(torch.rand(2, 3, 32, 32), torch.tensor([0, 1]), torch.arange(2), pairs)
+    head = Head(F.normalize(torch.randn(5, vit.dim), dim=-1), 100.0)
+    targets = Targets(reference(batch.pixels_BCHW), batch.label_B, head)
+    state = TrainState(vit, torch.optim.Adamax(list(method.adapter.trainable(vit)), lr=1e-5), None, None)
+    flops, _ = count_flops(lambda: train_step(method, state, [MicroBatch(batch, targets)], recipe, 0))
+    assert flops / 2 == pytest.approx(least_operations(recipe, method.needs, True, TINY), rel=0.01)
+    assert least_passes(recipe, method.needs, cached=True) == 6 * updates
     vit.zero_grad(set_to_none=True)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from seaanchor.adapters.linear_map import scale_spectrum, without_rotation
 from seaanchor.api import train_from_config as train
-from seaanchor.config.recipes import RECIPES, dpo, dpo_linear, gender_flip, kto
+from seaanchor.config.recipes import RECIPES, dpo, dpo_linear, gender_flip, kto, ppo
 from seaanchor.config.schema import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig
 from seaanchor.config.validation import check
 from seaanchor.encoders.load import load_model
@@ -37,7 +37,7 @@ def metrics(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("objective", ["dpo", "ipo", "kto", "cross_entropy"])
+@pytest.mark.parametrize("objective", ["dpo", "ipo", "kto", "ppo", "cross_entropy"])
 @pytest.mark.parametrize("anchor", list(ANCHORS))
 def test_every_objective_under_every_anchor(tiny_run, objective, anchor):
     config = tiny_run(
@@ -59,8 +59,9 @@ def test_dpo_starts_at_log_2_and_falls(tiny_run):
     assert sum(row["adversarial_loss"] for row in rows[-8:]) / 8 < 0.5
 
 
-def test_resumed_preference_run_is_bit_exact(tiny_run, tmp_path):
-    config = tiny_run(kto(), perturbation=PerturbationConfig("typographic", sizes=(0.25, 0.4)), epochs=2)
+@pytest.mark.parametrize("recipe", [kto, ppo])
+def test_resumed_preference_run_is_bit_exact(tiny_run, tmp_path, recipe):
+    config = tiny_run(recipe(), perturbation=PerturbationConfig("typographic", sizes=(0.25, 0.4)), epochs=2)
     whole = train(config)
     cut = replace(config, output=tmp_path / "cut")
     train(replace(cut, max_steps=None))
@@ -173,5 +174,5 @@ def test_data_that_does_not_fit_the_objective(tiny_run):
 
 
 def test_preference_recipes_are_legal():
-    for name in ("dpo", "ipo", "kto", "typographic-ce", "dpo-lore", "dpo-linear", "gender-flip"):
+    for name in ("dpo", "ipo", "kto", "ppo", "typographic-ce", "dpo-lore", "dpo-linear", "gender-flip"):
         assert check(RECIPES[name]())

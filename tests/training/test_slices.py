@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass, replace
 import pytest
 import torch
 
-from seaanchor.config.recipes import dpo, dpo_linear, fare, ipo, kto, lore, tecoa
+from seaanchor.config.recipes import dpo, dpo_linear, fare, ipo, kto, lore, ppo, tecoa
 from seaanchor.config.schema import AdapterConfig, AnchorConfig
 from seaanchor.data.loader import SkipLog
 from seaanchor.training.batches import MicroBatch, embed_in_slices, load_steps, make_micro_batch, make_targets
@@ -97,6 +97,7 @@ METHODS = {
     "dpo with kl": lambda: replace(dpo(), anchor=KL),
     "ipo with kl": lambda: replace(ipo(), anchor=KL),
     "kto with kl": lambda: replace(kto(), anchor=KL),
+    "ppo with kl": lambda: replace(ppo(), anchor=KL),
     "penalty": lambda: replace(fare("8/255"), anchor=AnchorConfig("penalty", weight=0.3)),
     "lora": lambda: replace(lore("8/255"), anchor=constrained(), adapter=AdapterConfig("lora", rank=2)),
     "linear map": lambda: replace(dpo_linear(), adapter=AdapterConfig("linear", orthogonality=0.3)),

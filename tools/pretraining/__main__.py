@@ -1,10 +1,12 @@
-"""`python -m tools.pretraining`: the embedded model from scratch (docs/pretraining.md)."""
+"""`python -m tools.pretraining`: the embedded models from scratch (docs/pretraining.md)."""
 
+import sys
 from pathlib import Path
 from typing import Literal
 
 from cyclopts import App
 
+from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.log import log_to_terminal
 
 app = App(name="python -m tools.pretraining", help_format="plaintext")
@@ -49,6 +51,93 @@ def pretrain(
     print(f"done: {train_tiny(sources, output, image_size, seed=seed, scale=scale)}")
 
 
+@app.command
+def lite(
+    *,
+    source: list[str],
+    tower: Path,
+    held_out: list[Path] | None = None,
+    fonts: Path | None = None,
+    output: Path = Path("runs/pretrain-lite"),
+    cache: Path = Path("~/.cache/seaanchor/pretrain-lite"),
+    seed: int = 0,
+    scale: float = 1.0,
+) -> None:
+    """Pre-train `seaanchor-lite` on a tower that others trained; killed, it goes on where it was.
+
+    Parameters
+    ----------
+    source
+        KIND=FOLDER, once for each: caltech101, tiny-imagenet, cifar10, emoji, emoji-100, photos:NAME (one folder a
+        class), unlabelled:NAME.
+    tower
+        State dict of EfficientNet-Lite0.
+    held_out
+        Folders of photos that must not be trained on.
+    fonts
+        Folder of further fonts for drawn words.
+    output
+        Run folder; the model lands in OUTPUT/export.
+    cache
+        Folder of decoded images.
+    seed
+        Of weights, data and augmentation.
+    scale
+        Multiplies the number of images.
+    """
+    from tools.pretraining.lite import train_lite
+
+    sources = {kind: Path(folder) for kind, _, folder in (item.partition("=") for item in source)}
+    faces = [] if fonts is None else sorted(file for file in fonts.rglob("*") if file.suffix in (".ttf", ".otf"))
+    done = train_lite(
+        sources, held_out or [], tower, faces, output, cache=cache.expanduser(), seed=seed, scale=scale
+    )  # fmt: skip
+    print(f"done: {done}")
+
+
+@app.command
+def overlap(folder: Path, *, seen: Path = Path("models/seaanchor-lite/seen.npy")) -> None:
+    """Tell which photos of a folder a model was pre-trained on, near copies included.
+
+    Parameters
+    ----------
+    folder
+        Photos, at any depth.
+    seen
+        Hashes that pre-training wrote.
+    """
+    from tempfile import TemporaryDirectory
+
+    from tools.pretraining.listings import images_of
+    from tools.pretraining.seen import among_seen
+
+    files = images_of(folder)
+    with TemporaryDirectory() as cache:
+        found = among_seen(files, seen, Path(cache))
+    print("\n".join(map(str, found)))
+    print(f"{len(found)} of {len(files):,} photos are among those seen")
+
+
+@app.command
+def classifier(tower: Path, output: Path) -> None:
+    """Write the original tower with its own 1,000-class head as a folder that timm loads.
+
+    Parameters
+    ----------
+    tower
+        State dict of EfficientNet-Lite0.
+    output
+        Folder, such as models/efficientnet-lite0.
+    """
+    from tools.pretraining.lite import original_tower, write_classifier
+
+    print(f"done: {write_classifier(original_tower(tower), output)}")
+
+
 if __name__ == "__main__":
     log_to_terminal()
-    app()
+    try:
+        app()
+    except SeaAnchorError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -72,3 +72,11 @@ def split_files(folder: Path) -> tuple[list[Path], list[Path]]:
     random.Random(folder.name).shuffle(files)
     num_test = len(files) // 3
     return files[num_test:], files[:num_test]
+
+
+def three_parts(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """Train, validation and test files of one class folder: the last quarter of what `split_files` leaves to train on
+    is the validation part."""
+    rest, test = split_files(folder)
+    num_train = len(rest) - len(rest) // 4
+    return rest[:num_train], rest[num_train:], test

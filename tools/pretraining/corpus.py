@@ -21,6 +21,7 @@ from torch import Tensor
 
 from seaanchor.attacks.drawing import draw_word
 from seaanchor.attacks.fonts import font_files
+from tools.pretraining.augment import jitter, overlay, warp
 from tools.pretraining.caltech import class_name, split_files
 from tools.pretraining.words import ROOT, common_words
 
@@ -187,46 +188,13 @@ def _draw(bank: Bank, count: int, rng: torch.Generator, among: np.ndarray | None
     return images.float().div_(255), torch.from_numpy(bank.concept[rows])
 
 
-def _warp(pixels: Tensor, rng: torch.Generator, zoom: tuple[float, float], turn: float, flip: bool) -> Tensor:
-    """Random scale, aspect, rotation (radians), shift and mirror, in one resampling."""
-    count = len(pixels)
-
-    def uniform(low: float, high: float) -> Tensor:
-        return torch.rand(count, generator=rng) * (high - low) + low
-
-    scale, aspect, angle = uniform(*zoom), uniform(-0.12, 0.12).exp(), uniform(-turn, turn)
-    mirror = torch.where(torch.rand(count, generator=rng) < 0.5, -1.0, 1.0) if flip else torch.ones(count)
-    slack = (1 - scale).abs().clamp(min=0.06)
-    theta = torch.zeros(count, 2, 3)
-    theta[:, 0, 0], theta[:, 0, 1] = scale * aspect * angle.cos() * mirror, -scale * angle.sin()
-    theta[:, 1, 0], theta[:, 1, 1] = scale * angle.sin() * mirror, scale / aspect * angle.cos()
-    theta[:, 0, 2], theta[:, 1, 2] = uniform(-1, 1) * slack, uniform(-1, 1) * slack
-    grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
-    return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
-
-
-def _jitter(pixels: Tensor, rng: torch.Generator, strength: float) -> Tensor:
-    """Brightness, contrast, saturation and, where strong, channel mixing; result in [0, 1]."""
-    count = len(pixels)
-
-    def around_one(amount: float) -> Tensor:
-        return 1 + (torch.rand(count, 1, 1, 1, generator=rng) * 2 - 1) * amount
-
-    grey = pixels.mean(1, keepdim=True)
-    pixels = grey + (pixels - grey) * around_one(2 * strength)
-    mean = pixels.mean((1, 2, 3), keepdim=True)
-    return ((pixels - mean) * around_one(strength) + mean * around_one(strength)).clamp_(0, 1)
-
-
 def _photos(corpus: Corpus, name: str, count: int, mix: Mix, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     images, concept = _draw(corpus.banks[name], count, rng)
-    pixels = _jitter(_warp(images.permute(0, 3, 1, 2), rng, (0.6, 1.05), 0.15, flip=True), rng, 0.25)
+    pixels = jitter(warp(images.permute(0, 3, 1, 2), rng, (0.6, 1.05), 0.15, flip=True), rng, 0.25)
     lettered = torch.rand(count, generator=rng) < mix.matching_word_rate
     if lettered.any():
         rows = _mask_rows(concept[lettered], rng)
-        pixels[lettered] = _overlay(
-            pixels[lettered], torch.from_numpy(np.array(corpus.masks.pixels[rows.numpy()])), rng
-        )
+        pixels[lettered] = overlay(pixels[lettered], torch.from_numpy(np.array(corpus.masks.pixels[rows.numpy()])), rng)
     return pixels, concept
 
 
@@ -241,11 +209,11 @@ def _emoji_images(corpus: Corpus, name: str, count: int, mix: Mix, rng: torch.Ge
     some, some_concept = _draw(corpus.banks[name], of_class, rng, corpus.emoji_rows)
     others, others_concept = _draw(corpus.banks[name], count - of_class, rng)
     images, concept = torch.cat([some, others]), torch.cat([some_concept, others_concept])
-    warped = _warp(images.permute(0, 3, 1, 2), rng, (0.8, 1.25), 0.35, flip=True)
+    warped = warp(images.permute(0, 3, 1, 2), rng, (0.8, 1.25), 0.35, flip=True)
     ground = torch.where(
         torch.rand(count, 1, 1, 1, generator=rng) < 0.5, torch.ones(1), torch.rand(count, 3, 1, 1, generator=rng)
     )
-    art = _jitter(warped[:, :3], rng, 0.4)
+    art = jitter(warped[:, :3], rng, 0.4)
     shuffled = art[:, torch.randperm(3, generator=rng)]  # colours differ between art styles, shapes less
     art = torch.where(torch.rand(count, 1, 1, 1, generator=rng) < 0.2, shuffled, art)
     return art * warped[:, 3:] + ground * (1 - warped[:, 3:]), concept
@@ -271,21 +239,4 @@ def _words(corpus: Corpus, name: str, count: int, mix: Mix, rng: torch.Generator
     ]
     kind = torch.rand(count, 1, 1, 1, generator=rng)
     ground = torch.where(kind < 0.4, flat, torch.where(kind < 0.7, (flat + ramp).clamp(0, 1), 0.3 + 0.4 * photo))
-    return _overlay(ground, masks, rng), torch.from_numpy(corpus.masks.concept[rows.numpy()])
-
-
-def _overlay(pixels: Tensor, masks_N2HW: Tensor, rng: torch.Generator) -> Tensor:
-    """Draw masks with a random fill and outline; glyphs are shifted, scaled a little, and always stand out from the
-    ground."""
-    count = len(pixels)
-    masks = _warp(F.pad(masks_N2HW.float() / 255, (4, 4, 4, 4)), rng, (0.95, 1.15), 0.08, flip=False)[..., 4:-4, 4:-4]
-    inner, outer = masks[:, :1], masks[:, 1:]
-    mean = (pixels * outer).sum((2, 3), keepdim=True) / outer.sum((2, 3), keepdim=True).clamp(min=1)
-    fill = torch.rand(count, 3, 1, 1, generator=rng)
-    fill = torch.where(
-        (fill.mean(1, keepdim=True) - mean.mean(1, keepdim=True)).abs() < 0.3, (mean < 0.5).float(), fill
-    )
-    edge = torch.where(fill.mean(1, keepdim=True) < 0.5, 1.0, 0.0)
-    outlined = torch.rand(count, 1, 1, 1, generator=rng) < 0.6
-    pixels = torch.where(outlined, pixels * (1 - outer) + edge * outer, pixels)
-    return pixels * (1 - inner) + fill * inner
+    return overlay(ground, masks, rng), torch.from_numpy(corpus.masks.concept[rows.numpy()])

@@ -93,12 +93,12 @@ def pretrain(config: PretrainConfig, model: nn.Module, tokenizer) -> Path:
         betas=(0.9, 0.98),
         fused=True,
     )
-    step, seconds = _resume(config, model, optimizer)
+    step, seconds = resume(config.output / "last.safetensors", model, optimizer)
     total = sum(stage.num_samples // stage.batch_size for stage in config.stages)
     started = time.monotonic() - seconds
     while step < total:
-        stage, local, length = _locate(config.stages, step)
-        lr = _lr(stage, local, length, config.warmup)
+        stage, local, length = locate(config.stages, step)
+        lr = learning_rate(stage, local, length, config.warmup)
         for group in optimizer.param_groups:
             group["lr"] = lr
         loss, accuracy = _step(model, optimizer, corpus, tokens_TUL, config.seed, step, stage)
@@ -120,8 +120,8 @@ def pretrain(config: PretrainConfig, model: nn.Module, tokenizer) -> Path:
     return config.output / "weights.safetensors"
 
 
-def _resume(config: PretrainConfig, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    last = config.output / "last.safetensors"
+def resume(last: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    """Step and seconds of the checkpoint, loaded into model and optimizer; zeros where there is none."""
     if not last.exists():
         return 0, 0.0
     state = load_state(last)
@@ -136,7 +136,7 @@ def _resume(config: PretrainConfig, model: nn.Module, optimizer: torch.optim.Opt
     return state["step"], state["seconds"]
 
 
-def _locate(stages: tuple[Stage, ...], step: int) -> tuple[Stage, int, int]:
+def locate(stages: tuple[Stage, ...], step: int) -> tuple[Stage, int, int]:
     """The stage a step falls into, its index within it, and the stage's length in steps."""
     for stage in stages:
         length = stage.num_samples // stage.batch_size
@@ -146,7 +146,8 @@ def _locate(stages: tuple[Stage, ...], step: int) -> tuple[Stage, int, int]:
     raise IndexError(step)
 
 
-def _lr(stage: Stage, step: int, length: int, warmup: int) -> float:
+def learning_rate(stage: Stage, step: int, length: int, warmup: int) -> float:
+    """Warm-up to the stage's rate, then a cosine to its last one."""
     warmup = min(warmup, length // 10)
     if step < warmup:
         return stage.lr * (step + 1) / warmup

@@ -128,7 +128,7 @@ def evaluate(
     model
         One or several: a run's `export` folder, an embedded model, or any name that `train` takes.
     data
-        One or several: class folders, folders with captions.jsonl, or the embedded sets photos-mini, emoji and
+        One or several: class folders, folders with captions.jsonl, or the embedded sets photos, photos-mini, emoji and
             emoji-people.
     """
     check_numbers(("--batch-size", manner.batch_size, 1), ("--workers", manner.workers, 0))

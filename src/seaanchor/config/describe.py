@@ -106,6 +106,8 @@ def _settings(part: str, made: Any) -> dict[str, Any] | None:
     taken, known = registry.parameters(part, name), {f.name for f in fields(getattr(RunConfig(), part))}
     keys = [f.name for f in fields(made) if f.name in taken]
     if registry.is_built_in(part, name):
+        if any(callable(f.default) and getattr(made, f.name) is not f.default for f in fields(made)):
+            return None  # a function of the user's own, such as a reward, which no setting names
         keys = [key for key in keys if key in known]  # the others are of the run, such as its class names
     values = {key: getattr(made, key) for key in keys}
     return values if all(_is_plain(value) for value in values.values()) else None

@@ -18,7 +18,7 @@ class ObjectiveConfig:
 
     part: ClassVar[str] = "objective"
     kind: str = "embedding_distance"
-    """embedding_distance needs no labels; tecoa and cross_entropy do; dpo, ipo, kto need preferences; or a plugin's."""
+    """embedding_distance needs no labels; tecoa, cross_entropy do; dpo, ipo, kto, ppo need preferences; or your own."""
     beta: float = 1.0
     """Sharpness of dpo, ipo and kto."""
     label_smoothing: float = 0.0
@@ -31,6 +31,8 @@ class ObjectiveConfig:
     """kto: weight of undesirable rows."""
     relative: bool = False
     """embedding_distance: divide each image's distance by its reference's squared length."""
+    clip: float = 0.2
+    """ppo: how far the updates of one batch may move a text's probability, as a share of what it was before them."""
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     """Settings of a part of your own that have no name here."""
 
@@ -200,8 +202,7 @@ class RunConfig:
     batch_size: int = 128
     """Images at once in every process."""
     grad_accumulation: int = 1
-    """How often each process takes batch_size images for one batch: attack, primal and dual steps see all of them, as
-    if there were room for it."""
+    """How often each process takes batch_size images for one batch, as if there were room for all of them."""
     slice_size: int | None = None
     """Images of a batch that attack and updates take at once: the same step in less memory. By default all where they
     fit, else as many as fit."""
@@ -228,8 +229,7 @@ class RunConfig:
     checkpoint_activations: bool = False
     """Compute activations again in the backward: a fraction of their memory for one more forward."""
     compile: bool = False
-    """Compile the tower for attacks and updates with torch.compile, which takes a minute or two in the first step; see
-    the guide for where it pays."""
+    """Compile the tower for attacks and updates, which takes a minute or two; see the guide for where it pays."""
     shard: bool = False
     """Split encoder, gradient and optimizer state among the processes, for towers that do not fit into one GPU."""
     workers: int = 0

@@ -111,6 +111,8 @@ def _check_shares(config: RunConfig) -> None:
         )
     if not 0 < config.tail_share <= 1:
         raise SeaAnchorError(f"tail_share is {config.tail_share}", "a share in (0, 1]", "correct it")
+    if not 0 < config.objective.clip < 1:
+        raise SeaAnchorError(f"objective.clip is {config.objective.clip}", "a share in (0, 1)", "try 0.2")
     for name, decay in (("ema_decay", config.ema_decay), ("anchor.reference_decay", config.anchor.reference_decay)):
         if not 0 < decay < 1:
             raise SeaAnchorError(f"{name} is {decay}", "a number between 0 and 1, such as 0.99", "correct it")

@@ -15,7 +15,7 @@ from seaanchor.data.webdataset.read import is_shards, list_shards
 from seaanchor.errors import SeaAnchorError
 
 EMBEDDED = Path(str(files("seaanchor"))) / "zoo" / "data"
-NAMES = ("photos-mini", "emoji", "emoji-people")
+NAMES = ("photos", "photos-mini", "emoji", "emoji-people")
 
 
 def open_images(source: str | Path, class_names: Path | None = None, split: str = "train") -> Images:
@@ -24,7 +24,8 @@ def open_images(source: str | Path, class_names: Path | None = None, split: str 
     Args:
         source: a folder (also of `label=X_text=Y` images); a tar, or a folder of them in CLIP_benchmark's layout;
             `hf-data:NAME`, as `seaanchor.data.huggingface.images` reads it; a JSON lines file of preferences; or
-            `photos-mini`, `emoji`, `emoji-people` (captions as classes), with `/train` or `/test` to name the split.
+            `photos`, `photos-mini`, `emoji`, `emoji-people` (captions as classes), with `/train` or `/test` to name the
+            split, of `photos` also `/validation`.
         class_names: names for the classes, as `read_class_names` takes them.
         split: which part is meant where the source holds several and does not say.
 

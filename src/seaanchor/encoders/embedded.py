@@ -14,3 +14,9 @@ def embedded_models() -> list[str]:
 def embedded_folder(name: str) -> Path:
     """Where the files of an embedded model of this name are, or would be."""
     return ZOO / name
+
+
+def base_folder(folder: Path, base: str) -> Path:
+    """Where the model lies whose text tower a variant in `folder` borrows: beside it, or in the package."""
+    beside = folder.parent / base
+    return beside if beside.is_dir() else embedded_folder(base)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seaanchor.encoders.distinct_texts import check_reads
+from seaanchor.encoders.embedded import base_folder
 from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
 from seaanchor.encoders.text import TextLimit
 from seaanchor.encoders.weights import hub_error
@@ -77,7 +78,7 @@ def bpe_file(folder: Path | None, text_cfg: dict[str, Any]) -> Path | None:
         return None
     around: Sequence[Path] = ()
     if folder:
-        around = (folder, folder.parent / extra["text_tower_of"]) if "text_tower_of" in extra else (folder,)
+        around = (folder, base_folder(folder, extra["text_tower_of"])) if "text_tower_of" in extra else (folder,)
     for candidate in (*(place / Path(name).name for place in around), Path(name)):
         if candidate.is_file():
             return candidate

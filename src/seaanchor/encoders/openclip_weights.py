@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seaanchor.encoders.embedded import base_folder
 from seaanchor.encoders.openclip_hf_text import text_settings
 from seaanchor.encoders.openclip_tags import quick_gelu_of_file
 from seaanchor.encoders.openclip_text import quiet, read_config
@@ -49,7 +50,7 @@ def create(name: str, source: str, asked: Pretrained, image_size: int | None) ->
 
 
 def create_from_folder(name: str, folder: Path, asked: Pretrained, image_size: int | None) -> Any:
-    """Build from the folder's own config; a variant without a text tower borrows it from the sibling its config names.
+    """Build from the folder's own config; a variant without a text tower borrows it from the model its config names.
 
     Raises:
         SeaAnchorError: files that are missing, broken, or do not match.
@@ -58,7 +59,7 @@ def create_from_folder(name: str, folder: Path, asked: Pretrained, image_size: i
     file = find_weights(folder, FILES)
     state = read_weights(file).state
     if base := config.get("seaanchor", {}).get("text_tower_of"):
-        towers = read_weights(find_weights(folder.parent / base, FILES)).state
+        towers = read_weights(find_weights(base_folder(folder, base), FILES)).state
         state = {k: v for k, v in towers.items() if not k.startswith("visual.")} | state
     later = "timm_model_name" in config["model_cfg"]["vision_cfg"]
     model = _build(name, f"local-dir:{folder}", config["model_cfg"], None if later else image_size)

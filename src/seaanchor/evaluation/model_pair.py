@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seaanchor.config.run_settings import read_settings
-from seaanchor.encoders.embedded import embedded_folder, embedded_models
+from seaanchor.encoders.embedded import base_folder, embedded_folder, embedded_models
 from seaanchor.encoders.encoder import LoadedModel, with_tokens
 from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.load import load_model
@@ -155,7 +155,7 @@ def _named_by(name: str) -> tuple[str | None, None]:
     for folder in (_bare(name), embedded_folder(name)):
         file = folder / "open_clip_config.json"
         if file.is_file() and (base := json.loads(file.read_text()).get("seaanchor", {}).get("text_tower_of")):
-            return (base if base in embedded_models() else str(folder.parent / base)), None
+            return (base if base in embedded_models() else str(base_folder(folder, base))), None
     return None, None
 
 

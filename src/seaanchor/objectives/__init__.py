@@ -11,6 +11,7 @@ _NAMES = {
     "EmbeddingDistance": "embedding",
     "IPO": "preference",
     "KTO": "preference",
+    "PPO": "policy_gradient",
     "TeCoA": "supervised",
     "cross_entropy_loss": "losses",
     "dpo_loss": "losses",
@@ -18,6 +19,7 @@ _NAMES = {
     "ipo_loss": "losses",
     "kto_loss": "losses",
     "log_ratio_margin": "losses",
+    "ppo_loss": "losses",
     "tecoa_loss": "losses",
 }
 

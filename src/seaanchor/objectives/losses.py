@@ -118,6 +118,46 @@ def kto_loss(
     return weight_B * torch.sigmoid(-beta * sign_B * (logratio_B - baseline))
 
 
+def ppo_loss(log_policy_BY: Tensor, log_old_BY: Tensor, advantage_BY: Tensor, clip: float = 0.2) -> Tensor:
+    """Proximal policy optimization, summed over the actions: −Σ_y π_old·min(u·A, clamp(u, 1−ε, 1+ε)·A) with
+    u = π_θ/π_old.
+
+    The ratio is never formed. π_old is not negative, so that π_old·u = π_θ goes into the minimum, and π_old·clamp(u, …)
+    is π_θ held between (1−ε)·π_old and (1+ε)·π_old. The loss is the same, and so is its gradient, but nothing overflows
+    where π_old has come out as 0: at a logit scale of 100, u is easily e^100.
+
+    Args:
+        log_policy_BY: log π_θ(y|x).
+        log_old_BY: log π_old(y|x), taken as given and never differentiated.
+        advantage_BY: A = r − Σ_y π_old·r of rewards r (B, Y), taken as given and never differentiated.
+        clip: ε in (0, 1), how far a text's probability may go in one step, as a share of π_old, before its gradient
+            stops.
+
+    Returns:
+        Loss (B,); 0 where the policy is the old one.
+
+    Raises:
+        ValueError: clip out of range, tensors of unlike shapes, or fewer than two texts.
+
+    Source: Schulman et al. 2017, eq. 7.
+
+    >>> log_old_BY, reward_BY = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[1.0, -1.0]])
+    >>> advantage_BY = reward_BY - (log_old_BY.exp() * reward_BY).sum(-1, keepdim=True)
+    >>> round(ppo_loss(torch.tensor([[0.55, 0.45]]).log(), log_old_BY, advantage_BY).item(), 4)
+    -0.1
+    """
+    if not 0 < clip < 1:
+        raise ValueError(f"clip is {clip}; expected a share in (0, 1), such as 0.2")
+    shapes = [tuple(t.shape) for t in (log_policy_BY, log_old_BY, advantage_BY)]
+    if len(set(shapes)) > 1 or len(shapes[0]) != 2 or shapes[0][1] < 2:
+        raise ValueError(
+            f"policy, old policy and advantage are {shapes}; expected one shape (B, Y) with Y of at least 2"
+        )
+    policy_BY, old_BY, advantage_BY = log_policy_BY.exp(), log_old_BY.detach().exp(), advantage_BY.detach()
+    held_BY = policy_BY.clamp((1 - clip) * old_BY, (1 + clip) * old_BY)
+    return -torch.minimum(policy_BY * advantage_BY, held_BY * advantage_BY).sum(-1)
+
+
 def embedding_distance_loss(embedding_BD: Tensor, reference_BD: Tensor) -> Tensor:
     """The objective of FARE and LORE: ‖φ_θ(x+δ) − φ_0(x)‖², summed over D.
 

@@ -28,11 +28,12 @@ class _Logits:
 
 
 def _logits(embeddings: Embeddings, targets: Targets) -> _Logits:
-    head, preference = _pairs(targets)
+    head, preference = pairs_of(targets)
     return _Logits(policy_head(embeddings, targets)(embeddings.perturbed_BD), head(_reference(targets)), preference)
 
 
-def _pairs(targets: Targets) -> tuple[Head, Preference]:
+def pairs_of(targets: Targets) -> tuple[Head, Preference]:
+    """The class texts, and which of them should win over which."""
     if targets.head is None or targets.preference is None:
         raise ValueError("a preference objective needs targets with head and preference")
     return targets.head, targets.preference
@@ -54,7 +55,7 @@ def policy_head(embeddings: Embeddings, targets: Targets) -> Head:
 
 def _margin(embeddings: Embeddings, targets: Targets, reference_free: bool = False) -> Tensor:
     """h (B,) from the two texts of each pair alone: whatever else stands in Y, it costs nothing and changes nothing."""
-    head, preference = _pairs(targets)
+    head, preference = pairs_of(targets)
     chosen_B, rejected_B = _pair_logits(embeddings.perturbed_BD, policy_head(embeddings, targets), preference)
     if reference_free:
         return chosen_B - rejected_B

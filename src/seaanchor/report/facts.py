@@ -164,7 +164,7 @@ def papers(sources: Sources) -> list[tuple[str, str]]:
         used |= {"LORE"} if run.settings.anchor.kind == "lagrangian" else set()
         used |= {"FARE"} if objective == "embedding_distance" else set()
         used |= {"TeCoA"} if objective == "tecoa" else set()
-        used |= {"preference optimization"} if objective in ("dpo", "ipo", "kto") else set()
+        used |= {"preference optimization"} if objective in ("dpo", "ipo", "kto", "ppo") else set()
     results = [file.result for entry in sources.entries for file in entry.results]
     attacks = {row.attack for result in results for row in result.robust.rows}
     used |= {"APGD"} if any("apgd" in name or name == "autoattack" for name in attacks) else set()

@@ -50,9 +50,11 @@ def inputs(needs: Needs) -> tuple[Embeddings, Targets]:
         rejected_B[0] = -1
     pairs = Preference(chosen_B, rejected_B) if needs.pairs else None
     seen_BD = draw(B, D, seed=4) if needs.reference_perturbed else None
+    perturbed_BD = draw(B, D, seed=5)
+    old_BY = head(perturbed_BD + 0.01 * draw(B, D, seed=6)) if needs.old_policy and head else None  # a little earlier
     label_B, index_B = (chosen_B if needs.labels else None), (torch.arange(B) if needs.index else None)
-    targets = Targets(draw(B, D, seed=1), label_B, head, pairs, seen_BD, index_B=index_B)
-    return Embeddings(draw(B, D, seed=5).requires_grad_(), clean_BD), targets
+    targets = Targets(draw(B, D, seed=1), label_B, head, pairs, seen_BD, index_B=index_B, old_logits_BC=old_BY)
+    return Embeddings(perturbed_BD.requires_grad_(), clean_BD), targets
 
 
 def check_own_gradient(lost_B: Tensor, embedding_BD: Tensor, name: str) -> None:

@@ -1,6 +1,6 @@
 """Whether the training images have the labels or preferences that the parts of the method ask for."""
 
-from seaanchor.config.composition import asks_for_classes
+from seaanchor.config.composition import asks_for_classes, declared
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.preference_rows import tally
 from seaanchor.data.types import Images, PreferenceImages, TypographicImages, UnlabelledImages
@@ -23,7 +23,7 @@ def check_data(config: RunConfig, method: Method, images: Images) -> None:
         if not needs.pairs:
             raise SeaAnchorError(
                 f"{holds}, which objective {objective} does not learn from",
-                "objective dpo, ipo or kto for them",
+                f"an objective of preferences for them: {declared('objective', pairs=True)}",
                 "name class folders, or another recipe",
             )
         if needs.gives_pairs:

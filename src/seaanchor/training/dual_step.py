@@ -17,6 +17,7 @@ from seaanchor.encoders.kernels import adam_options
 from seaanchor.method import Method
 from seaanchor.training.batches import MicroBatch
 from seaanchor.types import Constraint
+from seaanchor.utils.parts import DUAL, part
 
 
 def dual_optimizer(dual: nn.Module | None, anchor: AnchorConfig, device: torch.device) -> torch.optim.Optimizer | None:
@@ -28,6 +29,7 @@ def dual_optimizer(dual: nn.Module | None, anchor: AnchorConfig, device: torch.d
     return torch.optim.AdamW(dual.parameters(), lr=anchor.dual_lr, weight_decay=0.0, **adam_options(device))
 
 
+@part(DUAL)
 def take_dual_step(
     method: Method,
     dual: nn.Module,

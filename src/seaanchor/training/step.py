@@ -76,13 +76,13 @@ def train_step(
     for _ in range(config.primal_steps):
         compared = _compared(method, state, perturbed, [len(own) for own in slices], config)
         terms = _primal_step(method, state, compared, weights, config, prefixes)
+        perturbed = _with_old_policy(perturbed, terms)
     constraints = [term.anchor.constraint for term in terms]
     if config.anchor.exact_dual and constraints[0] is not None:
         constraints = _constraints_now(method, state.encoder, [clean for clean, _ in perturbed], config, prefixes)
     if config.anchor.dual_lr > 0 and state.dual is not None:
         clean = [clean for clean, _ in perturbed]
-        with part(DUAL):
-            take_dual_step(method, state.dual, state.dual_optimizer, clean, constraints, weights, config.anchor, group)
+        take_dual_step(method, state.dual, state.dual_optimizer, clean, constraints, weights, config.anchor, group)
     for average in (state.average, state.moving_reference):
         if average is not None:
             average.update()
@@ -144,6 +144,13 @@ def _compared(
     return found
 
 
+def _with_old_policy(perturbed: Sequence[Pair], terms: Sequence[LossTerms]) -> list[Pair]:
+    """The slices with the policy's logits from before the first update, which it has told; as they are where no part
+    asks for them."""
+    targets = [replace(c.targets, old_logits_BC=t.old_logits_BC) for (c, _), t in zip(perturbed, terms, strict=True)]
+    return [(replace(clean, targets=told), hard) for (clean, hard), told in zip(perturbed, targets, strict=True)]
+
+
 @part(UPDATE)
 def _primal_step(
     method: Method,
@@ -182,7 +189,7 @@ def _detached(terms: LossTerms) -> LossTerms:
         constraint = replace(constraint, distance_B=constraint.distance_B.detach())
     adapter = None if terms.adapter is None else terms.adapter.detach()
     anchor = replace(terms.anchor, loss_B=terms.anchor.loss_B.detach(), constraint=constraint)
-    return LossTerms(terms.objective_B.detach(), anchor, adapter)
+    return replace(terms, objective_B=terms.objective_B.detach(), anchor=anchor, adapter=adapter)
 
 
 @part(DUAL)

@@ -1,0 +1,251 @@
+"""Pre-training of `seaanchor-lite`: what is read, what is left out, what a batch is, and that a killed run goes on."""
+
+import copy
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from PIL import Image
+
+from seaanchor.errors import SeaAnchorError
+from tools.pretraining import distillation
+from tools.pretraining.__main__ import app
+from tools.pretraining.caltech import split_files, three_parts
+from tools.pretraining.copies import near_copies
+from tools.pretraining.distillation import DistillConfig, distill
+from tools.pretraining.listings import LISTINGS, imagenet_names
+from tools.pretraining.lite import held_out_files, new_lite, original_tower, train_lite, write_classifier, write_lite
+from tools.pretraining.lite_corpus import LiteMix, load_lite_corpus, make_lite_batch
+from tools.pretraining.seen import among_seen, write_seen
+
+MIX = LiteMix((("caltech101", 0.4), ("photos:dogs", 0.2), ("unlabelled:street", 0.2), ("words", 0.2)), 0.5)
+
+
+def picture(file: Path, seed: int, size: tuple[int, int] = (200, 170)) -> Path:
+    """Smooth shapes, another for each seed."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 255, (6, 7, 3), dtype=np.uint8))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    small.resize(size, Image.Resampling.BICUBIC).save(file, quality=95)
+    return file
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("photos")
+    for number, name in enumerate(("Faces", "anchor", "BACKGROUND_Google")):
+        for i in range(9):
+            picture(root / "caltech" / name / f"image_{i:04d}.jpg", 100 * number + i)
+    for number, synset in enumerate(("n02085620", "n02085782")):
+        for i in range(4):
+            picture(root / "dogs" / synset / f"{i}.jpg", 1000 + 100 * number + i)
+    for i in range(5):
+        picture(root / "street" / f"{i}.png", 2000 + i)
+    return {
+        "caltech101": root / "caltech",
+        "photos:dogs": root / "dogs",
+        "unlabelled:street": root / "street",
+    }
+
+
+@pytest.fixture(scope="module")
+def corpus(folders, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tools.pretraining.lite_corpus.common_words", lambda: ("boat", "sea"))
+        patched.setattr("tools.pretraining.lite_corpus.DRAWINGS", (1, 1))
+        return load_lite_corpus(folders, [], [], tmp_path_factory.mktemp("cache"))
+
+
+def test_copies_of_held_out_photos_are_found_and_nothing_else(tmp_path):
+    held = [picture(tmp_path / "held" / f"{i}.jpg", i) for i in range(6)]
+    again = tmp_path / "train" / "smaller.jpg"
+    again.parent.mkdir()
+    Image.open(held[1]).resize((80, 68)).save(again, quality=60)
+    mirrored = tmp_path / "train" / "mirrored.png"
+    Image.open(held[2]).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mirrored)
+    squeezed = tmp_path / "train" / "squeezed.png"
+    Image.open(held[3]).resize((64, 64)).save(squeezed)
+    others = [picture(tmp_path / "train" / f"other{i}.jpg", 50 + i) for i in range(20)]
+    assert near_copies([others[0], again, mirrored, *others[1:], squeezed], held, tmp_path / "cache") == [1, 2, 22]
+
+
+def test_what_was_seen_is_known_again_by_its_hashes(tmp_path, capsys):
+    seen = [picture(tmp_path / "seen" / f"{i}.jpg", i) for i in range(6)]
+    write_seen(seen, tmp_path / "seen.npy", tmp_path / "cache")
+    test = tmp_path / "test"
+    picture(test / "new.jpg", 77)
+    (test / "same.jpg").write_bytes(seen[0].read_bytes())
+    Image.open(seen[1]).transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((150, 127)).save(test / "turned.jpg")
+    found = among_seen(sorted(test.iterdir()), tmp_path / "seen.npy", tmp_path / "other")
+    assert [file.name for file in found] == ["same.jpg", "turned.jpg"]
+    app(["overlap", str(test), "--seen", str(tmp_path / "seen.npy")], result_action="return_value")
+    assert "2 of 3 photos are among those seen" in capsys.readouterr().out
+    with pytest.raises(SeaAnchorError, match="is missing"):
+        among_seen(seen, tmp_path / "none.npy", tmp_path / "other")
+
+
+def test_skies_are_copies_only_where_their_bytes_are_the_same(tmp_path):
+    for name, grey in (("held", 200), ("like", 203)):
+        Image.new("RGB", (90, 90), (grey, grey, grey)).save(tmp_path / f"{name}.png")
+    same = tmp_path / "same.png"
+    same.write_bytes((tmp_path / "held.png").read_bytes())
+    assert near_copies([tmp_path / "like.png", same], [tmp_path / "held.png"], tmp_path / "cache") == [1]
+
+
+def test_a_photo_that_cannot_be_read_is_named(tmp_path, folders, capsys):
+    broken = tmp_path / "set" / "boats" / "cut.jpg"
+    whole = picture(tmp_path / "set" / "boats" / "whole.jpg", 1)
+    broken.write_bytes(whole.read_bytes()[:400])
+    source = f"photos:boats={tmp_path / 'set'}"
+    tower = tmp_path / "tower.pth"
+    torch.save(timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict(), tower)
+    with pytest.raises(SeaAnchorError, match=r"1 of 2 photos cannot be read(.|\n)*cut\.jpg"):
+        app(["lite", "--source", source, "--tower", str(tower), "--held-out", str(folders["unlabelled:street"]),
+             "--output", str(tmp_path / "run"), "--cache", str(tmp_path / "cache")])  # fmt: skip
+
+
+def test_a_missing_source_and_a_foreign_tower_are_one_error_each(tmp_path):
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(SeaAnchorError, match="is no folder"):
+        train_lite({"cifar10": tmp_path / "no"}, [], tmp_path, [], tmp_path, cache=tmp_path)
+    with pytest.raises(SeaAnchorError, match="tensors of other shapes"):
+        original_tower(tmp_path / "other.pth")
+
+
+def test_parts_of_caltech_are_disjoint_and_the_test_part_is_that_of_the_tiny_model(folders):
+    for folder in sorted(folders["caltech101"].iterdir()):
+        train, validation, test = three_parts(folder)
+        assert test == split_files(folder)[1]
+        assert len({*train, *validation, *test}) == 9
+        assert (len(train), len(validation), len(test)) == (5, 1, 3)
+    held = held_out_files([folders["unlabelled:street"]], folders["caltech101"])
+    assert len(held) == 5 + 2 * 4
+    listed = {file for file, _ in LISTINGS["caltech101"]("caltech101", folders["caltech101"]).rows}
+    assert not listed & set(held)
+
+
+def test_names_of_classes(folders, tmp_path):
+    faces = LISTINGS["caltech101"]("caltech101", folders["caltech101"]).labels[0]
+    assert faces == (("caltech101", "faces"), ("caltech101", "face"), ("caltech101", "off-center face"))
+    dogs = LISTINGS["photos"]("photos:dogs", folders["photos:dogs"])
+    assert dogs.labels == ((("imagenet", "Chihuahua"),), (("imagenet", "Japanese Chin"),))
+    picture(tmp_path / "ice_hockey" / ".thumbs" / "a.jpg", 1)
+    picture(tmp_path / "ice_hockey" / "b.jpg", 1)
+    sports = LISTINGS["photos"]("photos:sports", tmp_path)
+    assert sports.labels == ((("photos:sports", "ice hockey"),),)
+    assert [file.name for file, _ in sports.rows] == ["b.jpg"]
+
+
+def test_another_name_of_a_class_stands_in_for_the_first(corpus):
+    texts, labels = corpus.texts, corpus.banks["caltech101"].labels
+    own = corpus.texts_of("caltech101")
+    assert {texts[i] for i in own.tolist()} == {"faces", "anchor"}
+    assert {(texts[label.text], texts[label.first]) for label in labels[0]} == {
+        ("faces", "faces"), ("face", "faces"), ("off-center face", "faces"),
+    }  # fmt: skip
+    assert len(corpus.imagenet) == 1000
+    assert [texts[i] for i in corpus.imagenet[:3].tolist()] == list(imagenet_names()[:3])
+
+
+def test_a_batch_is_a_function_of_seed_and_step(corpus):
+    one, again, next_one = (make_lite_batch(corpus, 3, step, 20, MIX, 64, 96) for step in (5, 5, 6))
+    assert torch.equal(one.pixels, again.pixels)
+    assert torch.equal(one.text_B, again.text_B)
+    assert not torch.equal(one.pixels, next_one.pixels)
+    assert one.pixels.shape == (20, 3, 64, 64)
+    assert one.teacher_views.shape == (16, 3, 96, 96)  # all but the drawn words
+    assert 0 <= one.pixels.min() <= one.pixels.max() <= 1
+    unlabelled = (one.text_B < 0).sum()
+    assert unlabelled >= 4  # the street, and backgrounds
+    assert torch.equal(one.text_B < 0, one.set_B < 0)
+
+
+def test_the_teacher_sees_the_same_view_without_letters(corpus):
+    batch = make_lite_batch(corpus, 0, 1, 40, replace(MIX, matching_word_rate=0.0), 64, 64)
+    seen = batch.pixels[batch.teacher_rows].flatten(1)
+    given = batch.teacher_views.flatten(1)
+    alike = torch.corrcoef(torch.cat([seen, given]))[: len(seen), len(seen) :]
+    assert alike.argmax(1).tolist() == list(range(len(seen)))
+    assert alike.diagonal().min() > 0.8
+
+
+def test_classes_that_share_a_name_share_their_probability():
+    merged = distillation._merged(torch.tensor([[0.1, 0.2, 0.3, 0.4]]), torch.tensor([2, 0, 2, 1]))
+    assert merged.tolist() == [pytest.approx([0.2, 0.4, 0.4])]
+
+
+@pytest.fixture(scope="module")
+def tower():
+    torch.manual_seed(0)
+    return timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+
+
+def trained(corpus, tower, output: Path, **settings) -> dict[str, torch.Tensor]:
+    model = new_lite(tower, 0)
+    tokenizer = SimpleTokenizer(context_length=32)
+    tokens = lambda texts: tokenizer(texts).clamp(max=2513)  # noqa: E731
+    config = DistillConfig(output, 32, MIX, batch_size=8, frozen_steps=1, warmup=1, save_every=1, log_every=1,
+                           random_texts=4, sizes=((32, 48, 0.5), (48, 64, 1.0)), **settings)  # fmt: skip
+    distill(config, corpus, ("{}", "a {}."), model, copy.deepcopy(model), tokens, tower)
+    from seaanchor.utils.checkpoint import load_state
+
+    return load_state(output / "weights.safetensors")["model"]
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_ends_as_one_that_was_not(corpus, tower, tmp_path, monkeypatch):
+    whole = trained(corpus, tower, tmp_path / "whole")
+    real, died = distillation._step, random.Random(0).choice((1, 2, 3))
+
+    def dies(*args):
+        if args[-1] == died:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(distillation, "_step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        trained(corpus, tower, tmp_path / "cut")
+    monkeypatch.setattr(distillation, "_step", real)
+    again = trained(corpus, tower, tmp_path / "cut")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    first = new_lite(tower, 0).state_dict()
+    assert not torch.equal(first["visual.trunk.conv_stem.weight"], whole["visual.trunk.conv_stem.weight"])
+    running = "visual.trunk.bn1.running_mean"
+    assert torch.equal(first[running], whole[running])  # normalisation keeps its statistics
+
+
+def test_the_projection_keeps_products_with_the_classifier(tower):
+    """What 512 directions can hold of the classes' differences they hold: the best of that rank, by its own error."""
+    model = new_lite(tower, 0)
+    weight = tower.get_classifier().weight.detach()
+    centred = weight - weight.mean(0)
+    kept = model.visual.head.proj.weight.detach()
+    error = (centred - centred @ kept.T @ kept).square().sum()
+    assert error == pytest.approx(torch.linalg.svdvals(centred)[512:].square().sum().item(), rel=1e-3)
+
+
+def test_the_bare_tower_keeps_its_own_answers(tower, tmp_path):
+    from seaanchor.encoders.load import load_model
+
+    model = load_model(f"timm:local-dir:{write_classifier(tower, tmp_path / 'tower')}")
+    assert model.classifier is not None
+    assert model.classifier.class_names[:2] == ("tench", "goldfish")
+    pixels = torch.rand(2, 3, 128, 128)
+    with torch.no_grad():
+        ours, theirs = model.classifier.head(model.encoder.eval()(pixels)), tower(pixels * 2 - 1)
+    assert (ours - theirs).abs().max() < 2e-2 * theirs.abs().max()  # weights are rounded to fp16
+
+
+def test_what_is_written_loads_as_a_model(tower, tmp_path):
+    from seaanchor.encoders.load import load_model
+
+    folder = write_lite(new_lite(tower, 0).state_dict(), tmp_path / "lite")
+    model = load_model(str(folder))
+    assert model.encoder.image_size == 128
+    assert sum(p.numel() for p in model.module.parameters()) < 7_000_000
+    assert sum(f.stat().st_size for f in folder.iterdir()) < 14_000_000

