@@ -83,6 +83,10 @@ class Method:
         """
         return replace(self, **{name: bind(part, context) for name, part in self.parts.items()})
 
+    def at(self, step: int) -> "Method":
+        """The method in one step, counted from 0: an anchor may have `at(step)`, which returns what it is then."""
+        return replace(self, anchor=self.anchor.at(step)) if hasattr(self.anchor, "at") else self
+
     def perturb(self, policy: nn.Module, batch: Batch, targets: Targets, rng: torch.Generator) -> Batch:
         """Step 1: the hard inputs. The policy is attacked in eval mode on a frozen view, so neither batch statistics
         nor weights see the attack's passes."""

@@ -5,11 +5,13 @@ that it was published with.
 """
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from seaanchor import registry
 from seaanchor.config import recipes
 from seaanchor.config.assemble import method_of, sections
 from seaanchor.config.schema import RunConfig
+from seaanchor.errors import SeaAnchorError
 
 if TYPE_CHECKING:
     from seaanchor.method import Method
@@ -35,9 +37,22 @@ def fare(epsilon: Epsilon = "2/255") -> "Method":
     return from_recipe(recipes.fare(epsilon))
 
 
-def lore(rho: float = 0.1, epsilon: Epsilon = "2/255") -> "Method":
-    """LORE: FARE under a per-sample constraint on clean images, with a dual network (arXiv 2505.18884)."""
-    return from_recipe(recipes.lore(epsilon, rho))
+def lore(rho: float = 0.1, epsilon: Epsilon = "2/255", **anchor: Any) -> "Method":
+    """LORE: FARE under a per-sample constraint on clean images, with a dual network (arXiv 2505.18884).
+
+    Args:
+        rho: how far a clean image may move, as a share of the squared length of its reference embedding.
+        epsilon: radius of the attack in pixel units.
+        anchor: other settings of `seaanchor.anchors.Lagrangian`, such as `dual="table"`, `dual_control="pi"`.
+
+    Raises:
+        SeaAnchorError: a setting that the anchor does not have, or another type of value.
+    """
+    recipe = recipes.lore(epsilon, rho, **anchor)
+    if others := anchor.keys() - registry.parameters("anchor", "lagrangian").keys():
+        found = f"lore with {', '.join(sorted(others))}, which its anchor does not take"
+        raise SeaAnchorError(found, "settings of seaanchor.anchors.Lagrangian", "set it on the run")
+    return from_recipe(recipe)
 
 
 def penalty(weight: float = 1.0, epsilon: Epsilon = "2/255") -> "Method":

@@ -2,8 +2,7 @@
 
 Legend: B batch, C channels or classes, H W pixels, D embedding dimension.
 
-A method is *objective + anchor + perturbation + adapter*. Each part says what it needs, so that a step computes every
-quantity once and nothing that nobody asked for.
+Each part of a method says what it needs, so that a step computes it once, and nothing that nobody asked for.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,8 +23,7 @@ class Preference:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images as they come from the data: pixels (B, C, H, W) in [0, 1], labels (B,) or None, index (B,) in the data
-    set; preferences where the data or the perturbation gives them."""
+    """Images: pixels (B, C, H, W) in [0, 1], labels (B,) or None, index (B,) in the data set, preferences if any."""
 
     pixels_BCHW: Tensor
     label_B: Tensor | None
@@ -91,7 +89,7 @@ class Targets:
     """What a step holds fixed: reference embeddings of the clean images (B, D); class head, labels, preferences and the
     reference's embeddings of the perturbed images (B, D) where asked for; a moving average's embeddings of the clean
     images (B, D) where the anchor has one; the objective's `baseline` over all images of a batch taken in slices; the
-    policy's logits of the perturbed images (B, C) before the first update of the step where asked for."""
+    policy's logits of the perturbed images (B, C) before the step's first update, numbers in the data set (B,)."""
 
     reference_BD: Tensor
     label_B: Tensor | None = None
@@ -100,6 +98,7 @@ class Targets:
     reference_perturbed_BD: Tensor | None = None
     anchor_BD: Tensor | None = None
     baseline: Tensor | None = None
+    index_B: Tensor | None = None
     old_logits_BC: Tensor | None = None
 
     @property
@@ -119,10 +118,11 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Constraint:
-    """A per-sample inequality `distance <= bound`; both (B,) and non-negative."""
+    """A per-sample inequality `distance <= bound`, both (B,) and >= 0; the margin m(x) (B,) of raw embeddings."""
 
     distance_B: Tensor
     bound_B: Tensor
+    margin_B: Tensor | None = None
 
     @property
     def violation_B(self) -> Tensor:
@@ -141,8 +141,7 @@ class AnchorTerms:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The primal loss: objective and anchor per sample (B,), and the adapter's own scalar if it has one; the mean is
-    taken where the step calls backward. `old_logits_BC` is what the step's later updates find in their targets."""
+    """The primal loss: objective and anchor per sample (B,), the adapter's own scalar, and what later updates read."""
 
     objective_B: Tensor
     anchor: AnchorTerms
@@ -158,9 +157,7 @@ class LossTerms:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a part asks of a step and of the data, and what the other parts have to know of it.
-
-    Settings, data and the log are checked and made by these declarations, never by a part's name.
+    """What a part asks of a step and of the data; checks, data and log go by these declarations, never by a name.
 
     Attributes:
         clean: the policy's embeddings of the clean images.
@@ -179,6 +176,7 @@ class Needs:
         draws_words: of a perturbation: it draws class names on the images.
         stored_embeddings: of an adapter: it trains a map of embeddings that are computed once.
         whole_tower: of an adapter: every weight of the image tower moves.
+        index: each image's number in the data set, and their count at `bind`.
     """
 
     clean: bool = False
@@ -197,6 +195,7 @@ class Needs:
     draws_words: bool = False
     stored_embeddings: bool = False
     whole_tower: bool = False
+    index: bool = False
 
     def __or__(self, other: "Needs") -> "Needs":
         """What one or the other asks for."""
@@ -217,12 +216,14 @@ class BindContext:
         texts: class names or candidate texts, in the order of the labels.
         seed: of the run.
         image_size: side of the model's images in pixels.
+        num_images: of the training data; None where that is not known.
     """
 
     dim: int
     texts: Sequence[str] = ()
     seed: int = 0
     image_size: int | None = None
+    num_images: int | None = None
 
 
 P = TypeVar("P")

@@ -8,6 +8,7 @@ import torch
 
 from seaanchor.anchors.duals import Dual
 from seaanchor.anchors.lagrangian import Lagrangian
+from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Constraint, Embeddings, Targets
 
 KINDS = ["network", "linear", "scalar"]
@@ -204,3 +205,51 @@ def test_a_moving_reference_takes_the_frozen_ones_place():
         Embeddings(moving_BD, moving_BD), Targets(reference_BD, anchor_BD=moving_BD)
     ).constraint
     assert constraint.distance_B.item() == 0 and math.isclose(constraint.bound_B.item(), 0.9, rel_tol=1e-6)
+
+
+def test_a_relative_constraint_is_a_multiplier_divided_by_the_margin():
+    """By hand: distance 9 and m(x) = 25 under λ = 2, ρ = 0.1; its gradient is that of λ/25. Three times the tower, and
+    nothing changes; raw, everything is nine times as much."""
+    reference_BD, clean_BD = torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 1.0]], requires_grad=True)
+    for scale in (1.0, 3.0):
+        loss_B = held(scale * clean_BD, scale * reference_BD, relative=True)
+        assert loss_B.item() == pytest.approx(2 * (9 / 25 - 0.1))
+        assert held(scale * clean_BD, scale * reference_BD).item() == pytest.approx(scale**2 * 2 * (9 - 2.5))
+    (grad_BD,) = torch.autograd.grad(held(clean_BD, reference_BD, relative=True).sum(), clean_BD)
+    assert torch.allclose(grad_BD, 2 / 25 * 2 * torch.tensor([[0.0, -3.0]]))
+    (grad_BD,) = torch.autograd.grad(held(clean_BD, reference_BD, relative=True, augmented=3.0).sum(), clean_BD)
+    assert torch.allclose(grad_BD, (2 + 3 * (0.36 - 0.1) / 0.1) / 25 * 2 * torch.tensor([[0.0, -3.0]]))
+
+
+def test_a_relative_dual_sees_violations_without_the_towers_length():
+    reference_BD, clean_BD = torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 1.0]])
+    anchor = Lagrangian(Dual("scalar", 2, initial=2.0), 0.1, relative=True)
+    terms = anchor(Embeddings(clean_BD, clean_BD), Targets(reference_BD))
+    assert terms.constraint.distance_B.item() == 9  # what is logged stays raw
+    assert anchor.dual_loss(terms.constraint, Targets(reference_BD)).item() == pytest.approx(-2 * (9 / 25 - 0.1))
+
+
+def test_rho_falls_geometrically_and_ends_exactly():
+    anchor = Lagrangian(rho=0.05, rho_start=0.2, rho_steps=10)
+    assert anchor.at(0).rho == 0.2 and {anchor.at(step).rho for step in (10, 11, 99)} == {0.05}
+    assert anchor.at(5).rho == pytest.approx(0.1, rel=1e-12)
+    ratios = [anchor.at(step + 1).rho / anchor.at(step).rho for step in range(10)]
+    assert ratios == pytest.approx([0.25**0.1] * 10)
+    assert Lagrangian(rho=0.05).at(0).rho == 0.05
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rho_start": 0.2}, r"rho_start 0\.2 with anchor\.rho_steps 0[\s\S]*both or neither"),
+        ({"rho_steps": 5}, r"rho_start None with anchor\.rho_steps 5"),
+        ({"rho_start": 0.05, "rho_steps": 5}, r"rho_start 0\.05, which falls to anchor\.rho 0\.1"),
+        ({"rho": 0.0, "rho_start": 0.05, "rho_steps": 5}, "a positive rho"),
+        ({"relative": True, "space": "distribution"}, r"anchor\.relative with anchor\.space distribution"),
+        ({"dual_proportional": 2.0}, r"dual_proportional 2[\s\S]*dual_control pi"),
+        ({"dual_smoothing": 0.5}, r"dual_smoothing 0\.5[\s\S]*dual_control pi"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, message):
+    with pytest.raises(SeaAnchorError, match=message):
+        Lagrangian(**settings)

@@ -123,3 +123,11 @@ def test_impossible_plans(recipe, on, images, message):
         plan(recipe, on, images)
     with pytest.raises(SeaAnchorError, match="adapter linear"):
         plan(replace(recipe, adapter=AdapterConfig("linear")), "H100", 1000)
+
+
+def test_a_table_of_multipliers_has_as_many_as_the_images_that_are_told(recipe):
+    """No data is opened for it, and its ascent costs next to nothing."""
+    plain = replace(lore(), model=recipe.model, perturbation=recipe.perturbation, batch_size=8)
+    table = replace(plain, anchor=replace(plain.anchor, dual="table"))
+    wanted, found = (plan(config, "H100", 1000).cost.step.total for config in (plain, table))
+    assert 0.9 * wanted < found <= wanted

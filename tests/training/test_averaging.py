@@ -66,3 +66,16 @@ def test_resumed_average_is_the_same():
             average.parameters[0].data.copy_(point)
             average.update()
     assert torch.equal(whole.mean[0], resumed.mean[0])
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.3, 3), (0.25, 3), (1.0, 9), (0.01, 1)])
+def test_a_tail_average_is_the_mean_of_the_last_points(share, count):
+    points = path(9)
+    parameter = nn.Parameter(points[0].clone())
+    average = WeightAverage([parameter], 9, "tail", share=share)
+    for number, point in enumerate(points[1:], 1):
+        parameter.data.copy_(point)
+        average.update()
+        if number <= 9 - count:
+            assert torch.equal(average.mean[0], point)  # before it, the weights themselves
+    assert torch.allclose(average.mean[0], torch.stack(points[-count:]).mean(0), atol=1e-6)

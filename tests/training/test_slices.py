@@ -19,6 +19,7 @@ from seaanchor.types import Batch, Head, Preference, Targets
 EXACT = 1e-10  # of the largest number, or of 0.1: sums in float64, put together in another order
 KL = AnchorConfig("kl", weight=0.3)
 DUALS = ("network", "linear", "scalar")
+GAIN = {"dual_proportional": 2.0}
 
 
 def constrained(**changes):
@@ -88,6 +89,9 @@ METHODS = {
     "lore, exact dual": lambda: replace(lore("8/255"), anchor=constrained(exact_dual=True)),
     "lore, moving reference": lambda: replace(lore("8/255"), anchor=constrained(reference="ema")),
     "lore, augmented": lambda: replace(lore("8/255"), anchor=constrained(augmented=0.5)),
+    "lore, table": lambda: replace(lore("8/255"), anchor=constrained(dual="table", dual_control="pi", **GAIN)),
+    "lore, pi": lambda: replace(lore("8/255"), anchor=constrained(dual_control="pi", **GAIN)),
+    "lore, relative": lambda: replace(lore("8/255"), anchor=constrained(relative=True, augmented=0.5)),
     "lore, patch tokens": lambda: replace(lore("8/255"), tokens="patches", anchor=constrained()),
     "tecoa": lambda: tecoa("8/255"),
     "dpo with kl": lambda: replace(dpo(), anchor=KL),

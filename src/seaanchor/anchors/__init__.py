@@ -8,7 +8,9 @@ from seaanchor.utils.lazy import lazy_names
 _NAMES = {
     "Dual": "duals",
     "Lagrangian": "lagrangian",
+    "MultiplierTable": "table",
     "NoAnchor": "penalty",
+    "NuPI": "control",
     "Penalty": "penalty",
 }
 

@@ -6,6 +6,7 @@ Legend: B batch, C classes, D embedding dimension.
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from seaanchor.functional.distances import entropy, kl_divergence, squared_distance, squared_length
@@ -21,7 +22,7 @@ def embedding_constraint(embeddings: Embeddings, targets: Targets, rho: float, a
     margin); of patch tokens both sides are means over an image's tokens (its appendix J.8)."""
     distance_B = squared_distance(_clean(embeddings), targets.held_BD)
     margin_B = squared_length(targets.held_BD) if adaptive else distance_B.new_ones(distance_B.shape)
-    return Constraint(distance_B, rho * margin_B)
+    return Constraint(distance_B, rho * margin_B, margin_B)
 
 
 def distribution_constraint(embeddings: Embeddings, targets: Targets, rho: float, adaptive: bool = True) -> Constraint:
@@ -41,6 +42,15 @@ CONSTRAINTS: dict[Space, ConstraintOf] = {
     "distribution": distribution_constraint,
 }
 """What is constrained, by its name in settings."""
+
+
+def in_margins(constraint: Constraint) -> Constraint:
+    """The same inequality divided by the margin: distance / m(x) ≤ ρ, the same numbers for towers of any length; as it
+    is where there is no margin."""
+    if constraint.margin_B is None:
+        return constraint
+    unit_B = constraint.margin_B.clamp(min=torch.finfo(constraint.margin_B.dtype).tiny)
+    return Constraint(constraint.distance_B / unit_B, constraint.bound_B / unit_B, torch.ones_like(unit_B))
 
 
 def constraint_needs(space: Space) -> Needs:

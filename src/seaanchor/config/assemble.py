@@ -34,7 +34,13 @@ def method_of(config: RunConfig) -> "Method":
     return Method(**{section.part: build(section) for section in sections(config)})
 
 
-def assemble(config: RunConfig, dim: int, texts: Sequence[str] = (), image_size: int | None = None) -> "Method":
+def assemble(
+    config: RunConfig,
+    dim: int,
+    texts: Sequence[str] = (),
+    image_size: int | None = None,
+    num_images: int | None = None,
+) -> "Method":
     """The method a configuration describes, bound to a model and texts.
 
     Args:
@@ -42,10 +48,11 @@ def assemble(config: RunConfig, dim: int, texts: Sequence[str] = (), image_size:
         dim: D of the reference embeddings, which the multiplier network reads.
         texts: class names or candidate texts, which typographic and attribute perturbations draw from.
         image_size: side of the model's images in pixels, which limits an l2 radius.
+        num_images: of the training data, for a table of multipliers.
     """
     from seaanchor.types import BindContext
 
-    return method_of(config).bind(BindContext(dim, texts, config.seed, image_size))
+    return method_of(config).bind(BindContext(dim, texts, config.seed, image_size, num_images))
 
 
 def perturbation_of(config: PerturbationConfig, texts: Sequence[str] = (), seed: int = 0) -> "Perturbation":

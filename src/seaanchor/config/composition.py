@@ -185,6 +185,18 @@ def _of_settings(config: RunConfig, method: "Method") -> Iterator[Conflict]:
         "adapter last_blocks, or no adapter.last_blocks",
     )
     yield (
+        config.objective.relative and not hasattr(method.objective, "relative"),
+        f"objective.relative with objective {config.objective.kind}, whose loss has no unit of the tower",
+        "objective embedding_distance, or no objective.relative",
+    )
+    yield (
+        (config.anchor.relative or config.anchor.rho_start is not None or config.anchor.dual_control != "integral")
+        and not hasattr(method.anchor, "dual_control"),
+        f"anchor.relative, anchor.rho_start or anchor.dual_control with anchor {config.anchor.kind}, which has no "
+        "multiplier",
+        "anchor lagrangian, or none of the three",
+    )
+    yield (
         linear_head and _needs(method.adapter).stored_embeddings,
         f"adapter {config.adapter.kind} with head {config.head}: it maps texts as well, and a linear head has none",
         "head text, or adapter full, last_blocks or lora",

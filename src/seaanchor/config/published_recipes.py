@@ -1,7 +1,9 @@
 """Recipes of the papers: named configurations with the settings that they were published with."""
 
 from dataclasses import replace
+from typing import Any
 
+from seaanchor.config.io import from_dict
 from seaanchor.config.schema import (
     AdapterConfig,
     AnchorConfig,
@@ -22,9 +24,19 @@ def fare(epsilon: float | str = "2/255") -> RunConfig:
     return RunConfig(perturbation=PerturbationConfig(epsilon=radius(epsilon)), epochs=2, lr=1e-5)
 
 
-def lore(epsilon: float | str = "2/255", rho: float = 0.1) -> RunConfig:
-    """LORE: FARE under a per-sample constraint on clean images, with a dual network (arXiv 2505.18884)."""
-    return replace(fare(epsilon), anchor=AnchorConfig("lagrangian", rho=rho), primal_steps=5)
+def lore(epsilon: float | str = "2/255", rho: float = 0.1, **anchor: Any) -> RunConfig:
+    """LORE: FARE under a per-sample constraint on clean images, with a dual network (arXiv 2505.18884).
+
+    Args:
+        epsilon: radius of the attack in pixel units.
+        rho: how far a clean image may move.
+        anchor: other settings of its anchor, such as `dual="table"`.
+
+    Raises:
+        SeaAnchorError: a setting that the anchor does not have, or another type of value.
+    """
+    held = from_dict(AnchorConfig, {"kind": "lagrangian", "rho": rho, **anchor}, "anchor.")
+    return replace(fare(epsilon), anchor=held, primal_steps=5)
 
 
 def penalty(epsilon: float | str = "2/255", weight: float = 1.0) -> RunConfig:

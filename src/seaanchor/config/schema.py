@@ -18,8 +18,7 @@ class ObjectiveConfig:
 
     part: ClassVar[str] = "objective"
     kind: str = "embedding_distance"
-    """embedding_distance needs no labels; tecoa and cross_entropy do; dpo, ipo, kto and ppo need preferences; or the
-    name of an objective from a plugin."""
+    """embedding_distance needs no labels; tecoa, cross_entropy do; dpo, ipo, kto, ppo need preferences; or your own."""
     beta: float = 1.0
     """Sharpness of dpo, ipo and kto."""
     label_smoothing: float = 0.0
@@ -30,6 +29,8 @@ class ObjectiveConfig:
     """kto: weight of desirable rows."""
     undesirable_weight: float = 1.0
     """kto: weight of undesirable rows."""
+    relative: bool = False
+    """embedding_distance: divide each image's distance by its reference's squared length."""
     clip: float = 0.2
     """ppo: how far the updates of one batch may move a text's probability, as a share of what it was before them."""
     options: dict[str, Any] = field(default_factory=dict, hash=False)
@@ -42,8 +43,8 @@ class AnchorConfig:
 
     part: ClassVar[str] = "anchor"
     kind: str = "none"
-    """none; penalty, a fixed weight on the distance; kl, a fixed weight on the KL of class distributions; lagrangian, a
-    per-sample constraint with learned multipliers; or the name of an anchor from a plugin."""
+    """none; penalty, a fixed weight on the distance; kl, one on the KL of class distributions; lagrangian, a per-sample
+    constraint with learned multipliers; or the name of an anchor from a plugin."""
     space: Literal["embedding", "distribution"] = "embedding"
     """What penalty and lagrangian hold: raw embeddings, or class distributions (KL; needs class names)."""
     margin: Literal["adaptive", "fixed"] = "adaptive"
@@ -53,10 +54,22 @@ class AnchorConfig:
     against."""
     weight: float = 1.0
     """Weight of penalty and kl."""
-    dual: Literal["network", "linear", "scalar"] = "network"
-    """What the multiplier is a function of."""
+    rho_start: float | None = None
+    """rho falls from here geometrically, in the first rho_steps steps; constant by default."""
+    rho_steps: int = 0
+    """Steps in which rho falls from rho_start."""
+    relative: bool = False
+    """Divide each image's constraint by its margin, so that multipliers and their rates do not depend on the tower."""
+    dual: Literal["network", "linear", "scalar", "table"] = "network"
+    """What the multiplier is a function of; table, one number for each training image."""
     dual_lr: float = 5e-4
     """Learning rate of the multiplier; 0 freezes it."""
+    dual_control: Literal["integral", "pi"] = "integral"
+    """How violations move the multiplier: integral, by their sum (Adam, or ascent of a table); pi, also by change."""
+    dual_proportional: float = 0.0
+    """pi: weight of a violation's change beside the violation; 0 is plain gradient ascent."""
+    dual_smoothing: float = 0.0
+    """pi: decay of an average that the change is taken of, in [0, 1)."""
     dual_hidden: int = 512
     """Hidden width of the multiplier network."""
     initial_multiplier: float = 1.0
@@ -68,8 +81,7 @@ class AnchorConfig:
     augmented: float = 0.0
     """(experimental) Weight of the squared violation beside the multiplier (augmented Lagrangian); none by default."""
     reference: Literal["frozen", "beta", "ema"] = "frozen"
-    """What lagrangian and penalty hold clean images to: the frozen reference, or (experimental) a moving average of the
-    policy itself."""
+    """What clean images are held to: the frozen reference, or (experimental) a moving average of the policy itself."""
     reference_decay: float = 0.99
     """(experimental) Decay of the exponential average that the reference then is."""
     exact_dual: bool = False
@@ -124,8 +136,7 @@ class AdapterConfig:
     """full, the whole image tower; last_blocks, its last blocks and what comes after them; linear, one linear map on
     both embeddings; lora, low-rank updates of the tower; or the name of an adapter from a plugin."""
     last_blocks: int | None = None
-    """last_blocks: how many blocks at the end of the tower are trained. Given without a kind, the kind is
-    last_blocks."""
+    """last_blocks: how many blocks at the end of the tower are trained; the number alone gives the kind."""
     orthogonality: float = 1.0
     """linear: weight of the penalty that keeps the map near an orthogonal one."""
     rank: int = 8
@@ -191,8 +202,7 @@ class RunConfig:
     batch_size: int = 128
     """Images at once in every process."""
     grad_accumulation: int = 1
-    """How often each process takes batch_size images for one batch: attack, primal and dual steps see all of them, as
-    if there were room for it."""
+    """How often each process takes batch_size images for one batch, as if there were room for all of them."""
     slice_size: int | None = None
     """Images of a batch that attack and updates take at once: the same step in less memory. By default all where they
     fit, else as many as fit."""
@@ -204,10 +214,12 @@ class RunConfig:
     """Batches of linear warm-up, before the cosine."""
     optimizer: Literal["adamw", "adamax"] = "adamw"
     """Optimizer of the encoder."""
-    average: Literal["none", "beta", "ema"] = "none"
-    """Average of the weights over training, exported beside the last ones."""
+    average: Literal["none", "beta", "ema", "tail"] = "none"
+    """Average of the weights over training, exported beside the last ones; tail, the plain mean of the last steps."""
     ema_decay: float = 0.99
     """Decay of the exponential average."""
+    tail_share: float = 0.25
+    """tail: share of the steps that are averaged, at the end."""
     grad_clip: float | None = None
     """Largest gradient norm; free by default."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -215,14 +227,11 @@ class RunConfig:
     attack_precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the towers that training attacks; pixels and their perturbation stay in fp32."""
     checkpoint_activations: bool = False
-    """Compute activations again in the backward instead of keeping them: a fraction of the memory for one more
-    forward."""
+    """Compute activations again in the backward: a fraction of their memory for one more forward."""
     compile: bool = False
-    """Compile the tower for attacks and updates with torch.compile, which takes a minute or two in the first step; see
-    the guide for where it pays."""
+    """Compile the tower for attacks and updates, which takes a minute or two; see the guide for where it pays."""
     shard: bool = False
-    """Split the encoder, its gradient and its optimizer's state among the processes, for towers that do not fit into
-    one GPU."""
+    """Split encoder, gradient and optimizer state among the processes, for towers that do not fit into one GPU."""
     workers: int = 0
     """Data-loading processes; 0 reads ahead in threads."""
     seed: int = 0

@@ -65,6 +65,8 @@ def _check_ranges(config: RunConfig) -> None:
         ("anchor.augmented", anchor.augmented, 0),
         ("anchor.dual_lr", anchor.dual_lr, 0),
         ("anchor.dual_hidden", anchor.dual_hidden, 1),
+        ("anchor.dual_proportional", anchor.dual_proportional, 0),
+        ("anchor.rho_steps", anchor.rho_steps, 0),
         ("perturbation.num_steps", perturbation.num_steps, 0),
         ("perturbation.momentum", perturbation.momentum, 0),
         ("perturbation.variants", perturbation.variants, 0),
@@ -87,6 +89,7 @@ def _check_ranges(config: RunConfig) -> None:
         if value is not None and not low <= value < float("inf"):
             raise SeaAnchorError(f"{name} is {value}", f"a finite number of at least {low}", "correct it")
     positive = {
+        "anchor.rho_start": anchor.rho_start,
         "anchor.initial_multiplier": anchor.initial_multiplier,
         "anchor.max_multiplier": anchor.max_multiplier,
         "grad_clip": config.grad_clip,
@@ -102,6 +105,12 @@ def _check_shares(config: RunConfig) -> None:
         raise SeaAnchorError(
             f"objective.label_smoothing is {config.objective.label_smoothing}", "a share in [0, 0.5)", "correct it"
         )
+    if not 0 <= config.anchor.dual_smoothing < 1:
+        raise SeaAnchorError(
+            f"anchor.dual_smoothing is {config.anchor.dual_smoothing}", "a decay in [0, 1)", "correct it"
+        )
+    if not 0 < config.tail_share <= 1:
+        raise SeaAnchorError(f"tail_share is {config.tail_share}", "a share in (0, 1]", "correct it")
     if not 0 < config.objective.clip < 1:
         raise SeaAnchorError(f"objective.clip is {config.objective.clip}", "a share in (0, 1)", "try 0.2")
     for name, decay in (("ema_decay", config.ema_decay), ("anchor.reference_decay", config.anchor.reference_decay)):

@@ -51,6 +51,13 @@ class ProcessGroup:
             dist.broadcast_object_list(box, src=0, group=self.handle)
         return box[0]
 
+    def exchange(self, value: Any) -> list[Any]:
+        """Every process's value, in all of them, in the order of ranks."""
+        values: list[Any] = [value] * self.world
+        if self.world > 1:
+            dist.all_gather_object(values, value, group=self.handle)
+        return values
+
     def gather(self, value: Any) -> list[Any]:
         """Every process's value, in the first; nothing in the others."""
         if self.world == 1:

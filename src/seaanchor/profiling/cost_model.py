@@ -35,9 +35,9 @@ from seaanchor.profiling.op_counter import Meter, Stage, Work
 from seaanchor.profiling.rehearsed import rehearsed
 from seaanchor.profiling.replay import Calls, Recorder
 from seaanchor.profiling.without_contents import shapes_alone, without_contents
-from seaanchor.training.averaging import WeightAverage
 from seaanchor.training.batches import MicroBatch, only_cached
-from seaanchor.training.state import TrainState, reused_prefix, staying
+from seaanchor.training.dual_step import dual_optimizer
+from seaanchor.training.state import TrainState, reference_average, reused_prefix, staying, weight_average
 from seaanchor.training.step import train_step
 from seaanchor.types import Batch, Head, Preference, Targets, needs_of
 
@@ -204,8 +204,8 @@ class _Scene:
                 if adapted is not encoder
                 else list(self.method.adapter.trainable(policy))
             )
-            average = _average(parameters, config.average, config.ema_decay)
-            held_to = _average(parameters, config.anchor.reference, config.anchor.reference_decay)
+            average = weight_average(config, parameters, 1000)
+            held_to = reference_average(config.anchor, parameters, 1000)
             fused = adam_options(device)
             optimizer = (
                 torch.optim.AdamW(parameters, lr=1e-5, **fused)
@@ -213,9 +213,9 @@ class _Scene:
                 else torch.optim.Adamax(parameters, lr=1e-5)
             )
             dual = self.method.anchor.dual_module()
-            dual_optimizer = None if dual is None else torch.optim.AdamW(dual.parameters(), lr=1e-3, **fused)
+            moves_dual = dual_optimizer(dual, config.anchor, device)
             policy.train()
-            self.state = TrainState(policy, optimizer, dual, dual_optimizer, average, shadow, held_to, prefix)
+            self.state = TrainState(policy, optimizer, dual, moves_dual, average, shadow, held_to, prefix)
             self.moves = [policy] if dual is None else [policy, dual]
             shape = (batch, dim) if linear else (batch, 3, self.side, self.side)
             label_B = torch.zeros(batch, dtype=torch.long)
@@ -259,7 +259,7 @@ class _Scene:
     def step(self) -> None:
         """One step of training, as `train` takes it."""
         reference_BD = self.stored_BD if self.cached else self.reference(self.clean.pixels_BCHW)
-        targets = Targets(reference_BD, self.clean.label_B, self.head)
+        targets = Targets(reference_BD, self.clean.label_B, self.head, index_B=self.clean.index_B)
         train_step(self.method, self.state, [MicroBatch(self.clean, targets)], self.config, 0, self.reference)
 
     def two_steps(self) -> None:
@@ -272,10 +272,6 @@ class _Scene:
         with self.mode:
             pixels_BCHW = torch.rand(self.batch, 3, self.side, self.side, device=self.clean.index_B.device)
         return self.measure(lambda: torch.no_grad()(self.tower)(pixels_BCHW))
-
-
-def _average(parameters: list[nn.Parameter], kind: str, decay: float) -> WeightAverage | None:
-    return None if kind in ("none", "frozen") else WeightAverage(parameters, 1000, kind, decay)
 
 
 @contextmanager

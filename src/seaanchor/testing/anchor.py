@@ -8,6 +8,7 @@ import torch
 from seaanchor.testing.rules import (
     SIZE,
     TEXTS,
+    B,
     D,
     change_rows,
     check_composition,
@@ -30,7 +31,7 @@ def check_anchor(anchor: Anchor) -> None:
     Raises:
         AssertionError: names the rule that it breaks.
     """
-    anchor = bind(anchor, BindContext(D, TEXTS, image_size=SIZE))
+    anchor = bind(anchor, BindContext(D, TEXTS, image_size=SIZE, num_images=B))
     needs = declared_needs(anchor)
     embeddings, targets = inputs(needs)
     with declared("it works with what it declares in `needs` alone"):

@@ -8,6 +8,7 @@ import torch
 from seaanchor.testing.rules import (
     SIZE,
     TEXTS,
+    B,
     D,
     check_composition,
     check_own_gradient,
@@ -34,7 +35,7 @@ def check_objective(objective: Objective, *, batch_statistics: bool = False) -> 
     Raises:
         AssertionError: names the rule that it breaks.
     """
-    objective = bind(objective, BindContext(D, TEXTS, image_size=SIZE))
+    objective = bind(objective, BindContext(D, TEXTS, image_size=SIZE, num_images=B))
     needs = declared_needs(objective)
     embeddings, targets = inputs(needs)
     before = [t.clone() for t in tensors(embeddings, targets)]

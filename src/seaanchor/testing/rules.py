@@ -52,9 +52,8 @@ def inputs(needs: Needs) -> tuple[Embeddings, Targets]:
     seen_BD = draw(B, D, seed=4) if needs.reference_perturbed else None
     perturbed_BD = draw(B, D, seed=5)
     old_BY = head(perturbed_BD + 0.01 * draw(B, D, seed=6)) if needs.old_policy and head else None  # a little earlier
-    targets = Targets(
-        draw(B, D, seed=1), chosen_B if needs.labels else None, head, pairs, seen_BD, old_logits_BC=old_BY
-    )
+    label_B, index_B = (chosen_B if needs.labels else None), (torch.arange(B) if needs.index else None)
+    targets = Targets(draw(B, D, seed=1), label_B, head, pairs, seen_BD, index_B=index_B, old_logits_BC=old_BY)
     return Embeddings(perturbed_BD.requires_grad_(), clean_BD), targets
 
 

@@ -1,4 +1,4 @@
-"""Averages of the weights over training: the beta moving average and the exponential one.
+"""Averages of the weights over training: the beta moving average, the exponential one and the mean of the last steps.
 
 The average takes θ_0 (the pre-trained weights) to θ_T, one after every step.
 """
@@ -31,15 +31,22 @@ class WeightAverage:
     Args:
         parameters: what is averaged; their present values are θ_0.
         total: T, the number of steps to come.
-        kind: `beta`, or `ema` with `decay`.
+        kind: `beta`, `ema` with `decay`, or `tail` with `share`.
         decay: of the exponential average, in (0, 1).
+        share: of the steps that `tail` averages (Polyak 1992), the last ones, in (0, 1]; before them the average is the
+            weights themselves.
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], total: int, kind: str = "beta", decay: float = 0.999
+        self,
+        parameters: Iterable[nn.Parameter],
+        total: int,
+        kind: str = "beta",
+        decay: float = 0.999,
+        share: float = 0.25,
     ) -> None:
         self.parameters = list(parameters)
-        self.total, self.kind, self.decay, self.index = total, kind, decay, 0
+        self.total, self.kind, self.decay, self.share, self.index = total, kind, decay, share, 0
         self.mean = [p.detach().float().clone() for p in self.parameters]
         self.mass = beta_weight(0, total) if kind == "beta" else 1.0
 
@@ -51,6 +58,9 @@ class WeightAverage:
             weight = beta_weight(min(self.index, self.total), self.total)
             self.mass += weight
             share = weight / self.mass
+        elif self.kind == "tail":
+            first = self.total - max(1, math.ceil(self.share * self.total)) + 1
+            share = 1 / max(1, self.index - first + 1)
         else:
             share = 1 - self.decay
         for mean, parameter in zip(self.mean, self.parameters, strict=True):

@@ -89,12 +89,15 @@ def make_micro_batch(setup: Setup, batch: Batch, is_padding: bool, cache_ND: Ten
 
 
 def make_targets(setup: Setup, batch: Batch, cache_ND: Tensor | None) -> Targets:
-    """The reference's embeddings of the batch, from the cache or in one forward of each slice, with labels and head."""
+    """The reference's embeddings of the batch, from the cache or in one forward of each slice, with labels and head,
+    and the images' numbers where the method needs them."""
     if cache_ND is None:
         reference_BD = embed_in_slices(setup.reference, batch.pixels_BCHW, setup.config)
     else:
         reference_BD = cache_ND[batch.index_B]
-    return Targets(reference_BD, batch.label_B, None if setup.head is None else setup.head.to(reference_BD.device))
+    head = None if setup.head is None else setup.head.to(reference_BD.device)
+    index_B = batch.index_B if setup.method.needs.index else None
+    return Targets(reference_BD, batch.label_B, head, index_B=index_B)
 
 
 def embed_in_slices(encode: Encode, pixels_BCHW: Tensor, config: RunConfig) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seaanchor.anchors.lagrangian import Lagrangian
 from seaanchor.config.schema import RunConfig, to_dict
 from seaanchor.errors import SeaAnchorError
 from seaanchor.functional.distances import cosine, relative_distance
@@ -39,7 +40,7 @@ class StepRecord:
 def measure(
     record: StepRecord, now_BD: Tensor, reference_BD: Tensor, config: RunConfig, method: Method
 ) -> dict[str, float]:
-    """The numbers of one log line.
+    """The numbers of one log line, of a method as it was in that step.
 
     Loss, KL, violation and multipliers are those the last primal step saw; relative clean distance and cosine are of
     `now_BD`, the clean images' embeddings (B, D), or tokens (B, T, D), after it, against the reference's. A number that
@@ -48,6 +49,7 @@ def measure(
     distances, and, for comparison, where a tower has no constraint on its embeddings.
     """
     stored, on_classes = needs_of(method.adapter).stored_embeddings, needs_of(method.anchor).head
+    rho = method.anchor.rho if isinstance(method.anchor, Lagrangian) else config.anchor.rho
     row = {"adversarial_loss": record.objective_B.mean().item()}
     relative_B = relative_distance(now_BD, reference_BD)
     if not stored:
@@ -60,8 +62,8 @@ def measure(
     if on_classes and record.constraint is not None:
         row["kl"] = record.constraint.distance_B.mean().item()
     if record.multiplier_B is not None or not (stored or on_classes):
-        violated_B = relative_B > config.anchor.rho if record.constraint is None else record.constraint.violation_B > 0
-        row |= {"rho": config.anchor.rho, "violation_rate": violated_B.float().mean().item()}
+        violated_B = relative_B > rho if record.constraint is None else record.constraint.violation_B > 0
+        row |= {"rho": rho, "violation_rate": violated_B.float().mean().item()}
     if record.multiplier_B is not None:
         low, middle, high = record.multiplier_B.quantile(
             torch.tensor([0.1, 0.5, 0.9], device=record.multiplier_B.device)

@@ -152,7 +152,7 @@ def _log(
     """One log line over the images of all processes, written by the first; all must ask."""
     record, now_BD, reference_BD = gathered(run.group, [record, *embeddings])
     if run.group.first:
-        numbers = measure(record, now_BD, reference_BD, run.setup.config, run.setup.method)
+        numbers = measure(record, now_BD, reference_BD, run.setup.config, run.setup.method.at(step - 1))
         row = {"step": step, "lr": lr} | numbers | clock.read(1)
         for show in (run.folder.log, run.progress.show, run.report):
             show(row)

@@ -112,7 +112,8 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     named = run_head(config, method, model, images, device or torch.device("cpu"))
     model, images = keeping(model, named), with_answers(images, named, method, config.train_data)
     head = _class_head(config, model, images, named) if method.needs.head else None
-    method = method.bind(BindContext(model.encoder.dim, texts_of(images), config.seed, model.encoder.image_size))
+    dim, side = model.encoder.dim, model.encoder.image_size
+    method = method.bind(BindContext(dim, texts_of(images), config.seed, side, len(images.paths)))
     split = batch_split(config, len(images.paths), world)
     longest = config.epochs * split.per_epoch
     setup = Setup(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from seaanchor.adapters.lora import has_updates
-from seaanchor.config.schema import RunConfig
+from seaanchor.config.schema import AnchorConfig, RunConfig
 from seaanchor.distributed.process_group import ONE_PROCESS, ProcessGroup
 from seaanchor.distributed.sharding import (
     gather_full,
@@ -24,6 +24,7 @@ from seaanchor.encoders.low_precision import LowPrecisionCopy
 from seaanchor.encoders.prefix import FrozenPrefix, frozen_prefix
 from seaanchor.errors import SeaAnchorError, note
 from seaanchor.training.averaging import WeightAverage
+from seaanchor.training.dual_step import dual_optimizer
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Setup
 from seaanchor.utils.checkpoint import tensors_in
@@ -36,8 +37,8 @@ class TrainState:
     Attributes:
         policy: what is trained, wrapped for data parallelism where there are several processes.
         optimizer: of the policy.
-        dual: the multipliers' network or parameters, if the anchor has any.
-        dual_optimizer: of the dual.
+        dual: the multipliers' network, parameters or table, if the anchor has any.
+        dual_optimizer: of the dual; None for a table.
         average: of the weights, for `export-averaged`.
         low_precision_copy: of the encoder, for attacks in bf16.
         moving_reference: average of the weights that the anchor compares clean embeddings with.
@@ -79,14 +80,16 @@ def make_state(setup: Setup, group: ProcessGroup = ONE_PROCESS, checkpoint: dict
     config, anchor = setup.config, setup.config.anchor
     parameters, low_precision_copy = _place(setup, group, checkpoint)
     optimizer = _optimizer(config, parameters, setup.device)
-    average = _average(config.average, parameters, setup.total_steps, config.ema_decay)
-    moving_reference = _average(anchor.reference, parameters, setup.total_steps, anchor.reference_decay)
-    dual, dual_optimizer = _dual(setup, group)
+    average = weight_average(config, parameters, setup.total_steps)
+    moving_reference = reference_average(anchor, parameters, setup.total_steps)
+    dual = _dual(setup, group)
+    moves_dual = dual_optimizer(dual, anchor, setup.device)
     if checkpoint is not None:
         optimizer.load_state_dict(shard_optimizer_state(checkpoint["optimizer"], parameters))
-        if dual is not None and dual_optimizer is not None:
+        if dual is not None:
             dual.load_state_dict(checkpoint["dual"])
-            dual_optimizer.load_state_dict(checkpoint["dual_optimizer"])
+        if moves_dual is not None:
+            moves_dual.load_state_dict(checkpoint["dual_optimizer"])
         for name, mean in (("average", average), ("moving_reference", moving_reference)):
             if mean is not None:
                 mean.load_state_dict(shard_average_state(checkpoint[name], parameters))
@@ -95,7 +98,7 @@ def make_state(setup: Setup, group: ProcessGroup = ONE_PROCESS, checkpoint: dict
     policy = _data_parallel(setup, group)
     compiled = _compiled(setup)
     return TrainState(
-        policy, optimizer, dual, dual_optimizer, average, low_precision_copy, moving_reference, prefix, compiled
+        policy, optimizer, dual, moves_dual, average, low_precision_copy, moving_reference, prefix, compiled
     )
 
 
@@ -175,21 +178,30 @@ def _optimizer(config: RunConfig, parameters: list[nn.Parameter], device: torch.
     return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.wd, **adam_options(device))
 
 
-def _average(kind: str, parameters: list[nn.Parameter], total_steps: int, decay: float) -> WeightAverage | None:
-    return None if kind in ("none", "frozen") else WeightAverage(parameters, total_steps, kind, decay)
+def weight_average(config: RunConfig, parameters: list[nn.Parameter], total_steps: int) -> WeightAverage | None:
+    """The average of the weights that a run exports beside the last ones, if any."""
+    kind = config.average
+    if kind == "none":
+        return None
+    return WeightAverage(parameters, total_steps, kind, config.ema_decay, config.tail_share)
 
 
-def _dual(setup: Setup, group: ProcessGroup) -> tuple[nn.Module | None, torch.optim.Optimizer | None]:
-    """The anchor's dual on the device, the same in all processes, with its optimizer."""
-    dual, device = setup.method.anchor.dual_module(), setup.device
+def reference_average(anchor: AnchorConfig, parameters: list[nn.Parameter], total_steps: int) -> WeightAverage | None:
+    """The average of the weights that clean images are held to, if any."""
+    kind = anchor.reference
+    return None if kind == "frozen" else WeightAverage(parameters, total_steps, kind, anchor.reference_decay)
+
+
+def _dual(setup: Setup, group: ProcessGroup) -> nn.Module | None:
+    """The anchor's dual on the device, the same in all processes."""
+    dual = setup.method.anchor.dual_module()
     if dual is None:
-        return None, None
-    dual.to(device)
+        return None
+    dual.to(setup.device)
     if group.world > 1:  # seeded alike they are the same already; DistributedDataParallel does this for the policy, too
         for parameter in dual.parameters():
             torch.distributed.broadcast(parameter.data, 0)
-    options = adam_options(device)
-    return dual, torch.optim.AdamW(dual.parameters(), lr=setup.config.anchor.dual_lr, weight_decay=0.0, **options)
+    return dual
 
 
 def _data_parallel(setup: Setup, group: ProcessGroup) -> nn.Module:
@@ -212,8 +224,10 @@ def save_checkpoint(setup: Setup, state: TrainState, group: ProcessGroup, folder
         "policy": setup.policy.state_dict(),
         "optimizer": state.optimizer.state_dict(),
     }
-    if state.dual is not None and state.dual_optimizer is not None:
-        checkpoint |= {"dual": state.dual.state_dict(), "dual_optimizer": state.dual_optimizer.state_dict()}
+    if state.dual is not None:
+        checkpoint["dual"] = state.dual.state_dict()
+    if state.dual_optimizer is not None:
+        checkpoint["dual_optimizer"] = state.dual_optimizer.state_dict()
     for name, average in (("average", state.average), ("moving_reference", state.moving_reference)):
         if average is not None:
             checkpoint[name] = average.state_dict()

@@ -18,6 +18,7 @@ from seaanchor.encoders.prefix import PrefixCache
 from seaanchor.method import Encode, Method
 from seaanchor.training.averaging import WeightAverage
 from seaanchor.training.batches import MicroBatch
+from seaanchor.training.dual_step import take_dual_step
 from seaanchor.training.loggers import StepRecord
 from seaanchor.training.precision import training_forward, training_kernels
 from seaanchor.training.slices import Pair, Slicing, joined, sliced, sliced_pair, slicings, with_baseline
@@ -59,6 +60,7 @@ def train_step(
         What the log needs, of the images of this process.
     """
     num_images = num_images or group.world * sum(micro_batch.num_images for micro_batch in micro_batches)
+    method = method.at(step)
     attack, update = slicings(config, method, state.encoder)
     torch.manual_seed(step_seed(config.seed, step, group.rank))
     state.optimizer.zero_grad(set_to_none=True)  # the last step's gradients are in the way of the attack
@@ -78,8 +80,9 @@ def train_step(
     constraints = [term.anchor.constraint for term in terms]
     if config.anchor.exact_dual and constraints[0] is not None:
         constraints = _constraints_now(method, state.encoder, [clean for clean, _ in perturbed], config, prefixes)
-    if config.anchor.dual_lr > 0:
-        _dual_step(method, state, constraints, [micro_batch.targets for micro_batch, _ in perturbed], weights, group)
+    if config.anchor.dual_lr > 0 and state.dual is not None:
+        clean = [clean for clean, _ in perturbed]
+        take_dual_step(method, state.dual, state.dual_optimizer, clean, constraints, weights, config.anchor, group)
     for average in (state.average, state.moving_reference):
         if average is not None:
             average.update()
@@ -179,42 +182,11 @@ def _gradient_sync(policy: nn.Module, last: bool) -> AbstractContextManager[obje
     return nullcontext() if last or not isinstance(policy, DistributedDataParallel) else policy.no_sync()
 
 
-@part(DUAL)
-def _dual_step(
-    method: Method,
-    state: TrainState,
-    constraints: Sequence[Constraint | None],
-    targets: Sequence[Targets],
-    weights: Sequence[float],
-    group: ProcessGroup,
-) -> None:
-    """One step of the dual variables, if there are any, on the violations of all micro-batches of all processes."""
-    if state.dual is None or state.dual_optimizer is None:
-        return
-    state.dual_optimizer.zero_grad(set_to_none=True)
-    for constraint, target, weight in zip(constraints, targets, weights, strict=True):
-        dual_loss = method.dual_loss(constraint, target)
-        if dual_loss is not None:
-            (dual_loss * weight).backward()
-    _average_gradients(state.dual, group)
-    state.dual_optimizer.step()
-
-
-def _average_gradients(dual: nn.Module, group: ProcessGroup) -> None:
-    """The dual has its own step outside DistributedDataParallel, so its gradients are averaged here."""
-    if group.world == 1:
-        return
-    for parameter in dual.parameters():
-        if parameter.grad is not None:
-            torch.distributed.all_reduce(parameter.grad)
-            parameter.grad /= group.world
-
-
 def _detached(terms: LossTerms) -> LossTerms:
     """What the log and the dual step read; its graph is freed before the next micro-batch builds one."""
     constraint = terms.anchor.constraint
     if constraint is not None:
-        constraint = Constraint(constraint.distance_B.detach(), constraint.bound_B)
+        constraint = replace(constraint, distance_B=constraint.distance_B.detach())
     adapter = None if terms.adapter is None else terms.adapter.detach()
     anchor = replace(terms.anchor, loss_B=terms.anchor.loss_B.detach(), constraint=constraint)
     return replace(terms, objective_B=terms.objective_B.detach(), anchor=anchor, adapter=adapter)
