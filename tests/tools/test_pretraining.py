@@ -1,6 +1,5 @@
 """Pre-training of `seaanchor-lite`: what is read, what is left out, what a batch is, and that a killed run goes on."""
 
-import copy
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +12,26 @@ from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.checkpoint import load_state
 from tools.pretraining import distillation
 from tools.pretraining.__main__ import app
 from tools.pretraining.caltech import split_files, three_parts
 from tools.pretraining.copies import near_copies
-from tools.pretraining.distillation import DistillConfig, distill
+from tools.pretraining.distillation import DistillConfig, Student, distill
 from tools.pretraining.listings import LISTINGS, imagenet_names
-from tools.pretraining.lite import held_out_files, new_lite, original_tower, train_lite, write_classifier, write_lite
+from tools.pretraining.lite import (
+    held_out_files,
+    learn_texts,
+    new_lite,
+    original_tower,
+    starting_table,
+    train_lite,
+    write_classifier,
+    write_lite,
+)
 from tools.pretraining.lite_corpus import LiteMix, load_lite_corpus, make_lite_batch
 from tools.pretraining.seen import among_seen, write_seen
+from tools.pretraining.tiny import tokenizer_file
 
 MIX = LiteMix((("caltech101", 0.4), ("photos:dogs", 0.2), ("unlabelled:street", 0.2), ("words", 0.2)), 0.5)
 
@@ -185,16 +195,40 @@ def tower():
     return timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
 
 
-def trained(corpus, tower, output: Path, **settings) -> dict[str, torch.Tensor]:
+def trained(corpus, tower, output: Path) -> dict[str, torch.Tensor]:
     model = new_lite(tower, 0)
-    tokenizer = SimpleTokenizer(context_length=32)
-    tokens = lambda texts: tokenizer(texts).clamp(max=2513)  # noqa: E731
-    config = DistillConfig(output, 32, MIX, batch_size=8, frozen_steps=1, warmup=1, save_every=1, log_every=1,
-                           random_texts=4, sizes=((32, 48, 0.5), (48, 64, 1.0)), **settings)  # fmt: skip
-    distill(config, corpus, ("{}", "a {}."), model, copy.deepcopy(model), tokens, tower)
-    from seaanchor.utils.checkpoint import load_state
+    table = starting_table(corpus, tower, model.visual.head.proj.weight.detach(), 0, each=2)
+    config = DistillConfig(
+        output, 32, MIX, batch_size=8, frozen_steps=1, warmup=1, save_every=1, log_every=1,
+        sizes=((32, 48, 0.5), (48, 64, 1.0)),
+    )  # fmt: skip
+    return load_state(distill(config, corpus, Student(model.visual, table, 20.0), tower))["student"]
 
-    return load_state(output / "weights.safetensors")["model"]
+
+def test_texts_start_where_their_images_lie(corpus, tower):
+    """The classes of the original classifier along its weights, so that cosines order images nearly as it does."""
+    projection = new_lite(tower, 0).visual.head.proj.weight.detach()
+    table = starting_table(corpus, tower, projection, 0, each=2)
+    assert torch.allclose(table.norm(dim=1), torch.ones(len(table)), atol=1e-4)
+    weight = tower.get_classifier().weight.detach()
+    along = torch.nn.functional.normalize((weight - weight.mean(0)) @ projection.T, dim=1)
+    assert torch.allclose(table[corpus.imagenet[7]], along[7], atol=1e-5)
+    faces = {texts: table[corpus.texts.index(texts)] for texts in ("faces", "face", "anchor")}
+    assert torch.equal(faces["faces"], faces["face"])
+    assert faces["faces"] @ faces["anchor"] < 0.9
+
+
+@pytest.mark.slow
+def test_the_text_tower_learns_a_table(tower, tmp_path):
+    model, goal = new_lite(tower, 0), torch.nn.functional.normalize(torch.randn(6, 512), dim=1)
+    texts = ("boat", "bolt", "tea pot", "tee", "anchor", "anchors")
+    tokens = SimpleTokenizer(bpe_path=str(tokenizer_file(tmp_path)), context_length=32)
+    before = {name: p.clone() for name, p in model.visual.named_parameters()}
+    learn_texts(model, goal, texts, ("{}", "a {}."), tokens, 0, num_steps=120)
+    with torch.no_grad():
+        said = model.encode_text(tokens(["a boat.", "a bolt.", "a tea pot.", "a tee.", "a anchor.", "a anchors."]))
+    assert (torch.nn.functional.normalize(said, dim=1) @ goal.T).argmax(1).tolist() == [0, 1, 2, 3, 4, 5]
+    assert all(torch.equal(before[name], p) for name, p in model.visual.named_parameters())
 
 
 @pytest.mark.slow
@@ -215,6 +249,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(corpus, tower, tmp_path,
     assert all(torch.equal(whole[name], again[name]) for name in whole)
     first = new_lite(tower, 0).state_dict()
     assert not torch.equal(first["visual.trunk.conv_stem.weight"], whole["visual.trunk.conv_stem.weight"])
+    assert len(whole["table_VD"]) == len(corpus.texts)
     running = "visual.trunk.bn1.running_mean"
     assert torch.equal(first[running], whole[running])  # normalisation keeps its statistics
 

@@ -1,5 +1,4 @@
-"""`seaanchor quickstart`: harden the embedded model by FARE and by LORE, short runs beside long ones; align it against
-drawn words; steer. Offline."""
+"""`seaanchor quickstart`: harden the embedded model by FARE and by LORE, align it against drawn words, steer. Offline."""
 
 import json
 import shutil
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from seaanchor.config.recipes import dpo_linear_lite, dpo_lite, fare_quick, lore_quick
 from seaanchor.config.schema import RunConfig
+from seaanchor.encoders.embedded import embedded_models
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.run_folder import RunFolder
 
@@ -40,8 +40,8 @@ class Entry:
 
 
 def quickstart(output: Path, seed: int = 0) -> Path:
-    """Harden, align and steer the embedded model, evaluate what came out beside the untouched model and the shipped
-    long runs, and write tables and pictures.
+    """Harden, align and steer the embedded model, evaluate what came out beside the untouched model and, where
+    they ship, long runs, and write tables and pictures.
 
     Args:
         output: folder for everything; an earlier quickstart in it is replaced.
@@ -86,7 +86,11 @@ def _harden(output: Path, seed: int) -> Path:
     entries = (
         Entry("untouched", BASE, "base", True),
         *(Entry(f"{name.upper()}, this run", str(output / name / "export"), name, False) for name in recipes),
-        Entry("LORE, long run", f"{BASE}-lore", "lore", True),
+        *(
+            Entry(f"{name.upper()}, long run", model, name, True)
+            for name in recipes
+            if (model := f"{BASE}-{name}") in embedded_models()
+        ),
     )
     results = [_evaluate(entry, output, seed) for entry in entries]
     _table(entries, results, output)
@@ -105,7 +109,9 @@ def _align(output: Path, seed: int) -> None:
     _train(replace(recipe, model=BASE, output=output / "dpo", seed=seed))
     plan = TypographicPlan("odd", "unseen", (recipe.perturbation.sizes[0], recipe.perturbation.sizes[1]), seed)
     protocol = Protocol((), samples=SAMPLES, seed=seed, suites=("typographic",), typographic=plan)
-    models = {"DPO, this run": str(output / "dpo" / "export"), "DPO, long run": f"{BASE}-dpo"}
+    models = {"DPO, this run": str(output / "dpo" / "export")}
+    if f"{BASE}-dpo" in embedded_models():
+        models["DPO, long run"] = f"{BASE}-dpo"
     found = {}
     for label, model in models.items():
         (found[label],) = evaluate(model, [f"{DATA}/test"], protocol, output / "evaluation", skip_existing=True)
