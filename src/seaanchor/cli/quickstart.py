@@ -1,4 +1,4 @@
-"""`seaanchor quickstart`: harden the embedded model by FARE and by LORE, align it against drawn words, steer; offline."""
+"""`seaanchor quickstart`: harden the embedded model by FARE and LORE, align it against drawn words, steer; offline."""
 
 import json
 import shutil
