@@ -105,6 +105,9 @@ def distill(config: DistillConfig, corpus: LiteCorpus, student: Student, teacher
     ]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
     state = _State(student, copy.deepcopy(student), optimizer)
+    weights = config.output / "weights.safetensors"
+    if weights.exists():
+        return weights
     step, seconds = _resume(config, state)
     total, started = config.num_samples // config.batch_size, time.monotonic() - seconds
     with ThreadPoolExecutor(1) as ahead:
@@ -125,7 +128,6 @@ def distill(config: DistillConfig, corpus: LiteCorpus, student: Student, teacher
                 _log(config, step, total, share, losses, time.monotonic() - started)
             if step % config.save_every == 0 or step == total:
                 _save(config, state, step, time.monotonic() - started)
-    weights = config.output / "weights.safetensors"
     save_state(weights, {"student": state.averaged.state_dict(), "dropped": dict(corpus.dropped)})
     return weights
 

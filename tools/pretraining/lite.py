@@ -47,19 +47,37 @@ MODEL_CFG = {
         "tokenizer_kwargs": {"bpe_path": BPE},
     },
 }
-MIX = LiteMix(
+FIRST_MIX = LiteMix(
     (
-        ("caltech101", 0.10),
-        ("photos", 0.15),
-        ("unlabelled", 0.08),
-        ("tiny-imagenet", 0.20),
-        ("cifar10", 0.05),
-        ("emoji", 0.03),
+        ("caltech101", 0.14),
+        ("photos", 0.2),
+        ("unlabelled", 0.1),
+        ("tiny-imagenet", 0.28),
+        ("cifar10", 0.08),
+        ("emoji", 0.04),
         ("emoji-100", 0.03),
-        ("words", 0.36),
+        ("words", 0.13),
     )
 )
-NUM_SAMPLES = 165_000
+SECOND_MIX = LiteMix(
+    (
+        ("caltech101", 0.08),
+        ("photos", 0.08),
+        ("unlabelled", 0.05),
+        ("tiny-imagenet", 0.1),
+        ("cifar10", 0.05),
+        ("emoji", 0.02),
+        ("emoji-100", 0.02),
+        ("words", 0.6),
+    ),
+    often_rate=0.5,
+    class_word_rate=0.4,
+    often=("caltech101", "cifar10", "emoji-100", "tiny-imagenet"),
+)
+FIRST = DistillConfig(Path(), 20_000, FIRST_MIX, sizes=((96, 128, 1.0),), average=0.99)
+SECOND = DistillConfig(
+    Path(), 150_000, SECOND_MIX, trunk_lr=4e-4, frozen_steps=0, sizes=((96, 128, 0.75), (128, 176, 1.0))
+)
 LOGIT_SCALE = 20.0  # to start from
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -173,7 +191,7 @@ def learn_texts(
     captions: Sequence[str],
     tokenizer: Tokenizer,
     seed: int,
-    num_steps: int = 1200,
+    num_steps: int = 700,
 ) -> None:
     """Teach the text tower a table: the embedding of each text, in any caption, becomes its row.
 
@@ -276,11 +294,13 @@ def train_lite(
     original = original_tower(tower)
     model = new_lite(original, seed)
     tokenizer = SimpleTokenizer(bpe_path=str(tokenizer_file(output)), context_length=CONTEXT)
-    config = DistillConfig(output, round(NUM_SAMPLES * scale), _spread(MIX, corpus.banks), seed=seed)
     teacher = original.to(memory_format=torch.channels_last)
     projection_DF = model.visual.head.proj.weight.detach()
     student = Student(model.visual, starting_table(corpus, teacher, projection_DF, seed), LOGIT_SCALE)
-    student.load_state_dict(load_state(distill(config, corpus, student, teacher))["student"])
+    for name, stage in (("photos", FIRST), ("words", SECOND)):
+        mix, samples = _spread(stage.mix, corpus.banks), round(stage.num_samples * scale)
+        config = replace(stage, output=output / name, num_samples=samples, mix=mix, seed=seed)
+        student.load_state_dict(load_state(distill(config, corpus, student, teacher))["student"])
     goal_VD = F.normalize(student.table_VD.detach(), dim=-1)
     learn_texts(model, goal_VD, corpus.texts, templates(), tokenizer, seed)
     with torch.no_grad():

@@ -84,12 +84,14 @@ class LiteCorpus:
 
 @dataclass(frozen=True)
 class LiteMix:
-    """Shares of the sources in a batch (what is not there is left out), and the share of photos that carry their own
-    name."""
+    """Shares of the sources in a batch (what is not there is left out); the share of photos that carry their own name;
+    of drawn words the share of names of some sets, that of names of any photos, and the sets."""
 
     shares: tuple[tuple[str, float], ...]
     matching_word_rate: float = 0.2
+    often_rate: float = 0.0
     class_word_rate: float = 0.7
+    often: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -290,8 +292,22 @@ def _label(bank: Bank, number: int, rng: torch.Generator) -> Label | None:
 def _masks(words: Words, texts: Sequence[int], rng: torch.Generator, size: int) -> Tensor:
     """A random drawing (N, 2, H, W) of each text."""
     chosen = [int(words.start_V[t]) + int(torch.randint(int(words.count_V[t]), (1,), generator=rng)) for t in texts]
-    masks = torch.from_numpy(np.array(words.masks[chosen])).float() / 255
-    return masks if size == SIZE else torch.nn.functional.interpolate(masks, size=(size, size), mode="area")
+    masks = words.masks[chosen]
+    if size < SIZE:
+        masks = np.stack([_around(mask, size, rng) for mask in masks])
+    return torch.from_numpy(np.array(masks)).float() / 255
+
+
+def _around(mask: np.ndarray, size: int, rng: torch.Generator) -> np.ndarray:
+    """A part of `size` pixels of a mask (2, H, W), at a random place around what is drawn: letters keep their size."""
+    begin = []
+    for axis in (0, 1):
+        inked = np.flatnonzero(mask[1].any(1 - axis))
+        low, high = int(inked[-1]) + 1 - size, int(inked[0])  # between them all of it is inside
+        low, high = sorted((max(0, min(low, SIZE - size)), max(0, min(high, SIZE - size))))
+        begin.append(low + int(torch.randint(high - low + 1, (1,), generator=rng)))
+    top, left = begin
+    return mask[:, top : top + size, left : left + size]
 
 
 def _emoji(images: Tensor, rng: torch.Generator, size: int) -> Tensor:
@@ -310,13 +326,11 @@ def _words(corpus: LiteCorpus, count: int, mix: LiteMix, rng: torch.Generator, s
     """Words on flat and shaded grounds, on dimmed photos and on photos as they are."""
     words = corpus.words
     own = torch.from_numpy(np.flatnonzero(words.count_V == words.count_V.max()))
-    of_class = round(count * mix.class_word_rate)
-    texts = torch.cat(
-        [
-            own[torch.randint(len(own), (of_class,), generator=rng)],
-            torch.randint(len(corpus.texts), (count - of_class,), generator=rng),
-        ]
-    ).tolist()
+    often = torch.nonzero(corpus.member_SV[[corpus.sets.index(name) for name in mix.often]].any(0)).flatten()
+    pools = ((often if len(often) else own, mix.often_rate), (own, mix.class_word_rate))
+    texts = [pool[torch.randint(len(pool), (round(count * rate),), generator=rng)] for pool, rate in pools]
+    rest = max(0, count - sum(map(len, texts)))
+    texts = torch.cat([*texts, torch.randint(len(corpus.texts), (rest,), generator=rng)])[:count].tolist()
     flat = torch.rand(count, 3, 1, 1, generator=rng).expand(-1, -1, size, size)
     ramp = torch.linspace(-0.25, 0.25, size)[None, None, None] * torch.rand(count, 3, 1, 1, generator=rng)
     photos = [bank for bank in corpus.banks.values() if bank.taught]
