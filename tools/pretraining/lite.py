@@ -61,22 +61,30 @@ FIRST_MIX = LiteMix(
 )
 SECOND_MIX = LiteMix(
     (
-        ("caltech101", 0.08),
-        ("photos", 0.08),
-        ("unlabelled", 0.05),
+        ("caltech101", 0.07),
+        ("photos", 0.07),
+        ("unlabelled", 0.08),
         ("tiny-imagenet", 0.1),
-        ("cifar10", 0.05),
+        ("cifar10", 0.04),
         ("emoji", 0.02),
         ("emoji-100", 0.02),
         ("words", 0.6),
     ),
-    often_rate=0.5,
-    class_word_rate=0.4,
-    often=("caltech101", "cifar10", "emoji-100", "tiny-imagenet"),
+    often_rate=0.75,
+    class_word_rate=0.2,
+    often=("caltech101", "cifar10", "emoji-100"),
+    largest=0.6,
+    plain=0.7,
 )
 FIRST = DistillConfig(Path(), 20_000, FIRST_MIX, sizes=((96, 128, 1.0),), average=0.99)
 SECOND = DistillConfig(
-    Path(), 150_000, SECOND_MIX, trunk_lr=4e-4, frozen_steps=0, sizes=((96, 128, 0.75), (128, 176, 1.0))
+    Path(),
+    192_000,
+    SECOND_MIX,
+    trunk_lr=7e-4,
+    frozen_steps=0,
+    distillation=2.0,
+    sizes=((96, 128, 0.9), (128, 176, 1.0)),
 )
 LOGIT_SCALE = 20.0  # to start from
 Tokenizer = Callable[[list[str]], Tensor]

@@ -54,10 +54,11 @@ class Bank:
 
 @dataclass(frozen=True)
 class Words:
-    """Masks (N, 2, H, W) of drawn texts, the text of each, and where each text's rows start and how many there are."""
+    """Masks (N, 2, H, W) of drawn texts; their order, text after text and the largest letters first; and where each
+    text's places in that order start and how many there are."""
 
     masks: np.ndarray
-    text_N: np.ndarray
+    order_N: np.ndarray
     start_V: np.ndarray
     count_V: np.ndarray
 
@@ -85,13 +86,16 @@ class LiteCorpus:
 @dataclass(frozen=True)
 class LiteMix:
     """Shares of the sources in a batch (what is not there is left out); the share of photos that carry their own name;
-    of drawn words the share of names of some sets, that of names of any photos, and the sets."""
+    of drawn words the share of names of some sets, that of names of any photos, and the sets; the share of drawings of
+    each word that is used, those with the largest letters; and the share of words on plain grounds."""
 
     shares: tuple[tuple[str, float], ...]
     matching_word_rate: float = 0.2
     often_rate: float = 0.0
     class_word_rate: float = 0.7
     often: tuple[str, ...] = ()
+    largest: float = 1.0
+    plain: float = 0.6
 
 
 @dataclass(frozen=True)
@@ -218,8 +222,9 @@ def _drawn(texts: Sequence[str], of_classes: set[str], fonts: Sequence[Path], ca
             masks[row] = draw_word(texts[text], rng.choice(faces), size, SIZE, rng, stroke=rng.choice((1, 1, 2)))[0]
         masks.flush()
         part.rename(file)
-    start_V = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    return Words(np.load(file, mmap_mode="r"), text_N, start_V, np.array(counts))
+    start_V, masks = np.concatenate([[0], np.cumsum(counts)[:-1]]), np.load(file, mmap_mode="r")
+    ink_N = np.array([int(mask[0, ::2, ::2].sum()) for mask in masks])
+    return Words(masks, np.lexsort((-ink_N, text_N)), start_V, np.array(counts))
 
 
 def make_lite_batch(
@@ -289,10 +294,14 @@ def _label(bank: Bank, number: int, rng: torch.Generator) -> Label | None:
     return options[int(torch.randint(len(options), (1,), generator=rng))] if options else None
 
 
-def _masks(words: Words, texts: Sequence[int], rng: torch.Generator, size: int) -> Tensor:
-    """A random drawing (N, 2, H, W) of each text."""
-    chosen = [int(words.start_V[t]) + int(torch.randint(int(words.count_V[t]), (1,), generator=rng)) for t in texts]
-    masks = words.masks[chosen]
+def _masks(words: Words, texts: Sequence[int], rng: torch.Generator, size: int, largest: float = 1.0) -> Tensor:
+    """A random drawing (N, 2, H, W) of each text, among the share of them that has the largest letters."""
+
+    def place(text: int) -> int:
+        among = max(1, round(largest * int(words.count_V[text])))
+        return int(words.start_V[text]) + int(torch.randint(among, (1,), generator=rng))
+
+    masks = words.masks[words.order_N[[place(text) for text in texts]]]
     if size < SIZE:
         masks = np.stack([_around(mask, size, rng) for mask in masks])
     return torch.from_numpy(np.array(masks)).float() / 255
@@ -339,8 +348,9 @@ def _words(corpus: LiteCorpus, count: int, mix: LiteMix, rng: torch.Generator, s
     photo = torch.from_numpy(np.array(bank.pixels[rows])).permute(0, 3, 1, 2).float().div_(255)
     photo = view(photo, random_views(count, rng, (0.5, 1.0), 0.12, flip=True), size)
     kind = torch.rand(count, 1, 1, 1, generator=rng)
-    ground = torch.where(kind < 0.35, flat, torch.where(kind < 0.6, (flat + ramp).clamp(0, 1), photo))
-    ground = torch.where((kind > 0.6) & (kind < 0.8), 0.3 + 0.4 * photo, ground)
-    pixels = letter(ground, _masks(words, texts, rng, size), rng)
+    dim = mix.plain + (1 - mix.plain) / 2
+    ground = torch.where(kind < mix.plain / 2, flat, torch.where(kind < mix.plain, (flat + ramp).clamp(0, 1), photo))
+    ground = torch.where((kind > mix.plain) & (kind < dim), 0.3 + 0.4 * photo, ground)
+    pixels = letter(ground, _masks(words, texts, rng, size, mix.largest), rng)
     label = len(corpus.sets) - 1
     return _Part(pixels, [Label(label, text, text) for text in texts])
