@@ -2,15 +2,19 @@
 
 import csv
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from seaanchor.config.recipes import fare
 from seaanchor.evaluation.run import Protocol
 from seaanchor.sweeps.engine import EvaluationSpec
 from seaanchor.sweeps.tables import share, value
 from studies.declare import Claim, Contrast, Design, Line, Mixtures, Panel, Study
+from studies.engine import run_design
 from studies.pools import OWN
 from studies.registry import reproduce
 from studies.workspace import Workspace
@@ -53,3 +57,30 @@ def test_a_design_is_trained_measured_drawn_and_judged(tmp_path: Path, clip_fold
     assert {row["arm"] for row in rows} == set(arms) and "right" in rows[0]["numbers"]["clean"]
     measured = {row["arm"] for row in csv.DictReader((workspace.output / "numbers.csv").open())}
     assert measured == set(arms) - {"untouched"}
+
+
+def test_rows_that_were_measured_before_are_taken_while_nothing_has_changed(
+    tmp_path: Path, clip_folder: Path, image_folder: Path, tiny_run, monkeypatch
+):
+    moved = tmp_path / "the same images"
+    shutil.copytree(image_folder, moved)
+    one = replace(small_design(tiny_run, str(image_folder)), mixtures=None, starts_from={})
+    elsewhere = replace(small_design(tiny_run, str(moved)), mixtures=None, starts_from={})
+    design, again = (replace(d, arms={k: d.arms[k] for k in ("slow", "fast")}) for d in (one, elsewhere))
+    run_design(design, Workspace(tmp_path / "first", (0,), rows=tmp_path / "rows"))
+
+    def no_training(*args):
+        raise AssertionError("it trains")
+
+    monkeypatch.setattr("studies.pools.run_arm", no_training)
+    workspace = Workspace(tmp_path / "second", (0,), rows=tmp_path / "rows")
+    run_design(again, workspace)
+    first, second = (tmp_path / name / "table.csv" for name in ("first", "second"))
+    assert first.read_text() == second.read_text()
+    assert set(workspace.recipes) == {"slow", "fast"}
+    other = replace(again, arms=again.arms | {"fast": replace(again.arms["fast"], lr=2e-2)})
+    with pytest.raises(AssertionError, match="it trains"):
+        run_design(other, workspace)
+    next(file for file in moved.rglob("*.*") if file.is_file()).unlink()
+    with pytest.raises(AssertionError, match="it trains"):
+        run_design(again, workspace)

@@ -29,7 +29,7 @@ from tools.pretraining.lite import (
     write_classifier,
     write_lite,
 )
-from tools.pretraining.lite_corpus import LiteMix, load_lite_corpus, make_lite_batch
+from tools.pretraining.lite_corpus import LiteMix, _masks, load_lite_corpus, make_lite_batch
 from tools.pretraining.seen import among_seen, write_seen
 from tools.pretraining.tiny import tokenizer_file
 
@@ -67,7 +67,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 def corpus(folders, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("tools.pretraining.lite_corpus.common_words", lambda: ("boat", "sea"))
-        patched.setattr("tools.pretraining.lite_corpus.DRAWINGS", (1, 1))
+        patched.setattr("tools.pretraining.lite_corpus.DRAWINGS", (2, 2))
         return load_lite_corpus(folders, [], [], tmp_path_factory.mktemp("cache"))
 
 
@@ -182,6 +182,31 @@ def test_the_teacher_sees_the_same_view_without_letters(corpus):
     alike = torch.corrcoef(torch.cat([seen, given]))[: len(seen), len(seen) :]
     assert alike.argmax(1).tolist() == list(range(len(seen)))
     assert alike.diagonal().min() > 0.8
+
+
+def test_letters_keep_their_size_and_stay_inside_smaller_images(corpus):
+    rng = torch.Generator().manual_seed(0)
+    texts = [corpus.texts.index(text) for text in ("tench", "anchor", "boat", "sea")] * 8
+    parts = _masks(corpus.words, texts, rng, 96)
+    whole = torch.from_numpy(corpus.words.masks[corpus.words.order_N[corpus.words.start_V[texts]]]).float() / 255
+    narrow = torch.tensor([extent(mask) <= 96 for mask in whole])
+    assert narrow.sum() >= 8
+    assert torch.allclose(parts[narrow].sum((1, 2, 3)), whole[narrow].sum((1, 2, 3)))  # nothing is cut, nothing scaled
+    assert parts.shape[2:] == (96, 96)
+
+
+def extent(mask: torch.Tensor) -> int:
+    """The longer side of what is drawn, in pixels."""
+    inked = mask[1] > 0
+    return max(int((places := torch.nonzero(inked.any(axis)).flatten())[-1] - places[0]) + 1 for axis in (0, 1))
+
+
+def test_the_largest_letters_come_first(corpus):
+    words = corpus.words
+    for text in (0, 5, len(corpus.texts) - 1):
+        own = words.order_N[words.start_V[text] : words.start_V[text] + words.count_V[text]]
+        ink = [int(words.masks[row][0, ::2, ::2].sum()) for row in own]
+        assert ink == sorted(ink, reverse=True)
 
 
 def test_classes_that_share_a_name_share_their_probability():
