@@ -187,7 +187,7 @@ def test_the_teacher_sees_the_same_view_without_letters(corpus):
 def test_letters_keep_their_size_and_stay_inside_smaller_images(corpus):
     rng = torch.Generator().manual_seed(0)
     texts = [corpus.texts.index(text) for text in ("tench", "anchor", "boat", "sea")] * 8
-    parts = _masks(corpus.words, texts, rng, 96)
+    parts = _masks(corpus.words, texts, rng, 96, largest=0.4)
     whole = torch.from_numpy(corpus.words.masks[corpus.words.order_N[corpus.words.start_V[texts]]]).float() / 255
     narrow = torch.tensor([extent(mask) <= 96 for mask in whole])
     assert narrow.sum() >= 8
