@@ -14,8 +14,10 @@ from safetensors.torch import save_file
 
 from seaanchor.data.images import read_image
 from seaanchor.encoders import embedded
+from seaanchor.encoders.embedded import embedded_folder
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.model_pair import reference_of
 
 DINO = "timm:vit_small_patch14_dinov2.lvd142m"
 
@@ -380,3 +382,14 @@ def test_coca_gives_its_pooled_embedding(tmp_path):
         torch.testing.assert_close(model.encoder(pixels), model.module.encode_image(normalised, normalize=False))
         tokens = open_clip.get_tokenizer("tiny-coca")(["a cat"])
         torch.testing.assert_close(model.encode_texts(["a cat"]), model.module.encode_text(tokens, normalize=False))
+
+
+def test_a_variant_in_a_folder_of_its_own_borrows_from_the_package(tmp_path):
+    variant = tmp_path / "elsewhere" / "mine"
+    shutil.copytree(embedded_folder("seaanchor-tiny-lore"), variant)
+    here, there = load_model(str(variant)), load_model("seaanchor-tiny-lore")
+    tokens = there.tokenizer(["a photo of a crab.", "a photo of a ferry."])
+    with torch.no_grad():
+        assert torch.equal(here.module.encode_text(tokens), there.module.encode_text(tokens))
+    assert torch.equal(here.tokenizer(["a crab"]), there.tokenizer(["a crab"]))
+    assert reference_of(str(variant)) == ("seaanchor-tiny", None)
