@@ -59,33 +59,47 @@ FIRST_MIX = LiteMix(
         ("words", 0.13),
     )
 )
+_OFTEN = ("caltech101", "cifar10", "emoji-100")
 SECOND_MIX = LiteMix(
     (
-        ("caltech101", 0.07),
-        ("photos", 0.07),
-        ("unlabelled", 0.08),
-        ("tiny-imagenet", 0.1),
-        ("cifar10", 0.04),
-        ("emoji", 0.02),
-        ("emoji-100", 0.02),
-        ("words", 0.6),
+        ("caltech101", 0.03),
+        ("photos", 0.04),
+        ("unlabelled", 0.09),
+        ("tiny-imagenet", 0.04),
+        ("cifar10", 0.01),
+        ("emoji", 0.01),
+        ("words", 0.78),
     ),
-    often_rate=0.75,
-    class_word_rate=0.2,
-    often=("caltech101", "cifar10", "emoji-100"),
-    largest=0.6,
+    often_rate=0.6,
+    class_word_rate=0.3,
+    often=_OFTEN,
+    largest=0.7,
     plain=0.7,
 )
-FIRST = DistillConfig(Path(), 20_000, FIRST_MIX, sizes=((96, 128, 1.0),), average=0.99)
-SECOND = DistillConfig(
-    Path(),
-    192_000,
-    SECOND_MIX,
-    trunk_lr=7e-4,
-    frozen_steps=0,
-    distillation=2.0,
-    sizes=((96, 128, 0.9), (128, 176, 1.0)),
+THIRD_MIX = LiteMix(
+    (
+        ("caltech101", 0.08),
+        ("photos", 0.1),
+        ("unlabelled", 0.12),
+        ("tiny-imagenet", 0.14),
+        ("cifar10", 0.05),
+        ("emoji", 0.03),
+        ("emoji-100", 0.03),
+        ("words", 0.45),
+    ),
+    often_rate=0.5,
+    class_word_rate=0.4,
+    often=_OFTEN,
 )
+STAGES = {
+    "photos": DistillConfig(Path(), 20_000, FIRST_MIX, sizes=((96, 128, 1.0),), average=0.99),
+    "words": DistillConfig(
+        Path(), 480_000, SECOND_MIX, trunk_lr=7e-4, frozen_steps=0, distillation=2.0, sizes=((96, 128, 1.0),)
+    ),
+    "both": DistillConfig(
+        Path(), 120_000, THIRD_MIX, trunk_lr=2e-4, frozen_steps=0, distillation=2.0, sizes=((128, 176, 1.0),)
+    ),
+}
 LOGIT_SCALE = 20.0  # to start from
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -305,7 +319,7 @@ def train_lite(
     teacher = original.to(memory_format=torch.channels_last)
     projection_DF = model.visual.head.proj.weight.detach()
     student = Student(model.visual, starting_table(corpus, teacher, projection_DF, seed), LOGIT_SCALE)
-    for name, stage in (("photos", FIRST), ("words", SECOND)):
+    for name, stage in STAGES.items():
         mix, samples = _spread(stage.mix, corpus.banks), round(stage.num_samples * scale)
         config = replace(stage, output=output / name, num_samples=samples, mix=mix, seed=seed)
         student.load_state_dict(load_state(distill(config, corpus, student, teacher))["student"])
