@@ -38,6 +38,8 @@ class DistillConfig:
         frozen_steps: at the start, in which the trunk stays.
         distillation, features: weights of the second and the third loss.
         sizes: pixels of images, of the teacher's views, and up to which share of the steps: small images teach most.
+        batch_statistics: whether normalisation layers take the statistics of a batch, and keep their running mean, or
+            stay with those that the trunk came with.
         average: decay of the average of weights over steps, which is what is kept in the end.
     """
 
@@ -53,6 +55,7 @@ class DistillConfig:
     distillation: float = 1.0
     features: float = 1.0
     sizes: tuple[tuple[int, int, float], ...] = ((96, 128, 0.6), (128, 176, 1.0))
+    batch_statistics: bool = False
     average: float = 0.998
     seed: int = 0
     save_every: int = 200
@@ -143,7 +146,8 @@ def _step(
 ) -> _Losses:
     student, frozen = state.student, step < config.frozen_steps
     student.train()
-    student.visual.trunk.eval()  # normalisation as it was trained, on more photos than are here
+    if not config.batch_statistics or frozen:
+        student.visual.trunk.eval()  # normalisation as it was trained, on more photos than are here
     pixels = (batch.pixels * 2 - 1).contiguous(memory_format=torch.channels_last)
     bf16 = computes_in_bf16("cpu")
     dtype = torch.bfloat16 if bf16 else torch.float32
@@ -171,6 +175,8 @@ def _step(
         decay = min(config.average, (step + 1) / (step + 10))
         for kept, now in zip(state.averaged.parameters(), student.parameters(), strict=True):
             kept.lerp_(now, 1 - decay)
+        for kept, now in zip(state.averaged.buffers(), student.buffers(), strict=True):
+            kept.copy_(now)
     return losses
 
 

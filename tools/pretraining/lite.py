@@ -94,10 +94,24 @@ THIRD_MIX = LiteMix(
 STAGES = {
     "photos": DistillConfig(Path(), 20_000, FIRST_MIX, sizes=((96, 128, 1.0),), average=0.99),
     "words": DistillConfig(
-        Path(), 480_000, SECOND_MIX, trunk_lr=7e-4, frozen_steps=0, distillation=2.0, sizes=((96, 128, 1.0),)
+        Path(),
+        100_000,
+        SECOND_MIX,
+        trunk_lr=1.5e-3,
+        frozen_steps=0,
+        distillation=2.0,
+        sizes=((96, 128, 1.0),),
+        batch_statistics=True,
     ),
     "both": DistillConfig(
-        Path(), 120_000, THIRD_MIX, trunk_lr=2e-4, frozen_steps=0, distillation=2.0, sizes=((128, 176, 1.0),)
+        Path(),
+        300_000,
+        THIRD_MIX,
+        trunk_lr=7e-4,
+        frozen_steps=0,
+        distillation=2.0,
+        sizes=((96, 128, 0.6), (128, 176, 1.0)),
+        batch_statistics=True,
     ),
 }
 LOGIT_SCALE = 20.0  # to start from
