@@ -32,7 +32,7 @@ def near_copies(files: Sequence[Path], held_out: Sequence[Path], cache: Path) ->
     kept = cache / f"copies-{_key(files, held_out)}.npy"
     if not kept.exists():
         found = _near_copies(files, held_out, cache)
-        np.save(kept, np.array(found, np.int64))
+        _save(kept, np.array(found, np.int64))
     return np.load(kept).tolist()
 
 
@@ -55,6 +55,13 @@ def _key(*parts: bool | Sequence[Path]) -> str:
     """A short name of lists of files, by their paths, sizes and times of change."""
     told = [str(part) if isinstance(part, bool) else [_stat(file) for file in part] for part in parts]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def _save(file: Path, array: np.ndarray) -> None:
+    """Written aside and renamed: a run that is killed leaves no half file behind."""
+    part = file.with_suffix(".part.npy")
+    np.save(part, array)
+    part.rename(file)
 
 
 def _stat(file: Path) -> str:
@@ -82,7 +89,7 @@ def thumbnails(files: Sequence[Path], squeezed: bool, cache: Path) -> Tensor:
                 "photos",
                 "replace or remove them, then give the same command again",
             )
-        np.save(kept, np.stack(small))
+        _save(kept, np.stack(small))
     return torch.from_numpy(np.load(kept)).float()
 
 

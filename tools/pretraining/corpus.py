@@ -23,6 +23,7 @@ from seaanchor.attacks.drawing import draw_word
 from seaanchor.attacks.fonts import font_files
 from tools.pretraining.augment import jitter, overlay, warp
 from tools.pretraining.caltech import class_name, split_files
+from tools.pretraining.copies import opened
 from tools.pretraining.words import ROOT, common_words
 
 SIZE = 64
@@ -136,8 +137,12 @@ def _decode(name: str, rows: Sequence[tuple[Path, str]], index: dict[str, int], 
 
 
 def read_square(path: Path, mode: str = "RGB", size: int = SIZE) -> np.ndarray:
-    """Shorter side to `size`, centre crop, as uint8 (H, W, C)."""
-    image = Image.open(path).convert(mode)
+    """Shorter side to `size`, centre crop, as uint8 (H, W, C).
+
+    Raises:
+        SeaAnchorError: the file cannot be read.
+    """
+    image = opened(path, mode)
     scale = size / min(image.size)
     image = image.resize([max(size, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC)
     left, top = (image.width - size) // 2, (image.height - size) // 2

@@ -26,7 +26,7 @@ from tools.pretraining.distillation import DistillConfig, Student, distill
 from tools.pretraining.listings import imagenet_names, images_of
 from tools.pretraining.lite_corpus import SIZE, Bank, LiteCorpus, LiteMix, load_lite_corpus
 from tools.pretraining.seen import write_seen
-from tools.pretraining.tiny import BPE, NUM_MERGES, tokenizer_file
+from tools.pretraining.tiny import BPE, NUM_MERGES, tokenizer_file, write_open_clip
 
 CONTEXT = 32
 MODEL_CFG = {
@@ -359,17 +359,4 @@ def _spread(mix: LiteMix, banks) -> LiteMix:
 
 def write_lite(state: dict[str, Tensor], folder: Path, *, text_tower_of: str | None = None) -> Path:
     """Write weights as an OpenCLIP folder in fp16; with `text_tower_of`, the image tower alone."""
-    from safetensors.torch import save
-
-    if text_tower_of:
-        state = {k: v for k, v in state.items() if k.startswith("visual.")}
-    half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in state.items()}
-    write_atomic(folder / "open_clip_model.safetensors", save(half, metadata={"format": "pt"}))
-    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
-    config: dict = {"model_cfg": MODEL_CFG, "preprocess_cfg": preprocess}
-    if text_tower_of:
-        config["seaanchor"] = {"text_tower_of": text_tower_of}
-    else:
-        tokenizer_file(folder)
-    write_atomic(folder / "open_clip_config.json", json.dumps(config, indent=2))
-    return folder
+    return write_open_clip(state, MODEL_CFG, [0.5] * 3, [0.5] * 3, folder, text_tower_of)

@@ -21,7 +21,8 @@ from seaanchor.attacks.drawing import draw_word
 from seaanchor.attacks.fonts import font_files
 from seaanchor.utils.log import log
 from tools.pretraining.augment import jitter, letter, random_views, view
-from tools.pretraining.copies import near_copies, opened
+from tools.pretraining.copies import near_copies
+from tools.pretraining.corpus import read_square
 from tools.pretraining.listings import LISTINGS, Listing, imagenet_names
 from tools.pretraining.words import common_words
 
@@ -191,19 +192,6 @@ def _decoded(name: str, listing: Listing, cache: Path) -> np.ndarray:
         array.flush()
         part.rename(file)
     return np.load(file, mmap_mode="r")
-
-
-def read_square(path: Path, mode: str, size: int) -> np.ndarray:
-    """Shorter side to `size`, centre crop, as uint8 (H, W, C).
-
-    Raises:
-        SeaAnchorError: the file cannot be read.
-    """
-    image = opened(path, mode)
-    scale = size / min(image.size)
-    image = image.resize([max(size, round(side * scale)) for side in image.size], 3)  # bicubic
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
 def _drawn(texts: Sequence[str], of_classes: set[str], fonts: Sequence[Path], cache: Path) -> Words:

@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from seaanchor.errors import SeaAnchorError
-from tools.pretraining.copies import SIDE, thumbnails
+from tools.pretraining.copies import FLAT, SIDE, thumbnails
 
 BITS = 3  # that near copies may differ in
-FLAT = 12.0  # standard deviation in grey levels: below it photos of nothing but sky look alike
 
 
 def write_seen(files: Sequence[Path], output: Path, cache: Path) -> None:

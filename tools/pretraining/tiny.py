@@ -105,21 +105,22 @@ def train_tiny(
 
 def write_folder(state: dict, image_size: int, folder: Path, *, text_tower_of: str | None = None) -> Path:
     """Write weights as an OpenCLIP folder in fp16; with `text_tower_of`, the image tower alone."""
+    mean, std = MEAN.flatten().tolist(), STD.flatten().tolist()
+    return write_open_clip(state, model_cfg(image_size), mean, std, folder, text_tower_of)
+
+
+def write_open_clip(
+    state: dict, cfg: dict, mean: list[float], std: list[float], folder: Path, text_tower_of: str | None = None
+) -> Path:
+    """Write weights with OpenCLIP's `model_cfg` and the pixels' mean and standard deviation, as `write_folder` does."""
     from safetensors.torch import save
 
     if text_tower_of:
         state = {k: v for k, v in state.items() if k.startswith("visual.")}
     half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in state.items()}
     write_atomic(folder / "open_clip_model.safetensors", save(half, metadata={"format": "pt"}))
-    config: dict = {
-        "model_cfg": model_cfg(image_size),
-        "preprocess_cfg": {
-            "mean": MEAN.flatten().tolist(),
-            "std": STD.flatten().tolist(),
-            "interpolation": "bicubic",
-            "resize_mode": "shortest",
-        },
-    }
+    preprocess = {"mean": mean, "std": std, "interpolation": "bicubic", "resize_mode": "shortest"}
+    config: dict = {"model_cfg": cfg, "preprocess_cfg": preprocess}
     if text_tower_of:
         config["seaanchor"] = {"text_tower_of": text_tower_of}
     else:
