@@ -1,7 +1,7 @@
 """Turn the export of a run of the embedded model into an embedded variant: its image tower alone, in fp16; the text
 tower is shared.
 
-python tools/ship_variant.py --run runs/lore-tiny --out src/seaanchor/zoo/models/seaanchor-tiny-lore
+python tools/ship_variant.py --run runs/lore-tiny --out models/seaanchor-tiny-lore
 """
 
 import argparse
