@@ -119,6 +119,25 @@ def overlap(folder: Path, *, seen: Path = Path("models/seaanchor-lite/seen.npy")
 
 
 @app.command
+def held_out(name: str, folder: Path, output: Path) -> None:
+    """Link the held-out photos of a set into class folders, for `seaanchor evaluate`.
+
+    Parameters
+    ----------
+    name
+        caltech101 (its test part), imagenet (photos called SYNSET_NAME.JPEG) or nips2017; the latter two take
+        `--class-names imagenet`.
+    folder
+        The unpacked set.
+    output
+        A new folder.
+    """
+    from tools.pretraining.held_out import arrange
+
+    print(f"{arrange(name, folder, output):,} photos in {output}")
+
+
+@app.command
 def classifier(tower: Path, output: Path) -> None:
     """Write the original tower with its own 1,000-class head as a folder that timm loads.
 

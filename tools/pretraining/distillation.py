@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from seaanchor.encoders.kernels import computes_in_bf16, fast_kernels
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import load_state, save_state
-from tools.pretraining.lite_corpus import IMAGENET, LiteBatch, LiteCorpus, LiteMix, make_lite_batch
+from tools.pretraining.lite_corpus import LiteBatch, LiteCorpus, LiteMix, make_lite_batch
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class DistillConfig:
         num_samples: images, in batches of `batch_size`.
         lr: of the table of texts; trunk and projection take `trunk_lr`; both with warm-up and a cosine to 0.
         frozen_steps: at the start, in which the trunk stays.
+        frozen_blocks: of the trunk, from its stem on, that stay throughout.
         distillation, features: weights of the second and the third loss.
         sizes: pixels of images, of the teacher's views, and up to which share of the steps: small images teach most.
         batch_statistics: whether normalisation layers take the statistics of a batch, and keep their running mean, or
@@ -50,6 +51,7 @@ class DistillConfig:
     lr: float = 1e-3
     trunk_lr: float = 2e-4
     frozen_steps: int = 50
+    frozen_blocks: int = 0
     warmup: int = 100
     weight_decay: float = 0.02
     distillation: float = 1.0
@@ -100,7 +102,9 @@ def distill(config: DistillConfig, corpus: LiteCorpus, student: Student, teacher
     Raises:
         SeaAnchorError: the loss is not finite.
     """
-    visual = list(student.visual.parameters())
+    for part in _beginning(student.visual.trunk, config.frozen_blocks):
+        part.requires_grad_(False)
+    visual = [p for p in student.visual.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in visual if p.ndim > 1], "weight_decay": config.weight_decay, "scale": config.trunk_lr},
         {"params": [p for p in visual if p.ndim <= 1], "weight_decay": 0.0, "scale": config.trunk_lr},
@@ -135,6 +139,11 @@ def distill(config: DistillConfig, corpus: LiteCorpus, student: Student, teacher
     return weights
 
 
+def _beginning(trunk: nn.Module, num_blocks: int) -> list[nn.Module]:
+    """Stem and first blocks of a trunk of MobileNet's kind; without blocks, nothing."""
+    return [trunk.conv_stem, trunk.bn1, *trunk.blocks[:num_blocks]] if num_blocks else []
+
+
 def _share(step: int, total: int, config: DistillConfig) -> float:
     """Of the full learning rate: warm-up at the start and again where the trunk joins, cosine to 0."""
     since = step if step < config.frozen_steps else step - config.frozen_steps
@@ -148,6 +157,8 @@ def _step(
     student.train()
     if not config.batch_statistics or frozen:
         student.visual.trunk.eval()  # normalisation as it was trained, on more photos than are here
+    for part in _beginning(student.visual.trunk, config.frozen_blocks):
+        part.eval()
     pixels = (batch.pixels * 2 - 1).contiguous(memory_format=torch.channels_last)
     bf16 = computes_in_bf16("cpu")
     dtype = torch.bfloat16 if bf16 else torch.float32
@@ -183,7 +194,6 @@ def _step(
 def _losses(
     corpus: LiteCorpus, teacher: nn.Module, batch: LiteBatch, features_BF: Tensor, logits_BV: Tensor
 ) -> _Losses:
-    imagenet = corpus.texts_of(IMAGENET)
     named = batch.text_B >= 0
     text_N, rows_N = batch.text_B[named], torch.arange(int(named.sum()))
     allowed_NV = corpus.member_SV[batch.set_B[named]].clone()
@@ -198,18 +208,12 @@ def _losses(
     with torch.no_grad():
         views = (batch.teacher_views * 2 - 1).contiguous(memory_format=torch.channels_last)
         taught_TF = teacher.forward_head(teacher.forward_features(views), pre_logits=True).float()
-        answers_TC = teacher.get_classifier()(taught_TF).float()
-        answers_TC = _merged(answers_TC.softmax(-1), corpus.imagenet)[:, imagenet]
-    said_TC = logits_BV[batch.teacher_rows][:, imagenet]
+        answers_TC = teacher.get_classifier()(taught_TF).float().softmax(-1)
+    said_TC = logits_BV[batch.teacher_rows][:, corpus.imagenet]
     answers = F.kl_div(said_TC.log_softmax(-1), answers_TC, reduction="batchmean")
     moved_T = (features_BF[batch.teacher_rows] - taught_TF).square().sum(-1) / taught_TF.square().sum(-1)
     agreement = (said_TC.argmax(1) == answers_TC.argmax(1)).float().mean()
     return _Losses(names, answers, moved_T.mean(), accuracy.detach(), agreement.detach())
-
-
-def _merged(answers_TC: Tensor, text_C: Tensor) -> Tensor:
-    """Probabilities by text (T, V): two classes that share a name share their probability."""
-    return answers_TC.new_zeros(len(answers_TC), int(text_C.max()) + 1).index_add_(1, text_C, answers_TC)
 
 
 def _resume(config: DistillConfig, state: _State) -> tuple[int, float]:
