@@ -51,7 +51,7 @@ def test_a_variant_that_ships_answers_as_the_run_it_was_made_from(tmp_path):
     with torch.no_grad():
         assert torch.equal(variant.encode_texts(texts), trained.encode_texts(texts))
         own, theirs = variant.encoder(pixels), trained.encoder(pixels)
-    assert (own - theirs).norm() < 3e-3 * theirs.norm()  # fp16
+    assert (own - theirs).norm() < 1e-2 * theirs.norm()  # fp16
     assert reference_of(str(tmp_path / "variant")) == ("seaanchor-tiny", None)
 
 

@@ -60,32 +60,65 @@ FIRST_MIX = LiteMix(
     )
 )
 _OFTEN = ("caltech101", "cifar10", "emoji-100")
+_OFTEN = ("caltech101", "cifar10", "emoji-100")
 SECOND_MIX = LiteMix(
+    (
+        ("caltech101", 0.06),
+        ("photos", 0.07),
+        ("unlabelled", 0.22),
+        ("tiny-imagenet", 0.06),
+        ("cifar10", 0.02),
+        ("emoji", 0.01),
+        ("emoji-100", 0.01),
+        ("words", 0.55),
+    ),
+    often_rate=0.85,
+    class_word_rate=0.1,
+    often=_OFTEN,
+    largest=0.4,
+    plain=1.0,
+)
+THIRD_MIX = LiteMix(
     (
         ("caltech101", 0.08),
         ("photos", 0.09),
-        ("unlabelled", 0.22),
-        ("tiny-imagenet", 0.10),
+        ("unlabelled", 0.26),
+        ("tiny-imagenet", 0.1),
         ("cifar10", 0.04),
         ("emoji", 0.025),
         ("emoji-100", 0.025),
-        ("words", 0.42),
+        ("words", 0.38),
     ),
     often_rate=0.5,
     class_word_rate=0.4,
-    often=("caltech101", "cifar10", "emoji-100"),
+    often=_OFTEN,
     largest=0.9,
 )
 STAGES = {
     "photos": DistillConfig(Path(), 20_000, FIRST_MIX, sizes=((96, 128, 1.0),), average=0.99),
+    "words": DistillConfig(
+        Path(),
+        30_000,
+        SECOND_MIX,
+        trunk_lr=2.5e-3,
+        frozen_steps=0,
+        frozen_blocks=2,
+        warmup=30,
+        distillation=2.0,
+        features=5.0,
+        sizes=((96, 128, 1.0),),
+        batch_statistics=True,
+        average=0.95,
+    ),
     "both": DistillConfig(
         Path(),
-        220_000,
-        SECOND_MIX,
-        trunk_lr=1.2e-3,
+        165_000,
+        THIRD_MIX,
+        trunk_lr=1e-3,
         frozen_steps=0,
         frozen_blocks=2,
         distillation=2.0,
+        features=5.0,
         sizes=((96, 128, 0.8), (128, 160, 1.0)),
         batch_statistics=True,
     ),
