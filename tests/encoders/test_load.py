@@ -14,12 +14,12 @@ from safetensors.torch import save_file
 
 from seaanchor.data.images import read_image
 from seaanchor.encoders import embedded
-from seaanchor.encoders.embedded import embedded_folder
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.model_pair import reference_of
 
 DINO = "timm:vit_small_patch14_dinov2.lvd142m"
+MODELS = Path(__file__).parents[2] / "models"
 
 
 @pytest.fixture
@@ -386,8 +386,8 @@ def test_coca_gives_its_pooled_embedding(tmp_path):
 
 def test_a_variant_in_a_folder_of_its_own_borrows_from_the_package(tmp_path):
     variant = tmp_path / "elsewhere" / "mine"
-    shutil.copytree(embedded_folder("seaanchor-tiny-lore"), variant)
-    here, there = load_model(str(variant)), load_model("seaanchor-tiny-lore")
+    shutil.copytree(MODELS / "seaanchor-tiny-lore", variant)
+    here, there = load_model(str(variant)), load_model("seaanchor-tiny")
     texts = ["a photo of a crab.", "a photo of a ferry."]
     assert torch.equal(here.encode_texts(texts), there.encode_texts(texts))
     assert reference_of(str(variant)) == ("seaanchor-tiny", None)

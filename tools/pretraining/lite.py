@@ -80,14 +80,14 @@ SECOND_MIX = LiteMix(
 )
 THIRD_MIX = LiteMix(
     (
-        ("caltech101", 0.08),
-        ("photos", 0.09),
-        ("unlabelled", 0.26),
-        ("tiny-imagenet", 0.1),
-        ("cifar10", 0.04),
+        ("caltech101", 0.09),
+        ("photos", 0.12),
+        ("unlabelled", 0.33),
+        ("tiny-imagenet", 0.11),
+        ("cifar10", 0.05),
         ("emoji", 0.025),
         ("emoji-100", 0.025),
-        ("words", 0.38),
+        ("words", 0.25),
     ),
     often_rate=0.5,
     class_word_rate=0.4,
@@ -112,14 +112,14 @@ STAGES = {
     ),
     "both": DistillConfig(
         Path(),
-        165_000,
+        150_000,
         THIRD_MIX,
         trunk_lr=1e-3,
         frozen_steps=0,
         frozen_blocks=2,
         distillation=2.0,
         features=5.0,
-        sizes=((96, 128, 0.8), (128, 160, 1.0)),
+        sizes=((96, 128, 0.85), (128, 160, 1.0)),
         batch_statistics=True,
     ),
 }
