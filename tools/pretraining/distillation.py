@@ -13,18 +13,21 @@ import copy
 import json
 import math
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seaanchor.distributed.process_group import ONE_PROCESS, ProcessGroup
 from seaanchor.encoders.kernels import computes_in_bf16, fast_kernels
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import load_state, save_state
-from tools.pretraining.lite_corpus import IMAGENET, LiteBatch, LiteCorpus, LiteMix, make_lite_batch
+from tools.pretraining.lite_corpus import LiteBatch, LiteCorpus, LiteMix, make_lite_batch
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class DistillConfig:
         num_samples: images, in batches of `batch_size`.
         lr: of the table of texts; trunk and projection take `trunk_lr`; both with warm-up and a cosine to 0.
         frozen_steps: at the start, in which the trunk stays.
+        frozen_blocks: of the trunk, from its stem on, that stay throughout.
         distillation, features: weights of the second and the third loss.
         sizes: pixels of images, of the teacher's views, and up to which share of the steps: small images teach most.
         batch_statistics: whether normalisation layers take the statistics of a batch, and keep their running mean, or
@@ -50,6 +54,7 @@ class DistillConfig:
     lr: float = 1e-3
     trunk_lr: float = 2e-4
     frozen_steps: int = 50
+    frozen_blocks: int = 0
     warmup: int = 100
     weight_decay: float = 0.02
     distillation: float = 1.0
@@ -88,7 +93,13 @@ class _Losses:
     agreement: Tensor
 
 
-def distill(config: DistillConfig, corpus: LiteCorpus, student: Student, teacher: nn.Module) -> Path:
+def distill(
+    config: DistillConfig,
+    corpus: LiteCorpus,
+    student: Student,
+    teacher: nn.Module,
+    group: ProcessGroup = ONE_PROCESS,
+) -> Path:
     """Train `student` and write `output/weights.safetensors`, the averaged weights; goes on from its last checkpoint if
     there is one.
 
@@ -96,11 +107,15 @@ def distill(config: DistillConfig, corpus: LiteCorpus, student: Student, teacher
         config, corpus: what it is trained on, and how.
         student: its visual tower has a timm trunk and a head.
         teacher: the original tower with its classifier, as a timm model of pixels normalised as the student's.
+        group: the processes, each of which takes its share of every batch; normalisation layers take the statistics of
+            a share, and those of the first process are kept.
 
     Raises:
         SeaAnchorError: the loss is not finite.
     """
-    visual = list(student.visual.parameters())
+    for part in _beginning(student.visual.trunk, config.frozen_blocks):
+        part.requires_grad_(False)
+    visual = [p for p in student.visual.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in visual if p.ndim > 1], "weight_decay": config.weight_decay, "scale": config.trunk_lr},
         {"params": [p for p in visual if p.ndim <= 1], "weight_decay": 0.0, "scale": config.trunk_lr},
@@ -112,27 +127,50 @@ def distill(config: DistillConfig, corpus: LiteCorpus, student: Student, teacher
     if weights.exists():
         return weights
     step, seconds = _resume(config, state)
+    if group.world > 1:
+        for value in student.state_dict().values():
+            same = value.contiguous()
+            dist.broadcast(same, 0)
+            value.copy_(same)
     total, started = config.num_samples // config.batch_size, time.monotonic() - seconds
     with ThreadPoolExecutor(1) as ahead:
 
         def draw(number: int) -> LiteBatch:
             size, teachers = next((s, t) for s, t, end in config.sizes if number < end * total or end == 1)
-            return make_lite_batch(corpus, config.seed, number, config.batch_size, config.mix, size, teachers)
+            of_all, own = number * group.world + group.rank, config.batch_size // group.world
+            return make_lite_batch(corpus, config.seed, of_all, own, config.mix, size, teachers)
 
         coming = ahead.submit(draw, step)
         while step < total:
             batch, coming = coming.result(), ahead.submit(draw, step + 1)
             share = _share(step, total, config)
-            for group in optimizer.param_groups:
-                group["lr"] = group["scale"] * share
-            losses = _step(config, corpus, state, teacher, batch, step)
+            for part in optimizer.param_groups:
+                part["lr"] = part["scale"] * share
+            losses = _step(config, corpus, state, teacher, batch, step, group)
             step += 1
-            if step % config.log_every == 0:
+            if group.first and step % config.log_every == 0:
                 _log(config, step, total, share, losses, time.monotonic() - started)
-            if step % config.save_every == 0 or step == total:
+            if group.first and (step % config.save_every == 0 or step == total):
                 _save(config, state, step, time.monotonic() - started)
-    save_state(weights, {"student": state.averaged.state_dict(), "dropped": dict(corpus.dropped)})
+    if group.first:
+        save_state(weights, {"student": state.averaged.state_dict(), "dropped": dict(corpus.dropped)})
+    group.barrier()
     return weights
+
+
+def _average_gradients(parameters: Iterable[nn.Parameter], group: ProcessGroup) -> None:
+    """Of all processes, in one message."""
+    if group.world > 1:
+        grads = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([grad.flatten() for grad in grads])
+        dist.all_reduce(flat)
+        for grad, own in zip(grads, flat.div_(group.world).split([g.numel() for g in grads]), strict=True):
+            grad.copy_(own.view_as(grad))
+
+
+def _beginning(trunk: nn.Module, num_blocks: int) -> list[nn.Module]:
+    """Stem and first blocks of a trunk of MobileNet's kind; without blocks, nothing."""
+    return [trunk.conv_stem, trunk.bn1, *trunk.blocks[:num_blocks]] if num_blocks else []
 
 
 def _share(step: int, total: int, config: DistillConfig) -> float:
@@ -142,12 +180,20 @@ def _share(step: int, total: int, config: DistillConfig) -> float:
 
 
 def _step(
-    config: DistillConfig, corpus: LiteCorpus, state: _State, teacher: nn.Module, batch: LiteBatch, step: int
+    config: DistillConfig,
+    corpus: LiteCorpus,
+    state: _State,
+    teacher: nn.Module,
+    batch: LiteBatch,
+    step: int,
+    group: ProcessGroup,
 ) -> _Losses:
     student, frozen = state.student, step < config.frozen_steps
     student.train()
     if not config.batch_statistics or frozen:
         student.visual.trunk.eval()  # normalisation as it was trained, on more photos than are here
+    for part in _beginning(student.visual.trunk, config.frozen_blocks):
+        part.eval()
     pixels = (batch.pixels * 2 - 1).contiguous(memory_format=torch.channels_last)
     bf16 = computes_in_bf16("cpu")
     dtype = torch.bfloat16 if bf16 else torch.float32
@@ -168,6 +214,7 @@ def _step(
         )
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    _average_gradients(student.parameters(), group)
     nn.utils.clip_grad_norm_(student.parameters(), 1.0)
     state.optimizer.step()
     with torch.no_grad():
@@ -183,7 +230,6 @@ def _step(
 def _losses(
     corpus: LiteCorpus, teacher: nn.Module, batch: LiteBatch, features_BF: Tensor, logits_BV: Tensor
 ) -> _Losses:
-    imagenet = corpus.texts_of(IMAGENET)
     named = batch.text_B >= 0
     text_N, rows_N = batch.text_B[named], torch.arange(int(named.sum()))
     allowed_NV = corpus.member_SV[batch.set_B[named]].clone()
@@ -198,18 +244,12 @@ def _losses(
     with torch.no_grad():
         views = (batch.teacher_views * 2 - 1).contiguous(memory_format=torch.channels_last)
         taught_TF = teacher.forward_head(teacher.forward_features(views), pre_logits=True).float()
-        answers_TC = teacher.get_classifier()(taught_TF).float()
-        answers_TC = _merged(answers_TC.softmax(-1), corpus.imagenet)[:, imagenet]
-    said_TC = logits_BV[batch.teacher_rows][:, imagenet]
+        answers_TC = teacher.get_classifier()(taught_TF).float().softmax(-1)
+    said_TC = logits_BV[batch.teacher_rows][:, corpus.imagenet]
     answers = F.kl_div(said_TC.log_softmax(-1), answers_TC, reduction="batchmean")
     moved_T = (features_BF[batch.teacher_rows] - taught_TF).square().sum(-1) / taught_TF.square().sum(-1)
     agreement = (said_TC.argmax(1) == answers_TC.argmax(1)).float().mean()
     return _Losses(names, answers, moved_T.mean(), accuracy.detach(), agreement.detach())
-
-
-def _merged(answers_TC: Tensor, text_C: Tensor) -> Tensor:
-    """Probabilities by text (T, V): two classes that share a name share their probability."""
-    return answers_TC.new_zeros(len(answers_TC), int(text_C.max()) + 1).index_add_(1, text_C, answers_TC)
 
 
 def _resume(config: DistillConfig, state: _State) -> tuple[int, float]:

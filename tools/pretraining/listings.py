@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from seaanchor.data import names as own_names
 from seaanchor.data.images import EXTENSIONS
 from tools.pretraining.caltech import class_name, three_parts
 from tools.pretraining.words import ROOT
@@ -41,10 +42,8 @@ class Listing:
 
 @cache
 def imagenet_names() -> tuple[str, ...]:
-    """OpenCLIP's names of ImageNet's 1,000 classes, in the order of the classifier's answers."""
-    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
-
-    return tuple(IMAGENET_CLASSNAMES)
+    """Names of ImageNet's 1,000 classes, all different, in the order of the classifier's answers."""
+    return tuple(own_names.imagenet_names())
 
 
 @cache

@@ -28,7 +28,7 @@ from tools.pretraining.words import common_words
 
 SIZE = 128  # pixels of an image
 STORED = 176  # pixels of a photo as it is kept, of which a view is taken
-DRAWINGS = (16, 6)  # of each class name, of each other text
+DRAWINGS = (32, 6)  # of each class name, of each other text
 IMAGENET = "imagenet"
 WORDS = "words"
 
@@ -67,8 +67,7 @@ class Words:
 @dataclass(frozen=True)
 class LiteCorpus:
     """All banks, the drawn words, all texts, which of them (V,) belong to each set of names, and the text of each of
-    ImageNet's classes, of which two may share one; how many photos of each source were left out, and the files of all
-    others."""
+    ImageNet's classes; how many photos of each source were left out, and the files of all others."""
 
     texts: tuple[str, ...]
     imagenet: Tensor
@@ -78,10 +77,6 @@ class LiteCorpus:
     words: Words
     dropped: dict[str, int]
     photos: tuple[Path, ...]
-
-    def texts_of(self, name: str) -> Tensor:
-        """Numbers of the texts of a set, in its order."""
-        return torch.nonzero(self.member_SV[self.sets.index(name)]).flatten()
 
 
 @dataclass(frozen=True)
