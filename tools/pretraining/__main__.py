@@ -63,7 +63,8 @@ def lite(
     seed: int = 0,
     scale: float = 1.0,
 ) -> None:
-    """Pre-train `seaanchor-lite` on a tower that others trained; killed, it goes on where it was.
+    """Pre-train `seaanchor-lite` on a tower that others trained; killed, it goes on where it was. Under torchrun each
+    process takes a share of every batch.
 
     Parameters
     ----------
@@ -85,14 +86,17 @@ def lite(
     scale
         Multiplies the number of images.
     """
+    from seaanchor.distributed.launch import open_group
     from tools.pretraining.lite import train_lite
 
     sources = {kind: Path(folder) for kind, _, folder in (item.partition("=") for item in source)}
     faces = [] if fonts is None else sorted(file for file in fonts.rglob("*") if file.suffix in (".ttf", ".otf"))
-    done = train_lite(
-        sources, held_out or [], tower, faces, output, cache=cache.expanduser(), seed=seed, scale=scale
-    )  # fmt: skip
-    print(f"done: {done}")
+    with open_group() as group:
+        done = train_lite(
+            sources, held_out or [], tower, faces, output, cache=cache.expanduser(), seed=seed, scale=scale, group=group
+        )  # fmt: skip
+    if group.first:
+        print(f"done: {done}")
 
 
 @app.command

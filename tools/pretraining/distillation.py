@@ -13,14 +13,17 @@ import copy
 import json
 import math
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seaanchor.distributed.process_group import ONE_PROCESS, ProcessGroup
 from seaanchor.encoders.kernels import computes_in_bf16, fast_kernels
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import load_state, save_state
@@ -90,7 +93,13 @@ class _Losses:
     agreement: Tensor
 
 
-def distill(config: DistillConfig, corpus: LiteCorpus, student: Student, teacher: nn.Module) -> Path:
+def distill(
+    config: DistillConfig,
+    corpus: LiteCorpus,
+    student: Student,
+    teacher: nn.Module,
+    group: ProcessGroup = ONE_PROCESS,
+) -> Path:
     """Train `student` and write `output/weights.safetensors`, the averaged weights; goes on from its last checkpoint if
     there is one.
 
@@ -98,6 +107,8 @@ def distill(config: DistillConfig, corpus: LiteCorpus, student: Student, teacher
         config, corpus: what it is trained on, and how.
         student: its visual tower has a timm trunk and a head.
         teacher: the original tower with its classifier, as a timm model of pixels normalised as the student's.
+        group: the processes, each of which takes its share of every batch; normalisation layers take the statistics of
+            a share, and those of the first process are kept.
 
     Raises:
         SeaAnchorError: the loss is not finite.
@@ -116,27 +127,45 @@ def distill(config: DistillConfig, corpus: LiteCorpus, student: Student, teacher
     if weights.exists():
         return weights
     step, seconds = _resume(config, state)
+    if group.world > 1:
+        for value in student.state_dict().values():
+            same = value.contiguous()
+            dist.broadcast(same, 0)
+            value.copy_(same)
     total, started = config.num_samples // config.batch_size, time.monotonic() - seconds
     with ThreadPoolExecutor(1) as ahead:
 
         def draw(number: int) -> LiteBatch:
             size, teachers = next((s, t) for s, t, end in config.sizes if number < end * total or end == 1)
-            return make_lite_batch(corpus, config.seed, number, config.batch_size, config.mix, size, teachers)
+            of_all, own = number * group.world + group.rank, config.batch_size // group.world
+            return make_lite_batch(corpus, config.seed, of_all, own, config.mix, size, teachers)
 
         coming = ahead.submit(draw, step)
         while step < total:
             batch, coming = coming.result(), ahead.submit(draw, step + 1)
             share = _share(step, total, config)
-            for group in optimizer.param_groups:
-                group["lr"] = group["scale"] * share
-            losses = _step(config, corpus, state, teacher, batch, step)
+            for part in optimizer.param_groups:
+                part["lr"] = part["scale"] * share
+            losses = _step(config, corpus, state, teacher, batch, step, group)
             step += 1
-            if step % config.log_every == 0:
+            if group.first and step % config.log_every == 0:
                 _log(config, step, total, share, losses, time.monotonic() - started)
-            if step % config.save_every == 0 or step == total:
+            if group.first and (step % config.save_every == 0 or step == total):
                 _save(config, state, step, time.monotonic() - started)
-    save_state(weights, {"student": state.averaged.state_dict(), "dropped": dict(corpus.dropped)})
+    if group.first:
+        save_state(weights, {"student": state.averaged.state_dict(), "dropped": dict(corpus.dropped)})
+    group.barrier()
     return weights
+
+
+def _average_gradients(parameters: Iterable[nn.Parameter], group: ProcessGroup) -> None:
+    """Of all processes, in one message."""
+    if group.world > 1:
+        grads = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([grad.flatten() for grad in grads])
+        dist.all_reduce(flat)
+        for grad, own in zip(grads, flat.div_(group.world).split([g.numel() for g in grads]), strict=True):
+            grad.copy_(own.view_as(grad))
 
 
 def _beginning(trunk: nn.Module, num_blocks: int) -> list[nn.Module]:
@@ -151,7 +180,13 @@ def _share(step: int, total: int, config: DistillConfig) -> float:
 
 
 def _step(
-    config: DistillConfig, corpus: LiteCorpus, state: _State, teacher: nn.Module, batch: LiteBatch, step: int
+    config: DistillConfig,
+    corpus: LiteCorpus,
+    state: _State,
+    teacher: nn.Module,
+    batch: LiteBatch,
+    step: int,
+    group: ProcessGroup,
 ) -> _Losses:
     student, frozen = state.student, step < config.frozen_steps
     student.train()
@@ -179,6 +214,7 @@ def _step(
         )
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    _average_gradients(student.parameters(), group)
     nn.utils.clip_grad_norm_(student.parameters(), 1.0)
     state.optimizer.step()
     with torch.no_grad():

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seaanchor.distributed.process_group import ONE_PROCESS, ProcessGroup
 from seaanchor.encoders.kernels import computes_in_bf16, fast_kernels
 from seaanchor.encoders.text import encode_text
 from seaanchor.errors import SeaAnchorError
@@ -80,14 +81,14 @@ SECOND_MIX = LiteMix(
 )
 THIRD_MIX = LiteMix(
     (
-        ("caltech101", 0.09),
-        ("photos", 0.12),
-        ("unlabelled", 0.33),
+        ("caltech101", 0.08),
+        ("photos", 0.1),
+        ("unlabelled", 0.27),
         ("tiny-imagenet", 0.11),
-        ("cifar10", 0.05),
+        ("cifar10", 0.06),
         ("emoji", 0.025),
         ("emoji-100", 0.025),
-        ("words", 0.25),
+        ("words", 0.33),
     ),
     often_rate=0.5,
     class_word_rate=0.4,
@@ -98,27 +99,27 @@ STAGES = {
     "photos": DistillConfig(Path(), 20_000, FIRST_MIX, sizes=((96, 128, 1.0),), average=0.99),
     "words": DistillConfig(
         Path(),
-        30_000,
+        43_200,
         SECOND_MIX,
-        trunk_lr=2.5e-3,
+        trunk_lr=1e-3,
         frozen_steps=0,
         frozen_blocks=2,
         warmup=30,
         distillation=2.0,
-        features=5.0,
+        features=10.0,
         sizes=((96, 128, 1.0),),
         batch_statistics=True,
         average=0.95,
     ),
     "both": DistillConfig(
         Path(),
-        150_000,
+        90_000,
         THIRD_MIX,
         trunk_lr=1e-3,
         frozen_steps=0,
         frozen_blocks=2,
         distillation=2.0,
-        features=5.0,
+        features=10.0,
         sizes=((96, 128, 0.85), (128, 160, 1.0)),
         batch_statistics=True,
     ),
@@ -309,6 +310,7 @@ def train_lite(
     cache: Path,
     seed: int = 0,
     scale: float = 1.0,
+    group: ProcessGroup = ONE_PROCESS,
 ) -> Path:
     """Pre-train the model and write `output/export`, a verified OpenCLIP folder in fp16; killed, it goes on where it
     was.
@@ -322,6 +324,7 @@ def train_lite(
         cache: folder of decoded images.
         seed: of weights, data and augmentation.
         scale: multiplies the number of images (the shipped weights: 1.0).
+        group: the processes; on a processor one a core is faster than one for all.
 
     Raises:
         SeaAnchorError: a source is missing, or a photo cannot be read.
@@ -334,8 +337,13 @@ def train_lite(
     for name, path in sources.items():
         if not path.is_dir():
             raise SeaAnchorError(f"{path} ({name}) is no folder", "images", "see docs/pretraining.md")
+    if not group.first:
+        group.barrier()  # the first fills the cache
     corpus = load_lite_corpus(sources, held_out_files(held_out, sources.get("caltech101")), fonts, cache)
-    write_seen(corpus.photos, output / "seen.npy", cache)
+    if group.first:
+        write_seen(corpus.photos, output / "seen.npy", cache)
+        tokenizer_file(output)
+        group.barrier()
     original = original_tower(tower)
     model = new_lite(original, seed)
     tokenizer = SimpleTokenizer(bpe_path=str(tokenizer_file(output)), context_length=CONTEXT)
@@ -345,7 +353,9 @@ def train_lite(
     for name, stage in STAGES.items():
         mix, samples = _spread(stage.mix, corpus.banks), round(stage.num_samples * scale)
         config = replace(stage, output=output / name, num_samples=samples, mix=mix, seed=seed)
-        student.load_state_dict(load_state(distill(config, corpus, student, teacher))["student"])
+        student.load_state_dict(load_state(distill(config, corpus, student, teacher, group))["student"])
+    if not group.first:
+        return output / "export"
     goal_VD = F.normalize(student.table_VD.detach(), dim=-1)
     learn_texts(model, goal_VD, corpus.texts, templates(), tokenizer, seed)
     with torch.no_grad():
