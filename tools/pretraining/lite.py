@@ -61,7 +61,6 @@ FIRST_MIX = LiteMix(
     )
 )
 _OFTEN = ("caltech101", "cifar10", "emoji-100")
-_OFTEN = ("caltech101", "cifar10", "emoji-100")
 SECOND_MIX = LiteMix(
     (
         ("caltech101", 0.06),
@@ -115,7 +114,7 @@ STAGES = {
         Path(),
         90_000,
         THIRD_MIX,
-        trunk_lr=1e-3,
+        trunk_lr=7e-4,
         frozen_steps=0,
         frozen_blocks=2,
         distillation=2.0,
