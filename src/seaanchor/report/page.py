@@ -10,6 +10,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.plotting.svg import swatch
 from seaanchor.report.facts import as_yaml, check_lines, papers, protocols, run_line, versions
 from seaanchor.report.figures import figures_of, number_of
+from seaanchor.report.measures import Way
 from seaanchor.report.radii import trained_radius
 from seaanchor.report.runs import Run
 from seaanchor.report.sources import Entry, Sources, read_sources
@@ -121,6 +122,7 @@ def render(sources: Sources, tables: Sequence[Dataset], csv_name: str, pictures:
         csv_name=csv_name,
         bar=bar,
         scale=_scale(tables),
+        ways=_ways(tables),
         protocols=protocols(sources.entries),
         settings=[(run.label, as_yaml(run.config)) for run in sources.runs],
         papers=papers(sources),
@@ -141,6 +143,12 @@ def _trained(entries: Sequence[Entry]) -> float | None:
 
 def _on_people(run: Run) -> bool:
     return run.steering is not None and any(row.gender for row in run.steering.rows)
+
+
+def _ways(tables: Sequence[Dataset]) -> dict[Way, bool]:
+    """Which ways of finding an interval of a change are on the page."""
+    used = {m.change.way for table in tables for f in table.found for m in f.measures if m.change}
+    return {"paired": "paired" in used, "unpaired": "unpaired" in used}
 
 
 def _scale(tables: Sequence[Dataset]) -> float:

@@ -223,6 +223,9 @@ HEADER = (
     "change",
     "change_low",
     "change_high",
+    "change_interval",
+    "better_on",
+    "worse_on",
     "files",
 )
 
@@ -239,7 +242,9 @@ def as_csv(tables: Sequence[Dataset]) -> str:
                 unit = "share" if m.percent else ""
                 numbers: list[Any] = [*_ends(m.value), m.value.n, *_ends(m.reference), *_ends(m.change)]
                 texts = [_inert(text) for text in (found.entry.label, table.name, m.suite, m.group, m.label, unit)]
-                writer.writerow([*texts, *("" if x is None else f"{x:.6g}" for x in numbers), _inert(files)])
+                shown = ["" if x is None else f"{x:.6g}" for x in numbers]
+                way = m.change.way if m.change else ""
+                writer.writerow([*texts, *shown, way, *(m.turned or ("", "")), _inert(files)])
     return buffer.getvalue()
 
 
