@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from seaanchor.report.comparable import apart
 from seaanchor.report.sources import read_sources
-from seaanchor.report.tables import datasets
+from seaanchor.report.tables import apart, datasets
 
 
 def tables(made, folder, **protocols):

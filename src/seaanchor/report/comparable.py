@@ -1,15 +1,11 @@
-"""Which results are of the same images, and what a page says of those that are not."""
+"""Which results are of the same images, so that they may stand in one table."""
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from seaanchor.evaluation.results import ProtocolRecord
 from seaanchor.report.measures import count
 from seaanchor.report.sources import ResultFile, distinct
-
-if TYPE_CHECKING:
-    from seaanchor.report.tables import Dataset
 
 
 def groups_of(files: Sequence[ResultFile]) -> list[list[ResultFile]]:
@@ -56,14 +52,3 @@ def titles_of(groups: Sequence[Sequence[ResultFile]]) -> list[str]:
 def _part(file: ResultFile) -> str:
     n, seed = count(file.result), file.result.protocol.seed
     return ", ".join(filter(None, ("" if n is None else f"{n:,} images", "" if seed is None else f"seed {seed}")))
-
-
-def apart(tables: "Sequence[Dataset]") -> str:
-    """One sentence that says which models are not compared, because they were measured on different images; empty where
-    any two models share a table."""
-    labels = dict.fromkeys(found.entry.label for table in tables for found in table.found)
-    where = {label: [t.name for t in tables if any(f.entry.label == label for f in t.found)] for label in labels}
-    if all(set(one) & set(other) for one in where.values() for other in where.values()):
-        return ""
-    named = "; ".join(f"{label} on {', '.join(names)}" for label, names in where.items())
-    return f"Models that were measured on different images are not compared: {named}."

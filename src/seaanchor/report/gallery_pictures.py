@@ -145,10 +145,12 @@ def _picture(chunk: Sequence[_Seen], i: int, attack: Attack, names: Sequence[str
 def _view(seen: _Seen, i: int, attack: Attack, names: Sequence[str]) -> View:
     label, word = int(seen.batch.label_B[i]), int(seen.word_B[i])  # type: ignore[index] # labelled
     clean_1CHW, attacked_1CHW = seen.batch.pixels_BCHW[i : i + 1], seen.attacked_BCHW[i : i + 1]
-    pictures = (_png(pixels_1CHW[0]) for pixels_1CHW in (attacked_1CHW, attack.shown(attacked_1CHW - clean_1CHW)))
+    attacked, changed = (
+        _png(pixels_1CHW[0]) for pixels_1CHW in (attacked_1CHW, attack.shown(attacked_1CHW - clean_1CHW))
+    )
     right_before, still_right = (int(scores_BC[i].argmax()) == label for scores_BC in (seen.before_BC, seen.after_BC))
     before, after = (_answers(scores_BC[i], names, label, word) for scores_BC in (seen.before_BC, seen.after_BC))
-    return View(*pictures, right_before, still_right, before, after)
+    return View(attacked, changed, right_before, still_right, before, after)
 
 
 def chosen(still_right: Sequence[bool], count: int) -> list[int]:

@@ -12,7 +12,6 @@ from seaanchor import __version__
 from seaanchor.errors import SeaAnchorError
 from seaanchor.plotting.svg import swatch
 from seaanchor.report.blocks import blocks
-from seaanchor.report.comparable import apart
 from seaanchor.report.conclusion import conclusion
 from seaanchor.report.facts import as_yaml, check_lines, papers, protocols, run_line, versions
 from seaanchor.report.figures import figures_of, number_of
@@ -22,7 +21,7 @@ from seaanchor.report.radii import trained_radius
 from seaanchor.report.reproduce import evaluate_commands, report_command
 from seaanchor.report.runs import Run
 from seaanchor.report.sources import Entry, Sources, read_sources
-from seaanchor.report.tables import Dataset, as_csv, datasets
+from seaanchor.report.tables import Dataset, apart, as_csv, datasets
 from seaanchor.report.terms import explained, terms_of
 from seaanchor.report.text import bar, breakable, change_text, interval_text, value_text
 from seaanchor.utils.checkpoint import write_atomic

@@ -162,6 +162,17 @@ def _warnings(found: Sequence[Found]) -> tuple[str, ...]:
     return (f"The results differ in {names}: compare them with care.",)
 
 
+def apart(tables: Sequence[Dataset]) -> str:
+    """One sentence that says which models are not compared, because they were measured on different images; empty where
+    any two models share a table."""
+    labels = dict.fromkeys(found.entry.label for table in tables for found in table.found)
+    where = {label: [t.name for t in tables if any(f.entry.label == label for f in t.found)] for label in labels}
+    if all(set(one) & set(other) for one in where.values() for other in where.values()):
+        return ""
+    named = "; ".join(f"{label} on {', '.join(names)}" for label, names in where.items())
+    return f"Models that were measured on different images are not compared: {named}."
+
+
 HEADER = (
     "model",
     "dataset",
