@@ -5,31 +5,35 @@ import io
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from seaanchor.data.sources import open_images
-from seaanchor.encoders.embedded import ZOO
+from seaanchor.encoders.heads import build_head
+from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol, evaluate
 from seaanchor.evaluation.typographic_plan import TypographicPlan
-from seaanchor.report.gallery import gallery
+from seaanchor.report.gallery import galleries
 from seaanchor.report.gallery_pictures import chosen
 from seaanchor.report.page import write_report
 from seaanchor.report.runs import PartSettings
 from seaanchor.report.sources import read_sources
 
 EPSILON = 2 / 255
+HARDENED = Path(__file__).parents[2] / "models" / "seaanchor-tiny-fare"
 
 
 @pytest.fixture(scope="module")
 def run(made, tmp_path_factory):
-    """A run whose export is the embedded model, evaluated on a few photos."""
+    """A run whose export is a variant of the embedded model, evaluated beside it on a few photos."""
     folder = made.write_run(tmp_path_factory.mktemp("runs") / "run")
     (folder / "export").rmdir()
-    shutil.copytree(ZOO / "seaanchor-tiny", folder / "export")
+    shutil.copytree(HARDENED, folder / "export")
     plans = (AttackPlan("apgd-ce", "linf", (EPSILON,), 2),)
     typographic = TypographicPlan(sizes=(0.2, 0.3))
     evaluate(
@@ -45,35 +49,82 @@ def pixels(address: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))).astype(int)
 
 
-def test_a_gradient_attack_stays_in_its_ball(run):
-    (entry,) = read_sources([run]).entries
-    shown = gallery(entry, 4)
+@pytest.fixture(scope="module")
+def shown(run):
+    """The gallery of the run under its gradient attack."""
+    (found,) = galleries(read_sources([run]).entries, 4)
+    return found
+
+
+def test_a_gradient_attack_stays_in_its_ball(shown):
     assert len(shown.pictures) == 4 and shown.attack.startswith("APGD-CE, 2 steps, ε = 2/255")
     for picture in shown.pictures:
-        clean, attacked = pixels(picture.clean), pixels(picture.attacked)
-        assert 0 < np.abs(attacked - clean).max() <= 255 * EPSILON + 1  # the file rounds to whole values
-        assert picture.before[0].kind == "true" and picture.before[0].name == picture.true
-        assert (picture.after[0].kind == "true") == picture.still_right
-        assert sum(answer.share for answer in picture.before) <= 1 + 1e-6
-    assert any(not picture.still_right for picture in shown.pictures)
+        clean = pixels(picture.clean)
+        for view in picture.views:
+            assert 0 < np.abs(pixels(view.attacked) - clean).max() <= 255 * EPSILON + 1  # files hold whole values
+            assert (view.before[0].name == picture.true) == view.right_before
+            assert (view.after[0].kind == "true") == view.still_right
+            assert sum(answer.share for answer in view.before) <= 1 + 1e-6
+    assert any(not picture.views[1].still_right for picture in shown.pictures)
+
+
+def test_the_untouched_model_stands_before_the_trained_one_on_the_same_images(shown, run):
+    assert shown.models == ((None, "untouched"), (0, "run")) and shown.judge == "run" and not shown.notes
+    assert all(picture.views[0].right_before for picture in shown.pictures)
+    photos = open_images("photos-mini/test")
+    for number, name in enumerate(("seaanchor-tiny", str(HARDENED))):
+        model = load_model(name)
+        head = build_head(model, photos.class_names, ("a photo of a {}.",))
+        for picture in shown.pictures:
+            clean_1CHW = torch.from_numpy(pixels(picture.clean)).permute(2, 0, 1)[None].float() / 255
+            share_C = head(model.encoder.eval()(clean_1CHW)).softmax(-1)[0]
+            best = picture.views[number].before[0]
+            assert photos.class_names[int(share_C.argmax())] == best.name
+            assert float(share_C.max()) == pytest.approx(best.share, abs=0.01)  # of pixels that a file rounded
+
+
+def test_two_models_share_one_gallery_where_they_were_evaluated_on_the_same_images(run, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    both = galleries(read_sources([run, other]).entries, 1)
+    assert [found.models for found in both] == [((None, "untouched"), (0, "run"), (1, "other"))]
+    for file in (other / "evaluation").glob("*.json"):
+        data = json.loads(file.read_text())
+        data["protocol"]["images"] = "others"
+        file.write_text(json.dumps(data))
+    apart = galleries(read_sources([run, other]).entries, 1)
+    assert [found.models[1:] for found in apart] == [((0, "run"),), ((1, "other"),)]
 
 
 def test_a_run_against_drawn_words_shows_drawn_words(run):
     (entry,) = read_sources([run]).entries
     on_words = replace(entry.run.settings, perturbation=PartSettings("typographic"))
     entry = replace(entry, run=replace(entry.run, settings=on_words))
-    shown = gallery(entry, 2)
+    (shown,) = galleries([entry], 2)
     assert shown.attack == "a wrong class word drawn on"
     for picture in shown.pictures:
         assert picture.drawn and picture.drawn != picture.true
-        assert np.abs(pixels(picture.attacked) - pixels(picture.clean)).max() > 50
-    fooled_by_the_word = [p for p in shown.pictures if p.after[0].kind == "drawn"]
-    assert all(p.after[0].name == p.drawn for p in fooled_by_the_word)
+        for view in picture.views:
+            assert np.abs(pixels(view.attacked) - pixels(picture.clean)).max() > 50
+            assert view.after[0].kind != "drawn" or view.after[0].name == picture.drawn
+        assert (pixels(picture.views[0].attacked) == pixels(picture.views[1].attacked)).all()  # the same letters
 
 
 def test_the_page_shows_them_twice_the_same(run, tmp_path):
-    pages = [write_report([run], tmp_path / name, gallery=1).read_text() for name in ("a", "b")]
-    assert pages[0] == pages[1] and pages[0].count("data:image/png") == 3
+    pages = [write_report([run], tmp_path / name / "page.html", gallery=1).read_text() for name in ("a", "b")]
+    assert pages[0].replace("/a/", "/b/") == pages[1] and pages[0].count("data:image/png") == 1 + 2 * 2
+
+
+def test_a_reference_that_is_gone_leaves_the_model_alone_and_a_note(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    for file in (copy / "evaluation").glob("*export*.json"):
+        data = json.loads(file.read_text())
+        data["reference"]["protocol"]["weights"] = "0"
+        file.write_text(json.dumps(data))
+    (shown,) = galleries(read_sources([copy]).entries, 1)
+    assert shown.models == ((0, "copy"),) and len(shown.pictures) == 1
+    assert shown.notes == (
+        "No images of the untouched model: the model seaanchor-tiny has changed since it was evaluated.",
+    )
 
 
 @pytest.mark.parametrize("gone", ["model", "data", "weights"])
@@ -88,12 +139,9 @@ def test_what_is_gone_leaves_a_note(run, gone, tmp_path):
         data["dataset"] = "/nowhere/photos" if gone == "data" else data["dataset"]
         data["protocol"]["weights"] = "0" if gone == "weights" else data["protocol"]["weights"]
         file.write_text(json.dumps(data))
-    (entry, *_) = read_sources([copy]).entries
-    shown = gallery(entry, 2)
-    assert (
-        not shown.pictures
-        and {"model": "is gone", "data": "/nowhere/photos", "weights": "has changed"}[gone] in shown.note
-    )
+    (shown,) = galleries(read_sources([copy]).entries, 2)
+    expected = {"model": "is gone", "data": "/nowhere/photos", "weights": "has changed"}[gone]
+    assert not shown.pictures and expected in " ".join(shown.notes)
 
 
 def test_both_kinds_are_chosen_where_there_are_both():
@@ -116,7 +164,8 @@ def test_pictures_are_those_that_the_model_was_evaluated_on(tmp_path):
     for text in (None, "resize_mode=longest,fill=128"):
         output = tmp_path / str(text)
         evaluate("seaanchor-tiny", [str(tmp_path / "wide")], Protocol(plans, preprocess=text), output)
-        (entry,) = read_sources([output]).entries
-        shown = [pixels(picture.clean) for picture in gallery(entry, 4).pictures]
+        (found,) = galleries(read_sources([output]).entries, 4)
+        assert found.models == ((0, "seaanchor-tiny"),)
+        shown = [pixels(picture.clean) for picture in found.pictures]
         assert len(shown) == 4
         assert [bool((picture[:6] == 128).all()) for picture in shown] == [text is not None] * 4

@@ -5,6 +5,7 @@ import csv
 import json
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_one_run_lands_in_its_folder(three):
     assert page == three[0] / "report.html"
     text = Reader(page.read_text()).text
     expected = (
-        "At a glance",
+        "Gains and costs",
         "70.0",
         "smoke test of the method, not a fairness claim",
         "2 of 2 passed",
@@ -116,8 +117,61 @@ def test_every_picture_says_what_it_shows(three, tmp_path):
 
 
 def test_the_same_input_gives_the_same_page(three, tmp_path):
-    pages = [write_report(three, tmp_path / name, gallery=0) for name in ("a", "b")]
-    assert pages[0].read_bytes() == pages[1].read_bytes()
+    pages = [write_report(three, tmp_path / "page", gallery=0).read_bytes() for _ in range(2)]
+    assert pages[0] == pages[1]
+
+
+def test_the_page_has_its_title_and_its_day(three, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    html = write_report(three, tmp_path, gallery=0, title="Ours & <theirs>").read_text()
+    assert "2 January 1970" in Reader(html).text
+    assert "<h1>Ours &amp; &lt;theirs&gt;</h1>" in html and "<title>Ours &amp; &lt;theirs&gt; · " in html
+    assert "--title 'Ours & <theirs>'" in Reader(html).text
+
+
+def test_a_reader_of_the_screen_finds_headings_in_order_and_a_way_past_the_links(three, tmp_path):
+    html = write_report(three, tmp_path, gallery=0).read_text()
+    levels = [int(level) for level in re.findall(r"<h([1-6])", html)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(lower <= higher + 1 for higher, lower in pairwise(levels))
+    assert html.index('<a class="skip" href="#main">') < html.index("<nav") < html.index('<main id="main">')
+    assert all(re.sub(r"<[^>]*>", "", cell).strip() for cell in re.findall(r"<th [^>]*>(.*?)</th>", html))
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance by WCAG 2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_text_stands_out_from_its_ground_in_light_and_dark(three, tmp_path):
+    style = write_report(three, tmp_path, gallery=0).read_text()
+    light, dark, *_ = [
+        dict(re.findall(r"--([\w-]+): (#\w{6})", part)) for part in re.findall(r":root {(.*?)}", style, re.S)
+    ]
+    pairs = [(ink, ground) for ink in ("ink", "muted", "gain", "loss", "accent") for ground in ("page", "panel")]
+    pairs += [("gain", "gain-soft"), ("loss", "loss-soft"), ("ink", "warn-soft"), ("ink", "loss-soft")]
+    for colours in (light, dark):
+        for pair in pairs:
+            high, low = sorted((luminance(colours[name]) for name in pair), reverse=True)
+            assert (high + 0.05) / (low + 0.05) >= 4.5, pair
+
+
+def test_no_cell_is_empty_or_a_dash(three, made, tmp_path):
+    clean_only = made.write_run(tmp_path / "bare", made.result(0.6, 0.1))
+    html = write_report([*three, clean_only], tmp_path / "page", gallery=0).read_text()
+    cells = [Reader(cell).text.strip() for cell in re.findall(r"<td data-of[^>]*>(.*?)</td>", html, re.S)]
+    assert len(cells) > 50 and not [cell for cell in cells if cell in ("", "–", "-")]
+
+
+def test_passed_checks_are_folded_and_failed_ones_are_not(made, tmp_path):
+    checks = {"steps": {"passed": False, "detail": "weaker"}, "size": {"passed": True, "detail": ""}}
+    html = write_report([made.write_run(tmp_path / "run", made.everything(checks=checks))], gallery=0).read_text()
+    section = html[html.index('<section id="checks">') : html.index('<section id="protocol">')]
+    folded = "".join(re.findall(r"<details>.*?</details>", section, re.S))
+    assert "size" in folded and "steps" not in folded
+    assert "steps" in section and "<details open" not in html
 
 
 def test_the_csv_holds_what_the_results_hold(three, tmp_path):
@@ -179,7 +233,7 @@ def test_numbers_of_other_images_are_not_compared_in_silence(made, tmp_path):
     for name, seed in (("a", 0), ("b", 1)):
         made.write_run(tmp_path / name, made.everything(protocol={"seed": seed, "plans": []}))
     text = Reader(write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "page", gallery=0).read_text()).text
-    assert "The results differ in seed" in text
+    assert "Models that were measured on different images are not compared: a on a [set] (50 images, seed 0)" in text
 
 
 def test_the_slider_s_curve(made, tmp_path):

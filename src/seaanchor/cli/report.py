@@ -10,7 +10,9 @@ report_app = App(
 
 
 @report_app.default
-def report(*runs: Path, output: Path | None = None, gallery: int = 6, device: str | None = None) -> None:
+def report(
+    *runs: Path, output: Path | None = None, gallery: int = 6, device: str | None = None, title: str | None = None
+) -> None:
     """Write what training gained and what it cost as one HTML page that works offline, and the same numbers as CSV.
 
     Parameters
@@ -20,10 +22,12 @@ def report(*runs: Path, output: Path | None = None, gallery: int = 6, device: st
     output
         An .html file, or a folder for report.html; RUN/report.html by default for one run.
     gallery
-        Number of attacked images to show for each model; with 0 no model is loaded.
+        Number of images to show under attack; with 0 no model is loaded.
     device
         Where the gallery is computed: cpu, cuda, ...
+    title
+        Heading of the page; the models' names by default.
     """
     from seaanchor.report.page import write_report
 
-    print(f"written: {write_report(runs, output, gallery=gallery, device=device)}")
+    print(f"written: {write_report(runs, output, gallery=gallery, device=device, title=title)}")

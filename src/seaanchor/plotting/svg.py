@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 4.6, 3.1  # inches
+WIDTH, HEIGHT = 4.0, 2.8  # inches
 FONTS = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', 'Noto Sans', 'Liberation Sans', Arial, sans-serif"
 """The page's fonts, which the text of a chart is shown in; matplotlib lays it out in its own, wider one."""
 

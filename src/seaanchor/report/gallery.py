@@ -1,27 +1,20 @@
-"""The gallery of a model: which result it illustrates, and the model and images it is made with."""
+"""The pictures of a page: the same images for every model and for the untouched one, under the same attack."""
 
+from collections.abc import Hashable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from seaanchor.data.class_matching import as_answers
 from seaanchor.data.loader import subset
 from seaanchor.data.sources import open_images
-from seaanchor.data.types import Images, LabelledImages, texts_of
-from seaanchor.encoders.classifiers import own_classifier
-from seaanchor.encoders.embedded import embedded_models
-from seaanchor.encoders.encoder import LoadedModel
-from seaanchor.encoders.fingerprint import fingerprint
-from seaanchor.encoders.head_file import head_digest, read_head
-from seaanchor.encoders.heads import build_head
-from seaanchor.encoders.load import load_model
-from seaanchor.encoders.preprocess_option import input_settings, with_preprocess
+from seaanchor.data.types import LabelledImages, texts_of
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.results import EvaluationResult
 from seaanchor.functional.gradients import frozen
 from seaanchor.report.attacked import drawn_words, gradient_attack
+from seaanchor.report.gallery_models import UNTOUCHED, Member, model_member, reference_member
 from seaanchor.report.gallery_pictures import Picture, choose_pictures
 from seaanchor.report.measures import count
 from seaanchor.report.sources import Entry, ResultFile
@@ -31,36 +24,62 @@ from seaanchor.utils.paths import expanded, portable
 
 @dataclass(frozen=True)
 class Gallery:
-    """Images of one model, or a note that says why there are none."""
+    """Images under one attack, as several models see them.
 
-    label: str
-    attack: str
+    Attributes:
+        dataset: where the images are from.
+        attack: what is done to them, in words; empty where there are no pictures.
+        difference: how a difference is shown, in words.
+        side: of the models' input, in pixels.
+        models: (number, label) of each model, untouched ones with None and first.
+        judge: label of the model whose answers decided which images are shown.
+        pictures: one for each image.
+        notes: which models or images are missing, and why.
+    """
+
     dataset: str
+    attack: str
     difference: str
     side: int
+    models: tuple[tuple[int | None, str], ...]
+    judge: str
     pictures: tuple[Picture, ...]
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def gallery(entry: Entry, count: int, device: str | None = None) -> Gallery | None:
-    """The images of a model under the attack it was trained against, else one it was evaluated under; None where it was
-    evaluated under none.
+@dataclass(frozen=True)
+class Shown:
+    """A model to show: its place on the page, the result to illustrate, and whether by drawn words."""
+
+    number: int
+    entry: Entry
+    file: ResultFile
+    drawn: bool
+
+    @property
+    def images(self) -> Hashable:
+        """What two models must share to be shown on the same images under the same attack."""
+        result, protocol = self.file.result, self.file.result.protocol
+        which = protocol.images or (protocol.seed, protocol.samples)
+        return result.dataset, which, protocol.class_names, self.drawn
+
+
+def galleries(entries: Sequence[Entry], count: int, device: str | None = None) -> list[Gallery]:
+    """A gallery for every set of images that models were attacked on: under the attack that the first of them was
+    trained against, else one that it was evaluated under.
 
     Args:
-        entry: the model, with its results and run.
+        entries: the models, with their results and runs.
         count: images to show.
         device: cpu, cuda, ...; the accelerator if there is one.
     """
-    chosen = _choose(entry)
-    if chosen is None:
-        return None
-    file, drawn = chosen
-    result = file.result
-    try:
-        return _gallery(entry, file, drawn, count, device)
-    except (SeaAnchorError, OSError) as error:
-        found = error.found if isinstance(error, SeaAnchorError) else str(error)
-        return Gallery(entry.label, "", result.dataset, "", 0, (), f"No images: {portable(found)}.")
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    groups: dict[Hashable, list[Shown]] = {}
+    for number, entry in enumerate(entries):
+        if (chosen := _choose(entry)) is not None:
+            shown = Shown(number, entry, *chosen)
+            groups.setdefault(shown.images, []).append(shown)
+    return [_gallery(group, count, place) for group in groups.values()]
 
 
 def _choose(entry: Entry) -> tuple[ResultFile, bool] | None:
@@ -76,72 +95,71 @@ def _choose(entry: Entry) -> tuple[ResultFile, bool] | None:
     return None
 
 
-def _gallery(entry: Entry, file: ResultFile, drawn: bool, count: int, device: str | None) -> Gallery:
-    result = file.result
-    protocol = result.protocol
-    model, images, names = _model(entry, result), _images(result), protocol.class_names
-    named = _linear_head(model, file)
-    if named is not None:
-        images = as_answers(images, named.class_names, len(named.head.weight_CD), result.dataset, "the head")
-    if not isinstance(images, LabelledImages) or len(images.class_names) != len(names):
-        raise SeaAnchorError(
-            f"{result.dataset} is not what was evaluated: {len(texts_of(images))} classes instead of {len(names)}",
-            "",
-            "",
-        )
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    head = build_head(model, names, protocol.templates) if named is None else named.head
-    encoder, on_place = model.encoder.to(place).eval(), head.to(place)
-
-    def logits(pixels_BCHW: Tensor) -> Tensor:
-        return on_place(encoder(pixels_BCHW).float())
-
-    attack = drawn_words(names, result) if drawn else gradient_attack(entry, result, len(names))
-    with frozen(encoder):
-        pictures = choose_pictures(attack, logits, images, names, encoder.preprocessing, count, place)
-    note = "" if pictures else "None of the images tried is classified rightly to begin with."
-    return Gallery(entry.label, attack.name, result.dataset, attack.difference, encoder.image_size, pictures, note)
+def _gallery(group: Sequence[Shown], count: int, device: torch.device) -> Gallery:
+    lead = group[0]
+    result, names = lead.file.result, lead.file.result.protocol.class_names
+    members, notes = _members(group, device)
+    nothing = Gallery(result.dataset, "", "", 0, (), "", (), tuple(notes))
+    judge = next((member for member in members if member.number is not None), None)
+    if judge is None:
+        return nothing
+    try:
+        images = _images(result, judge.answers)
+        attack = drawn_words(names, result) if lead.drawn else gradient_attack(lead.entry, result, len(names))
+        with ExitStack() as stack:
+            for member in members:
+                stack.enter_context(frozen(member.encoder))
+            pictures = choose_pictures(attack, members, images, names, count, device)
+    except (SeaAnchorError, OSError) as error:
+        return Gallery(result.dataset, "", "", 0, (), "", (), (*notes, _note("", error)))
+    if not pictures:
+        notes.append("None of the images tried is classified rightly to begin with.")
+    models = tuple((member.number, member.label) for member in members)
+    return Gallery(
+        result.dataset, attack.name, attack.difference, judge.side, models, judge.label, pictures, tuple(notes)
+    )
 
 
-def _linear_head(model: LoadedModel, file: ResultFile) -> NamedHead | None:
-    """The head that a result was found with: the model's own classifier, or the copy beside the result; None for texts.
+def _members(group: Sequence[Shown], device: torch.device) -> tuple[list[Member], list[str]]:
+    """The models of a gallery, each untouched one once and first, and notes on those that are missing."""
+    references: dict[str, Member] = {}
+    models, notes = [], []
+    for shown in group:
+        try:
+            models.append(model_member(shown.entry, shown.number, shown.file, device))
+        except (SeaAnchorError, OSError) as error:
+            notes.append(_note(shown.entry.label, error))
+            continue
+        reference = shown.file.result.reference
+        if reference is None or reference.pretrained in references:
+            continue
+        try:
+            if found := reference_member(shown.entry, shown.file, device):
+                references[reference.pretrained] = found
+        except (SeaAnchorError, OSError) as error:
+            notes.append(_note(f"the {UNTOUCHED} model", error))
+    return [*references.values(), *models], notes
+
+
+def _note(label: str, error: SeaAnchorError | OSError) -> str:
+    found = error.found if isinstance(error, SeaAnchorError) else str(error)
+    return f"No images{f' of {label}' if label else ''}: {portable(found)}."
+
+
+def _images(result: EvaluationResult, answers: NamedHead | None) -> LabelledImages:
+    """The images of a result, with the class numbers of its head.
 
     Raises:
-        SeaAnchorError: it is gone, or is another one by now.
+        SeaAnchorError: they are gone, or have other classes by now.
     """
-    record = file.result.protocol.head
-    if record.kind == "text":
-        return None
-    named = own_classifier(model) if record.file is None else read_head(file.path.parent / record.file)
-    if head_digest(named) != record.digest:
-        raise SeaAnchorError(f"the head of {portable(model.name)} has changed since it was evaluated", "", "")
-    return named
-
-
-def _model(entry: Entry, result: EvaluationResult) -> LoadedModel:
-    """The model of a result: in its run's folder, which may have moved, or where the result says.
-
-    Raises:
-        SeaAnchorError: it is gone, or is another one by now.
-    """
-    name = result.model
-    prefix = next((p for p in ("timm:local-dir:", "timm:", "hf:", "local-dir:") if name.startswith(p)), "")
-    place = Path(expanded(name.removeprefix(prefix)))
-    if entry.run is not None:
-        place = entry.run.folder / place.name
-    if not place.is_dir() and name not in embedded_models():
-        raise SeaAnchorError(f"the model {portable(str(place))} is gone", "", "")
-    protocol = result.protocol
-    model = load_model(name if name in embedded_models() else f"{prefix}{place}", None, protocol.image_size)
-    evaluated = f"{protocol.preprocessing},{protocol.normalisation}"
-    if protocol.preprocessing and evaluated != str(input_settings(model.encoder)):  # by --preprocess
-        model = with_preprocess(model, evaluated.partition(",")[2])
-    if fingerprint(model.encoder) != protocol.weights:
-        raise SeaAnchorError(f"the model in {portable(str(place))} has changed since it was evaluated", "", "")
-    return model
-
-
-def _images(result: EvaluationResult) -> Images:
     protocol = result.protocol
     images = open_images(expanded(result.dataset), split="test")
-    return images if protocol.samples is None else subset(images, protocol.samples, protocol.seed or 0)
+    if protocol.samples is not None:
+        images = subset(images, protocol.samples, protocol.seed or 0)
+    if answers is not None:
+        images = as_answers(images, answers.class_names, len(answers.head.weight_CD), result.dataset, "the head")
+    classes, expected = len(texts_of(images)), len(protocol.class_names)
+    if not isinstance(images, LabelledImages) or classes != expected:
+        found = f"{result.dataset} is not what was evaluated: {classes} classes instead of {expected}"
+        raise SeaAnchorError(found, "", "")
+    return images

@@ -1,4 +1,4 @@
-"""A few images under an attack: clean, attacked, the difference, and what the model answers to either.
+"""A few images under an attack, the same for every model: clean, attacked, and what each model answers to either.
 
 Legend: B images, C classes, H W pixels.
 """
@@ -12,15 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seaanchor.attacks.classification import Logits
 from seaanchor.data.loader import ImageDataset, SkipLog, batches
-from seaanchor.data.preprocessing import Preprocessing
 from seaanchor.data.types import Images
 from seaanchor.report.attacked import Attack
+from seaanchor.report.gallery_models import Member
 from seaanchor.types import Batch
 
 CHUNK, CHUNKS = 4, 3  # images attacked at a time for each one shown, and how often until both kinds are found
-ANSWERS = 5
+ANSWERS = 3
 
 
 @dataclass(frozen=True)
@@ -34,26 +33,33 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One image; the three pictures are PNG data addresses."""
+class View:
+    """An image as one model sees it: attacked, what the attack changed, and the model's likeliest answers before and
+    after. Both pictures are PNG data addresses."""
 
-    clean: str
     attacked: str
     difference: str
-    true: str
-    drawn: str
+    right_before: bool
     still_right: bool
     before: tuple[Answer, ...]
     after: tuple[Answer, ...]
 
 
 @dataclass(frozen=True)
-class _Chunk:
-    """What came of a chunk of images, all of them right when clean: batch, labels, attacked pixels, drawn words, logits
-    before and after."""
+class Picture:
+    """One image: its clean picture, its class, the word drawn on it if there is one, and a view for each model."""
+
+    clean: str
+    true: str
+    drawn: str
+    views: tuple[View, ...]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one model makes of a chunk of images: batch, attacked pixels, drawn words, logits before and after."""
 
     batch: Batch
-    label_B: Tensor
     attacked_BCHW: Tensor
     word_B: Tensor
     before_BC: Tensor
@@ -61,41 +67,34 @@ class _Chunk:
 
     @property
     def still_right(self) -> list[bool]:
-        """Which of the images are still classified rightly when attacked."""
-        return self.after_BC.argmax(-1).eq(self.label_B).tolist()
+        """Which of the images are classified rightly when attacked."""
+        return self.after_BC.argmax(-1).eq(self.batch.label_B).tolist()  # type: ignore[arg-type] # labelled
 
 
 def choose_pictures(
-    attack: Attack,
-    logits: Logits,
-    images: Images,
-    names: Sequence[str],
-    how: Preprocessing,
-    count: int,
-    device: torch.device,
+    attack: Attack, members: Sequence[Member], images: Images, names: Sequence[str], count: int, device: torch.device
 ) -> tuple[Picture, ...]:
-    """Images that are right when clean, about half of them fooled and half still right where both were found, in
-    the order tried.
+    """Images that the first model is right on when clean, about half of them fooling the first trained model and half
+    not where both were found, in the order tried.
 
     Args:
-        attack: what images are shown under.
-        logits: the model's, from pixels (B, C, H, W) in [0, 1].
+        attack: what images are shown under; it acts on each model by itself.
+        members: the models, untouched ones first.
         images: what to choose from, spread over the whole list.
         names: of the classes.
-        how: the encoder's preprocessing.
         count: how many at most.
-        device: where the model is.
+        device: where the models are.
     """
-    chunks: list[_Chunk] = []
+    judge = next(i for i, member in enumerate(members) if member.number is not None)
+    chunks: list[list[_Seen]] = []
     for order in _orders(len(images.paths), CHUNK * count, CHUNKS):
-        batch = next(batches(ImageDataset(images, how), len(order), workers=0, order=order, skip_log=SkipLog(images)))
-        if chunk := _attacked(attack, logits, batch, device):
-            chunks.append(chunk)
-        right = [answer for chunk in chunks for answer in chunk.still_right]
+        if kept := _right(members[0], images, order, device):
+            chunks.append([_seen(attack, member, images, kept, device) for member in members])
+        right = [answer for chunk in chunks for answer in chunk[judge].still_right]
         if min(sum(right), len(right) - sum(right)) >= count // 2 and len(right) >= count:
             break
-    rows = [(chunk, i) for chunk in chunks for i in range(len(chunk.still_right))]
-    right = [chunk.still_right[i] for chunk, i in rows]
+    rows = [(chunk, i) for chunk in chunks for i in range(len(chunk[0].still_right))]
+    right = [chunk[judge].still_right[i] for chunk, i in rows]
     return tuple(_picture(*rows[place], attack, names) for place in chosen(right, count))
 
 
@@ -111,32 +110,47 @@ def _orders(total: int, chunk: int, chunks: int) -> list[list[int]]:
     return [order for order in orders if order]
 
 
-def _attacked(attack: Attack, logits: Logits, batch: Batch, device: torch.device) -> _Chunk | None:
+def _loaded(member: Member, images: Images, order: Sequence[int], device: torch.device) -> Batch:
+    """Those of the images that can be read, as a model sees them."""
+    dataset, skipped = ImageDataset(images, member.how), SkipLog(images)
+    batch = next(batches(dataset, len(order), workers=0, order=list(order), skip_log=skipped))
+    label_B = None if batch.label_B is None else batch.label_B.to(device)
+    return Batch(batch.pixels_BCHW.to(device), label_B, batch.index_B.to(device))
+
+
+def _right(member: Member, images: Images, order: Sequence[int], device: torch.device) -> list[int]:
+    """The numbers of the images that a model is right on."""
+    batch = _loaded(member, images, order, device)
     if len(batch.index_B) == 0 or batch.label_B is None:
-        return None
-    label_B = batch.label_B.to(device)
-    batch = Batch(batch.pixels_BCHW.to(device), label_B, batch.index_B.to(device))
+        return []
     with torch.no_grad():
-        before_BC = logits(batch.pixels_BCHW)
-    right = before_BC.argmax(-1).eq(label_B).nonzero().squeeze(1)
-    if len(right) == 0:
-        return None
-    batch = Batch(batch.pixels_BCHW[right], label_B[right], batch.index_B[right])
-    attacked_BCHW, word_B = attack.attacked(batch, logits)
-    with torch.no_grad():
-        return _Chunk(batch, label_B[right], attacked_BCHW, word_B, before_BC[right], logits(attacked_BCHW))
+        return batch.index_B[member.logits(batch.pixels_BCHW).argmax(-1).eq(batch.label_B)].tolist()
 
 
-def _picture(chunk: _Chunk, i: int, attack: Attack, names: Sequence[str]) -> Picture:
-    label, word = int(chunk.label_B[i]), int(chunk.word_B[i])
-    clean_1CHW, attacked_1CHW = chunk.batch.pixels_BCHW[i : i + 1], chunk.attacked_BCHW[i : i + 1]
-    clean, attacked, difference = (
-        _png(pixels_1CHW[0]) for pixels_1CHW in (clean_1CHW, attacked_1CHW, attack.shown(attacked_1CHW - clean_1CHW))
+def _seen(attack: Attack, member: Member, images: Images, order: Sequence[int], device: torch.device) -> _Seen:
+    batch = _loaded(member, images, order, device)
+    attacked_BCHW, word_B = attack.attacked(batch, member.logits)
+    with torch.no_grad():
+        return _Seen(batch, attacked_BCHW, word_B, member.logits(batch.pixels_BCHW), member.logits(attacked_BCHW))
+
+
+def _picture(chunk: Sequence[_Seen], i: int, attack: Attack, names: Sequence[str]) -> Picture:
+    """One image of a chunk, as every model sees it."""
+    first = chunk[0]
+    label, word = int(first.batch.label_B[i]), int(first.word_B[i])  # type: ignore[index] # labelled
+    views = tuple(_view(seen, i, attack, names) for seen in chunk)
+    return Picture(_png(first.batch.pixels_BCHW[i]), names[label], names[word] if word >= 0 else "", views)
+
+
+def _view(seen: _Seen, i: int, attack: Attack, names: Sequence[str]) -> View:
+    label, word = int(seen.batch.label_B[i]), int(seen.word_B[i])  # type: ignore[index] # labelled
+    clean_1CHW, attacked_1CHW = seen.batch.pixels_BCHW[i : i + 1], seen.attacked_BCHW[i : i + 1]
+    attacked, changed = (
+        _png(pixels_1CHW[0]) for pixels_1CHW in (attacked_1CHW, attack.shown(attacked_1CHW - clean_1CHW))
     )
-    before, after = (_answers(scores_BC[i], names, label, word) for scores_BC in (chunk.before_BC, chunk.after_BC))
-    return Picture(
-        clean, attacked, difference, names[label], names[word] if word >= 0 else "", chunk.still_right[i], before, after
-    )
+    right_before, still_right = (int(scores_BC[i].argmax()) == label for scores_BC in (seen.before_BC, seen.after_BC))
+    before, after = (_answers(scores_BC[i], names, label, word) for scores_BC in (seen.before_BC, seen.after_BC))
+    return View(attacked, changed, right_before, still_right, before, after)
 
 
 def chosen(still_right: Sequence[bool], count: int) -> list[int]:

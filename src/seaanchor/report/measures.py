@@ -8,9 +8,11 @@ from typing import Literal
 
 from seaanchor.evaluation.mean_iou import paired_difference_of_miou, unpacked
 from seaanchor.evaluation.results import EvaluationResult
-from seaanchor.evaluation.statistics import Share, paired_difference
+from seaanchor.evaluation.statistics import PairedCounts, Share, paired_counts, paired_difference
 
 Better = Literal["higher", "lower", ""]
+Way = Literal["paired", "unpaired", ""]
+"""How the interval of a change was found: image by image, from two intervals, or not at all."""
 
 ATTACKS = {"autoattack": "AutoAttack", "apgd": "APGD", "apgd-ce": "APGD-CE", "pgd": "PGD", "square": "Square"}
 """Attacks from the strongest to the weakest, as they are written."""
@@ -22,7 +24,11 @@ PLAIN = {CLEAN: "Clean images", TYPOGRAPHIC_IMAGES: "Images with their words, as
 @dataclass(frozen=True)
 class Value:
     """A number, with its 95 % interval and the count it rests on where they are known, and with which images it counts
-    where it may be compared image by image (see `Share.right`, and `SegmentationScore.counts` for mean IoU)."""
+    where it may be compared image by image (see `Share.right`, and `SegmentationScore.counts` for mean IoU).
+
+    Of a change, `way` says how its interval was found, and `pairs` counts the images that only one of the two models
+    has.
+    """
 
     value: float
     low: float | None = None
@@ -30,6 +36,8 @@ class Value:
     n: int | None = None
     right: str | None = None
     counts: str | None = None
+    way: Way = ""
+    pairs: PairedCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,15 @@ class Measure:
             return "unclear"
         return "gain" if (change.value > 0) == (self.better == "higher") else "loss"
 
+    @property
+    def turned(self) -> tuple[int, int] | None:
+        """On how many images the model is better than the reference, and on how many worse; None where they are not
+        compared image by image, or where neither direction is a gain."""
+        pairs = self.change.pairs if self.change else None
+        if pairs is None or not self.better:
+            return None
+        return (pairs.won, pairs.lost) if self.better == "higher" else (pairs.lost, pairs.won)
+
 
 def difference(here: Value, there: Value) -> Value:
     """here − there with a 95 % interval: image by image where both values hold which images they count, else from the
@@ -91,16 +108,17 @@ def difference(here: Value, there: Value) -> Value:
     if here.counts and there.counts and here.n and here.n == there.n:
         one, other = (unpacked(v.counts or "", here.n) for v in (here, there))
         if one.shape == other.shape:
-            return Value(*paired_difference_of_miou(one, other), here.n)
+            return Value(*paired_difference_of_miou(one, other), here.n, way="paired")
     hits_a, hits_b = (Share(v.value, n=v.n, right=v.right).hits_N for v in (here, there))
     if hits_a is not None and hits_b is not None and 0 < len(hits_a) == len(hits_b):
-        return Value(*paired_difference(hits_a, hits_b), here.n)
+        pairs = paired_counts(hits_a, hits_b)
+        return Value(*paired_difference(hits_a, hits_b), here.n, way="paired", pairs=pairs)
     change = here.value - there.value
     if here.low is None or here.high is None or there.low is None or there.high is None:
         return Value(change)
     below = math.hypot(here.value - here.low, there.high - there.value)
     above = math.hypot(here.high - here.value, there.value - there.low)
-    return Value(change, change - below, change + above, here.n)
+    return Value(change, change - below, change + above, here.n, way="unpaired")
 
 
 def radius(epsilon: float) -> str:

@@ -1,34 +1,79 @@
 """`seaanchor report`: one offline HTML page that shows what was gained and what it cost, and the same numbers as
 CSV."""
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seaanchor import __version__
 from seaanchor.errors import SeaAnchorError
 from seaanchor.plotting.svg import swatch
+from seaanchor.report.blocks import blocks
+from seaanchor.report.conclusion import conclusion
 from seaanchor.report.facts import as_yaml, check_lines, papers, protocols, run_line, versions
 from seaanchor.report.figures import figures_of, number_of
+from seaanchor.report.glance import Glance, glance
+from seaanchor.report.measures import Way
 from seaanchor.report.radii import trained_radius
+from seaanchor.report.reproduce import evaluate_commands, report_command
 from seaanchor.report.runs import Run
 from seaanchor.report.sources import Entry, Sources, read_sources
-from seaanchor.report.tables import Dataset, as_csv, datasets, glance
+from seaanchor.report.tables import Dataset, apart, as_csv, datasets
+from seaanchor.report.terms import explained, terms_of
 from seaanchor.report.text import bar, breakable, change_text, interval_text, value_text
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.log import log
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the page says of itself: title, day, name of its CSV file, the commands that make it again, and the sentence
+    on what is not compared."""
+
+    title: str
+    date: str
+    csv_name: str
+    commands: tuple[str, ...]
+    apart: str = ""
+
 
 def write_report(
-    runs: Sequence[Path | str], output: Path | str | None = None, *, gallery: int = 6, device: str | None = None
+    runs: Sequence[Path | str],
+    output: Path | str | None = None,
+    *,
+    gallery: int = 6,
+    device: str | None = None,
+    title: str | None = None,
 ) -> Path:
     """Write the page and, beside it, a CSV file of the same name.
 
     Args:
         runs: run folders, evaluation folders and result files.
         output: an `.html` file, or a folder for `report.html`; by default the run's own folder, where one is given.
-        gallery: attacked images to show of each model; 0 leaves them out, and loads no model.
+        gallery: images to show under attack; 0 leaves them out, and loads no model.
         device: where the gallery is computed.
+        title: heading of the page; by default the models' names.
 
     Returns:
         The page.
@@ -40,14 +85,29 @@ def write_report(
     if gallery < 0:
         raise SeaAnchorError(f"a gallery of {gallery} images", "0 or more", "correct --gallery")
     sources = read_sources(paths)
-    for warning in sources.warnings:
-        log.warning(warning)
     page = _target(paths, None if output is None else Path(output))
     tables = datasets(sources.entries)
-    html = render(sources, tables, page.with_suffix(".csv").name, galleries(sources.entries, gallery, device))
+    told_apart = apart(tables)
+    for warning in (*sources.warnings, *filter(None, [told_apart])):
+        log.warning(warning)
+    head = Head(
+        title or _title(sources.entries),
+        _today(),
+        page.with_suffix(".csv").name,
+        (*evaluate_commands(sources.entries), report_command(paths, page, gallery, title)),
+        told_apart,
+    )
+    html = render(sources, tables, head, _pictures(sources.entries, gallery, device))
     write_atomic(page.with_suffix(".csv"), as_csv(tables))
     write_atomic(page, html)
     return page
+
+
+def _today() -> str:
+    """The day, such as `1 May 2030`; that of SOURCE_DATE_EPOCH where builds that repeat set it."""
+    seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
+    day = datetime.fromtimestamp(int(seconds), UTC) if seconds.isdigit() else datetime.now()
+    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
 
 
 def _target(paths: Sequence[Path], output: Path | None) -> Path:
@@ -66,17 +126,58 @@ def _target(paths: Sequence[Path], output: Path | None) -> Path:
     return output / "report.html"
 
 
-def galleries(entries: Sequence[Entry], count: int, device: str | None = None) -> list[Any]:
+def _pictures(entries: Sequence[Entry], count: int, device: str | None = None) -> list[Any]:
     """Attacked images of every model that was evaluated under an attack; none for a count of 0."""
     if count == 0:
         return []
-    from seaanchor.report.gallery import gallery
+    from seaanchor.report.gallery import galleries
 
-    return [found for entry in entries if (found := gallery(entry, count, device)) is not None]
+    return galleries(entries, count, device)
 
 
-def render(sources: Sources, tables: Sequence[Dataset], csv_name: str, pictures: Sequence[Any]) -> str:
+def render(sources: Sources, tables: Sequence[Dataset], head: Head, pictures: Sequence[Any]) -> str:
     """The page as HTML; the same input gives the same page."""
+    legend = [(swatch(i), entry.label) for i, entry in enumerate(sources.entries)]
+    evaluated = {f.number for table in tables for f in table.found}
+    trained = _trained(sources.entries)
+    glances = [found for table in tables if (found := glance(table, trained)).columns]
+    checks = check_lines(tables)
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            head=head,
+            evaluated=[line for i, line in enumerate(legend) if i in evaluated],
+            runs=[run_line(run, number_of(run, sources.entries)) for run in sources.runs],
+            tables=[table for table in tables if table.groups],
+            bias=[table for table in tables if table.bias],
+            glances=glances,
+            conclusions=_conclusions(glances),
+            legend=legend,
+            without=_without(sources) if tables else [],
+            warnings=sources.warnings,
+            hollow=swatch(None),
+            figures=figures_of(sources, tables, trained),
+            pictures=pictures,
+            checks=checks,
+            failed=sum(line.failed for line in checks),
+            bar=bar,
+            scale=_scale(tables),
+            ways=_ways(tables),
+            blocks=blocks,
+            terms_of=terms_of,
+            explained=explained,
+            protocols=protocols(sources.entries),
+            settings=[(run.label, as_yaml(run.config)) for run in sources.runs],
+            papers=papers(sources),
+            versions=versions(sources),
+            version=__version__,
+            has_steering_bias=any(_on_people(run) for run in sources.runs),
+        )
+    )
+
+
+def _environment() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -94,40 +195,24 @@ def render(sources: Sources, tables: Sequence[Dataset], csv_name: str, pictures:
         "svg": Markup,
         "breakable": breakable,
     }
-    legend = [(swatch(i), entry.label) for i, entry in enumerate(sources.entries)]
-    runs = [run_line(run, number_of(run, sources.entries)) for run in sources.runs]
-    checks = check_lines(tables)
-    evaluated = {f.number for table in tables for f in table.found}
-    trained = _trained(sources.entries)
-    return environment.get_template("page.html.j2").render(
-        title=_title(sources.entries),
-        evaluated=[line for i, line in enumerate(legend) if i in evaluated],
-        runs=runs,
-        tables=[table for table in tables if table.groups],
-        bias=[table for table in tables if table.bias],
-        glance=glance(tables[0], trained) if tables else None,
-        legend=legend,
-        without=[
-            entry.label for entry in sources.entries if not entry.results and not (entry.run and entry.run.steering)
-        ]
-        if tables
-        else [],
-        warnings=sources.warnings,
-        hollow=swatch(None),
-        figures=figures_of(sources, tables, trained),
-        pictures=pictures,
-        checks=checks,
-        failed=sum(line.failed for line in checks),
-        csv_name=csv_name,
-        bar=bar,
-        scale=_scale(tables),
-        protocols=protocols(sources.entries),
-        settings=[(run.label, as_yaml(run.config)) for run in sources.runs],
-        papers=papers(sources),
-        versions=versions(sources),
-        version=__version__,
-        has_steering_bias=any(_on_people(run) for run in sources.runs),
-    )
+    return environment
+
+
+def _conclusions(glances: Sequence[Glance]) -> list[tuple[str, str]]:
+    """(swatch, sentence) of every model on the first data set, and of models that are on others alone."""
+    said: set[int] = set()
+    lines = []
+    for found in glances:
+        for place, model in enumerate(found.dataset.found):
+            if model.number not in said and (text := conclusion(found, place)):
+                said.add(model.number)
+                lines.append((swatch(model.number), text))
+    return lines
+
+
+def _without(sources: Sources) -> list[str]:
+    """Names of the models of which nothing was measured."""
+    return [entry.label for entry in sources.entries if not entry.results and not (entry.run and entry.run.steering)]
 
 
 def _title(entries: Sequence[Entry]) -> str:
@@ -141,6 +226,12 @@ def _trained(entries: Sequence[Entry]) -> float | None:
 
 def _on_people(run: Run) -> bool:
     return run.steering is not None and any(row.gender for row in run.steering.rows)
+
+
+def _ways(tables: Sequence[Dataset]) -> dict[Way, bool]:
+    """Which ways of finding an interval of a change are on the page."""
+    used = {m.change.way for table in tables for f in table.found for m in f.measures if m.change}
+    return {"paired": "paired" in used, "unpaired": "unpaired" in used}
 
 
 def _scale(tables: Sequence[Dataset]) -> float:

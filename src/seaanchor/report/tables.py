@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seaanchor.evaluation.results import ProtocolRecord
-from seaanchor.report.charts import CLEAN, Series, focus, shared_radii
-from seaanchor.report.measures import TYPOGRAPHIC_IMAGES, Measure, Value, count
+from seaanchor.report.charts import Series
+from seaanchor.report.comparable import groups_of, titles_of
+from seaanchor.report.measures import Measure, Value, count
 from seaanchor.report.readers import measures
 from seaanchor.report.sources import Entry, ResultFile
 
@@ -48,10 +48,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything about one data set.
+    """Everything about one list of images.
 
     Attributes:
-        name: as it was given to `seaanchor evaluate`.
+        name: as it was given to `seaanchor evaluate`, with what distinguishes it where the page has several lists of
+            that name.
         found: the models evaluated on it.
         groups: what the table shows.
         bias: the same of people in roles, in a section of its own.
@@ -72,9 +73,10 @@ class Dataset:
 
 
 def datasets(entries: Sequence[Entry]) -> list[Dataset]:
-    """One record a data set: those of which most was measured first, then those of most images."""
-    names = dict.fromkeys(result.result.dataset for entry in entries for result in entry.results)
-    tables = [_dataset(name, entries) for name in names]
+    """One record for each list of images: those of which most was measured first, then those of most images."""
+    groups = groups_of([file for entry in entries for file in entry.results])
+    titles = titles_of(groups)
+    tables = [_dataset(title, group, entries) for title, group in zip(titles, groups, strict=True)]
 
     def weight(table: Dataset) -> tuple[int, int]:
         suites = max(len({m.suite for m in f.measures}) for f in table.found)
@@ -83,10 +85,10 @@ def datasets(entries: Sequence[Entry]) -> list[Dataset]:
     return sorted(tables, key=weight)
 
 
-def _dataset(name: str, entries: Sequence[Entry]) -> Dataset:
+def _dataset(title: str, group: Sequence[ResultFile], entries: Sequence[Entry]) -> Dataset:
     found = []
     for number, entry in enumerate(entries):
-        results = tuple(result for result in entry.results if result.result.dataset == name)
+        results = tuple(result for result in entry.results if any(result is one for one in group))
         if results:
             found.append(Found(entry, number, results, _merged(results)))
     keys = list(dict.fromkeys(m.key for f in found for m in f.measures))
@@ -94,7 +96,7 @@ def _dataset(name: str, entries: Sequence[Entry]) -> Dataset:
     folds = {m.key for f in found for m in f.measures if m.fold}
     shown = [(key, row) for key, row in rows if key not in folds]
     return Dataset(
-        name,
+        title,
         tuple(found),
         _groups([r for r in shown if r[0][0] != "bias"]),
         _groups([r for r in shown if r[0][0] == "bias"]),
@@ -145,14 +147,14 @@ def _about(found: Sequence[Found]) -> str:
     return ", ".join(filter(None, (images, f"{classes[0]:,} classes" if len(classes) == 1 else "")))
 
 
-DECIDES = ("images", "class_names", "templates", "pixels", "seed", "samples")
+DECIDES = ("images", "class_names", "templates", "pixels")
 """Settings of the protocol that two results must share to be compared; attacks and drawings are in the rows'
 headings."""
 
 
 def _warnings(found: Sequence[Found]) -> tuple[str, ...]:
     protocols = [file.result.protocol for f in found for file in f.results]
-    known = {key: {repr(getattr(p, key)) for p in protocols if _is_known(p, key)} for key in DECIDES}
+    known = {key: {repr(found) for p in protocols if (found := getattr(p, key)) not in (None, ())} for key in DECIDES}
     differ = [key for key, values in known.items() if len(values) > 1]
     if not differ:
         return ()
@@ -160,50 +162,15 @@ def _warnings(found: Sequence[Found]) -> tuple[str, ...]:
     return (f"The results differ in {names}: compare them with care.",)
 
 
-def _is_known(protocol: ProtocolRecord, key: str) -> bool:
-    """Whether a file says what was asked for; no number of samples means all of them where a seed is known."""
-    return getattr(protocol, key) not in (None, ()) or (key == "samples" and protocol.seed is not None)
-
-
-@dataclass(frozen=True)
-class Glance:
-    """What the top of the page shows of the first data set: columns of (title, note, measures of each model)."""
-
-    dataset: Dataset
-    columns: tuple[tuple[str, str, tuple[Measure | None, ...]], ...]
-
-
-def glance(table: Dataset, trained: float | None) -> Glance:
-    """Clean accuracy, accuracy under the strongest shared attack at the training radius, under drawn words, and drift:
-    whichever were measured.
-
-    Args:
-        table: the data set that is shown first.
-        trained: ε of training, or None.
-    """
-    series = [f.series for f in table.found]
-    keys = [(CLEAN, "Clean", "top-1")]
-    robust = [s for s in series if any(m.suite == "robust" for m in s.measures)]
-    if chosen := focus(shared_radii(robust), trained):
-        keys.append(
-            (
-                chosen.key,
-                "Attacked",
-                f"top-1, {chosen.group}, {chosen.label}".replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"),
-            )
-        )
-    every = list(dict.fromkeys(m.key for s in series for m in s.measures))
-    for suite, label, title, note in (
-        (TYPOGRAPHIC_IMAGES, "top-1", "With their words", "top-1, as they are"),
-        ("typographic", "wrong word drawn (T)", "Wrong word drawn", "top-1 (T)"),
-        ("typographic", "drawn word wins", "Drawn word wins", "of all answers"),
-        ("bias", "gender named rightly", "Gender", "named rightly"),
-        ("bias", "activity named rightly", "Activity", "named rightly"),
-        ("drift", "relative squared distance, mean", "Drift", "relative squared distance"),
-    ):
-        keys += [(key, title, note) for key in every if (key[0], key[2]) == (suite, label)][:1]
-    columns = ((title, note, tuple(s.find(key) for s in series)) for key, title, note in keys)
-    return Glance(table, tuple(column for column in columns if any(column[2])))
+def apart(tables: Sequence[Dataset]) -> str:
+    """One sentence that says which models are not compared, because they were measured on different images; empty where
+    any two models share a table."""
+    labels = dict.fromkeys(found.entry.label for table in tables for found in table.found)
+    where = {label: [t.name for t in tables if any(f.entry.label == label for f in t.found)] for label in labels}
+    if all(set(one) & set(other) for one in where.values() for other in where.values()):
+        return ""
+    named = "; ".join(f"{label} on {', '.join(names)}" for label, names in where.items())
+    return f"Models that were measured on different images are not compared: {named}."
 
 
 HEADER = (
@@ -223,6 +190,9 @@ HEADER = (
     "change",
     "change_low",
     "change_high",
+    "change_interval",
+    "better_on",
+    "worse_on",
     "files",
 )
 
@@ -239,7 +209,9 @@ def as_csv(tables: Sequence[Dataset]) -> str:
                 unit = "share" if m.percent else ""
                 numbers: list[Any] = [*_ends(m.value), m.value.n, *_ends(m.reference), *_ends(m.change)]
                 texts = [_inert(text) for text in (found.entry.label, table.name, m.suite, m.group, m.label, unit)]
-                writer.writerow([*texts, *("" if x is None else f"{x:.6g}" for x in numbers), _inert(files)])
+                shown = ["" if x is None else f"{x:.6g}" for x in numbers]
+                way = m.change.way if m.change else ""
+                writer.writerow([*texts, *shown, way, *(m.turned or ("", "")), _inert(files)])
     return buffer.getvalue()
 
 

@@ -1,0 +1,145 @@
+"""The models of a gallery, loaded as they were evaluated: a model of the page, and its untouched reference."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from seaanchor.attacks.classification import Logits
+from seaanchor.data.preprocessing import Preprocessing
+from seaanchor.encoders.classifiers import own_classifier
+from seaanchor.encoders.embedded import embedded_models
+from seaanchor.encoders.encoder import LoadedModel, with_tokens
+from seaanchor.encoders.fingerprint import fingerprint
+from seaanchor.encoders.head_file import head_digest, read_head
+from seaanchor.encoders.heads import build_head
+from seaanchor.encoders.load import load_model
+from seaanchor.encoders.preprocess_option import input_settings, with_preprocess
+from seaanchor.encoders.tokens import Tokens
+from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.results import EvaluationResult, ProtocolRecord
+from seaanchor.report.runs import Run
+from seaanchor.report.sources import Entry, ResultFile
+from seaanchor.training.start import load_start
+from seaanchor.types import NamedHead
+from seaanchor.utils.paths import expanded, portable
+
+PREFIXES = ("timm:local-dir:", "timm:", "hf:", "local-dir:")
+UNTOUCHED = "untouched"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model of a gallery.
+
+    Attributes:
+        label: what it is called on the page.
+        number: its place on the page, which decides its colour; None for an untouched model.
+        encoder: its image tower.
+        logits: from pixels (B, C, H, W) in [0, 1].
+        how: its preprocessing.
+        side: of its input, in pixels.
+        answers: its linear head, None where texts are its answers.
+    """
+
+    label: str
+    number: int | None
+    encoder: nn.Module
+    logits: Logits
+    how: Preprocessing
+    side: int
+    answers: NamedHead | None = None
+
+
+def model_member(entry: Entry, number: int, file: ResultFile, device: torch.device) -> Member:
+    """The model of an entry: in its run's folder, which may have moved, or where the result says.
+
+    Raises:
+        SeaAnchorError: it or its head is gone, or is another one by now.
+    """
+    result = file.result
+    model = _local(result.model, entry.run, result.protocol)
+    return _member(entry.label, number, _as_evaluated(model, result), result, file.path.parent, device)
+
+
+def reference_member(entry: Entry, file: ResultFile, device: torch.device) -> Member | None:
+    """The untouched model that a result stands beside; None where it stands alone.
+
+    Raises:
+        SeaAnchorError: it cannot be loaded, or is another one by now.
+    """
+    result = file.result.reference
+    if result is None:
+        return None
+    bare = not _place(result.model).is_dir() and result.model not in embedded_models()
+    if bare and entry.run is not None:
+        model = load_start(entry.run.folder, result.protocol.image_size)
+        model = with_tokens(model, cast(Tokens | None, result.protocol.tokens))
+    else:
+        model = _local(result.model, None, result.protocol)
+    return _member(UNTOUCHED, None, _as_evaluated(model, result), result, file.path.parent, device)
+
+
+def _member(
+    label: str, number: int | None, model: LoadedModel, result: EvaluationResult, folder: Path, device: torch.device
+) -> Member:
+    protocol = result.protocol
+    named = _linear_head(model, protocol, folder)
+    head = build_head(model, protocol.class_names, protocol.templates) if named is None else named.head
+    encoder, on_device = model.encoder.to(device).eval(), head.to(device)
+
+    def logits(pixels_BCHW: Tensor) -> Tensor:
+        return on_device(encoder(pixels_BCHW).float())
+
+    return Member(label, number, encoder, logits, encoder.preprocessing, encoder.image_size, named)
+
+
+def _linear_head(model: LoadedModel, protocol: ProtocolRecord, folder: Path) -> NamedHead | None:
+    """The head that a result was found with: the model's own classifier, or the copy beside the result; None for texts.
+
+    Raises:
+        SeaAnchorError: it is gone, or is another one by now.
+    """
+    record = protocol.head
+    if record.kind == "text":
+        return None
+    named = own_classifier(model) if record.file is None else read_head(folder / record.file)
+    if head_digest(named) != record.digest:
+        raise SeaAnchorError(f"the head of {portable(model.name)} has changed since it was evaluated", "", "")
+    return named
+
+
+def _local(name: str, run: Run | None, protocol: ProtocolRecord) -> LoadedModel:
+    """A model of the package or of this disk; a run's export is looked for in the run's folder."""
+    tokens = cast(Tokens | None, protocol.tokens)
+    if name in embedded_models():
+        return load_model(name, None, protocol.image_size, tokens)
+    place = _place(name) if run is None else run.folder / _place(name).name
+    if not place.is_dir():
+        raise SeaAnchorError(f"the model {portable(str(place))} is gone", "", "")
+    return load_model(f"{_prefix(name)}{place}", None, protocol.image_size, tokens)
+
+
+def _prefix(name: str) -> str:
+    return next((prefix for prefix in PREFIXES if name.startswith(prefix)), "")
+
+
+def _place(name: str) -> Path:
+    return Path(expanded(name.removeprefix(_prefix(name))))
+
+
+def _as_evaluated(model: LoadedModel, result: EvaluationResult) -> LoadedModel:
+    """The model with the preprocessing of its result.
+
+    Raises:
+        SeaAnchorError: its weights are not those that were evaluated.
+    """
+    protocol = result.protocol
+    evaluated = f"{protocol.preprocessing},{protocol.normalisation}"
+    if protocol.preprocessing and evaluated != str(input_settings(model.encoder)):  # by --preprocess
+        model = with_preprocess(model, evaluated.partition(",")[2])
+    if fingerprint(model.encoder) != protocol.weights:
+        raise SeaAnchorError(f"the model {portable(result.model)} has changed since it was evaluated", "", "")
+    return model

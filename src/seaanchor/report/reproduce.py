@@ -1,0 +1,101 @@
+"""The commands that make a page's numbers and the page again."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from seaanchor.config.schema import format_epsilon
+from seaanchor.encoders.heads import DEFAULT_TEMPLATES
+from seaanchor.evaluation.corruptions import CORE
+from seaanchor.evaluation.model_pair import NONE, reference_of
+from seaanchor.evaluation.results import AttackSettings, EvaluationResult, ProtocolRecord
+from seaanchor.evaluation.suite_results import TypographicSettings
+from seaanchor.report.sources import Entry
+from seaanchor.utils.paths import expanded, portable
+
+DRAWN = ("typographic", "words-and-noise", "reading")
+"""Suites that draw words."""
+FEW = 8  # prompts that fit into a command
+OWN_COUNT = ("square", "autoattack")  # attacks whose number of steps --num-steps does not set
+
+
+def evaluate_commands(entries: Sequence[Entry]) -> list[str]:
+    """`seaanchor evaluate` with the options of every result, one command for the data sets that share all others."""
+    sets: dict[tuple[str, str], list[str]] = {}
+    for entry in entries:
+        for file in entry.results:
+            head = _command(["seaanchor", "evaluate", "--model", file.result.model, "--data"])
+            options = _command([*_options(file.result), "--output", portable(str(file.path.parent))])
+            names = sets.setdefault((head, options), [])
+            names += [name for name in [shlex.quote(file.result.dataset)] if name not in names]
+    return [f"{head} {' '.join(names)} {options}" for (head, options), names in sets.items()]
+
+
+def report_command(paths: Sequence[Path], page: Path, gallery: int, title: str | None) -> str:
+    """`seaanchor report` with its options."""
+    words = ["seaanchor", "report", *(portable(str(path)) for path in paths)]
+    words += ["--output", portable(str(page)), "--gallery", str(gallery)]
+    return _command([*words, *(["--title", title] if title else [])])
+
+
+def _command(words: Sequence[str]) -> str:
+    """Words as a shell reads them; a `~` at the beginning of a path stays open for the shell."""
+    return " ".join(
+        f"~/{shlex.quote(word[2:])}" if word.startswith("~/") and word[2:] else shlex.quote(word) for word in words
+    )
+
+
+def _options(result: EvaluationResult) -> list[str]:
+    protocol = result.protocol
+    words = ["--suite", ",".join(["clean", *(plan.name for plan in protocol.plans), *protocol.suites])]
+    words += _attack_options(protocol)
+    if set(protocol.suites) & set(DRAWN) and protocol.typographic is not None:
+        words += _drawing_options(protocol.typographic)
+    if "corruptions" in protocol.suites and len(protocol.corruptions) > len(CORE):
+        words += ["--corruptions", "all"]
+    if protocol.samples is not None:
+        words += ["--samples", str(protocol.samples)]
+    if protocol.templates not in ((), DEFAULT_TEMPLATES) and len(protocol.templates) <= FEW:
+        words += ["--templates", *protocol.templates]
+    words += _head_options(protocol)
+    if protocol.training is not None:
+        words += ["--train-data", protocol.training]
+    if protocol.tokens is not None:
+        words += ["--tokens", protocol.tokens]
+    words += _reference_options(result)
+    return [*words, "--seed", str(protocol.seed or 0)]
+
+
+def _attack_options(protocol: ProtocolRecord) -> list[str]:
+    plans = [*protocol.plans, *filter(None, [protocol.embedding])]
+    if not plans:
+        return []
+    first, steps = plans[0], _count([plan for plan in plans if plan.name not in OWN_COUNT])
+    words = ["--norm", first.norm or "linf", "--epsilon", ",".join(str(format_epsilon(e)) for e in first.epsilons)]
+    words += ["--num-steps", str(steps)] if steps is not None else []
+    queries = _count([plan for plan in plans if plan.name == "square"])
+    words += ["--num-queries", str(queries)] if queries is not None else []
+    return words + (["--attack-precision", "bf16"] if any(plan.precision == "bf16" for plan in plans) else [])
+
+
+def _count(plans: Sequence[AttackSettings]) -> int | None:
+    return next((plan.num_steps for plan in plans), None)
+
+
+def _drawing_options(plan: TypographicSettings) -> list[str]:
+    return ["--words", plan.words, "--fonts", plan.fonts, "--sizes", *(repr(size) for size in plan.sizes)]
+
+
+def _head_options(protocol: ProtocolRecord) -> list[str]:
+    head = protocol.head
+    if head.kind == "text":
+        return []
+    return ["--head", head.source if head.kind == "file" and head.source else head.kind]
+
+
+def _reference_options(result: EvaluationResult) -> list[str]:
+    """What names the reference, where the model does not name it by itself."""
+    own = reference_of(expanded(result.model))[0]
+    if result.reference is None:
+        return [] if own is None else ["--reference", NONE]
+    return ["--reference", result.reference.model] if own is None else []
