@@ -45,6 +45,7 @@ def evaluate(
     """
     check_numbers(("--batch-size", manner.batch_size, 1), ("--workers", manner.workers, 0))
     protocol = protocol_of(asked)
+    from seaanchor.evaluation.advice import report_command
     from seaanchor.evaluation.run import evaluate_all, output_of, require_sound
     from seaanchor.report.table import print_results
 
@@ -54,7 +55,9 @@ def evaluate(
     print_results(results)
     for result in results:
         print_checks(result)
-    print(f"results: {', '.join(dict.fromkeys(str(manner.output or output_of(name)) for name in model))}")
+    outputs = list(dict.fromkeys(manner.output or output_of(name) for name in model))
+    print(f"results: {', '.join(map(str, outputs))}")
+    print(f"show them on one page: {report_command(outputs)}")
     require_sound(results)
 
 

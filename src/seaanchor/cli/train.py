@@ -65,11 +65,21 @@ def train(
         rehearse(check(config))
         return
     from seaanchor.api import train_from_config as run
+    from seaanchor.data.sources import NAMES as EMBEDDED_SETS
+    from seaanchor.encoders.embedded import embedded_models
 
-    folder = run(check(config))
-    if os.environ.get("RANK", "0") != "0":
-        return  # the first of several processes tells
-    print(f"done: {folder}")
+    check(config)
+    first = os.environ.get("RANK", "0") == "0"  # of several processes
+    if first and config.model in embedded_models() and config.train_data.partition("/")[0] in EMBEDDED_SETS:
+        print(
+            f"trains the embedded model {config.model} on the embedded set {config.train_data}; "
+            "--model and --train-data name others"
+        )
+    folder = run(config)
+    if not first:
+        return
     from seaanchor.evaluation.advice import evaluation_command
+    from seaanchor.training.summary import closing
 
+    print("\n".join([f"done: {folder}", *closing(folder)]))
     print(f"evaluate it beside its reference: {evaluation_command(folder)}")

@@ -19,6 +19,7 @@ from seaanchor.evaluation.captions import Captions
 from seaanchor.evaluation.context import EvaluationContext
 from seaanchor.evaluation.dense import SegmentationHeads, check_dense_protocol, open_dense, with_segmentation
 from seaanchor.evaluation.embeddings import EmbeddingCache
+from seaanchor.evaluation.header import header
 from seaanchor.evaluation.heads import HeadChooser, write_copy
 from seaanchor.evaluation.images import open_source
 from seaanchor.evaluation.measure import measure_model
@@ -33,6 +34,7 @@ from seaanchor.evaluation.table import ExecutionOptions, remove_partial
 from seaanchor.profiling.memory_advice import evaluation_advice
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.environment import environment
+from seaanchor.utils.log import log
 from seaanchor.utils.paths import portable
 
 
@@ -166,6 +168,7 @@ def evaluate_all(
             check_dense_protocol(pair.model, protocol)
         dense = all(pair.model.encoder.tokens == "patches" for pair in pairs)
         data = [DataSet(source, *_opened(source, class_names, protocol, dense), class_names) for source in sources]
+        log.info("\n".join(header(pairs, data, protocol, options)))
         contexts = _contexts(pairs, data, protocol, HeadChooser(protocol, class_names, options))
         results = []
         for row in contexts:

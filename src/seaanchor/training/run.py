@@ -27,6 +27,8 @@ from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Given, Setup, prepare
 from seaanchor.training.start import recorded
 from seaanchor.training.state import TrainState, make_state
+from seaanchor.training.summary import header
+from seaanchor.utils.log import log
 
 MemoryAdvice = Callable[[Setup, TrainState, int, RunFolder], AbstractContextManager[None]]
 Fitted = Callable[[Setup, TrainState, ProcessGroup], RunConfig]
@@ -80,6 +82,7 @@ def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.d
     state = make_state(setup, group, checkpoint)
     step = checkpoint["step"] if checkpoint else 0
     setup = replace(setup, config=hooks.fitted(setup, state, group))
+    log.info("\n".join(header(setup, group.world, step)))
     memory_advice = hooks.memory_advice(setup, state, group.world, folder)
     with stop_on_interrupt() as interrupted, reporting(config, group.first) as report, memory_advice:
         progress = Progress(setup.total_steps, step, group.first)
