@@ -26,9 +26,7 @@ def evaluation_command(run: Path) -> str:
         head = "" if (run / NAME).is_file() else ', head="probe", train_data="TRAIN_FOLDER"'
         return f'seaanchor.evaluate(run.model, "LABELLED_FOLDER"{head}) in Python, run being what train returned'
     settings = read_settings(run / "config.yaml")
-    model = str(settings.get("model"))
-    prefix = next((ours for kind, ours in (("timm:", "timm:local-dir:"), ("hf:", "hf:")) if model.startswith(kind)), "")
-    names = shlex.join(f"{prefix}{folder}" for folder in folders)
+    names = shlex.join(map(str, folders))
     answers = (run / NAME).is_file() or all(_answers(folder) for folder in folders)
     head = "" if answers else " --head probe --train-data TRAIN_FOLDER"
     return f"seaanchor evaluate --model {names} --data {labelled_data(settings)}{head}"
