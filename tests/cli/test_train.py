@@ -1,5 +1,6 @@
 """What `train` and `evaluate` say from their first line to the next command."""
 
+import json
 import re
 import shlex
 
@@ -62,3 +63,22 @@ def test_a_recipe_alone_says_that_it_trains_the_embedded_model(run, monkeypatch,
     assert run("train", "lore")[1].splitlines()[0] == line
     for own in (("--train-data", str(tmp_path)), ("--model", "ViT-B-32", "--pretrained", "openai")):
         assert "trains the embedded" not in run("train", "lore", *own)[1]
+
+
+def test_an_output_that_ends_in_json_is_that_file(run, clip_folder, image_folder, tmp_path):
+    arguments = ("evaluate", "--model", clip_folder, "--reference", clip_folder, "--data", image_folder)
+    file = tmp_path / "results" / "mine.json"
+    code, out, errors = run(*arguments, "--suite", "clean", "--output", file)
+    assert code == 0, errors
+    assert [path.name for path in file.parent.iterdir()] == ["mine.json"]
+    result = json.loads(file.read_text())
+    assert result["clean"]["n"] == result["reference"]["clean"]["n"] == 12
+    assert f"results: {file}" in out
+    following = shlex.split(out.strip().splitlines()[-1].partition("page: ")[2])
+    assert following == ["seaanchor", "report", str(file), "--output", str(file.with_suffix(".html"))]
+    for more, found in (
+        (("--data", image_folder, tmp_path), "2 results for one file"),
+        (("--data", image_folder, "--skip-existing"), "--skip-existing beside the file"),
+    ):
+        code, _, errors = run("evaluate", "--model", clip_folder, *more, "--output", file)
+        assert code == 2 and found in errors

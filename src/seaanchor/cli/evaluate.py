@@ -44,6 +44,7 @@ def evaluate(
         and emoji-people.
     """
     check_numbers(("--batch-size", manner.batch_size, 1), ("--workers", manner.workers, 0))
+    check_output(manner, len(model) * len(data))
     protocol = protocol_of(asked)
     from seaanchor.evaluation.advice import report_command
     from seaanchor.evaluation.run import evaluate_all, output_of, require_sound
@@ -59,6 +60,22 @@ def evaluate(
     print(f"results: {', '.join(map(str, outputs))}")
     print(f"show them on one page: {report_command(outputs)}")
     require_sound(results)
+
+
+def check_output(manner: RuntimeOptions, results: int) -> None:
+    """A result file is of one model on one data set, and computed anew.
+
+    Raises:
+        SeaAnchorError: it is to hold several, or to be read as well.
+    """
+    if manner.output is None or manner.output.suffix != ".json" or manner.output.is_dir():
+        return
+    if results > 1:
+        found = f"{results} results for one file, --output {manner.output}"
+        raise SeaAnchorError(found, "one model and one data set beside a .json file", "name a folder")
+    if manner.skip_existing:
+        found = f"--skip-existing beside the file --output {manner.output}"
+        raise SeaAnchorError(found, "a folder, in which results are found by what decides them", "name a folder")
 
 
 def protocol_of(asked: EvaluationOptions) -> "Protocol":

@@ -95,7 +95,8 @@ class RuntimeOptions:
     class_names: Path | None = None
     """File that names the classes."""
     output: Path | None = None
-    """Folder of the result files; RUN/evaluation for a run's export by default, else runs/evaluation."""
+    """Folder of the result files, or a .json file for one result; by default RUN/evaluation for a run's export, else
+    runs/evaluation."""
     batch_size: int = 100
     """Images in a batch; changes no result."""
     workers: int = 0

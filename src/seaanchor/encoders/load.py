@@ -13,6 +13,7 @@ from seaanchor.encoders.preprocess_option import check_preprocess, with_preproce
 from seaanchor.encoders.pretrained import check_pretrained
 from seaanchor.encoders.tokens import Tokens
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.stages import stage
 
 
 def load_model(
@@ -49,7 +50,7 @@ def load_model(
     found = with_prefix(name)
     check_pretrained(found, pretrained)
     check_preprocess(preprocess)
-    with quick_to_fail(found, pretrained):
+    with stage(f"loading {name}", 1, "model"), quick_to_fail(found, pretrained):
         loaded = replace(_load(found, pretrained, image_size), name=name)
     loaded = with_preprocess(loaded, preprocess)
     return with_stored_head(replace(with_tokens(loaded, tokens), pretrained=pretrained))

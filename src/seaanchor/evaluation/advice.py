@@ -10,6 +10,7 @@ from seaanchor.config.run_settings import read_settings
 from seaanchor.data.sources import NAMES as EMBEDDED_SETS
 from seaanchor.encoders.head_file import NAME
 from seaanchor.encoders.own_module import SETTINGS
+from seaanchor.evaluation.result_folder import is_result_file
 
 EXPORTS = ("export", "export-averaged")
 SPLITS = ("test", "val", "validation", "valid")
@@ -53,10 +54,12 @@ def report_command(outputs: Sequence[Path]) -> str:
     """How results are written as a page.
 
     Args:
-        outputs: the folders of the result files, each once.
+        outputs: the folders of the result files, each once; or one result file.
     """
     runs = [folder.parent if (folder.parent / "config.yaml").is_file() else folder for folder in outputs]
     page = [] if len(runs) == 1 else ["--output", str(outputs[0] / "report.html")]
+    if is_result_file(outputs[0]):
+        runs, page = list(outputs), ["--output", str(outputs[0].with_suffix(".html"))]
     return shlex.join(["seaanchor", "report", *map(str, runs), *page])
 
 

@@ -28,7 +28,7 @@ from seaanchor.evaluation.prepare import DataSet, describe, prepare, reference_c
 from seaanchor.evaluation.protocol import Protocol
 from seaanchor.evaluation.records import from_plain, to_plain
 from seaanchor.evaluation.result_files import decode, encode
-from seaanchor.evaluation.result_folder import result_file, stored_result
+from seaanchor.evaluation.result_folder import is_result_file, result_file, stored_result
 from seaanchor.evaluation.results import Environment, EvaluationResult, ProtocolRecord
 from seaanchor.evaluation.table import ExecutionOptions, remove_partial
 from seaanchor.profiling.memory_advice import evaluation_advice
@@ -239,7 +239,7 @@ def _with_reference(
     """The result of a model, that of its reference inside it; None in all processes but the first."""
     beside = None
     if pair.reference is not None:
-        untouched = ModelPair(pair.reference, None, None, pair.output)
+        untouched = ModelPair(pair.reference, None, None, None if is_result_file(pair.output) else pair.output)
         beside = _one(untouched, reference_context(context, pair.reference), session, cache, None)
     return _one(pair, context, session, cache, beside)
 

@@ -29,6 +29,7 @@ from seaanchor.training.start import recorded
 from seaanchor.training.state import TrainState, make_state
 from seaanchor.training.summary import header
 from seaanchor.utils.log import log
+from seaanchor.utils.stages import stage
 
 MemoryAdvice = Callable[[Setup, TrainState, int, RunFolder], AbstractContextManager[None]]
 Fitted = Callable[[Setup, TrainState, ProcessGroup], RunConfig]
@@ -89,7 +90,8 @@ def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.d
         context = LoopContext(
             setup, state, hooks.evaluate, group, folder, report, progress, SkipLog(setup.images), interrupted
         )
-        step = training_loop(context, step)
+        with stage("training", setup.total_steps, "batches", lines=False):
+            step = training_loop(context, step)
     if step < setup.total_steps:
         change = f"the state is saved; go on with --resume auto --output {config.output}"
         raise SeaAnchorError(f"stopped at step {step} of {setup.total_steps}", "an uninterrupted run", change)
