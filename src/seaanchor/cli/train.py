@@ -1,6 +1,7 @@
 """`seaanchor train`: a recipe with any setting changed. Nothing heavy is imported before the command needs it."""
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -76,8 +77,12 @@ def train(
             "--model and --train-data name others"
         )
     folder = run(config)
-    if not first:
-        return
+    if first:
+        _print_summary(folder)
+
+
+def _print_summary(folder: Path) -> None:
+    """What a finished run came to, and the next command."""
     from seaanchor.evaluation.advice import evaluation_command
     from seaanchor.training.summary import closing
 
