@@ -140,8 +140,8 @@ def test_version(run):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train", "fare", "--lrr", "3"], ["--lrr", "Did you mean --lr?"]),
-        (["train", "fare", "--perturbatoin.epsilon", "4/255"], ["Did you mean --perturbation.epsilon?"]),
+        (["train", "fare", "--lrr", "3"], ["--lrr", "did you mean --lr?"]),
+        (["train", "fare", "--perturbatoin.epsilon", "4/255"], ["did you mean --perturbation.epsilon?"]),
         (["train", "far"], ["no recipe is called 'far'", "did you mean fare?"]),
         (["train", "zzz"], ["no recipe is called 'zzz'", "recipes ls"]),
         (["train", "missing.yaml"], ["missing.yaml could not be read"]),
@@ -153,7 +153,7 @@ def test_version(run):
         (["train", "fare", "--batch-size", "abc"], ["--batch-size", "abc"]),
         (["train", "fare", "--batch-size", "0"], ["batch_size is 0"]),
         (["train", "fare", "--perturbation.kind", "none"], ["the policy already is the reference"]),
-        (["evalute"], ['"evalute"', '"evaluate"']),
+        (["evalute"], ["no command 'evalute'", "did you mean evaluate?"]),
         (["evaluate", "--data", "x"], ["--model"]),
         (["evaluate", "--model", "x", "--data", "x", "--suite", "clen"], ["unknown suite clen", "did you mean clean?"]),
         (["evaluate", "--model", "x", "--data", "x", "--suite", ","], ["unknown suite ','"]),

@@ -15,6 +15,7 @@ from torch import Tensor
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.classification import AttackResult, Fooled, not_finite
 from seaanchor.functional.gradients import input_grad
+from seaanchor.utils.stages import tick
 
 MOMENTUM = 0.75  # alpha of algorithm 1
 OSCILLATION = 0.75  # rho: fewer improving steps than this share halves the step
@@ -172,6 +173,7 @@ def apgd(
     for step in range(1, num_steps + 1):
         if len(state.row) == 0:
             break
+        tick("steps")
         state = move(state, ball, MOMENTUM if step > 1 else 1.0)
         row = state.row
         if step < num_steps:

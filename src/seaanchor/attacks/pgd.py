@@ -11,6 +11,7 @@ from seaanchor.attacks.classification import AttackResult, Logits, misclassified
 from seaanchor.functional.cross_entropy import attack_cross_entropy
 from seaanchor.functional.gradients import input_grad
 from seaanchor.types import AttackLoss
+from seaanchor.utils.stages import tick
 
 DEFAULT_STEP = 0.25  # of epsilon (LORE, App. B; with 10 steps Madry's 2.5 epsilon / steps)
 
@@ -43,6 +44,7 @@ def pgd(
     step_size = DEFAULT_STEP * ball.epsilon if step_size is None else step_size
     pixels_BCHW, velocity_BCHW, project = start_BCHW, torch.zeros_like(clean_BCHW), ball.projection(clean_BCHW)
     for _ in range(num_steps):
+        tick("steps")
         _, grad_BCHW, _ = input_grad(loss, pixels_BCHW)
         velocity_BCHW.mul_(momentum).add_(ball.ascent_direction(grad_BCHW))
         pixels_BCHW = project(pixels_BCHW.add(ball.ascent_direction(velocity_BCHW), alpha=step_size))
@@ -83,6 +85,7 @@ def pgd_attack(
     for step in range(num_steps + 1):
         if len(rows) == 0:
             break
+        tick("steps")
         label, current = label_B[rows], result_BCHW[rows]
         if step == num_steps:  # the last iterate is only looked at
             with torch.no_grad():

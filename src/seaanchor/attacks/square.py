@@ -15,6 +15,7 @@ from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.classification import AttackResult, Logits
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Batch
+from seaanchor.utils.stages import tick
 
 NORMS = {"linf": "Linf", "l2": "L2"}
 
@@ -39,8 +40,13 @@ def square_attack(
         SeaAnchorError: the extra `attacks` is missing, or an image came back outside its ball or [0, 1].
     """
     ball.check_fits(batch.pixels_BCHW.shape[1:])
+
+    def counted(pixels_BCHW: Tensor) -> Tensor:
+        tick("queries")
+        return logits(pixels_BCHW)
+
     attack = pyautoattack().square.SquareAttack(
-        logits,
+        counted,
         norm=NORMS[ball.norm],
         n_queries=num_queries,
         eps=ball.epsilon,

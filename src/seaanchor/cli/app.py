@@ -1,13 +1,12 @@
 """The command line: thin subcommands over the library. Nothing heavy is imported before a command needs it."""
 
 import io
-import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group
 from cyclopts.config import Dict
 
 import seaanchor.cli.data_build  # noqa: F401 (adds `data build`)
@@ -15,9 +14,12 @@ from seaanchor import __version__
 from seaanchor.cli.cache import cache_app
 from seaanchor.cli.data import attack_app, data_app, steer
 from seaanchor.cli.evaluate import evaluate
+from seaanchor.cli.examples import add_examples
+from seaanchor.cli.mistakes import as_error
+from seaanchor.cli.option_groups import Ordered
 from seaanchor.cli.report import report_app
-from seaanchor.cli.settings import Settings
 from seaanchor.cli.sweep import sweep
+from seaanchor.cli.train import train, train_app
 from seaanchor.config.io import RENAMED, current_name, load_plugins
 from seaanchor.config.run_settings import read_settings
 from seaanchor.config.schema import RunConfig, from_dict, to_dict
@@ -30,8 +32,8 @@ app = App(
     help="Make pre-trained visual encoders trustworthy, always against a frozen copy of themselves.",
     version=__version__,
     help_format="plaintext",  # a reader of Markdown costs a fifth of the time until help is there
+    group_parameters=Group("Parameters", help_formatter=Ordered(())),
 )
-train_app = App(name="train", help="Train a recipe: a shipped one or a YAML file, with any setting changed.")
 recipes_app = App(name="recipes", help="Shipped recipes.")
 app.command(train_app)
 app.command(recipes_app)
@@ -42,62 +44,6 @@ app.command(cache_app)
 app.command(steer)
 app.command(evaluate)
 app.command(sweep)
-
-
-@train_app.default
-def train(
-    recipe: str,
-    /,
-    *,
-    dry_run: bool = False,
-    dry_run_on: str | None = None,
-    dry_run_images: int | None = None,
-    config: Settings = RunConfig(),  # noqa: B008 (frozen)
-) -> None:
-    """Train, then export to OUTPUT/export.
-
-    Parameters
-    ----------
-    recipe
-        A shipped recipe (`seaanchor recipes ls`) or a YAML file.
-    dry_run
-        Run one step: check everything, count FLOPs, estimate time and memory. Writes nothing.
-    dry_run_on
-        Names of GPUs, such as 8xH100: predict FLOPs, time and memory on them. They need not be in this machine; runs
-        and writes nothing.
-    dry_run_images
-        Number of images in the data set, where it is not on this machine.
-    config
-        Any setting of the recipe.
-    """
-    config = from_dict(RunConfig, to_dict(config))  # options get the types that their part asks for
-    if dry_run_on is not None:
-        from seaanchor.profiling.plan import lines, one_image_fits, plan
-
-        found = plan(check(config), dry_run_on, dry_run_images)
-        print("\n".join(lines(found)))
-        one_image_fits(found)
-        return
-    if dry_run_images is not None:
-        raise SeaAnchorError(
-            "--dry-run-images without GPUs",
-            "--dry-run-on, such as 8xH100; --dry-run itself counts the images",
-            "add --dry-run-on",
-        )
-    if dry_run:
-        from seaanchor.profiling.dry_run import dry_run as rehearse
-
-        rehearse(check(config))
-        return
-    from seaanchor.api import train_from_config as run
-
-    folder = run(check(config))
-    if os.environ.get("RANK", "0") != "0":
-        return  # the first of several processes tells
-    print(f"done: {folder}")
-    from seaanchor.evaluation.advice import evaluation_command
-
-    print(f"evaluate it beside its reference: {evaluation_command(folder)}")
 
 
 @app.command
@@ -154,13 +100,27 @@ def ls() -> None:
 
 @recipes_app.command
 def cat(name: str, /) -> None:
-    """Print a recipe as YAML."""
+    """Print a recipe as YAML.
+
+    Parameters
+    ----------
+    name
+        A shipped recipe (`seaanchor recipes ls`).
+    """
     print(_recipe_yaml(name), end="")
 
 
 @recipes_app.command
 def cp(name: str, target: Path | None = None, /) -> None:
-    """Copy a recipe to a file that you can edit and give to `seaanchor train`."""
+    """Copy a recipe to a file that you can edit and give to `seaanchor train`.
+
+    Parameters
+    ----------
+    name
+        A shipped recipe (`seaanchor recipes ls`).
+    target
+        New file; NAME.yaml by default.
+    """
     target = target or Path(f"{name}.yaml")
     text = _recipe_yaml(name)
     try:
@@ -179,7 +139,13 @@ def cp(name: str, target: Path | None = None, /) -> None:
 
 @recipes_app.command
 def validate(file: Path, /) -> None:
-    """Check a recipe file without loading anything."""
+    """Check a recipe file without loading anything.
+
+    Parameters
+    ----------
+    file
+        YAML file of settings.
+    """
     check(from_dict(RunConfig, read_settings(file)))
     print(f"{file}: valid")
 
@@ -192,6 +158,9 @@ def env() -> None:
     from seaanchor.utils.environment import environment
 
     print(json.dumps(environment(), indent=2))
+
+
+add_examples(app)
 
 
 def _recipe_yaml(name: str) -> str:
@@ -225,7 +194,8 @@ def main() -> None:
             app.config = (Dict({command.__name__: settings}, source=recipe),)
         app(arguments, exit_on_error=False, print_error=False)
     except (SeaAnchorError, CycloptsError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        shown = as_error(error, app, arguments) if isinstance(error, CycloptsError) else error
+        print(f"error: {shown}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

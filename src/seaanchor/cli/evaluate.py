@@ -1,13 +1,22 @@
 """`seaanchor evaluate`: models on data sets, each beside its reference, with checks of the numbers."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from difflib import get_close_matches
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from seaanchor.cli.evaluate_options import (
+    ATTACKS,
+    MANY,
+    PANELS,
+    SUITES,
+    EvaluationFlags,
+    EvaluationOptions,
+    RuntimeFlags,
+    RuntimeOptions,
+)
 from seaanchor.config.schema import parse_epsilon
 from seaanchor.errors import SeaAnchorError
 
@@ -15,110 +24,13 @@ if TYPE_CHECKING:
     from seaanchor.evaluation.results import EvaluationResult
     from seaanchor.evaluation.run import Protocol
 
-ATTACKS = ("pgd", "apgd-ce", "apgd", "autoattack", "square")
-SUITES = (
-    "clean",
-    "retrieval",
-    *ATTACKS,
-    "embedding",
-    "typographic",
-    "words-and-noise",
-    "reading",
-    "noise",
-    "corruptions",
-    "bias",
-    "interpretability",
-    "drift",
-    "probe",
-    "segmentation",
-)
-SUITE_HELP = (
-    "Any of clean, retrieval, the attacks pgd, apgd-ce, apgd (APGD-CE, then targeted APGD-DLR), autoattack "
-    "and square, embedding (an attack on it), "
-    "typographic (a wrong class word drawn on), words-and-noise (the worst of three words, then each attack "
-    "named), reading, noise, corruptions, "
-    "bias (sets of people in roles), interpretability, drift (distance from the reference), probe, segmentation (mean "
-    "IoU by a linear head on --tokens patches, clean and under two attacks); joined by commas."
-)
-MANY = Parameter(consume_multiple=True, negative=())
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """What is measured, as flags: everything here decides the numbers."""
-
-    suite: Annotated[str, Parameter(help=SUITE_HELP)] = "clean,pgd,apgd-ce,apgd"
-    epsilon: str = "1/255,2/255,4/255"
-    """Radii, joined by commas, such as 1/255,2/255."""
-    words: Literal["all", "even", "odd"] = "all"
-    """Class names that may be drawn: all, or those of even or odd number."""
-    fonts: Literal["train", "unseen"] = "unseen"
-    """Fonts of drawn words."""
-    sizes: tuple[float, float] = (20 / 224, 40 / 224)
-    """Smallest and largest glyph height of drawn words, as shares of the image's side."""
-    norm: Literal["linf", "l2"] = "linf"
-    """Norm of the ball."""
-    num_steps: int = 10
-    """Gradient steps of each attack; autoattack always takes 100."""
-    attack_precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision of the gradients of pgd, apgd-ce and apgd; bf16 is faster. Whether an image is fooled is decided in
-    fp32."""
-    num_queries: int = 1000
-    """Queries of the Square attack."""
-    corruptions: Literal["core", "all"] = "core"
-    """The 8 kinds that need no extra, or all 15 of ImageNet-C."""
-    samples: int | None = None
-    """At most this many images of each set, balanced over the classes."""
-    templates: Annotated[tuple[str, ...], MANY] = ()
-    """Prompts with `{}`, files of them, or openai-imagenet; by default those that a data set brings, or "a photo of a
-    {}."."""
-    head: str | None = None
-    """What turns embeddings into answers: text; classifier, the model's own; probe, fitted once on the clean embeddings
-    of --train-data by the reference; or a file with a linear head. By default the head that a run was trained with,
-    else text, else classifier."""
-    train_data: str | None = None
-    """Training images for the suite and the head called probe, or images with masks for segmentation; the train split
-    beside each set by default."""
-    preprocess: str | None = None
-    """Resizing and normalisation in place of the models' own, and of their references': a tag of an OpenCLIP name, or
-    settings such as resize_mode=squash,interpolation=bilinear,mean=0.5,std=0.5."""
-    tokens: Literal["class", "mean", "patches"] | None = None
-    """What of the towers is the embedding; by default what a run was trained with, else the library's own."""
-    segmentation_head: Path | None = None
-    """File of a segmentation head; by default one is fitted on the reference."""
-    seed: int = 0
-    """Random seed of subsets and starting points."""
-
-
-@dataclass(frozen=True)
-class RuntimeOptions:
-    """Of which models and classes, where results go, and how they are computed, as flags."""
-
-    pretrained: str | None = None
-    """Tag or weights file for bare names; BASE+FILE for an image tower's file over the text side of BASE, which is then
-    the reference."""
-    reference: str | None = None
-    """The model before training; a run's export and the embedded variants know theirs; none for none."""
-    class_names: Path | None = None
-    """File that names the classes."""
-    output: Path | None = None
-    """Folder of the result files; RUN/evaluation for a run's export by default, else runs/evaluation."""
-    batch_size: int = 100
-    """Images in a batch; changes no result."""
-    workers: int = 0
-    """Data-loading processes; 0 reads ahead in threads."""
-    device: str | None = None
-    """cpu, cuda, ..."""
-    skip_existing: bool = False
-    """Read results that are already there instead of computing them again."""
-
 
 def evaluate(
     *,
-    model: Annotated[list[str], MANY],
-    data: Annotated[list[str], MANY],
-    asked: Annotated[EvaluationOptions, Parameter(name="*")] = EvaluationOptions(),
-    manner: Annotated[RuntimeOptions, Parameter(name="*")] = RuntimeOptions(),
+    model: Annotated[list[str], MANY, Parameter(group=PANELS["model"])],
+    data: Annotated[list[str], MANY, Parameter(group=PANELS["data"])],
+    asked: EvaluationFlags = EvaluationOptions(),  # noqa: B008 (frozen)
+    manner: RuntimeFlags = RuntimeOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Measure models on data sets, clean and under attack, beside the reference before training. An evaluation that
     was interrupted goes on where it was.
@@ -128,11 +40,13 @@ def evaluate(
     model
         One or several: a run's `export` folder, an embedded model, or any name that `train` takes.
     data
-        One or several: class folders, folders with captions.jsonl, or the embedded sets photos, photos-mini, emoji and
-            emoji-people.
+        One or several: class folders, folders with captions.jsonl, or the embedded sets photos/test, photos-mini, emoji
+        and emoji-people.
     """
     check_numbers(("--batch-size", manner.batch_size, 1), ("--workers", manner.workers, 0))
+    check_output(manner, len(model) * len(data))
     protocol = protocol_of(asked)
+    from seaanchor.evaluation.advice import report_command
     from seaanchor.evaluation.run import evaluate_all, output_of, require_sound
     from seaanchor.report.table import print_results
 
@@ -142,8 +56,26 @@ def evaluate(
     print_results(results)
     for result in results:
         print_checks(result)
-    print(f"results: {', '.join(dict.fromkeys(str(manner.output or output_of(name)) for name in model))}")
+    outputs = list(dict.fromkeys(manner.output or output_of(name) for name in model))
+    print(f"results: {', '.join(map(str, outputs))}")
+    print(f"show them on one page: {report_command(outputs)}")
     require_sound(results)
+
+
+def check_output(manner: RuntimeOptions, results: int) -> None:
+    """A result file is of one model on one data set, and computed anew.
+
+    Raises:
+        SeaAnchorError: it is to hold several, or to be read as well.
+    """
+    if manner.output is None or manner.output.suffix != ".json" or manner.output.is_dir():
+        return
+    if results > 1:
+        found = f"{results} results for one file, --output {manner.output}"
+        raise SeaAnchorError(found, "one model and one data set beside a .json file", "name a folder")
+    if manner.skip_existing:
+        found = f"--skip-existing beside the file --output {manner.output}"
+        raise SeaAnchorError(found, "a folder, in which results are found by what decides them", "name a folder")
 
 
 def protocol_of(asked: EvaluationOptions) -> "Protocol":

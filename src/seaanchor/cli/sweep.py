@@ -1,13 +1,15 @@
 """`seaanchor sweep`: many runs as one. Nothing heavy is imported before a command needs it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from seaanchor.cli.settings import Settings
+from seaanchor.cli.option_groups import as_flags, panels
+from seaanchor.cli.settings import SweepSettings
+from seaanchor.config.io import from_dict, to_dict
 from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
 
@@ -37,18 +39,32 @@ class SweepEvaluation:
     """Their smallest and largest height, as shares of the image's side."""
 
 
+PANELS = panels(
+    {
+        "Sweep": ("vary", "points", "seeds", "data", "x", "y"),
+        "Evaluation": tuple(one.name for one in fields(SweepEvaluation)),
+    },
+    first=-1,
+)
+OWN = Parameter(group=PANELS["vary"])
+if TYPE_CHECKING:
+    SweepFlags = SweepEvaluation
+else:
+    SweepFlags = Annotated[as_flags(SweepEvaluation, PANELS), Parameter(name="*")]
+
+
 def sweep(
     recipe: str,
     /,
     *,
-    vary: Annotated[list[str] | None, Many] = None,
-    points: Path | None = None,
-    seeds: str = "0",
-    data: Annotated[list[str], Many],
-    evaluation: Annotated[SweepEvaluation, Parameter(name="*")] = SweepEvaluation(),
-    x: str | None = None,
-    y: str | None = None,
-    config: Settings = RunConfig(),  # noqa: B008 (frozen)
+    vary: Annotated[list[str] | None, Many, OWN] = None,
+    points: Annotated[Path | None, OWN] = None,
+    seeds: Annotated[str, OWN] = "0",
+    data: Annotated[list[str], Many, OWN],
+    evaluation: SweepFlags = SweepEvaluation(),
+    x: Annotated[str | None, OWN] = None,
+    y: Annotated[str | None, OWN] = None,
+    config: SweepSettings = RunConfig(),  # noqa: B008 (frozen)
 ) -> None:
     """Train a recipe with several settings, evaluate every run, and draw the front of the results. A sweep that was
     interrupted goes on where it was.
@@ -79,6 +95,7 @@ def sweep(
     from seaanchor.sweeps.sweep import parse_vary, read_points
     from seaanchor.sweeps.sweep import sweep as run
 
+    config = from_dict(RunConfig, to_dict(config))  # options get the types that their part asks for
     protocol = protocol_of(EvaluationOptions(**asdict(evaluation)))
     default_x, default_y = default_axes(chosen_suites(evaluation.suite), protocol)
     grid, listed = parse_vary(vary or []), read_points(points) if points else []

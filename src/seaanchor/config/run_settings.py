@@ -12,6 +12,7 @@ from typing import Any
 
 from seaanchor.config.io import read_yaml
 from seaanchor.encoders.embedded import embedded_models
+from seaanchor.encoders.model_paths import with_prefix
 from seaanchor.encoders.pretrained import Pretrained, split_entry, split_pretrained
 
 HERE = "./"
@@ -83,7 +84,8 @@ def _source(key: str, value: str, change: Callable[[str], str]) -> str:
     """A model, data or a file, with the prefix that says how it is read."""
     prefix, path = PREFIX.match(value).groups()  # type: ignore[union-attr] # matches any text
     bare = key == "model" and not prefix and not value.startswith((HERE, "../"))
-    if bare and (value in embedded_models() or not (Path(value) / "open_clip_config.json").is_file()):
+    is_model = (Path(value) / "open_clip_config.json").is_file() or with_prefix(value) != value
+    if bare and (value in embedded_models() or not is_model):
         return value  # a name, whatever folder is called so
     return prefix + change(path)
 

@@ -15,6 +15,7 @@ from seaanchor.encoders.text import overlong, warn_overlong
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Head
 from seaanchor.utils import disk_cache
+from seaanchor.utils.stages import stage
 from seaanchor.utils.text import check_distinct
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
@@ -106,7 +107,8 @@ def _cached(kind: str, model: LoadedModel, asked: list, compute: Callable[[], di
 @torch.no_grad()
 def _encode(model: LoadedModel, texts: Sequence[str], batch_size: int) -> Tensor:
     # None was refused
-    chunks = [model.encode_texts(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)]  # type: ignore[misc]
+    with stage(f"{model.name}: texts", len(texts), "texts"):
+        chunks = [model.encode_texts(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)]  # type: ignore[misc]
     return torch.cat(chunks).float()
 
 

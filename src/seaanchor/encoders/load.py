@@ -6,11 +6,14 @@ from pathlib import Path
 from seaanchor.encoders.classifiers import with_stored_head
 from seaanchor.encoders.embedded import embedded_folder, embedded_models
 from seaanchor.encoders.encoder import LoadedModel, with_tokens
+from seaanchor.encoders.hub import quick_to_fail
+from seaanchor.encoders.model_paths import with_prefix
 from seaanchor.encoders.own_module import SETTINGS
 from seaanchor.encoders.preprocess_option import check_preprocess, with_preprocess
 from seaanchor.encoders.pretrained import check_pretrained
 from seaanchor.encoders.tokens import Tokens
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.stages import stage
 
 
 def load_model(
@@ -25,8 +28,9 @@ def load_model(
 
     Args:
         name: `seaanchor-tiny` and its variants (embedded); an OpenCLIP name such as `ViT-B-32` (with `pretrained`);
-            `local-dir:PATH` or the path of an OpenCLIP folder; `hf-hub:ORG/REPO` (OpenCLIP on the Hub); `timm:NAME` or
-            `timm:local-dir:PATH`; `hf:NAME_OR_PATH` (a model of transformers, extra `hf`).
+            the path of a folder that OpenCLIP, timm or transformers reads, such as an export; `hf-hub:ORG/REPO`
+            (OpenCLIP on the Hub); `timm:NAME`; `hf:ORG/NAME` (transformers, extra `hf`). `local-dir:PATH`,
+            `timm:local-dir:PATH` and `hf:PATH` name the library of a folder.
         pretrained: for bare OpenCLIP and timm names: a tag, a weights file, or `none` for random weights. `BASE+FILE`
             sets the image tower of a file over the text side of a tag or of another file, `+FILE` over that of an
             OpenCLIP folder; `FILE#ENTRY` chooses one of several sets of weights in a file.
@@ -43,9 +47,12 @@ def load_model(
         SeaAnchorError: unknown name or tag (with the nearest ones), unreachable hub, weights that do not fit, missing
             extra, tokens that the tower does not have, preprocessing that the model's library cannot express.
     """
-    check_pretrained(name, pretrained)
+    found = with_prefix(name)
+    check_pretrained(found, pretrained)
     check_preprocess(preprocess)
-    loaded = with_preprocess(_load(name, pretrained, image_size), preprocess)
+    with stage(f"loading {name}", 1, "model"), quick_to_fail(found, pretrained):
+        loaded = replace(_load(found, pretrained, image_size), name=name)
+    loaded = with_preprocess(loaded, preprocess)
     return with_stored_head(replace(with_tokens(loaded, tokens), pretrained=pretrained))
 
 

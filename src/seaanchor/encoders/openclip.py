@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seaanchor.encoders.embedded import embedded_models
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.fingerprint import text_side
+from seaanchor.encoders.model_paths import check_path
 from seaanchor.encoders.openclip_input import settle, to_open_clip
 from seaanchor.encoders.openclip_text import bpe_file, open_tokenizer, text_limit
 from seaanchor.encoders.openclip_weights import create, create_from_folder
@@ -93,14 +94,12 @@ def _check_name(name: str, asked: Pretrained) -> None:
 
     models = open_clip.list_models()
     if name not in models:
+        check_path(name)
         near = get_close_matches(name, models + embedded_models(), n=3, cutoff=0.4)
-        prefix = "timm:local-dir" if "architecture" in _peek(Path(name)) else "hf"
         raise SeaAnchorError(
-            f"no model is called {name!r}",
-            "an OpenCLIP name, an embedded model, or one of local-dir: hf-hub: timm: hf:",
-            f"for this folder write {prefix}:{name}"
-            if _peek(Path(name))
-            else f"nearest names: {', '.join(near or embedded_models() or models[:3])}",
+            f"no model is called {name!r}, and there is no such path",
+            "an OpenCLIP name, an embedded model, a folder, or one of hf-hub: timm: hf:",
+            f"nearest names: {', '.join(near or embedded_models() or models[:3])}",
         )
     tags, base = open_clip.list_pretrained_tags_by_model(name), asked.base
     if base is None or (base != "none" and base not in tags and not is_weights_file(base)):
@@ -110,14 +109,6 @@ def _check_name(name: str, asked: Pretrained) -> None:
             f"one of its tags ({', '.join(near) or 'it has none'}), a weights file, or 'none' for random weights",
             "set --pretrained",
         )
-
-
-def _peek(folder: Path) -> dict[str, Any]:
-    """The folder's config.json, as timm and transformers write it; empty if there is none."""
-    try:
-        return json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
-        return {}
 
 
 def _model_cfg(source: str, model: nn.Module, side: int) -> dict[str, Any]:

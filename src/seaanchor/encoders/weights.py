@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from seaanchor.encoders.hub import unreachable
 from seaanchor.encoders.pretrained import split_entry
 from seaanchor.encoders.weight_entries import AVERAGED, choose, strip, tensors_of
 from seaanchor.encoders.weight_files import open_weights
@@ -118,6 +119,12 @@ def weights_error(name: str, weights: str, error: Exception | str) -> SeaAnchorE
 
 def hub_error(name: str, error: Exception, instead: str) -> SeaAnchorError:
     """The one message for a model that could not be fetched."""
+    if reason := unreachable():
+        return SeaAnchorError(
+            found=f"{name} is not on this disk, and the Hub cannot be reached ({reason})",
+            expected="files that can be downloaded, or are on this disk",
+            change=f"check the connection, or {instead}",
+        )
     first = " ".join(str(error).split())
     return SeaAnchorError(
         found=f"{name} could not be loaded; the Hub may be unreachable: {first[:300]}",

@@ -1,13 +1,19 @@
-"""The command that evaluates a run, as it can work with what the run exported."""
+"""The next command: what evaluates a run, as it can work with what the run exported, and what shows results."""
 
 import json
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from seaanchor.config.run_settings import read_settings
+from seaanchor.data.sources import NAMES as EMBEDDED_SETS
 from seaanchor.encoders.head_file import NAME
 from seaanchor.encoders.own_module import SETTINGS
+from seaanchor.evaluation.result_folder import is_result_file
 
 EXPORTS = ("export", "export-averaged")
+SPLITS = ("test", "val", "validation", "valid")
 
 
 def evaluation_command(run: Path) -> str:
@@ -20,12 +26,41 @@ def evaluation_command(run: Path) -> str:
     if any((folder / SETTINGS).is_file() for folder in folders):
         head = "" if (run / NAME).is_file() else ', head="probe", train_data="TRAIN_FOLDER"'
         return f'seaanchor.evaluate(run.model, "LABELLED_FOLDER"{head}) in Python, run being what train returned'
-    model = str(read_settings(run / "config.yaml").get("model"))
-    prefix = next((ours for kind, ours in (("timm:", "timm:local-dir:"), ("hf:", "hf:")) if model.startswith(kind)), "")
-    names = " ".join(f"{prefix}{folder}" for folder in folders)
+    settings = read_settings(run / "config.yaml")
+    names = shlex.join(map(str, folders))
     answers = (run / NAME).is_file() or all(_answers(folder) for folder in folders)
     head = "" if answers else " --head probe --train-data TRAIN_FOLDER"
-    return f"seaanchor evaluate --model {names} --data LABELLED_FOLDER{head}"
+    return f"seaanchor evaluate --model {names} --data {labelled_data(settings)}{head}"
+
+
+def labelled_data(settings: Mapping[str, Any]) -> str:
+    """Data to evaluate a run on, as it stands on the command line: its val_data, the test split beside its training
+    images or that of its embedded set; else the word LABELLED_FOLDER.
+
+    Args:
+        settings: of the run, with paths from here.
+    """
+    if given := settings.get("val_data"):
+        return shlex.join(given)
+    source = str(settings.get("train_data"))
+    name, _, part = source.partition("/")
+    if name in EMBEDDED_SETS and part in ("", "train") and not Path(source).exists():
+        return f"{name}/test"
+    beside = [Path(source).with_name(split) for split in SPLITS] if Path(source).name == "train" else []
+    return next((shlex.quote(str(folder)) for folder in beside if folder.is_dir()), "LABELLED_FOLDER")
+
+
+def report_command(outputs: Sequence[Path]) -> str:
+    """How results are written as a page.
+
+    Args:
+        outputs: the folders of the result files, each once; or one result file.
+    """
+    runs = [folder.parent if (folder.parent / "config.yaml").is_file() else folder for folder in outputs]
+    page = [] if len(runs) == 1 else ["--output", str(outputs[0] / "report.html")]
+    if is_result_file(outputs[0]):
+        runs, page = list(outputs), ["--output", str(outputs[0].with_suffix(".html"))]
+    return shlex.join(["seaanchor", "report", *map(str, runs), *page])
 
 
 def _answers(folder: Path) -> bool:

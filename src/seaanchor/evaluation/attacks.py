@@ -4,6 +4,7 @@ Legend: B batch, C channels or classes, H W pixels.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,7 @@ from seaanchor.attacks.pgd import pgd_attack
 from seaanchor.attacks.square import pyautoattack, square_attack
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Batch
+from seaanchor.utils import stages
 
 AttackName = Literal["pgd", "apgd-ce", "apgd", "square", "autoattack", "embedding"]
 Stage = Callable[..., AttackResult]
@@ -54,6 +56,7 @@ LOW_PRECISION = (
     "apgd-ce",
     "apgd",
 )  # may follow gradients of low precision; AutoAttack's standard version is a fixed thing, Square has none
+TARGETS = 9  # of targeted APGD
 FEWEST_TARGETED = 4  # classes; the targeted DLR loss compares the third and fourth largest logits
 
 
@@ -129,19 +132,28 @@ def attack_survivors(
         if stage is apgd_targeted and _num_classes(logits, batch) < FEWEST_TARGETED:
             continue
         clean, label_B = batch.pixels_BCHW[rows], batch.label_B[rows]  # type: ignore[index] # labelled
-        result = stage(
-            logits,
-            clean,
-            label_B,
-            ball,
-            num_steps=plan.num_steps,
-            index_B=batch.index_B[rows],
-            seed=plan.seed,
-            **follow,
-        )
+        with _shown(plan, epsilon, stage, len(rows)):
+            result = stage(
+                logits,
+                clean,
+                label_B,
+                ball,
+                num_steps=plan.num_steps,
+                index_B=batch.index_B[rows],
+                seed=plan.seed,
+                **follow,
+            )
         correct_B[rows] = ~result.fooled_B
         sound_B[rows] &= inside(result.pixels_BCHW, clean, ball) & ~broken(result)
     return AttackOutcome(correct_B, sound_B)
+
+
+def _shown(plan: AttackPlan, epsilon: float, stage: Stage, num_images: int) -> AbstractContextManager[None]:
+    """One stage of an attack on a batch, as the user sees it."""
+    radius = f"{epsilon:g}" if plan.norm == "l2" else f"{round(255 * epsilon, 3):g}/255"
+    total = plan.num_steps * (TARGETS if stage is apgd_targeted else 1)
+    title = f"{plan.name}{', targeted' if stage is apgd_targeted else ''}, ε = {radius}, {num_images} images"
+    return stages.stage(title, total, "queries" if stage is _square else "steps")
 
 
 def _followed(logits: Logits, plan: AttackPlan) -> dict[str, Logits]:

@@ -10,9 +10,16 @@ from seaanchor.utils.log import log
 from seaanchor.utils.paths import portable
 
 
+def is_result_file(output: Path | None) -> bool:
+    """Whether an output is the result file itself, and not a folder of them."""
+    return output is not None and output.suffix == ".json" and not output.is_dir()
+
+
 def result_file(folder: Path, context: EvaluationContext, key: str) -> Path:
     """The file of a key, which is the hash of everything that decides the numbers: the one that is there, whatever else
-    is in its name, or the one to write."""
+    is in its name, or the one to write; the output itself where it is a file."""
+    if is_result_file(folder):
+        return folder
     return next(iter(folder.glob(f"*--{key}.json")), folder / f"{_stem(context)}--{key}.json")
 
 

@@ -19,6 +19,7 @@ from seaanchor.evaluation.captions import Captions
 from seaanchor.evaluation.context import EvaluationContext
 from seaanchor.evaluation.dense import SegmentationHeads, check_dense_protocol, open_dense, with_segmentation
 from seaanchor.evaluation.embeddings import EmbeddingCache
+from seaanchor.evaluation.header import header
 from seaanchor.evaluation.heads import HeadChooser, write_copy
 from seaanchor.evaluation.images import open_source
 from seaanchor.evaluation.measure import measure_model
@@ -27,12 +28,13 @@ from seaanchor.evaluation.prepare import DataSet, describe, prepare, reference_c
 from seaanchor.evaluation.protocol import Protocol
 from seaanchor.evaluation.records import from_plain, to_plain
 from seaanchor.evaluation.result_files import decode, encode
-from seaanchor.evaluation.result_folder import result_file, stored_result
+from seaanchor.evaluation.result_folder import is_result_file, result_file, stored_result
 from seaanchor.evaluation.results import Environment, EvaluationResult, ProtocolRecord
 from seaanchor.evaluation.table import ExecutionOptions, remove_partial
 from seaanchor.profiling.memory_advice import evaluation_advice
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.environment import environment
+from seaanchor.utils.log import log
 from seaanchor.utils.paths import portable
 
 
@@ -166,6 +168,7 @@ def evaluate_all(
             check_dense_protocol(pair.model, protocol)
         dense = all(pair.model.encoder.tokens == "patches" for pair in pairs)
         data = [DataSet(source, *_opened(source, class_names, protocol, dense), class_names) for source in sources]
+        log.info("\n".join(header(pairs, data, protocol, options)))
         contexts = _contexts(pairs, data, protocol, HeadChooser(protocol, class_names, options))
         results = []
         for row in contexts:
@@ -236,7 +239,7 @@ def _with_reference(
     """The result of a model, that of its reference inside it; None in all processes but the first."""
     beside = None
     if pair.reference is not None:
-        untouched = ModelPair(pair.reference, None, None, pair.output)
+        untouched = ModelPair(pair.reference, None, None, None if is_result_file(pair.output) else pair.output)
         beside = _one(untouched, reference_context(context, pair.reference), session, cache, None)
     return _one(pair, context, session, cache, beside)
 

@@ -22,6 +22,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Batch, Preference
 from seaanchor.utils.checkpoint import load_state, save_state
 from seaanchor.utils.log import log
+from seaanchor.utils.stages import on_terminal, stage, tick
 
 Table = dict[str, Tensor]
 """Columns, each (N, ...); `index` is the image's number in its list."""
@@ -88,7 +89,8 @@ def collect(
     count = len(dataset)
     units = [range(i, min(i + options.batch_size, count)) for i in range(0, count, options.batch_size)]
     mine = [i for unit in units[options.group.rank :: options.group.world] for i in unit if i not in finished]
-    parts = done + list(_measure_all(title, name, dataset, mine, measure, options))
+    with stage(f"{title}: {name}", len(mine), "images"):
+        parts = done + list(_measure_all(title, name, dataset, mine, measure, options))
     gathered = options.group.gather(parts)
     if not options.group.first:
         return None
@@ -104,16 +106,17 @@ def _measure_all(
     options: ExecutionOptions,
 ) -> Iterator[_Part]:
     part, skip_log = _Part(), SkipLog(dataset.images)
-    begun, rows_done = time.monotonic(), 0
+    begun, rows_done, live = time.monotonic(), 0, on_terminal()
     for batch in batches(dataset, options.batch_size, workers=options.workers, order=order, skip_log=skip_log):
         part.skipped |= skip_log.reasons
         skip_log.reasons.clear()
         if len(batch.index_B):
             rows = measure(to_device(batch, options.device)) | {"index": batch.index_B}
             part.rows.append({column: values.detach().cpu() for column, values in rows.items()})
+        tick("images", len(batch.index_B))
         if part.due():
             rows_done += _write(name, part, options)
-            if options.group.first:
+            if options.group.first and not live:
                 log.info(f"  {title}: {rows_done:,} of {len(order):,} images, {time.monotonic() - begun:.0f} s")
             yield part
             part = _Part()

@@ -72,6 +72,4 @@ def load_export(folder: Path, config: RunConfig, start: LoadedModel | None = Non
         own = copied(start)
         load_encoder(folder, own.module)
         return with_stored_head(own, folder)
-    prefix = next((p for p in ("timm:", "hf:") if config.model.startswith(p)), "")
-    name = f"{prefix}{'local-dir:' if prefix == 'timm:' else ''}{folder}"
-    return load_model(name, None, config.image_size, config.tokens)
+    return load_model(str(folder), None, config.image_size, config.tokens)

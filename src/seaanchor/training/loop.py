@@ -35,6 +35,7 @@ from seaanchor.training.state import TrainState, save_checkpoint, stop_if_not_fi
 from seaanchor.training.step import train_step
 from seaanchor.types import Batch
 from seaanchor.utils.log import log
+from seaanchor.utils.stages import tick
 
 Evaluate = Callable[[LoadedModel, RunConfig], dict[str, Any]]
 
@@ -78,6 +79,7 @@ def training_loop(run: LoopContext, step: int) -> int:
     if step == 0 and config.eval_every:
         _evaluate(run, step)  # where training starts from, and whatever is wrong with val_data
     stop, saved, clock = False, step, Clock()
+    tick("batches", step)
     while step < total and not stop:
         with clock.waiting():
             loaded = next(stream)
@@ -86,6 +88,7 @@ def training_loop(run: LoopContext, step: int) -> int:
         if asked_to_stop:
             break
         step += 1
+        tick("batches")
         if num_images == 0:
             continue
         micro_batches = [make_micro_batch(setup, batch, is_padding, cache_ND) for batch, is_padding in readable]

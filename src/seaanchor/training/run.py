@@ -27,6 +27,9 @@ from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Given, Setup, prepare
 from seaanchor.training.start import recorded
 from seaanchor.training.state import TrainState, make_state
+from seaanchor.training.summary import header
+from seaanchor.utils.log import log
+from seaanchor.utils.stages import stage
 
 MemoryAdvice = Callable[[Setup, TrainState, int, RunFolder], AbstractContextManager[None]]
 Fitted = Callable[[Setup, TrainState, ProcessGroup], RunConfig]
@@ -80,13 +83,15 @@ def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.d
     state = make_state(setup, group, checkpoint)
     step = checkpoint["step"] if checkpoint else 0
     setup = replace(setup, config=hooks.fitted(setup, state, group))
+    log.info("\n".join(header(setup, group.world, step)))
     memory_advice = hooks.memory_advice(setup, state, group.world, folder)
     with stop_on_interrupt() as interrupted, reporting(config, group.first) as report, memory_advice:
         progress = Progress(setup.total_steps, step, group.first)
         context = LoopContext(
             setup, state, hooks.evaluate, group, folder, report, progress, SkipLog(setup.images), interrupted
         )
-        step = training_loop(context, step)
+        with stage("training", setup.total_steps, "batches", lines=False):
+            step = training_loop(context, step)
     if step < setup.total_steps:
         change = f"the state is saved; go on with --resume auto --output {config.output}"
         raise SeaAnchorError(f"stopped at step {step} of {setup.total_steps}", "an uninterrupted run", change)

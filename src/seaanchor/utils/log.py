@@ -15,6 +15,8 @@ from seaanchor.errors import printable
 log = logging.getLogger("seaanchor")
 """The library's logger."""
 
+bars: list[object] = []
+"""What draws below the lines of a terminal now; then no record replaces the line before it."""
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
@@ -31,7 +33,7 @@ log.addFilter(RankFilter())
 
 class TerminalHandler(logging.Handler):
     """Writes INFO to stdout as it is, and what is more urgent to stderr with its kind before it (`warning: ...`). On a
-    terminal a record of `progress` replaces the line before it."""
+    terminal without bars a record of `progress` replaces the line before it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record. A closed pipe raises, as it does for `print`."""
@@ -46,7 +48,7 @@ class TerminalHandler(logging.Handler):
             sys.stderr.flush()
             return
         ends_line = getattr(record, "ends_line", None)
-        if ends_line is not None and sys.stdout.isatty():
+        if ends_line is not None and sys.stdout.isatty() and not bars:
             print(f"\r\033[K{message}", end="\n" if ends_line else "", flush=True)
         else:
             print(message, flush=True)

@@ -1,8 +1,9 @@
-"""Words that take each other's place in captions, and texts that are the same to a model."""
+"""Words that take each other's place in captions, texts that are the same to a model, and lines of names and
+values."""
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -38,6 +39,16 @@ def plain(text: str) -> str:
     'red fox'
     """
     return " ".join(unicodedata.normalize("NFC", text).lower().split())
+
+
+def aligned(rows: Mapping[str, str]) -> list[str]:
+    """A line for each name and its value, the values below each other.
+
+    >>> aligned({"model": "a", "data": "b"})
+    ['model  a', 'data   b']
+    """
+    width = max(map(len, rows), default=0)
+    return [f"{name:<{width}}  {value}" for name, value in rows.items()]
 
 
 def check_distinct(names: Sequence[str]) -> None:

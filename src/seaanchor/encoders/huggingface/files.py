@@ -23,7 +23,7 @@ def local_folder(name: str) -> Path:
     source = name.removeprefix("hf:")
     if Path(source).is_dir():
         return Path(source).absolute()
-    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+    if source.count("/") != 1 or source.startswith((".", "/", "~")) or Path(source).parent.is_dir():
         raise SeaAnchorError(f"there is no folder {source}", "a folder, or ORG/NAME on the Hub", "correct the path")
     from huggingface_hub import snapshot_download
 

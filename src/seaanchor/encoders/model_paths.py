@@ -1,0 +1,47 @@
+"""Model names that are paths: which library wrote a folder, and what to say of a path that leads nowhere."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from seaanchor.encoders.embedded import embedded_models
+from seaanchor.errors import SeaAnchorError
+
+
+def with_prefix(name: str) -> str:
+    """The name of a model with the prefix of the library that wrote its folder; anything but such a folder as it is.
+
+    Args:
+        name: of a model, such as `runs/x/export`, which becomes `timm:local-dir:runs/x/export` for an export of timm.
+    """
+    folder = Path(name)
+    if name in embedded_models() or (folder / "open_clip_config.json").is_file():
+        return name
+    config = settings_in(folder)
+    if "architecture" in config:
+        return f"timm:local-dir:{name}"
+    return f"hf:{name}" if "model_type" in config else name
+
+
+def settings_in(folder: Path) -> dict[str, Any]:
+    """The folder's config.json, as timm and transformers write it; empty if there is none."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def check_path(name: str) -> None:
+    """Raise a SeaAnchorError for a name without a prefix that can only be a path, and leads to no model."""
+    path = Path(name)
+    if path.exists():
+        inside = path / "export"
+        export = f"for the export of this run write {inside}" if inside.is_dir() else "name the folder of a model"
+        expected = "a folder with open_clip_config.json, or with the config.json of timm or of transformers"
+        raise SeaAnchorError(f"{name} holds no model", expected, export)
+    if "/" not in name and not name.startswith((".", "~")):
+        return
+    on_hub = name.count("/") == 1 and not path.parent.is_dir() and not name.startswith((".", "/", "~"))
+    also = f", or for a model on the Hub write hf-hub:{name} or hf:{name}" if on_hub else ""
+    raise SeaAnchorError(f"the path {name} does not exist", "the folder of a model", f"correct the path{also}")

@@ -1,0 +1,74 @@
+"""Mistakes of the command line say what was found, what was expected and what to change."""
+
+import pytest
+
+MODEL_AND_DATA = ["--model", "x", "--data", "x"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found", "expected", "change"),
+    [
+        (
+            ["train"],
+            "`seaanchor train` without RECIPE",
+            "RECIPE: A shipped recipe",
+            "such as `seaanchor train lore-tiny",
+        ),
+        (
+            ["evaluate"],
+            "without --model and --data",
+            "--model: One or several: a run's `export`",
+            "--data photos/test`",
+        ),
+        (["evaluate", "--data", "x"], "`seaanchor evaluate` without --model", "--model: One", "such as"),
+        (["export", "--output=x"], "`seaanchor export` without --model", "--model: Anything `train` takes", "such as"),
+        (["recipes", "cat"], "`seaanchor recipes cat` without NAME", "NAME: A shipped recipe", "recipes cat lore`"),
+        (["train", "lore", "--lr"], "--lr without a value", "a value behind it", "`seaanchor train --help`"),
+        (["train", "lore", "--sizes", "1"], "--sizes with 1 of 2 values", "2 values behind it", "train --help`"),
+        (["train", "lore", "--lr", "x"], "--lr is 'x'", "a value of type float", "correct it"),
+        (["train", "lore", "--precision", "fp23"], "--precision is 'fp23'", "one of fp32, bf16", "did you mean fp32?"),
+        (["train", "lore", "fare"], "fare belongs to no option", "what `seaanchor train` takes", "train --help`"),
+        (["train", "lore", "--data", "x"], "`seaanchor train` has no option --data", "train --help`", "--train-data?"),
+        (["train", "lore", "--steps", "9"], "no option --steps", "train --help`", "did you mean --max-steps?"),
+        (["train", "lore", "--eps", "9"], "no option --eps", "train --help`", "did you mean --epsilon?"),
+        (["evaluate", *MODEL_AND_DATA, "--steps", "9"], "no option --steps", "evaluate --help`", "mean --num-steps?"),
+        (["evaluate", *MODEL_AND_DATA, "--val-data", "x"], "no option --val-data", "evaluate --help`", "mean --data?"),
+        (
+            ["evaluate", "--models", "x", "--data", "x"],
+            "no option --models",
+            "evaluate --help`",
+            "did you mean --model?",
+        ),
+        (
+            ["train", "lore", "--kind", "x"],
+            "--kind may be any of --objective.kind, --anchor.kind",
+            "one of them",
+            "section",
+        ),
+        (["train", "lore", "--relative"], "any of --objective.relative, --anchor.relative", "one of them", "section"),
+        (["recipes", "lss"], "`seaanchor recipes` has no command 'lss'", "one of ls, cat, cp, validate", "mean ls?"),
+        (["zzzz"], "`seaanchor` has no command 'zzzz'", "one of train, ", "see `seaanchor --help`"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_in_three_lines(run, arguments, found, expected, change):
+    code, out, errors = run(*arguments)
+    assert (code, out) == (2, "")
+    lines = errors.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("error: ") and found in lines[0]
+    assert lines[1].startswith("  expected: ") and expected in lines[1]
+    assert lines[2].startswith("  change:   ") and change in lines[2]
+
+
+@pytest.mark.parametrize("command", [["export", "--model", "x", "--output", "x"], ["env"]], ids=["export", "env"])
+def test_nothing_is_suggested_where_nothing_is_near(run, command):
+    code, _, errors = run(*command, "--epsilon", "1")
+    assert code == 2 and "no option --epsilon" in errors and "did you mean" not in errors
+
+
+def test_epsilon_never_leads_to_precision():
+    from seaanchor.cli.mistakes import unknown_option
+
+    assert "precision" not in str(unknown_option("--epsilon", ["--precision", "--lr"], "seaanchor train"))
+    assert "did you mean --lr?" in unknown_option("--lrr", ["--precision", "--lr"], "seaanchor train").change

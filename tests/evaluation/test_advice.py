@@ -1,0 +1,45 @@
+"""The next command, with real paths."""
+
+import shlex
+
+import pytest
+
+from seaanchor.evaluation.advice import labelled_data, report_command
+
+
+@pytest.mark.parametrize(
+    ("settings", "data"),
+    [
+        ({"train_data": "photos-mini"}, "photos-mini/test"),
+        ({"train_data": "photos/train"}, "photos/test"),
+        ({"train_data": "photos/validation"}, "LABELLED_FOLDER"),
+        ({"train_data": "FOLDER"}, "LABELLED_FOLDER"),
+        ({"train_data": "FOLDER", "val_data": ["a b", "c"]}, "'a b' c"),
+    ],
+)
+def test_data_to_evaluate_a_run_on(settings, data):
+    assert labelled_data(settings) == data
+
+
+def test_the_split_beside_the_training_images(tmp_path):
+    (tmp_path / "train").mkdir()
+    settings = {"train_data": str(tmp_path / "train")}
+    assert labelled_data(settings) == "LABELLED_FOLDER"
+    (tmp_path / "val").mkdir()
+    assert labelled_data(settings) == str(tmp_path / "val")
+
+
+def test_a_folder_of_the_name_of_an_embedded_set_is_no_embedded_set(tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert labelled_data({"train_data": "photos"}) == "LABELLED_FOLDER"
+
+
+def test_a_page_of_runs_and_of_other_results(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
+    run, other = tmp_path / "run" / "evaluation", tmp_path / "other"
+    assert shlex.split(report_command([run])) == ["seaanchor", "report", str(tmp_path / "run")]
+    assert shlex.split(report_command([other])) == ["seaanchor", "report", str(other)]
+    both = ["seaanchor", "report", str(tmp_path / "run"), str(other), "--output", str(run / "report.html")]
+    assert shlex.split(report_command([run, other])) == both
