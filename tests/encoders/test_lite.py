@@ -1,5 +1,5 @@
-"""What `seaanchor-lite` knows: photos of the embedded set, ImageNet's names, words in fonts it never saw; and what it is
-for: a wrong word misleads it."""
+"""What `seaanchor-lite` knows: photos of the embedded set, ImageNet's names, words in fonts it never saw; and that a
+wrong word misleads it."""
 
 import json
 from functools import cache

@@ -125,7 +125,8 @@ GROUPS: Groups = {
 }
 PANELS = panels(GROUPS)
 if TYPE_CHECKING:
-    EvaluationFlags, RuntimeFlags = EvaluationOptions, RuntimeOptions
+    EvaluationFlags = EvaluationOptions
+    RuntimeFlags = RuntimeOptions
 else:
     EvaluationFlags = Annotated[as_flags(EvaluationOptions, PANELS), Parameter(name="*")]
     RuntimeFlags = Annotated[as_flags(RuntimeOptions, PANELS), Parameter(name="*")]

@@ -58,7 +58,7 @@ def panels(groups: Groups, first: int = 1) -> dict[str, Group]:
         groups: in the order of the help.
         first: place of the first of them among all groups of a command.
     """
-    found = {}
+    found = dict[str, Group]()
     for number, (title, names) in enumerate(groups.items(), start=first):
         group = Group(title, sort_key=number, help_formatter=Ordered(names))
         found |= dict.fromkeys(names, group)

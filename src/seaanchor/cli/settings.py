@@ -138,7 +138,8 @@ def _flag(name: str) -> str:
 
 _HOW = Parameter(name="*", consume_multiple=True, name_transform=_flag)
 if TYPE_CHECKING:
-    Settings = SweepSettings = RunConfig
+    Settings = RunConfig
+    SweepSettings = RunConfig
 else:
     Settings = Annotated[as_flags(RunConfig, PANELS, short_forms()), _HOW]
     """Every setting of a run as a flag of its name, and of its last name where that is unique."""
