@@ -11,6 +11,7 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 
+from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import load_state
 from tools.pretraining import distillation
@@ -25,9 +26,11 @@ from tools.pretraining.lite import (
     new_lite,
     original_tower,
     starting_table,
+    teach_text_tower,
     train_lite,
     write_classifier,
     write_lite,
+    write_tower,
 )
 from tools.pretraining.lite_corpus import LiteMix, _masks, load_lite_corpus, make_lite_batch
 from tools.pretraining.seen import among_seen, write_seen
@@ -314,3 +317,22 @@ def test_what_is_written_loads_as_a_model(tower, tmp_path):
     assert model.encoder.image_size == 128
     assert sum(p.numel() for p in model.module.parameters()) < 7_000_000
     assert sum(f.stat().st_size for f in folder.iterdir()) < 14_000_000
+
+
+def test_a_tower_and_its_texts_are_all_that_a_text_tower_needs(tower, tmp_path, monkeypatch):
+    taught = []
+    monkeypatch.setattr("tools.pretraining.lite.learn_texts", lambda *args: taught.append(args))
+    table = torch.randn(3, 512, generator=torch.Generator().manual_seed(1))
+    student = Student(new_lite(tower, 0).visual, table, 20.0)
+    write_tower(student, ("anchor", "café", "boat"), tmp_path / "tower")
+    app(["text-tower", str(tmp_path / "tower"), str(tmp_path / "run")], result_action="return_value")
+    ((_, goal, texts, *_),) = taught
+    assert texts == ["anchor", "café", "boat"]
+    torch.testing.assert_close(goal, torch.nn.functional.normalize(table, dim=-1), rtol=2e-3, atol=2e-4)
+    model = load_model(str(tmp_path / "run" / "export"))
+    assert model.module.logit_scale.exp().item() == pytest.approx(20, rel=1e-3)
+    weight = model.module.visual.trunk.conv_stem.weight
+    torch.testing.assert_close(weight, tower.conv_stem.weight, rtol=1e-3, atol=1e-4)
+    (tmp_path / "tower" / "texts.json").unlink()
+    with pytest.raises(SeaAnchorError, match=r"lacks texts\.json"):
+        teach_text_tower(tmp_path / "tower", tmp_path / "again")

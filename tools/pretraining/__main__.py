@@ -123,6 +123,24 @@ def overlap(folder: Path, *, seen: Path = Path("models/seaanchor-lite/seen.npy")
 
 
 @app.command
+def text_tower(folder: Path, output: Path, *, seed: int = 0) -> None:
+    """Train the text tower of `seaanchor-lite` for an image tower that is done; no image is needed.
+
+    Parameters
+    ----------
+    folder
+        With `tower.safetensors` and `texts.json`, such as models/seaanchor-lite.
+    output
+        Run folder; the model lands in OUTPUT/export.
+    seed
+        Of weights, texts and captions.
+    """
+    from tools.pretraining.lite import teach_text_tower
+
+    print(f"done: {teach_text_tower(folder, output, seed)}")
+
+
+@app.command
 def held_out(name: str, folder: Path, output: Path) -> None:
     """Link the held-out photos of a set into class folders, for `seaanchor evaluate`.
 

@@ -328,11 +328,6 @@ def train_lite(
     Raises:
         SeaAnchorError: a source is missing, or a photo cannot be read.
     """
-    from open_clip.tokenizer import SimpleTokenizer
-
-    from seaanchor.encoders.load import load_model
-    from seaanchor.export.folder import export_model
-
     for name, path in sources.items():
         if not path.is_dir():
             raise SeaAnchorError(f"{path} ({name}) is no folder", "images", "see docs/pretraining.md")
@@ -341,11 +336,9 @@ def train_lite(
     corpus = load_lite_corpus(sources, held_out_files(held_out, sources.get("caltech101")), fonts, cache)
     if group.first:
         write_seen(corpus.photos, output / "seen.npy", cache)
-        tokenizer_file(output)
         group.barrier()
     original = original_tower(tower)
     model = new_lite(original, seed)
-    tokenizer = SimpleTokenizer(bpe_path=str(tokenizer_file(output)), context_length=CONTEXT)
     teacher = original.to(memory_format=torch.channels_last)
     projection_DF = model.visual.head.proj.weight.detach()
     student = Student(model.visual, starting_table(corpus, teacher, projection_DF, seed), LOGIT_SCALE)
@@ -355,12 +348,50 @@ def train_lite(
         student.load_state_dict(load_state(distill(config, corpus, student, teacher, group))["student"])
     if not group.first:
         return output / "export"
+    write_tower(student, corpus.texts, output / "tower")
+    return teach_text_tower(output / "tower", output, seed)
+
+
+def write_tower(student: Student, texts: Sequence[str], folder: Path) -> None:
+    """Write the image tower, the table of texts and the scale in fp16, and the texts: all that a text tower learns
+    from."""
+    from safetensors.torch import save
+
+    half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in student.state_dict().items()}
+    write_atomic(folder / "texts.json", json.dumps(list(texts), indent=0, ensure_ascii=False))
+    write_atomic(folder / "tower.safetensors", save(half))
+
+
+def teach_text_tower(folder: Path, output: Path, seed: int = 0) -> Path:
+    """Train a text tower for what `write_tower` wrote, which needs no image, and write `output/export`.
+
+    Raises:
+        SeaAnchorError: the folder does not hold the tower and its texts.
+    """
+    import open_clip
+    from open_clip.tokenizer import SimpleTokenizer
+    from safetensors.torch import load_file
+
+    from seaanchor.encoders.load import load_model
+    from seaanchor.export.folder import export_model
+
+    files = folder / "tower.safetensors", folder / "texts.json"
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise SeaAnchorError(
+            f"{folder} lacks {' and '.join(missing)}", "a tower that pre-training wrote", "name its folder"
+        )
+    torch.manual_seed(seed)
+    model = open_clip.CLIP(**MODEL_CFG)
+    texts = json.loads(files[1].read_text())
+    student = Student(model.visual, torch.zeros(len(texts), MODEL_CFG["embed_dim"]), LOGIT_SCALE)
+    student.load_state_dict(load_file(files[0]))
+    tokenizer = SimpleTokenizer(bpe_path=str(tokenizer_file(output)), context_length=CONTEXT)
     goal_VD = F.normalize(student.table_VD.detach(), dim=-1)
-    learn_texts(model, goal_VD, corpus.texts, templates(), tokenizer, seed)
+    learn_texts(model, goal_VD, texts, templates(), tokenizer, seed)
     with torch.no_grad():
         model.logit_scale.copy_(student.log_scale)
-    folder = write_lite(model.state_dict(), output / "weights")
-    return export_model(load_model(str(folder)), output / "export", half=True)
+    weights = write_lite(model.state_dict(), output / "weights")
+    return export_model(load_model(str(weights)), output / "export", half=True)
 
 
 def _spread(mix: LiteMix, banks) -> LiteMix:
