@@ -298,8 +298,6 @@ def test_the_projection_keeps_products_with_the_classifier(tower):
 
 
 def test_the_bare_tower_keeps_its_own_answers(tower, tmp_path):
-    from seaanchor.encoders.load import load_model
-
     model = load_model(f"timm:local-dir:{write_classifier(tower, tmp_path / 'tower')}")
     assert model.classifier is not None
     assert model.classifier.class_names[:2] == ("tench", "goldfish")
@@ -310,8 +308,6 @@ def test_the_bare_tower_keeps_its_own_answers(tower, tmp_path):
 
 
 def test_what_is_written_loads_as_a_model(tower, tmp_path):
-    from seaanchor.encoders.load import load_model
-
     folder = write_lite(new_lite(tower, 0).state_dict(), tmp_path / "lite")
     model = load_model(str(folder))
     assert model.encoder.image_size == 128

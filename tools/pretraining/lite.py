@@ -406,6 +406,6 @@ def _spread(mix: LiteMix, banks) -> LiteMix:
     return replace(mix, shares=tuple(shares.items()))
 
 
-def write_lite(state: dict[str, Tensor], folder: Path, *, text_tower_of: str | None = None) -> Path:
-    """Write weights as an OpenCLIP folder in fp16; with `text_tower_of`, the image tower alone."""
-    return write_open_clip(state, MODEL_CFG, [0.5] * 3, [0.5] * 3, folder, text_tower_of)
+def write_lite(state: dict[str, Tensor], folder: Path) -> Path:
+    """Write weights as an OpenCLIP folder in fp16."""
+    return write_open_clip(state, MODEL_CFG, [0.5] * 3, [0.5] * 3, folder)
