@@ -23,7 +23,7 @@ _spec.loader.exec_module(worker)
 
 
 def gradients(corpus, number: int) -> dict[str, torch.Tensor]:
-    """Of the student before training, on one share of the first step's batch, as cut to the norm 1."""
+    """Of the student before training, on one share of the first step's batch, uncut."""
     student, tower = worker.untrained(corpus)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.0)
     state = distillation._State(student, student, optimizer)
@@ -55,6 +55,5 @@ def test_two_processes_hold_one_model_and_average_their_gradients(tmp_path):
     corpus = worker.corpus_of(tmp_path / "photos", tmp_path / "cache-0")
     shares = [gradients(corpus, number) for number in (0, 1)]
     mean = {name: (shares[0][name] + shares[1][name]) / 2 for name in shares[0]}
-    norm = torch.stack([grad.norm() for grad in mean.values()]).norm()
     for name, grad in mean.items():
-        torch.testing.assert_close(found[name], grad / max(1.0, float(norm)), rtol=1e-3, atol=1e-5)
+        assert (found[name] - grad).norm() <= 1e-3 * grad.norm() + 1e-6, name
