@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from seaanchor.data.sources import open_images
+from seaanchor.encoders.embedded import embedded_folder
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.attacks import AttackPlan
@@ -25,7 +26,7 @@ from seaanchor.report.runs import PartSettings
 from seaanchor.report.sources import read_sources
 
 EPSILON = 2 / 255
-HARDENED = Path(__file__).parents[2] / "models" / "seaanchor-tiny-fare"
+HARDENED = embedded_folder("seaanchor-tiny-fare")
 
 
 @pytest.fixture(scope="module")
