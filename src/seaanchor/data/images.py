@@ -149,7 +149,7 @@ def flat(image: Image.Image) -> Image.Image:
     """8 bits for each channel and no transparency, otherwise in its own mode; a band of rows at a time, or a picture
     would take many times its pixels' memory."""
     if image.mode.startswith("I") or image.mode == "F":
-        top = np.max([np.asarray(part).max(initial=0) for _, part in _bands(image)])
+        top: Any = np.max([np.asarray(part).max(initial=0) for _, part in _bands(image)])
         return _joined("L", image.size, ((row, _to_8_bit(np.asarray(part), top)) for row, part in _bands(image)))
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         return _joined("RGB", image.size, ((row, _on_white(part)) for row, part in _bands(image)))

@@ -114,8 +114,7 @@ def write_checked(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:
-            for part in (data[:at], checksum, data[end:]):
-                file.write(part)
+            file.writelines((data[:at], checksum, data[end:]))
 
     write_atomic(path, write)
 

@@ -245,7 +245,7 @@ def open_rows(
         raise
     except Exception as error:  # the library, the file and the Hub each fail in their own way
         raise _not_opened(source, error) from error
-    base = (path if path.is_dir() else path.parent) if path.exists() else source
+    base: Path | str = (path if path.is_dir() else path.parent) if path.exists() else source
     return _told(iter(rows), source), base
 
 
