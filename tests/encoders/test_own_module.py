@@ -160,6 +160,9 @@ def test_the_preprocessing_goes_with_an_export(tmp_path):
     settings = json.loads((tmp_path / "encoder.json").read_text())
     del settings["preprocessing"]  # as older versions wrote it
     (tmp_path / "encoder.json").write_text(json.dumps(settings))
+    with pytest.raises(SeaAnchorError, match=r"encoder\.json .* is not what was written"):
+        load_encoder(tmp_path, Tower())
+    (tmp_path / "SHA256SUMS").unlink()
     assert load_encoder(tmp_path, Tower()).preprocessing == Preprocessing(8)
 
 

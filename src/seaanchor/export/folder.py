@@ -23,6 +23,8 @@ from seaanchor.export.reloaded import Reloaded, weights_of
 from seaanchor.export.timm import reload_timm, write_timm
 from seaanchor.export.tokenizer import write_tokenizer
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.checksums import NAME as CHECKSUMS
+from seaanchor.utils.checksums import write_checksums
 
 TOLERANCE = 1e-5  # relative difference of embeddings that rounding may leave
 HALF_TOLERANCE = 2e-2
@@ -30,8 +32,8 @@ TEXTS = ("a photo of a cat.", "Two grand pianos, 3 dogs & a zebra!!!")
 
 
 def export_model(model: LoadedModel, folder: Path, *, half: bool = False) -> Path:
-    """Write the model in its own library's format and verify it. Its own classifier goes into its place there; a probe
-    or a head from a file lies beside the weights as `head.safetensors`.
+    """Write the model in its own library's format, verify it, and write the checksums of its files. Its own classifier
+    goes into its place there; a probe or a head from a file lies beside the weights as `head.safetensors`.
 
     Args:
         model: what to export; its encoder's weights are those of its module.
@@ -45,6 +47,7 @@ def export_model(model: LoadedModel, folder: Path, *, half: bool = False) -> Pat
     writers = {"open_clip": _write_open_clip, "timm": write_timm, "hf": write_hf, "module": _write_module}
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / CHECKSUMS).unlink(missing_ok=True)
         writers[model.family](model, folder, half)
         if model.stored_head is not None:
             write_head(model.stored_head, folder / HEAD)
@@ -57,6 +60,7 @@ def export_model(model: LoadedModel, folder: Path, *, half: bool = False) -> Pat
             "free some or name another, and export again",
         ) from error
     verify(model, folder, HALF_TOLERANCE if half else TOLERANCE)
+    write_checksums(folder)
     return folder
 
 

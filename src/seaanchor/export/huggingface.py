@@ -35,12 +35,12 @@ def reload_hf(folder: Path) -> Reloaded:
     import transformers
 
     with quiet():
-        config = transformers.AutoConfig.from_pretrained(folder)
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         (architecture,) = config.architectures
         model, info = getattr(transformers, architecture).from_pretrained(
             folder, dtype=torch.float32, output_loading_info=True
         )
-        processor = transformers.AutoImageProcessor.from_pretrained(folder)
+        processor = transformers.AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
     if missing:
         raise ValueError(f"{len(missing)} weights are missing, such as {missing[0]}")
