@@ -23,6 +23,11 @@ def with_prefix(name: str) -> str:
     return f"hf:{name}" if "model_type" in config else name
 
 
+def folder_of(name: str) -> Path:
+    """Where a model lies that is named by its path, with or without the prefix of its library."""
+    return Path(name.removeprefix("timm:").removeprefix("hf:").removeprefix("local-dir:"))
+
+
 def settings_in(folder: Path) -> dict[str, Any]:
     """The folder's config.json, as timm and transformers write it; empty if there is none."""
     try:
