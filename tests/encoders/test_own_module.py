@@ -177,6 +177,8 @@ def test_exports_that_do_not_fit(tmp_path):
     model = from_encoder(Encoder(Tower(), image_size=8), factory=Wide)
     with pytest.raises(SeaAnchorError, match="does not load again"):
         export_model(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    export_model(from_encoder(Encoder(Tower(), image_size=8)), tmp_path / "out")
     with pytest.raises(SeaAnchorError, match="do not fit Wide"):
         load_encoder(tmp_path / "out", Wide())
     with pytest.raises(SeaAnchorError, match="could not be read as an export"):

@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest

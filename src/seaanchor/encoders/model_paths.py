@@ -37,6 +37,11 @@ def folder_of(name: str) -> Path | None:
     return folder if name not in embedded_models() and folder.is_dir() else None
 
 
+def path_of(name: str) -> Path:
+    """Where a model lies that is named by its path, with or without the prefix of its library."""
+    return Path(name.removeprefix("timm:").removeprefix("hf:").removeprefix("local-dir:"))
+
+
 def settings_in(folder: Path) -> dict[str, Any]:
     """The folder's config.json, as timm and transformers write it; empty if there is none."""
     try:

@@ -7,15 +7,16 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import write_atomic
 
 NAME = "SHA256SUMS"
+CARD = "README.md"  # for people, who may go on writing it
 
 
 def write_checksums(folder: Path) -> None:
-    """Write a line for each file that lies in the folder itself.
+    """Write a line for each file that lies in the folder itself, the model card apart.
 
     Raises:
         SeaAnchorError: the disk is full or the folder cannot be written.
     """
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != NAME)
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in (NAME, CARD))
     write_atomic(folder / NAME, "".join(f"{_digest(path)}  {path.name}\n" for path in files))
 
 
