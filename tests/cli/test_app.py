@@ -60,9 +60,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    least = min(
-        seconds("-c", "import cyclopts, rich.console") for _ in range(5)
-    )  # slower on a slow processor
+    least = min(seconds("-c", "import cyclopts, rich.console") for _ in range(5))  # slower on a slow processor
     assert min(seconds("-m", "seaanchor.cli", "--help") for _ in range(5)) <= 3 * least
     heavy = ("torch", "open_clip", "timm", "transformers", "matplotlib", "numpy")
     code = f"import sys, seaanchor, seaanchor.cli.app; print([m for m in {heavy} if m in sys.modules])"
