@@ -112,9 +112,12 @@ def run(monkeypatch, capsys):
     """Runs a command in this process: (exit code, output, errors)."""
     import sys
 
+    from rich.console import Console
+
     from seaanchor.cli import app as cli
 
     def call(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(cli.app, "_console", Console())  # an app keeps its first one, and with it the width
         monkeypatch.setattr(sys, "argv", ["seaanchor", *map(str, arguments)])
         capsys.readouterr()  # what the test itself printed before
         try:

@@ -116,10 +116,10 @@ def test_a_hugging_face_folder_that_brings_code_is_refused_without_a_question(hf
 
 
 def test_the_reload_of_an_export_refuses_it(asking_folder):
-    from seaanchor.export.folder import _reload_open_clip
+    from seaanchor.export.openclip import reload_open_clip
 
     with pytest.raises(SeaAnchorError, match="trust_remote_code"):
-        _reload_open_clip(asking_folder)
+        reload_open_clip(load_model("seaanchor-tiny"), asking_folder)
     assert not ran(asking_folder)
 
 

@@ -313,8 +313,8 @@ def test_half_of_the_way_back_is_the_mean_of_both(tower):
 
 @pytest.mark.slow
 def test_what_each_stage_starts_from_and_what_comes_out(tower, tmp_path, monkeypatch, corpus):
-    """Where a stage adds one to every weight: the fourth starts on the way back to the first, the last from what the
-    text tower says."""
+    """Where a stage adds one to every weight: the fourth starts on the way back to the first, the last two from what
+    the text tower says."""
     started, run = [], tmp_path / "run"
 
     def add_one(config, corpus, student, teacher, group):
@@ -332,18 +332,18 @@ def test_what_each_stage_starts_from_and_what_comes_out(tower, tmp_path, monkeyp
     monkeypatch.setattr("tools.pretraining.lite.distill", add_one)
     monkeypatch.setattr("tools.pretraining.lite.teach_text_tower", teach)
     made = load_model(str(train_lite({}, [], tmp_path, [], run, cache=tmp_path)))
-    assert [name for name, *_ in started] == ["photos", "words", "both", "again", "texts"]
-    for (_, found, learns), added in zip(started[:-1], (0, 1, 2, 3 - 0.35 * 2), strict=True):
+    assert [name for name, *_ in started] == ["photos", "words", "both", "again", "texts", "over"]
+    for (_, found, learns), added in zip(started[:4], (0, 1, 2, 3 - 0.35 * 2), strict=True):
         torch.testing.assert_close(found, started[0][1] + added)
         assert learns
     taught = load_model(str(run / "text" / "export"))
     with torch.no_grad():
         said = taught.encode_texts(["a photo of a boat."])[0]
         assert torch.equal(made.encode_texts(["a photo of a boat."])[0], said)
-    _, table, learns = started[-1]
-    torch.testing.assert_close(table[corpus.texts.index("boat")], said)
-    assert not learns
-    last, before = (load_state(run / name / "weights.safetensors")["student"] for name in ("texts", "again"))
+    for _, table, learns in started[4:]:
+        torch.testing.assert_close(table[corpus.texts.index("boat")], said)
+        assert not learns
+    before, texts = (load_state(run / name / "weights.safetensors")["student"] for name in ("again", "texts"))
     stem, name = made.module.visual.trunk.conv_stem.weight, "visual.trunk.conv_stem.weight"
-    torch.testing.assert_close(stem, 0.7 * last[name] + 0.3 * before[name], rtol=1e-3, atol=1e-3)
-    assert made.module.logit_scale.item() == pytest.approx(last["log_scale"].item() - 0.3, rel=1e-3)
+    torch.testing.assert_close(stem, 0.7 * texts[name] + 0.3 * before[name] + 1, rtol=1e-3, atol=1e-3)
+    assert made.module.logit_scale.item() == pytest.approx(texts["log_scale"].item() - 0.3 + 1, rel=1e-3)

@@ -95,6 +95,23 @@ THIRD_MIX = LiteMix(
     often=_OFTEN,
     largest=0.9,
 )
+LAST_MIX = LiteMix(
+    (
+        ("caltech101", 0.08),
+        ("photos", 0.08),
+        ("unlabelled", 0.23),
+        ("tiny-imagenet", 0.09),
+        ("cifar10", 0.05),
+        ("emoji", 0.02),
+        ("emoji-100", 0.02),
+        ("words", 0.43),
+    ),
+    often_rate=0.5,
+    class_word_rate=0.4,
+    often=_OFTEN,
+    largest=0.7,
+    plain=0.3,
+)
 STAGES = {
     "photos": DistillConfig(Path(), 20_000, FIRST_MIX, sizes=((96, 128, 1.0),), average=0.99),
     "words": DistillConfig(
@@ -152,10 +169,24 @@ STAGES = {
         batch_statistics=True,
         average=0.98,
     ),
+    "over": DistillConfig(
+        Path(),
+        48_000,
+        LAST_MIX,
+        lr=0.0,
+        trunk_lr=5e-4,
+        frozen_steps=0,
+        frozen_blocks=2,
+        warmup=20,
+        distillation=2.0,
+        features=10.0,
+        sizes=((96, 128, 0.75), (128, 160, 1.0)),
+        batch_statistics=True,
+        average=0.98,
+    ),
 }
-LAST = "texts"  # in which the table is what the text tower says
-BACK = {"again": ("photos", 0.35)}  # where a stage starts: so far back to the weights after that one
-END = ("again", 0.3)  # and where it all ends
+TAUGHT = ("texts", "over")  # stages in which the table is what the text tower says
+BACK = {"again": ("photos", 0.35), "over": ("again", 0.3)}  # so far back a stage starts, to the weights after that one
 LOGIT_SCALE = 20.0  # to start from
 
 
@@ -320,24 +351,29 @@ def train_lite(
     teacher = original.to(memory_format=torch.channels_last)
     projection_DF = model.visual.head.proj.weight.detach()
     student = Student(model.visual, starting_table(corpus, teacher, projection_DF, seed), LOGIT_SCALE)
+    taught: LoadedModel | None = None
     for name, stage in STAGES.items():
-        if name == LAST:
-            if group.first:
-                write_tower(student, corpus.texts, output / "tower")
-                teach_text_tower(output / "tower", output / "text", seed)
-            group.barrier()
-            taught = load_model(str(output / "text" / "export"))
-            answer_to(student, taught, corpus.texts)
         mix, samples = _spread(stage.mix, corpus.banks), round(stage.num_samples * scale)
         config = replace(stage, output=output / name, num_samples=samples, mix=mix, seed=seed)
         if name in BACK:
             earlier, share = BACK[name]
             go_back(student, load_state(output / earlier / "weights.safetensors")["student"], share)
+        if name in TAUGHT:
+            taught = taught or _teach(student, corpus.texts, output, seed, group)
+            answer_to(student, taught, corpus.texts)
         student.load_state_dict(load_state(distill(config, corpus, student, teacher, group))["student"])
     if not group.first:
         return output / "export"
-    go_back(student, load_state(output / END[0] / "weights.safetensors")["student"], END[1])
     return write_model(student, taught, output)
+
+
+def _teach(student: Student, texts: Sequence[str], output: Path, seed: int, group: ProcessGroup) -> LoadedModel:
+    """A model whose text tower learned the table; the others wait for the first process."""
+    if group.first:
+        write_tower(student, texts, output / "tower")
+        teach_text_tower(output / "tower", output / "text", seed)
+    group.barrier()
+    return load_model(str(output / "text" / "export"))
 
 
 def answer_to(student: Student, model: LoadedModel, texts: Sequence[str]) -> None:

@@ -195,7 +195,7 @@ def write_preferences(images: PreferenceImages, file: Path) -> None:
         here = {path: _brought(path, file) for path in dict.fromkeys(files)}
     except OSError as error:
         raise SeaAnchorError(
-            f"the images of {images.root} could not be put beside {file}: {error.strerror or error}",
+            f"{file} could not be written with its images beside it: {error.strerror or error}",
             "free space in a folder that can be written",
             "free some, or name another output",
         ) from error
