@@ -1,5 +1,6 @@
 """Running out of memory: the arithmetic, and a process that really runs out."""
 
+import os
 import re
 import subprocess
 import sys
@@ -183,12 +184,15 @@ def test_what_the_error_names_does_fit(tmp_path):
     """Processes with 560 MB each for a batch of 320 images: one runs out with all of them at once, one goes on with
     less than the first was told, and one is left to choose."""
 
+    few = os.environ | {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}  # each thread reserves memory of its own
+
     def run(*batches: str) -> str:
         done = subprocess.run(
             [sys.executable, "-c", SQUEEZED, str(tmp_path / "run"), *batches],
             capture_output=True,
             text=True,
             timeout=240,
+            env=few,
         )
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
