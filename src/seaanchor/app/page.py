@@ -129,7 +129,7 @@ def _attacks() -> Attacks:
         steps = number(1, 40, 10, 1, "Steps at most", "steps")
         attack = gr.Radio(list(ATTACKS), value=ATTACKS[0], label="Attack", elem_id="attack", min_width=200)
     with gr.Row(equal_height=True):
-        word = gr.Textbox(label="Word on the picture", placeholder="such as car", elem_id="word", max_lines=1)
+        word = gr.Textbox(label="Word on the picture", placeholder="such as car", elem_id="word", max_lines=1, scale=3)
         stick = gr.Button("Stick it on", variant="primary", elem_id="stick", min_width=110)
         again = gr.Button("Draw it elsewhere", elem_id="again", min_width=110)
     return Attacks(levels, steps, attack, word, stick, again)
