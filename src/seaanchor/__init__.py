@@ -29,7 +29,7 @@ _NAMES = {
     "Targets": "types",
     "build_head": "encoders.heads",
     "evaluate": "api",
-    "export_model": "export.folder",
+    "export_model": "report.model_card",
     "input_grad": "functional.gradients",
     "load_model": "encoders.load",
     "load_plugin": "registry",

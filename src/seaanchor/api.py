@@ -74,19 +74,20 @@ class Run:
 
         return RunFolder(self.output).rows()
 
-    def export(self, folder: str | Path, *, half: bool = False) -> Path:
-        """Write the trained model as a folder that its own library loads, and verify it by reloading.
+    def export(self, folder: str | Path, *, half: bool = False, format: str | None = None) -> Path:
+        """Write the trained model as a folder that another library loads, and verify it by reloading.
 
         Args:
             folder: where to write.
             half: store fp16 weights.
+            format: as in `export_model`; by default that of the model's own library.
 
         Raises:
-            SeaAnchorError: the folder cannot be written, or the reloaded model gives other embeddings.
+            SeaAnchorError: as `export_model`.
         """
-        from seaanchor.export.folder import export_model
+        from seaanchor.report.model_card import export_model
 
-        return export_model(self.model, Path(folder), half=half)
+        return export_model(self.model, Path(folder), half=half, format=format, run=self.output)
 
 
 def train(

@@ -2,7 +2,11 @@
 
 import logging
 import os
+import re
 from functools import cache
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that a terminal obeys, and those that turn the direction of a text around."""
 
 
 def is_text(text: str) -> bool:
@@ -16,7 +20,8 @@ def is_text(text: str) -> bool:
 
 def printable(text: str) -> str:
     """The text with bytes that are no UTF-8, as file names may hold them, written as `\\xe9`: so it can be printed and
-    stored."""
+    stored. Control characters are written so, too, but for tabs and line ends: a terminal would obey them."""
+    text = CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # other lone surrogates

@@ -94,3 +94,12 @@ def test_what_is_said_can_be_printed(capsys):
     assert printable(FOREIGN) == "caf\\xe9" and printable("caf\u00e9") == "caf\u00e9"
     note(f"a note on {FOREIGN}")
     assert "a note on caf\\xe9" in capsys.readouterr().err
+
+
+def test_control_characters_of_names_are_written_out(capsys, run, image_folder):
+    assert printable("a\x1b[2Jb\x07\x9b\r\u202e\tc\nd") == "a\\x1b[2Jb\\x07\\x9b\\r\\u202e\tc\nd"
+    assert "\x1b" not in str(SeaAnchorError("\x1b[31m", "", "")) and printable("naïve 日本語 🙂") == "naïve 日本語 🙂"
+    (image_folder / "apple" / "\x1b]0;title\x07.jpg").write_bytes(b"no image")
+    code, out, errors = run("data", "inspect", image_folder)
+    assert code == 0 and "\\x1b]0;title\\x07.jpg" in out
+    assert "\x1b" not in out + errors

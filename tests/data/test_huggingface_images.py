@@ -1,10 +1,13 @@
 """Tables of the `datasets` library, made here and read from disk."""
 
 import builtins
+import os
 import pickle
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -205,3 +208,18 @@ def test_without_the_library(monkeypatch):
     with pytest.raises(SeaAnchorError, match="library datasets is not installed") as caught:
         open_images("hf-data:someone/something")
     assert "seaanchor[data]" in caught.value.change
+
+
+def test_a_row_names_only_regular_files_below_its_table(image_folder, tmp_path):
+    (tmp_path / "set").mkdir()
+    os.mkfifo(tmp_path / "set" / "pipe")
+    shutil.copy(image_folder / "zebra" / "0.jpg", tmp_path / "set" / "a.jpg")
+    names = [
+        "a.jpg",
+        "../images/zebra/1.jpg",
+        str(image_folder / "zebra" / "2.jpg"),
+        "pipe",
+        "https://127.0.0.1:9/a.jpg",
+    ]
+    pq.write_table(pa.table({"image": names}), tmp_path / "set" / "rows.parquet")
+    assert "4 of 5" in read(open_images(tmp_path / "set" / "rows.parquet"))[1].summary()

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import datasets
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from seaanchor.data.huggingface.library import read_stored
 from seaanchor.data.huggingface.preferences import FILE, Columns, Imported, from_columns, import_preferences, open_rows
 from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.preference_rows import read_preferences
@@ -57,6 +59,7 @@ def saved(table, form, folder):
         return folder / "set.parquet", {}
     if form == "folder of parquet":
         (folder / "set").mkdir()
+        table = table.with_format("arrow").map(datasets.table.embed_table_storage, batched=True).with_format(None)
         table.to_parquet(folder / "set" / "train-00000.parquet")
         table.select([0]).to_parquet(folder / "set" / "test-00000.parquet")
         return folder / "set", {}
@@ -113,17 +116,79 @@ def test_bad_rows_are_left_out_and_told(photos, tmp_path):
     ]
     done = Imported()
     (tmp_path / "images").mkdir()
-    rows = list(from_columns([good, *bad, good], tmp_path / "images", done=done))
+    rows = list(from_columns([good, *bad, good], tmp_path / "images", done=done, base=Path(photos[0]).parent))
     assert len(rows) == 2 and rows[0] == rows[1] and done.pictures == 1  # one picture, however many rows name it
     assert (
         done.left_out == len(bad)
         and len(done.reasons) == 3
         and done.reasons[0].startswith("row 1: chosen 'a dog' and rejected 'A dog'")
     )
-    with pytest.raises(SeaAnchorError, match=r"gone\.jpg could not be read"):
+    with pytest.raises(SeaAnchorError, match=r"gone\.jpg' is missing"):
         (tmp_path / "bad.jsonl").write_text(json.dumps(bad[3]))
         import_preferences(str(tmp_path / "bad.jsonl"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../photos/0.jpg",
+        "/etc/hostname",
+        "/dev/zero",
+        "pipe",
+        "a folder",
+        "https://127.0.0.1:9/a.jpg",
+        "zip://a.jpg::https://127.0.0.1:9/a.zip",
+        "simplecache::https://127.0.0.1:9/a.jpg",
+        "filecache::photos/0.jpg",
+        "file:///etc/hostname",
+        "hf://datasets/someone/something/a.jpg",
+    ],
+)
+def test_a_row_of_a_local_table_names_only_regular_files_below_it(photos, tmp_path, name):
+    """Nothing is opened: the port would answer with an error of another kind, and a pipe would wait for ever."""
+    folder = Path(photos[0]).parent
+    os.mkfifo(folder / "pipe")
+    (folder / "a folder").mkdir()
+    with pytest.raises(ValueError, match=r"leads out of|is an address|no regular file"):
+        read_stored(name, folder)
+    rows = [{"image": name, "chosen": "a dog", "rejected": "a cat"}, {"image": "0.jpg", "chosen": "b", "rejected": "c"}]
+    (folder / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = import_preferences(str(folder / "set.jsonl"), tmp_path / "out")
+    assert done.left_out == 1 and done.pictures == 1
+
+
+def test_what_lies_in_an_archive_beside_the_table_is_read(photos, tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(photos[0], "a.jpg")
+    assert read_stored("zip://a.jpg::all.zip", tmp_path) == Path(photos[0]).read_bytes()
+    assert read_stored(f"zip://a.jpg::{tmp_path}/all.zip", tmp_path) == Path(photos[0]).read_bytes()
+    with pytest.raises(ValueError, match="leads out of"):
+        read_stored("zip://a.jpg::../all.zip", tmp_path / "photos")
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("hf://datasets/one/two@abc/a.jpg", True),
+        ("zip://a.jpg::hf://datasets/one/two@abc/a.zip", True),
+        ("hf://datasets/one/other@abc/a.jpg", False),
+        ("hf://datasets/one/two@abc/../../other/a.jpg", False),
+        ("zip://a.jpg::https://a.b/a.zip", False),
+        ("zip://a.jpg::hf://datasets/one/two@abc/a.zip::https://a.b", False),
+        ("/etc/hostname", False),
+        ("images/a.jpg", False),
+    ],
+)
+def test_of_a_set_on_the_hub_only_its_own_files_are_asked_for(monkeypatch, name, good):
+    asked = []
+    monkeypatch.setattr("fsspec.open", lambda place, mode: asked.append(place) or io.BytesIO(b"bytes"))
+    if good:
+        assert read_stored(name, "one/two") == b"bytes"
+    else:
+        with pytest.raises(ValueError, match="is no file of the data set"):
+            read_stored(name, "one/two")
+    assert asked == [name] * good
 
 
 def test_wrong_columns_end_at_once_and_leave_nothing_behind(table, tmp_path):

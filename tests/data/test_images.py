@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from seaanchor.data import images
 from seaanchor.data.images import UnreadableImage, flat, read_image
 from seaanchor.data.preprocessing import Preprocessing, to_square
 
@@ -271,3 +272,22 @@ def test_no_warning_about_a_large_picture(tmp_path, monkeypatch):
 )
 def test_every_mode_of_pillow(mode):
     assert to_square(flat(Image.new(mode, (3, 2))), Preprocessing(2)).shape == (3, 2, 2)
+
+
+@pytest.mark.parametrize("band", [1, 70, 1 << 20])
+def test_bands_give_the_pixels_of_the_whole(monkeypatch, band):
+    monkeypatch.setattr(images, "BAND", band)
+    rng = np.random.default_rng(0)
+    deep = rng.integers(0, 65_536, (31, 45), dtype=np.uint16)
+    expected = np.rint(deep / 257).astype(np.uint8)
+    assert np.array_equal(np.asarray(flat(Image.fromarray(deep))), expected)
+    low = rng.random((31, 45), dtype=np.float32)
+    assert np.array_equal(np.asarray(flat(Image.fromarray(low))), np.rint(low * 255.0).astype(np.uint8))
+    rgba = Image.fromarray(rng.integers(0, 256, (31, 45, 4), dtype=np.uint8))
+    white = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    assert np.array_equal(np.asarray(flat(rgba)), np.asarray(white))
+    keyed = rgba.convert("RGB").quantize(7)
+    keyed.info["transparency"] = 2
+    theirs = keyed.convert("RGBA")
+    white = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), theirs).convert("RGB")
+    assert np.array_equal(np.asarray(flat(keyed)), np.asarray(white))

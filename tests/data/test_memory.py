@@ -1,5 +1,6 @@
 """What is read is let go: reading ten times as many images takes no more memory, whatever they are read from."""
 
+import ctypes
 import io
 import os
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seaanchor.data.images import read_image
 from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.sources import open_images
 
@@ -70,3 +72,33 @@ def test_memory_does_not_grow_with_the_images_read(tmp_path, make):
         seen.append(resident())
     assert not log.summary()
     assert max(seen) - seen[0] < 0.3 * BYTES * MANY / 1e6  # 29 MB
+
+
+PIXELS = 4000  # of a side
+
+
+def peak(path: Path) -> int:
+    """Bytes that reading a picture takes at most, above what the process had before."""
+    Image.core.clear_cache()
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # or what was let go before would be used again, unseen
+    Path("/proc/self/clear_refs").write_text("5")  # the largest size so far is that of now
+    before = resident() * 1e6
+    read_image(path, 32)
+    (line,) = (one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024 - int(before)
+
+
+def in_mode(name: str, side: int) -> Image.Image:
+    if name == "float.tif":
+        return Image.fromarray(np.full((side, side), 0.5, np.float32))
+    if name == "grey16.png":
+        return Image.fromarray(np.full((side, side), 40_000, np.uint16))
+    mode, colour = {"rgb": ("RGB", "red"), "rgba": ("RGBA", "red"), "la": ("LA", (9, 9))}.get(name[:-4], ("P", 3))
+    return Image.new(mode, (side, side), colour)
+
+
+@pytest.mark.parametrize("name", ["grey16.png", "float.tif", "rgb.png", "rgba.png", "la.png", "palette.png"])
+def test_memory_for_a_picture_is_a_few_bytes_a_pixel_whatever_its_mode(tmp_path, name):
+    settings = {"compress_level": 1} | ({"transparency": 3} if name == "palette.png" else {})
+    in_mode(name, PIXELS).save(tmp_path / name, **settings if name.endswith("png") else {})
+    assert peak(tmp_path / name) < 12 * PIXELS**2  # 2.1 GB for the largest picture that is read

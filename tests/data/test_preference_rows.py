@@ -1,6 +1,7 @@
 """Preference data: JSON lines, swapped words; and what is wrong with a row is said."""
 
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -163,3 +164,25 @@ def test_word_pair_files(tmp_path):
         word_pairs(tmp_path / "bad.txt")
     with pytest.raises(SeaAnchorError, match="missing"):
         word_pairs(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    "name", ["up", "absolute", "pipe", "device", "https://a.b/a.png", "zip://a.png::https://a.b/c.zip"]
+)
+def test_a_row_names_only_regular_files_below_its_folder(folder, name):
+    inside = folder / "inside"
+    inside.mkdir()
+    os.mkfifo(inside / "pipe")
+    written = {"up": "../a.png", "absolute": str(folder / "a.png"), "device": "/dev/zero"}.get(name, name)
+    with pytest.raises(SeaAnchorError, match=r"leads out of|is an address|is no regular file"):
+        read_preferences(write(inside, {"image": written, "chosen": "x", "rejected": "y"}))
+
+
+def test_images_that_lie_elsewhere_are_put_beside_the_file(folder):
+    images = read_preferences(write(folder, {"image": "a.png", "chosen": "x", "rejected": "y"}))
+    file = folder / "deep" / "pairs.jsonl"
+    write_preferences(images, file)
+    write_preferences(images, file)  # over what is there
+    (image,) = read_preferences(file).paths
+    assert image.parent == folder / "deep" / "pairs-images" and image.read_bytes() == (folder / "a.png").read_bytes()
+    assert json.loads(file.read_text())["image"] == f"pairs-images/{image.name}"

@@ -1,6 +1,7 @@
 """Linear heads as people write them: read as what they are, or refused."""
 
 import json
+import random
 from dataclasses import replace
 
 import pytest
@@ -120,3 +121,16 @@ def test_no_length_of_a_header_makes_a_pickle_of_safetensors(tmp_path, length):
     header = raw[8 : 8 + int.from_bytes(raw[:8], "little")].rstrip().ljust(length)
     (tmp_path / "h.safetensors").write_bytes(length.to_bytes(8, "little") + header + raw[-16:])
     assert read_head(tmp_path / "h.safetensors").head.weight_CD.shape == (2, 2)
+
+
+def test_one_flipped_bit_anywhere_in_a_head_of_ours_is_found(tmp_path):
+    head = Head(torch.randn(2, 3), bias_C=torch.randn(2), unit=False, kind="probe")
+    write_head(NamedHead(head, ("cat", "dog"), "mean"), tmp_path / "h.safetensors")
+    whole = (tmp_path / "h.safetensors").read_bytes()
+    bits = random.Random(0)
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << bits.randrange(8)
+        (tmp_path / "h.safetensors").write_bytes(damaged)
+        with pytest.raises(SeaAnchorError):
+            read_head(tmp_path / "h.safetensors")

@@ -160,6 +160,9 @@ def test_the_preprocessing_goes_with_an_export(tmp_path):
     settings = json.loads((tmp_path / "encoder.json").read_text())
     del settings["preprocessing"]  # as older versions wrote it
     (tmp_path / "encoder.json").write_text(json.dumps(settings))
+    with pytest.raises(SeaAnchorError, match=r"encoder\.json .* is not what was written"):
+        load_encoder(tmp_path, Tower())
+    (tmp_path / "SHA256SUMS").unlink()
     assert load_encoder(tmp_path, Tower()).preprocessing == Preprocessing(8)
 
 
@@ -174,6 +177,8 @@ def test_exports_that_do_not_fit(tmp_path):
     model = from_encoder(Encoder(Tower(), image_size=8), factory=Wide)
     with pytest.raises(SeaAnchorError, match="does not load again"):
         export_model(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    export_model(from_encoder(Encoder(Tower(), image_size=8)), tmp_path / "out")
     with pytest.raises(SeaAnchorError, match="do not fit Wide"):
         load_encoder(tmp_path / "out", Wide())
     with pytest.raises(SeaAnchorError, match="could not be read as an export"):

@@ -3,13 +3,16 @@ may."""
 
 import json
 import shutil
+import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from seaanchor.encoders.embedded import base_folder
 from seaanchor.encoders.load import load_model
+from seaanchor.encoders.openclip_text import open_tokenizer
 from seaanchor.encoders.remote_code import HARMLESS, check_tokenizer_settings, remote_code_refused
 from seaanchor.errors import SeaAnchorError
 
@@ -185,3 +188,62 @@ def test_a_plugin_that_a_run_folder_names_is_not_executed(run, tiny_run, image_f
     code, _, errors = run(command, *arguments)
     assert (code, "names the plugin" in errors) == ((2, True) if command == "train" else (0, False)), errors
     assert not ran(folder)
+
+
+@pytest.mark.parametrize("source", ["hf-hub:someone/something", "local-dir:/nowhere", "ViT-B-32"])
+def test_settings_are_looked_at_before_any_tokenizer_is_made(source, monkeypatch):
+    import open_clip
+
+    made = []
+    monkeypatch.setattr(open_clip, "get_tokenizer", made.append)
+    with pytest.raises(SeaAnchorError, match="trust_remote_code"):
+        open_tokenizer("m", source, {"tokenizer_kwargs": {"trust_remote_code": True}}, None, required=False)
+    assert not made
+
+
+def changed_config(folder: Path, **vision_or_text) -> Path:
+    """The folder with other settings of its towers."""
+    file = folder / "open_clip_config.json"
+    config = json.loads(file.read_text())
+    for part, settings in vision_or_text.items():
+        config["model_cfg"][part] |= settings
+    file.write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize("tower", ["hf-hub:someone/something", "local-dir:/nowhere", "someone/something", 3])
+def test_an_image_tower_from_elsewhere_is_refused(clip_folder, tmp_path, tower):
+    folder = Path(shutil.copytree(clip_folder, tmp_path / "elsewhere"))
+    with pytest.raises(SeaAnchorError, match="as its image tower"):
+        load_model(str(changed_config(folder, vision_cfg={"timm_model_name": tower})))
+
+
+@pytest.mark.parametrize("setting", [{"hf_tokenizer_name": "nobody/nothing"}, {"hf_model_name": "nobody/nothing"}])
+def test_a_folder_has_nothing_fetched(clip_folder, tmp_path, monkeypatch, setting):
+    """Nor may a stranger's folder have the Hub told that it was opened."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *asked, **more: pytest.fail(f"{asked} was looked up"))
+    folder = Path(shutil.copytree(clip_folder, tmp_path / "fetches"))
+    with pytest.raises(SeaAnchorError, match=r"could not be loaded|is not on this disk"):
+        load_model(str(changed_config(folder, text_cfg=setting)))
+    assert constants.HF_HUB_OFFLINE is False
+
+
+def test_a_text_tower_that_brings_code_is_refused_without_a_question(clip_folder, tmp_path, nobody_is_asked):
+    folder = Path(shutil.copytree(clip_folder, tmp_path / "brings"))
+    (folder / "marker.py").write_text(MARKER)
+    settings = {"model_type": "own", "auto_map": {"AutoConfig": "marker.Marked", "AutoModel": "marker.Marked"}}
+    (folder / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(SeaAnchorError):
+        load_model(str(changed_config(folder, text_cfg={"hf_model_name": str(folder)})))
+    assert not ran(folder)
+
+
+def test_a_borrowed_text_tower_lies_beside_the_folder(tmp_path):
+    for name in ("../elsewhere", "/elsewhere", "a/b", ".."):
+        with pytest.raises(SeaAnchorError, match="borrows the text tower"):
+            base_folder(tmp_path, name)
+    (tmp_path / "beside").mkdir()
+    assert base_folder(tmp_path / "variant", "beside") == tmp_path / "beside"

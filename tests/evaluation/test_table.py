@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -89,12 +90,26 @@ def test_what_was_measured_before_is_not_measured_again(dataset, tmp_path, monke
     assert same(other[0], whole[0])
 
 
-def test_a_torn_part_is_named(dataset, tmp_path):
-    collect("test", "images", dataset, means, work(tmp_path))
-    (file,) = (tmp_path / ".partial").iterdir()
-    file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(SeaAnchorError, match=file.name):
-        collect("test", "images", dataset, means, work(tmp_path))
+@pytest.mark.parametrize("seed", range(5))
+def test_a_damaged_part_is_measured_again(dataset, tmp_path, monkeypatch, caplog, seed):
+    monkeypatch.setattr(table, "FLUSH_IMAGES", 6)
+    whole = collect("test", "images", dataset, means, work(tmp_path))
+    (first, second) = sorted((tmp_path / ".partial").iterdir())
+    content, seen = bytearray(second.read_bytes()), []
+    bit = random.Random(seed).randrange(8 * (len(content) - 40) if seed % 2 else 0, 8 * len(content))  # often a number
+    content[bit // 8] ^= 1 << bit % 8
+    second.write_bytes(content)
+    first.write_bytes(first.read_bytes() if seed else first.read_bytes()[:-20])  # one is cut short, too
+    again = collect(
+        "test",
+        "images",
+        dataset,
+        lambda batch: seen.extend(batch.index_B.tolist()) or means(batch),
+        work(tmp_path),
+    )
+    assert same(again[0], whole[0]) and again[1] == whole[1]
+    assert seen == ([9, 10, 11] if seed else [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11])
+    assert second.name in caplog.text and "measured again" in caplog.text
 
 
 def test_nothing_readable_is_an_error(dataset, tmp_path):

@@ -4,20 +4,26 @@ import base64
 import io
 import json
 import shutil
+import socket
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from seaanchor.data.sources import open_images
+from seaanchor.encoders.embedded import embedded_folder
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
+from seaanchor.encoders.weight_files import weights_digest
+from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol, evaluate
 from seaanchor.evaluation.typographic_plan import TypographicPlan
+from seaanchor.report import gallery_models
 from seaanchor.report.gallery import galleries
 from seaanchor.report.gallery_pictures import chosen
 from seaanchor.report.page import write_report
@@ -25,7 +31,7 @@ from seaanchor.report.runs import PartSettings
 from seaanchor.report.sources import read_sources
 
 EPSILON = 2 / 255
-HARDENED = Path(__file__).parents[2] / "models" / "seaanchor-tiny-fare"
+HARDENED = embedded_folder("seaanchor-tiny-fare")
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +175,86 @@ def test_pictures_are_those_that_the_model_was_evaluated_on(tmp_path):
         shown = [pixels(picture.clean) for picture in found.pictures]
         assert len(shown) == 4
         assert [bool((picture[:6] == 128).all()) for picture in shown] == [text is not None] * 4
+
+
+def changed_results(folder: Path, **changes) -> Path:
+    """A run folder whose results say something else."""
+    for file in (folder / "evaluation").glob("*export*.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    return folder
+
+
+@pytest.fixture
+def nothing_loads(monkeypatch):
+    def load(*arguments, **settings):
+        raise AssertionError(f"{arguments} was loaded")
+
+    monkeypatch.setattr(gallery_models, "load_model", load)
+    monkeypatch.setattr(gallery_models, "load_start", load)
+
+
+def test_weights_are_compared_before_they_are_loaded(run, tmp_path, nothing_loads):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (result,) = (json.loads(file.read_text()) for file in (run / "evaluation").glob("*export*.json"))
+    assert result["files"] == weights_digest(copy / "export") and result["reference"]["files"] is None
+    with next((copy / "export").glob("*.safetensors")).open("r+b") as file:
+        file.seek(5000)
+        byte = file.read(1)
+        file.seek(5000)
+        file.write(bytes([byte[0] ^ 1]))
+    (shown,) = galleries(read_sources([copy]).entries, 2)
+    assert not shown.pictures and shown.notes[0].endswith("has changed since it was evaluated.")
+
+
+@pytest.mark.parametrize("place", ["outside", "above", "linked", "a result alone"])
+def test_only_what_lies_in_the_named_runs_is_loaded(run, tmp_path, nothing_loads, place):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    named = copy
+    if place == "outside":
+        changed_results(copy, model=str(HARDENED))
+    elif place == "above":
+        changed_results(copy, model=f"{copy}/export/..")
+    elif place == "linked":
+        shutil.move(copy / "export", tmp_path / "export")
+        (copy / "export").symlink_to(tmp_path / "export")
+    else:
+        (named,) = (copy / "evaluation").glob("*export*.json")
+    (shown,) = galleries(read_sources([named]).entries, 2)
+    assert not shown.pictures and "only what lies in the runs that were named is loaded" in shown.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained"),
+    [
+        (str(HARDENED), None),
+        (f"local-dir:{HARDENED}", None),
+        ("ViT-B-32", str(HARDENED / "CARD.md")),
+        ("timm:gcvit_tiny", None),
+    ],
+)
+def test_an_untouched_model_that_lies_elsewhere_is_not_loaded(run, tmp_path, monkeypatch, model, pretrained):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (result,) = (json.loads(file.read_text()) for file in (copy / "evaluation").glob("*export*.json"))
+    changed_results(copy, reference=result["reference"] | {"model": "some name"})
+    settings = yaml.safe_load((copy / "config.yaml").read_text()) | {"model": model, "pretrained": pretrained}
+    (copy / "config.yaml").write_text(yaml.safe_dump(settings))
+    monkeypatch.setattr(gallery_models, "load_start", lambda *given: pytest.fail("it was loaded"))
+    (entry,) = read_sources([copy]).entries
+    with pytest.raises(SeaAnchorError, match=r"lies elsewhere|would be fetched"):
+        gallery_models.reference_member(entry, entry.results[0], torch.device("cpu"))
+
+
+def test_a_report_asks_the_hub_for_nothing(run, tmp_path, monkeypatch):
+    """Neither for the images that a result or a run names, nor for a model."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(pytest.importorskip("datasets").config, "HF_HUB_OFFLINE", False)
+    copy = changed_results(Path(shutil.copytree(run, tmp_path / "copy")), dataset="hf-data:nobody/nothing")
+    settings = yaml.safe_load((copy / "config.yaml").read_text()) | {"train_data": "hf-data:nobody/nothing"}
+    (copy / "config.yaml").write_text(yaml.safe_dump(settings | {"model": "ViT-B-32", "pretrained": "openai"}))
+    shutil.rmtree(copy / "export")  # so that the number of steps is asked of the data
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    looked_up = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *asked, **more: looked_up.append(asked) or [])
+    write_report([copy], tmp_path / "page.html")
+    assert not looked_up and constants.HF_HUB_OFFLINE is False

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import timm
 import torch
-from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
-from seaanchor.utils.checkpoint import load_state
+from seaanchor.utils.checkpoint import load_state, save_state
 from tools.pretraining import distillation
 from tools.pretraining.__main__ import app
 from tools.pretraining.caltech import split_files, three_parts
@@ -21,20 +20,17 @@ from tools.pretraining.copies import near_copies
 from tools.pretraining.distillation import DistillConfig, Student, distill
 from tools.pretraining.listings import LISTINGS, imagenet_names
 from tools.pretraining.lite import (
+    go_back,
     held_out_files,
-    learn_texts,
     new_lite,
     original_tower,
     starting_table,
-    teach_text_tower,
     train_lite,
     write_classifier,
     write_lite,
-    write_tower,
 )
 from tools.pretraining.lite_corpus import LiteMix, _masks, load_lite_corpus, make_lite_batch
 from tools.pretraining.seen import among_seen, write_seen
-from tools.pretraining.tiny import tokenizer_file
 
 MIX = LiteMix((("caltech101", 0.4), ("photos:dogs", 0.2), ("unlabelled:street", 0.2), ("words", 0.2)), 0.5)
 
@@ -242,19 +238,6 @@ def test_texts_start_where_their_images_lie(corpus, tower):
 
 
 @pytest.mark.slow
-def test_the_text_tower_learns_a_table(tower, tmp_path):
-    model, goal = new_lite(tower, 0), torch.nn.functional.normalize(torch.randn(6, 512), dim=1)
-    texts = ("boat", "bolt", "tea pot", "tee", "anchor", "anchors")
-    tokens = SimpleTokenizer(bpe_path=str(tokenizer_file(tmp_path)), context_length=32)
-    before = {name: p.clone() for name, p in model.visual.named_parameters()}
-    learn_texts(model, goal, texts, ("{}", "a {}."), tokens, 0, num_steps=120)
-    with torch.no_grad():
-        said = model.encode_text(tokens(["a boat.", "a bolt.", "a tea pot.", "a tee.", "a anchor.", "a anchors."]))
-    assert (torch.nn.functional.normalize(said, dim=1) @ goal.T).argmax(1).tolist() == [0, 1, 2, 3, 4, 5]
-    assert all(torch.equal(before[name], p) for name, p in model.visual.named_parameters())
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("statistics", [False, True])
 def test_a_run_that_was_killed_ends_as_one_that_was_not(statistics, corpus, tower, tmp_path, monkeypatch):
     whole = trained(corpus, tower, tmp_path / "whole", batch_statistics=statistics)
@@ -315,20 +298,52 @@ def test_what_is_written_loads_as_a_model(tower, tmp_path):
     assert sum(f.stat().st_size for f in folder.iterdir()) < 14_000_000
 
 
-def test_a_tower_and_its_texts_are_all_that_a_text_tower_needs(tower, tmp_path, monkeypatch):
-    taught = []
-    monkeypatch.setattr("tools.pretraining.lite.learn_texts", lambda *args: taught.append(args))
-    table = torch.randn(3, 512, generator=torch.Generator().manual_seed(1))
-    student = Student(new_lite(tower, 0).visual, table, 20.0)
-    write_tower(student, ("anchor", "café", "boat"), tmp_path / "tower")
-    app(["text-tower", str(tmp_path / "tower"), str(tmp_path / "run")], result_action="return_value")
-    ((_, goal, texts, *_),) = taught
-    assert texts == ["anchor", "café", "boat"]
-    torch.testing.assert_close(goal, torch.nn.functional.normalize(table, dim=-1), rtol=2e-3, atol=2e-4)
-    model = load_model(str(tmp_path / "run" / "export"))
-    assert model.module.logit_scale.exp().item() == pytest.approx(20, rel=1e-3)
-    weight = model.module.visual.trunk.conv_stem.weight
-    torch.testing.assert_close(weight, tower.conv_stem.weight, rtol=1e-3, atol=1e-4)
-    (tmp_path / "tower" / "texts.json").unlink()
-    with pytest.raises(SeaAnchorError, match=r"lacks texts\.json"):
-        teach_text_tower(tmp_path / "tower", tmp_path / "again")
+def test_half_of_the_way_back_is_the_mean_of_both(tower):
+    now, earlier = (Student(new_lite(tower, 0).visual, torch.randn(3, 512), 20.0) for _ in range(2))
+    for part in (now, earlier):
+        for value in part.state_dict().values():
+            if value.is_floating_point():
+                value.copy_(torch.rand_like(value))
+    before = {name: value.clone() for name, value in now.state_dict().items()}
+    go_back(now, earlier.state_dict(), 0.25)
+    for name, value in now.state_dict().items():
+        wanted = 0.75 * before[name] + 0.25 * earlier.state_dict()[name] if value.is_floating_point() else before[name]
+        torch.testing.assert_close(value, wanted)
+
+
+@pytest.mark.slow
+def test_what_each_stage_starts_from_and_what_comes_out(tower, tmp_path, monkeypatch, corpus):
+    """Where a stage adds one to every weight: the fourth starts on the way back to the first, the last from what the
+    text tower says."""
+    started, run = [], tmp_path / "run"
+
+    def add_one(config, corpus, student, teacher, group):
+        started.append((config.output.name, student.table_VD.detach().clone(), student.table_VD.requires_grad))
+        state = {name: v + 1 if v.is_floating_point() else v for name, v in student.state_dict().items()}
+        save_state(config.output / "weights.safetensors", {"student": state})
+        return config.output / "weights.safetensors"
+
+    def teach(folder, output, seed):
+        assert (folder / "tower.safetensors").is_file()
+        write_lite(new_lite(tower, 1).state_dict(), output / "export")
+
+    monkeypatch.setattr("tools.pretraining.lite.load_lite_corpus", lambda *args: corpus)
+    monkeypatch.setattr("tools.pretraining.lite.original_tower", lambda file: tower)
+    monkeypatch.setattr("tools.pretraining.lite.distill", add_one)
+    monkeypatch.setattr("tools.pretraining.lite.teach_text_tower", teach)
+    made = load_model(str(train_lite({}, [], tmp_path, [], run, cache=tmp_path)))
+    assert [name for name, *_ in started] == ["photos", "words", "both", "again", "texts"]
+    for (_, found, learns), added in zip(started[:-1], (0, 1, 2, 3 - 0.35 * 2), strict=True):
+        torch.testing.assert_close(found, started[0][1] + added)
+        assert learns
+    taught = load_model(str(run / "text" / "export"))
+    with torch.no_grad():
+        said = taught.encode_texts(["a photo of a boat."])[0]
+        assert torch.equal(made.encode_texts(["a photo of a boat."])[0], said)
+    _, table, learns = started[-1]
+    torch.testing.assert_close(table[corpus.texts.index("boat")], said)
+    assert not learns
+    last, before = (load_state(run / name / "weights.safetensors")["student"] for name in ("texts", "again"))
+    stem, name = made.module.visual.trunk.conv_stem.weight, "visual.trunk.conv_stem.weight"
+    torch.testing.assert_close(stem, 0.7 * last[name] + 0.3 * before[name], rtol=1e-3, atol=1e-3)
+    assert made.module.logit_scale.item() == pytest.approx(last["log_scale"].item() - 0.3, rel=1e-3)

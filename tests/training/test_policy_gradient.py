@@ -90,7 +90,7 @@ def test_k_updates_are_those_of_a_loop_by_hand(tmp_path):
     state = plain_state(setup)
     train_step(setup.method, state, [clean], config, 0, setup.reference)
     found = torch.cat([p.detach().flatten() for p in state.encoder.parameters()])
-    assert (found - wanted).norm() < 1e-3 * (wanted - start).norm()
+    assert (found - wanted).norm() < 1e-2 * (wanted - start).norm()  # 0.25 without the clip, 0.001 of rounding
 
 
 @pytest.mark.parametrize("adapter", ["full", "lora", "linear", "last_blocks"])

@@ -1,5 +1,6 @@
 """Opening a run folder: what may be written where, and what a resumed run goes on from."""
 
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -199,3 +200,23 @@ def test_a_run_saved_under_an_old_name_of_a_setting_goes_on(config):
     check_output(replace(config, resume="auto"))
     with pytest.raises(SeaAnchorError, match=r"anchor\.space: distribution → embedding"):
         check_output(replace(config, anchor=AnchorConfig("lagrangian"), resume="auto"))
+
+
+def flip(file: Path, seed: int) -> None:
+    """Change one bit of a file."""
+    content = bytearray(file.read_bytes())
+    bit = random.Random(seed).randrange(8 * len(content))
+    content[bit // 8] ^= 1 << bit % 8
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_flipped_bit_costs_the_newest_checkpoint_and_two_stop_the_run(config, seed):
+    folder = with_checkpoints(config, 2, 4)
+    older, newest = folder.checkpoints()
+    flip(newest, seed)
+    assert folder.latest()["step"] == 2
+    flip(older, seed)
+    with pytest.raises(SeaAnchorError, match=r"none of the 2 checkpoints .* is whole"):
+        open_run(resumed(config))
+    assert folder.checkpoints() == [older, newest] and [row["step"] for row in folder.rows()] == [2, 4]  # untouched

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import random
+import stat
 import subprocess
 import sys
 import time
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.utils.checkpoint import load_state, save_state, tensors_in, write_atomic
+from seaanchor.utils.checkpoint import check_sum, load_state, save_state, tensors_in, write_atomic, write_checked
 
 
 def optimizer_state() -> dict:
@@ -169,3 +171,43 @@ def test_tensors_in_finds_all():
     state = optimizer_state()
     assert len(list(tensors_in(state))) == 2 + 2 * 3
     assert list(tensors_in({"a": [torch.ones(1), (torch.zeros(1), {"b": torch.ones(2)})], "c": 3}))[2].shape == (2,)
+
+
+def test_one_flipped_bit_anywhere_is_found(tmp_path):
+    """In every byte of the file: length, header, checksum, padding and tensors."""
+    save_state(tmp_path / "s", {"x": torch.randn(9), "step": 1, "checksum": '"checksum":"', "o": [torch.ones(2)]})
+    whole = (tmp_path / "s").read_bytes()
+    load_state(tmp_path / "s", unchecked=False)
+    bits = random.Random(0)
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << bits.randrange(8)
+        (tmp_path / "s").write_bytes(damaged)
+        with pytest.raises(SeaAnchorError, match="does not hold a checkpoint"):
+            load_state(tmp_path / "s")
+
+
+def test_a_file_of_an_older_version_is_read_with_a_note_where_that_will_do(tmp_path, capsys):
+    from safetensors.torch import save_file
+
+    skeleton = '{"d": [["x", {"__tensor__": ".x"}]]}'
+    save_file({".x": torch.arange(3)}, tmp_path / "old", metadata={"state": skeleton})
+    assert load_state(tmp_path / "old")["x"].tolist() == [0, 1, 2]
+    assert "has no checksum" in capsys.readouterr().err
+    with pytest.raises(SeaAnchorError, match="no checksum"):
+        load_state(tmp_path / "old", unchecked=False)
+    assert check_sum(tmp_path / "old") is False
+    write_checked(tmp_path / "new", {"x": torch.arange(3)}, {})
+    assert check_sum(tmp_path / "new") is True
+
+
+def test_the_folder_is_flushed_after_the_rename(tmp_path, monkeypatch):
+    flushed, real = [], os.fsync
+
+    def fsync(number):
+        flushed.append((stat.S_ISDIR(os.fstat(number).st_mode), (tmp_path / "f").exists()))
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomic(tmp_path / "f", "x")
+    assert flushed == [(False, False), (True, True)]  # the file before it has its name, the folder after

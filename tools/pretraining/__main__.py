@@ -135,7 +135,7 @@ def text_tower(folder: Path, output: Path, *, seed: int = 0) -> None:
     seed
         Of weights, texts and captions.
     """
-    from tools.pretraining.lite import teach_text_tower
+    from tools.pretraining.text_tower import teach_text_tower
 
     print(f"done: {teach_text_tower(folder, output, seed)}")
 

@@ -6,8 +6,7 @@ vocabulary (1.9 M).
 """
 
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,17 +16,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seaanchor.distributed.process_group import ONE_PROCESS, ProcessGroup
-from seaanchor.encoders.kernels import computes_in_bf16, fast_kernels
-from seaanchor.encoders.text import encode_text
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.kernels import computes_in_bf16
+from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
+from seaanchor.export.folder import export_model
 from seaanchor.utils.checkpoint import load_state, write_atomic
-from seaanchor.utils.log import log
 from tools.pretraining.caltech import three_parts
 from tools.pretraining.distillation import DistillConfig, Student, distill
 from tools.pretraining.listings import imagenet_names, images_of
 from tools.pretraining.lite_corpus import SIZE, Bank, LiteCorpus, LiteMix, load_lite_corpus
 from tools.pretraining.seen import write_seen
-from tools.pretraining.tiny import BPE, NUM_MERGES, tokenizer_file, write_open_clip
+from tools.pretraining.text_tower import teach_text_tower, templates
+from tools.pretraining.tiny import BPE, NUM_MERGES, write_open_clip
 
 CONTEXT = 32
 MODEL_CFG = {
@@ -122,9 +123,40 @@ STAGES = {
         sizes=((96, 128, 0.85), (128, 160, 1.0)),
         batch_statistics=True,
     ),
+    "again": DistillConfig(
+        Path(),
+        28_800,
+        THIRD_MIX,
+        trunk_lr=3e-4,
+        frozen_steps=0,
+        frozen_blocks=2,
+        warmup=20,
+        distillation=2.0,
+        features=10.0,
+        sizes=((96, 128, 0.85), (128, 160, 1.0)),
+        batch_statistics=True,
+        average=0.98,
+    ),
+    "texts": DistillConfig(
+        Path(),
+        38_400,
+        THIRD_MIX,
+        lr=0.0,
+        trunk_lr=3e-4,
+        frozen_steps=0,
+        frozen_blocks=2,
+        warmup=20,
+        distillation=2.0,
+        features=10.0,
+        sizes=((96, 128, 0.75), (128, 160, 1.0)),
+        batch_statistics=True,
+        average=0.98,
+    ),
 }
+LAST = "texts"  # in which the table is what the text tower says
+BACK = {"again": ("photos", 0.35)}  # where a stage starts: so far back to the weights after that one
+END = ("again", 0.3)  # and where it all ends
 LOGIT_SCALE = 20.0  # to start from
-Tokenizer = Callable[[list[str]], Tensor]
 
 
 def original_tower(file: Path) -> nn.Module:
@@ -229,65 +261,11 @@ def _features(tower: nn.Module, rows: np.ndarray, bank: Bank) -> Tensor:
         return tower.forward_head(tower.forward_features(inputs), pre_logits=True).float()
 
 
-def learn_texts(
-    model: nn.Module,
-    goal_VD: Tensor,
-    texts: Sequence[str],
-    captions: Sequence[str],
-    tokenizer: Tokenizer,
-    seed: int,
-    num_steps: int = 700,
-) -> None:
-    """Teach the text tower a table: the embedding of each text, in any caption, becomes its row.
-
-    Args:
-        model: an open_clip CLIP, whose visual tower stays.
-        goal_VD: unit vectors.
-        texts, captions: of the rows, and what they are put in; the first caption stands for half of them.
-        tokenizer: of the text tower.
-        seed: of the order of texts and captions.
-        num_steps: of 256 captions.
-    """
-    towers = {id(p) for p in model.visual.parameters()} | {id(model.logit_scale)}
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if id(p) not in towers], lr=2e-3, weight_decay=0.01)
-    rng, bf16 = torch.Generator().manual_seed(seed), computes_in_bf16("cpu")
-    for step in range(num_steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1.0, (step + 1) / 100) * (1 + math.cos(math.pi * step / num_steps)) / 2
-        rows = torch.randperm(len(texts), generator=rng)[:256]
-        tokens_NL = tokenizer([captioned(captions, texts[row], rng) for row in rows.tolist()])
-        kernels = fast_kernels(model, torch.bfloat16 if bf16 else torch.float32, tokens_NL.shape[-1])
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), kernels:
-            text_ND = F.normalize(encode_text(model, tokens_NL).float(), dim=-1)
-        cosine_NV = text_ND.float() @ goal_VD.T
-        loss = (1 - cosine_NV.gather(1, rows[:, None])).mean() + F.cross_entropy(20 * cosine_NV, rows)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        if step % 100 == 0 or step == num_steps - 1:
-            right = (cosine_NV.argmax(1) == rows).float().mean().item()
-            log.info(f"texts: step {step} of {num_steps}, loss {loss.item():.3f}, {right:.0%} of 256 captions right")
-
-
-def captioned(templates: Sequence[str], text: str, rng: torch.Generator) -> str:
-    """The text in a caption: half of the time the first, else any of them."""
-    number = int(torch.randint(2 * len(templates), (1,), generator=rng))
-    return templates[number if number < len(templates) else 0].format(text)
-
-
 def _directions(weight_CF: Tensor, dim: int) -> Tensor:
     """The `dim` directions (dim, F) along which the classes' weights differ most, so scaled that a projected product is
     the product of the projections."""
     centred_CF = weight_CF - weight_CF.mean(0)
     return torch.linalg.svd(centred_CF, full_matrices=False).Vh[:dim]
-
-
-def templates() -> tuple[str, ...]:
-    """Captions: the plain one first, then CLIP's 80 for ImageNet and the name by itself."""
-    from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
-
-    return ("a photo of a {}.", "{}", *(one("{}") for one in OPENAI_IMAGENET_TEMPLATES))
 
 
 def held_out_files(folders: Sequence[Path], caltech101: Path | None) -> list[Path]:
@@ -343,13 +321,47 @@ def train_lite(
     projection_DF = model.visual.head.proj.weight.detach()
     student = Student(model.visual, starting_table(corpus, teacher, projection_DF, seed), LOGIT_SCALE)
     for name, stage in STAGES.items():
+        if name == LAST:
+            if group.first:
+                write_tower(student, corpus.texts, output / "tower")
+                teach_text_tower(output / "tower", output / "text", seed)
+            group.barrier()
+            taught = load_model(str(output / "text" / "export"))
+            answer_to(student, taught, corpus.texts)
         mix, samples = _spread(stage.mix, corpus.banks), round(stage.num_samples * scale)
         config = replace(stage, output=output / name, num_samples=samples, mix=mix, seed=seed)
+        if name in BACK:
+            earlier, share = BACK[name]
+            go_back(student, load_state(output / earlier / "weights.safetensors")["student"], share)
         student.load_state_dict(load_state(distill(config, corpus, student, teacher, group))["student"])
     if not group.first:
         return output / "export"
-    write_tower(student, corpus.texts, output / "tower")
-    return teach_text_tower(output / "tower", output, seed)
+    go_back(student, load_state(output / END[0] / "weights.safetensors")["student"], END[1])
+    return write_model(student, taught, output)
+
+
+def answer_to(student: Student, model: LoadedModel, texts: Sequence[str]) -> None:
+    """Put what a text tower says of the texts, in the plain caption, in place of the table, which stays so."""
+    with torch.no_grad():
+        lots = [texts[at : at + 256] for at in range(0, len(texts), 256)]
+        said = [model.encode_texts([templates()[0].format(text) for text in lot]) for lot in lots]
+        student.table_VD.copy_(torch.cat(said))
+    student.table_VD.requires_grad_(False)
+
+
+def write_model(student: Student, taught: LoadedModel, output: Path) -> Path:
+    """Write the image tower and scale of one beside the text tower of the other as `output/export`, in fp16."""
+    state = taught.module.state_dict()
+    state |= {name: value for name, value in student.state_dict().items() if name.startswith("visual.")}
+    weights = write_lite(state | {"logit_scale": student.log_scale.detach()}, output / "weights")
+    return export_model(load_model(str(weights)), output / "export", half=True)
+
+
+def go_back(student: Student, earlier: dict[str, Tensor], share: float) -> None:
+    """Move weights and statistics a share of the way to earlier ones (arXiv 2109.01903): between two models of one
+    training, much of what each of them knows is there."""
+    now = student.state_dict()
+    student.load_state_dict({k: v.lerp(earlier[k], share) if v.is_floating_point() else v for k, v in now.items()})
 
 
 def write_tower(student: Student, texts: Sequence[str], folder: Path) -> None:
@@ -360,38 +372,6 @@ def write_tower(student: Student, texts: Sequence[str], folder: Path) -> None:
     half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in student.state_dict().items()}
     write_atomic(folder / "texts.json", json.dumps(list(texts), indent=0, ensure_ascii=False))
     write_atomic(folder / "tower.safetensors", save(half))
-
-
-def teach_text_tower(folder: Path, output: Path, seed: int = 0) -> Path:
-    """Train a text tower for what `write_tower` wrote, which needs no image, and write `output/export`.
-
-    Raises:
-        SeaAnchorError: the folder does not hold the tower and its texts.
-    """
-    import open_clip
-    from open_clip.tokenizer import SimpleTokenizer
-    from safetensors.torch import load_file
-
-    from seaanchor.encoders.load import load_model
-    from seaanchor.export.folder import export_model
-
-    files = folder / "tower.safetensors", folder / "texts.json"
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise SeaAnchorError(
-            f"{folder} lacks {' and '.join(missing)}", "a tower that pre-training wrote", "name its folder"
-        )
-    torch.manual_seed(seed)
-    model = open_clip.CLIP(**MODEL_CFG)
-    texts = json.loads(files[1].read_text())
-    student = Student(model.visual, torch.zeros(len(texts), MODEL_CFG["embed_dim"]), LOGIT_SCALE)
-    student.load_state_dict(load_file(files[0]))
-    tokenizer = SimpleTokenizer(bpe_path=str(tokenizer_file(output)), context_length=CONTEXT)
-    goal_VD = F.normalize(student.table_VD.detach(), dim=-1)
-    learn_texts(model, goal_VD, texts, templates(), tokenizer, seed)
-    with torch.no_grad():
-        model.logit_scale.copy_(student.log_scale)
-    weights = write_lite(model.state_dict(), output / "weights")
-    return export_model(load_model(str(weights)), output / "export", half=True)
 
 
 def _spread(mix: LiteMix, banks) -> LiteMix:

@@ -4,9 +4,9 @@ import io
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Group
+from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Dict
 
 import seaanchor.cli.data_build  # noqa: F401 (adds `data build`)
@@ -27,6 +27,8 @@ from seaanchor.config.schema import RunConfig, from_dict, to_dict
 from seaanchor.config.validation import check
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.log import log_to_terminal
+
+ExportFormat = Literal["open-clip", "timm", "hf", "hf-vision", "onnx"]
 
 app = App(
     name="seaanchor",
@@ -50,9 +52,16 @@ app.command(sweep)
 
 @app.command
 def export(
-    *, model: str, output: Path, pretrained: str | None = None, preprocess: str | None = None, half: bool = False
+    *,
+    model: str,
+    output: Path,
+    format: ExportFormat | None = None,
+    pretrained: str | None = None,
+    preprocess: str | None = None,
+    half: bool = False,
+    push_to: Annotated[str | None, Parameter(name="--push")] = None,
 ) -> None:
-    """Write a model as a folder that its own library loads, and verify it by reloading.
+    """Write a model as a folder that another library loads, with a model card, and verify it by reloading.
 
     Parameters
     ----------
@@ -60,18 +69,29 @@ def export(
         Anything `train` takes as a model.
     output
         Folder to write.
+    format
+        By default that of the model's own library; hf-vision is the image tower as the CLIPVisionModel of
+        vision-language models, onnx the image tower with a dynamic batch.
     pretrained
         Tag or weights file for bare names.
     preprocess
         Resizing and normalisation in place of the model's own, as for `train`.
     half
         Store fp16 weights.
+    push_to
+        ORG/NAME on the Hugging Face Hub: list the files and upload them, to a new private repository if there is none.
+        Without this nothing is uploaded.
     """
     from seaanchor.encoders.load import load_model
-    from seaanchor.export.folder import export_model
+    from seaanchor.export.push import check_push, push
+    from seaanchor.report.model_card import export_model
 
-    folder = export_model(load_model(model, pretrained, preprocess=preprocess), output, half=half)
-    print(f"written and verified: {folder}")
+    if push_to is not None:
+        check_push(push_to, output)
+    loaded = load_model(model, pretrained, preprocess=preprocess)
+    print(f"written and verified: {export_model(loaded, output, half=half, format=format)}")
+    if push_to is not None:
+        print(f"uploaded: {push(output, push_to)}")
 
 
 @app.command

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, printable
 
 if TYPE_CHECKING:
     from seaanchor.data.preference_rows import Tally
@@ -97,12 +97,12 @@ def inspect(source: str, /) -> None:
     read = sum(
         len(batch.index_B) for batch in batches(ImageDataset(images, 32), 256, workers=0, order=None, skip_log=skip_log)
     )
-    print(f"{len(images.paths)} images in {images.root}, {read} readable")
+    print(printable(f"{len(images.paths)} images in {images.root}, {read} readable"))
     if isinstance(images, LabelledImages):
         sizes = Counter(images.labels).values()
         print(
             f"{len(images.class_names)} classes of {min(sizes)} to {max(sizes)} images: "
-            f"{', '.join(images.class_names[:8])} ..."
+            f"{printable(', '.join(images.class_names[:8]))} ..."
         )
     if isinstance(images, TypographicImages | PreferenceImages):
         print(f"{len(images.pairs)} preferences over {len(texts_of(images))} texts: {_kinds(tally(images.pairs))}")
@@ -192,7 +192,8 @@ def import_(
     )
     if done.left_out:
         total = done.left_out + sum(done.kinds.values())
-        print(f"{done.left_out} of {total} rows are no preferences and were skipped ({'; '.join(done.reasons)})")
+        reasons = printable("; ".join(done.reasons))
+        print(f"{done.left_out} of {total} rows are no preferences and were skipped ({reasons})")
     if not kinds.one_sided:
         recipe = "dpo" if kinds.desirable == kinds.undesirable == 0 else "kto"
         print(f"train on them: seaanchor train {recipe} --train-data {output / FILE} --perturbation.kind none")

@@ -24,6 +24,8 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("export",): (
         "seaanchor export --model seaanchor-tiny --output exports/tiny",
         "seaanchor export --model runs/lore/export --output exports/lore --half",
+        "seaanchor export --model runs/lore/export --output exports/onnx --format onnx",
+        "seaanchor export --model runs/lore/export --output exports/hub --push ORG/NAME",
     ),
     ("quickstart",): ("seaanchor quickstart", "seaanchor quickstart --output runs/first --seed 1"),
     ("report",): (

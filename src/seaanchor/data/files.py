@@ -116,6 +116,37 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in EXTENSIONS and not is_hidden(name)
 
 
+def path_below(name: str, root: Path) -> Path:
+    """Where an image of somebody's list lies.
+
+    Args:
+        name: as it is written there.
+        root: the list's folder, which it must not leave.
+
+    Raises:
+        ValueError: an address, an absolute path elsewhere, or one through a parent folder.
+    """
+    if "://" in name:
+        raise ValueError(f"its image {name[:80]!r} is an address; only pictures and files are read")
+    path = Path(name)
+    inside = not path.is_absolute() or any(path.is_relative_to(top) for top in (root.absolute(), root.resolve()))
+    if not inside or ".." in path.parts:
+        raise ValueError(f"its image {name[:80]!r} leads out of {root}")
+    return root / path
+
+
+def file_below(name: str, root: Path) -> Path:
+    """The same for a regular file that is there: no folder, pipe or device.
+
+    Raises:
+        ValueError: as `path_below`, or there is none.
+    """
+    path = path_below(name, root)
+    if not path.is_file():
+        raise ValueError(f"its image {name[:80]!r} is {'no regular file' if path.exists() else 'missing'}")
+    return path
+
+
 def _leads_back(path: Path, top: str) -> bool:
     """Whether a link leads to a folder that holds `top`, whose other parts would be taken for its own."""
     if not path.is_symlink():

@@ -7,7 +7,7 @@ import re
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,6 +35,7 @@ FORMATS = (
     "JPEG2000",
     *(["AVIF"] if find_spec("PIL.AvifImagePlugin") else []),
 )  # by content, whatever the suffix; Pillow knows some that start programs
+BAND = 1 << 20  # pixels converted at a time
 ORIENTATION = 0x0112  # EXIF's number of it
 PILLOW = r"PIL\."  # whose warnings
 _lock, _readers = threading.Lock(), 0
@@ -158,19 +159,38 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def flat(image: Image.Image) -> Image.Image:
-    """8 bits for each channel and no transparency, otherwise in its own mode."""
+    """8 bits for each channel and no transparency, otherwise in its own mode; a band of rows at a time, or a picture
+    would take many times its pixels' memory."""
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_8_bit(np.asarray(image)))
+        top: Any = np.max([np.asarray(part).max(initial=0) for _, part in _bands(image)])
+        return _joined("L", image.size, ((row, _to_8_bit(np.asarray(part), top)) for row, part in _bands(image)))
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
+        return _joined("RGB", image.size, ((row, _on_white(part)) for row, part in _bands(image)))
     return image
 
 
-def _to_8_bit(values: np.ndarray) -> np.ndarray:
-    """16-bit grey by its high byte; floats in [0, 1] by 255; what already fits 8 bits stays."""
-    top = values.max(initial=0)
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The first row of each band, and the band."""
+    rows = max(1, BAND // image.width)
+    for row in range(0, image.height, rows):
+        yield row, image.crop((0, row, image.width, min(row + rows, image.height)))
+
+
+def _joined(mode: str, size: tuple[int, int], bands: Iterable[tuple[int, Image.Image]]) -> Image.Image:
+    whole = Image.new(mode, size)
+    for row, part in bands:
+        whole.paste(part, (0, row))
+    return whole
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _to_8_bit(values: np.ndarray, top: Any) -> Image.Image:
+    """16-bit grey by its high byte; floats in [0, 1] by 255; what already fits 8 bits stays. `top` is the picture's
+    largest value."""
     scale = 255.0 if values.dtype.kind == "f" and top <= 1 else 1 / 257 if top > 255 else 1.0
     with np.errstate(invalid="ignore"):  # NaN becomes some level
-        return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+        return Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))

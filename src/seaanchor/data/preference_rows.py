@@ -5,12 +5,16 @@ A row names an image and either `chosen` and `rejected` texts, or one `text` (al
 `desirable` (also `label`) or not.
 """
 
+import hashlib
 import json
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seaanchor.data.files import path_below
 from seaanchor.data.images import Item
 from seaanchor.data.types import Images, LabelledImages, PreferenceImages
 from seaanchor.errors import SeaAnchorError, is_text
@@ -30,7 +34,8 @@ class PreferenceRow:
 
 
 def read_preferences(file: Path) -> PreferenceImages:
-    """Triplets and unpaired rows of a JSON lines file; image paths are relative to it.
+    """Triplets and unpaired rows of a JSON lines file; image paths are relative to it, and lead to regular files below
+    its folder.
 
     Returns:
         Images with the distinct texts, and the pair of each image as numbers of texts (−1: none).
@@ -63,7 +68,7 @@ def read_preferences(file: Path) -> PreferenceImages:
             ) from error
         if not row.image.is_file():
             raise SeaAnchorError(
-                f"{file}, line {number}: {row.image} is missing",
+                f"{file}, line {number}: {row.image} is {'no regular file' if row.image.exists() else 'missing'}",
                 "an image file, relative to the JSON file",
                 "correct the path",
             )
@@ -86,7 +91,7 @@ def to_row(data: Any, root: Path) -> PreferenceRow:
             if "image" in data
             else f"no image among {', '.join(map(str, data)) or 'no names'}"
         )
-    image = root / data["image"]
+    image = path_below(data["image"], root)
     if "chosen" in data or "rejected" in data:
         chosen, rejected = (_text(key, data.get(key, "")) for key in ("chosen", "rejected"))
         if plain(chosen) == plain(rejected):
@@ -178,23 +183,48 @@ def _file(item: Item) -> Path:
 
 
 def write_preferences(images: PreferenceImages, file: Path) -> None:
-    """Write `images` with their pairs as JSON lines, paths relative to the file where they lie below it.
+    """Write `images` with their pairs as JSON lines, paths relative to the file. Images that do not lie below it are
+    linked or copied to a folder beside it, named after the file.
 
     Raises:
         SeaAnchorError: the images are no files; the disk is full or the folder cannot be written.
     """
     names = images.texts
+    files = [_file(path) for path in images.paths]
+    try:
+        here = {path: _brought(path, file) for path in dict.fromkeys(files)}
+    except OSError as error:
+        raise SeaAnchorError(
+            f"the images of {images.root} could not be put beside {file}: {error.strerror or error}",
+            "free space in a folder that can be written",
+            "free some, or name another output",
+        ) from error
     rows = (
-        PreferenceRow(_file(path), names[chosen] if chosen >= 0 else None, names[rejected] if rejected >= 0 else None)
-        for path, (chosen, rejected) in zip(images.paths, images.pairs, strict=True)
+        PreferenceRow(here[path], names[chosen] if chosen >= 0 else None, names[rejected] if rejected >= 0 else None)
+        for path, (chosen, rejected) in zip(files, images.pairs, strict=True)
     )
     write_atomic(file, "".join(to_lines(rows, file.parent)))
+
+
+def _brought(path: Path, file: Path) -> Path:
+    """An image below the file's folder: itself, or a link or copy under a name of its path."""
+    if path.absolute().is_relative_to(file.parent.absolute()):
+        return file.parent / path.absolute().relative_to(file.parent.absolute())
+    name = f"{hashlib.blake2b(os.fsencode(path.absolute()), digest_size=8).hexdigest()}{path.suffix}"
+    target = file.parent / f"{file.stem}-images" / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(path.resolve(), target)
+    except OSError:  # on another disk, or somebody else's file
+        shutil.copyfile(path, target)
+    return target
 
 
 def to_lines(rows: Iterable[PreferenceRow], root: Path) -> Iterator[str]:
     """JSON lines of rows, as `read_preferences` reads them from a file in `root`."""
     for row in rows:
-        name = str(row.image.relative_to(root)) if row.image.is_relative_to(root) else str(row.image.absolute())
+        name = str(row.image.relative_to(root))
         if row.chosen is not None and row.rejected is not None:
             line: dict[str, Any] = {"image": name, "chosen": row.chosen, "rejected": row.rejected}
         else:

@@ -99,8 +99,8 @@ def preprocessing_of(how: int | Preprocessing) -> Preprocessing:
 
 def to_square(image: Image.Image, how: Preprocessing) -> Tensor:
     """A picture of 8 bits without transparency, in any Pillow mode → uint8 (3, S, S)."""
-    if how.colours == "rgb" or how.backend == "torchvision":
-        image = image.convert("RGB")
+    if image.mode != "RGB" and (how.colours == "rgb" or how.backend == "torchvision"):
+        image = image.convert("RGB")  # of an RGB picture it would be a copy
     image = _within_aspect(image, how)
     width, height = _resized(image.size, how)
     if how.backend == "torchvision":

@@ -16,7 +16,7 @@ from seaanchor.encoders.encoder import Encoder
 from seaanchor.encoders.weights import read_weights
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Head, NamedHead
-from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.checkpoint import check_sum, write_checked
 
 LIBRARY = "library"
 NAME = "head.safetensors"
@@ -33,14 +33,15 @@ def read_head(file: str | Path) -> NamedHead:
             `id2label`, or a mapping number → name.
 
     Raises:
-        SeaAnchorError: no such file, no or several linear layers in it, a bias or names of another number of classes,
-            fewer than two classes; as `read_weights`.
+        SeaAnchorError: no such file, a damaged one, no or several linear layers in it, a bias or names of another
+            number of classes, fewer than two classes; as `read_weights`.
     """
     path = Path(file)
     if not path.is_file():
         raise SeaAnchorError(
             f"the head {path} is missing", "text, classifier, probe, or a file with a linear head", "correct --head"
         )
+    _check_whole(path)
     weight_CD, bias_C = _layer(read_weights(path).state, path)
     if len(weight_CD) < 2:
         raise SeaAnchorError(f"{path} has {len(weight_CD)} class", "at least two classes", "name another head")
@@ -49,14 +50,21 @@ def read_head(file: str | Path) -> NamedHead:
     return NamedHead(head, _class_names(said, path, len(weight_CD)), said.get("tokens"))
 
 
+def _check_whole(path: Path) -> None:
+    """Raise a SeaAnchorError where a head of ours is not what was written; other files carry no checksum."""
+    try:
+        if path.suffix == ".safetensors" and path.stat().st_size:
+            check_sum(path)
+    except ValueError as error:
+        raise SeaAnchorError(f"{path}: {error}", "the file as it was written", "copy or fit the head again") from error
+
+
 def write_head(named: NamedHead, file: Path) -> None:
     """Write a linear head so that `read_head` gives the same.
 
     Raises:
         SeaAnchorError: the disk is full or the folder cannot be written.
     """
-    from safetensors.torch import save
-
     head = named.head
     if head.unit or head.logit_scale != 1:
         raise ValueError(f"a head of kind {head.kind} is no linear layer of raw embeddings")
@@ -64,7 +72,7 @@ def write_head(named: NamedHead, file: Path) -> None:
     said = {"format": "pt", "kind": head.kind}
     said |= {} if named.class_names is None else {"class_names": json.dumps(named.class_names)}
     said |= {} if named.tokens is None else {"tokens": named.tokens}
-    write_atomic(file, save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, metadata=said))
+    write_checked(file, {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, said)
 
 
 def head_digest(named: NamedHead) -> str:

@@ -1,49 +1,86 @@
-"""The Hub where it cannot be reached: what is on this disk loads at once, and what is not fails in seconds."""
+"""The Hub where it cannot be reached, or must not be: what is on this disk loads at once, and what is not fails in
+seconds."""
 
+import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from seaanchor.encoders.embedded import embedded_models
+from seaanchor.encoders.model_paths import folder_of
 from seaanchor.encoders.pretrained import is_weights_file, split_pretrained
 
 SECONDS = 3.0  # for a connection, which takes a fraction of one where there is a network
+NOT_FETCHED = "what a folder names is not fetched for it: `hf download` does that once, if you want it"
 _unreachable: list[str] = []
-"""Why, while `quick_to_fail` is open and there is no connection."""
+"""Why, while the Hub is not asked."""
 
 
 def may_ask_the_hub(name: str, pretrained: str | None) -> bool:
     """Whether files of a model may have to be downloaded: it is not embedded, no folder and no architecture alone."""
     base = split_pretrained(pretrained).base
-    folder = name.rpartition(":")[2] if name.startswith(("hf:", "local-dir:", "timm:local-dir:")) else name
-    return not (name in embedded_models() or base == "none" or is_weights_file(base) or Path(folder).is_dir())
+    return not (name in embedded_models() or base == "none" or is_weights_file(base) or folder_of(name))
 
 
 @contextmanager
 def quick_to_fail(name: str, pretrained: str | None) -> Iterator[None]:
-    """Inside, the Hub is not asked where it cannot be reached: its library retries for a minute and more.
+    """Inside, the Hub is not asked where it cannot be reached: its library retries for a minute and more. A folder may
+    not have it asked at all.
 
     Args:
         name: of the model that is loaded inside.
         pretrained: of it.
     """
-    reason = why_unreachable() if may_ask_the_hub(name, pretrained) else None
+    if _unreachable:
+        reason: str | None = _unreachable[-1]
+    elif folder_of(name) is not None:
+        reason = NOT_FETCHED
+    else:
+        reason = why_unreachable() if may_ask_the_hub(name, pretrained) else None
     if reason is None:
         yield
         return
+    with without_hub(reason):
+        yield
+
+
+@contextmanager
+def without_hub(reason: str) -> Iterator[None]:
+    """Inside, the Hub is asked for nothing: neither for models nor for data sets.
+
+    Args:
+        reason: why, for messages.
+    """
     from huggingface_hub import constants
 
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
+    before = constants.HF_HUB_OFFLINE, _datasets_offline()
+    _set_offline(True, True)
     _unreachable.append(reason)
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = before
+        _set_offline(*before)
         _unreachable.pop()
+
+
+def _datasets_offline() -> bool:
+    """Whether the library of data sets asks for nothing; before it is imported, as its variable says."""
+    config = sys.modules.get("datasets.config")
+    if config is None:
+        return os.environ.get("HF_DATASETS_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    return bool(vars(config)["HF_HUB_OFFLINE"])
+
+
+def _set_offline(hub: bool, datasets: bool) -> None:
+    """In both libraries; that of data sets copies the setting when it is imported, which may be meanwhile."""
+    from huggingface_hub import constants
+
+    constants.HF_HUB_OFFLINE = hub
+    if (config := sys.modules.get("datasets.config")) is not None:
+        vars(config)["HF_HUB_OFFLINE"] = hub or datasets
 
 
 def why_unreachable() -> str | None:
@@ -65,5 +102,5 @@ def why_unreachable() -> str | None:
 
 
 def unreachable() -> str | None:
-    """Why the Hub cannot be reached, inside `quick_to_fail`."""
+    """Why the Hub is not asked, inside `quick_to_fail` and `without_hub`."""
     return _unreachable[-1] if _unreachable else None

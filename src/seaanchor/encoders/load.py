@@ -7,12 +7,13 @@ from seaanchor.encoders.classifiers import with_stored_head
 from seaanchor.encoders.embedded import embedded_folder, embedded_models
 from seaanchor.encoders.encoder import LoadedModel, with_tokens
 from seaanchor.encoders.hub import quick_to_fail
-from seaanchor.encoders.model_paths import with_prefix
+from seaanchor.encoders.model_paths import folder_of, with_prefix
 from seaanchor.encoders.own_module import SETTINGS
 from seaanchor.encoders.preprocess_option import check_preprocess, with_preprocess
 from seaanchor.encoders.pretrained import check_pretrained
 from seaanchor.encoders.tokens import Tokens
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.checksums import check_checksums
 from seaanchor.utils.stages import stage
 
 
@@ -45,11 +46,14 @@ def load_model(
 
     Raises:
         SeaAnchorError: unknown name or tag (with the nearest ones), unreachable hub, weights that do not fit, missing
-            extra, tokens that the tower does not have, preprocessing that the model's library cannot express.
+            extra, tokens that the tower does not have, preprocessing that the model's library cannot express; a file of
+            an export that is not what was written.
     """
     found = with_prefix(name)
     check_pretrained(found, pretrained)
     check_preprocess(preprocess)
+    if (folder := folder_of(found)) is not None:
+        check_checksums(folder)
     with stage(f"loading {name}", 1, "model"), quick_to_fail(found, pretrained):
         loaded = replace(_load(found, pretrained, image_size), name=name)
     loaded = with_preprocess(loaded, preprocess)

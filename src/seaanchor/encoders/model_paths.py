@@ -7,6 +7,8 @@ from typing import Any
 from seaanchor.encoders.embedded import embedded_models
 from seaanchor.errors import SeaAnchorError
 
+FOLDER_PREFIXES = ("timm:local-dir:", "local-dir:", "hf:")
+
 
 def with_prefix(name: str) -> str:
     """The name of a model with the prefix of the library that wrote its folder; anything but such a folder as it is.
@@ -21,6 +23,23 @@ def with_prefix(name: str) -> str:
     if "architecture" in config:
         return f"timm:local-dir:{name}"
     return f"hf:{name}" if "model_type" in config else name
+
+
+def folder_of(name: str) -> Path | None:
+    """The folder that a model's name stands for, with a prefix or without; None for an embedded model and for a name
+    that is no folder's.
+
+    >>> folder_of("seaanchor-tiny"), folder_of("timm:resnet10t")
+    (None, None)
+    """
+    prefix = next((prefix for prefix in FOLDER_PREFIXES if name.startswith(prefix)), "")
+    folder = Path(name.removeprefix(prefix))
+    return folder if name not in embedded_models() and folder.is_dir() else None
+
+
+def path_of(name: str) -> Path:
+    """Where a model lies that is named by its path, with or without the prefix of its library."""
+    return Path(name.removeprefix("timm:").removeprefix("hf:").removeprefix("local-dir:"))
 
 
 def settings_in(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from seaanchor.encoders.distinct_texts import check_reads
 from seaanchor.encoders.embedded import base_folder
-from seaanchor.encoders.remote_code import check_tokenizer_settings, remote_code_refused
+from seaanchor.encoders.remote_code import check_tokenizer_settings, check_tower, remote_code_refused
 from seaanchor.encoders.text import TextLimit
 from seaanchor.encoders.weights import hub_error
 from seaanchor.errors import SeaAnchorError, note
@@ -62,6 +62,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             "name the folder of an export",
         ) from error
     check_tokenizer_settings(str(folder), config["model_cfg"]["text_cfg"])
+    check_tower(str(folder), config["model_cfg"]["vision_cfg"])
     return config
 
 

@@ -17,6 +17,7 @@ from seaanchor.data.preprocessing import Preprocessing
 from seaanchor.encoders.checks import measured_dim
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.checksums import check_checksums
 
 SETTINGS, WEIGHTS = "encoder.json", "model.safetensors"
 TEXTS = ("a photo of a cat.", "a photo of a dog.")
@@ -127,6 +128,7 @@ def load_encoder(folder: str | Path, module: nn.Module) -> Encoder:
     from safetensors.torch import load_file
 
     folder = Path(folder)
+    check_checksums(folder)
     try:
         settings = json.loads((folder / SETTINGS).read_text())
         size, dim, mean, std = (settings[key] for key in ("image_size", "dim", "mean", "std"))

@@ -39,6 +39,25 @@ def check_tokenizer_settings(name: str, text_cfg: Mapping[str, Any]) -> None:
         raise SeaAnchorError(found, f"only {harmless}, with plain values", change)
 
 
+def check_tower(name: str, vision_cfg: Mapping[str, Any]) -> None:
+    """timm takes a place on the Hub or on this disk for a name, and would fetch what lies there.
+
+    Args:
+        name: of the model, for the message.
+        vision_cfg: of its configuration.
+
+    Raises:
+        SeaAnchorError: the image tower is not one of timm's own by name.
+    """
+    tower = vision_cfg.get("timm_model_name", "")
+    if not isinstance(tower, str) or ":" in tower or "/" in tower:
+        raise SeaAnchorError(
+            f"the configuration of {name} names {tower!r} as its image tower",
+            "the name of an architecture of timm",
+            "correct timm_model_name in open_clip_config.json",
+        )
+
+
 @contextmanager
 def remote_code_refused() -> Iterator[None]:
     """Inside, transformers refuses code that comes with a model, where by itself it asks on the terminal: open_clip

@@ -111,6 +111,14 @@ def _architecture(source: str) -> str:
         return ""
 
 
+def on_hub(name: str) -> bool:
+    """Whether timm fetches the weights of a name from the Hub, or not at all, and not from another address."""
+    import timm
+
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return config is None or bool(config.hf_hub_id) or not config.url
+
+
 def _weights_in(name: str, folder: Path) -> str:
     """The weights file of a folder; read here and not by timm, which takes integers for weights and says nothing of
     averaged ones."""

@@ -2,6 +2,7 @@
 holds no plain weights."""
 
 import argparse
+import hashlib
 import json
 import pathlib
 import zipfile
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.checkpoint import CHECKED, OLD
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
+BLOCK = 1 << 20  # bytes read at a time
 PLAIN = "a .safetensors file, or a .pt with tensors only"
 TORCH_MAGIC = bytes.fromhex("6cfc9c46f9206aa85019")  # with which torch.save began before it wrote archives
 OTHER_BEGINNINGS = {
@@ -91,6 +94,17 @@ def find_weights(folder: Path, names: Sequence[str]) -> Path:
     )
 
 
+def weights_digest(folder: Path) -> str:
+    """A hash of a folder's files of weights and of their names, for which nothing is loaded."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES and path.is_file()):
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
 def _is_safetensors(path: Path, beginning: bytes) -> bool:
     """Whether a file of another ending is one: the length of a JSON header, and the header."""
     return beginning[8:9] == b"{" and int.from_bytes(beginning[:8], "little") < path.stat().st_size
@@ -101,7 +115,7 @@ def _safetensors(path: Path) -> dict[str, Any]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            if "state" not in (file.metadata() or {}):
+            if not {CHECKED, OLD} & set(file.metadata() or {}):
                 return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
     except Exception as error:  # cut short, or no such file at all
         raise unreadable(path, error) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from seaanchor.encoders.hub import unreachable
+from seaanchor.encoders.hub import NOT_FETCHED, unreachable
 from seaanchor.encoders.pretrained import split_entry
 from seaanchor.encoders.weight_entries import AVERAGED, choose, strip, tensors_of
 from seaanchor.encoders.weight_files import open_weights
@@ -119,13 +119,19 @@ def weights_error(name: str, weights: str, error: Exception | str) -> SeaAnchorE
 
 def hub_error(name: str, error: Exception, instead: str) -> SeaAnchorError:
     """The one message for a model that could not be fetched."""
-    if reason := unreachable():
+    first = " ".join(str(error).split())
+    if (reason := unreachable()) == NOT_FETCHED:
+        return SeaAnchorError(
+            found=f"{name} could not be loaded: {first[:300]}",
+            expected="files in the folder, or on this disk already",
+            change=f"{NOT_FETCHED}; or {instead}",
+        )
+    if reason:
         return SeaAnchorError(
             found=f"{name} is not on this disk, and the Hub cannot be reached ({reason})",
             expected="files that can be downloaded, or are on this disk",
             change=f"check the connection, or {instead}",
         )
-    first = " ".join(str(error).split())
     return SeaAnchorError(
         found=f"{name} could not be loaded; the Hub may be unreachable: {first[:300]}",
         expected="files that can be downloaded, or are on this disk",

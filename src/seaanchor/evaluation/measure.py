@@ -14,6 +14,8 @@ from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.types import TypographicImages
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.kernels import fast_kernels, num_tokens
+from seaanchor.encoders.model_paths import folder_of
+from seaanchor.encoders.weight_files import weights_digest
 from seaanchor.evaluation.attacks import fallback
 from seaanchor.evaluation.context import CleanBatch, EvaluationContext, Tables
 from seaanchor.evaluation.dense import summarise_dense
@@ -62,7 +64,9 @@ def measure_model(
         shared = Tables({}, table if "clean" in needed else None, reference, training)
         suites, audits = _suites(context, table, shared)
         checks = _checks(context, table) | audits
-    return _result(context, table, suites, checks, skipped)
+    folder = folder_of(context.model.name)
+    files = None if folder is None else weights_digest(folder)
+    return replace(_result(context, table, suites, checks, skipped), files=files)
 
 
 def _tables_needed(context: EvaluationContext) -> frozenset[str]:

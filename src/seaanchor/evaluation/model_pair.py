@@ -11,6 +11,7 @@ from seaanchor.encoders.embedded import base_folder, embedded_folder, embedded_m
 from seaanchor.encoders.encoder import LoadedModel, with_tokens
 from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.load import load_model
+from seaanchor.encoders.model_paths import path_of
 from seaanchor.encoders.preprocess_option import input_settings, with_settings
 from seaanchor.encoders.pretrained import brings_weights, split_pretrained
 from seaanchor.encoders.tokens import Tokens
@@ -125,13 +126,9 @@ def check_reference(model: LoadedModel, reference: LoadedModel | None, protocol:
         raise SeaAnchorError(found, f"the reference's {reference.encoder.dim}", "name the model it was trained from")
 
 
-def _bare(name: str) -> Path:
-    return Path(name.removeprefix("timm:").removeprefix("hf:").removeprefix("local-dir:"))
-
-
 def _run_of(name: str) -> Path | None:
     """The run whose export a model is."""
-    path = _bare(name)
+    path = path_of(name)
     return path.parent if path.is_dir() and (path.parent / "config.yaml").is_file() else None
 
 
@@ -152,7 +149,7 @@ def reference_of(name: str) -> tuple[str | None, str | None]:
 
 def _named_by(name: str) -> tuple[str | None, None]:
     """The model whose text tower a variant borrows."""
-    for folder in (_bare(name), embedded_folder(name)):
+    for folder in (path_of(name), embedded_folder(name)):
         file = folder / "open_clip_config.json"
         if file.is_file() and (base := json.loads(file.read_text()).get("seaanchor", {}).get("text_tower_of")):
             return (base if base in embedded_models() else str(base_folder(folder, base))), None

@@ -188,6 +188,7 @@ class EvaluationResult:
         notes: what a reader must know.
         skipped: in words, which images could not be read; empty if none.
         reference: the untouched model on the same images; None for a model that is its own reference.
+        files: hash of the files of weights, where the model is a folder; `report` compares it before it loads them.
         format: of the file that this was read from, else of those that are written.
     """
 
@@ -208,6 +209,7 @@ class EvaluationResult:
     protocol: ProtocolRecord = field(default_factory=ProtocolRecord)
     environment: Environment = field(default_factory=Environment)
     reference: "EvaluationResult | None" = None
+    files: str | None = None
     format: int = FORMAT
 
     @property

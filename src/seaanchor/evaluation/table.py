@@ -141,7 +141,12 @@ def _write(name: str, part: _Part, options: ExecutionOptions) -> int:
 def _read_parts(folder: Path | None, name: str) -> list[_Part]:
     parts = []
     for file in sorted(folder.glob(f"{name}-*.safetensors")) if folder else ():
-        state = load_state(file)
+        try:
+            state = load_state(file, unchecked=False)
+        except SeaAnchorError as error:
+            log.warning(f"{error.found}; its images are measured again")
+            file.unlink(missing_ok=True)
+            continue
         parts.append(_Part([state["rows"]] if state["rows"] else [], {int(i): why for i, why in state["skipped"]}))
     return parts
 

@@ -13,20 +13,20 @@ from torch import Tensor
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.huggingface.families import FAMILIES
 from seaanchor.encoders.huggingface.weights import quiet
-from seaanchor.export.reloaded import Reloaded, weights_of
+from seaanchor.export.reloaded import Reloaded, Target, weights_of
 from seaanchor.utils.checkpoint import write_atomic
 
 
-def write_hf(model: LoadedModel, folder: Path, half: bool) -> None:
+def write_hf(model: LoadedModel, target: Target) -> None:
     """Configuration and weights by `save_pretrained`, and the files of tokenizer and processor."""
     module: Any = model.module
     with quiet():
-        module.save_pretrained(folder, state_dict=weights_of(module, half))
+        module.save_pretrained(target.folder, state_dict=weights_of(module, target.half))
     for file, content in model.export_config["files"].items():
-        write_atomic(folder / file, content)
+        write_atomic(target.folder / file, content)
 
 
-def reload_hf(folder: Path) -> Reloaded:
+def reload_hf(model: LoadedModel, folder: Path) -> Reloaded:
     """The export by transformers alone; pixels in [0, 1], since its processor normalises.
 
     Raises:
@@ -35,16 +35,16 @@ def reload_hf(folder: Path) -> Reloaded:
     import transformers
 
     with quiet():
-        config = transformers.AutoConfig.from_pretrained(folder)
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         (architecture,) = config.architectures
-        model, info = getattr(transformers, architecture).from_pretrained(
+        theirs, info = getattr(transformers, architecture).from_pretrained(
             folder, dtype=torch.float32, output_loading_info=True
         )
-        processor = transformers.AutoImageProcessor.from_pretrained(folder)
+        processor = transformers.AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
     if missing:
         raise ValueError(f"{len(missing)} weights are missing, such as {missing[0]}")
-    model.eval()
+    theirs.eval()
 
     def inputs(pixels_BCHW: Tensor) -> dict[str, Tensor]:
         images = [255 * pixels_CHW for pixels_CHW in pixels_BCHW]
@@ -52,11 +52,11 @@ def reload_hf(folder: Path) -> Reloaded:
 
     family = FAMILIES[architecture]
     return Reloaded(
-        lambda pixels_BCHW: _embedding(model, architecture, inputs(pixels_BCHW)),
+        lambda pixels_BCHW: _embedding(theirs, architecture, inputs(pixels_BCHW)),
         (0.0, 0.0, 0.0),
         (1.0, 1.0, 1.0),
-        _text_encoder(model, folder, family.texts == "padded") if family.texts else None,
-        (lambda pixels_BCHW: model(**inputs(pixels_BCHW)).logits) if family.classifies else None,
+        _text_encoder(theirs, folder, family.texts == "padded") if family.texts else None,
+        (lambda pixels_BCHW: theirs(**inputs(pixels_BCHW)).logits) if family.classifies else None,
         _see(processor),
     )
 

@@ -13,38 +13,38 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from seaanchor.export.reloaded import Target
 from seaanchor.utils.checkpoint import write_atomic
 
 START, END, PADDING = "<start_of_text>", "<end_of_text>", "<pad>"
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # open_clip's SimpleTokenizer
 
 
-def write_tokenizer(tokenizer: Any, bpe_file: Path | None, text_cfg: dict[str, Any], folder: Path) -> dict[str, Any]:
+def write_tokenizer(tokenizer: Any, bpe_file: Path | None, text_cfg: dict[str, Any], target: Target) -> dict[str, Any]:
     """Write what the tokenizer needs into the folder, and point `text_cfg` at it.
 
     Args:
         tokenizer: open_clip's tokenizer object.
         bpe_file: merges of a cut vocabulary, if it has one.
         text_cfg: of the export; changed in place.
-        folder: where to write.
+        target: where the export goes.
 
     Returns:
         What our own loader has to know beside open_clip's configuration.
     """
     if bpe_file is None:
         if hasattr(tokenizer, "save_pretrained"):
-            tokenizer.save_pretrained(folder)
+            tokenizer.save_pretrained(target.folder)
         return {}
-    target = folder / bpe_file.name
-    if bpe_file.resolve() != target.resolve():
-        write_atomic(target, bpe_file.read_bytes())
+    copy = target.folder / bpe_file.name
+    write_atomic(copy, bpe_file.read_bytes())
     others = {key: value for key, value in (text_cfg.get("tokenizer_kwargs") or {}).items() if key != "bpe_path"}
     text_cfg.pop("hf_tokenizer_name", None)
     if set(others) <= {"clean"} and find_spec("transformers"):
-        write_as_hugging_face(tokenizer, target, folder)
+        write_as_hugging_face(tokenizer, copy, target.folder)
         text_cfg |= {"hf_tokenizer_name": ".", "tokenizer_kwargs": {"clean": others.get("clean", "lower")}}
     else:
-        text_cfg["tokenizer_kwargs"] = others | {"bpe_path": str(target.absolute())}
+        text_cfg["tokenizer_kwargs"] = others | {"bpe_path": str(target.home.absolute() / bpe_file.name)}
     return {"bpe": bpe_file.name}
 
 

@@ -16,12 +16,13 @@ from seaanchor.encoders.encoder import LoadedModel, copied
 from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.folder import export_model
+from seaanchor.export.origin import Origin
 from seaanchor.utils.checkpoint import load_state, save_state
 
 MAP = "linear_map.safetensors"
 
 
-def export_trained(model: LoadedModel, policy: nn.Module, folder: Path) -> Path:
+def export_trained(model: LoadedModel, policy: nn.Module, folder: Path, origin: Origin | None = None) -> Path:
     """Export a trained policy: low-rank updates are merged into a copy of the weights, a linear map is folded into both
     projections (the map itself is stored beside the export's weights for `seaanchor steer`).
 
@@ -33,8 +34,8 @@ def export_trained(model: LoadedModel, policy: nn.Module, folder: Path) -> Path:
         file = folder.parent / (MAP if folder.name == "export" else f"{folder.name}-{MAP}")
         save_state(file, {"weight": weight_ED, "reference": fingerprint(model.encoder)})
         with folded(model, without_rotation(weight_ED)):
-            return export_model(model, folder)
-    return export_model(merged(model) if has_updates(policy) else model, folder)
+            return export_model(model, folder, origin=origin)
+    return export_model(merged(model) if has_updates(policy) else model, folder, origin=origin)
 
 
 def read_map(run: Path, model: LoadedModel | None = None) -> Tensor:

@@ -16,17 +16,22 @@ from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.head_file import head_digest, read_head
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
+from seaanchor.encoders.model_paths import folder_of
 from seaanchor.encoders.preprocess_option import input_settings, with_preprocess
+from seaanchor.encoders.pretrained import is_weights_file, split_pretrained
+from seaanchor.encoders.timm import on_hub
 from seaanchor.encoders.tokens import Tokens
+from seaanchor.encoders.weight_files import weights_digest
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.results import EvaluationResult, ProtocolRecord
-from seaanchor.report.runs import Run
+from seaanchor.report.runs import EXPORTS, Run
 from seaanchor.report.sources import Entry, ResultFile
 from seaanchor.training.start import load_start
 from seaanchor.types import NamedHead
 from seaanchor.utils.paths import expanded, portable
 
 PREFIXES = ("timm:local-dir:", "timm:", "hf:", "local-dir:")
+OUTSIDE = "and only what lies in the runs that were named is loaded"
 UNTOUCHED = "untouched"
 
 
@@ -54,13 +59,13 @@ class Member:
 
 
 def model_member(entry: Entry, number: int, file: ResultFile, device: torch.device) -> Member:
-    """The model of an entry: in its run's folder, which may have moved, or where the result says.
+    """The model of an entry: an export in its run's folder, which may have moved, or an embedded model.
 
     Raises:
-        SeaAnchorError: it or its head is gone, or is another one by now.
+        SeaAnchorError: it or its head is gone, is another one by now, or lies outside the run.
     """
     result = file.result
-    model = _local(result.model, entry.run, result.protocol)
+    model = _local(result, entry.run)
     return _member(entry.label, number, _as_evaluated(model, result), result, file.path.parent, device)
 
 
@@ -68,17 +73,18 @@ def reference_member(entry: Entry, file: ResultFile, device: torch.device) -> Me
     """The untouched model that a result stands beside; None where it stands alone.
 
     Raises:
-        SeaAnchorError: it cannot be loaded, or is another one by now.
+        SeaAnchorError: it cannot be loaded, is another one by now, or lies in a folder outside the run.
     """
     result = file.result.reference
     if result is None:
         return None
     bare = not _place(result.model).is_dir() and result.model not in embedded_models()
     if bare and entry.run is not None:
+        _check_start(entry.run)
         model = load_start(entry.run.folder, result.protocol.image_size)
         model = with_tokens(model, cast(Tokens | None, result.protocol.tokens))
     else:
-        model = _local(result.model, None, result.protocol)
+        model = _local(result, None)
     return _member(UNTOUCHED, None, _as_evaluated(model, result), result, file.path.parent, device)
 
 
@@ -105,21 +111,36 @@ def _linear_head(model: LoadedModel, protocol: ProtocolRecord, folder: Path) -> 
     record = protocol.head
     if record.kind == "text":
         return None
-    named = own_classifier(model) if record.file is None else read_head(folder / record.file)
+    named = own_classifier(model) if record.file is None else read_head(folder / Path(record.file).name)
     if head_digest(named) != record.digest:
         raise SeaAnchorError(f"the head of {portable(model.name)} has changed since it was evaluated", "", "")
     return named
 
 
-def _local(name: str, run: Run | None, protocol: ProtocolRecord) -> LoadedModel:
-    """A model of the package or of this disk; a run's export is looked for in the run's folder."""
-    tokens = cast(Tokens | None, protocol.tokens)
+def _local(result: EvaluationResult, run: Run | None) -> LoadedModel:
+    """An embedded model, or the export of a run, whose files of weights are compared before they are loaded."""
+    name, size, tokens = result.model, result.protocol.image_size, cast(Tokens | None, result.protocol.tokens)
     if name in embedded_models():
-        return load_model(name, None, protocol.image_size, tokens)
+        return load_model(name, None, size, tokens)
     place = _place(name) if run is None else run.folder / _place(name).name
     if not place.is_dir():
         raise SeaAnchorError(f"the model {portable(str(place))} is gone", "", "")
-    return load_model(f"{_prefix(name)}{place}", None, protocol.image_size, tokens)
+    if run is None or place.name not in EXPORTS or not place.resolve().is_relative_to(run.folder.resolve()):
+        raise SeaAnchorError(f"the model {portable(str(place))} lies elsewhere, {OUTSIDE}", "", "")
+    if result.files is not None and weights_digest(place) != result.files:
+        raise _changed(name)
+    return load_model(f"{_prefix(name)}{place}", None, size, tokens)
+
+
+def _check_start(run: Run) -> None:
+    """Raise a SeaAnchorError where a run started from a folder or a file, which lies outside it, or from weights that
+    have an address on the web alone."""
+    name, pretrained = str(run.config.get("model", "")), run.config.get("pretrained")
+    asked = split_pretrained(pretrained)
+    if folder_of(expanded(name)) is not None or is_weights_file(expanded(asked.base or "")) or asked.image_tower:
+        raise SeaAnchorError(f"the model {name} lies elsewhere, {OUTSIDE}", "", "")
+    if name.startswith("timm:") and asked.base != "none" and not on_hub(name.removeprefix("timm:")):
+        raise SeaAnchorError(f"the model {name} would be fetched", "", "")
 
 
 def _prefix(name: str) -> str:
@@ -141,5 +162,9 @@ def _as_evaluated(model: LoadedModel, result: EvaluationResult) -> LoadedModel:
     if protocol.preprocessing and evaluated != str(input_settings(model.encoder)):  # by --preprocess
         model = with_preprocess(model, evaluated.partition(",")[2])
     if fingerprint(model.encoder) != protocol.weights:
-        raise SeaAnchorError(f"the model {portable(result.model)} has changed since it was evaluated", "", "")
+        raise _changed(result.model)
     return model
+
+
+def _changed(name: str) -> SeaAnchorError:
+    return SeaAnchorError(f"the model {portable(name)} has changed since it was evaluated", "", "")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seaanchor import __version__
+from seaanchor.encoders.hub import without_hub
 from seaanchor.errors import SeaAnchorError
 from seaanchor.plotting.svg import swatch
 from seaanchor.report.blocks import blocks
@@ -81,9 +82,15 @@ def write_report(
     Raises:
         SeaAnchorError: as `read_sources`; several inputs without an output; a negative gallery.
     """
-    paths = [Path(run) for run in runs]
     if gallery < 0:
         raise SeaAnchorError(f"a gallery of {gallery} images", "0 or more", "correct --gallery")
+    with without_hub("a report does not ask it"):
+        return _write([Path(run) for run in runs], output, gallery, device, title)
+
+
+def _write(
+    paths: Sequence[Path], output: Path | str | None, gallery: int, device: str | None, title: str | None
+) -> Path:
     sources = read_sources(paths)
     page = _target(paths, None if output is None else Path(output))
     tables = datasets(sources.entries)

@@ -1,5 +1,6 @@
 """The model that a run started from, and its export with the trained map at one exponent t."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from seaanchor.adapters.linear_map import decompose
@@ -7,6 +8,7 @@ from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.folder import export_model
 from seaanchor.export.trained import folded, read_map
+from seaanchor.report.model_card import origin_of
 from seaanchor.training.start import load_start
 
 
@@ -33,5 +35,8 @@ def export_at(run: Path, t: float, output: Path) -> Path:
     spectrum = decompose(read_map(run, model))
     spectrum.check_rank(t)
     weight_DD = spectrum.without_rotation(t)
+    origin = replace(
+        origin_of(str(run / "export")), note=f"The run's linear map is folded in at the exponent t = {t:g}."
+    )
     with folded(model, weight_DD) as at_t:
-        return export_model(at_t, output)
+        return export_model(at_t, output, origin=origin)

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import torch
 
+from seaanchor.config.io import to_dict
 from seaanchor.config.schema import RunConfig
 from seaanchor.distributed.sharding import gather_full, is_sharded
 from seaanchor.encoders.classifiers import with_stored_head
 from seaanchor.encoders.encoder import LoadedModel, copied
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.own_module import load_encoder
+from seaanchor.export.origin import Origin
 from seaanchor.export.trained import export_trained
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Setup, untrained_model
@@ -51,13 +53,15 @@ def export_run(setup: Setup, state: TrainState, folder: RunFolder, write: bool =
         folder: of the run.
         write: whether this process does; where weights are sharded, all take part.
     """
+    origin = Origin(to_dict(setup.config), max((row["step"] for row in folder.rows() if "step" in row), default=None))
     setup.model.encoder.unit = False  # training is over, and other libraries know raw embeddings alone
     if state.average is not None and (write or is_sharded(setup.policy)):
         with state.average.swapped():
             if (model := full_model(setup, write)) is not None:
-                export_trained(model, setup.policy, folder.root / "export-averaged")
+                averaged = replace(origin, note="The weights are the average that the run kept of them.")
+                export_trained(model, setup.policy, folder.root / "export-averaged", averaged)
     if (model := full_model(setup, write)) is not None:
-        export_trained(model, setup.policy, folder.export)
+        export_trained(model, setup.policy, folder.export, origin)
 
 
 def load_export(folder: Path, config: RunConfig, start: LoadedModel | None = None) -> LoadedModel:

@@ -66,12 +66,23 @@ class RunFolder:
         return load_state(self.checkpoint(step))
 
     def latest(self) -> dict[str, Any] | None:
-        """The newest complete checkpoint; a torn one is skipped for the one before."""
-        for path in reversed(self.checkpoints()):
+        """The newest whole checkpoint, a damaged one is skipped for the one before; None where there are none.
+
+        Raises:
+            SeaAnchorError: there are some, and none of them is whole.
+        """
+        checkpoints = self.checkpoints()
+        for path in reversed(checkpoints):
             try:
                 return load_state(path)
             except SeaAnchorError as error:
                 log.info(f"{error.found}; trying the checkpoint before it")
+        if checkpoints:
+            raise SeaAnchorError(
+                f"none of the {len(checkpoints)} checkpoints in {checkpoints[0].parent} is whole",
+                "at least one to go on from",
+                "restore one from a copy, or begin at step 0 in another --output",
+            )
         return None
 
     def log(self, row: dict[str, Any]) -> None:

@@ -6,15 +6,21 @@ skeleton into its header, so that one rename commits both.
 
 import contextlib
 import json
+import mmap
 import os
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from torch import Tensor
 
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, note
 
 _TENSOR = "__tensor__"
+CHECKED, OLD = "checked_state", "state"
+"""Keys of the skeleton in the header, of files with a checksum and of older ones without: no flipped bit makes one of
+the other."""
+SUM, KIND, EMPTY = "checksum", "checksum_kind", "00000000"
 
 
 def _flatten(node: object, path: str, tensors: dict[str, Tensor]) -> object:
@@ -50,32 +56,43 @@ def tensors_in(node: object) -> Iterator[Tensor]:
 
 
 def save_state(path: Path, state: dict) -> None:
-    """Write `state` to `path` so that a kill at any moment leaves either the old file or the new one.
+    """Write `state` with a checksum to `path`, so that a kill at any moment leaves either the old file or the new one.
 
     Raises:
         SeaAnchorError: the disk is full or the folder cannot be written.
     """
-    from safetensors.torch import save
-
     tensors: dict[str, Tensor] = {}
     skeleton = _flatten(state, "", tensors)
-    write_atomic(path, save(tensors, metadata={"state": json.dumps(skeleton)}))
+    write_checked(path, tensors, {CHECKED: json.dumps(skeleton)})
 
 
-def load_state(path: Path) -> dict:
+def load_state(path: Path, *, unchecked: bool = True) -> dict:
     """Read what `save_state` wrote.
 
+    Args:
+        path: the file.
+        unchecked: whether a file of an older version, which has no checksum, will do; a note says so. A damaged file
+            is never taken for one.
+
     Raises:
-        SeaAnchorError: the file is no such state, or is cut short.
+        SeaAnchorError: the file is no such state, is cut short, or is not what was written.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_sum(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-        return _unflatten(json.loads(metadata["state"]), tensors)  # type: ignore[return-value]
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        if CHECKED in metadata:
+            skeleton = metadata[CHECKED]
+        elif unchecked:
+            skeleton = metadata[OLD]
+            note(f"{path} was written by an older version and has no checksum: damage would not be noticed")
+        else:
+            raise KeyError("no checksum")
+        return _unflatten(json.loads(skeleton), tensors)  # type: ignore[return-value]
+    except (SafetensorError, ValueError, KeyError, OSError) as error:
         raise SeaAnchorError(
             found=f"{path} does not hold a checkpoint ({error})",
             expected="a file that Sea Anchor wrote as a whole",
@@ -83,8 +100,63 @@ def load_state(path: Path) -> dict:
         ) from error
 
 
+def write_checked(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file with a checksum of every byte of it, which `check_sum` compares.
+
+    Raises:
+        SeaAnchorError: the disk is full or the folder cannot be written.
+    """
+    from safetensors.torch import save
+
+    data = memoryview(save(dict(tensors), metadata={**metadata, SUM: EMPTY, KIND: "crc32"}))
+    at, end = _place_of_sum(data) or (0, 0)
+    checksum = f"{zlib.crc32(data):08x}".encode()
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            file.writelines((data[:at], checksum, data[end:]))
+
+    write_atomic(path, write)
+
+
+def check_sum(path: Path) -> bool:
+    """Compare a safetensors file with the checksum in it, wherever a bit may have flipped.
+
+    Returns:
+        Whether it has one; files of other libraries and of older versions do not.
+
+    Raises:
+        ValueError: it is not what was written.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole, memoryview(whole) as d:
+        place = _place_of_sum(d)
+        if place is None:
+            return False
+        at, end = place
+        expected = zlib.crc32(d[end:], zlib.crc32(EMPTY.encode(), zlib.crc32(d[:at])))
+        found = bytes(d[at:end])
+    if found != f"{expected:08x}".encode():
+        raise ValueError("its checksum is wrong: it was damaged after it was written")
+    return True
+
+
+def _place_of_sum(data: memoryview) -> tuple[int, int] | None:
+    """Where the checksum's digits lie in the header; None for a file without one. Two keys announce it, so that damage
+    to one of them does not hide it."""
+    header = bytes(data[: 8 + min(int.from_bytes(data[:8], "little"), len(data))])
+    before, kind = f'"{SUM}":"'.encode(), f'"{KIND}":"crc32"'.encode()
+    at = header.find(before)
+    if at < 0 and kind not in header:
+        return None
+    if at < 0 or kind not in header:
+        raise ValueError("what it says of its checksum is damaged")
+    return at + len(before), at + len(before) + len(EMPTY)
+
+
 def write_atomic(path: Path, data: bytes | str | Callable[[Path], None]) -> None:
-    """Write beside `path`, flush to disk, rename over it.
+    """Write beside `path`, flush to disk, rename over it, and flush the folder, so that the new name outlives a power
+    cut.
 
     Args:
         path: the file.
@@ -106,6 +178,7 @@ def write_atomic(path: Path, data: bytes | str | Callable[[Path], None]) -> None
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+        sync_folder(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -117,3 +190,13 @@ def write_atomic(path: Path, data: bytes | str | Callable[[Path], None]) -> None
             expected=f"{size}free space in a folder that can be written",
             change="free some space or name another output folder; what was there before is intact",
         ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk, where the system can do that."""
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

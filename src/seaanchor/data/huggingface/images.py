@@ -1,6 +1,7 @@
 """Data sets of the `datasets` library: `hf-data:NAME`, `hf-data:NAME:SPLIT` or `hf-data:NAME:CONFIG:SPLIT`, where NAME
 is a name on the Hugging Face Hub, a folder written by `save_to_disk`, or a parquet file or a folder of them."""
 
+import contextlib
 import io
 import pickle
 from collections.abc import Iterator, Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from seaanchor.data.files import file_below
 from seaanchor.data.huggingface.library import is_saved, library, load
 from seaanchor.data.labels import class_numbers
 from seaanchor.data.name_pairing import class_order, clean_names, note_numbers
@@ -64,14 +66,26 @@ class Row:
         """The image's bytes.
 
         Raises:
-            ValueError, OSError: the row holds no image, or its file is gone.
+            ValueError, OSError: the row holds no image, or its file is gone or lies outside the source.
         """
         value = self.table.read(self.row)
         if isinstance(value, str):
-            return Path(value).open("rb")
+            return _file(value, self.source).open("rb")
         if not isinstance(value, bytes):
             raise ValueError("no image in it")
         return io.BytesIO(value)
+
+
+def _file(name: str, source: str) -> Path:
+    """The regular file that a row names: below its source, or where the library put what it fetched from the Hub."""
+    place = Path(_parse(source)[0])
+    if place.exists():
+        return file_below(name, place if place.is_dir() else place.parent)
+    config = library().config
+    for root in (config.HF_DATASETS_CACHE, config.HF_CACHE_HOME):
+        with contextlib.suppress(ValueError):
+            return file_below(name, Path(root))
+    raise ValueError(f"its image {name[:80]!r} is no file of the data set")
 
 
 def is_table(source: str) -> bool:

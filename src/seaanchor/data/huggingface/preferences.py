@@ -17,10 +17,11 @@ from typing import Any
 
 from PIL import Image
 
-from seaanchor.data.huggingface.library import check_there, library, load
+from seaanchor.data.huggingface.library import check_there, library, load, read_stored
 from seaanchor.data.images import FORMATS
 from seaanchor.data.preference_rows import DESIRABLE, TEXT, PreferenceRow, Tally, to_lines, to_row
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.checkpoint import sync_folder
 
 FILE = "preferences.jsonl"
 ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "JPEG2000": "jp2"}  # of formats that are not called by their own
@@ -130,6 +131,7 @@ def import_preferences(
                 "name other columns",
             )
         partial.replace(output / FILE)
+        sync_folder(output)
     except OSError as error:
         expected, change = (
             "free space in a folder that can be written",
@@ -155,7 +157,7 @@ def from_columns(
     folder: Path,
     columns: Columns = Columns(),
     done: Imported | None = None,
-    base: Path = Path(),
+    base: Path | str = Path(),
 ) -> Iterator[PreferenceRow]:
     """Rows of a table as preferences; pictures are saved to `folder` as they are stored, each once. What is no
     preference is left out and counted.
@@ -165,7 +167,8 @@ def from_columns(
         folder: where pictures go; it exists.
         columns: their names.
         done: counts along.
-        base: what image paths are relative to.
+        base: the folder that image paths are relative to and must not leave, or the name of a data set on the Hub, in
+            which the library itself made them.
 
     Raises:
         SeaAnchorError: the first row lacks the columns.
@@ -191,7 +194,7 @@ def from_columns(
         yield PreferenceRow(path, found.chosen, found.rejected)
 
 
-def picture(value: Any, base: Path) -> tuple[bytes, str]:
+def picture(value: Any, base: Path | str) -> tuple[bytes, str]:
     """Bytes and file ending of an image cell: a Pillow picture, bytes, a path, or the pair of both that the library
     stores.
 
@@ -203,7 +206,7 @@ def picture(value: Any, base: Path) -> tuple[bytes, str]:
         value.save(buffer, "PNG")
         return buffer.getvalue(), "png"
     stored = value.get("bytes") or value.get("path") if isinstance(value, Mapping) else value
-    raw = _read(stored, base) if isinstance(stored, str) else stored
+    raw = read_stored(stored, base) if isinstance(stored, str) else stored
     if not isinstance(raw, bytes):
         raise ValueError(
             "no image" if value is None else f"the image is {type(value).__name__}, neither picture nor path"
@@ -215,24 +218,11 @@ def picture(value: Any, base: Path) -> tuple[bytes, str]:
         raise ValueError(f"its image is no picture ({len(raw)} bytes)") from error
 
 
-def _read(name: str, base: Path) -> bytes:
-    """A file, or what the library names inside an archive or on the Hub (`zip://a.jpg::hf://...`)."""
-    import fsspec
-
-    if name.startswith(("http://", "https://")):
-        raise ValueError("its image is an address; only pictures and files are read")
-    try:
-        with fsspec.open(name if "://" in name else str(base / name), "rb") as file:
-            return file.read()
-    except Exception as error:  # local, archive and network files each fail in their own way
-        raise ValueError(f"its image {name} could not be read ({type(error).__name__})") from error
-
-
 def open_rows(
     source: str, image: str, split: str | None, subset: str | None
-) -> tuple[Iterator[Mapping[str, Any]], Path]:
+) -> tuple[Iterator[Mapping[str, Any]], Path | str]:
     """The rows of one split, read one after the other with images undecoded, and the folder that image paths are
-    relative to.
+    relative to, or the name of the data set on the Hub.
 
     Raises:
         SeaAnchorError: the library is missing; no such data set or split.
@@ -255,7 +245,8 @@ def open_rows(
         raise
     except Exception as error:  # the library, the file and the Hub each fail in their own way
         raise _not_opened(source, error) from error
-    return _told(iter(rows), source), path if path.is_dir() else path.parent
+    base: Path | str = (path if path.is_dir() else path.parent) if path.exists() else source
+    return _told(iter(rows), source), base
 
 
 def _one_split(loaded: Any, source: str, split: str | None) -> Any:

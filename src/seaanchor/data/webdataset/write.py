@@ -19,7 +19,7 @@ from seaanchor.data.preprocessing import Preprocessing
 from seaanchor.data.types import Images, LabelledImages, templates_of
 from seaanchor.data.webdataset.read import CLASSES, COUNT, TEMPLATES
 from seaanchor.errors import SeaAnchorError
-from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.checkpoint import sync_folder, write_atomic
 
 COPIED = {
     "JPEG": "jpg",
@@ -107,6 +107,7 @@ def _build(
         for file, text in texts.items():
             write_atomic(output / file, text)
         partial.rename(output / split)
+        sync_folder(output)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, OSError):

@@ -1,0 +1,120 @@
+"""Exports whose model card tells of the run: its settings, its steps, and the numbers of its evaluations."""
+
+from pathlib import Path
+
+from seaanchor.config.run_settings import read_settings
+from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.encoders.model_paths import path_of
+from seaanchor.errors import SeaAnchorError, note
+from seaanchor.evaluation.result_files import decode, is_result, read_json
+from seaanchor.evaluation.results import EvaluationResult
+from seaanchor.export.folder import export_model as write_export
+from seaanchor.export.origin import Number, Numbers, Origin
+from seaanchor.report.measures import Measure, Value
+from seaanchor.report.readers import measures
+from seaanchor.report.text import change_text, interval_text, value_text
+from seaanchor.training.run_folder import RunFolder
+
+SHOWN = 3  # prompts
+
+
+def export_model(
+    model: LoadedModel,
+    folder: Path,
+    *,
+    half: bool = False,
+    format: str | None = None,
+    run: Path | None = None,
+) -> Path:
+    """Write a model as a folder that another library loads, with a model card, and verify it before it takes its place.
+
+    Args:
+        model: from `load_model` or `Run.model`; its encoder's weights are those of its module.
+        folder: where to write; of a folder that is there, files of the same names are replaced.
+        half: store fp16 weights (the check then allows for their rounding).
+        format: `open-clip`, `timm`, `hf`, `hf-vision` (the image tower as the `CLIPVisionModel` of vision-language
+            models) or `onnx` (the image tower); by default that of the model's own library.
+        run: the run that trained it, of which the card tells; by default the one in whose folder the model lies.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SeaAnchorError: a format that has no place for the model, the disk is full or the folder cannot be written, or
+            the reloaded model gives other embeddings.
+    """
+    origin = origin_of(model.name if run is None else str(run / "export"))
+    return write_export(model, folder, half=half, format=format, origin=origin)
+
+
+def origin_of(name: str) -> Origin:
+    """The run that a model is the export of, with the numbers of all its evaluations; empty for other models.
+
+    Args:
+        name: of the model, as it was loaded.
+
+    Raises:
+        SeaAnchorError: the run's settings cannot be read.
+    """
+    folder = path_of(name)
+    run = RunFolder(folder.parent)
+    if not folder.is_dir() or not run.config.is_file():
+        return Origin()
+    steps = [row["step"] for row in run.rows() if isinstance(row.get("step"), int)]
+    return Origin(read_settings(run.config), max(steps, default=None), _evaluations(run.root / "evaluation"))
+
+
+def _evaluations(folder: Path) -> tuple[Numbers, ...]:
+    """The results in a folder; one that cannot be read is left out, which is said."""
+    found = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            data = read_json(file)
+            if is_result(data):
+                found.append(numbers_of(decode(data, str(file))))
+        except SeaAnchorError as error:
+            note(f"{error.found}: its numbers are not in the model card")
+    return tuple(found)
+
+
+def numbers_of(result: EvaluationResult) -> Numbers:
+    """A result as a model card shows it."""
+    rows = tuple(_number(measure) for measure in measures(result) if not measure.fold)
+    name = result.dataset if not Path(result.dataset).is_absolute() else Path(result.dataset).name
+    return Numbers(name, result.pretrained, _protocol(result), rows, result.failed_checks)
+
+
+def _number(measure: Measure) -> Number:
+    value, reference = (_with_interval(v, measure) for v in (measure.value, measure.reference))
+    change = measure.change
+    shown = change_text(change, measure.percent)
+    if change is not None and change.low is not None:
+        shown += f" ({interval_text(change, measure.percent, signed=True)})"
+    n = "" if measure.value.n is None else f"{measure.value.n:,}"
+    return Number(f"{measure.group}: {measure.label}".replace("|", "\\|"), value, reference, shown, n)
+
+
+def _with_interval(value: Value | None, measure: Measure) -> str:
+    if value is None:
+        return ""
+    interval = interval_text(value, measure.percent)
+    return value_text(value, measure.percent) + (f" ({interval})" if interval else "")
+
+
+def _protocol(result: EvaluationResult) -> str:
+    """How the numbers were found, in sentences."""
+    protocol, plain = result.protocol, result.plain
+    images = "" if plain is None or plain.n is None else f"{plain.n:,} images"
+    classes = f" of {len(protocol.class_names):,} classes" if protocol.class_names else ""
+    said = [f"Protocol: {images}{classes}, seed {protocol.seed or 0}", f"pixels by {protocol.pixels}"]
+    if protocol.head.kind == "text" and protocol.templates:
+        more = len(protocol.templates) - SHOWN
+        prompts = ", ".join(f'"{text}"' for text in protocol.templates[:SHOWN]) + (
+            f" and {more} more" if more > 0 else ""
+        )
+        said.append(f"prompts {prompts}")
+    else:
+        said.append(f"answers by {protocol.head.kind}")
+    passed = sum(check.passed for check in result.checks.values())
+    said.append(f"{passed} of {len(result.checks)} self-checks passed")
+    return ", ".join([*said, f"Sea Anchor {protocol.seaanchor or 'of an unknown version'}"]) + "."
