@@ -38,7 +38,6 @@ ORDER = (
     "evaluation",
     "report",
     "steering",
-    "app",
     "api",
     "sweeps",
     "testing",
