@@ -1,5 +1,5 @@
-"""Nothing phones home: commands run in a process in which no name is looked up and nothing is connected to, and every
-attempt is counted."""
+"""Nothing phones home: every command is run in a process in which no name is looked up and nothing is connected to, and
+every attempt is counted."""
 
 import json
 import os
@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from seaanchor.cli.examples import EXAMPLES
+
+COMMANDS = {names for names in EXAMPLES if not any(other[: len(names)] == names != other for other in EXAMPLES)}
 SCRIPT = """
 import json, sys
+from dataclasses import replace
 tried = []
 def hook(event, arguments):
     outside = event == "socket.connect" and isinstance(arguments[1], tuple)
@@ -18,7 +22,13 @@ def hook(event, arguments):
         tried.append(f"{event}{arguments}"[:200])
         raise OSError("there is no network")
 sys.addaudithook(hook)
-from seaanchor.cli import app
+from seaanchor.cli import app, quickstart
+quickstart.SAMPLES = 4
+for name in ("fare_quick", "lore_quick", "dpo_tiny", "dpo_linear_tiny"):
+    recipe = getattr(quickstart, name)()
+    words = replace(recipe.perturbation, variants=1) if recipe.perturbation.variants else recipe.perturbation
+    short = replace(recipe, max_steps=1, batch_size=2, warmup=0, perturbation=words)
+    setattr(quickstart, name, lambda short=short: short)
 lines, output = sys.argv[1:]
 found = []
 for line in json.load(open(lines)):
@@ -66,3 +76,67 @@ def test_reading_and_importing_data_tries_to_reach_nothing(image_folder, table, 
     *found, asking = called(lines, tmp_path)
     assert [(line, code, tried) for line, code, tried in found if code or tried] == []
     assert asking[1] and asking[2]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(290)
+def test_no_command_tries_to_reach_anything(image_folder, clip_folder, table, tmp_path):
+    data, model = str(image_folder), str(clip_folder)
+    inputs, clean = ["--model", model, "--train-data", data], ["--suite", "clean", "--samples", "4"]
+    steps = ["--max-steps", "1", "--batch-size", "2", "--num-steps", "1", "--device", "cpu"]
+    lines = [
+        ["env"],
+        ["cache", "ls"],
+        ["recipes", "ls"],
+        ["recipes", "cat", "lore"],
+        ["recipes", "cp", "fare-tiny", "mine.yaml"],
+        ["recipes", "validate", "mine.yaml"],
+        ["attack", "typographic", "--data", data, "--output", "lettered", "--image-size", "64"],
+        ["data", "inspect", data],
+        ["data", "inspect", table],
+        ["data", "pairs", "--data", "emoji-people", "--output", "pairs.jsonl"],
+        ["data", "import", table, "--output", "imported"],
+        ["data", "build", "--data", data, "--output", "shards"],
+        ["data", "emoji-scenes", "--output", "scenes", "--train", "1", "--test", "1", "--image-size", "64"],
+        ["train", "fare", "--output", "run", *inputs, *steps],
+        [
+            "train",
+            "dpo-linear",
+            "--model",
+            model,
+            "--train-data",
+            "pairs.jsonl",
+            "--perturbation.kind",
+            "none",
+            "--output",
+            "steered",
+            *steps[:4],
+        ],
+        ["steer", "steered", "--t", "0.5", "--output", "half"],
+        ["evaluate", "--model", "run/export", "--data", data, "--suite", "clean,apgd", "--num-steps", "1"],
+        ["evaluate", "--model", model, "--data", data, *clean],
+        ["report", "run", "--device", "cpu"],
+        ["export", "--model", "run/export", "--output", "again"],
+        [
+            "sweep",
+            "mine.yaml",
+            "--vary",
+            "lr=1e-5",
+            "--output",
+            "sweep",
+            "--data",
+            data,
+            "--suite",
+            "clean,typographic",
+            "--samples",
+            "4",
+            *inputs,
+            *steps,
+        ],
+        ["quickstart", "--output", "quick"],
+        ["cache", "clear"],
+    ]
+    found = called(lines, tmp_path)
+    assert {names for names in COMMANDS for line in lines if tuple(line[: len(names)]) == names} == COMMANDS
+    assert [(line, tried) for line, _, tried in found if tried] == []
+    assert [(line, code) for line, code, _ in found if code] == []
