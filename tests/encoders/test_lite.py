@@ -27,7 +27,7 @@ def test_its_size():
     assert sum(p.numel() for p in text) < 2_000_000
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_photos_and_words(tmp_path):
     plan = TypographicPlan("all", "unseen", (0.19, 0.38), 0)
     protocol = Protocol((), samples=200, suites=("reading",), typographic=plan)

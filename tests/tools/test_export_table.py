@@ -10,6 +10,7 @@ from seaanchor.export.photos import agreement
 from tools.export_table import rows
 
 
+@pytest.mark.exhaustive
 def test_a_row_for_every_format_that_has_a_place(clip_folder, tmp_path):
     found = list(rows("a ViT", load_model(str(clip_folder)), tmp_path))
     assert [row.format for row in found] == ["open-clip", "hf-vision", "onnx"]

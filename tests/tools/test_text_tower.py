@@ -23,7 +23,7 @@ def tower():
     return timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_text_tower_learns_a_table(tower, tmp_path):
     model, goal = new_lite(tower, 0), torch.nn.functional.normalize(torch.randn(6, 512), dim=1)
     texts = ("boat", "bolt", "tea pot", "tee", "anchor", "anchors")
