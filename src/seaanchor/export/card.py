@@ -122,7 +122,7 @@ def _limits(
     lines.append(
         "Robust accuracy is an upper bound: a stronger attack may lower it."
         if numbers
-        else "Nothing was measured for these weights, neither what training gained nor what it cost."
+        else "What training gained and what it cost is not stated here: no evaluation lies beside the run."
     )
     if format in IMAGES_ALONE and model.encode_texts is not None:
         lines.append("The text side is not in this format: text embeddings come from an export of the whole model.")
