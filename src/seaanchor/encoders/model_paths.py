@@ -32,14 +32,14 @@ def folder_of(name: str) -> Path | None:
     >>> folder_of("seaanchor-tiny"), folder_of("timm:resnet10t")
     (None, None)
     """
-    prefix = next((prefix for prefix in FOLDER_PREFIXES if name.startswith(prefix)), "")
-    folder = Path(name.removeprefix(prefix))
+    folder = path_of(name)
     return folder if name not in embedded_models() and folder.is_dir() else None
 
 
 def path_of(name: str) -> Path:
     """Where a model lies that is named by its path, with or without the prefix of its library."""
-    return Path(name.removeprefix("timm:").removeprefix("hf:").removeprefix("local-dir:"))
+    prefix = next((prefix for prefix in FOLDER_PREFIXES if name.startswith(prefix)), "")
+    return Path(name.removeprefix(prefix))
 
 
 def settings_in(folder: Path) -> dict[str, Any]:
