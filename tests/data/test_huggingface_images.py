@@ -213,13 +213,15 @@ def test_without_the_library(monkeypatch):
 def test_a_row_names_only_regular_files_below_its_table(image_folder, tmp_path):
     (tmp_path / "set").mkdir()
     os.mkfifo(tmp_path / "set" / "pipe")
-    shutil.copy(image_folder / "zebra" / "0.jpg", tmp_path / "set" / "a.jpg")
+    for name in ("a.jpg", "b.jpg"):
+        shutil.copy(image_folder / "zebra" / "0.jpg", tmp_path / "set" / name)
     names = [
         "a.jpg",
+        "b.jpg",
         "../images/zebra/1.jpg",
         str(image_folder / "zebra" / "2.jpg"),
         "pipe",
         "https://127.0.0.1:9/a.jpg",
     ]
     pq.write_table(pa.table({"image": names}), tmp_path / "set" / "rows.parquet")
-    assert "4 of 5" in read(open_images(tmp_path / "set" / "rows.parquet"))[1].summary()
+    assert "4 of 6" in read(open_images(tmp_path / "set" / "rows.parquet"))[1].summary()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from seaanchor.data.folder import list_images
 from seaanchor.data.loader import ImageDataset
@@ -110,6 +112,18 @@ def test_a_damaged_part_is_measured_again(dataset, tmp_path, monkeypatch, caplog
     assert same(again[0], whole[0]) and again[1] == whole[1]
     assert seen == ([9, 10, 11] if seed else [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11])
     assert second.name in caplog.text and "measured again" in caplog.text
+
+
+def test_a_part_without_a_checksum_is_measured_again(dataset, tmp_path, monkeypatch, caplog):
+    """As older versions wrote them: nothing tells whether its numbers are those that were measured."""
+    monkeypatch.setattr(table, "FLUSH_IMAGES", 6)
+    whole = collect("test", "images", dataset, means, work(tmp_path))
+    first, *_ = sorted((tmp_path / ".partial").iterdir())
+    with safe_open(first, framework="pt") as file:
+        tensors, said = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file({key: t + t.is_floating_point() for key, t in tensors.items()}, first, {"state": said["checked_state"]})
+    assert same(collect("test", "images", dataset, means, work(tmp_path))[0], whole[0])
+    assert first.name in caplog.text and "measured again" in caplog.text
 
 
 def test_nothing_readable_is_an_error(dataset, tmp_path):
