@@ -82,6 +82,7 @@ GROUPS: Groups = {
         "slice_size",
         "optimizer",
         "grad_clip",
+        "fold_norms",
         "primal_steps",
         "average",
         "ema_decay",

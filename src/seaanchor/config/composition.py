@@ -147,6 +147,11 @@ def _of_stored_embeddings(config: RunConfig, method: "Method") -> Iterator[Confl
         ("adapter full, last_blocks or lora"),
     )
     yield config.compile, f"{adapter} with compile, which compiles the tower", "adapter full or last_blocks"
+    yield (
+        config.fold_norms,
+        f"{adapter} with fold_norms, which is for training the tower",
+        "adapter full or last_blocks",
+    )
 
 
 def _of_tokens(config: RunConfig, method: "Method") -> Iterator[Conflict]:

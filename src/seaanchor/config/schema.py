@@ -164,8 +164,7 @@ class RunConfig:
     image_size: int | None = None
     """Input side in pixels, where the architecture allows another than its own."""
     tokens: Literal["class", "mean", "patches"] | None = None
-    """What of the tower is its embedding: class, its class token; patches, its patch tokens; mean, their mean; the
-    library's own embedding by default."""
+    """The embedding: class, the class token; patches, patch tokens; mean, their mean; by default the library's own."""
     preprocess: str | None = None
     """Resizing and normalisation in place of the model's own: a tag of an OpenCLIP name, or settings such as
     resize_mode=squash,interpolation=bilinear,mean=0.5,std=0.5."""
@@ -204,8 +203,7 @@ class RunConfig:
     grad_accumulation: int = 1
     """How often each process takes batch_size images for one batch, as if there were room for all of them."""
     slice_size: int | None = None
-    """Images of a batch that attack and updates take at once: the same step in less memory. By default all where they
-    fit, else as many as fit."""
+    """Images of a batch at once in attack and updates: same step, less memory; by default as many as fit."""
     lr: float = 1e-5
     """Peak learning rate of the encoder."""
     wd: float = 1e-4
@@ -222,6 +220,8 @@ class RunConfig:
     """tail: share of the steps that are averaged, at the end."""
     grad_clip: float | None = None
     """Largest gradient norm; free by default."""
+    fold_norms: bool = False
+    """Put the scales of batch normalisation into the convolutions before: same answers, higher rates hold."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the training passes."""
     attack_precision: Literal["fp32", "bf16"] = "fp32"

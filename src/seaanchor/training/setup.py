@@ -31,6 +31,7 @@ from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.image_tables import drawn_table
 from seaanchor.encoders.kernels import check_compiler
 from seaanchor.encoders.load import load_model
+from seaanchor.encoders.norm_scales import fold_norm_scales
 from seaanchor.encoders.preprocess_option import with_preprocess
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.possible import check_exportable
@@ -140,10 +141,14 @@ def batch_split(config: RunConfig, count: int, world: int) -> BatchSplit:
 def untrained_model(config: RunConfig, given: Given) -> LoadedModel:
     """The model that the run starts from: loaded, or a copy of the one that was given."""
     if given.model is None:
-        return load_model(
+        model = load_model(
             config.model, config.pretrained, config.image_size, config.tokens, preprocess=config.preprocess
         )
-    return with_tokens(with_preprocess(copied(given.model), config.preprocess), config.tokens)
+    else:
+        model = with_tokens(with_preprocess(copied(given.model), config.preprocess), config.tokens)
+    if config.fold_norms:
+        fold_norm_scales(model.encoder, config.model)
+    return model
 
 
 def _open_training_images(config: RunConfig, world: int, given: Given) -> Images:
