@@ -82,8 +82,8 @@ def rounds(pairs: int) -> int:
 def same_images() -> Measurement:
     """Images in a thousand that only one of the two fools: in fp32 on all test photos; in float64 not one may be."""
     single, double = (
-        apart_of(attacked("seaanchor-tiny-lore", 500), 2 / 255, 40),
-        apart_of(attacked("seaanchor-tiny-lore", 40, double=True), 2 / 255, 40),
+        apart_of(attacked("models/seaanchor-tiny-lore", 500), 2 / 255, 40),
+        apart_of(attacked("models/seaanchor-tiny-lore", 40, double=True), 2 / 255, 40),
     )
     value = 1000 * single[0] / single[1] if double[0] == 0 else float("inf")
     note = (
@@ -116,7 +116,7 @@ def apart_of(seen: Attacked, epsilon: float, steps: int) -> tuple[int, int, int]
 def low_precision() -> Measurement:
     """APGD-CE, then targeted APGD on the survivors: their seconds over ours with gradients in bf16; worth nothing if
     more images survive ours."""
-    seen, epsilon, standing = attacked("seaanchor-tiny-lore", 48), 4 / 255, {}
+    seen, epsilon, standing = attacked("models/seaanchor-tiny-lore", 48), 4 / 255, {}
     ball, begin = Ball("linf", epsilon), autoattack.start(seen.pixels_BCHW, epsilon)
 
     def ours() -> None:
@@ -327,7 +327,7 @@ BARS = [
     Bar(
         "autoattack-half",
         "half of the images fooled",
-        lambda: against_autoattack("seaanchor-tiny-lore", 2 / 255, 40, 3),
+        lambda: against_autoattack("models/seaanchor-tiny-lore", 2 / 255, 40, 3),
         1.8,
         at_least=1.5,
         unit="×",
@@ -335,7 +335,7 @@ BARS = [
     Bar(
         "autoattack-nothing",
         "no image fooled",
-        lambda: against_autoattack("seaanchor-tiny-lore", 0.05 / 255, 32, 5),
+        lambda: against_autoattack("models/seaanchor-tiny-lore", 0.05 / 255, 32, 5),
         1.05,
         at_least=1.02,
         unit="×",

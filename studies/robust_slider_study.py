@@ -86,9 +86,9 @@ def _measured(workspace: Workspace) -> tuple[list[Row], Curves]:
     images = open_images(PHOTOS)
     rows: list[Row] = []
     curves: Curves = {}
-    for base in BASES:
-        seen = see_words(load_model(base), images, PLAN)
-        config = replace(dpo_linear_tiny(), model=base, device="cpu")
+    for base, model_of in zip(BASES, (BASES[0], f"models/{BASES[1]}"), strict=True):
+        seen = see_words(load_model(model_of), images, PLAN)
+        config = replace(dpo_linear_tiny(), model=model_of, device="cpu")
         workspace.keep(f"map on {base}", config)
         for seed in workspace.seeds:
             run = word_run(config, seed, workspace)

@@ -135,15 +135,15 @@ JOINT = Design(
 )
 
 # ---- adaptive: the attacker against models aligned against words, hardened against noise, and the slider on one
-HARDENED = ("seaanchor-tiny-fare", "seaanchor-tiny-lore")  # the variants that the package ships
+HARDENED = ("seaanchor-tiny-fare", "seaanchor-tiny-lore")  # the variants that the repository holds
 STEERED = f"{HARDENED[1]}, t = 1"
 
 
 def _hardened(workspace: Workspace) -> list[Row]:
-    """The robust models of the package, which no seed changes, and the slider at t = 1 on the second."""
+    """The robust models of the repository, which no seed changes, and the slider at t = 1 on the second."""
     shared, base = workspace.shared("words"), replace(dpo_tiny(), device="cpu")
-    rows = [row for name in HARDENED for row in measure(Arm(name, base), -1, name, [BOTH], shared)]
-    steered = replace(dpo_linear_tiny(), model=HARDENED[1], device="cpu")
+    rows = [row for name in HARDENED for row in measure(Arm(name, base), -1, f"models/{name}", [BOTH], shared)]
+    steered = replace(dpo_linear_tiny(), model=f"models/{HARDENED[1]}", device="cpu")
     workspace.keep(STEERED, steered)
     for seed in workspace.seeds:
         folder = workspace.output / f"seed-{seed}" / f"{HARDENED[1]} t=1"
@@ -162,7 +162,7 @@ ADAPTIVE = Design(
     specs=(BOTH,),
     columns=COLUMNS,
     note=(
-        "Towers of the table on typographic attacks, and the robust models of the package (FARE with one update per "
+        "Towers of the table on typographic attacks, and the robust models of the repository (FARE with one update per "
         f"step, LORE with two); {{seeds}}. {ATTACKER}"
     ),
     panels=_panels((*TOWERS, *HARDENED, STEERED)),

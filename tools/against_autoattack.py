@@ -1,6 +1,6 @@
 """Our APGD beside AutoAttack's own package: same model, images, radius and steps, image by image.
 
-python tools/against_autoattack.py --model seaanchor-tiny-lore --samples 500 --epsilon 4/255 --output
+python tools/against_autoattack.py --model models/seaanchor-tiny-lore --samples 500 --epsilon 4/255 --output
 runs/against-autoattack/lore.json
 
 The package's standard version runs APGD-CE, targeted APGD, targeted FAB and Square, each on what the one before left
@@ -31,7 +31,7 @@ STEPS = 100
 def main() -> None:
     """Run both and print robust accuracies after each stage."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="seaanchor-tiny-lore")
+    parser.add_argument("--model", default="models/seaanchor-tiny-lore")
     parser.add_argument("--data", default="photos-mini/test")
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--epsilon", default="4/255")

@@ -1,7 +1,7 @@
 """Turn the export of a run of an embedded model into a variant of it: its image tower alone, in fp16; the text tower is
 shared.
 
-python tools/ship_variant.py --run runs/lore-tiny --out src/seaanchor/zoo/models/seaanchor-tiny-lore
+python tools/ship_variant.py --run runs/lore-tiny --out models/seaanchor-tiny-lore
 """
 
 import argparse

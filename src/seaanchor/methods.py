@@ -127,6 +127,16 @@ def lore_tiny() -> "Method":
     return from_recipe(recipes.lore_tiny())
 
 
+def fare_lite() -> "Method":
+    """FARE at the size of `seaanchor-lite`."""
+    return from_recipe(recipes.fare_lite())
+
+
+def lore_lite() -> "Method":
+    """LORE as it made `seaanchor-lite-lore`."""
+    return from_recipe(recipes.lore_lite())
+
+
 def fare_quick() -> "Method":
     """FARE in a minute on a laptop, to see it work."""
     return from_recipe(recipes.fare_quick())
@@ -135,6 +145,36 @@ def fare_quick() -> "Method":
 def lore_quick() -> "Method":
     """LORE in a minute on a laptop, on the same images and attack as `fare_quick`."""
     return from_recipe(recipes.lore_quick())
+
+
+def dpo_lite() -> "Method":
+    """DPO against typographic attacks as it made `seaanchor-lite-dpo`."""
+    return from_recipe(recipes.dpo_lite())
+
+
+def ipo_lite() -> "Method":
+    """IPO against typographic attacks at the size of `seaanchor-lite`."""
+    return from_recipe(recipes.ipo_lite())
+
+
+def kto_lite() -> "Method":
+    """KTO against typographic attacks at the size of `seaanchor-lite`."""
+    return from_recipe(recipes.kto_lite())
+
+
+def ppo_lite() -> "Method":
+    """PPO against typographic attacks at the size of `seaanchor-lite`, in one update a batch as the others."""
+    return from_recipe(recipes.ppo_lite())
+
+
+def typographic_ce_lite() -> "Method":
+    """The supervised baseline of `dpo_lite`."""
+    return from_recipe(recipes.typographic_ce_lite())
+
+
+def dpo_linear_lite() -> "Method":
+    """The slider at the size of `seaanchor-lite`."""
+    return from_recipe(recipes.dpo_linear_lite())
 
 
 def dpo_tiny() -> "Method":

@@ -1,5 +1,7 @@
 """Copies for attacks: folded they say the same, in low precision nearly the same."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,8 @@ from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.frozen_copies import folded, in_precision
 from seaanchor.encoders.load import load_model
 from seaanchor.functional.gradients import input_grad
+
+MODELS = Path(__file__).parents[2] / "models"
 
 
 class Shared(nn.Module):
@@ -53,7 +57,7 @@ def encoder_of(tower: nn.Module) -> Encoder:
 
 @pytest.fixture(scope="module")
 def encoder():
-    return load_model("seaanchor-tiny-lore").encoder.eval()
+    return load_model(str(MODELS / "seaanchor-tiny-lore")).encoder.eval()
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +81,7 @@ def test_its_gradients_are_the_same():
     def norm_of(tower):
         return lambda p: (tower(p).square().sum(-1), p)
 
-    plain = load_model("seaanchor-tiny-lore").encoder.eval().double()
+    plain = load_model(str(MODELS / "seaanchor-tiny-lore")).encoder.eval().double()
     pixels = torch.rand(2, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     short = folded(plain)
     assert short is not plain

@@ -1,18 +1,18 @@
-"""What `models/seaanchor-lite` knows: photos, ImageNet's names in any caption, words in fonts it never saw."""
+"""What `seaanchor-lite` knows: photos, ImageNet's names in any caption, words in fonts it never saw."""
 
 import hashlib
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
 
 from seaanchor.data.names import imagenet_names
+from seaanchor.encoders.embedded import embedded_folder
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.run import Protocol, evaluate
 from seaanchor.evaluation.typographic_plan import TypographicPlan
 
-FOLDER = Path(__file__).parents[2] / "models" / "seaanchor-lite"
+FOLDER = embedded_folder("seaanchor-lite")
 
 
 @cache

@@ -378,7 +378,7 @@ def test_coca_gives_its_pooled_embedding(tmp_path):
 
 def test_a_variant_in_a_folder_of_its_own_borrows_from_the_package(tmp_path):
     variant = tmp_path / "elsewhere" / "mine"
-    shutil.copytree(embedded_folder("seaanchor-tiny-lore"), variant)
+    shutil.copytree(Path(__file__).parents[2] / "models" / "seaanchor-tiny-lore", variant)
     here, there = load_model(str(variant)), load_model("seaanchor-tiny")
     texts = ["a photo of a crab.", "a photo of a ferry."]
     assert torch.equal(here.encode_texts(texts), there.encode_texts(texts))

@@ -1,5 +1,7 @@
 """The low-precision copy follows the weights it is of, and attacks on it find what attacks in fp32 find."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -16,6 +18,8 @@ from seaanchor.functional.gradients import frozen
 from seaanchor.perturbations.pgd import PGD
 from seaanchor.profiling.op_counter import Meter
 
+MODELS = Path(__file__).parents[2] / "models"
+
 imitated = pytest.mark.skipif(
     not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
     reason="this processor imitates bf16, a dozen times slower than it computes in fp32, and no run uses it",
@@ -24,7 +28,7 @@ imitated = pytest.mark.skipif(
 
 @pytest.fixture
 def encoder():
-    return load_model("seaanchor-tiny-fare").encoder
+    return load_model(str(MODELS / "seaanchor-tiny-fare")).encoder
 
 
 def test_it_is_near_the_encoder_and_follows_it(encoder):

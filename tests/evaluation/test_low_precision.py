@@ -1,6 +1,7 @@
 """Gradients of low precision propose; whether an image is fooled is judged in fp32."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ from seaanchor.evaluation.result_files import read_result
 from seaanchor.evaluation.zeroshot import accuracy_rows, classifier, labelled, outcomes
 from seaanchor.types import Batch
 
+MODELS = Path(__file__).parents[2] / "models"
+
 CPU = torch.device("cpu")
 EPSILON = 2 / 255
 imitated = pytest.mark.skipif(
@@ -29,7 +32,7 @@ imitated = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def robust():
     """A shipped robust model as a classifier, and the test photos among 64 that it gets right."""
-    model, images = load_model("seaanchor-tiny-fare"), labelled("photos-mini/test", None, 64, 0)
+    model, images = load_model(str(MODELS / "seaanchor-tiny-fare")), labelled("photos-mini/test", None, 64, 0)
     logits = classifier(model, build_head(model, images.class_names or ()), CPU, "bf16")
     batch = next(batches(ImageDataset(images, 64), 64, workers=0, order=None, skip_log=SkipLog(images)))
     with torch.no_grad():
@@ -146,7 +149,7 @@ def test_the_result_file_names_the_precision(run, tmp_path, monkeypatch):
     call = [
         "evaluate",
         "--model",
-        "seaanchor-tiny-fare",
+        str(MODELS / "seaanchor-tiny-fare"),
         "--data",
         "photos-mini",
         "--samples",

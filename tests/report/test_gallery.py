@@ -15,7 +15,6 @@ import yaml
 from PIL import Image
 
 from seaanchor.data.sources import open_images
-from seaanchor.encoders.embedded import embedded_folder
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.weight_files import weights_digest
@@ -31,7 +30,7 @@ from seaanchor.report.runs import PartSettings
 from seaanchor.report.sources import read_sources
 
 EPSILON = 2 / 255
-HARDENED = embedded_folder("seaanchor-tiny-fare")
+HARDENED = Path(__file__).parents[2] / "models" / "seaanchor-tiny-fare"
 
 
 @pytest.fixture(scope="module")

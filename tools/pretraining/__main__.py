@@ -100,7 +100,7 @@ def lite(
 
 
 @app.command
-def overlap(folder: Path, *, seen: Path = Path("models/seaanchor-lite/seen.npy")) -> None:
+def overlap(folder: Path, *, seen: Path = Path("models/seaanchor-lite-pretraining/seen.npy")) -> None:
     """Tell which photos of a folder a model was pre-trained on, near copies included.
 
     Parameters
@@ -129,7 +129,7 @@ def text_tower(folder: Path, output: Path, *, seed: int = 0) -> None:
     Parameters
     ----------
     folder
-        With `tower.safetensors` and `texts.json`, such as models/seaanchor-lite.
+        With `tower.safetensors` and `texts.json`, such as models/seaanchor-lite-pretraining.
     output
         Run folder; the model lands in OUTPUT/export.
     seed

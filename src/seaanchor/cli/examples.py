@@ -5,24 +5,24 @@ from functools import reduce
 from cyclopts import App
 
 EXAMPLES: dict[tuple[str, ...], tuple[str, ...]] = {
-    (): ("seaanchor quickstart --output runs/quickstart", "seaanchor train lore-tiny --output runs/lore"),
+    (): ("seaanchor quickstart --output runs/quickstart", "seaanchor train lore-lite --output runs/lore"),
     ("train",): (
-        "seaanchor train lore-tiny --output runs/lore --dry-run",
-        "seaanchor train lore-tiny --epsilon 2/255 --rho 0.1 --max-steps 200 --output runs/lore",
+        "seaanchor train lore-lite --output runs/lore --dry-run",
+        "seaanchor train lore-lite --epsilon 2/255 --rho 0.1 --max-steps 200 --output runs/lore",
         "seaanchor train lore --model ViT-B-32 --pretrained openai --train-data FOLDER --output runs/mine",
         "seaanchor train mine.yaml --resume auto",
     ),
     ("evaluate",): (
         "seaanchor evaluate --model runs/lore/export --data photos/test",
-        "seaanchor evaluate --model seaanchor-tiny --data photos/test --suite clean,apgd --samples 200",
+        "seaanchor evaluate --model seaanchor-lite --data photos/test --suite clean,apgd --samples 200",
         "seaanchor evaluate --model runs/a/export runs/b/export --data FOLDER --epsilon 4/255",
     ),
     ("sweep",): (
-        "seaanchor sweep lore-tiny --vary anchor.rho=0.03,0.1,0.3 --data photos/test --output runs/sweep",
-        "seaanchor sweep fare-tiny --seeds 0,1,2 --data photos/test --samples 200 --output runs/seeds",
+        "seaanchor sweep lore-lite --vary anchor.rho=0.03,0.1,0.3 --data photos/test --output runs/sweep",
+        "seaanchor sweep fare-lite --seeds 0,1,2 --data photos/test --samples 200 --output runs/seeds",
     ),
     ("export",): (
-        "seaanchor export --model seaanchor-tiny --output exports/tiny",
+        "seaanchor export --model seaanchor-lite --output exports/lite",
         "seaanchor export --model runs/lore/export --output exports/lore --half",
         "seaanchor export --model runs/lore/export --output exports/onnx --format onnx",
         "seaanchor export --model runs/lore/export --output exports/hub --push ORG/NAME",
@@ -37,13 +37,13 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, ...]] = {
         "seaanchor steer runs/steer --data photos/test --ts -1 0 1",
     ),
     ("recipes",): ("seaanchor recipes ls", "seaanchor recipes cp lore mine.yaml"),
-    ("recipes", "ls"): ("seaanchor recipes ls", "seaanchor train fare-tiny --dry-run"),
+    ("recipes", "ls"): ("seaanchor recipes ls", "seaanchor train fare-lite --dry-run"),
     ("recipes", "cat"): ("seaanchor recipes cat lore", "seaanchor recipes cat dpo-linear > mine.yaml"),
     ("recipes", "cp"): ("seaanchor recipes cp lore", "seaanchor recipes cp lore mine.yaml"),
     ("recipes", "validate"): ("seaanchor recipes cp lore mine.yaml", "seaanchor recipes validate mine.yaml"),
     ("attack",): (
         "seaanchor attack typographic --data photos/test --output attacked",
-        "seaanchor evaluate --model seaanchor-tiny --data attacked --suite clean",
+        "seaanchor evaluate --model seaanchor-lite --data attacked --suite clean",
     ),
     ("attack", "typographic"): (
         "seaanchor attack typographic --data photos/test --output attacked",

@@ -1,5 +1,5 @@
-"""Recipes at the size of the embedded models: budgets of a few minutes for the methods named before `-tiny` and
-`-quick`."""
+"""Recipes at the size of the embedded models: budgets of a few minutes for the methods named before `-tiny`, `-lite`
+and `-quick`."""
 
 from dataclasses import replace
 
@@ -38,14 +38,47 @@ def lore_tiny() -> RunConfig:
     return replace(recipe, anchor=replace(recipe.anchor, dual_lr=1e-4, initial_multiplier=2.0, max_multiplier=20.0))
 
 
+def _lite(recipe: RunConfig) -> RunConfig:
+    """The budget of the variants of `seaanchor-lite`: three attack steps, few updates a batch, its own photos, and a
+    learning rate that its tower bears once the scales of its normalisations are folded."""
+    attack = replace(recipe.perturbation, num_steps=3, step_size="1/255")
+    return replace(
+        recipe,
+        model="seaanchor-lite",
+        train_data="photos/train",
+        perturbation=attack,
+        primal_steps=min(recipe.primal_steps, 2),
+        batch_size=32,
+        lr=5e-4,
+        fold_norms=True,
+        warmup=10,
+        epochs=100,
+        max_steps=300,
+        precision="bf16",
+        save_every=50,
+        log_every=10,
+    )
+
+
+def fare_lite() -> RunConfig:
+    """FARE at the size of `seaanchor-lite`."""
+    return _lite(fare())
+
+
+def lore_lite() -> RunConfig:
+    """LORE as it made `seaanchor-lite-lore`."""
+    recipe = _lite(lore(rho=0.1))
+    return replace(recipe, anchor=replace(recipe.anchor, dual_lr=1e-4, initial_multiplier=2.0, max_multiplier=20.0))
+
+
 def fare_quick() -> RunConfig:
     """FARE in a minute on a laptop, to see it work."""
-    return replace(fare_tiny(), max_steps=120, warmup=10, save_every=200, log_every=5)
+    return replace(fare_lite(), max_steps=40, batch_size=16, warmup=5, log_every=2)
 
 
 def lore_quick() -> RunConfig:
     """LORE in a minute on a laptop, on the same images and attack as `fare-quick`."""
-    return replace(fare_quick(), anchor=lore_tiny().anchor, primal_steps=lore_tiny().primal_steps)
+    return replace(fare_quick(), anchor=lore_lite().anchor, primal_steps=lore_lite().primal_steps)
 
 
 def _drawn(recipe: RunConfig) -> RunConfig:
@@ -70,6 +103,66 @@ def dpo_tiny() -> RunConfig:
     small β keeps on pushing."""
     recipe = _drawn(dpo())
     return replace(recipe, objective=replace(recipe.objective, beta=0.1))
+
+
+def _drawn_lite(recipe: RunConfig) -> RunConfig:
+    """The budget of `seaanchor-lite` against drawn words: letters as large as it reads, half of the class words, a rate
+    for a small tower."""
+    drawings = replace(recipe.perturbation, sizes=(0.19, 0.38), words="even", variants=10)
+    return replace(
+        recipe,
+        model="seaanchor-lite",
+        train_data="photos/train",
+        perturbation=drawings,
+        batch_size=32,
+        epochs=8,
+        lr=2e-4,
+        fold_norms=True,
+        warmup=10,
+        optimizer="adamw",
+        precision="bf16",
+        log_every=10,
+    )
+
+
+def dpo_lite() -> RunConfig:
+    """DPO against typographic attacks as it made `seaanchor-lite-dpo`."""
+    recipe = _drawn_lite(dpo())
+    return replace(recipe, objective=replace(recipe.objective, beta=0.1))
+
+
+def ipo_lite() -> RunConfig:
+    """IPO against typographic attacks at the size of `seaanchor-lite`."""
+    return _drawn_lite(ipo())
+
+
+def kto_lite() -> RunConfig:
+    """KTO against typographic attacks at the size of `seaanchor-lite`."""
+    return _drawn_lite(kto())
+
+
+def ppo_lite() -> RunConfig:
+    """PPO against typographic attacks at the size of `seaanchor-lite`, in one update a batch as the others."""
+    return replace(_drawn_lite(ppo()), primal_steps=1)
+
+
+def typographic_ce_lite() -> RunConfig:
+    """The supervised baseline of `dpo-lite`."""
+    return _drawn_lite(typographic_ce())
+
+
+def dpo_linear_lite() -> RunConfig:
+    """The slider at the size of `seaanchor-lite`."""
+    recipe = _drawn_lite(dpo_linear())
+    return replace(
+        recipe,
+        batch_size=64,
+        lr=3e-3,
+        epochs=60,
+        anchor=AnchorConfig("kl", weight=0.1),
+        adapter=AdapterConfig("linear", orthogonality=0.03),
+        fold_norms=False,
+    )
 
 
 def ipo_tiny() -> RunConfig:

@@ -8,11 +8,10 @@ from torch import nn
 
 from seaanchor.encoders.encoder import Encoder
 from seaanchor.encoders.kernels.convolution_layers import pairs_of
-from seaanchor.errors import SeaAnchorError
 
 
 @torch.no_grad()
-def fold_norm_scales(encoder: Encoder, name: str) -> int:
+def fold_norm_scales(encoder: Encoder) -> int:
     """Multiply the weights of each convolution by the scale of the batch normalisation that follows it, in place, and
     let that scale be 1.
 
@@ -22,26 +21,17 @@ def fold_norm_scales(encoder: Encoder, name: str) -> int:
     EfficientNet-Lite0 constants reach 75. Names and shapes of all entries stay, so that exports load as before.
 
     Args:
-        encoder: in eval mode or trained with frozen statistics.
-        name: of the model, for the error.
+        encoder: in eval mode or trained with frozen statistics. One without such pairs, as a transformer, stays as it
+            is.
 
     Returns:
         How many normalisations were folded.
-
-    Raises:
-        SeaAnchorError: no convolution is followed by a batch normalisation, as in a transformer.
 
     Source:
         Nagel, van Baalen, Blankevoort and Welling, 2019 (arXiv 1906.04721), sections 3.2 and 4.1: batch normalisation
         folds into convolutions, and channels may be rescaled without a change of the function.
     """
     pairs = pairs_of(encoder)
-    if not pairs:
-        raise SeaAnchorError(
-            f"fold_norms for {name}, in which no batch normalisation follows a convolution",
-            "a tower of convolutions with batch normalisation, such as a ResNet or an EfficientNet",
-            "leave fold_norms out",
-        )
     layers = dict(encoder.named_modules())
     for conv, norm in pairs.items():
         _fold(layers[conv], layers[norm])

@@ -25,7 +25,6 @@ from seaanchor.training.progress import Progress, stop_on_interrupt
 from seaanchor.training.resume import check_output, open_run
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Given, Setup, prepare
-from seaanchor.training.start import recorded
 from seaanchor.training.state import TrainState, make_state
 from seaanchor.training.summary import header
 from seaanchor.utils.log import log
@@ -107,7 +106,7 @@ def _open(setup: Setup, group: ProcessGroup) -> tuple[RunFolder, dict[str, Any] 
     """
     folder, checkpoint = RunFolder(setup.config.output), None
     if group.first:
-        folder, checkpoint = open_run(setup.config, setup.identity, group.world, recorded(setup.model.encoder))
+        folder, checkpoint = open_run(setup.config, setup.identity, group.world, setup.start)
     chosen = group.agree(checkpoint["step"] if checkpoint else None)
     if not group.first and chosen is not None:
         checkpoint = folder.load(chosen)

@@ -33,11 +33,12 @@ from seaanchor.encoders.kernels import check_compiler
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.norm_scales import fold_norm_scales
 from seaanchor.encoders.preprocess_option import with_preprocess
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, note
 from seaanchor.export.possible import check_exportable
 from seaanchor.method import Method
 from seaanchor.training.data_needs import check_data
 from seaanchor.training.heads import keeping, run_head, with_answers
+from seaanchor.training.start import recorded
 from seaanchor.types import BindContext, Head, NamedHead, needs_of
 from seaanchor.utils.log import log
 
@@ -68,6 +69,7 @@ class Setup:
         total_steps: of the whole run.
         identity: what a resumed run must share besides its settings: reference, preprocessing, images,
             `global_batch_size`.
+        start: what the run folder says of the model as it was loaded.
         device: of this process.
         given: the objects that the run was called with.
     """
@@ -81,6 +83,7 @@ class Setup:
     head: Head | None
     total_steps: int
     identity: dict[str, Any]
+    start: dict[str, Any]
     table: EmbeddingTable | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     given: Given = Given()
@@ -106,6 +109,9 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
     method = given.method or method_of(config)
     torch.manual_seed(config.seed)
     model = untrained_model(config, given)
+    start = recorded(model.encoder)
+    if config.fold_norms and not fold_norm_scales(model.encoder):
+        note(f"fold_norms changes nothing: no batch normalisation follows a convolution of {model.name}")
     check_exportable(model)
     model.encoder.unit = config.unit_embeddings
     images = _open_training_images(config, world, given)
@@ -127,6 +133,7 @@ def prepare(config: RunConfig, world: int = 1, device: torch.device | None = Non
         head=head,
         total_steps=min(config.max_steps or longest, longest),
         identity=_identity(model, images, split) | ({} if named is None else {"head": head_digest(named)}),
+        start=start,
         device=device or torch.device("cpu"),
         given=given,
     )
@@ -141,14 +148,10 @@ def batch_split(config: RunConfig, count: int, world: int) -> BatchSplit:
 def untrained_model(config: RunConfig, given: Given) -> LoadedModel:
     """The model that the run starts from: loaded, or a copy of the one that was given."""
     if given.model is None:
-        model = load_model(
+        return load_model(
             config.model, config.pretrained, config.image_size, config.tokens, preprocess=config.preprocess
         )
-    else:
-        model = with_tokens(with_preprocess(copied(given.model), config.preprocess), config.tokens)
-    if config.fold_norms:
-        fold_norm_scales(model.encoder, config.model)
-    return model
+    return with_tokens(with_preprocess(copied(given.model), config.preprocess), config.tokens)
 
 
 def _open_training_images(config: RunConfig, world: int, given: Given) -> Images:

@@ -1,6 +1,7 @@
 """The attacker with two means is never weaker than either alone, and what it needs is asked for first."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,13 +17,15 @@ from seaanchor.evaluation.suites.typographic import TypographicPlan, typographic
 from seaanchor.evaluation.suites.words_and_noise import words_and_noise
 from seaanchor.evaluation.zeroshot import classifier
 
+MODELS = Path(__file__).parents[3] / "models"
+
 LETTERS = TypographicPlan("odd", "unseen", (0.14, 0.25))
 PLAN = AttackPlan("apgd-ce", "linf", (0.5 / 255, 2 / 255), 3)
 
 
 @pytest.fixture(scope="module")
 def seen():
-    model, images = load_model("seaanchor-tiny-lore"), subset(open_images("photos-mini/test"), 40, 0)
+    model, images = load_model(str(MODELS / "seaanchor-tiny-lore")), subset(open_images("photos-mini/test"), 40, 0)
     (batch,) = batches(ImageDataset(images, 64), 40, workers=0, order=None, skip_log=SkipLog(images))
     logits = classifier(model, build_head(model, images.class_names, ("a photo of a {}.",)), torch.device("cpu"))
     return logits, batch, images.class_names

@@ -1,0 +1,81 @@
+"""What the studies on a real tower train: `seaanchor-lite`, whose trunk others trained on ImageNet, on photos at 128
+pixels.
+
+Settings of every method were chosen on `photos/validation`; what is reported is measured on `photos/test` and on sets
+that no fine-tuning sees.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from seaanchor.config.recipes import fare, lore, penalty, tecoa
+from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
+from seaanchor.evaluation.attacks import AttackPlan
+from seaanchor.evaluation.run import Protocol
+from seaanchor.sweeps.engine import EvaluationSpec
+from studies.workspace import ELSEWHERE
+
+BASE = "seaanchor-lite"
+TEST, TRAIN = "photos/test", "photos/train"
+REAL_SEEDS = (0, 1)
+RADIUS = 2  # of training, in 255ths
+STEPS = 600  # of 32 photos
+UPDATES = 2  # of the encoder a step, for every method
+ATTACK_STEPS = 20  # of APGD-CE in evaluation
+RHOS, WEIGHTS = (0.2, 0.1, 0.05), (0.3, 1.0, 3.0)
+FARE = "FARE"
+
+
+def real_budget(recipe: RunConfig, epsilon: float = RADIUS, **changes: Any) -> RunConfig:
+    """The same photos, attack, updates and learning rate for every method; three attack steps of half the radius."""
+    attack = PerturbationConfig(epsilon=f"{epsilon:g}/255", num_steps=3, step_size=f"{epsilon / 2:g}/255")
+    settings: dict[str, Any] = {
+        "model": BASE,
+        "train_data": TRAIN,
+        "perturbation": attack,
+        "primal_steps": UPDATES,
+        "batch_size": 32,
+        "lr": 5e-4,
+        "fold_norms": True,
+        "warmup": 50,
+        "epochs": 1000,
+        "max_steps": STEPS,
+        "precision": "bf16",
+        "save_every": 100,
+        "log_every": 10,
+        "device": "cpu",
+    }
+    return replace(recipe, **settings | changes)
+
+
+def real_fare(epsilon: float = RADIUS, **changes: Any) -> RunConfig:
+    """FARE within the budget."""
+    return real_budget(fare(), epsilon, **changes)
+
+
+def real_lore(rho: float, epsilon: float = RADIUS, held: dict[str, Any] | None = None, **changes: Any) -> RunConfig:
+    """LORE within the budget; `held` changes settings of its anchor."""
+    anchor = AnchorConfig("lagrangian", rho=rho, dual_lr=5e-4, initial_multiplier=1.0, max_multiplier=100.0)
+    return replace(real_budget(lore(), epsilon, **changes), anchor=replace(anchor, **held or {}))
+
+
+def real_penalty(weight: float, epsilon: float = RADIUS, **changes: Any) -> RunConfig:
+    """The fixed penalty within the budget."""
+    return real_budget(penalty(weight=weight), epsilon, **changes)
+
+
+def real_tecoa(anchor: AnchorConfig | None = None, epsilon: float = RADIUS) -> RunConfig:
+    """TeCoA within the budget, alone or held by an anchor; it reads the labels of `photos/train`."""
+    return replace(real_budget(tecoa(), epsilon), objective=ObjectiveConfig("tecoa"), anchor=anchor or AnchorConfig())
+
+
+def real_specs(radii: Sequence[int] = (1, RADIUS), samples: int = 500) -> tuple[EvaluationSpec, ...]:
+    """The photos, clean, attacked (radii in 255ths), and how far they drifted; the sets elsewhere, clean and
+    attacked."""
+    attack = AttackPlan("apgd-ce", "linf", tuple(e / 255 for e in radii), ATTACK_STEPS)
+    first = AttackPlan("apgd-ce", "linf", (radii[0] / 255,), ATTACK_STEPS)
+    return (
+        EvaluationSpec((TEST,), Protocol((attack,), suites=("drift",))),
+        EvaluationSpec((ELSEWHERE,), Protocol((first,), samples=samples)),
+    )
