@@ -33,7 +33,7 @@ class Pool:
 
 def _noise_settings(config: RunConfig, workspace: Workspace) -> RunConfig:
     require_sibling()
-    return replace(config, train_data=workspace.source("train", config.train_data))
+    return _given_photos(config, workspace)
 
 
 def _train_noise(name: str, config: RunConfig, seed: int, workspace: Workspace) -> Path:
@@ -62,6 +62,10 @@ def word_run(config: RunConfig, seed: int, workspace: Workspace) -> Path:
     return run
 
 
+def _given_photos(config: RunConfig, workspace: Workspace) -> RunConfig:
+    return replace(config, train_data=workspace.source("train", config.train_data))
+
+
 def _train_words(name: str, config: RunConfig, seed: int, workspace: Workspace) -> Path:
     return word_run(config, seed, workspace)
 
@@ -75,3 +79,4 @@ def _train_own(name: str, config: RunConfig, seed: int, workspace: Workspace) ->
 NOISE = Pool("robust", _train_noise, _noise_settings)
 WORDS = Pool("words", _train_words)
 OWN = Pool("", _train_own)
+GIVEN = Pool("", _train_own, _given_photos)  # photos of `--extra train=`, where they are given

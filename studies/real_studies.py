@@ -10,7 +10,7 @@ from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.sweeps.engine import EvaluationSpec
 from seaanchor.sweeps.tables import Column, share, value
 from studies.declare import AboveCurve, Claim, Contrast, Design, EachSet, Line, Panel, SetColumns, Study
-from studies.pools import OWN
+from studies.pools import GIVEN, OWN
 from studies.real_arms import (
     ATTACK_STEPS,
     BASE,
@@ -58,16 +58,16 @@ def _above(arm: str, front: tuple[str, ...] = PENALTY_FRONT) -> EachSet:
 
 
 FRONT = Design(
-    pool=OWN,
+    pool=GIVEN,
     photos=TEST,
     arms={FARE: real_fare()} | LORES | PENALTIES,
     specs=real_specs(),
     columns=COLUMNS,
     note=(
         f"`{BASE}` at 128 pixels, {{train}}. Training: {STEPS} steps of 32 photos, ε = {RADIUS}/255, three attack "
-        f"steps, {UPDATES} updates a step for every method, learning rate 5e-4. Numbers: {{seeds}}; {{counts}}; "
-        f"APGD-CE with {ATTACK_STEPS} steps. *Drift*: mean squared distance of clean embeddings from the "
-        "reference's, relative to their squared length."
+        f"steps, {UPDATES} updates a step for every method, learning rate 5e-4, scales of normalisations folded. "
+        f"Numbers: {{seeds}}; {{counts}}; APGD-CE with {ATTACK_STEPS} steps. *Drift*: mean squared distance of clean "
+        "embeddings from the reference's, relative to their squared length."
     ),
     panels=(
         Panel(

@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 
 from seaanchor.data.images import read_image
 from seaanchor.encoders import embedded
-from seaanchor.encoders.embedded import embedded_folder
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.model_pair import reference_of
