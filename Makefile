@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-fast check coverage lowest reference bench reproduce clean
+.PHONY: quickstart test test-fast check coverage lowest reference bench reproduce site clean
 
 quickstart: $(VENV)/core
 	$(BIN)/seaanchor quickstart
@@ -32,6 +32,10 @@ lowest: $(VENV)/core
 # docs/api.md, from the docstrings.
 reference: $(VENV)/core
 	$(BIN)/python tools/api_reference.py
+
+# The documentation as a site in dist/site, without a network.
+site: $(VENV)/test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/core
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(MISSING),--missing)
