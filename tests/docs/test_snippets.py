@@ -61,7 +61,7 @@ def test_every_block_of_python_asks_for_names_that_are_there(page):
         short = {
             a.asname for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names if a.name == "seaanchor"
         }
-        short |= {"seaanchor", "sa"}
+        short = {"seaanchor", "sa", *(name.asname for name in imports if name.name == "seaanchor")}
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and (names := chain(node)) and names[0] in short:
                 found = seaanchor

@@ -3,8 +3,9 @@
 Legend: O channels of a convolution's output.
 """
 
+from typing import Any
+
 import torch
-from torch import nn
 
 from seaanchor.encoders.encoder import Encoder
 from seaanchor.encoders.kernels.convolution_layers import pairs_of
@@ -38,13 +39,13 @@ def fold_norm_scales(encoder: Encoder) -> int:
     return len(pairs)
 
 
-def _fold(conv: nn.Module, norm: nn.Module) -> None:
-    scale_O = torch.rsqrt(norm.running_var.double() + norm.eps)  # type: ignore[union-attr, operator]
+def _fold(conv: Any, norm: Any) -> None:
+    scale_O = torch.rsqrt(norm.running_var.double() + norm.eps)
     if norm.weight is not None:
-        scale_O *= norm.weight.double()  # type: ignore[operator]
-        norm.weight.fill_(1)  # type: ignore[operator]
-    conv.weight.copy_(conv.weight.double() * scale_O.view(-1, 1, 1, 1))  # type: ignore[operator, union-attr]
+        scale_O *= norm.weight.double()
+        norm.weight.fill_(1)
+    conv.weight.copy_(conv.weight.double() * scale_O.view(-1, 1, 1, 1))
     if conv.bias is not None:
-        conv.bias.copy_(conv.bias.double() * scale_O)  # type: ignore[operator]
-    norm.running_mean.mul_(scale_O)  # type: ignore[operator, union-attr]
-    norm.running_var.fill_(1 - norm.eps)  # type: ignore[operator]
+        conv.bias.copy_(conv.bias.double() * scale_O)
+    norm.running_mean.mul_(scale_O)
+    norm.running_var.fill_(1 - norm.eps)
