@@ -58,9 +58,7 @@ def test_every_block_of_python_asks_for_names_that_are_there(page):
 
     for code in blocks(page, "python"):
         tree = ast.parse(code)
-        short = {
-            a.asname for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names if a.name == "seaanchor"
-        }
+        imports = [name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
         short = {"seaanchor", "sa", *(name.asname for name in imports if name.name == "seaanchor")}
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and (names := chain(node)) and names[0] in short:
