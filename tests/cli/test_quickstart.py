@@ -37,11 +37,13 @@ def test_all_that_it_promises(short, tmp_path, capsys):
         "untouched",
         "FARE, this run",
         "LORE, this run",
+        "LORE, long run",
+        "DPO, long run",
         "drawn word wins",
     ):
         assert line in table
     results = json.loads((output / "results.json").read_text())
-    assert [row["clean"]["n"] for row in results] == [16] * 3
+    assert [row["clean"]["n"] for row in results] == [16] * 4
     assert results[0]["clean"]["accuracy"] > 0.4  # the embedded model, untouched
     assert "seaanchor train lore --model ViT-B-32" in capsys.readouterr().out
     quickstart._fresh(output)  # an earlier one is replaced
