@@ -25,6 +25,7 @@ from seaanchor.config.run_settings import read_settings
 from seaanchor.config.schema import RunConfig, from_dict, to_dict
 from seaanchor.config.validation import check
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.json_text import to_json
 from seaanchor.utils.log import log_to_terminal
 
 ExportFormat = Literal["open-clip", "timm", "hf", "hf-vision", "onnx"]
@@ -173,11 +174,9 @@ def validate(file: Path, /) -> None:
 @app.command
 def env() -> None:
     """Versions and hardware, for a bug report."""
-    import json
-
     from seaanchor.utils.environment import environment
 
-    print(json.dumps(environment(), indent=2))
+    print(to_json(environment(), indent=2))
 
 
 add_examples(app)

@@ -1,7 +1,6 @@
 """`seaanchor quickstart`: harden the embedded model by FARE and by LORE, short runs beside long ones; align it against
 drawn words; steer. Offline."""
 
-import json
 import shutil
 import time
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from seaanchor.config.recipes import dpo_linear_tiny, dpo_tiny, fare_quick, lore
 from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.run_folder import RunFolder
+from seaanchor.utils.json_text import to_json
 
 if TYPE_CHECKING:
     from seaanchor.evaluation.results import EvaluationResult
@@ -196,7 +196,7 @@ def _table(entries: tuple[Entry, ...], results: "list[EvaluationResult]", output
     Console().print(table)
     (output / "results.md").write_text("\n".join(lines) + "\n")
     (output / "results.json").write_text(
-        json.dumps([{"label": e.label} | encode(r) for e, r in zip(entries, results, strict=True)], indent=1)
+        to_json([{"label": e.label} | encode(r) for e, r in zip(entries, results, strict=True)], indent=1)
     )
 
 
@@ -209,7 +209,7 @@ def _picture(
         Point(e.label, e.family, _clean(r).accuracy, _robust(r).accuracy, e.long)
         for e, r in zip(entries, results, strict=True)
     ]
-    runs = {name: RunFolder(output / name).rows() for name in recipes}
+    runs = {name: [row for row in RunFolder(output / name).rows() if "rho" in row] for name in recipes}
     picture = output / "quickstart.png"
     quickstart_picture(points, runs, "1/255", recipes["lore"].anchor.rho, picture)
     return picture

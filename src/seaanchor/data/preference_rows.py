@@ -19,6 +19,7 @@ from seaanchor.data.images import Item
 from seaanchor.data.types import Images, LabelledImages, PreferenceImages
 from seaanchor.errors import SeaAnchorError, is_text
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.json_text import to_json
 from seaanchor.utils.text import plain, swap_words
 
 TEXT, DESIRABLE = ("text", "completion", "caption"), ("desirable", "label")
@@ -229,7 +230,7 @@ def to_lines(rows: Iterable[PreferenceRow], root: Path) -> Iterator[str]:
             line: dict[str, Any] = {"image": name, "chosen": row.chosen, "rejected": row.rejected}
         else:
             line = {"image": name, "text": row.chosen or row.rejected, "desirable": row.chosen is not None}
-        yield json.dumps(line, ensure_ascii=False) + "\n"
+        yield to_json(line, ensure_ascii=False) + "\n"
 
 
 @dataclass(frozen=True)

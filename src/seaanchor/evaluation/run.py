@@ -1,7 +1,6 @@
 """`seaanchor evaluate`: models and their references on data sets, as typed results and as files with their protocol."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,13 +26,14 @@ from seaanchor.evaluation.model_pair import ModelPair, check_reference, open_pai
 from seaanchor.evaluation.prepare import DataSet, describe, prepare, reference_context
 from seaanchor.evaluation.protocol import Protocol
 from seaanchor.evaluation.records import from_plain, to_plain
-from seaanchor.evaluation.result_files import decode, encode
+from seaanchor.evaluation.result_files import decode, encode, with_finite_check
 from seaanchor.evaluation.result_folder import is_result_file, result_file, stored_result
 from seaanchor.evaluation.results import Environment, EvaluationResult, ProtocolRecord
 from seaanchor.evaluation.table import ExecutionOptions, remove_partial
 from seaanchor.profiling.memory_advice import evaluation_advice
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.environment import environment
+from seaanchor.utils.json_text import to_json, with_nulls
 from seaanchor.utils.log import log
 from seaanchor.utils.paths import portable
 
@@ -254,7 +254,7 @@ def _one(
     """The result of one model on one data set, written to its file with the reference's inside it; None in all
     processes but the first."""
     protocol = describe(context)
-    key = hashlib.sha256(json.dumps(to_plain(protocol), sort_keys=True).encode()).hexdigest()[:12]
+    key = hashlib.sha256(to_json(to_plain(protocol), sort_keys=True).encode()).hexdigest()[:12]
     file = None if pair.output is None else result_file(pair.output, context, key)
     partial = None if file is None else file.with_name(f".{file.stem}.partial")
     group = session.options.group
@@ -270,7 +270,7 @@ def _one(
     result = replace(result, reference=reference)
     if file is not None:
         write_copy(context.chosen, file.parent)
-        write_atomic(file, json.dumps(encode(result), indent=1))
+        write_atomic(file, to_json(with_nulls(encode(result)), indent=1))
     if partial is not None:
         remove_partial(partial)
     return result
@@ -285,7 +285,7 @@ def _computed(
     if found is None:
         return None
     whole = replace(found, protocol=protocol, environment=from_plain(Environment, environment()))
-    return decode(portable(encode(whole)))
+    return with_finite_check(decode(portable(encode(whole))))
 
 
 __all__ = [

@@ -17,6 +17,7 @@ from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.distributed.watch import watched_group
 from seaanchor.encoders.head_file import write_head
 from seaanchor.errors import SeaAnchorError
+from seaanchor.training.divergence import LossWatch
 from seaanchor.training.finish import export_run
 from seaanchor.training.loggers import reporting, tracker_package
 from seaanchor.training.loop import Evaluate, LoopContext, training_loop
@@ -87,8 +88,9 @@ def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.d
     memory_advice = hooks.memory_advice(setup, state, group.world, folder)
     with stop_on_interrupt() as interrupted, reporting(config, group.first) as report, memory_advice:
         progress = Progress(setup.total_steps, step, group.first)
+        skip_log, watch = SkipLog(setup.images), LossWatch(folder.rows())
         context = LoopContext(
-            setup, state, hooks.evaluate, group, folder, report, progress, SkipLog(setup.images), interrupted
+            setup, state, hooks.evaluate, group, folder, report, progress, skip_log, interrupted, watch
         )
         with stage("training", setup.total_steps, "batches", lines=False):
             step = training_loop(context, step)

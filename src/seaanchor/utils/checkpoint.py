@@ -15,6 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from seaanchor.errors import SeaAnchorError, note
+from seaanchor.utils.json_text import to_json
 
 _TENSOR = "__tensor__"
 CHECKED, OLD = "checked_state", "state"
@@ -63,7 +64,7 @@ def save_state(path: Path, state: dict) -> None:
     """
     tensors: dict[str, Tensor] = {}
     skeleton = _flatten(state, "", tensors)
-    write_checked(path, tensors, {CHECKED: json.dumps(skeleton)})
+    write_checked(path, tensors, {CHECKED: to_json(skeleton)})
 
 
 def load_state(path: Path, *, unchecked: bool = True) -> dict:

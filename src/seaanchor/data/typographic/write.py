@@ -1,7 +1,6 @@
 """`seaanchor attack`: attacked images as files."""
 
 import errno
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from seaanchor.data.typographic.read import check_names
 from seaanchor.errors import SeaAnchorError
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.json_text import to_json
 
 
 def write_typographic(images: Images, attack: Typographic, image_size: int, output: Path) -> tuple[int, str]:
@@ -54,7 +54,7 @@ def write_typographic(images: Images, attack: Typographic, image_size: int, outp
             "free space in a folder that can be written",
             change,
         ) from error
-    write_atomic(output / "boxes.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in table))
+    write_atomic(output / "boxes.jsonl", "".join(to_json(line, ensure_ascii=False) + "\n" for line in table))
     return len(table), skip_log.summary()
 
 
