@@ -1,6 +1,7 @@
 """The command line: thin subcommands over the library. Nothing heavy is imported before a command needs it."""
 
 import io
+import os
 import re
 import sys
 from pathlib import Path
@@ -214,7 +215,11 @@ def main() -> None:
         app(arguments, exit_on_error=False, print_error=False)
     except (SeaAnchorError, CycloptsError) as error:
         shown = as_error(error, app, arguments) if isinstance(error, CycloptsError) else error
-        print(f"error: {shown}", file=sys.stderr)
+        print(f"error: {shown}", file=sys.stderr, flush=True)
+        if os.environ.get("WORLD_SIZE", "1") != "1" and arguments[:1] in (["train"], ["evaluate"], ["sweep"]):
+            from seaanchor.distributed.launch import end_others
+
+            end_others(shown)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from seaanchor.data.types import Images, LabelledImages
+from seaanchor.distributed.agreement import check_same
 from seaanchor.distributed.launch import open_group
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.encoders.encoder import LoadedModel
@@ -24,7 +25,7 @@ from seaanchor.evaluation.images import open_source
 from seaanchor.evaluation.measure import measure_model
 from seaanchor.evaluation.model_pair import ModelPair, check_reference, open_pair, output_of, reference_of
 from seaanchor.evaluation.prepare import DataSet, describe, prepare, reference_context
-from seaanchor.evaluation.protocol import Protocol
+from seaanchor.evaluation.protocol import Protocol, comparable
 from seaanchor.evaluation.records import from_plain, to_plain
 from seaanchor.evaluation.result_files import decode, encode, with_finite_check
 from seaanchor.evaluation.result_folder import is_result_file, result_file, stored_result
@@ -163,6 +164,7 @@ def evaluate_all(
     with open_group() as group:
         options = ExecutionOptions(batch_size, workers, _device(device, group), group)
         session = _Session(options, skip_existing)
+        check_same(group, {"models": len(names), "data sets": len(sources)} | comparable(protocol))
         pairs = [open_pair(name, pretrained, reference, protocol, output, names) for name in names]
         for pair in pairs:
             check_dense_protocol(pair.model, protocol)
@@ -258,6 +260,7 @@ def _one(
     file = None if pair.output is None else result_file(pair.output, context, key)
     partial = None if file is None else file.with_name(f".{file.stem}.partial")
     group = session.options.group
+    check_same(group, comparable(protocol) | {"the batch size": session.options.batch_size})
     if key not in session.done:
         found = stored_result(file, context) if session.skip_existing and group.first else None
         result = group.agree(found)

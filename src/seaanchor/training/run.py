@@ -12,11 +12,13 @@ from seaanchor.config.describe import with_method
 from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import check
 from seaanchor.data.loader import SkipLog
-from seaanchor.distributed.launch import start_training
+from seaanchor.distributed.agreement import check_same
+from seaanchor.distributed.launch import end_others, start_training
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.distributed.watch import watched_group
 from seaanchor.encoders.head_file import write_head
 from seaanchor.errors import SeaAnchorError
+from seaanchor.training.agreement import facts
 from seaanchor.training.divergence import LossWatch
 from seaanchor.training.finish import export_run
 from seaanchor.training.loggers import reporting, tracker_package
@@ -64,9 +66,13 @@ def train(config: RunConfig, hooks: Hooks = Hooks(), given: Given = Given()) -> 
         SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not
             finite, a lost process, too little memory.
     """
-    config = config if given.method is None else with_method(config, given.method)
-    check(config, given.method)
-    device = start_training(config.device)
+    try:
+        config = config if given.method is None else with_method(config, given.method)
+        check(config, given.method)
+        device = start_training(config.device)
+    except Exception as error:
+        end_others(error)
+        raise
     with watched_group() as group:
         return _train(config, hooks, group, device, given)
 
@@ -76,6 +82,8 @@ def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.d
         check_output(config)
         tracker_package(config.report_to)
     setup = prepare(config, group.world, device, given)
+    if group.world > 1:
+        check_same(group, facts(setup))
     folder, checkpoint = _open(setup, group)
     if group.first and setup.model.stored_head is not None:
         write_head(setup.model.stored_head, folder.head)
