@@ -143,19 +143,15 @@ def cp(name: str, target: Path | None = None, /) -> None:
     target
         New file; NAME.yaml by default.
     """
+    from seaanchor.utils.checkpoint import write_atomic
+
     target = target or Path(f"{name}.yaml")
     text = _recipe_yaml(name)
-    try:
-        with target.open("x") as file:
-            file.write(text)
-    except FileExistsError:
-        raise SeaAnchorError(f"{target} exists", "a new file", "name another target") from None
-    except OSError as error:
-        raise SeaAnchorError(
-            f"{target} could not be written: {error.strerror}",
-            "a file in a folder that is there",
-            "name another target",
-        ) from error
+    if not target.parent.is_dir():
+        raise SeaAnchorError(f"{target.parent} is no folder", "a file in a folder that is there", "name another target")
+    if target.is_dir() or (target.exists() and target.read_bytes() != text.encode()):
+        raise SeaAnchorError(f"{target} exists", "a new file", "name another target")
+    write_atomic(target, text)
     print(target)
 
 

@@ -1,7 +1,6 @@
 """`seaanchor quickstart`: harden the embedded model by FARE and by LORE, short runs beside long ones; align it against
 drawn words; steer. Offline."""
 
-import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.utils.json_text import to_json
+from seaanchor.utils.staging import remove
 
 if TYPE_CHECKING:
     from seaanchor.evaluation.results import EvaluationResult
@@ -146,7 +146,9 @@ def _fresh(output: Path) -> None:
             raise SeaAnchorError(
                 f"{output} holds something that is no quickstart", "a new or empty folder", "name another --output"
             )
-        shutil.rmtree(output)
+        for path in output.iterdir():
+            if path.name != MARK:  # which says, until the end, that all of this may go
+                remove(path)
     output.mkdir(parents=True, exist_ok=True)
     (output / MARK).touch()
 

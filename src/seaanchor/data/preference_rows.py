@@ -213,12 +213,16 @@ def _brought(path: Path, file: Path) -> Path:
         return file.parent / path.absolute().relative_to(file.parent.absolute())
     name = f"{hashlib.blake2b(os.fsencode(path.absolute()), digest_size=8).hexdigest()}{path.suffix}"
     target = file.parent / f"{file.stem}-images" / name
+    if target.exists() and target.samefile(path):
+        return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
+    partial = target.with_name(f".{name}.partial")  # what an earlier list names stays whole meanwhile
+    partial.unlink(missing_ok=True)
     try:
-        os.link(path.resolve(), target)
+        os.link(path.resolve(), partial)
     except OSError:  # on another disk, or somebody else's file
-        shutil.copyfile(path, target)
+        shutil.copyfile(path, partial)
+    partial.replace(target)
     return target
 
 

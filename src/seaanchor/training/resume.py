@@ -12,6 +12,8 @@ from seaanchor.training.start import ENVIRONMENT
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.environment import environment
 from seaanchor.utils.json_text import to_json
+from seaanchor.utils.locks import LOCK
+from seaanchor.utils.staging import remove
 
 
 def check_output(config: RunConfig) -> None:
@@ -36,7 +38,7 @@ def check_output(config: RunConfig) -> None:
                 "the same settings when resuming",
                 "undo the change, or start anew in another --output",
             )
-    elif output.exists() and any(not path.name.endswith(".partial") for path in output.iterdir()):
+    elif output.exists() and any(not path.name.endswith((".partial", LOCK)) for path in output.iterdir()):
         raise SeaAnchorError(
             f"{output} is not empty and holds no run", "an empty or new folder", "name another --output"
         )
@@ -104,8 +106,9 @@ def open_run(
     write_atomic(folder.metrics, "".join(to_json(row) + "\n" for row in rows))
     for torn in (path for path in folder.checkpoints() if state is None or path > folder.checkpoint(state["step"])):
         torn.rename(torn.with_suffix(".torn"))
-    for partial in config.output.rglob(".*.partial"):
-        partial.unlink()
+    for place in (config.output, config.output / "checkpoints"):  # evaluations go on with theirs
+        for partial in place.glob(".*.partial"):
+            remove(partial)
     return folder, state
 
 

@@ -31,6 +31,7 @@ from seaanchor.training.setup import Given, Setup, prepare
 from seaanchor.training.start import recorded
 from seaanchor.training.state import TrainState, make_state
 from seaanchor.training.summary import header
+from seaanchor.utils.locks import locked
 from seaanchor.utils.log import log
 from seaanchor.utils.stages import stage
 
@@ -84,6 +85,12 @@ def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.d
     setup = prepare(config, group.world, device, given)
     if group.world > 1:
         check_same(group, facts(setup))
+    with locked(config.output) if group.first else nullcontext():
+        return _run(setup, hooks, group)
+
+
+def _run(setup: Setup, hooks: Hooks, group: ProcessGroup) -> Path:
+    config, device = setup.config, setup.device
     folder, checkpoint = _open(setup, group)
     if group.first and setup.model.stored_head is not None:
         write_head(setup.model.stored_head, folder.head)
