@@ -96,11 +96,15 @@ def try_all(job: dict, work: Path) -> dict:
     """Kill a command at operation after operation; what went wrong, and how many kills there were."""
     folder, wrong, kills = work / "folder", [], 0
 
+    shutil.rmtree(work, ignore_errors=True)
+    start = work / "start"
+    start.mkdir(parents=True)
+    for before in job.get("before", []):
+        assert command(before, start, 0, work / "before.log")[0] == 0, (work / "before.log").read_text()
+
     def fresh() -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for before in job.get("before", []):
-            assert command(before, folder, 0, work / "before.log")[0] == 0, (work / "before.log").read_text()
+        shutil.copytree(start, folder)
 
     fresh()
     code, total, said = command(job["arguments"], folder, 0, work / "first.log")

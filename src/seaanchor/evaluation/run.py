@@ -291,13 +291,5 @@ def _computed(
     return with_finite_check(decode(portable(encode(whole))))
 
 
-__all__ = [
-    "Protocol",
-    "describe",
-    "evaluate",
-    "evaluate_all",
-    "evaluate_loaded",
-    "output_of",
-    "reference_of",
-    "require_sound",
-]
+__all__ = ["Protocol", "describe", "evaluate", "evaluate_all", "evaluate_loaded"]
+__all__ += ["output_of", "reference_of", "require_sound"]
