@@ -62,5 +62,5 @@ def test_bad_settings(tmp_path):
     with pytest.raises(SeaAnchorError, match="32 pixels or more"):
         write_scenes(tmp_path / "a", 1, 1, 16)
     (tmp_path / "x").write_text("")
-    with pytest.raises(SeaAnchorError, match="in use"):
+    with pytest.raises(SeaAnchorError, match="is not empty"):
         write_scenes(tmp_path, 1, 1)

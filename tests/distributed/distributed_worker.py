@@ -161,7 +161,8 @@ def main(file: Path) -> None:
     torch.set_num_threads(1)
     log_to_terminal()
     for number, job in enumerate(json.loads(file.read_text())):
-        config = from_dict(RunConfig, job["config"])
+        changes = job.get("on_rank", {}).get(os.environ.get("RANK", "0"), {})
+        config = from_dict(RunConfig, job["config"] | changes)
         outcome = "done"
         try:
             do = {"gradients": gradients, "run": run, "evaluate": evaluate, "slices": slices}[job["do"]]

@@ -125,6 +125,8 @@ def one(place, base) -> dict:
 def two(place, base, one) -> subprocess.CompletedProcess:
     """Two processes of a launcher: one of them is killed in the last job."""
     shutil.copytree(place / "images", place / "broken")
+    shutil.copytree(place / "images", place / "others")
+    (place / "others" / "fox" / "1.png").unlink()
     half = replace(base, batch_size=4)
     setup = prepare(replace(half, train_data=str(place / "broken")), world=2)
     ((batch, _),) = next(worker.load_steps(setup, 0, 1, 2, worker.SkipLog(setup.images)))
@@ -141,6 +143,9 @@ def two(place, base, one) -> subprocess.CompletedProcess:
         job("run", copied(half, "one-stopped", "one-two"), alike=str(place / "alike-two.json")),
         job("run", replace(half, output=place / "unreadable", train_data=str(place / "broken"))),
         job("run", replace(half, output=place / "few", train_samples=1)),
+        job("run", replace(half, output=place / "differs")) | {"on_rank": {"1": {"lr": 0.5, "seed": 7}}},
+        job("run", replace(half, output=place / "other-data"))
+        | {"on_rank": {"1": {"train_data": str(place / "others")}}},
         job("run", replace(half, output=place / "killed"), kill=4) | {"ends": True},
     ]
     return launch(place, "two", 2, jobs)
@@ -236,6 +241,15 @@ def test_bad_input_is_one_error_in_every_process(place, two):
     assert few[0] == few[1] and "1 images" in few[0] and "at least one for each of 2 processes" in few[0]
 
 
+def test_processes_that_prepared_something_else_stop_with_one_error_that_names_it(place, two):
+    """Another rate and seed would train a silently different model, and other data would wait for ever."""
+    settings, data = outcomes(place, "two", 6, 2), outcomes(place, "two", 7, 2)
+    assert settings[0] == settings[1] and data[0] == data[1]
+    assert "lr is 0.0001 on rank 0 and 0.5 on rank 1; seed is 0 on rank 0 and 7 on rank 1" in settings[0]
+    assert "the number of images is 11 on rank 0 and 10 on rank 1" in data[0] and "lr" not in data[0]
+    assert not any((place / name).exists() for name in ("differs", "other-data"))
+
+
 def test_a_killed_process_ends_the_run_of_a_launcher(place, two):
     assert two.returncode != 0
     assert "error: process 1 of 2 was lost" in two.stderr and "--resume auto" in two.stderr
@@ -250,6 +264,9 @@ def test_processes_started_by_hand_end_with_the_one_that_is_lost(place, base):
         files[-1].write_text(
             json.dumps([job("run", replace(half, output=place / f"hand-{name}"), **{name: 3}) | {"ends": True}])
         )
+    option = job("run", replace(half, output=place / "hand-option"))
+    files.append(place / "hand-option.json")
+    files[-1].write_text(json.dumps([option | {"ends": True, "on_rank": {"1": {"batch_size": 0}}}]))
     files.append(place / "hand-evaluate.json")
     files[-1].write_text(json.dumps([job("evaluate", base) | {"ends": True}]))
     command, pipe = [sys.executable, str(WORKER), *map(str, files)], subprocess.PIPE
@@ -270,6 +287,8 @@ def test_processes_started_by_hand_end_with_the_one_that_is_lost(place, base):
         "hand-kill 1": -9,
         "hand-raises 0": 2,
         "hand-raises 1": 1,
+        "hand-option 0": 2,
+        "hand-option 1": 2,
         "hand-evaluate 0": -9,
         "hand-evaluate 1": 2,
     }
@@ -280,6 +299,8 @@ def test_processes_started_by_hand_end_with_the_one_that_is_lost(place, base):
         and "process 0 of 2 was lost" in said["hand-evaluate 1"]
     )
     assert "error: process 1 of 2 ended: ValueError: a cosmic ray" in said["hand-raises 0"]
+    assert "error: process 1 of 2 ended before it began: batch_size is 0" in said["hand-option 0"]
+    assert "error: batch_size is 0" in said["hand-option 1"]
     assert "ValueError: a cosmic ray" in said["hand-raises 1"] and "error: process" not in said["hand-raises 1"]
     for name in ("kill", "raises"):
         assert ends[f"hand-{name} 0"][1] - ends[f"hand-{name} 1"][1] < 30

@@ -1,5 +1,7 @@
 """How processes start, and what is said where a launcher set only half of what they need."""
 
+import os
+import socket
 import subprocess
 import sys
 
@@ -43,3 +45,31 @@ def test_each_process_takes_the_device_of_its_number():
 def test_training_does_not_import_accelerate():
     code = "import sys, seaanchor.training.loop, seaanchor.profiling.dry_run; sys.exit('accelerate' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_a_mistake_on_the_command_line_of_one_process_ends_the_other(tmp_path, wrong):
+    """The first process hosts what the other one reads."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    command = [sys.executable, "-m", "seaanchor.cli", "train", "fare-tiny", "--output", str(tmp_path / "run")]
+    children = [
+        subprocess.Popen(
+            [*command, "--lr", "fast" if rank == wrong else "0.001"],
+            env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        errors = [child.communicate(timeout=100)[1] for child in children]
+    finally:
+        for child in children:
+            child.kill()
+    assert [child.returncode for child in children] == [2, 2]
+    assert f"process {wrong} of 2 ended before it began" in errors[1 - wrong] and "fast" in errors[1 - wrong]
+    assert "ended before" not in errors[wrong] and not (tmp_path / "run").exists()

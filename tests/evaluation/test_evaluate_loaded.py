@@ -1,8 +1,10 @@
 """Models in memory: the same numbers as by name, with files only where a folder is named."""
 
+import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
@@ -45,3 +47,15 @@ def test_an_l2_radius_above_all_distances_is_refused_before_anything_is_computed
     """√(3 · 64²) = 110.9 at the embedded model's 64 pixels."""
     with pytest.raises(SeaAnchorError, match=r"epsilon 128 in l2[\s\S]*at most 110\.9[\s\S]*did you mean 128/255"):
         evaluate_loaded(load_model("seaanchor-tiny"), "photos-mini/test", protocol)
+
+
+def test_a_broken_model_fails_a_check_and_its_file_holds_no_nan(clip_folder, image_folder, tmp_path):
+    model, reference = load_model(str(clip_folder)), load_model(str(clip_folder))
+    with torch.no_grad():
+        model.encoder.tower.proj[0, 0] = torch.nan
+    with pytest.raises(SeaAnchorError, match=r"numbers are finite \([\s\S]*suites\.drift\.cosine is nan"):
+        evaluate_loaded(
+            model, str(image_folder), Protocol((), suites=("drift",)), reference=reference, output=tmp_path / "out.json"
+        )
+    json.loads((tmp_path / "out.json").read_text(), parse_constant=pytest.fail)
+    assert any("numbers are finite" in failed for failed in read_result(tmp_path / "out.json").failed_checks)

@@ -1,11 +1,13 @@
 """Result files: every field survives, older formats are read, and what cannot be read is named."""
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.result_files import FIRST, decode, encode, read_result
+from seaanchor.evaluation.result_files import FIRST, decode, encode, read_result, with_finite_check
 from seaanchor.evaluation.results import (
     AttackSettings,
     Check,
@@ -35,6 +37,7 @@ from seaanchor.evaluation.suite_results import (
     TypographicSettings,
     WordsAndNoise,
 )
+from seaanchor.utils.json_text import to_json, with_nulls
 
 SHARE, SPREAD = share_of([True, False, True]), Spread(0.1, 0.09, 0.2, 0.5)
 DRAWING = TypographicSettings("odd", "train", (0.1, 0.2), 3)
@@ -135,3 +138,13 @@ def test_files_that_are_no_results_are_errors(tmp_path):
     file.write_text('{"dataset": ')
     with pytest.raises(SeaAnchorError, match="is cut short or damaged"):
         read_result(file)
+
+
+def test_numbers_that_are_not_finite_fail_a_check_and_are_null_in_the_file():
+    whole = everything()
+    assert with_finite_check(whole) == whole
+    drift = replace(whole.suites.drift, cosine=math.nan)
+    told = with_finite_check(replace(whole, suites=replace(whole.suites, drift=drift), metrics={"acc1": math.inf}))
+    assert any("metrics.acc1 is inf, suites.drift.cosine is nan" in failed for failed in told.failed_checks)
+    again = decode(json.loads(to_json(with_nulls(encode(told)))))
+    assert math.isnan(again.suites.drift.cosine) and again.failed_checks == told.failed_checks

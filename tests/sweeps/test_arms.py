@@ -55,6 +55,11 @@ def test_a_run_counts_as_done_once_exported_and_only_with_its_settings(tiny_run)
     assert not is_done(config)
     train(config)
     assert is_done(config)
+    card = config.output / "export" / "open_clip_config.json"
+    whole = card.read_text()
+    card.write_text(whole + " ")  # of another export, as a kill leaves it in the middle of replacing one
+    assert not is_done(config)
+    card.write_text(whole)
     with pytest.raises(SeaAnchorError, match="lr"):
         is_done(replace(config, lr=1.0))
 

@@ -548,7 +548,7 @@ def test_multipliers_reduce_violations(tiny_run, tmp_path):
             anchor=anchor,
         )
         train(replace(config, output=tmp_path / str(dual_lr)))
-        (row,) = RunFolder(tmp_path / str(dual_lr)).rows()
+        *_, row = RunFolder(tmp_path / str(dual_lr)).rows()
         rates[dual_lr] = row
     assert rates[0.0]["violation_rate"] > 0.7 and rates[0.0]["multiplier"] == pytest.approx(0.1)
     assert rates[0.05]["violation_rate"] < 0.2 and rates[0.05]["multiplier"] > 1

@@ -220,3 +220,13 @@ def test_a_flipped_bit_costs_the_newest_checkpoint_and_two_stop_the_run(config, 
     with pytest.raises(SeaAnchorError, match=r"none of the 2 checkpoints .* is whole"):
         open_run(resumed(config))
     assert folder.checkpoints() == [older, newest] and [row["step"] for row in folder.rows()] == [2, 4]  # untouched
+
+
+def test_what_a_killed_export_left_is_cleared_away_and_what_an_evaluation_goes_on_with_is_not(config):
+    with_checkpoints(config, 2)
+    for name in (".export.partial", "evaluation/.x.partial"):
+        (config.output / name).mkdir(parents=True)
+        (config.output / name / "model.safetensors").write_text("half")
+    open_run(resumed(config))
+    assert not (config.output / ".export.partial").exists()
+    assert (config.output / "evaluation" / ".x.partial" / "model.safetensors").exists()

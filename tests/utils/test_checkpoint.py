@@ -211,3 +211,16 @@ def test_the_folder_is_flushed_after_the_rename(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fsync)
     write_atomic(tmp_path / "f", "x")
     assert flushed == [(False, False), (True, True)]  # the file before it has its name, the folder after
+
+
+def test_what_dead_processes_left_of_a_file_is_removed_when_it_is_written(tmp_path):
+    script = "import os, sys; from pathlib import Path; from seaanchor.utils.checkpoint import write_atomic\n"
+    script += "write_atomic(Path(sys.argv[1]), lambda partial: (partial.write_bytes(b'half'), os._exit(9)))"
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "a[1].json")], check=False)
+    (orphan,) = tmp_path.iterdir()
+    living = orphan.with_name(orphan.name.replace(orphan.name.split("-")[1], str(os.getppid())))
+    elsewhere = orphan.with_name(orphan.name.replace(orphan.name.split("-")[0], ".a[1].json.0badcafe"))
+    for other in (living, elsewhere, tmp_path / ".a[1].json.mine.partial", tmp_path / ".b.json.1-2-3.partial"):
+        other.write_bytes(b"half")
+    write_atomic(tmp_path / "a[1].json", "{}")
+    assert not orphan.exists() and len(list(tmp_path.iterdir())) == 5

@@ -1,6 +1,7 @@
 """The command line: thin subcommands over the library. Nothing heavy is imported before a command needs it."""
 
 import io
+import os
 import re
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from seaanchor.config.run_settings import read_settings
 from seaanchor.config.schema import RunConfig, from_dict, to_dict
 from seaanchor.config.validation import check
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.json_text import to_json
 from seaanchor.utils.log import log_to_terminal
 
 ExportFormat = Literal["open-clip", "timm", "hf", "hf-vision", "onnx"]
@@ -141,19 +143,15 @@ def cp(name: str, target: Path | None = None, /) -> None:
     target
         New file; NAME.yaml by default.
     """
+    from seaanchor.utils.checkpoint import write_atomic
+
     target = target or Path(f"{name}.yaml")
     text = _recipe_yaml(name)
-    try:
-        with target.open("x") as file:
-            file.write(text)
-    except FileExistsError:
-        raise SeaAnchorError(f"{target} exists", "a new file", "name another target") from None
-    except OSError as error:
-        raise SeaAnchorError(
-            f"{target} could not be written: {error.strerror}",
-            "a file in a folder that is there",
-            "name another target",
-        ) from error
+    if not target.parent.is_dir():
+        raise SeaAnchorError(f"{target.parent} is no folder", "a file in a folder that is there", "name another target")
+    if target.is_dir() or (target.exists() and target.read_bytes() != text.encode()):
+        raise SeaAnchorError(f"{target} exists", "a new file", "name another target")
+    write_atomic(target, text)
     print(target)
 
 
@@ -173,11 +171,9 @@ def validate(file: Path, /) -> None:
 @app.command
 def env() -> None:
     """Versions and hardware, for a bug report."""
-    import json
-
     from seaanchor.utils.environment import environment
 
-    print(json.dumps(environment(), indent=2))
+    print(to_json(environment(), indent=2))
 
 
 add_examples(app)
@@ -215,7 +211,11 @@ def main() -> None:
         app(arguments, exit_on_error=False, print_error=False)
     except (SeaAnchorError, CycloptsError) as error:
         shown = as_error(error, app, arguments) if isinstance(error, CycloptsError) else error
-        print(f"error: {shown}", file=sys.stderr)
+        print(f"error: {shown}", file=sys.stderr, flush=True)
+        if os.environ.get("WORLD_SIZE", "1") != "1" and arguments[:1] in (["train"], ["evaluate"], ["sweep"]):
+            from seaanchor.distributed.launch import end_others
+
+            end_others(shown)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,7 +1,5 @@
 """`seaanchor quickstart`: harden the embedded model by FARE and LORE, align it against drawn words, steer; offline."""
 
-import json
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +14,8 @@ from seaanchor.config.schema import RunConfig
 from seaanchor.encoders.embedded import embedded_models
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.run_folder import RunFolder
+from seaanchor.utils.json_text import to_json
+from seaanchor.utils.staging import remove
 
 if TYPE_CHECKING:
     from seaanchor.evaluation.results import EvaluationResult
@@ -161,7 +161,9 @@ def _fresh(output: Path) -> None:
             raise SeaAnchorError(
                 f"{output} holds something that is no quickstart", "a new or empty folder", "name another --output"
             )
-        shutil.rmtree(output)
+        for path in output.iterdir():
+            if path.name != MARK:  # which says, until the end, that all of this may go
+                remove(path)
     output.mkdir(parents=True, exist_ok=True)
     (output / MARK).touch()
 
@@ -211,7 +213,7 @@ def _table(entries: tuple[Entry, ...], results: "list[EvaluationResult]", output
     Console().print(table)
     (output / "results.md").write_text("\n".join(lines) + "\n")
     (output / "results.json").write_text(
-        json.dumps([{"label": e.label} | encode(r) for e, r in zip(entries, results, strict=True)], indent=1)
+        to_json([{"label": e.label} | encode(r) for e, r in zip(entries, results, strict=True)], indent=1)
     )
 
 
@@ -224,7 +226,7 @@ def _picture(
         Point(e.label, e.family, _clean(r).accuracy, _robust(r).accuracy, e.long)
         for e, r in zip(entries, results, strict=True)
     ]
-    runs = {name: RunFolder(output / name).rows() for name in recipes}
+    runs = {name: [row for row in RunFolder(output / name).rows() if "rho" in row] for name in recipes}
     picture = output / "quickstart.png"
     quickstart_picture(points, runs, "1/255", recipes["lore"].anchor.rho, picture)
     return picture

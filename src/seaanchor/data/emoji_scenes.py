@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.staging import staged
 
 EMOJI = Path(str(files("seaanchor"))) / "zoo" / "data" / "emoji"
 GROUPS = {
@@ -62,24 +63,16 @@ def write_scenes(output: Path, train: int = 400, test: int = 200, image_size: in
     if min(train, test) < 1 or image_size < 32:
         found = f"{train} and {test} scenes of {image_size} pixels"
         raise SeaAnchorError(found, "at least one scene in each split, of 32 pixels or more", "correct the numbers")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise SeaAnchorError(f"{output} is in use", "a new or empty folder", "name another --output")
-    try:
+    with staged(output) as folder:
         for part, (split, count) in enumerate((("train", train), ("test", test))):
             for kind in ("images", "masks"):
-                (output / kind / split).mkdir(parents=True)
+                (folder / kind / split).mkdir(parents=True)
             drawings = cut_out(SPLITS[split])
             for number in range(count):
                 pixels, mask = scene(drawings, image_size, np.random.default_rng([seed, part, number]))
-                Image.fromarray(pixels).save(output / "images" / split / f"{number:05d}.png")
-                Image.fromarray(mask).save(output / "masks" / split / f"{number:05d}.png")
-        (output / "classnames.txt").write_text("\n".join(CLASS_NAMES) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise SeaAnchorError(
-            f"{output} could not be written: {error.strerror or error}",
-            "free space in a folder that can be written",
-            "name another --output",
-        ) from error
+                Image.fromarray(pixels).save(folder / "images" / split / f"{number:05d}.png")
+                Image.fromarray(mask).save(folder / "masks" / split / f"{number:05d}.png")
+        (folder / "classnames.txt").write_text("\n".join(CLASS_NAMES) + "\n", encoding="utf-8")
 
 
 @cache

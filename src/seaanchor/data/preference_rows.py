@@ -19,6 +19,7 @@ from seaanchor.data.images import Item
 from seaanchor.data.types import Images, LabelledImages, PreferenceImages
 from seaanchor.errors import SeaAnchorError, is_text
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.json_text import to_json
 from seaanchor.utils.text import plain, swap_words
 
 TEXT, DESIRABLE = ("text", "completion", "caption"), ("desirable", "label")
@@ -212,12 +213,16 @@ def _brought(path: Path, file: Path) -> Path:
         return file.parent / path.absolute().relative_to(file.parent.absolute())
     name = f"{hashlib.blake2b(os.fsencode(path.absolute()), digest_size=8).hexdigest()}{path.suffix}"
     target = file.parent / f"{file.stem}-images" / name
+    if target.exists() and target.samefile(path):
+        return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
+    partial = target.with_name(f".{name}.partial")  # what an earlier list names stays whole meanwhile
+    partial.unlink(missing_ok=True)
     try:
-        os.link(path.resolve(), target)
+        os.link(path.resolve(), partial)
     except OSError:  # on another disk, or somebody else's file
-        shutil.copyfile(path, target)
+        shutil.copyfile(path, partial)
+    partial.replace(target)
     return target
 
 
@@ -229,7 +234,7 @@ def to_lines(rows: Iterable[PreferenceRow], root: Path) -> Iterator[str]:
             line: dict[str, Any] = {"image": name, "chosen": row.chosen, "rejected": row.rejected}
         else:
             line = {"image": name, "text": row.chosen or row.rejected, "desirable": row.chosen is not None}
-        yield json.dumps(line, ensure_ascii=False) + "\n"
+        yield to_json(line, ensure_ascii=False) + "\n"
 
 
 @dataclass(frozen=True)

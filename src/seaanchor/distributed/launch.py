@@ -4,7 +4,9 @@
 MASTER_PORT for each process. Without them a run has one process, and everything here does nothing.
 """
 
+import contextlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,6 +22,9 @@ START_TIMEOUT = timedelta(minutes=30)  # so long the processes wait for each oth
 EVALUATION_TIMEOUT = timedelta(
     days=2
 )  # the others wait while the first process computes intervals; a lost one is noticed all the same
+LINGER = timedelta(seconds=30)  # so long a process that fails before it joins waits for the others to hear of it
+BEFORE, SEEN = "before", "seen"
+_met: list[bool] = []  # whether this process has met the others, or tried to
 
 
 def join_processes(backend: str) -> bool:
@@ -37,8 +42,12 @@ def join_processes(backend: str) -> bool:
     announced = int(os.environ.get("WORLD_SIZE", "1"))
     if announced == 1 or dist.is_initialized():
         return False
+    _met.append(True)
     try:
-        dist.init_process_group(backend, timeout=START_TIMEOUT)
+        store, rank, world = next(iter(dist.rendezvous("env://", timeout=START_TIMEOUT)))
+        failed = _others_failures(dist.PrefixStore(BEFORE, store), rank, world)
+        if not failed:
+            dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=START_TIMEOUT)
     except (dist.DistError, ValueError) as error:
         found = f"{announced} processes were announced and did not find each other: {str(error).splitlines()[0]}"
         change = (
@@ -46,7 +55,37 @@ def join_processes(backend: str) -> bool:
             "MASTER_PORT that they can reach"
         )
         raise SeaAnchorError(found, f"all {announced} of them", change) from error
+    if failed:
+        raise SeaAnchorError("; ".join(failed), f"all {announced} processes", "see what that process says")
     return True
+
+
+def _others_failures(store: dist.Store, rank: int, world: int) -> list[str]:
+    """Which processes failed before they joined, once all have come."""
+    store.set(f"failure of {rank}", "")
+    store.wait([f"failure of {other}" for other in range(world)], START_TIMEOUT)
+    said = [store.get(f"failure of {other}").decode() for other in range(world)]
+    if any(said):
+        store.add(SEEN, 1)
+    return [f"process {other} of {world} ended before it began: {text}" for other, text in enumerate(said) if text]
+
+
+def end_others(error: Exception) -> None:
+    """Let the processes that were announced beside this one know that it ends before it joined them, so that they do
+    not wait for it. Does nothing where it has joined, or where there is one process."""
+    announced = os.environ.get("WORLD_SIZE", "1")
+    if not announced.isdigit() or int(announced) == 1 or _met or dist.is_initialized():
+        return
+    _met.append(True)
+    text = error.found if isinstance(error, SeaAnchorError) else f"{type(error).__name__}: {error}".splitlines()[0]
+    with contextlib.suppress(dist.DistError, RuntimeError, ValueError):  # the others may never come
+        store, rank, world = next(iter(dist.rendezvous("env://", timeout=LINGER)))
+        told = dist.PrefixStore(BEFORE, store)
+        told.set(f"failure of {rank}", text)
+        told.add(SEEN, 1)
+        until = time.monotonic() + LINGER.total_seconds()
+        while rank == 0 and told.add(SEEN, 0) < world and time.monotonic() < until:  # it hosts what they read
+            time.sleep(0.1)
 
 
 def start_training(device: str | None = None) -> torch.device:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from seaanchor.encoders.encoder import Encoder, Family
 from seaanchor.utils import disk_cache
+from seaanchor.utils.json_text import to_json
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -103,7 +104,7 @@ def tokenizer_identity(tokenizer: Any) -> list[Any] | None:
     """How texts become tokens, as JSON values: vocabulary, merges and settings; None for an unknown kind."""
     inner = getattr(tokenizer, "tokenizer", tokenizer)  # open_clip wraps transformers'
     if backend := getattr(inner, "backend_tokenizer", None):
-        rules = json.dumps(
+        rules = to_json(
             json.loads(backend.to_str()) | {"padding": None, "truncation": None}
         )  # left there by the last call, given in each
     elif hasattr(inner, "bpe_ranks") and hasattr(inner, "encoder"):

@@ -17,6 +17,7 @@ from seaanchor.encoders.weights import read_weights
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Head, NamedHead
 from seaanchor.utils.checkpoint import check_sum, write_checked
+from seaanchor.utils.json_text import to_json
 
 LIBRARY = "library"
 NAME = "head.safetensors"
@@ -70,14 +71,14 @@ def write_head(named: NamedHead, file: Path) -> None:
         raise ValueError(f"a head of kind {head.kind} is no linear layer of raw embeddings")
     tensors = {"weight": head.weight_CD} | ({} if head.bias_C is None else {"bias": head.bias_C})
     said = {"format": "pt", "kind": head.kind}
-    said |= {} if named.class_names is None else {"class_names": json.dumps(named.class_names)}
+    said |= {} if named.class_names is None else {"class_names": to_json(named.class_names)}
     said |= {} if named.tokens is None else {"tokens": named.tokens}
     write_checked(file, {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, said)
 
 
 def head_digest(named: NamedHead) -> str:
     """A short hash of a head's numbers and class names."""
-    digest = hashlib.blake2b(json.dumps(named.class_names).encode(), digest_size=8)
+    digest = hashlib.blake2b(to_json(named.class_names).encode(), digest_size=8)
     for tensor in (named.head.weight_CD, named.head.bias_C):
         if tensor is not None:
             digest.update(tensor.detach().cpu().float().contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -19,6 +19,7 @@ from seaanchor.encoders.openclip_weights import create, create_from_folder
 from seaanchor.encoders.pretrained import Pretrained, is_weights_file, split_pretrained
 from seaanchor.encoders.text import encode_text
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.json_text import to_json
 
 
 def load_open_clip(name: str, source: str, pretrained: str | None, image_size: int | None) -> LoadedModel:
@@ -115,7 +116,7 @@ def _model_cfg(source: str, model: nn.Module, side: int) -> dict[str, Any]:
     """The effective configuration: what an export must write for the same numbers to come out."""
     import open_clip
 
-    config = json.loads(json.dumps(open_clip.get_model_config(source)))
+    config = json.loads(to_json(open_clip.get_model_config(source)))
     config["vision_cfg"]["image_size"] = side
     if any(type(module).__name__ == "QuickGELU" for module in model.modules()):
         config["quick_gelu"] = True

@@ -1,7 +1,6 @@
 """The shapes of the Hugging Face text towers that OpenCLIP's architectures name, for weights that need nothing from the
 Hub: random ones, and those of a file."""
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.json_text import to_json
 
 ROBERTA = {"model_type": "xlm-roberta", "max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
 ROBERTA |= {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
@@ -52,7 +52,7 @@ def text_settings(name: str, text_cfg: Mapping[str, Any]) -> Iterator[dict[str, 
             f"fetch it once where the Hub can be reached (hf download {source}), or choose another model",
         )
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "config.json").write_text(json.dumps(CONFIGURATIONS[source]))
+        (Path(folder) / "config.json").write_text(to_json(CONFIGURATIONS[source]))
         yield {"text_cfg": {**text_cfg, "hf_model_name": folder, "hf_model_pretrained": False}}
 
 

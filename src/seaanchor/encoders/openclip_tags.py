@@ -1,10 +1,10 @@
 """What OpenCLIP knows of a model by its tags alone, and what is assumed of it where weights come from a file."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from seaanchor.errors import note
+from seaanchor.utils.json_text import to_json
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class TagValues:
     @property
     def agree(self) -> bool:
         """Whether there are tags, and all say the same."""
-        return len({json.dumps(value) for value in self.of.values()}) == 1
+        return len({to_json(value) for value in self.of.values()}) == 1
 
     @property
     def agreed(self) -> Any:

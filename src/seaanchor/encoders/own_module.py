@@ -18,6 +18,7 @@ from seaanchor.encoders.checks import measured_dim
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checksums import check_checksums
+from seaanchor.utils.json_text import to_json
 
 SETTINGS, WEIGHTS = "encoder.json", "model.safetensors"
 TEXTS = ("a photo of a cat.", "a photo of a dog.")
@@ -112,7 +113,7 @@ def write_settings(model: LoadedModel) -> str:
         "preprocessing": asdict(encoder.preprocessing),
         "tokens": encoder.tokens,
     }
-    return json.dumps(settings, indent=2)
+    return to_json(settings, indent=2)
 
 
 def load_encoder(folder: str | Path, module: nn.Module) -> Encoder:

@@ -1,7 +1,6 @@
 """The images of an evaluation: a source with its classes or captions, and the training images of a probe."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +17,7 @@ from seaanchor.evaluation.captions import CAPTION_FILES, Captions, read_captions
 from seaanchor.evaluation.protocol import Protocol
 from seaanchor.evaluation.suites.registry import SUITES
 from seaanchor.evaluation.zeroshot import labelled
+from seaanchor.utils.json_text import to_json
 
 
 def open_source(source: str, class_names: Path | None, protocol: Protocol) -> tuple[Images, Captions | None]:
@@ -140,5 +140,5 @@ def listing(images: Images, captions: Captions | None = None) -> str:
         line = f"{name_below(item, images.root)} {'missing' if size is None else size} {label}\n"
         digest.update(line.encode("utf-8", "surrogateescape"))
     if captions is not None:
-        digest.update(json.dumps([captions.texts, captions.image_of_text]).encode())
+        digest.update(to_json([captions.texts, captions.image_of_text]).encode())
     return digest.hexdigest()[:16]

@@ -1,12 +1,16 @@
 """What is asked for: everything a number depends on besides the model and the images."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from seaanchor.encoders.tokens import Tokens
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.corruptions import CORE
-from seaanchor.evaluation.results import AttackSettings
+from seaanchor.evaluation.records import to_plain
+from seaanchor.evaluation.results import AttackSettings, ProtocolRecord
 from seaanchor.evaluation.typographic_plan import TypographicPlan
+
+PLACES = ("model", "dataset", "training", "head", "segmentation_head")
 
 
 @dataclass(frozen=True)
@@ -51,3 +55,13 @@ class Protocol:
 def settings_of(plan: AttackPlan) -> AttackSettings:
     """An attack as a result holds it."""
     return AttackSettings(**asdict(plan))
+
+
+def comparable(protocol: Protocol | ProtocolRecord) -> dict[str, Any]:
+    """What must be the same in all processes of an evaluation, as plain data: all but names and places of files, of
+    which a record holds hashes."""
+    found = {key: value for key, value in to_plain(protocol).items() if key not in PLACES}
+    if isinstance(protocol, ProtocolRecord):
+        found["head"] = {"kind": protocol.head.kind, "digest": protocol.head.digest}
+        found["segmentation_head"] = protocol.segmentation_head
+    return found

@@ -4,6 +4,7 @@ Annotations may be other dataclasses, `dict[str, ...]`, `tuple[...]`, `... | Non
 dataclass with a class attribute `WRITTEN_AS` is written as the field of that name alone.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
@@ -81,6 +82,8 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
         kinds = [inside[0]] * len(value) if inside[-1] is ... else inside
         _require(len(kinds) == len(value), value, f"{len(kinds)} values", where)
         return tuple(_typed(k, item, f"{where}[{i}]") for i, (k, item) in enumerate(zip(kinds, value, strict=True)))
+    if kind is float and value is None:
+        return math.nan  # JSON has no other word for it
     able = (int, float) if kind is float else (kind,)
     _require(isinstance(value, able) and (kind is bool or not isinstance(value, bool)), value, kind.__name__, where)
     return value

@@ -14,7 +14,8 @@ from typing import Any
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.old_formats import to_format_4
 from seaanchor.evaluation.records import BadValueError, from_plain, to_plain
-from seaanchor.evaluation.results import FORMAT, EvaluationResult
+from seaanchor.evaluation.results import FORMAT, Check, EvaluationResult
+from seaanchor.utils.json_text import not_finite
 
 FIRST = ("format", "dataset", "model", "pretrained", "task", "metrics", "language")
 """The keys that every file begins with."""
@@ -61,6 +62,15 @@ def decode(data: Mapping[str, Any], name: str = "the result") -> EvaluationResul
             "a file that `seaanchor evaluate` wrote",
             "evaluate again, or restore the file",
         ) from None
+
+
+def with_finite_check(result: EvaluationResult) -> EvaluationResult:
+    """The result, with a failed check where a number in it is not finite: its file holds null in its place."""
+    places = list(not_finite(encode(result)))
+    if not places:
+        return result
+    detail = f"{len(places)} are not: {', '.join(places[:3])}"
+    return replace(result, checks=result.checks | {"result: numbers are finite": Check(False, detail)})
 
 
 def read_result(path: Path) -> EvaluationResult:

@@ -1,7 +1,6 @@
 """`seaanchor evaluate`: models and their references on data sets, as typed results and as files with their protocol."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from seaanchor.data.types import Images, LabelledImages
+from seaanchor.distributed.agreement import check_same
 from seaanchor.distributed.launch import open_group
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.encoders.encoder import LoadedModel
@@ -25,15 +25,16 @@ from seaanchor.evaluation.images import open_source
 from seaanchor.evaluation.measure import measure_model
 from seaanchor.evaluation.model_pair import ModelPair, check_reference, open_pair, output_of, reference_of
 from seaanchor.evaluation.prepare import DataSet, describe, prepare, reference_context
-from seaanchor.evaluation.protocol import Protocol
+from seaanchor.evaluation.protocol import Protocol, comparable
 from seaanchor.evaluation.records import from_plain, to_plain
-from seaanchor.evaluation.result_files import decode, encode
+from seaanchor.evaluation.result_files import decode, encode, with_finite_check
 from seaanchor.evaluation.result_folder import is_result_file, result_file, stored_result
 from seaanchor.evaluation.results import Environment, EvaluationResult, ProtocolRecord
 from seaanchor.evaluation.table import ExecutionOptions, remove_partial
 from seaanchor.profiling.memory_advice import evaluation_advice
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.environment import environment
+from seaanchor.utils.json_text import to_json, with_nulls
 from seaanchor.utils.log import log
 from seaanchor.utils.paths import portable
 
@@ -163,6 +164,7 @@ def evaluate_all(
     with open_group() as group:
         options = ExecutionOptions(batch_size, workers, _device(device, group), group)
         session = _Session(options, skip_existing)
+        check_same(group, {"models": len(names), "data sets": len(sources)} | comparable(protocol))
         pairs = [open_pair(name, pretrained, reference, protocol, output, names) for name in names]
         for pair in pairs:
             check_dense_protocol(pair.model, protocol)
@@ -254,10 +256,11 @@ def _one(
     """The result of one model on one data set, written to its file with the reference's inside it; None in all
     processes but the first."""
     protocol = describe(context)
-    key = hashlib.sha256(json.dumps(to_plain(protocol), sort_keys=True).encode()).hexdigest()[:12]
+    key = hashlib.sha256(to_json(to_plain(protocol), sort_keys=True).encode()).hexdigest()[:12]
     file = None if pair.output is None else result_file(pair.output, context, key)
     partial = None if file is None else file.with_name(f".{file.stem}.partial")
     group = session.options.group
+    check_same(group, comparable(protocol) | {"the batch size": session.options.batch_size})
     if key not in session.done:
         found = stored_result(file, context) if session.skip_existing and group.first else None
         result = group.agree(found)
@@ -270,7 +273,7 @@ def _one(
     result = replace(result, reference=reference)
     if file is not None:
         write_copy(context.chosen, file.parent)
-        write_atomic(file, json.dumps(encode(result), indent=1))
+        write_atomic(file, to_json(with_nulls(encode(result)), indent=1))
     if partial is not None:
         remove_partial(partial)
     return result
@@ -285,16 +288,8 @@ def _computed(
     if found is None:
         return None
     whole = replace(found, protocol=protocol, environment=from_plain(Environment, environment()))
-    return decode(portable(encode(whole)))
+    return with_finite_check(decode(portable(encode(whole))))
 
 
-__all__ = [
-    "Protocol",
-    "describe",
-    "evaluate",
-    "evaluate_all",
-    "evaluate_loaded",
-    "output_of",
-    "reference_of",
-    "require_sound",
-]
+__all__ = ["Protocol", "describe", "evaluate", "evaluate_all", "evaluate_loaded"]
+__all__ += ["output_of", "reference_of", "require_sound"]

@@ -6,7 +6,7 @@ from typing import Any, get_args, get_origin
 from seaanchor.evaluation.records import hints, inner_of, written_as
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-_PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_PLAIN = {str: "string", int: "integer", bool: "boolean"}
 
 
 def schema_of(record: Any, title: str) -> dict[str, Any]:
@@ -25,6 +25,8 @@ def schema_of(record: Any, title: str) -> dict[str, Any]:
 def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if kind is Any:
         return {}
+    if kind is float or inner_of(kind) is float:  # null also where it is not finite; a check fails then
+        return {"anyOf": [{"type": "number"}, {"type": "null"}]}
     if (inner := inner_of(kind)) is not None:
         return {"anyOf": [_schema(inner, definitions), {"type": "null"}]}
     if _is_record(kind) and (alone := written_as(kind)) is not None:

@@ -49,7 +49,7 @@ def write_card(model: LoadedModel, format: str, target: Target, origin: Origin) 
     weights = fingerprint(model.encoder)
     numbers = [found for found in origin.numbers if found.weights == weights]
     sections = {
-        "": _summary(model, base, format, trained),
+        "": [*_summary(model, base, format, trained), *_warning(origin.diverged)],
         "Base model and licence": _base_lines(base),
         "Method": [*(method_lines(settings) if trained else []), *filter(None, [origin.note])],
         "Data": data_lines(settings, origin.steps) if trained else [],
@@ -69,6 +69,10 @@ def _summary(model: LoadedModel, base: Base, format: str, trained: bool) -> list
     what = "image tower" if format in IMAGES_ALONE or model.encode_texts is None else "image and text model"
     done = f"fine-tuned by Sea Anchor {__version__}" if trained else "as it was loaded: no run that trained it is known"
     return [f"The {what} of `{base.name}`, {done}."]
+
+
+def _warning(diverged: str) -> list[str]:
+    return [f"\n**The run diverged, do not rely on these weights:** {diverged}."] if diverged else []
 
 
 def _base_lines(base: Base) -> list[str]:

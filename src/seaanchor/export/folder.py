@@ -24,6 +24,7 @@ from seaanchor.export.reloaded import Reloaded, Target
 from seaanchor.utils.checksums import NAME as CHECKSUMS
 from seaanchor.utils.checksums import write_checksums
 
+STAGING = ".partial"  # inside a folder that is there
 HALF_TOLERANCE = 2e-2  # relative difference of embeddings that rounding to fp16 may leave
 TEXTS = ("a photo of a cat.", "Two grand pianos, 3 dogs & a zebra!!!")
 
@@ -54,7 +55,7 @@ def export_model(
     name = format_of(model, format)
     model = model if model.family == "module" else with_library_embedding(model)
     inside = folder.is_dir()  # else the whole folder takes its place at once
-    staging = folder / ".partial" if inside else folder.absolute().with_name(f".{folder.name}.partial")
+    staging = folder / STAGING if inside else folder.absolute().with_name(f".{folder.name}.partial")
     try:
         shutil.rmtree(staging, ignore_errors=True)
         _write(model, name, Target(staging, folder, half), origin or Origin())
@@ -84,7 +85,8 @@ def _move(staging: Path, folder: Path, inside: bool) -> None:
         if not inside:
             staging.rename(folder)
             return
-        for file in sorted(staging.iterdir(), key=lambda file: file.name == CHECKSUMS):  # last: half a move is found
+        # their checksums first: with them half a move is found, whatever was there before
+        for file in sorted(staging.iterdir(), key=lambda file: file.name != CHECKSUMS):
             os.replace(file, folder / file.name)
     except OSError as error:
         raise _not_written(folder, error) from error

@@ -25,6 +25,7 @@ from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.errors import SeaAnchorError
 from seaanchor.export.reloaded import Reloaded, Target
 from seaanchor.types import Head
+from seaanchor.utils.json_text import to_json
 
 FILE, PIXELS, EMBEDDING, LOGITS = "model.onnx", "pixels", "image_embedding", "logits"  # no operator is called so
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -135,7 +136,7 @@ def _not_possible(name: str, error: Exception) -> SeaAnchorError:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return to_json(value, ensure_ascii=False)
 
 
 @contextlib.contextmanager

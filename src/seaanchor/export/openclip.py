@@ -9,6 +9,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.export.reloaded import Reloaded, Target, weights_of
 from seaanchor.export.tokenizer import write_tokenizer
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.json_text import to_json
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -28,11 +29,11 @@ def write_open_clip(model: LoadedModel, target: Target) -> None:
             "a tokenizer, without which open_clip does not load a folder",
             "load the model where the Hub can be reached once, and export it then",
         )
-    config = {"model_cfg": json.loads(json.dumps(export["model_cfg"])), "preprocess_cfg": export["preprocess_cfg"]}
+    config = {"model_cfg": json.loads(to_json(export["model_cfg"])), "preprocess_cfg": export["preprocess_cfg"]}
     if ours := write_tokenizer(export["tokenizer"], export["bpe_file"], config["model_cfg"]["text_cfg"], target):
         config["seaanchor"] = ours
     write_atomic(target.folder / WEIGHTS, save(weights_of(model.module, target.half), metadata={"format": "pt"}))
-    write_atomic(target.folder / CONFIG, json.dumps(config, indent=2))
+    write_atomic(target.folder / CONFIG, to_json(config, indent=2))
 
 
 def reload_open_clip(model: LoadedModel, folder: Path) -> Reloaded:

@@ -48,9 +48,11 @@ class Origin:
         steps: that the run did; None where that is not known.
         numbers: of evaluations; the card takes those of the weights that are exported.
         note: what was done to the weights after the run, as a sentence.
+        diverged: how the loss of the run left its range by orders of magnitude; empty where it did not.
     """
 
     settings: Mapping[str, Any] | None = None
     steps: int | None = None
     numbers: tuple[Numbers, ...] = field(default=())
     note: str = ""
+    diverged: str = ""

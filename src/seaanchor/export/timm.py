@@ -3,7 +3,6 @@
 Legend: B batch, C classes, D embedding dimension.
 """
 
-import json
 from pathlib import Path
 
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.export.reloaded import Reloaded, Target, weights_of
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.json_text import to_json
 
 
 def write_timm(model: LoadedModel, target: Target) -> None:
@@ -30,7 +30,7 @@ def write_timm(model: LoadedModel, target: Target) -> None:
         config["pretrained_cfg"] = config["pretrained_cfg"] | {"num_classes": count, "classifier": layer}
         config |= {} if named.class_names is None else {"label_names": list(named.class_names)}
     write_atomic(target.folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
-    write_atomic(target.folder / "config.json", json.dumps(config, indent=2))
+    write_atomic(target.folder / "config.json", to_json(config, indent=2))
 
 
 def reload_timm(model: LoadedModel, folder: Path) -> Reloaded:

@@ -8,13 +8,13 @@ folder; elsewhere the configuration holds the absolute path, and a moved folder 
 """
 
 import gzip
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from seaanchor.export.reloaded import Target
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.json_text import to_json
 
 START, END, PADDING = "<start_of_text>", "<end_of_text>", "<pad>"
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # open_clip's SimpleTokenizer
@@ -101,5 +101,5 @@ def write_as_hugging_face(tokenizer: Any, bpe_file: Path, folder: Path) -> None:
         "pad_token": PADDING,
         "padding_side": "right",
     }
-    write_atomic(folder / "tokenizer.json", json.dumps(description))
-    write_atomic(folder / "tokenizer_config.json", json.dumps(settings, indent=2))
+    write_atomic(folder / "tokenizer.json", to_json(description))
+    write_atomic(folder / "tokenizer_config.json", to_json(settings, indent=2))

@@ -104,7 +104,7 @@ def read_run(folder: Path) -> Run:
         folder=folder,
         settings=settings,
         config=portable(config),
-        rows=tuple(row for row in lines if "eval" not in row),
+        rows=tuple(_known(row) for row in lines if "eval" not in row),
         evaluations=portable(tuple(row for row in lines if "eval" in row)),
         steering=_steering(folder / "steering.json"),
         step=step,
@@ -112,6 +112,11 @@ def read_run(folder: Path) -> Run:
         finished=finished,
         environment=from_plain(Environment, environment),
     )
+
+
+def _known(row: dict[str, Any]) -> dict[str, Any]:
+    """A line of the log without what was not finite."""
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def _settings(config: dict[str, Any], file: Path) -> RunSettings:

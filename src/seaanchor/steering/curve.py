@@ -1,6 +1,5 @@
 """`seaanchor steer --data`: measure a trained linear map at every t, and write table, steering.json and picture."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from seaanchor.steering.export import base_model
 from seaanchor.steering.sweep import TS, sweep_bias, sweep_typographic
 from seaanchor.steering.table import steering_lines
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.json_text import to_json
 from seaanchor.utils.log import log
 from seaanchor.utils.paths import portable
 
@@ -71,7 +71,7 @@ def _write(curve: SteeringCurve, run: Path) -> None:
     log.info("\n".join([*steering_lines(curve.rows), *filter(None, (curve.caveat,))]))
     rows = [_known(point) for point in to_plain(curve.rows)]
     protocol = {key: _known(value) for key, value in to_plain(curve).items() if key != "rows"}
-    write_atomic(run / "steering.json", json.dumps(protocol | {"rows": rows}, indent=1))
+    write_atomic(run / "steering.json", to_json(protocol | {"rows": rows}, indent=1))
     steering_picture(rows, run / "steering.png", curve.caveat)
     log.info(f"picture: {run / 'steering.png'}")
 

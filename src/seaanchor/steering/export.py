@@ -6,7 +6,7 @@ from pathlib import Path
 from seaanchor.adapters.linear_map import decompose
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.errors import SeaAnchorError
-from seaanchor.export.folder import export_model
+from seaanchor.export.folder import STAGING, export_model
 from seaanchor.export.trained import folded, read_map
 from seaanchor.report.model_card import origin_of
 from seaanchor.training.start import load_start
@@ -28,7 +28,7 @@ def export_at(run: Path, t: float, output: Path) -> Path:
         SeaAnchorError: no linear map in the run, or one of another model; a t out of range or so far out that the map
             loses rank, an output folder in use, or a model whose projections cannot take a map.
     """
-    if output.exists() and any(output.iterdir()):
+    if output.exists() and any(path.name != STAGING for path in output.iterdir()):
         raise SeaAnchorError(f"{output} is not empty", "a new or empty folder", "name another --output")
     read_map(run)  # before a model is loaded
     model = base_model(run)

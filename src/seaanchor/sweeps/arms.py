@@ -17,6 +17,7 @@ from seaanchor.config.validation import check
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.resume import changed_settings
 from seaanchor.training.run_folder import RunFolder
+from seaanchor.utils.checksums import check_checksums
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,13 @@ def is_done(config: RunConfig) -> bool:
         raise SeaAnchorError(
             found, "the same settings, or a new folder", "name another --output, or remove that folder"
         )
-    return folder.export.is_dir()
+    if not folder.export.is_dir():
+        return False
+    try:
+        check_checksums(folder.export)
+    except SeaAnchorError:
+        return False  # half of it was replaced when the process was killed: the run goes on, and exports again
+    return True
 
 
 def drop_checkpoints(run: Path) -> None:

@@ -15,6 +15,7 @@ from seaanchor.evaluation.statistics import Share
 from seaanchor.sweeps.arms import Arm, drop_checkpoints, run_arm
 from seaanchor.sweeps.numbers import Numbers, numbers_of
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.json_text import to_json
 from seaanchor.utils.log import log
 
 
@@ -113,7 +114,7 @@ def write_numbers(rows: Sequence[Row], path: Path) -> None:
 
 def save_rows(rows: Sequence[Row], path: Path) -> None:
     """Rows as JSON, for figures that are drawn later."""
-    write_atomic(path, json.dumps([asdict(row) for row in rows], indent=1))
+    write_atomic(path, to_json([asdict(row) for row in rows], indent=1))
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -14,6 +14,7 @@ from seaanchor.encoders.load import load_model
 from seaanchor.encoders.own_module import load_encoder
 from seaanchor.export.origin import Origin
 from seaanchor.export.trained import export_trained
+from seaanchor.training.divergence import divergence_text
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Setup, untrained_model
 from seaanchor.training.state import TrainState
@@ -53,7 +54,9 @@ def export_run(setup: Setup, state: TrainState, folder: RunFolder, write: bool =
         folder: of the run.
         write: whether this process does; where weights are sharded, all take part.
     """
-    origin = Origin(to_dict(setup.config), max((row["step"] for row in folder.rows() if "step" in row), default=None))
+    rows = folder.rows()
+    steps = max((row["step"] for row in rows if "step" in row), default=None)
+    origin = Origin(to_dict(setup.config), steps, diverged=divergence_text(rows))
     setup.model.encoder.unit = False  # training is over, and other libraries know raw embeddings alone
     if state.average is not None and (write or is_sharded(setup.policy)):
         with state.average.swapped():

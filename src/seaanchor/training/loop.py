@@ -25,6 +25,7 @@ from seaanchor.training.batches import (
     make_micro_batch,
     reference_cache,
 )
+from seaanchor.training.divergence import START, LossWatch
 from seaanchor.training.finish import full_model
 from seaanchor.training.loggers import Report, StepRecord, measure
 from seaanchor.training.progress import Clock, Progress
@@ -54,6 +55,7 @@ class LoopContext:
         progress: shows them to the user.
         skip_log: images that could not be read.
         interrupted: one value, true once the user asked to stop.
+        watch: warns when the loss leaves its range.
     """
 
     setup: Setup
@@ -65,6 +67,7 @@ class LoopContext:
     progress: Progress
     skip_log: SkipLog
     interrupted: list[bool]
+    watch: LossWatch
 
 
 def training_loop(run: LoopContext, step: int) -> int:
@@ -103,6 +106,8 @@ def training_loop(run: LoopContext, step: int) -> int:
             stop_if_not_finite([record.objective_B, embeddings[0]], step, run.folder, group)
         elif setup.device.type == "cpu":  # elsewhere a look would make the device wait
             stop_if_not_finite([record.objective_B], step, run.folder, group)
+        if run.watch.first is None and not log_now and len(record.objective_B):
+            _log_start(run, step, record)
         if log_now:
             _log(run, step, lr, record, embeddings, clock)
         with clock.paused():
@@ -157,8 +162,16 @@ def _log(
     if run.group.first:
         numbers = measure(record, now_BD, reference_BD, run.setup.config, run.setup.method.at(step - 1))
         row = {"step": step, "lr": lr} | numbers | clock.read(1)
-        for show in (run.folder.log, run.progress.show, run.report):
+        for show in (run.folder.log, run.progress.show, run.report, run.watch.look):
             show(row)
+
+
+def _log_start(run: LoopContext, step: int, record: StepRecord) -> None:
+    """A log line with the loss of the first step, of the first process's images; the weights are not trained yet."""
+    row = {"step": step, START: record.objective_B.mean().item()}
+    if run.group.first:
+        run.folder.log(row)
+    run.watch.look(row)
 
 
 def _evaluate(run: LoopContext, step: int) -> None:

@@ -1,6 +1,5 @@
 """Opening a run folder: what may be written over, and what a resumed run goes on from."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,9 @@ from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.start import ENVIRONMENT
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.environment import environment
+from seaanchor.utils.json_text import to_json
+from seaanchor.utils.locks import LOCK
+from seaanchor.utils.staging import remove
 
 
 def check_output(config: RunConfig) -> None:
@@ -36,7 +38,7 @@ def check_output(config: RunConfig) -> None:
                 "the same settings when resuming",
                 "undo the change, or start anew in another --output",
             )
-    elif output.exists() and any(not path.name.endswith(".partial") for path in output.iterdir()):
+    elif output.exists() and any(not path.name.endswith((".partial", LOCK)) for path in output.iterdir()):
         raise SeaAnchorError(
             f"{output} is not empty and holds no run", "an empty or new folder", "name another --output"
         )
@@ -99,13 +101,14 @@ def open_run(
         _check_identity(folder, config, _identity_before(folder, config, state, identity), identity, processes)
     settings = for_run_folder(to_dict(config), config.output)
     write_atomic(folder.config, yaml.safe_dump(settings, sort_keys=False))
-    write_atomic(config.output / ENVIRONMENT, json.dumps(environment() | {"start": start or {}}, indent=2))
+    write_atomic(config.output / ENVIRONMENT, to_json(environment() | {"start": start or {}}, indent=2))
     rows = [row for row in folder.rows() if row["step"] <= state["step"]] if state else []
-    write_atomic(folder.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+    write_atomic(folder.metrics, "".join(to_json(row) + "\n" for row in rows))
     for torn in (path for path in folder.checkpoints() if state is None or path > folder.checkpoint(state["step"])):
         torn.rename(torn.with_suffix(".torn"))
-    for partial in config.output.rglob(".*.partial"):
-        partial.unlink()
+    for place in (config.output, config.output / "checkpoints"):  # evaluations go on with theirs
+        for partial in place.glob(".*.partial"):
+            remove(partial)
     return folder, state
 
 

@@ -12,11 +12,14 @@ from seaanchor.config.describe import with_method
 from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import check
 from seaanchor.data.loader import SkipLog
-from seaanchor.distributed.launch import start_training
+from seaanchor.distributed.agreement import check_same
+from seaanchor.distributed.launch import end_others, start_training
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.distributed.watch import watched_group
 from seaanchor.encoders.head_file import write_head
 from seaanchor.errors import SeaAnchorError
+from seaanchor.training.agreement import facts
+from seaanchor.training.divergence import LossWatch
 from seaanchor.training.finish import export_run
 from seaanchor.training.loggers import reporting, tracker_package
 from seaanchor.training.loop import Evaluate, LoopContext, training_loop
@@ -27,6 +30,7 @@ from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Given, Setup, prepare
 from seaanchor.training.state import TrainState, make_state
 from seaanchor.training.summary import header
+from seaanchor.utils.locks import locked
 from seaanchor.utils.log import log
 from seaanchor.utils.stages import stage
 
@@ -62,9 +66,13 @@ def train(config: RunConfig, hooks: Hooks = Hooks(), given: Given = Given()) -> 
         SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not
             finite, a lost process, too little memory.
     """
-    config = config if given.method is None else with_method(config, given.method)
-    check(config, given.method)
-    device = start_training(config.device)
+    try:
+        config = config if given.method is None else with_method(config, given.method)
+        check(config, given.method)
+        device = start_training(config.device)
+    except Exception as error:
+        end_others(error)
+        raise
     with watched_group() as group:
         return _train(config, hooks, group, device, given)
 
@@ -74,6 +82,14 @@ def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.d
         check_output(config)
         tracker_package(config.report_to)
     setup = prepare(config, group.world, device, given)
+    if group.world > 1:
+        check_same(group, facts(setup))
+    with locked(config.output) if group.first else nullcontext():
+        return _run(setup, hooks, group)
+
+
+def _run(setup: Setup, hooks: Hooks, group: ProcessGroup) -> Path:
+    config, device = setup.config, setup.device
     folder, checkpoint = _open(setup, group)
     if group.first and setup.model.stored_head is not None:
         write_head(setup.model.stored_head, folder.head)
@@ -86,8 +102,9 @@ def _train(config: RunConfig, hooks: Hooks, group: ProcessGroup, device: torch.d
     memory_advice = hooks.memory_advice(setup, state, group.world, folder)
     with stop_on_interrupt() as interrupted, reporting(config, group.first) as report, memory_advice:
         progress = Progress(setup.total_steps, step, group.first)
+        skip_log, watch = SkipLog(setup.images), LossWatch(folder.rows())
         context = LoopContext(
-            setup, state, hooks.evaluate, group, folder, report, progress, SkipLog(setup.images), interrupted
+            setup, state, hooks.evaluate, group, folder, report, progress, skip_log, interrupted, watch
         )
         with stage("training", setup.total_steps, "batches", lines=False):
             step = training_loop(context, step)

@@ -12,7 +12,8 @@ from typing import Any
 from seaanchor.encoders.head_file import NAME
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import load_state, save_state
-from seaanchor.utils.log import log
+from seaanchor.utils.json_text import not_finite, to_json, with_nulls
+from seaanchor.utils.log import log, warn_once
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,13 @@ class RunFolder:
         return None
 
     def log(self, row: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl."""
+        """Append one line to metrics.jsonl, with null for what is not finite, which is said once for each name."""
+        for place in not_finite(row):
+            name = place.partition(" ")[0]
+            warn_once(f"{name} in {self.metrics} is not finite: null stands in its place")
         try:
             with self.metrics.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(to_json(with_nulls(row)) + "\n")
         except OSError as error:
             raise SeaAnchorError(
                 f"{self.metrics} could not be written: {error.strerror}",
@@ -98,11 +102,11 @@ class RunFolder:
             ) from error
 
     def rows(self) -> list[dict[str, Any]]:
-        """What was logged so far; a line cut short by a kill is dropped."""
+        """What was logged so far; a line cut short by a kill is dropped, and so is a number that was not finite."""
         rows = []
         for line in self.metrics.read_text().splitlines() if self.metrics.exists() else []:
             try:
-                rows.append(json.loads(line))
-            except ValueError:
+                rows.append({name: value for name, value in json.loads(line).items() if value is not None})
+            except (ValueError, AttributeError):
                 continue
         return rows

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.types import Images, PreferenceImages, labels_of, texts_of
+from seaanchor.training.divergence import divergence_text
 from seaanchor.training.progress import duration
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Setup, batch_split
@@ -70,4 +71,6 @@ def closing(folder: Path) -> list[str]:
     if "multiplier" in last:
         found += f", {last['violation_rate']:.0%} above ρ {last['rho']:g}"
     exports = [str(path) for path in (run.export, folder / "export-averaged") if path.is_dir()]
-    return aligned({"trained": found, "export": ", ".join(exports), "log": str(run.metrics)})
+    said = {"trained": found, "export": ", ".join(exports), "log": str(run.metrics)}
+    diverged = divergence_text(run.rows())
+    return aligned(({"DIVERGED": f"do not rely on the export: {diverged}"} if diverged else {}) | said)

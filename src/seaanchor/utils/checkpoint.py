@@ -10,11 +10,16 @@ import mmap
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from glob import escape
+from hashlib import blake2b
 from pathlib import Path
+from socket import gethostname
 
 from torch import Tensor
 
 from seaanchor.errors import SeaAnchorError, note
+from seaanchor.utils.json_text import to_json
 
 _TENSOR = "__tensor__"
 CHECKED, OLD = "checked_state", "state"
@@ -63,7 +68,7 @@ def save_state(path: Path, state: dict) -> None:
     """
     tensors: dict[str, Tensor] = {}
     skeleton = _flatten(state, "", tensors)
-    write_checked(path, tensors, {CHECKED: json.dumps(skeleton)})
+    write_checked(path, tensors, {CHECKED: to_json(skeleton)})
 
 
 def load_state(path: Path, *, unchecked: bool = True) -> dict:
@@ -166,11 +171,10 @@ def write_atomic(path: Path, data: bytes | str | Callable[[Path], None]) -> None
     Raises:
         SeaAnchorError: the disk is full or the folder cannot be written; the file that was there is untouched.
     """
-    partial = path.with_name(
-        f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.partial"
-    )  # on a shared disk machines have the same numbers
+    partial = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{os.urandom(4).hex()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(path)
         if callable(data):
             data(partial)
         else:
@@ -190,6 +194,35 @@ def write_atomic(path: Path, data: bytes | str | Callable[[Path], None]) -> None
             expected=f"{size}free space in a folder that can be written",
             change="free some space or name another output folder; what was there before is intact",
         ) from error
+
+
+@cache
+def _machine() -> str:
+    """A short name of what process numbers are unique in: on a shared disk machines and containers have the same."""
+    space = "/proc/self/ns/pid"
+    return blake2b(
+        f"{gethostname()} {os.path.lexists(space) and os.readlink(space)}".encode(), digest_size=4
+    ).hexdigest()
+
+
+def _remove_orphans(path: Path) -> None:
+    """Remove what processes that are gone left of earlier attempts to write a file."""
+    for other in path.parent.glob(f".{escape(path.name)}.*-*-*.partial"):
+        machine, number, _ = other.name.removesuffix(".partial").rpartition(".")[2].split("-")
+        if machine == _machine() and number.isdigit() and not _lives(int(number)):
+            other.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    if os.name == "nt":  # where no signal can ask
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        return True
+    return True
 
 
 def sync_folder(folder: Path) -> None:

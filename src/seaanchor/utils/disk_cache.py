@@ -8,7 +8,6 @@ cannot be read is computed, what cannot be written is logged once.
 
 import contextlib
 import hashlib
-import json
 import os
 import time
 import zlib
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 from seaanchor import __version__
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.json_text import to_json
 from seaanchor.utils.log import warn_once
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def key(depends_on: object) -> str:
     """The name of the entry that depends on these JSON values, on this package's version and on torch's."""
     import torch
 
-    described = json.dumps([__version__, torch.__version__, depends_on], sort_keys=True)
+    described = to_json([__version__, torch.__version__, depends_on], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()[:40]
 
 

@@ -10,6 +10,7 @@ import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from seaanchor.data.huggingface.library import check_there, library, load, read_
 from seaanchor.data.images import FORMATS
 from seaanchor.data.preference_rows import DESIRABLE, TEXT, PreferenceRow, Tally, to_lines, to_row
 from seaanchor.errors import SeaAnchorError
-from seaanchor.utils.checkpoint import sync_folder
+from seaanchor.utils.staging import staged
 
 FILE = "preferences.jsonl"
 ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "JPEG2000": "jp2"}  # of formats that are not called by their own
@@ -97,8 +98,8 @@ def import_preferences(
     Args:
         source: a folder written by `save_to_disk`, a parquet, JSON, CSV or Arrow file, a folder of such, or a name on
             the Hub.
-        output: new or empty folder, or one where this stopped half-way; pictures that are there already are not written
-            again.
+        output: new or empty folder, which appears as a whole at the end; pictures that an attempt which ended half-way
+            left beside it are not written again.
         columns: which ones hold image and texts.
         split: such as `train`; may be left out where there is one, or one called so.
         subset: configuration of the data set, where it has several.
@@ -109,18 +110,12 @@ def import_preferences(
             is missing.
     """
     rows, base = open_rows(source, columns.image, split, subset)
-    done, partial = Imported(), output / f".{FILE}.partial"
-    if output.exists() and not partial.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise SeaAnchorError(
-            f"{output} is {'not empty' if output.is_dir() else 'a file'}",
-            "a new or empty folder",
-            "name another --output",
-        )
-    try:
-        (output / "images").mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
+    done = Imported()
+    with staged(output, keep=True) as folder, _tidied(folder):
+        (folder / "images").mkdir(exist_ok=True)
+        with (folder / FILE).open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(
-                to_lines(from_columns(islice(rows, samples), output / "images", columns, done, base), output)
+                to_lines(from_columns(islice(rows, samples), folder / "images", columns, done, base), folder)
             )
             file.flush()
             os.fsync(file.fileno())
@@ -130,26 +125,19 @@ def import_preferences(
                 "at least one row",
                 "name other columns",
             )
-        partial.replace(output / FILE)
-        sync_folder(output)
-    except OSError as error:
-        expected, change = (
-            "free space in a folder that can be written",
-            "free some space and give the same command again, or name another --output",
-        )
-        raise SeaAnchorError(f"{output} could not be written: {error.strerror or error}", expected, change) from error
-    finally:
-        _tidy(partial, output)
     return done
 
 
-def _tidy(partial: Path, output: Path) -> None:
-    """Leave no trace of an attempt that saved no picture; else the partial file stays for the next attempt to go
-    on."""
-    with contextlib.suppress(OSError):
-        (output / "images").rmdir()  # only where it is empty
-        partial.unlink(missing_ok=True)
-        output.rmdir()
+@contextmanager
+def _tidied(folder: Path) -> Iterator[None]:
+    """Leave no trace of an attempt that saved no picture; else its pictures stay for the next attempt to go on."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            (folder / FILE).unlink(missing_ok=True)
+            (folder / "images").rmdir()  # only where it is empty
+        raise
 
 
 def from_columns(
@@ -187,7 +175,7 @@ def from_columns(
             done.reasons += [f"row {number}: {error}"] if done.left_out <= 3 else []
             continue
         path = folder / f"{hashlib.blake2b(raw, digest_size=12).hexdigest()}.{ending}"
-        if not path.exists() or path.stat().st_size != len(raw):  # cut short when the disk was full
+        if not path.exists() or path.read_bytes() != raw:  # cut short when the disk was full, or by a kill
             path.write_bytes(raw)
             done.pictures += 1
         done.kinds["paired" if found.chosen and found.rejected else "desirable" if found.chosen else "undesirable"] += 1

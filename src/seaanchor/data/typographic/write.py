@@ -1,7 +1,5 @@
 """`seaanchor attack`: attacked images as files."""
 
-import errno
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,13 @@ from seaanchor.data.typographic.read import check_names
 from seaanchor.errors import SeaAnchorError
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.json_text import to_json
+from seaanchor.utils.staging import staged
 
 
 def write_typographic(images: Images, attack: Typographic, image_size: int, output: Path) -> tuple[int, str]:
-    """Draw on every image and write `label=X_text=Y_N.png` with `boxes.jsonl` (file, box, font, size, fill, stroke).
+    """Draw on every image and write `label=X_text=Y_N.png` with `boxes.jsonl` (file, box, font, size, fill, stroke);
+    the folder appears as a whole at the end, or not at all.
 
     Returns:
         How many were written, and what was skipped, in words.
@@ -33,28 +34,10 @@ def write_typographic(images: Images, attack: Typographic, image_size: int, outp
         )
     check_names(images.class_names)
     attack.check_size(image_size)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise SeaAnchorError(
-            f"{output} is {'not empty' if output.is_dir() else 'a file'}",
-            "a new or empty folder",
-            "name another --output",
-        )
     skip_log = SkipLog(images)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        table = _draw_all(images, attack, image_size, output, skip_log)
-    except OSError as error:
-        change = (
-            "free some space, remove what was written, and try again"
-            if error.errno == errno.ENOSPC
-            else "name another --output"
-        )
-        raise SeaAnchorError(
-            f"{output} could not be written: {error.strerror or error}",
-            "free space in a folder that can be written",
-            change,
-        ) from error
-    write_atomic(output / "boxes.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in table))
+    with staged(output) as folder:
+        table = _draw_all(images, attack, image_size, folder, skip_log)
+        write_atomic(folder / "boxes.jsonl", "".join(to_json(line, ensure_ascii=False) + "\n" for line in table))
     return len(table), skip_log.summary()
 
 

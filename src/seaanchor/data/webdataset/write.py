@@ -3,7 +3,6 @@
 
 import io
 import os
-import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from seaanchor.data.preprocessing import Preprocessing
 from seaanchor.data.types import Images, LabelledImages, templates_of
 from seaanchor.data.webdataset.read import CLASSES, COUNT, TEMPLATES
 from seaanchor.errors import SeaAnchorError
-from seaanchor.utils.checkpoint import sync_folder, write_atomic
+from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.staging import staged
 
 COPIED = {
     "JPEG": "jpg",
@@ -94,11 +94,8 @@ def _build(
     how: int | Preprocessing | None,
 ) -> Built:
     """Write the shards and rename them into place, or leave nothing."""
-    partial = output / f".{split}.partial"
     skip_log = SkipLog(images)
-    try:
-        shutil.rmtree(partial, ignore_errors=True)  # of a build that was killed
-        partial.mkdir(parents=True)
+    with staged(output / split) as partial:
         written = _write(_samples(images, how, skip_log), partial, shard_size)
         if written == 0:
             raise SeaAnchorError(f"no image in {images.root} could be read", "readable images", skip_log.summary())
@@ -106,16 +103,6 @@ def _build(
         write_atomic(partial / COUNT, f"{shards}\n")
         for file, text in texts.items():
             write_atomic(output / file, text)
-        partial.rename(output / split)
-        sync_folder(output)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, OSError):
-            reason = f"{output} could not be written: {error.strerror or error}"
-            raise SeaAnchorError(
-                reason, "free space in a folder that can be written", "free some, or name another --output"
-            ) from error
-        raise
     return Built(written, shards, skip_log.summary())
 
 

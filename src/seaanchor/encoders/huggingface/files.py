@@ -71,7 +71,7 @@ def read_config(name: str, folder: Path) -> dict[str, Any]:
             instead = f"for this timm folder write timm:local-dir:{folder}"
         raise SeaAnchorError(f"{name} has no config.json with a model_type (it holds {held(folder)})", "one", instead)
     for file in ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json"):
-        if "auto_map" in json.dumps(read_json(folder / file)):
+        if "auto_map" in str(read_json(folder / file)):
             raise SeaAnchorError(
                 f"{file} of {name} asks for code that comes with the model (auto_map), which is never run",
                 "a model whose code is in transformers",

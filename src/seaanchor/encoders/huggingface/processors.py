@@ -17,6 +17,7 @@ from seaanchor.data.preprocessing import Backend, Interpolation, Preprocessing, 
 from seaanchor.encoders.huggingface.files import read_json
 from seaanchor.encoders.huggingface.towers import pack
 from seaanchor.errors import SeaAnchorError, note
+from seaanchor.utils.json_text import to_json
 
 FILES = ("preprocessor_config.json", "processor_config.json")
 PLAIN = frozenset({"CLIP", "ViT", "Bit", "DeiT", "Siglip"})
@@ -81,7 +82,7 @@ def read_pixels(name: str, folder: Path, architecture: str, own_size: int | None
         if preprocessing.size != image_size:
             raise _refused(name, f"it gives {preprocessing.size} pixels where {image_size} are asked for")
         files = {
-            file: json.dumps(_at_size(json.loads(content), ratio), indent=2).encode() for file, content in files.items()
+            file: to_json(_at_size(json.loads(content), ratio), indent=2).encode() for file, content in files.items()
         }
     _compare(name, processor, kind, preprocessing, mean, std)
     return Pixels(preprocessing, mean, std, files)

@@ -1,0 +1,83 @@
+"""Whether a run's loss stays where it began, or leaves by orders of magnitude: finite numbers can be worthless, too."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from seaanchor.utils.log import log
+
+FACTOR = 100.0  # how many times as large as at the start a loss may become
+SMALLEST = 1.0  # what a start counts at least: losses near 0 rise by chance
+START = "start_loss"
+"""Key of the log line that holds the loss of the first step, which is that of the untrained model."""
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where the loss first left its range.
+
+    Attributes:
+        step: of the log line.
+        loss: there.
+        start: the loss of the first step.
+        last: the loss of the last log line.
+    """
+
+    step: int
+    loss: float
+    start: float
+    last: float
+
+    def __str__(self) -> str:
+        return (
+            f"the loss was {self.start:.3g} at the start, {self.loss:.3g} at step {self.step:,} and {self.last:.3g} "
+            "at the end"
+        )
+
+
+def divergence(rows: Iterable[Mapping[str, Any]]) -> Divergence | None:
+    """Where the loss of a run exceeded `FACTOR` times that of its start, by its log; None where it never did.
+
+    Args:
+        rows: lines of the log in order. Without the loss of the first step the first that was logged counts.
+    """
+    start, found, last = None, None, 0.0
+    for row in rows:
+        loss = row.get(START, row.get("adversarial_loss"))
+        if not isinstance(loss, int | float):
+            continue
+        start, last = loss if start is None else start, loss
+        if found is None and abs(loss) > FACTOR * max(abs(start), SMALLEST):
+            found = (row["step"], loss)
+    return None if found is None or start is None else Divergence(*found, start, last)
+
+
+def divergence_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """What a model card and the end of a run say of it; empty where the loss stayed in its range."""
+    found = divergence(rows)
+    return "" if found is None else str(found)
+
+
+class LossWatch:
+    """Warns once when the loss leaves its range.
+
+    Args:
+        rows: lines that the log has already, of a run that goes on.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        before = list(rows)
+        self.first = next((row for row in before if START in row or "adversarial_loss" in row), None)
+        self.over = divergence(before) is not None
+
+    def look(self, row: Mapping[str, Any]) -> None:
+        """Take in a log line."""
+        if self.first is None:
+            self.first = row
+        if self.over or (found := divergence([self.first, row])) is None:
+            return
+        self.over = True
+        log.warning(
+            f"the run diverges: its loss was {found.start:.3g} at the start and is {found.loss:.3g} at step "
+            f"{found.step:,}. Lower --lr or set --grad-clip; the card of the export will say so"
+        )

@@ -1,0 +1,75 @@
+"""A run whose loss leaves its range by orders of magnitude says so: at once, at its end, and in the card of its export;
+and what is not finite is null in its log."""
+
+import json
+import logging
+import math
+
+import pytest
+
+from seaanchor.api import train_from_config as train
+from seaanchor.config.recipes import fare
+from seaanchor.report.model_card import origin_of
+from seaanchor.training.divergence import Divergence, LossWatch, divergence
+from seaanchor.training.run_folder import RunFolder
+from seaanchor.training.summary import closing
+
+
+def rows(*losses: float, start: float | None = None) -> list[dict]:
+    first = [] if start is None else [{"step": 1, "start_loss": start}]
+    return first + [{"step": 20 * (i + 1), "adversarial_loss": loss} for i, loss in enumerate(losses)]
+
+
+@pytest.mark.parametrize(
+    ("found", "log"),
+    [
+        (None, rows()),
+        (None, [{"step": 5, "eval": {}}]),
+        (None, rows(250.0, 3.0, start=3.0)),  # a hundredfold is within
+        (None, rows(1e-6, 99.0)),  # what begins at nothing rises by chance
+        (None, rows(8e13)),  # nothing to compare with
+        (Divergence(20, 8e13, 0.7, 8e13), rows(8e13, start=0.7)),
+        (Divergence(40, -301.0, -3.0, 2.0), rows(-3.0, -301.0, 2.0)),
+    ],
+)
+def test_a_loss_leaves_its_range(found, log):
+    assert divergence(log) == found
+
+
+def test_a_watch_warns_once_and_not_again_after_a_resume(caplog):
+    log = rows(0.5, 400.0, 8e13, start=0.7)
+    watch = LossWatch()
+    for row in log:
+        watch.look(row)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING and "0.7 at the start and is 400 at step 40" in record.getMessage()
+    caplog.clear()
+    LossWatch(log).look(rows(0, 0, 0, 9e13)[-1])
+    assert not caplog.records
+    LossWatch(log[:2]).look(log[2])
+    assert len(caplog.records) == 1
+
+
+def test_a_run_that_diverges_is_not_exported_as_a_success(tiny_run, caplog):
+    """Finite to the end: the first step is the untrained model's, though only the last one is logged."""
+    config = tiny_run(fare(), lr=30.0, log_every=4, save_every=4)
+    train(config)
+    first, last = RunFolder(config.output).rows()
+    assert first.keys() == {"step", "start_loss"} and first["step"] == 1 and last["adversarial_loss"] > 1e4
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "the run diverges" in warning and f"{last['adversarial_loss']:.3g} at step 4" in warning
+    card = (config.output / "export" / "README.md").read_text()
+    assert f"do not rely on these weights:** the loss was {first['start_loss']:.3g} at the start" in card
+    assert "DIVERGED" in closing(config.output)[0]
+    assert "at the start" in origin_of(str(config.output / "export")).diverged  # for further exports
+
+
+def test_what_is_not_finite_is_null_in_the_log(tmp_path, caplog):
+    folder = RunFolder(tmp_path)
+    for step in (1, 2):
+        folder.log({"step": step, "kl": math.inf, "adversarial_loss": 0.5})
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in folder.metrics.read_text().splitlines()]
+    assert lines[0] == {"step": 1, "kl": None, "adversarial_loss": 0.5}
+    assert folder.rows()[0] == {"step": 1, "adversarial_loss": 0.5}
+    (record,) = caplog.records
+    assert "kl is inf" not in record.getMessage() and "kl in " in record.getMessage()
