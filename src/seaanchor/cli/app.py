@@ -213,9 +213,8 @@ def main() -> None:
             arguments = _merge_options(settings, given, arguments)
             app.config = (Dict({command.__name__: settings}, source=recipe),)
         app(arguments, exit_on_error=False, print_error=False)
-    except (SeaAnchorError, CycloptsError) as error:
-        shown = as_error(error, app, arguments) if isinstance(error, CycloptsError) else error
-        print(f"error: {shown}", file=sys.stderr)
+    except (SeaAnchorError, CycloptsError, OSError) as error:
+        print(f"error: {as_error(error, app, arguments)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,5 +1,6 @@
 """Mistakes on the command line in the form of all errors: what was found, what was expected, what to change."""
 
+import errno
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import reduce
@@ -21,6 +22,7 @@ from seaanchor.errors import SeaAnchorError
 if TYPE_CHECKING:
     from cyclopts.argument import Argument
 
+LONGEST_NAME = 120  # characters of a path in an error
 NEAR = 0.7  # of difflib's ratio, below which two names are not a slip of the fingers
 MEANT = {
     "attack": ("perturbation.kind", "suite"),
@@ -49,14 +51,19 @@ MEANT = {
 """What people mean by a name that no option has: the first of these that a command knows."""
 
 
-def as_error(error: CycloptsError, app: App, arguments: Sequence[str]) -> SeaAnchorError:
-    """The error of the parser as one of ours.
+def as_error(error: Exception, app: App, arguments: Sequence[str]) -> SeaAnchorError:
+    """An error of the parser, or of the disk, as one of ours.
 
     Args:
-        error: what the parser raised.
+        error: what was raised.
         app: the whole command line.
         arguments: what was typed.
     """
+    if isinstance(error, OSError):
+        return of_disk(error)
+    if not isinstance(error, CycloptsError):
+        assert isinstance(error, SeaAnchorError)
+        return error
     command = " ".join(("seaanchor", *(error.command_chain or ())))
     if isinstance(error, UnknownCommandError):
         return _unknown_command(error, app, command)
@@ -71,6 +78,20 @@ def as_error(error: CycloptsError, app: App, arguments: Sequence[str]) -> SeaAnc
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return SeaAnchorError(f"{' '.join(error.unused_tokens)} belongs to no option", f"what `{command}` takes", help_)
     return SeaAnchorError(str(error).rstrip("."), f"what `{command}` takes", help_)
+
+
+def of_disk(error: OSError) -> SeaAnchorError:
+    """The error for a file or folder that the system does not let us read, write or enter; the rest of the command is
+    as it was."""
+    name = str(error.filename or "a file")
+    shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+    if isinstance(error, PermissionError):
+        found, change = f"{shown}: permission denied", "ask its owner, or correct its permissions"
+    elif error.errno == errno.ENAMETOOLONG:
+        found, change = f"{shown}: the name is too long for a disk", "name something else, or shorten the name"
+    else:
+        found, change = f"{shown}: {error.strerror or error}", "name another one, or make it usable"
+    return SeaAnchorError(found, "files and folders that this user may read, write and enter", change)
 
 
 def unknown_option(option: str, known: Iterable[str], command: str) -> SeaAnchorError:

@@ -1,11 +1,11 @@
 """Model names that are paths: which library wrote a folder, and what to say of a path that leads nowhere."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from seaanchor.encoders.embedded import embedded_models
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.plain_files import parse_json
 
 FOLDER_PREFIXES = ("timm:local-dir:", "local-dir:", "hf:")
 
@@ -45,7 +45,7 @@ def path_of(name: str) -> Path:
 def settings_in(folder: Path) -> dict[str, Any]:
     """The folder's config.json, as timm and transformers write it; empty if there is none."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return config if isinstance(config, dict) else {}

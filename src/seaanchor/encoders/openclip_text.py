@@ -1,6 +1,5 @@
 """The tokenizers of OpenCLIP models."""
 
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from seaanchor.encoders.remote_code import check_tokenizer_settings, check_tower
 from seaanchor.encoders.text import TextLimit
 from seaanchor.encoders.weights import hub_error
 from seaanchor.errors import SeaAnchorError, note
+from seaanchor.utils.plain_files import parse_json
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / "open_clip_config.json"
     try:
-        config = json.loads(file.read_text())
+        config = parse_json(file.read_text())
         config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"], config["model_cfg"]["embed_dim"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SeaAnchorError(

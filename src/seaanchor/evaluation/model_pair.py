@@ -1,7 +1,6 @@
 """A model and the untouched model that it is compared with."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from seaanchor.encoders.tokens import Tokens
 from seaanchor.errors import SeaAnchorError, note
 from seaanchor.evaluation.protocol import Protocol
 from seaanchor.training.start import LostStartError, load_start
+from seaanchor.utils.plain_files import read_object
 
 NONE = "none"
 
@@ -151,8 +151,10 @@ def _named_by(name: str) -> tuple[str | None, None]:
     """The model whose text tower a variant borrows."""
     for folder in (path_of(name), embedded_folder(name)):
         file = folder / "open_clip_config.json"
-        if file.is_file() and (base := json.loads(file.read_text()).get("seaanchor", {}).get("text_tower_of")):
-            return (base if base in embedded_models() else str(base_folder(folder, base))), None
+        said = read_object(file).get("seaanchor") if file.is_file() else None
+        if isinstance(said, dict) and (base := said.get("text_tower_of")):
+            place = base_folder(folder, base)  # checks that it is a name
+            return (base if base in embedded_models() else str(place)), None
     return None, None
 
 

@@ -7,6 +7,7 @@ from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.corruptions import CORE
 from seaanchor.evaluation.results import AttackSettings
 from seaanchor.evaluation.typographic_plan import TypographicPlan
+from seaanchor.utils.numbers import check_seed
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Protocol:
     head: str | None = None
     tokens: Tokens | None = None
     segmentation_head: str | None = None
+
+    def __post_init__(self) -> None:
+        """A seed that every generator takes."""
+        check_seed(self.seed)
 
 
 def settings_of(plan: AttackPlan) -> AttackSettings:

@@ -15,6 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from seaanchor.errors import SeaAnchorError, note
+from seaanchor.utils.plain_files import parse_json
 
 _TENSOR = "__tensor__"
 CHECKED, OLD = "checked_state", "state"
@@ -91,7 +92,7 @@ def load_state(path: Path, *, unchecked: bool = True) -> dict:
             note(f"{path} was written by an older version and has no checksum: damage would not be noticed")
         else:
             raise KeyError("no checksum")
-        return _unflatten(json.loads(skeleton), tensors)  # type: ignore[return-value]
+        return _unflatten(parse_json(skeleton), tensors)  # type: ignore[return-value]
     except (SafetensorError, ValueError, KeyError, OSError) as error:
         raise SeaAnchorError(
             found=f"{path} does not hold a checkpoint ({error})",

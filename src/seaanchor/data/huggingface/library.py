@@ -1,6 +1,5 @@
 """The `datasets` library, opened in one way by what reads images and what imports preferences."""
 
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from typing import Any
 
 from seaanchor.data.files import file_below
 from seaanchor.errors import SeaAnchorError, note
+from seaanchor.utils.plain_files import parse_json, parse_yaml
 
 SAVED = ("dataset_info.json", "dataset_dict.json")  # what `save_to_disk` leaves
 READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
@@ -62,14 +62,12 @@ def check_inside(folder: Path) -> None:
     Raises:
         SeaAnchorError: it does, or says it in a way that cannot be read.
     """
-    import yaml
-
     try:
         named = [(file, _read_plain(file)) for file in _descriptions(folder)]
         card = folder / "README.md"
         if card.is_file() and (front := FRONT_MATTER.match(card.read_text(encoding="utf-8-sig"))):
-            named.append((card, yaml.safe_load(front[1])))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+            named.append((card, parse_yaml(front[1])))
+    except (OSError, ValueError) as error:
         raise SeaAnchorError(
             f"what {folder} says of its files could not be read ({type(error).__name__})", "YAML or JSON", "correct it"
         ) from error
@@ -88,9 +86,7 @@ def _descriptions(folder: Path) -> list[Path]:
 
 
 def _read_plain(file: Path) -> Any:
-    import yaml
-
-    return json.loads(file.read_text()) if file.suffix == ".json" else yaml.safe_load(file.read_text())
+    return parse_json(file.read_text()) if file.suffix == ".json" else parse_yaml(file.read_text())
 
 
 def _files_named(said: Any) -> Iterator[str]:

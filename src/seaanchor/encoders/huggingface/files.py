@@ -1,6 +1,7 @@
 """The files of a model of transformers: onto this disk, and what its configuration and its weights hold."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from seaanchor.encoders.weights import hub_error, read_weights
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.plain_files import read_object
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"  # of a file that was cut into several
@@ -45,15 +47,7 @@ def read_json(file: Path) -> dict[str, Any]:
     Raises:
         SeaAnchorError: it holds no JSON object.
     """
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise SeaAnchorError(f"{file} could not be read ({error})", "a JSON file", "copy it again") from error
-    if not isinstance(settings, dict):
-        raise SeaAnchorError(f"{file} holds {type(settings).__name__}", "a JSON object", "copy it again")
-    return settings
+    return read_object(file, change="copy it again") if os.path.lexists(file) else {}
 
 
 def read_config(name: str, folder: Path) -> dict[str, Any]:
