@@ -1,4 +1,4 @@
-"""Whole files of every kind that Sea Anchor reads, made once by its own commands and by the libraries that write them."""
+"""Whole files of every kind that Sea Anchor reads, made by its own commands and by the libraries that write them."""
 
 import csv
 import io
@@ -29,39 +29,50 @@ class Material:
     models: Path
 
 
-def make(folder: Path, models: bool = True) -> Material:
+def make(folder: Path, runs: bool = True) -> Material:
     """Make all of it below a new folder.
 
     Args:
         folder: to write into.
-        models: whether to write the model folders, too.
+        runs: whether to train, and to write model folders, too.
     """
     found = Material(folder / "run", folder / "data", folder / "models")
     with quiet():
         _data(found.data)
-        command("train", "dpo-linear-tiny", *TRAINING, "--train-data", "photos-mini", "--output", found.run)()
-        _evaluate(found.run)
-        command("steer", found.run, "--data", found.data / "images", "--ts", 0, 1)()
-        (found.run / "export" / "SHA256SUMS").unlink()  # what comes from a stranger has none
-        if models:
+        if runs:
+            make_run(found.run)
+            suites = "clean,pgd,drift,noise,typographic,reading,interpretability"
+            drawn = ("--suite", suites, "--num-steps", 1, "--epsilon", "2/255")
+            command("evaluate", "--model", found.run / "export", "--data", "photos-mini", "--samples", 8, *drawn)()
+            command("steer", found.run, "--data", found.data / "images", "--ts", 0, 1)()
+            (found.run / "export" / "SHA256SUMS").unlink()  # what comes from a stranger has none
             _models(found)
     return found
 
 
-def _evaluate(run: Path) -> None:
-    suites = "clean,pgd,drift,noise,typographic,reading,interpretability"
-    drawn = ("--suite", suites, "--num-steps", 1, "--epsilon", "2/255")
-    command("evaluate", "--model", run / "export", "--data", "photos-mini", "--samples", 8, *drawn)()
+def make_run(folder: Path) -> Path:
+    """A run of two steps that trains a linear map."""
+    with quiet():
+        command("train", "dpo-linear-tiny", *TRAINING, "--train-data", "photos-mini", "--output", folder)()
+    return folder
+
+
+def make_images(folder: Path) -> list[Path]:
+    """Nine plain pictures in three class folders."""
+    from PIL import Image
+
+    files = []
+    for name in NAMES:
+        place = folder / name.replace(" ", "_")
+        place.mkdir(parents=True)
+        for number in range(3):
+            files.append(place / f"{number}.png")
+            Image.new("RGB", (40, 40), (40 * number, 80, 200 - 60 * NAMES.index(name))).save(files[-1])
+    return files
 
 
 def _data(folder: Path) -> None:
-    from PIL import Image
-
-    for name in NAMES:
-        (folder / "images" / name.replace(" ", "_")).mkdir(parents=True)
-        for number in range(3):
-            shade = (40 * number, 80, 200 - 60 * NAMES.index(name))
-            Image.new("RGB", (40, 40), shade).save(folder / "images" / name.replace(" ", "_") / f"{number}.png")
+    make_images(folder / "images")
     numbered = list(enumerate(NAMES))
     texts = {
         "names.json": json.dumps(NAMES),

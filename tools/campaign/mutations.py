@@ -35,16 +35,7 @@ ODD: tuple[Any, ...] = (
     {"": None},
 )
 """Values that nobody expects where they are put."""
-ODD_TEXTS = tuple(value for value in ODD if isinstance(value, str)) + (
-    "1.5",
-    "-3",
-    "1e400",
-    "NaN",
-    "０",
-    "{}",
-    "a,b",
-    '"',
-)
+ODD_TEXTS = (*(text for text in ODD if isinstance(text, str)), "1.5", "-3", "1e400", "NaN", "０", "{}", "a,b", '"')
 SEPARATORS = ("\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\t", ",", "\x00")
 JSON_ENDINGS, LINES, YAML_ENDINGS = (".json",), (".jsonl",), (".yaml", ".yml")
 TABLES = (".csv", ".tsv", ".txt")

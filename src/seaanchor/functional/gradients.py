@@ -41,6 +41,35 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
             parameter.requires_grad_(True)
 
 
+def linked(output: Tensor, input_BCHW: Tensor) -> Tensor:
+    """The output (B, ...) itself; where no gradient leads back from it to the input, as from a constant, one that is 0
+    does: an attack then finds nothing, and a check can say so, where torch would raise an error.
+
+    >>> pixels = torch.rand(2, 3, 4, 4, requires_grad=True)
+    >>> linked(torch.ones(2, 5), pixels).sum().backward()
+    >>> pixels.grad.abs().max().item()
+    0.0
+    """
+    if output.requires_grad or not input_BCHW.requires_grad or not torch.is_grad_enabled():
+        return output
+    return output + 0 * input_BCHW.flatten(1).sum(1).view(-1, *[1] * (output.dim() - 1))
+
+
+@contextmanager
+def reaching(*modules: nn.Module) -> Iterator[None]:
+    """Inside, the modules' outputs are linked to their inputs, as by `linked`."""
+
+    def link(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        return linked(output, inputs[0]) if isinstance(output, Tensor) and inputs else output
+
+    hooks = [module.register_forward_hook(link) for module in modules]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 @contextmanager
 def attackable(model: nn.Module | Callable[..., Any]) -> Iterator[None]:
     """The model as attacks see it: a module in eval mode and frozen; each layer's mode and each weight's

@@ -8,8 +8,9 @@ import contextlib
 import json
 import mmap
 import os
+import stat
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -173,7 +174,10 @@ def write_atomic(path: Path, data: bytes | str | Callable[[Path], None]) -> None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if callable(data):
+            partial.touch()  # with the permissions that the user gives to new files
+            mode = partial.stat().st_mode
             data(partial)
+            _set_mode(partial, mode)
         else:
             partial.write_bytes(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
         with partial.open("rb+") as file:
@@ -191,6 +195,28 @@ def write_atomic(path: Path, data: bytes | str | Callable[[Path], None]) -> None
             expected=f"{size}free space in a folder that can be written",
             change="free some space or name another output folder; what was there before is intact",
         ) from error
+
+
+def give_usual_permissions(files: Iterable[Path]) -> None:
+    """Give files the permissions that this user's new files have in their folder: some libraries write weights that
+    nobody else may read, so that others could not use an export or a cache that they share.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    for file in files:
+        sample = file.with_name(f".{file.name}.{os.getpid()}-{os.urandom(4).hex()}.partial")
+        try:
+            sample.touch()
+            _set_mode(file, sample.stat().st_mode)
+        finally:
+            sample.unlink(missing_ok=True)
+
+
+def _set_mode(file: Path, mode: int) -> None:
+    with contextlib.suppress(PermissionError):  # of a system without such permissions
+        if file.stat().st_mode != mode:
+            file.chmod(stat.S_IMODE(mode))
 
 
 def sync_folder(folder: Path) -> None:
