@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seaanchor.errors import SeaAnchorError
 from seaanchor.types import AttackLoss
 
 
@@ -19,10 +20,19 @@ def input_grad(loss: AttackLoss, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor, T
 
     Samples are independent, so the gradient of the sum is each sample's own. Weights collect nothing:
     `torch.autograd.grad` asks for the pixels alone, where `.backward()` would fill every parameter's `.grad`.
+
+    Raises:
+        SeaAnchorError: no gradient leads from the loss to the pixels.
     """
     with torch.enable_grad():
         leaf_BCHW = pixels_BCHW.detach().requires_grad_()
         loss_B, output = loss(leaf_BCHW)
+        if not loss_B.requires_grad:
+            raise SeaAnchorError(
+                "the attack's loss does not depend on the pixels by any gradient",
+                "a model and a loss that can be differentiated",
+                "take out what cuts the gradient, such as detach or no_grad, or attack by queries (square)",
+            )
         (grad_BCHW,) = torch.autograd.grad(loss_B.sum(), leaf_BCHW)
     return loss_B.detach(), grad_BCHW, output.detach()
 
