@@ -4,6 +4,7 @@ undisturbed."""
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tools.campaign.dying import KILLED, die, digest, in_child, no_space, operations, trap
@@ -68,7 +69,7 @@ def _interrupted(section: str, act: Callable[[], None], options: Options, folder
         for number in sorted({1 + round(at * (there - 1) / max(1, count - 1)) for at in range(min(count, there))}):
             _fresh(place)
             code = in_child(call, trap(place, number, act))
-            wrong = _wrong(code, act is die, call, expected, lambda one=tried: digest(place, one.endings))  # type: ignore[misc]
+            wrong = _wrong(code, act is die, call, expected, partial(digest, place, tried.endings))
             outcome.add(wrong and f"{tried.name}: {wrong} (operation {number} of {there})")
     return outcome
 

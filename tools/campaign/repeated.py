@@ -19,8 +19,8 @@ MORE_MEMORY, MORE_FILES = 60e6, 4  # bytes and descriptors that a process may ho
 
 
 def determinism(options: Options, folder: Path) -> Outcome:
-    """The same seed gives the same weights, to the last bit: twice, in one thread and in two, with loading processes and
-    without, after it was killed and resumed, and in two processes."""
+    """The same seed gives the same weights, to the last bit: twice, in one thread and in two, with loading processes
+    and without, after it was killed and resumed, and in two processes."""
     outcome = Outcome("determinism")
     once = _trained(folder / "once", 1)
     pairs = {
