@@ -249,10 +249,10 @@ def _heads(home: Path) -> None:
 
 
 def _map(home: Path) -> None:
-    from seaanchor.steering.export import export_at
+    from seaanchor.adapters.linear_map import decompose
+    from seaanchor.export.trained import read_map
 
-    shutil.rmtree(home / "steered", ignore_errors=True)
-    export_at(home, 0.5, home / "steered")
+    decompose(read_map(home)).check_rank(0.5)
 
 
 def _checkpoint(home: Path) -> None:

@@ -23,10 +23,11 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
 
     def add(self, failure: str | None) -> None:
-        """One more try; None where it went as it should."""
+        """One more try; None where it went as it should. A failure is printed at once."""
         self.tried += 1
         if failure is not None:
             self.failures.append(failure)
+            print(f"{self.section}: {failure}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

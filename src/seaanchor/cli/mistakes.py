@@ -1,6 +1,5 @@
 """Mistakes on the command line in the form of all errors: what was found, what was expected, what to change."""
 
-import errno
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import reduce
@@ -18,11 +17,11 @@ from cyclopts import (
 
 from seaanchor.cli.examples import EXAMPLES
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.plain_files import disk_error
 
 if TYPE_CHECKING:
     from cyclopts.argument import Argument
 
-LONGEST_NAME = 120  # characters of a path in an error
 NEAR = 0.7  # of difflib's ratio, below which two names are not a slip of the fingers
 MEANT = {
     "attack": ("perturbation.kind", "suite"),
@@ -60,7 +59,7 @@ def as_error(error: Exception, app: App, arguments: Sequence[str]) -> SeaAnchorE
         arguments: what was typed.
     """
     if isinstance(error, OSError):
-        return of_disk(error)
+        return disk_error(error)
     if not isinstance(error, CycloptsError):
         assert isinstance(error, SeaAnchorError)
         return error
@@ -78,20 +77,6 @@ def as_error(error: Exception, app: App, arguments: Sequence[str]) -> SeaAnchorE
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return SeaAnchorError(f"{' '.join(error.unused_tokens)} belongs to no option", f"what `{command}` takes", help_)
     return SeaAnchorError(str(error).rstrip("."), f"what `{command}` takes", help_)
-
-
-def of_disk(error: OSError) -> SeaAnchorError:
-    """The error for a file or folder that the system does not let us read, write or enter; the rest of the command is
-    as it was."""
-    name = str(error.filename or "a file")
-    shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
-    if isinstance(error, PermissionError):
-        found, change = f"{shown}: permission denied", "ask its owner, or correct its permissions"
-    elif error.errno == errno.ENAMETOOLONG:
-        found, change = f"{shown}: the name is too long for a disk", "name something else, or shorten the name"
-    else:
-        found, change = f"{shown}: {error.strerror or error}", "name another one, or make it usable"
-    return SeaAnchorError(found, "files and folders that this user may read, write and enter", change)
 
 
 def unknown_option(option: str, known: Iterable[str], command: str) -> SeaAnchorError:

@@ -1,5 +1,6 @@
 """Model names that are paths: which library wrote a folder, and what to say of a path that leads nowhere."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def folder_of(name: str) -> Path | None:
     (None, None)
     """
     folder = path_of(name)
-    return folder if name not in embedded_models() and folder.is_dir() else None
+    return folder if name not in embedded_models() and os.path.isdir(folder) else None
 
 
 def path_of(name: str) -> Path:
@@ -54,13 +55,13 @@ def settings_in(folder: Path) -> dict[str, Any]:
 def check_path(name: str) -> None:
     """Raise a SeaAnchorError for a name without a prefix that can only be a path, and leads to no model."""
     path = Path(name)
-    if path.exists():
+    if os.path.exists(path):  # False for a name that is too long
         inside = path / "export"
         export = f"for the export of this run write {inside}" if inside.is_dir() else "name the folder of a model"
         expected = "a folder with open_clip_config.json, or with the config.json of timm or of transformers"
         raise SeaAnchorError(f"{name} holds no model", expected, export)
     if "/" not in name and not name.startswith((".", "~")):
         return
-    on_hub = name.count("/") == 1 and not path.parent.is_dir() and not name.startswith((".", "/", "~"))
+    on_hub = name.count("/") == 1 and not os.path.isdir(path.parent) and not name.startswith((".", "/", "~"))
     also = f", or for a model on the Hub write hf-hub:{name} or hf:{name}" if on_hub else ""
     raise SeaAnchorError(f"the path {name} does not exist", "the folder of a model", f"correct the path{also}")

@@ -1,6 +1,7 @@
 """A model and the untouched model that it is compared with."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +130,7 @@ def check_reference(model: LoadedModel, reference: LoadedModel | None, protocol:
 def _run_of(name: str) -> Path | None:
     """The run whose export a model is."""
     path = path_of(name)
-    return path.parent if path.is_dir() and (path.parent / "config.yaml").is_file() else None
+    return path.parent if os.path.isdir(path) and (path.parent / "config.yaml").is_file() else None
 
 
 def output_of(name: str) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 from seaanchor.errors import SeaAnchorError
 
+LONGEST_NAME = 120  # characters of a path in an error
 TOO_DEEP = "it is nested too deeply"
 MOST, DEEPEST = 200_000, 100  # values in a file of settings, and how many inside each other
 
@@ -25,6 +26,19 @@ def why(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return "cannot be read: its name is too long for a disk"
     return f"could not be read ({getattr(error, 'strerror', None) or error})"
+
+
+def disk_error(error: OSError) -> SeaAnchorError:
+    """The error for a file or folder that the system does not let us read, write or enter."""
+    name = str(error.filename or "a file")
+    shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+    if isinstance(error, PermissionError):
+        found, change = f"{shown}: permission denied", "ask its owner, or correct its permissions"
+    elif error.errno == errno.ENAMETOOLONG:
+        found, change = f"{shown}: the name is too long for a disk", "name something else, or shorten the name"
+    else:
+        found, change = f"{shown}: {error.strerror or error}", "name another one, or make it usable"
+    return SeaAnchorError(found, "files and folders that this user may read, write and enter", change)
 
 
 def read_text(path: Path, expected: str = "text in UTF-8", change: str = "correct it") -> str:

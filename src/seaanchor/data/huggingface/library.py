@@ -1,6 +1,7 @@
 """The `datasets` library, opened in one way by what reads images and what imports preferences."""
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,7 @@ def library() -> Any:
 
 def is_saved(path: Path) -> bool:
     """Whether `save_to_disk` wrote this folder."""
-    return any((path / file).is_file() for file in SAVED)
+    return any(os.path.isfile(path / file) for file in SAVED)
 
 
 def check_there(name: str) -> None:
@@ -48,7 +49,7 @@ def check_there(name: str) -> None:
         SeaAnchorError: it is missing.
     """
     path = Path(name)
-    if not path.exists() and (path.suffix.lower() in READERS or not HUB_NAME.fullmatch(name)):
+    if not os.path.exists(path) and (path.suffix.lower() in READERS or not HUB_NAME.fullmatch(name)):
         raise SeaAnchorError(
             f"{name} is missing",
             f"a file ending in {', '.join(READERS)}, a folder, or a name on the Hub such as someone/something",
