@@ -40,6 +40,7 @@ NO_ROWS = """
 {"step": true}
 {"step": -1}
 {"step": 1, "lr": []}
+{"step": 1, "seconds": "2"}
 {"step": 1, "eval": 3}
 {"step": 1, "eval": {"a": {"clean": "x2", "pgd": {}}}}
 """

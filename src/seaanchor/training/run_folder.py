@@ -128,6 +128,6 @@ def log_row(line: str) -> dict[str, Any]:
         rows = from_plain(dict[str, dict[str, float | None]], value, name) if name == "eval" else {"": {name: value}}
         for inside in rows.values():
             for key, number in inside.items():
-                if not isinstance(number, str | None):
+                if number is not None:
                     from_plain(float, number, key)
     return row

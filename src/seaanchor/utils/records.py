@@ -99,7 +99,10 @@ def _record(kind: Any, value: Any, where: str) -> Any:
             given[field.name] = _typed(hints(kind)[field.name], value[field.name], inside)
         elif field.default is MISSING and field.default_factory is MISSING:
             raise BadValueError(f"{inside} is missing")
-    return kind(**given)
+    try:
+        return kind(**given)
+    except ValueError as error:  # values that do not go together
+        raise BadValueError(f"{where}: {error}") from None
 
 
 def _require(good: bool, value: Any, expected: str, where: str) -> None:
