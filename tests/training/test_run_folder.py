@@ -39,6 +39,7 @@ NO_ROWS = """
 {"step": "1"}
 {"step": true}
 {"step": -1}
+{"step": 1, "lr": 1e99, "loss": 1180591620717411303424}
 {"step": 1, "lr": []}
 {"step": 1, "seconds": "2"}
 {"step": 1, "eval": 3}

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from seaanchor.errors import PROTECTIONS
 from tools.campaign.inputs import inside
 from tools.campaign.material import Material, make
 from tools.campaign.outcome import Options, Outcome, answer, command
@@ -41,6 +42,8 @@ def hostile_files(options: Options, folder: Path) -> Outcome:
         with inside(folder), _calls() as calls:
             kind, said = answer(call)
         wrong = f"{name}: {said}" if kind == "crashed" else None
+        if PROTECTIONS.search(said):
+            wrong = f"{name}: advice to switch a protection off: {said[:200]}"
         if marker.exists():
             marker.unlink()
             wrong = f"{name}: its code ran"

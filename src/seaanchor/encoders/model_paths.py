@@ -18,7 +18,7 @@ def with_prefix(name: str) -> str:
         name: of a model, such as `runs/x/export`, which becomes `timm:local-dir:runs/x/export` for an export of timm.
     """
     folder = Path(name)
-    if name in embedded_models() or (folder / "open_clip_config.json").is_file():
+    if name in embedded_models() or os.path.isfile(folder / "open_clip_config.json"):
         return name
     config = settings_in(folder)
     if "architecture" in config:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, said_by
 from seaanchor.utils.checkpoint import CHECKED, OLD
 from seaanchor.utils.plain_files import parse_json
 
@@ -204,5 +204,4 @@ def _object(path: Path, classes: list[str]) -> SeaAnchorError:
 
 def unreadable(path: Path, error: Exception) -> SeaAnchorError:
     """The error for a file that is broken, or in a format that is not known."""
-    reason = " ".join(str(error).split())[:300]
-    return SeaAnchorError(f"{path} could not be read as weights ({reason})", PLAIN, "download or copy it again")
+    return SeaAnchorError(f"{path} could not be read as weights ({said_by(error)})", PLAIN, "download or copy it again")

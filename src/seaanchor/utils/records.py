@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+LARGEST = 2**63  # of whole numbers, beyond which neither numpy nor torch counts
 
 
 class BadValueError(ValueError):
@@ -81,6 +82,8 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
         kinds = [inside[0]] * len(value) if inside[-1] is ... else inside
         _require(len(kinds) == len(value), value, f"{len(kinds)} values", where)
         return tuple(_typed(k, item, f"{where}[{i}]") for i, (k, item) in enumerate(zip(kinds, value, strict=True)))
+    if type(value) is int:
+        _require(abs(value) < LARGEST, value, "a number of 64 bits", where)
     able = (int, float) if kind is float else (kind,)
     _require(isinstance(value, able) and (kind is bool or not isinstance(value, bool)), value, kind.__name__, where)
     return value

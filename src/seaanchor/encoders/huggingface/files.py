@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from seaanchor.encoders.weights import hub_error, read_weights
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.plain_files import read_object
 
+PLAIN_NAME = re.compile(r"\w{1,40}")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"  # of a file that was cut into several
 SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")
@@ -71,6 +74,12 @@ def read_config(name: str, folder: Path) -> dict[str, Any]:
                 "a model whose code is in transformers",
                 "load it with transformers yourself, and pass its image tower to seaanchor.Encoder",
             )
+    if named := sorted(_kernels(config)):
+        raise SeaAnchorError(
+            f"config.json of {name} names {named[0]!r} as its attention, code that would be fetched and run",
+            "an attention of transformers itself, such as sdpa or eager",
+            "remove the key attn_implementation, or _attn_implementation_internal, from config.json",
+        )
     if config.get("quantization_config") or config.get("load_in_8bit") or config.get("load_in_4bit"):
         raise SeaAnchorError(
             f"{name} is quantised (quantization_config in its config.json)",
@@ -84,6 +93,27 @@ def read_config(name: str, folder: Path) -> dict[str, Any]:
             "merge it with peft's `merge_and_unload`, and save the model",
         )
     return config
+
+
+def _kernels(config: Any) -> Iterator[str]:
+    """Names below the keys of the attention, anywhere in a configuration, that are places and no plain names."""
+    if isinstance(config, list):
+        for part in config:
+            yield from _kernels(part)
+    elif isinstance(config, dict):
+        for key, value in config.items():
+            if "attn_implementation" in key:
+                yield from (text for text in _texts(value) if not PLAIN_NAME.fullmatch(text))
+            else:
+                yield from _kernels(value)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
+    elif value is not None:
+        yield str(value)
 
 
 def read_state(name: str, folder: Path) -> dict[str, Tensor]:
