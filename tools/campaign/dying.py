@@ -54,9 +54,9 @@ def in_child(call: Callable[[], None], before: Callable[[], None] = lambda: None
     return 124
 
 
-def trap(folder: Path, number: int, act: Callable[[], None]) -> Callable[[], None]:
-    """What calls `act` at the file operation of that number below a folder: a file opened for writing, a rename, a
-    removal, a new folder."""
+def trap(folder: Path, number: int | None, act: Callable[[], None]) -> Callable[[], None]:
+    """What calls `act` at the file operation of that number below a folder, at all of them without one: a file opened
+    for writing, a rename, a removal, a new folder."""
     count = [0]
     home = str(folder)
 
@@ -68,7 +68,7 @@ def trap(folder: Path, number: int, act: Callable[[], None]) -> Callable[[], Non
             hit = event in CHANGES and any(_below(path, home) for path in arguments[:2])
         if hit:
             count[0] += 1
-            if count[0] == number:
+            if number in (None, count[0]):
                 act()
 
     return lambda: sys.addaudithook(hook)
@@ -95,8 +95,7 @@ def operations(call: Callable[[], None], folder: Path) -> int:
     def note() -> None:
         os.write(write, b".")
 
-    every = [trap(folder, number, note) for number in range(1, 400)]
-    code = in_child(call, lambda: [setting() for setting in every] and None)
+    code = in_child(call, trap(folder, None, note))
     os.close(write)
     with os.fdopen(read, "rb") as file:
         count = len(file.read())
