@@ -29,7 +29,7 @@ coverage: $(VENV)/test
 lowest: $(VENV)/core
 	$(BIN)/python tools/lowest_versions.py
 
-# By hand, on a quiet machine: damaged and hostile inputs, kills, full disks, disagreement, long runs; one table.
+# By hand, on a quiet machine: mutated inputs, bit flips and hostile files; one table.
 campaign: $(VENV)/test
 	$(BIN)/python -m tools.campaign $(SECTION) $(if $(COUNT),--count $(COUNT))
 

@@ -11,19 +11,12 @@ from pathlib import Path
 from tools.campaign.flips import bit_flips
 from tools.campaign.hostile import hostile_files
 from tools.campaign.inputs import mutated_inputs
-from tools.campaign.interrupted import full_disk, kills
 from tools.campaign.outcome import Options, Outcome, table
-from tools.campaign.repeated import determinism, processes_that_disagree, soak
 
 SECTIONS: dict[str, tuple[Callable[[Options, Path], Outcome], int]] = {
     "inputs": (mutated_inputs, 2000),
     "flips": (bit_flips, 900),
-    "kills": (kills, 120),
-    "disk": (full_disk, 60),
     "hostile": (hostile_files, 1),
-    "processes": (processes_that_disagree, 4),
-    "determinism": (determinism, 6),
-    "soak": (soak, 2000),
 }
 """Name → what runs it, and how many tries it makes by default."""
 
