@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-fast check coverage lowest reference bench reproduce site clean
+.PHONY: quickstart test test-fast check coverage lowest campaign reference bench reproduce site clean
 
 quickstart: $(VENV)/core
 	$(BIN)/seaanchor quickstart
@@ -28,6 +28,10 @@ coverage: $(VENV)/test
 # By hand, takes its time: the lowest versions that pyproject.toml allows, in an environment of their own.
 lowest: $(VENV)/core
 	$(BIN)/python tools/lowest_versions.py
+
+# By hand, on a quiet machine: mutated inputs, bit flips and hostile files; one table.
+campaign: $(VENV)/test
+	$(BIN)/python -m tools.campaign $(SECTION) $(if $(COUNT),--count $(COUNT))
 
 # docs/api.md, from the docstrings.
 reference: $(VENV)/core

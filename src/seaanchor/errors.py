@@ -28,6 +28,27 @@ def printable(text: str) -> str:
         return text.encode("utf-8", "backslashreplace").decode()
 
 
+PROTECTIONS = re.compile(
+    r"weights_only|trust_remote_code|safe_globals|allow_pickle|max_image_pixels|force_download|verify=|token=",
+    re.IGNORECASE,
+)
+"""Words of libraries by which their protections are switched off."""
+SENTENCE = re.compile(r"(?<=[.!?;])\s+|\n+")
+LONGEST = 300  # characters of what a library says
+
+
+def said_by(error: Exception | str) -> str:
+    """What a library says of an error, on one line, without its advice to switch a protection off: in our message that
+    would be our advice.
+
+    >>> said_by(ValueError("it holds a global.  You can set weights_only=False to load it"))
+    'it holds a global.'
+    """
+    sentences = [" ".join(part.split()) for part in SENTENCE.split(str(error))]
+    kept = " ".join(part for part in sentences if part and not PROTECTIONS.search(part))
+    return (kept or (type(error).__name__ if isinstance(error, Exception) else "it says no more"))[:LONGEST]
+
+
 class SeaAnchorError(Exception):
     """A problem the user can act on.
 

@@ -72,3 +72,27 @@ def test_epsilon_never_leads_to_precision():
 
     assert "precision" not in str(unknown_option("--epsilon", ["--precision", "--lr"], "seaanchor train"))
     assert "did you mean --lr?" in unknown_option("--lrr", ["--precision", "--lr"], "seaanchor train").change
+
+
+def test_names_that_are_too_long_for_a_disk(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        ("evaluate", "--data", "photos-mini", "--model", "a" * 300),
+        ("evaluate", "--model", "seaanchor-tiny", "--data", "a/" * 3000),
+        ("recipes", "cp", "lore", "a" * 300),
+        ("report", "a" * 300),
+    ):
+        code, _, errors = run(*arguments)
+        assert code == 2 and errors.startswith("error: ") and errors.count("expected:") == 1, errors[:300]
+
+
+def test_what_the_system_refuses_is_one_error(run, monkeypatch, tmp_path):
+    """Root may do everything, so the system's answer is put in its place."""
+    import os
+
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", "runs/a")
+
+    monkeypatch.setattr(os, "stat", refuse)
+    code, _, errors = run("report", "runs/a")
+    assert code == 2 and "error: runs/a: permission denied" in errors

@@ -387,3 +387,10 @@ def test_images_of_other_endings_in_a_tar(tmp_path):
     assert ImageDataset(images, 8)[0].reason == ""
     with pytest.raises(SeaAnchorError, match="has no class names"):
         labelled(str(tmp_path / "0.tar"), None, None, 0)
+
+
+@pytest.mark.parametrize("text", ["²", "-1", "1.5", "9" * 30, ""])
+def test_a_number_of_shards_that_is_none(text, tmp_path):
+    (tmp_path / "nshards.txt").write_text(text)
+    with pytest.raises(SeaAnchorError, match=r"nshards.txt says"):
+        list_shards(tmp_path)

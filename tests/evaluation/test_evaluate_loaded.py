@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.load import load_model
@@ -59,3 +60,39 @@ def test_a_broken_model_fails_a_check_and_its_file_holds_no_nan(clip_folder, ima
         )
     json.loads((tmp_path / "out.json").read_text(), parse_constant=pytest.fail)
     assert any("numbers are finite" in failed for failed in read_result(tmp_path / "out.json").failed_checks)
+
+
+class Broken(nn.Module):
+    """A tower whose embeddings are multiplied by a number, or replaced by a constant."""
+
+    def __init__(self, tower: nn.Module, by: float | None) -> None:
+        super().__init__()
+        self.tower, self.by = tower, by
+
+    def forward(self, pixels):
+        """(B, D)."""
+        embedding = self.tower(pixels)
+        return torch.ones_like(embedding) if self.by is None else self.by * embedding
+
+
+EMBEDDING = AttackPlan("embedding", "linf", (2 / 255,), 1)
+GRADIENT = Protocol((AttackPlan("pgd", "linf", (2 / 255,), 1), AttackPlan("apgd", "linf", (2 / 255,), 1)), samples=4)
+
+
+@pytest.mark.parametrize(
+    "by, scale, failed",
+    [
+        (None, None, "gradients reach the pixels"),
+        (0.0, None, "gradients reach the pixels"),
+        pytest.param(float("nan"), None, "embeddings are finite", marks=pytest.mark.exhaustive),
+        pytest.param(float("inf"), None, "embeddings are finite", marks=pytest.mark.exhaustive),
+        (1.0, float("inf"), "gradients reach the pixels"),
+    ],
+)
+def test_a_broken_model_fails_its_check_under_gradient_suites(by, scale, failed, clip_folder, image_folder):
+    model, reference = load_model(str(clip_folder)), load_model(str(clip_folder))
+    model.encoder.tower = Broken(model.encoder.tower, by)
+    model = model if scale is None else replace(model, logit_scale=scale)
+    suites = Protocol(GRADIENT.plans, samples=4, suites=("embedding", "drift"), embedding=EMBEDDING)
+    with pytest.raises(SeaAnchorError, match=failed):
+        evaluate_loaded(model, str(image_folder), suites, reference=reference)

@@ -148,3 +148,28 @@ def test_numbers_that_are_not_finite_fail_a_check_and_are_null_in_the_file():
     assert any("metrics.acc1 is inf, suites.drift.cosine is nan" in failed for failed in told.failed_checks)
     again = decode(json.loads(to_json(with_nulls(encode(told)))))
     assert math.isnan(again.suites.drift.cosine) and again.failed_checks == told.failed_checks
+
+
+@pytest.mark.parametrize(
+    "key, value, said",
+    [
+        ("right", "zz", "non-hexadecimal"),
+        ("right", "a0a0", "16 bits for 3 images"),
+        ("right", "", "0 bits for 3 images"),
+        ("n", -1, "a share of -1 images"),
+        ("n", 9, "8 bits for 9 images"),
+        ("n", True, "n is 'True' and not int"),
+    ],
+)
+def test_a_share_whose_bits_are_not_those_of_its_images(key, value, said):
+    """Bits that are missing would count as images that are wrong."""
+    data = encode(everything())
+    data["clean"] |= {key: value}
+    with pytest.raises(SeaAnchorError, match=f"clean[\\s\\S]*{said}"):
+        decode(data)
+
+
+@pytest.mark.parametrize("version", [True, 4.0, [4], "4", None])
+def test_a_format_that_is_no_number(version):
+    with pytest.raises(SeaAnchorError, match="has format"):
+        decode(encode(everything()) | {"format": version})

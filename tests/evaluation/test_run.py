@@ -14,13 +14,13 @@ from seaanchor.evaluation import prepare
 from seaanchor.evaluation import run as module
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.model_pair import identity
-from seaanchor.evaluation.records import to_plain
 from seaanchor.evaluation.result_files import encode, read_result
 from seaanchor.evaluation.results import FORMAT, AttackSettings, Check, EvaluationResult
 from seaanchor.evaluation.run import Protocol, evaluate, reference_of
 from seaanchor.evaluation.sanity_checks import failed
 from seaanchor.evaluation.statistics import interval
 from seaanchor.evaluation.summary import summarise
+from seaanchor.utils.records import to_plain
 
 PROTOCOL = Protocol(
     (AttackPlan("pgd", "linf", (1 / 255, 4 / 255), 2), AttackPlan("apgd", "linf", (1 / 255,), 2)), seed=3

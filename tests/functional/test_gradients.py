@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from seaanchor.functional.gradients import attackable, frozen, input_grad, pixels_alone
+from seaanchor.errors import SeaAnchorError
+from seaanchor.functional.gradients import attackable, frozen, input_grad, linked, pixels_alone, reaching
 
 
 def test_input_grad_is_each_samples_own_gradient():
@@ -59,3 +60,28 @@ def test_pixels_alone_gives_the_same_numbers_and_reaches_no_weight():
     with torch.no_grad():
         assert not pixels_alone(layer)(pixels).requires_grad
     assert not pixels_alone(layer)(pixels).requires_grad, "pixels that ask for no gradient"
+
+
+def test_a_constant_has_no_gradient():
+    """Torch would raise its own error in the first step of an attack."""
+    pixels = torch.rand(2, 3, 4, 4)
+    with pytest.raises(SeaAnchorError, match="does not depend on the pixels"):
+        input_grad(lambda p: (torch.ones(2), torch.ones(2, 5)), pixels)
+    constant = nn.Sequential(nn.Flatten(), Constant())
+    with reaching(constant):
+        _, grad, output = input_grad(lambda p: (constant(p).sum(1), constant(p)), pixels)
+    assert grad.abs().max() == 0 and torch.equal(output, torch.ones(2, 5))
+
+
+class Constant(nn.Module):
+    """1, whatever comes."""
+
+    def forward(self, x):
+        """(B, 5)."""
+        return torch.ones(len(x), 5)
+
+
+def test_what_has_a_gradient_is_left_alone():
+    pixels = torch.rand(2, 3, 4, 4, requires_grad=True)
+    output = 2 * pixels.flatten(1)
+    assert linked(output, pixels) is output

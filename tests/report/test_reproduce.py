@@ -8,9 +8,9 @@ import pytest
 
 from seaanchor.cli.app import app
 from seaanchor.evaluation.protocol import Protocol, settings_of
-from seaanchor.evaluation.records import to_plain
 from seaanchor.report.reproduce import evaluate_commands, report_command
 from seaanchor.report.sources import read_sources
+from seaanchor.utils.records import to_plain
 
 PLAIN = "--model seaanchor-tiny --data photos-mini"
 

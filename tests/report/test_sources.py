@@ -147,3 +147,21 @@ def test_results_of_different_versions_are_named(made, tmp_path):
     ):
         assert words in warning
     assert read_sources([tmp_path / "old.json"]).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "file, text, said",
+    [
+        ("env.json", '{"cpus": "two"}', "cpus is 'two' and not int"),
+        ("env.json", "[" * 3000, "nested too deeply"),
+        ("metrics.jsonl", '{"step": 1, "seconds": []}\n{"step": 2}\n', r"line 1: seconds is '\[\]' and not float"),
+        ("metrics.jsonl", '{"step": "1"}\n{"step": 2}\n', "line 1: it has no step"),
+        ("config.yaml", "model: &a [*a]\n", "nested too deeply"),
+        ("steering.json", '{"rows": [{"t": "0"}]}', "holds no curve"),
+    ],
+)
+def test_files_of_a_run_with_wrong_types_or_depths(made, tmp_path, file, text, said):
+    run = made.write_run(tmp_path / "run")
+    (run / file).write_text(text)
+    with pytest.raises(SeaAnchorError, match=rf"{file}[\s\S]*{said}"):
+        read_sources([run])

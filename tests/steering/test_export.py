@@ -11,6 +11,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.export.trained import read_map
 from seaanchor.steering.curve import steering_curve
 from seaanchor.steering.export import export_at
+from seaanchor.utils.checkpoint import save_state
 
 
 def call(*arguments):
@@ -84,3 +85,21 @@ def test_no_map_and_contradicting_flags(tiny_run, tmp_path):
         call("steer", tmp_path)
     with pytest.raises(SeaAnchorError, match="without --output"):
         call("steer", tmp_path, "--t", 0.5)
+
+
+NO_MAPS = {
+    "vector": torch.ones(4),
+    "cube": torch.ones(2, 2, 2),
+    "empty": torch.ones(0, 4),
+    "nan": torch.full((4, 4), torch.nan),
+    "integers": torch.ones(4, 4).long(),
+    "list": [1.0],
+    "none": None,
+}
+
+
+@pytest.mark.parametrize("kind", NO_MAPS)
+def test_what_is_no_map_is_refused_before_a_model_is_loaded(kind, tmp_path):
+    save_state(tmp_path / "linear_map.safetensors", {"weight": NO_MAPS[kind]})
+    with pytest.raises(SeaAnchorError, match="holds no linear map"):
+        export_at(tmp_path, 0.5, tmp_path / "out")

@@ -29,3 +29,26 @@ def test_a_full_disk_while_logging(tmp_path, monkeypatch):
         folder.log({"step": 2})
     monkeypatch.undo()
     assert folder.rows() == [{"step": 1}]
+
+
+NO_ROWS = """
+[]
+3
+{
+{"loss": 1}
+{"step": "1"}
+{"step": true}
+{"step": -1}
+{"step": 1, "lr": 1e99, "loss": 1180591620717411303424}
+{"step": 1, "lr": []}
+{"step": 1, "seconds": "2"}
+{"step": 1, "eval": 3}
+{"step": 1, "eval": {"a": {"clean": "x2", "pgd": {}}}}
+"""
+
+
+@pytest.mark.parametrize("line", [*NO_ROWS.split("\n")[1:-1], "[" * 3000])
+def test_lines_that_are_no_rows_are_dropped(line, tmp_path):
+    good = ['{"step": 1, "lr": 0.1, "multiplier": NaN}', '{"step": 2, "eval": {"photos": {"clean": 0.5, "pgd": null}}}']
+    (tmp_path / "metrics.jsonl").write_text("\n".join([good[0], line, good[1], ""]))
+    assert [row["step"] for row in RunFolder(tmp_path).rows()] == [1, 2]

@@ -13,6 +13,7 @@ import torch
 
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import check_sum, load_state, save_state, tensors_in, write_atomic, write_checked
+from seaanchor.utils.checksums import write_checksums
 
 
 def optimizer_state() -> dict:
@@ -224,3 +225,21 @@ def test_what_dead_processes_left_of_a_file_is_removed_when_it_is_written(tmp_pa
         other.write_bytes(b"half")
     write_atomic(tmp_path / "a[1].json", "{}")
     assert not orphan.exists() and len(list(tmp_path.iterdir())) == 5
+
+
+@pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_files_have_the_permissions_of_the_user_s_new_files(mask, mode, tmp_path):
+    """Whoever writes them: safetensors gives its files to their owner alone."""
+    from safetensors.torch import save_file
+
+    before = os.umask(mask)
+    try:
+        write_atomic(tmp_path / "a", "text")
+        write_atomic(tmp_path / "b", lambda partial: save_file({"x": torch.zeros(2)}, partial))
+        save_file({"x": torch.zeros(2)}, tmp_path / "c")
+        write_checksums(tmp_path)
+    finally:
+        os.umask(before)
+    assert {file.name: oct(file.stat().st_mode & 0o777) for file in tmp_path.iterdir()} == dict.fromkeys(
+        ("a", "b", "c", "SHA256SUMS"), oct(mode)
+    )

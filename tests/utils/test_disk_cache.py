@@ -197,3 +197,11 @@ def test_the_commands(folder, ask, run, monkeypatch):
     )
     monkeypatch.setenv(disk_cache.VARIABLE, "off")
     assert "off" in run("cache", "ls")[1]
+
+
+def test_a_machine_of_another_kind_has_its_own_entries(folder, ask, monkeypatch):
+    assert ask() == ask() == 1 and ask.computed == 1
+    monkeypatch.setattr(disk_cache, "machine", lambda: ("x86_64", "another processor", "AVX512", ""))
+    assert ask(value=2.0) == 2 and ask.computed == 2, "rounded otherwise"
+    monkeypatch.undo()
+    assert len(disk_cache.machine()) == 4

@@ -209,8 +209,8 @@ def main() -> None:
             arguments = _merge_options(settings, given, arguments)
             app.config = (Dict({command.__name__: settings}, source=recipe),)
         app(arguments, exit_on_error=False, print_error=False)
-    except (SeaAnchorError, CycloptsError) as error:
-        shown = as_error(error, app, arguments) if isinstance(error, CycloptsError) else error
+    except (SeaAnchorError, CycloptsError, OSError) as error:
+        shown = as_error(error, app, arguments)
         print(f"error: {shown}", file=sys.stderr, flush=True)
         if os.environ.get("WORLD_SIZE", "1") != "1" and arguments[:1] in (["train"], ["evaluate"], ["sweep"]):
             from seaanchor.distributed.launch import end_others

@@ -17,6 +17,7 @@ from cyclopts import (
 
 from seaanchor.cli.examples import EXAMPLES
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.plain_files import disk_error
 
 if TYPE_CHECKING:
     from cyclopts.argument import Argument
@@ -49,14 +50,19 @@ MEANT = {
 """What people mean by a name that no option has: the first of these that a command knows."""
 
 
-def as_error(error: CycloptsError, app: App, arguments: Sequence[str]) -> SeaAnchorError:
-    """The error of the parser as one of ours.
+def as_error(error: Exception, app: App, arguments: Sequence[str]) -> SeaAnchorError:
+    """An error of the parser, or of the disk, as one of ours.
 
     Args:
-        error: what the parser raised.
+        error: what was raised.
         app: the whole command line.
         arguments: what was typed.
     """
+    if isinstance(error, OSError):
+        return disk_error(error)
+    if not isinstance(error, CycloptsError):
+        assert isinstance(error, SeaAnchorError)
+        return error
     command = " ".join(("seaanchor", *(error.command_chain or ())))
     if isinstance(error, UnknownCommandError):
         return _unknown_command(error, app, command)

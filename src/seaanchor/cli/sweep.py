@@ -12,6 +12,7 @@ from seaanchor.cli.settings import SweepSettings
 from seaanchor.config.io import from_dict, to_dict
 from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.numbers import check_seed
 
 if TYPE_CHECKING:
     from seaanchor.evaluation.run import Protocol
@@ -127,4 +128,4 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         ) from None
     if len(set(seeds)) < len(seeds):
         raise SeaAnchorError(f"--seeds {text}", "each seed once", "remove one")
-    return seeds
+    return tuple(check_seed(seed, "--seeds") for seed in seeds)

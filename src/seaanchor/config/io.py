@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from seaanchor import registry
 from seaanchor.errors import SeaAnchorError, note
+from seaanchor.utils.plain_files import parse_yaml, read_text
 
 T = TypeVar("T")
 PLAIN = (bool, int, float, str, Path)
@@ -200,16 +201,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         SeaAnchorError: the file is missing or is no YAML mapping.
     """
-    import yaml
-
+    expected, change = "a YAML file of settings", "see `seaanchor recipes ls` and `cp`"
     try:
-        data = _strings_for_keys(yaml.safe_load(path.read_text()))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SeaAnchorError(
-            f"{path} could not be read as a recipe ({error})",
-            "a YAML file of settings",
-            "see `seaanchor recipes ls` and `cp`",
-        ) from error
+        data = _strings_for_keys(parse_yaml(read_text(path, expected, change)))
+    except ValueError as error:
+        raise SeaAnchorError(f"{path} could not be read as a recipe ({error})", expected, change) from error
     if not isinstance(data, dict):
         raise SeaAnchorError(
             f"{path} holds {type(data).__name__}",

@@ -32,7 +32,7 @@ def for_run_folder(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     def moved(path: str) -> str:
         given = Path(path)
-        if given.is_absolute() or not given.exists():
+        if given.is_absolute() or not os.path.exists(given):
             return path
         return _dotted(os.path.relpath(os.path.abspath(path), home))
 
@@ -58,7 +58,7 @@ def read_settings(file: Path) -> dict[str, Any]:
 
 def with_absolute_paths(settings: dict[str, Any]) -> dict[str, Any]:
     """The same settings in the one form in which two of them can be compared, wherever they were read."""
-    return _with_paths(settings, lambda path: os.path.abspath(path) if Path(path).exists() else path)
+    return _with_paths(settings, lambda path: os.path.abspath(path) if os.path.exists(path) else path)
 
 
 def _dotted(relative: str) -> str:
@@ -84,7 +84,7 @@ def _source(key: str, value: str, change: Callable[[str], str]) -> str:
     """A model, data or a file, with the prefix that says how it is read."""
     prefix, path = PREFIX.match(value).groups()  # type: ignore[union-attr] # matches any text
     bare = key == "model" and not prefix and not value.startswith((HERE, "../"))
-    is_model = (Path(value) / "open_clip_config.json").is_file() or with_prefix(value) != value
+    is_model = os.path.isfile(Path(value) / "open_clip_config.json") or with_prefix(value) != value
     if bare and (value in embedded_models() or not is_model):
         return value  # a name, whatever folder is called so
     return prefix + change(path)

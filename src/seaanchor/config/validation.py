@@ -11,6 +11,7 @@ from seaanchor.config.assemble import method_of, sections
 from seaanchor.config.composition import asks_for_classes, check_composition
 from seaanchor.config.schema import RunConfig, parse_epsilon
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.numbers import check_seed
 
 if TYPE_CHECKING:
     from seaanchor.method import Method
@@ -48,6 +49,7 @@ def check(config: RunConfig, method: "Method | None" = None) -> RunConfig:
 
 def _check_ranges(config: RunConfig) -> None:
     """Radii and numbers, each by itself."""
+    check_seed(config.seed)
     perturbation, anchor = config.perturbation, config.anchor
     parse_epsilon(perturbation.epsilon, perturbation.norm, config.image_size)
     if perturbation.step_size is not None:

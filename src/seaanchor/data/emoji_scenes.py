@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.numbers import check_seed
 from seaanchor.utils.staging import staged
 
 EMOJI = Path(str(files("seaanchor"))) / "zoo" / "data" / "emoji"
@@ -60,6 +61,7 @@ def write_scenes(output: Path, train: int = 400, test: int = 200, image_size: in
     Raises:
         SeaAnchorError: numbers out of range, a folder in use, or one that cannot be written.
     """
+    check_seed(seed)
     if min(train, test) < 1 or image_size < 32:
         found = f"{train} and {test} scenes of {image_size} pixels"
         raise SeaAnchorError(found, "at least one scene in each split, of 32 pixels or more", "correct the numbers")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seaanchor.data.images import EXTENSIONS
-from seaanchor.errors import SeaAnchorError, note
+from seaanchor.errors import note
+from seaanchor.utils.plain_files import disk_error
 
 _OTHER_KINDS = """
 .txt .json .jsonl .xml .csv .tsv .md .rst .yaml .yml .toml .ini .cfg .log .html .htm .py .sh .ipynb .doc .docx .pdf
@@ -67,7 +68,10 @@ def find_images(folder: Path, deep: bool = True) -> FoundImages:
     waiting = [folder]
     while waiting:
         here = waiting.pop()
-        status = os.stat(here)
+        try:
+            status = os.stat(here)
+        except OSError as error:
+            raise disk_error(error) from error
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -95,9 +99,7 @@ def visible(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
-        raise SeaAnchorError(
-            f"{folder} cannot be read ({error.strerror})", "a folder that can be listed", "correct its permissions"
-        ) from error
+        raise disk_error(error) from error
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from seaanchor.data.files import FoundImages, find_images, is_folder, visible
 from seaanchor.data.images import EXTENSIONS
-from seaanchor.data.name_lists import by_wordnet_id, text_of
+from seaanchor.data.name_lists import by_wordnet_id
 from seaanchor.data.name_pairing import WORDNET_ID, class_order, clean_names, note_numbers, pair_names
 from seaanchor.data.names import read_class_names
 from seaanchor.data.splits import are_splits, shared_subfolders, split_kind
 from seaanchor.data.types import ClassifiedImages, UnlabelledImages
 from seaanchor.errors import SeaAnchorError, note
+from seaanchor.utils.plain_files import read_text
 
 
 def list_images(root: Path, class_names: Path | Sequence[str] | None = None) -> UnlabelledImages | ClassifiedImages:
@@ -135,7 +136,7 @@ def _check_classes(root: Path, folders: Sequence[Path], found: Sequence[FoundIma
 
 
 def _tiny_imagenet_val(root: Path, class_names: Path | Sequence[str] | None) -> ClassifiedImages:
-    text = text_of(root / "val_annotations.txt")
+    text = read_text(root / "val_annotations.txt")
     rows = [line.split("\t")[:2] for line in text.splitlines() if line.strip()]
     if not rows or any(len(row) < 2 for row in rows):
         raise SeaAnchorError(
@@ -158,7 +159,7 @@ def _names(folders: Sequence[str], class_names: Path | Sequence[str] | None, roo
         return clean_names(pair_names(class_names, folders, "the list of class names"), "the list")
     words = root.parent / "words.txt"
     if words.is_file() and all(map(WORDNET_ID.fullmatch, folders)):
-        synonyms = by_wordnet_id(text_of(words).splitlines()) or {}
+        synonyms = by_wordnet_id(read_text(words).splitlines()) or {}
         return clean_names([synonyms[f].lower() if f in synonyms else f for f in folders], str(words))
     note_numbers(folders, str(root))
     return clean_names([f.replace("_", " ") for f in folders], str(root))

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from seaanchor.data.files import find_images
 from seaanchor.data.mask_files import checked, highest, read_mask
-from seaanchor.data.name_lists import lines_of, text_of
+from seaanchor.data.name_lists import lines_of
+from seaanchor.data.name_pairing import WHOLE_NUMBER
 from seaanchor.data.names import read_class_names
 from seaanchor.data.splits import split_kind
 from seaanchor.data.types import SegmentedImages
 from seaanchor.errors import SeaAnchorError, note
+from seaanchor.utils.plain_files import read_text
 from seaanchor.utils.text import plain
 
 VOID = 255
@@ -99,8 +101,8 @@ def _ade20k_names(file: Path) -> tuple[str, ...]:
     if not file.is_file():
         note(f"{file} is missing; the classes are called by their numbers")
         return tuple(str(number) for number in range(1, ADE20K_CLASSES + 1))
-    rows = list(csv.reader(lines_of(text_of(file), file), delimiter="\t"))
-    words = [[cell.strip() for cell in row] for row in rows if row[0].strip().isdigit()]
+    rows = list(csv.reader(lines_of(read_text(file), file), delimiter="\t"))
+    words = [[cell.strip() for cell in row] for row in rows if row and WHOLE_NUMBER.fullmatch(row[0].strip())]
     if [int(row[0]) for row in words] != list(range(1, len(words) + 1)) or len({len(row) for row in words}) != 1:
         raise SeaAnchorError(
             f"{file} is no table of numbered classes", "rows of number, ..., name, by tabs", "unpack the data set again"
@@ -122,7 +124,7 @@ def voc(root: Path, class_names: Path | None = None, split: str = "val", ignore_
         )
     images = {path.stem: path for path in find_images(root / "JPEGImages").images}
     masks = {path.stem: path for path in find_images(root / "SegmentationClass").images}
-    wanted = [line.split()[0] for line in lines_of(text_of(chosen[0]), chosen[0], gaps=True)]
+    wanted = [line.split()[0] for line in lines_of(read_text(chosen[0]), chosen[0], gaps=True)]
     for found, folder in ((images, "JPEGImages"), (masks, "SegmentationClass")):
         _check_there([name for name in wanted if name not in found], root / folder, f"{chosen[0]} names")
     file = class_names or _names_beside(root)

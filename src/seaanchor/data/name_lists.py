@@ -4,7 +4,6 @@ A line or row may say to which class its name belongs, by a number or by a WordN
 """
 
 import csv
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 from seaanchor.data.name_pairing import WHOLE_NUMBER, WORDNET_ID
 from seaanchor.errors import SeaAnchorError, note
+from seaanchor.utils.plain_files import parse_json, read_text
 from seaanchor.utils.text import plain
 
 TABLES = {".csv": ",", ".tsv": "\t"}
@@ -34,34 +34,21 @@ def read_name_list(file: Path, gaps: bool) -> Given:
         SeaAnchorError: missing or malformed, or a blank line that may stand for a class.
     """
     expected, ending = "a JSON or text file of class names, imagenet, or names joined by commas", file.suffix.lower()
-    text = text_of(file, expected, "correct --class-names")
+    text = read_text(file, expected, "correct --class-names")
     try:
         if ending == ".json":
-            found = _of_json(json.loads(text, object_pairs_hook=_without_doubles), file)
+            found = _of_json(parse_json(text, _without_doubles), file)
         else:
             lines = lines_of(text, file, gaps)
             if ending in TABLES:
                 found = _of_table(list(csv.reader(lines, delimiter=TABLES[ending], strict=True)), file)
             else:
                 found = by_wordnet_id(lines) or _by_number(lines, file) or lines
-    except (ValueError, RecursionError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise SeaAnchorError(f"{file} could not be read ({error})", expected, "correct --class-names") from error
     if not found:
         raise SeaAnchorError(f"{file} is empty", "a name for each class", "correct --class-names")
     return found
-
-
-def text_of(file: Path, expected: str = "text in UTF-8", change: str = "correct it") -> str:
-    """A file's text, without the mark that some systems put before it.
-
-    Raises:
-        SeaAnchorError: missing, unreadable, or of another encoding.
-    """
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        reason = f"{file} is missing" if isinstance(error, FileNotFoundError) else f"{file} could not be read ({error})"
-        raise SeaAnchorError(reason, expected, change) from error
 
 
 def lines_of(text: str, file: Path, gaps: bool = False) -> list[str]:

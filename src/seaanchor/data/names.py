@@ -1,6 +1,5 @@
 """Class names and prompt templates: from files, from OpenCLIP's lists, or as given."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from seaanchor.data.name_lists import Given, read_name_list
 from seaanchor.data.name_pairing import clean_names, match_classes, pair_names
 from seaanchor.errors import SeaAnchorError, is_text, note
+from seaanchor.utils.plain_files import parse_json, read_text
 
 TEMPLATE_LISTS = ("openai-imagenet", "simple-imagenet")
 """OpenCLIP's 80 prompts for ImageNet, and the 7 that were chosen among them."""
@@ -132,17 +132,16 @@ def read_template_file(file: Path) -> list[str]:
     Raises:
         SeaAnchorError: unreadable, no list, or a prompt without a place for the class name.
     """
+    expected = "a text file with one prompt a line, or a JSON list"
+    text = read_text(file, expected)
     try:
-        text = file.read_text(encoding="utf-8-sig")
         data = (
-            json.loads(text)
+            parse_json(text)
             if file.suffix.lower() == ".json"
             else [line.strip() for line in text.splitlines() if line.strip()]
         )
-    except (OSError, ValueError) as error:
-        raise SeaAnchorError(
-            f"{file} could not be read ({error})", "a text file with one prompt a line, or a JSON list", "correct it"
-        ) from error
+    except ValueError as error:
+        raise SeaAnchorError(f"{file} could not be read ({error})", expected, "correct it") from error
     if not isinstance(data, list) or not all(isinstance(prompt, str) for prompt in data):
         raise SeaAnchorError(f"{file} holds something other than prompts", "a list of prompts", "correct it")
     return [_with_place(prompt, file) for prompt in data]

@@ -4,13 +4,13 @@ Stored as `people.jsonl`: file, role, gender (`man`, `woman`, `person`), skin_to
 split, not images).
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from seaanchor.data.name_pairing import clean_names
 from seaanchor.data.types import ClassifiedImages
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.plain_files import parse_json, read_text
 
 GENDERS = ("man", "woman")
 
@@ -42,16 +42,15 @@ def open_people(folder: Path, half: str | None) -> People:
         SeaAnchorError: no such set, or nothing in that half.
     """
     table = folder / "people.jsonl"
+    expected = "people.jsonl with file, role, gender, half"
+    text = read_text(table, expected, "correct the path")
     try:
-        text = table.read_text(encoding="utf-8-sig")
-        rows = [json.loads(line) for line in text.split("\n") if line.strip()]  # JSON may hold other line ends
+        rows = [parse_json(line) for line in text.split("\n") if line.strip()]  # JSON may hold other line ends
         rows = [row for row in rows if row["gender"] in GENDERS and half in (None, row["half"])]
         roles = tuple(sorted({row["role"] for row in rows}))
         found = [(folder / row["file"], roles.index(row["role"]), GENDERS.index(row["gender"])) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        wrong = "is missing" if isinstance(error, FileNotFoundError) else f"could not be read ({error!r})"
-        expected = "people.jsonl with file, role, gender, half"
-        raise SeaAnchorError(f"{table} {wrong}", expected, "correct the path") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SeaAnchorError(f"{table} could not be read ({error!r})", expected, "correct the path") from error
     if not found:
         raise SeaAnchorError(f"{table} has no row for half {half!r}", "train or test", "name one of them")
     roles = clean_names(roles, str(table))

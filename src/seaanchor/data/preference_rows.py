@@ -20,6 +20,7 @@ from seaanchor.data.types import Images, LabelledImages, PreferenceImages
 from seaanchor.errors import SeaAnchorError, is_text
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.json_text import to_json
+from seaanchor.utils.plain_files import parse_json, read_text
 from seaanchor.utils.text import plain, swap_words
 
 TEXT, DESIRABLE = ("text", "completion", "caption"), ("desirable", "label")
@@ -44,17 +45,13 @@ def read_preferences(file: Path) -> PreferenceImages:
     Raises:
         SeaAnchorError: missing or empty file, a line that is no row, an image that is not there.
     """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        found = f"{file} is missing" if isinstance(error, FileNotFoundError) else f"{file} could not be read ({error})"
-        raise SeaAnchorError(found, "a JSON lines file of preferences", "correct the path") from error
+    lines = read_text(file, "a JSON lines file of preferences", "correct the path").split("\n")
     rows = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            row = to_row(json.loads(line), file.parent)
+            row = to_row(parse_json(line), file.parent)
         except json.JSONDecodeError as error:
             raise SeaAnchorError(
                 f"{file}, line {number} is not JSON: {error.msg} at character {error.pos + 1} of {_short(line)}",

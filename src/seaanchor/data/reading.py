@@ -3,7 +3,6 @@
 Whoever it is and however long it takes, batches come in the order that was asked for.
 """
 
-import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.cores import available_cores
 from seaanchor.utils.log import warn_once
+from seaanchor.utils.numbers import variable
 
 T = TypeVar("T")
 AHEAD = 2  # batches that are read or ready while another is worked on
@@ -44,7 +44,7 @@ def check_workers(workers: int) -> None:
 
 def _processes() -> int:
     """Processes of this run on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return variable("LOCAL_WORLD_SIZE", 1, least=1)
 
 
 def reading_threads() -> int:

@@ -13,6 +13,7 @@ from seaanchor.data.types import ClassifiedImages, Images, PreferenceImages
 from seaanchor.data.typographic.read import is_lettered, list_lettered
 from seaanchor.data.webdataset.read import is_shards, list_shards
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.plain_files import disk_error
 
 EMBEDDED = Path(str(files("seaanchor"))) / "zoo" / "data"
 NAMES = ("photos", "photos-mini", "emoji", "emoji-people")
@@ -37,6 +38,13 @@ def open_images(source: str | Path, class_names: Path | None = None, split: str 
         raise SeaAnchorError(
             f"{source[:80]!r} is no name of images", "a folder, a file or another source", "correct it"
         )
+    try:
+        return _opened(source, class_names, split)
+    except OSError as error:  # a folder that may be listed and not entered, and the like
+        raise disk_error(error) from error
+
+
+def _opened(source: str, class_names: Path | None, split: str) -> Images:
     name, _, part = source.partition("/")
     if class_names is not None and _names_itself(source):
         found = f"{source} with class names from {class_names}"

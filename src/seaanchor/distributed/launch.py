@@ -17,6 +17,7 @@ import torch.distributed as dist
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.distributed.watch import watched_group
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.numbers import variable
 
 START_TIMEOUT = timedelta(minutes=30)  # so long the processes wait for each other to start, and in a collective
 EVALUATION_TIMEOUT = timedelta(
@@ -37,9 +38,10 @@ def join_processes(backend: str) -> bool:
         Whether this call did it; False where there is one process, or the group exists already.
 
     Raises:
-        SeaAnchorError: the processes do not find each other.
+        SeaAnchorError: the processes do not find each other, or a variable holds no number.
     """
-    announced = int(os.environ.get("WORLD_SIZE", "1"))
+    announced = variable("WORLD_SIZE", 1, least=1)
+    variable("RANK", 0)
     if announced == 1 or dist.is_initialized():
         return False
     _met.append(True)
@@ -107,7 +109,8 @@ def start_training(device: str | None = None) -> torch.device:
         raise SeaAnchorError(f"--device {device}, but training here runs on {here}", f"cpu or {here}", change)
     torch.backends.cudnn.allow_tf32 = False  # attacks are fp32: a step of 1/255 is near what TF32 rounds away
     chosen = torch.device(here)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if variable("WORLD_SIZE", 1, least=1) > 1:
+        variable("LOCAL_RANK", 0)
         index = device_index(os.environ.get("LOCAL_RANK"), torch.accelerator.device_count())
         if here != "cpu":
             chosen = torch.device(here, index)

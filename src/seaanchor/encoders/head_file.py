@@ -4,7 +4,6 @@ Legend: C classes, D embedding dimension.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seaanchor.data.name_pairing import WHOLE_NUMBER
 from seaanchor.encoders.encoder import Encoder
 from seaanchor.encoders.weights import read_weights
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Head, NamedHead
 from seaanchor.utils.checkpoint import check_sum, write_checked
 from seaanchor.utils.json_text import to_json
+from seaanchor.utils.plain_files import parse_json, read_json
 
 LIBRARY = "library"
 NAME = "head.safetensors"
@@ -157,9 +158,9 @@ def _class_names(said: Mapping[str, str], path: Path, count: int) -> tuple[str, 
     beside = path.with_suffix(".json")
     try:
         if "class_names" in said:
-            source, data = str(path), json.loads(said["class_names"])
+            source, data = str(path), parse_json(said["class_names"])
         elif beside.is_file():
-            source, data = str(beside), json.loads(beside.read_text(encoding="utf-8-sig"))
+            source, data = str(beside), read_json(beside, "a JSON list of names", "correct them")
         else:
             return None
     except ValueError as error:
@@ -178,7 +179,7 @@ def _listed(data: Any) -> tuple[str, ...] | None:
     if isinstance(data, dict):
         data = data.get("class_names", data.get("id2label", data))
     if isinstance(data, dict):
-        numbers = {int(key): name for key, name in data.items() if str(key).isdecimal()}
+        numbers = {int(key): name for key, name in data.items() if WHOLE_NUMBER.fullmatch(str(key))}
         complete = len(numbers) == len(data) and set(numbers) == set(range(len(data)))
         data = [numbers[i] for i in range(len(data))] if complete else None
     valid = isinstance(data, list) and all(isinstance(name, str) and name.strip() for name in data)

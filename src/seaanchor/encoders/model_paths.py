@@ -1,11 +1,12 @@
 """Model names that are paths: which library wrote a folder, and what to say of a path that leads nowhere."""
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
 from seaanchor.encoders.embedded import embedded_models
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.plain_files import parse_json
 
 FOLDER_PREFIXES = ("timm:local-dir:", "local-dir:", "hf:")
 
@@ -17,7 +18,7 @@ def with_prefix(name: str) -> str:
         name: of a model, such as `runs/x/export`, which becomes `timm:local-dir:runs/x/export` for an export of timm.
     """
     folder = Path(name)
-    if name in embedded_models() or (folder / "open_clip_config.json").is_file():
+    if name in embedded_models() or os.path.isfile(folder / "open_clip_config.json"):
         return name
     config = settings_in(folder)
     if "architecture" in config:
@@ -33,7 +34,7 @@ def folder_of(name: str) -> Path | None:
     (None, None)
     """
     folder = path_of(name)
-    return folder if name not in embedded_models() and folder.is_dir() else None
+    return folder if name not in embedded_models() and os.path.isdir(folder) else None
 
 
 def path_of(name: str) -> Path:
@@ -45,7 +46,7 @@ def path_of(name: str) -> Path:
 def settings_in(folder: Path) -> dict[str, Any]:
     """The folder's config.json, as timm and transformers write it; empty if there is none."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return config if isinstance(config, dict) else {}
@@ -54,13 +55,13 @@ def settings_in(folder: Path) -> dict[str, Any]:
 def check_path(name: str) -> None:
     """Raise a SeaAnchorError for a name without a prefix that can only be a path, and leads to no model."""
     path = Path(name)
-    if path.exists():
+    if os.path.exists(path):  # False for a name that is too long
         inside = path / "export"
         export = f"for the export of this run write {inside}" if inside.is_dir() else "name the folder of a model"
         expected = "a folder with open_clip_config.json, or with the config.json of timm or of transformers"
         raise SeaAnchorError(f"{name} holds no model", expected, export)
     if "/" not in name and not name.startswith((".", "~")):
         return
-    on_hub = name.count("/") == 1 and not path.parent.is_dir() and not name.startswith((".", "/", "~"))
+    on_hub = name.count("/") == 1 and not os.path.isdir(path.parent) and not name.startswith((".", "/", "~"))
     also = f", or for a model on the Hub write hf-hub:{name} or hf:{name}" if on_hub else ""
     raise SeaAnchorError(f"the path {name} does not exist", "the folder of a model", f"correct the path{also}")

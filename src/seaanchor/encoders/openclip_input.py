@@ -1,6 +1,5 @@
 """OpenCLIP's `preprocess_cfg` as `InputSettings`, and back; and what is assumed of weights from a file."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from seaanchor.data.preprocessing import Preprocessing
 from seaanchor.encoders.input_settings import InputSettings, known_choice, triple
 from seaanchor.errors import SeaAnchorError, note
+from seaanchor.utils.plain_files import read_object
 
 RESIZE_MODES = {mode: mode for mode in ("shortest", "longest", "squash")}
 INTERPOLATIONS = {"bicubic": "bicubic", "bilinear": "bilinear", "random": "bicubic"}  # random is for training alone
@@ -148,7 +148,7 @@ def stored_config(name: str, folder: Path) -> dict[str, Any]:
     Raises:
         SeaAnchorError: its size is not that of the tower in the same file.
     """
-    config = json.loads((folder / "open_clip_config.json").read_text())
+    config = read_object(folder / "open_clip_config.json")
     stored, size = dict(config.get("preprocess_cfg") or {}), config["model_cfg"]["vision_cfg"].get("image_size", 224)
     given = stored.pop("size", None)
     sides, own = (set(side) if isinstance(side, list) else {side} for side in (given, size))

@@ -1,6 +1,5 @@
 """The tokenizers of OpenCLIP models."""
 
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from seaanchor.encoders.remote_code import check_tokenizer_settings, check_tower
 from seaanchor.encoders.text import TextLimit
 from seaanchor.encoders.weights import hub_error
 from seaanchor.errors import SeaAnchorError, note
+from seaanchor.utils.plain_files import read_object
 
 
 @contextmanager
@@ -45,6 +45,16 @@ def text_limit(tokenizer: Any) -> TextLimit:
     return TextLimit(tokenizer.context_length, count, lambda texts: tokenizer(list(texts)).tolist())
 
 
+OPTIONAL = ("preprocess_cfg", "seaanchor")
+
+
+def wrong_part(config: dict[str, Any], parts: Sequence[str], default: Any = None) -> str | None:
+    """The first of these parts of a configuration that is no object; None where all are. With a default, they may be
+    missing or null."""
+    found = {name: config.get(name) if config.get(name) is not None else default for name in parts}
+    return next((name for name, part in found.items() if not isinstance(part, dict)), None)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """open_clip_config.json of a folder.
 
@@ -52,15 +62,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         SeaAnchorError: it is missing, no OpenCLIP configuration, or sets for the tokenizer what could run code.
     """
     file = folder / "open_clip_config.json"
-    try:
-        config = json.loads(file.read_text())
-        config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"], config["model_cfg"]["embed_dim"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SeaAnchorError(
-            f"{file} is missing or no OpenCLIP configuration ({error!r})",
-            "model_cfg with vision_cfg and text_cfg",
-            "name the folder of an export",
-        ) from error
+    expected, change = "model_cfg with vision_cfg, text_cfg and embed_dim", "name the folder of an export"
+    config = read_object(file, expected, change)
+    model = config.get("model_cfg")
+    if not isinstance(model, dict) or wrong_part(model, ("vision_cfg", "text_cfg")) or wrong_part(config, OPTIONAL, {}):
+        raise SeaAnchorError(f"{file} is no OpenCLIP configuration", expected, change)
+    if type(model.get("embed_dim")) is not int:
+        raise SeaAnchorError(f"{file} has embed_dim {model.get('embed_dim')!r}", "a whole number", change)
     check_tokenizer_settings(str(folder), config["model_cfg"]["text_cfg"])
     check_tower(str(folder), config["model_cfg"]["vision_cfg"])
     return config
@@ -73,7 +81,7 @@ def bpe_file(folder: Path | None, text_cfg: dict[str, Any]) -> Path | None:
     Raises:
         SeaAnchorError: the configuration names such a file, and it is nowhere.
     """
-    extra = read_config(folder).get("seaanchor", {}) if folder else {}
+    extra = (read_config(folder).get("seaanchor") or {}) if folder else {}
     name = extra.get("bpe") or (text_cfg.get("tokenizer_kwargs") or {}).get("bpe_path")
     if not name:
         return None

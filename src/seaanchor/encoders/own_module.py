@@ -4,7 +4,6 @@ Legend: N texts, D embedding dimension.
 """
 
 import copy
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checksums import check_checksums
 from seaanchor.utils.json_text import to_json
+from seaanchor.utils.plain_files import read_object
 
 SETTINGS, WEIGHTS = "encoder.json", "model.safetensors"
 TEXTS = ("a photo of a cat.", "a photo of a dog.")
@@ -131,7 +131,7 @@ def load_encoder(folder: str | Path, module: nn.Module) -> Encoder:
     folder = Path(folder)
     check_checksums(folder)
     try:
-        settings = json.loads((folder / SETTINGS).read_text())
+        settings = read_object(folder / SETTINGS)
         size, dim, mean, std = (settings[key] for key in ("image_size", "dim", "mean", "std"))
         how = _read_preprocessing(settings)
         weights = load_file(folder / WEIGHTS)

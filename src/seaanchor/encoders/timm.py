@@ -1,6 +1,5 @@
 """timm image towers, such as DINOv2: no text side, raw pooled features as embeddings."""
 
-import json
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +14,7 @@ from seaanchor.encoders.timm_input import from_timm, to_timm
 from seaanchor.encoders.weight_files import find_weights
 from seaanchor.encoders.weights import hub_error, load_strictly, read_weights, weights_error
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.plain_files import parse_json
 
 AS_PRETRAINED = {"fbnetc_100": {"bn_eps": 1e-3}}  # what timm sets only where it fetches the weights itself
 
@@ -105,7 +105,7 @@ def _architecture(source: str) -> str:
     if not source.startswith("local-dir:"):
         return source.partition(".")[0]
     try:
-        config = json.loads((Path(source.removeprefix("local-dir:")) / "config.json").read_text())
+        config = parse_json((Path(source.removeprefix("local-dir:")) / "config.json").read_text())
         return str(config.get("architecture", "")).partition(".")[0]
     except (OSError, ValueError, AttributeError):  # timm says what is wrong with it
         return ""

@@ -92,7 +92,7 @@ def _size(logits_BC: Tensor) -> float:
 def _class_names(config: dict[str, Any], count: int) -> tuple[str, ...] | None:
     """Names that the model's folder gives, or those of ImageNet where the weights are timm's own, trained on it."""
     names, words = config.get("label_names"), config.get("label_descriptions")
-    if names is not None and len(names) == count:
+    if isinstance(names, list | tuple) and len(names) == count and all(isinstance(name, str | int) for name in names):
         described = words if isinstance(words, dict) else {}
         return tuple(str(described.get(name, name)) for name in names)
     if isinstance(words, list | tuple) and len(words) == count:

@@ -3,15 +3,15 @@ holds no plain weights."""
 
 import argparse
 import hashlib
-import json
 import pathlib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, said_by
 from seaanchor.utils.checkpoint import CHECKED, OLD
+from seaanchor.utils.plain_files import parse_json
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
 BLOCK = 1 << 20  # bytes read at a time
@@ -131,7 +131,7 @@ def _safetensors(path: Path) -> dict[str, Any]:
 def _parts(index: Path) -> dict[str, Any]:
     """The tensors of all files that an index names."""
     try:
-        files = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        files = sorted(set(parse_json(index.read_text())["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise unreadable(index, error) from error
     held: dict[str, Any] = {}
@@ -204,5 +204,4 @@ def _object(path: Path, classes: list[str]) -> SeaAnchorError:
 
 def unreadable(path: Path, error: Exception) -> SeaAnchorError:
     """The error for a file that is broken, or in a format that is not known."""
-    reason = " ".join(str(error).split())[:300]
-    return SeaAnchorError(f"{path} could not be read as weights ({reason})", PLAIN, "download or copy it again")
+    return SeaAnchorError(f"{path} could not be read as weights ({said_by(error)})", PLAIN, "download or copy it again")

@@ -11,7 +11,7 @@ from seaanchor.encoders.hub import NOT_FETCHED, unreachable
 from seaanchor.encoders.pretrained import split_entry
 from seaanchor.encoders.weight_entries import AVERAGED, choose, strip, tensors_of
 from seaanchor.encoders.weight_files import open_weights
-from seaanchor.errors import SeaAnchorError, note
+from seaanchor.errors import SeaAnchorError, note, said_by
 from seaanchor.utils.log import log
 
 COUNTERS = ("num_batches_tracked", "position_ids")  # no output depends on them, and not every version saves them
@@ -109,7 +109,7 @@ def _listed(what: str, keys: Sequence[str], total: int) -> str:
 
 def weights_error(name: str, weights: str, error: Exception | str) -> SeaAnchorError:
     """The one message for weights that do not fit an architecture."""
-    first = error if isinstance(error, str) else "; ".join(line.strip() for line in str(error).splitlines()[:4])[:400]
+    first = error if isinstance(error, str) else said_by("; ".join(str(error).splitlines()[:4]))
     return SeaAnchorError(
         found=f"the weights {weights} do not fit {name}: {first}",
         expected="a checkpoint of exactly this architecture",
@@ -119,10 +119,10 @@ def weights_error(name: str, weights: str, error: Exception | str) -> SeaAnchorE
 
 def hub_error(name: str, error: Exception, instead: str) -> SeaAnchorError:
     """The one message for a model that could not be fetched."""
-    first = " ".join(str(error).split())
+    first = said_by(error)
     if (reason := unreachable()) == NOT_FETCHED:
         return SeaAnchorError(
-            found=f"{name} could not be loaded: {first[:300]}",
+            found=f"{name} could not be loaded: {first}",
             expected="files in the folder, or on this disk already",
             change=f"{NOT_FETCHED}; or {instead}",
         )
@@ -133,7 +133,7 @@ def hub_error(name: str, error: Exception, instead: str) -> SeaAnchorError:
             change=f"check the connection, or {instead}",
         )
     return SeaAnchorError(
-        found=f"{name} could not be loaded; the Hub may be unreachable: {first[:300]}",
+        found=f"{name} could not be loaded; the Hub may be unreachable: {first}",
         expected="files that can be downloaded, or are on this disk",
         change=f"check the name and the connection to the Hub, or {instead}",
     )

@@ -1,6 +1,5 @@
 """The next command: what evaluates a run, as it can work with what the run exported, and what shows results."""
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from seaanchor.data.sources import NAMES as EMBEDDED_SETS
 from seaanchor.encoders.head_file import NAME
 from seaanchor.encoders.own_module import SETTINGS
 from seaanchor.evaluation.result_folder import is_result_file
+from seaanchor.utils.plain_files import read_object
 
 EXPORTS = ("export", "export-averaged")
 SPLITS = ("test", "val", "validation", "valid")
@@ -67,7 +67,7 @@ def _answers(folder: Path) -> bool:
     """Whether an export has texts, or a classifier of its own."""
     if (folder / NAME).is_file() or not (folder / "config.json").is_file():
         return True  # of OpenCLIP
-    config = json.loads((folder / "config.json").read_text())
+    config = read_object(folder / "config.json")
     if "pretrained_cfg" in config:  # of timm
         return bool(config.get("num_classes"))
     from seaanchor.encoders.huggingface.families import FAMILIES

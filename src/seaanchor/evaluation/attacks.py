@@ -20,6 +20,7 @@ from seaanchor.attacks.square import pyautoattack, square_attack
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Batch
 from seaanchor.utils import stages
+from seaanchor.utils.numbers import check_seed
 
 AttackName = Literal["pgd", "apgd-ce", "apgd", "square", "autoattack", "embedding"]
 Stage = Callable[..., AttackResult]
@@ -81,6 +82,10 @@ class AttackPlan:
     num_steps: int
     seed: int = 0
     precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        """A seed that every generator takes."""
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Images with captions, from JSON lines."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from seaanchor.data.types import UnlabelledImages
 from seaanchor.errors import SeaAnchorError, is_text
+from seaanchor.utils.plain_files import parse_json, read_text
 
 CAPTION_FILES = ("captions.jsonl", "metadata.jsonl")  # the second as Hugging Face's image folders name it
 EXAMPLE = '{"image": "a.jpg", "captions": ["a dog", "a dog in the snow"]}'
@@ -43,18 +43,14 @@ def read_captions(root: Path) -> Captions:
         if root.is_file()
         else next((root / name for name in CAPTION_FILES if (root / name).is_file()), root / CAPTION_FILES[0])
     )
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        found = f"{file} is missing" if isinstance(error, FileNotFoundError) else f"{file} could not be read ({error})"
-        raise SeaAnchorError(found, f"a JSON lines file such as {CAPTION_FILES[0]}", "correct the path") from error
+    lines = read_text(file, f"a JSON lines file such as {CAPTION_FILES[0]}", "correct the path").split("\n")
     number: dict[Path, int] = {}
     texts, owners = [], []
     for at, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            name, captions = _to_row(json.loads(line))
+            name, captions = _to_row(parse_json(line))
         except (ValueError, KeyError, TypeError) as error:
             raise SeaAnchorError(
                 f"{file}, line {at}: {str(error) or line[:80]}", "an image and its captions", f"write {EXAMPLE}"

@@ -28,7 +28,7 @@ from seaanchor.evaluation.suites.registry import SUITES
 from seaanchor.evaluation.summary import rounded, summarise, summarise_captioned
 from seaanchor.evaluation.table import ExecutionOptions, Table, collect, to_device
 from seaanchor.evaluation.zeroshot import accuracy_rows, classifier, outcomes
-from seaanchor.functional.gradients import frozen
+from seaanchor.functional.gradients import frozen, reaching
 from seaanchor.types import Batch
 
 CHECKED = 32  # images without classes that the model's checks run on
@@ -46,7 +46,7 @@ def measure_model(
         SeaAnchorError: no image could be read, or an attack left the images that are allowed.
     """
     encoder = context.model.encoder
-    with frozen(encoder), fast_kernels(encoder, torch.float32, num_tokens(encoder)):
+    with frozen(encoder), reaching(encoder), fast_kernels(encoder, torch.float32, num_tokens(encoder)):
         dataset = ImageDataset(context.images, encoder.preprocessing)
         title = f"{context.model.name} on {context.dataset}"
         collected = collect(title, "images", dataset, _batch_measure(context), options)

@@ -1,7 +1,7 @@
 """A model and the untouched model that it is compared with."""
 
 import hashlib
-import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from seaanchor.encoders.tokens import Tokens
 from seaanchor.errors import SeaAnchorError, note
 from seaanchor.evaluation.protocol import Protocol
 from seaanchor.training.start import LostStartError, load_start
+from seaanchor.utils.plain_files import read_object
 
 NONE = "none"
 
@@ -129,7 +130,7 @@ def check_reference(model: LoadedModel, reference: LoadedModel | None, protocol:
 def _run_of(name: str) -> Path | None:
     """The run whose export a model is."""
     path = path_of(name)
-    return path.parent if path.is_dir() and (path.parent / "config.yaml").is_file() else None
+    return path.parent if os.path.isdir(path) and (path.parent / "config.yaml").is_file() else None
 
 
 def output_of(name: str) -> Path:
@@ -151,8 +152,10 @@ def _named_by(name: str) -> tuple[str | None, None]:
     """The model whose text tower a variant borrows."""
     for folder in (path_of(name), embedded_folder(name)):
         file = folder / "open_clip_config.json"
-        if file.is_file() and (base := json.loads(file.read_text()).get("seaanchor", {}).get("text_tower_of")):
-            return (base if base in embedded_models() else str(base_folder(folder, base))), None
+        said = read_object(file).get("seaanchor") if file.is_file() else None
+        if isinstance(said, dict) and (base := said.get("text_tower_of")):
+            place = base_folder(folder, base)  # checks that it is a name
+            return (base if base in embedded_models() else str(place)), None
     return None, None
 
 

@@ -6,9 +6,10 @@ from typing import Any
 from seaanchor.encoders.tokens import Tokens
 from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.corruptions import CORE
-from seaanchor.evaluation.records import to_plain
 from seaanchor.evaluation.results import AttackSettings, ProtocolRecord
 from seaanchor.evaluation.typographic_plan import TypographicPlan
+from seaanchor.utils.numbers import check_seed
+from seaanchor.utils.records import to_plain
 
 PLACES = ("model", "dataset", "training", "head", "segmentation_head")
 
@@ -50,6 +51,10 @@ class Protocol:
     head: str | None = None
     tokens: Tokens | None = None
     segmentation_head: str | None = None
+
+    def __post_init__(self) -> None:
+        """A seed that every generator takes."""
+        check_seed(self.seed)
 
 
 def settings_of(plan: AttackPlan) -> AttackSettings:

@@ -5,7 +5,6 @@ JSON schema is `evaluation/schema/result-4.json`. Files of the formats 1, 2 and 
 `evaluation.old_formats`, and then read by the same code.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +12,14 @@ from typing import Any
 
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.old_formats import to_format_4
-from seaanchor.evaluation.records import BadValueError, from_plain, to_plain
 from seaanchor.evaluation.results import FORMAT, Check, EvaluationResult
+from seaanchor.utils import plain_files
 from seaanchor.utils.json_text import not_finite
+from seaanchor.utils.records import BadValueError, from_plain, to_plain
 
 FIRST = ("format", "dataset", "model", "pretrained", "task", "metrics", "language")
 """The keys that every file begins with."""
+WRITTEN, RESTORE = "JSON as Sea Anchor wrote it", "remove it and evaluate again, or restore it"
 
 
 def encode(result: EvaluationResult) -> dict[str, Any]:
@@ -39,13 +40,13 @@ def decode(data: Mapping[str, Any], name: str = "the result") -> EvaluationResul
         SeaAnchorError: a newer format, an unknown one, a missing key, or a value of another type.
     """
     version = data.get("format")
-    if isinstance(version, int) and version > FORMAT:
+    if type(version) is int and version > FORMAT:
         raise SeaAnchorError(
             f"{name} has format {version}, of a newer version of Sea Anchor",
             f"format 1 to {FORMAT}",
             "install that version, or evaluate again with this one",
         )
-    if version not in range(1, FORMAT + 1):
+    if type(version) is not int or version not in range(1, FORMAT + 1):
         raise SeaAnchorError(
             f"{name} has format {version}", f"format 1 to {FORMAT}", "evaluate again with this version"
         )
@@ -56,7 +57,7 @@ def decode(data: Mapping[str, Any], name: str = "the result") -> EvaluationResul
         raise SeaAnchorError(
             f"{name}: {error}", f"a result file of format {version}", "evaluate again, or restore the file"
         ) from None
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise SeaAnchorError(
             f"{name} is not arranged as a result of format {version} ({type(error).__name__}: {error})",
             "a file that `seaanchor evaluate` wrote",
@@ -91,19 +92,12 @@ def read_json(path: Path) -> Any:
     Raises:
         SeaAnchorError: the file cannot be read or is cut short.
     """
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise damaged(path, str(error)) from None
+    return plain_files.read_json(path, WRITTEN, RESTORE)
 
 
 def damaged(path: Path, where: str) -> SeaAnchorError:
     """The error of a file that is not whole."""
-    return SeaAnchorError(
-        f"{path} is cut short or damaged ({where})",
-        "JSON as Sea Anchor wrote it",
-        "remove it and evaluate again, or restore it",
-    )
+    return SeaAnchorError(f"{path} is cut short or damaged ({where})", WRITTEN, RESTORE)
 
 
 def is_result(data: Any) -> bool:

@@ -26,7 +26,6 @@ from seaanchor.evaluation.measure import measure_model
 from seaanchor.evaluation.model_pair import ModelPair, check_reference, open_pair, output_of, reference_of
 from seaanchor.evaluation.prepare import DataSet, describe, prepare, reference_context
 from seaanchor.evaluation.protocol import Protocol, comparable
-from seaanchor.evaluation.records import from_plain, to_plain
 from seaanchor.evaluation.result_files import decode, encode, with_finite_check
 from seaanchor.evaluation.result_folder import is_result_file, result_file, stored_result
 from seaanchor.evaluation.results import Environment, EvaluationResult, ProtocolRecord
@@ -37,6 +36,7 @@ from seaanchor.utils.environment import environment
 from seaanchor.utils.json_text import to_json, with_nulls
 from seaanchor.utils.log import log
 from seaanchor.utils.paths import portable
+from seaanchor.utils.records import from_plain, to_plain
 
 
 @dataclass(frozen=True)

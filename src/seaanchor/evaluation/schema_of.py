@@ -3,7 +3,7 @@
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_args, get_origin
 
-from seaanchor.evaluation.records import hints, inner_of, written_as
+from seaanchor.utils.records import hints, inner_of, written_as
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _PLAIN = {str: "string", int: "integer", bool: "boolean"}

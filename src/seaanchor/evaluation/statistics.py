@@ -45,6 +45,17 @@ class Share:
     n: int | None = None
     right: str | None = None
 
+    def __post_init__(self) -> None:
+        """The bits are as many as the images.
+
+        Raises:
+            ValueError: they are not, or are no hexadecimal digits; or the number of images is negative.
+        """
+        if self.n is not None and self.n < 0:
+            raise ValueError(f"a share of {self.n} images")
+        if self.right is not None and self.n is not None and len(bytes.fromhex(self.right)) != -(-self.n // 8):
+            raise ValueError(f"{4 * len(self.right)} bits for {self.n} images")
+
     @property
     def hits_N(self) -> np.ndarray | None:
         """The 0 and 1 (N,) that are counted, or None where that is not known.

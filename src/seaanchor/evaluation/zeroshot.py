@@ -20,6 +20,7 @@ from seaanchor.encoders.kernels import fast_kernels, num_tokens
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import AttackPlan, attack_all, fallback
 from seaanchor.evaluation.table import Table
+from seaanchor.functional.gradients import linked
 from seaanchor.types import Batch, Head
 
 
@@ -116,9 +117,13 @@ def classifier(model: LoadedModel, head: Head, device: torch.device, precision: 
 
     def logits(pixels_BCHW: Tensor) -> Tensor:
         with fast_kernels(encoder, torch.float32, tokens):
-            return head(encoder(pixels_BCHW).float())
+            return head(linked(encoder(pixels_BCHW), pixels_BCHW).float())
 
-    return Classifier(logits, None if embed_low is None else lambda pixels_BCHW: head(embed_low(pixels_BCHW)))
+    def low(pixels_BCHW: Tensor) -> Tensor:
+        assert embed_low is not None
+        return head(linked(embed_low(pixels_BCHW), pixels_BCHW))
+
+    return Classifier(logits, None if embed_low is None else low)
 
 
 def labelled(source: str, class_names: Path | None, samples: int | None, seed: int) -> LabelledImages:

@@ -8,6 +8,7 @@ from typing import Any
 from seaanchor.encoders.embedded import embedded_folder, embedded_models
 from seaanchor.encoders.hub import why_unreachable
 from seaanchor.encoders.pretrained import is_weights_file, split_pretrained
+from seaanchor.utils.plain_files import parse_yaml
 
 CARD, OURS = "README.md", "CARD.md"
 
@@ -90,12 +91,10 @@ def _of_card(file: Path, source: str) -> Licence | None:
 
 def front_matter(text: str) -> dict[str, Any]:
     """The settings between the dashes at the top of a model card; empty if there are none."""
-    import yaml
-
     found = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, re.S)
     try:
-        said = yaml.safe_load(found[1]) if found else None
-    except yaml.YAMLError:
+        said = parse_yaml(found[1]) if found else None
+    except ValueError:
         said = None
     return said if isinstance(said, dict) else {}
 

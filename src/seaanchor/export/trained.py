@@ -56,7 +56,12 @@ def read_map(run: Path, model: LoadedModel | None = None) -> Tensor:
             "name another run",
         )
     state = load_state(file)
-    trained_on, weight_ED = state.get("reference"), state["weight"]
+    weight_ED = state.get("weight") if isinstance(state, dict) else None
+    if not isinstance(weight_ED, Tensor) or not _is_map(weight_ED):
+        raise SeaAnchorError(
+            f"{file} holds no linear map", "one matrix of finite numbers", "copy it again, or train the map again"
+        )
+    trained_on = state.get("reference")
     if model is not None and (
         trained_on not in (None, fingerprint(model.encoder)) or weight_ED.shape[1] != model.encoder.dim
     ):
@@ -65,6 +70,12 @@ def read_map(run: Path, model: LoadedModel | None = None) -> Tensor:
             found, "the model that the run started from", "put those weights back, or train the map again"
         )
     return weight_ED
+
+
+def _is_map(weight: Tensor) -> bool:
+    """Whether this is a matrix that has a singular value decomposition."""
+    is_matrix = weight.dim() == 2 and weight.is_floating_point() and weight.numel() > 0
+    return is_matrix and bool(weight.isfinite().all())
 
 
 def merged(model: LoadedModel) -> LoadedModel:

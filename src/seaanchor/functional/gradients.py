@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seaanchor.errors import SeaAnchorError
 from seaanchor.types import AttackLoss
 
 
@@ -19,10 +20,19 @@ def input_grad(loss: AttackLoss, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor, T
 
     Samples are independent, so the gradient of the sum is each sample's own. Weights collect nothing:
     `torch.autograd.grad` asks for the pixels alone, where `.backward()` would fill every parameter's `.grad`.
+
+    Raises:
+        SeaAnchorError: no gradient leads from the loss to the pixels.
     """
     with torch.enable_grad():
         leaf_BCHW = pixels_BCHW.detach().requires_grad_()
         loss_B, output = loss(leaf_BCHW)
+        if not loss_B.requires_grad:
+            raise SeaAnchorError(
+                "the attack's loss does not depend on the pixels by any gradient",
+                "a model and a loss that can be differentiated",
+                "take out what cuts the gradient, such as detach or no_grad, or attack by queries (square)",
+            )
         (grad_BCHW,) = torch.autograd.grad(loss_B.sum(), leaf_BCHW)
     return loss_B.detach(), grad_BCHW, output.detach()
 
@@ -39,6 +49,35 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
     finally:
         for parameter in asking:
             parameter.requires_grad_(True)
+
+
+def linked(output: Tensor, input_BCHW: Tensor) -> Tensor:
+    """The output (B, ...) itself; where no gradient leads back from it to the input, as from a constant, one that is 0
+    does: an attack then finds nothing, and a check can say so, where torch would raise an error.
+
+    >>> pixels = torch.rand(2, 3, 4, 4, requires_grad=True)
+    >>> linked(torch.ones(2, 5), pixels).sum().backward()
+    >>> pixels.grad.abs().max().item()
+    0.0
+    """
+    if output.requires_grad or not input_BCHW.requires_grad or not torch.is_grad_enabled():
+        return output
+    return output + 0 * input_BCHW.flatten(1).sum(1).view(-1, *[1] * (output.dim() - 1))
+
+
+@contextmanager
+def reaching(*modules: nn.Module) -> Iterator[None]:
+    """Inside, the modules' outputs are linked to their inputs, as by `linked`."""
+
+    def link(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        return linked(output, inputs[0]) if isinstance(output, Tensor) and inputs else output
+
+    hooks = [module.register_forward_hook(link) for module in modules]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager

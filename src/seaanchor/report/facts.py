@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from seaanchor.evaluation.advice import EXPORTS, evaluation_command
-from seaanchor.evaluation.records import to_plain
 from seaanchor.evaluation.results import Environment, EvaluationResult, ProtocolRecord
 from seaanchor.plotting.svg import swatch
 from seaanchor.report.runs import Run, RunSettings
@@ -13,6 +12,7 @@ from seaanchor.report.sources import Entry, Sources
 from seaanchor.report.tables import Dataset
 from seaanchor.training.progress import duration
 from seaanchor.utils.paths import portable
+from seaanchor.utils.records import to_plain
 
 
 @dataclass(frozen=True)

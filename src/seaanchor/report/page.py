@@ -2,6 +2,7 @@
 CSV."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ from seaanchor.utils.log import log
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+EPOCH = re.compile("[0-9]{1,11}")  # seconds, up to the year 5138
 MONTHS = (
     "January",
     "February",
@@ -113,7 +115,7 @@ def _write(
 def _today() -> str:
     """The day, such as `1 May 2030`; that of SOURCE_DATE_EPOCH where builds that repeat set it."""
     seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
-    day = datetime.fromtimestamp(int(seconds), UTC) if seconds.isdigit() else datetime.now()
+    day = datetime.fromtimestamp(int(seconds), UTC) if EPOCH.fullmatch(seconds) else datetime.now()
     return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
 
 

@@ -1,6 +1,5 @@
 """Training runs as a report reads them: settings, log lines, and what `seaanchor steer` found."""
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,12 +8,12 @@ from typing import Any
 
 from seaanchor.config.run_settings import read_settings
 from seaanchor.errors import SeaAnchorError
-from seaanchor.evaluation.records import BadValueError, from_plain
 from seaanchor.evaluation.result_files import damaged, read_json
 from seaanchor.evaluation.results import Environment
 from seaanchor.evaluation.steering_record import SteeringCurve
-from seaanchor.training.run_folder import RunFolder
+from seaanchor.training.run_folder import RunFolder, log_row
 from seaanchor.utils.paths import portable
+from seaanchor.utils.records import BadValueError, from_plain
 
 EXPORTS = {"export": "", "export-averaged": " (averaged)"}
 """Folders of trained models in a run, with what is added to the run's name for each."""
@@ -95,10 +94,9 @@ def read_run(folder: Path) -> Run:
     home = RunFolder(folder)
     config = read_settings(home.config)
     settings = _settings(config, home.config)
-    lines = [row for row in _lines(home.metrics) if isinstance(row, dict) and isinstance(row.get("step"), int)]
+    lines = list(_rows(home))
     finished = any((folder / name).is_dir() for name in EXPORTS)
     step = max((row["step"] for row in lines), default=0)
-    environment = read_json(folder / "env.json") if (folder / "env.json").is_file() else {}
     return Run(
         label=folder.resolve().name,
         folder=folder,
@@ -110,7 +108,7 @@ def read_run(folder: Path) -> Run:
         step=step,
         total=step if finished else _total(settings),
         finished=finished,
-        environment=from_plain(Environment, environment),
+        environment=_environment(folder / "env.json"),
     )
 
 
@@ -139,15 +137,22 @@ def _steering(file: Path) -> SteeringCurve | None:
     return curve
 
 
-def _lines(file: Path) -> Iterable[Any]:
-    """JSON lines; the last one may have been cut short by a kill, any other is an error."""
-    lines = file.read_text(errors="replace").splitlines() if file.is_file() else []
+def _environment(file: Path) -> Environment:
+    try:
+        return from_plain(Environment, read_json(file) if file.is_file() else {})
+    except BadValueError as error:
+        raise damaged(file, str(error)) from None
+
+
+def _rows(home: RunFolder) -> Iterable[dict[str, Any]]:
+    """Rows of the log; the last one may have been cut short by a kill, any other is an error."""
+    lines = home.lines()
     for number, line in enumerate(lines, 1):
         try:
-            yield json.loads(line)
-        except ValueError:
+            yield log_row(line)
+        except ValueError as error:
             if number < len(lines):
-                raise damaged(file, f"line {number}") from None
+                raise damaged(home.metrics, f"line {number}: {error}") from None
 
 
 def _total(settings: RunSettings) -> int | None:

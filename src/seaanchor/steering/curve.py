@@ -6,7 +6,6 @@ from typing import Any
 
 from seaanchor.adapters.linear_map import decompose
 from seaanchor.data.sources import open_images
-from seaanchor.evaluation.records import to_plain
 from seaanchor.evaluation.steering_record import SteeringCurve
 from seaanchor.evaluation.suites.bias import caveat
 from seaanchor.evaluation.typographic_plan import TypographicPlan
@@ -20,6 +19,7 @@ from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.json_text import to_json
 from seaanchor.utils.log import log
 from seaanchor.utils.paths import portable
+from seaanchor.utils.records import to_plain
 
 
 def steering_curve(

@@ -15,6 +15,7 @@ from seaanchor.sweeps.engine import EvaluationSpec, Row, run_arms, save_rows
 from seaanchor.sweeps.tables import Cell, as_csv, markdown, share, summarise, value
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.log import log
+from seaanchor.utils.plain_files import parse_yaml, read_text
 
 UNTOUCHED = "untouched"
 SHOWN = 12  # columns of the printed table; numbers.csv has all
@@ -49,16 +50,11 @@ def read_points(file: Path) -> list[dict[str, Any]]:
     Raises:
         SeaAnchorError: missing file, or something other than such a list.
     """
-    import yaml
-
+    expected, change = "a YAML list of settings", "write - {anchor.rho: 0.1, lr: 1.0e-4} on each line"
     try:
-        points = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SeaAnchorError(
-            f"{file} could not be read ({error})",
-            "a YAML list of settings",
-            "write - {anchor.rho: 0.1, lr: 1.0e-4} on each line",
-        ) from error
+        points = parse_yaml(read_text(file, expected, change))
+    except ValueError as error:
+        raise SeaAnchorError(f"{file} could not be read ({error})", expected, change) from error
     if not isinstance(points, list) or not points or not all(isinstance(p, dict) and p for p in points):
         raise SeaAnchorError(
             f"{file} holds no list of settings",

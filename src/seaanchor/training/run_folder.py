@@ -4,7 +4,7 @@ config.yaml (resolved), env.json, metrics.jsonl, checkpoints/step-*.safetensors 
 head.safetensors where a probe or a head from a file was used, tensorboard/ if asked for.
 """
 
-import json
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,10 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checkpoint import load_state, save_state
 from seaanchor.utils.json_text import not_finite, to_json, with_nulls
 from seaanchor.utils.log import log, warn_once
+from seaanchor.utils.plain_files import parse_json
+from seaanchor.utils.records import from_plain
+
+LAST_STEP = 2**53  # beyond it a float does not count any more
 
 
 @dataclass(frozen=True)
@@ -102,11 +106,32 @@ class RunFolder:
             ) from error
 
     def rows(self) -> list[dict[str, Any]]:
-        """What was logged so far; a line cut short by a kill is dropped, and so is a number that was not finite."""
+        """What was logged so far; a line cut short by a kill or that is no row is dropped, and a number that was not
+        finite."""
         rows = []
-        for line in self.metrics.read_text().splitlines() if self.metrics.exists() else []:
-            try:
-                rows.append({name: value for name, value in json.loads(line).items() if value is not None})
-            except (ValueError, AttributeError):
-                continue
+        for line in self.lines():
+            with contextlib.suppress(ValueError):
+                rows.append({name: value for name, value in log_row(line).items() if value is not None})
         return rows
+
+    def lines(self) -> list[str]:
+        """The lines of metrics.jsonl; none where it is not there."""
+        return self.metrics.read_text(encoding="utf-8", errors="replace").splitlines() if self.metrics.is_file() else []
+
+
+def log_row(line: str) -> dict[str, Any]:
+    """One row of the log: its step, numbers by their names, and under `eval` those of each evaluation by its data set.
+
+    Raises:
+        ValueError: it is no such row.
+    """
+    row = parse_json(line)
+    if not isinstance(row, dict) or type(row.get("step")) is not int or not 0 <= row["step"] < LAST_STEP:
+        raise ValueError("it has no step")
+    for name, value in row.items():
+        rows = from_plain(dict[str, dict[str, float | None]], value, name) if name == "eval" else {"": {name: value}}
+        for inside in rows.values():
+            for key, number in inside.items():
+                if number is not None:
+                    from_plain(float, number, key)
+    return row

@@ -1,6 +1,5 @@
 """The untouched model that a run started from, loaded again."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.plain_files import parse_json
 
 ENVIRONMENT = "env.json"
 
@@ -58,9 +58,11 @@ def load_start(run: Path, image_size: int | None = None) -> LoadedModel:
 
 def _check_same(run: Path, model: LoadedModel, random: bool, image_size: int | None) -> None:
     try:
-        before = json.loads((run / ENVIRONMENT).read_text()).get("start") or {}
+        said = parse_json((run / ENVIRONMENT).read_text())
     except (OSError, ValueError):
-        before = {}
+        said = {}
+    before = said.get("start") if isinstance(said, dict) else None
+    before = before if isinstance(before, dict) else {}
     size = model.encoder.image_size
     comparable = before.get("image_size") == size
     if random and (not comparable or image_size not in (None, size)):

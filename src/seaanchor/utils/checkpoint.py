@@ -5,11 +5,11 @@ skeleton into its header, so that one rename commits both.
 """
 
 import contextlib
-import json
 import mmap
 import os
+import stat
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from glob import escape
 from hashlib import blake2b
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from seaanchor.errors import SeaAnchorError, note
 from seaanchor.utils.json_text import to_json
+from seaanchor.utils.plain_files import parse_json
 
 _TENSOR = "__tensor__"
 CHECKED, OLD = "checked_state", "state"
@@ -96,7 +97,7 @@ def load_state(path: Path, *, unchecked: bool = True) -> dict:
             note(f"{path} was written by an older version and has no checksum: damage would not be noticed")
         else:
             raise KeyError("no checksum")
-        return _unflatten(json.loads(skeleton), tensors)  # type: ignore[return-value]
+        return _unflatten(parse_json(skeleton), tensors)  # type: ignore[return-value]
     except (SafetensorError, ValueError, KeyError, OSError) as error:
         raise SeaAnchorError(
             found=f"{path} does not hold a checkpoint ({error})",
@@ -176,7 +177,10 @@ def write_atomic(path: Path, data: bytes | str | Callable[[Path], None]) -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_orphans(path)
         if callable(data):
+            partial.touch()  # with the permissions that the user gives to new files
+            mode = partial.stat().st_mode
             data(partial)
+            _set_mode(partial, mode)
         else:
             partial.write_bytes(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
         with partial.open("rb+") as file:
@@ -223,6 +227,28 @@ def _lives(process: int) -> bool:
     except (OSError, OverflowError):  # somebody else's
         return True
     return True
+
+
+def give_usual_permissions(files: Iterable[Path]) -> None:
+    """Give files the permissions that this user's new files have in their folder: some libraries write weights that
+    nobody else may read, so that others could not use an export or a cache that they share.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    for file in files:
+        sample = file.with_name(f".{file.name}.{os.getpid()}-{os.urandom(4).hex()}.partial")
+        try:
+            sample.touch()
+            _set_mode(file, sample.stat().st_mode)
+        finally:
+            sample.unlink(missing_ok=True)
+
+
+def _set_mode(file: Path, mode: int) -> None:
+    with contextlib.suppress(PermissionError):  # of a system without such permissions
+        if file.stat().st_mode != mode:
+            file.chmod(stat.S_IMODE(mode))
 
 
 def sync_folder(folder: Path) -> None:

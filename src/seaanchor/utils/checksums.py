@@ -4,19 +4,28 @@ import hashlib
 from pathlib import Path
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.utils.checkpoint import write_atomic
+from seaanchor.utils.checkpoint import give_usual_permissions, write_atomic
 
 NAME = "SHA256SUMS"
 CARD = "README.md"  # for people, who may go on writing it
 
 
 def write_checksums(folder: Path) -> None:
-    """Write a line for each file that lies in the folder itself, the model card apart.
+    """Write a line for each file that lies in the folder itself, the model card apart; all of them get the permissions
+    of this user's new files.
 
     Raises:
         SeaAnchorError: the disk is full or the folder cannot be written.
     """
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in (NAME, CARD))
+    try:
+        give_usual_permissions(files)
+    except OSError as error:
+        raise SeaAnchorError(
+            f"{folder} could not be written: {error.strerror}",
+            "free space in a folder that can be written",
+            "free some",
+        ) from error
     write_atomic(folder / NAME, "".join(f"{_digest(path)}  {path.name}\n" for path in files))
 
 

@@ -9,10 +9,12 @@ cannot be read is computed, what cannot be written is logged once.
 import contextlib
 import hashlib
 import os
+import platform
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -64,11 +66,26 @@ def code(*sources: ModuleType | Path) -> str:
 
 
 def key(depends_on: object) -> str:
-    """The name of the entry that depends on these JSON values, on this package's version and on torch's."""
+    """The name of the entry that depends on these JSON values, on this package's version and on torch's, and on the
+    kind of machine."""
     import torch
 
-    described = to_json([__version__, torch.__version__, depends_on], sort_keys=True)
+    described = to_json([__version__, torch.__version__, machine(), depends_on], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()[:40]
+
+
+@cache
+def machine() -> tuple[str, ...]:
+    """What of this machine decides how numbers are rounded: its processor and the instructions that torch uses of it,
+    and its GPU. Machines that share a cache and are not alike have entries of their own."""
+    import torch
+
+    named = ""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return platform.machine(), named or platform.processor(), torch.backends.cpu.get_cpu_capability(), gpu
 
 
 def get_or_compute(

@@ -206,6 +206,8 @@ def test_folders_that_are_no_model_of_transformers(copy_of, clip_folder, tmp_pat
         ("config.json", {"auto_map": {"AutoModel": "mine.Mine"}}, "code that comes with the model"),
         ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["mine.Mine", None]}}, "tokenizer_config.json"),
         ("preprocessor_config.json", {"auto_map": {"AutoImageProcessor": "mine.Mine"}}, "preprocessor_config.json"),
+        ("config.json", {"_attn_implementation_internal": "nobody/nothing"}, "'nobody/nothing' as its attention"),
+        ("config.json", {"vision_config": {"attn_implementation": {"": "nobody/n"}}}, "'nobody/n' as its attention"),
         ("adapter_config.json", {"peft_type": "LORA"}, "merge_and_unload"),
     ],
 )

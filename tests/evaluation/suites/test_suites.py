@@ -22,11 +22,11 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation import attacks, embeddings, measure
 from seaanchor.evaluation import run as module
 from seaanchor.evaluation.attacks import AttackPlan
-from seaanchor.evaluation.records import to_plain
 from seaanchor.evaluation.run import Protocol, evaluate, evaluate_all
 from seaanchor.evaluation.suites.interpretability import evaluate_interpretability, mean_prompts
 from seaanchor.evaluation.suites.probe import nearest_neighbours
 from seaanchor.evaluation.suites.registry import SUITES
+from seaanchor.utils.records import to_plain
 
 SAMPLES = 30
 

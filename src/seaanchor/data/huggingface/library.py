@@ -1,7 +1,7 @@
 """The `datasets` library, opened in one way by what reads images and what imports preferences."""
 
-import json
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 from seaanchor.data.files import file_below
 from seaanchor.errors import SeaAnchorError, note
+from seaanchor.utils.plain_files import parse_json, parse_yaml
 
 SAVED = ("dataset_info.json", "dataset_dict.json")  # what `save_to_disk` leaves
 READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
@@ -38,7 +39,7 @@ def library() -> Any:
 
 def is_saved(path: Path) -> bool:
     """Whether `save_to_disk` wrote this folder."""
-    return any((path / file).is_file() for file in SAVED)
+    return any(os.path.isfile(path / file) for file in SAVED)
 
 
 def check_there(name: str) -> None:
@@ -48,7 +49,7 @@ def check_there(name: str) -> None:
         SeaAnchorError: it is missing.
     """
     path = Path(name)
-    if not path.exists() and (path.suffix.lower() in READERS or not HUB_NAME.fullmatch(name)):
+    if not os.path.exists(path) and (path.suffix.lower() in READERS or not HUB_NAME.fullmatch(name)):
         raise SeaAnchorError(
             f"{name} is missing",
             f"a file ending in {', '.join(READERS)}, a folder, or a name on the Hub such as someone/something",
@@ -62,14 +63,12 @@ def check_inside(folder: Path) -> None:
     Raises:
         SeaAnchorError: it does, or says it in a way that cannot be read.
     """
-    import yaml
-
     try:
         named = [(file, _read_plain(file)) for file in _descriptions(folder)]
         card = folder / "README.md"
         if card.is_file() and (front := FRONT_MATTER.match(card.read_text(encoding="utf-8-sig"))):
-            named.append((card, yaml.safe_load(front[1])))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+            named.append((card, parse_yaml(front[1])))
+    except (OSError, ValueError) as error:
         raise SeaAnchorError(
             f"what {folder} says of its files could not be read ({type(error).__name__})", "YAML or JSON", "correct it"
         ) from error
@@ -88,9 +87,7 @@ def _descriptions(folder: Path) -> list[Path]:
 
 
 def _read_plain(file: Path) -> Any:
-    import yaml
-
-    return json.loads(file.read_text()) if file.suffix == ".json" else yaml.safe_load(file.read_text())
+    return parse_json(file.read_text()) if file.suffix == ".json" else parse_yaml(file.read_text())
 
 
 def _files_named(said: Any) -> Iterator[str]:

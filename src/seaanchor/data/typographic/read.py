@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seaanchor.data.files import find_images, is_image_name
-from seaanchor.data.name_pairing import clean_names
+from seaanchor.data.name_pairing import WHOLE_NUMBER, clean_names
 from seaanchor.data.types import TypographicImages
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.text import plain
@@ -25,7 +25,7 @@ def parse_name(stem: str) -> tuple[str, str] | None:
         return None
     label, _, rest = stem.removeprefix("label=").partition("_text=")
     word, _, number = rest.rpartition("_")
-    return (label, word) if word and number.isdigit() else (label, rest)
+    return (label, word) if word and WHOLE_NUMBER.fullmatch(number) else (label, rest)
 
 
 def check_names(class_names: Sequence[str]) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from seaanchor.data.files import is_hidden
 from seaanchor.data.labels import class_numbers, own_names
-from seaanchor.data.name_lists import lines_of, text_of
-from seaanchor.data.name_pairing import clean_names
+from seaanchor.data.name_lists import lines_of
+from seaanchor.data.name_pairing import WHOLE_NUMBER, clean_names
 from seaanchor.data.names import note_unused, read_class_names, read_template_file
 from seaanchor.data.splits import kind_within, split_kind
 from seaanchor.data.types import ClassifiedImages, DamagedShards, UnlabelledImages
 from seaanchor.data.webdataset.tar import Member, index_shard
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.plain_files import read_text
 
 COUNT, CLASSES, TEMPLATES, KIND = (
     "nshards.txt",
@@ -24,6 +25,8 @@ COUNT, CLASSES, TEMPLATES, KIND = (
     "zeroshot_classification_templates.txt",
     "dataset_type.txt",
 )
+
+MOST_SHARDS = 10**6
 
 
 def is_shards(root: Path) -> bool:
@@ -76,7 +79,7 @@ def list_shards(
     home = next(
         (d for d in (folder, folder.parent) if (d / CLASSES).is_file() or (d / TEMPLATES).is_file()), folder.parent
     )
-    if (home / KIND).is_file() and (kind := text_of(home / KIND).strip().lower()) not in ("", "classification"):
+    if (home / KIND).is_file() and (kind := read_text(home / KIND).strip().lower()) not in ("", "classification"):
         raise SeaAnchorError(f"{home} is a data set for {kind}", "one class for each image", "name another data set")
     templates = tuple(read_template_file(home / TEMPLATES)) if (home / TEMPLATES).is_file() else None
     images: list[Member] = []
@@ -122,7 +125,7 @@ def _own_names(file: Path) -> tuple[str, ...] | None:
     """The lines of `classnames.txt`, whose numbers are those of the classes."""
     if not file.is_file():
         return None
-    text = text_of(file, "text in UTF-8 with one class name a line")
+    text = read_text(file, "text in UTF-8 with one class name a line")
     return clean_names(lines_of(text, file), str(file))
 
 
@@ -140,8 +143,8 @@ def _locate(root: Path, split: str) -> tuple[Path, list[Path], list[str]]:
         shards = _tars(root)
         _check_one_split(root, shards)
         return root, shards, []
-    text = text_of(root / COUNT).strip()
-    if not text.isdigit():
+    text = read_text(root / COUNT).strip()
+    if not WHOLE_NUMBER.fullmatch(text) or int(text) > MOST_SHARDS:
         raise SeaAnchorError(
             f"{root / COUNT} says {text[:40]!r}",
             "the number of shards",

@@ -1,6 +1,8 @@
 """The files of a model of transformers: onto this disk, and what its configuration and its weights hold."""
 
-import json
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,9 @@ from torch import Tensor
 
 from seaanchor.encoders.weights import hub_error, read_weights
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.plain_files import read_object
 
+PLAIN_NAME = re.compile(r"\w{1,40}")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"  # of a file that was cut into several
 SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")
@@ -45,15 +49,7 @@ def read_json(file: Path) -> dict[str, Any]:
     Raises:
         SeaAnchorError: it holds no JSON object.
     """
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise SeaAnchorError(f"{file} could not be read ({error})", "a JSON file", "copy it again") from error
-    if not isinstance(settings, dict):
-        raise SeaAnchorError(f"{file} holds {type(settings).__name__}", "a JSON object", "copy it again")
-    return settings
+    return read_object(file, change="copy it again") if os.path.lexists(file) else {}
 
 
 def read_config(name: str, folder: Path) -> dict[str, Any]:
@@ -77,6 +73,12 @@ def read_config(name: str, folder: Path) -> dict[str, Any]:
                 "a model whose code is in transformers",
                 "load it with transformers yourself, and pass its image tower to seaanchor.Encoder",
             )
+    if named := sorted(_kernels(config)):
+        raise SeaAnchorError(
+            f"config.json of {name} names {named[0]!r} as its attention, code that would be fetched and run",
+            "an attention of transformers itself, such as sdpa or eager",
+            "remove the key attn_implementation, or _attn_implementation_internal, from config.json",
+        )
     if config.get("quantization_config") or config.get("load_in_8bit") or config.get("load_in_4bit"):
         raise SeaAnchorError(
             f"{name} is quantised (quantization_config in its config.json)",
@@ -90,6 +92,27 @@ def read_config(name: str, folder: Path) -> dict[str, Any]:
             "merge it with peft's `merge_and_unload`, and save the model",
         )
     return config
+
+
+def _kernels(config: Any) -> Iterator[str]:
+    """Names below the keys of the attention, anywhere in a configuration, that are places and no plain names."""
+    if isinstance(config, list):
+        for part in config:
+            yield from _kernels(part)
+    elif isinstance(config, dict):
+        for key, value in config.items():
+            if "attn_implementation" in key:
+                yield from (text for text in _texts(value) if not PLAIN_NAME.fullmatch(text))
+            else:
+                yield from _kernels(value)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
+    elif value is not None:
+        yield str(value)
 
 
 def read_state(name: str, folder: Path) -> dict[str, Tensor]:

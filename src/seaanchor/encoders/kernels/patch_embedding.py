@@ -26,7 +26,9 @@ class PatchConvolution(nn.Conv2d):
             return super().forward(input)  # which says what is wrong
         whole_BCHW = input[:, :, : rows * high, : columns * wide]
         patches = whole_BCHW.reshape(batch, channels, rows, high, columns, wide).permute(0, 2, 4, 1, 3, 5)
-        mixed_BRSD = F.linear(patches.reshape(batch, rows, columns, -1), weight_DCPQ.flatten(1), self.bias)
+        mixed_BRSD = F.linear(
+            patches.reshape(batch, rows, columns, channels * high * wide), weight_DCPQ.flatten(1), self.bias
+        )
         return mixed_BRSD.permute(0, 3, 1, 2)
 
 

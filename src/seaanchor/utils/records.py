@@ -12,6 +12,7 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+LARGEST = 2**63  # of whole numbers, beyond which neither numpy nor torch counts
 
 
 class BadValueError(ValueError):
@@ -84,6 +85,8 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
         return tuple(_typed(k, item, f"{where}[{i}]") for i, (k, item) in enumerate(zip(kinds, value, strict=True)))
     if kind is float and value is None:
         return math.nan  # JSON has no other word for it
+    if type(value) is int:
+        _require(abs(value) < LARGEST, value, "a number of 64 bits", where)
     able = (int, float) if kind is float else (kind,)
     _require(isinstance(value, able) and (kind is bool or not isinstance(value, bool)), value, kind.__name__, where)
     return value
@@ -102,7 +105,10 @@ def _record(kind: Any, value: Any, where: str) -> Any:
             given[field.name] = _typed(hints(kind)[field.name], value[field.name], inside)
         elif field.default is MISSING and field.default_factory is MISSING:
             raise BadValueError(f"{inside} is missing")
-    return kind(**given)
+    try:
+        return kind(**given)
+    except ValueError as error:  # values that do not go together
+        raise BadValueError(f"{where}: {error}") from None
 
 
 def _require(good: bool, value: Any, expected: str, where: str) -> None:
