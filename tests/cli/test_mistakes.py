@@ -12,7 +12,7 @@ MODEL_AND_DATA = ["--model", "x", "--data", "x"]
             ["train"],
             "`seaanchor train` without RECIPE",
             "RECIPE: A shipped recipe",
-            "such as `seaanchor train lore-tiny",
+            "such as `seaanchor train lore-lite",
         ),
         (
             ["evaluate"],
