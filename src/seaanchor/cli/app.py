@@ -17,6 +17,7 @@ from seaanchor.cli.evaluate import evaluate
 from seaanchor.cli.examples import add_examples
 from seaanchor.cli.mistakes import as_error
 from seaanchor.cli.option_groups import Ordered
+from seaanchor.cli.play import play
 from seaanchor.cli.report import report_app
 from seaanchor.cli.sweep import sweep
 from seaanchor.cli.train import train, train_app
@@ -42,6 +43,7 @@ app.command(recipes_app)
 app.command(attack_app)
 app.command(data_app)
 app.command(report_app)
+app.command(play, name="app")
 app.command(cache_app)
 app.command(steer)
 app.command(evaluate)

@@ -32,6 +32,7 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, ...]] = {
         "seaanchor report runs/lore",
         "seaanchor report runs/lore runs/fare --output report.html --gallery 0",
     ),
+    ("app",): ("seaanchor app", "seaanchor app runs/lore --port 8000"),
     ("steer",): (
         "seaanchor steer runs/steer --t 0.5 --output exports/half",
         "seaanchor steer runs/steer --data photos/test --ts -1 0 1",

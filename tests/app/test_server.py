@@ -1,0 +1,43 @@
+"""Where the page is served, and what is said before it is."""
+
+import builtins
+import socket
+
+import pytest
+
+from seaanchor.app.server import HOST, free_port, serve
+from seaanchor.errors import SeaAnchorError
+
+
+def test_a_port_in_use_is_said_before_anything_is_loaded(run):
+    with socket.socket() as other:
+        other.bind((HOST, 0))
+        other.listen()
+        code, _, err = run("app", "--port", other.getsockname()[1])
+    assert code == 2 and "is not free: Address already in use" in err and "--port 0" in err and "Traceback" not in err
+
+
+def test_port_0_is_any_that_is_free():
+    assert free_port(0) > 0
+    with pytest.raises(SeaAnchorError, match="port 70000"):
+        free_port(70000)
+
+
+def test_without_gradio_the_extra_is_named(monkeypatch):
+    found = builtins.__import__
+
+    def without(name, *rest, **more):
+        if name == "gradio":
+            raise ImportError(name)
+        return found(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(SeaAnchorError, match="gradio is not installed") as error:
+        serve(port=0)
+    assert "seaanchor[app]" in error.value.change
+
+
+def test_a_run_that_is_not_there_ends_with_one_message(run, tmp_path):
+    pytest.importorskip("gradio")
+    code, _, err = run("app", tmp_path / "none", "--port", 0)
+    assert code == 2 and "does not exist" in err and "Traceback" not in err
