@@ -4,11 +4,12 @@ import pytest
 import torch
 from PIL import Image
 
-from seaanchor.app.answers import answers, class_names, classifier, default_class_names
+from seaanchor.app.answers import answers, class_names, classifier
 from seaanchor.app.attack import attack_steps, radius
 from seaanchor.app.models import cast_of
-from seaanchor.app.pictures import example_files, lettered, pixels_of, read_upload
+from seaanchor.app.pictures import lettered, pixels_of, read_upload
 from seaanchor.app.scene import Asked, scenes
+from seaanchor.app.settings import default_class_names, example_files
 from seaanchor.attacks import APGD, PGD
 from seaanchor.errors import SeaAnchorError
 
@@ -75,7 +76,7 @@ def test_an_attack_that_nobody_watches_any_more_ends(cast, dog):
 
     player = cast.players[1]
     before = set(threading.enumerate())
-    steps = attack_steps(classifier(player, NAMES), pixels_of(player, dog), NAMES.index("dalmatian"), 1e-6, "PGD", 100)
+    steps = attack_steps(classifier(player, NAMES), pixels_of(player, dog), NAMES.index("dalmatian"), 1e-6, "PGD", 40)
     next(steps)
     started = [thread for thread in set(threading.enumerate()) - before if thread.daemon]
     steps.close()

@@ -5,12 +5,13 @@ import shutil
 import pytest
 import torch
 
-from seaanchor.app.answers import answers, classifier, default_class_names
+from seaanchor.app.answers import answers, classifier
 from seaanchor.app.cards import cards, movement_bars, problem, verdict
 from seaanchor.app.models import cast_of, default_names, gone
 from seaanchor.app.movement import movement
-from seaanchor.app.pictures import example_files, pixels_of, read_upload
+from seaanchor.app.pictures import pixels_of, read_upload
 from seaanchor.app.scene import Asked, Scene, scenes
+from seaanchor.app.settings import MODEL, default_class_names, example_files
 from seaanchor.encoders.embedded import embedded_models
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
@@ -25,9 +26,10 @@ def test_the_embedded_models_stand_there_by_default():
     assert found.steered is None and found is cast_of("  ", "cpu")
 
 
-def test_a_hardened_model_of_another_size_does_not_stand_beside_the_base():
+def test_hardened_siblings_of_the_base_stand_beside_it_and_no_others():
     shipped = ["seaanchor-lite", "seaanchor-lite-dpo", "seaanchor-tiny", "seaanchor-tiny-lore"]
-    assert default_names(shipped) == ("seaanchor-lite", "seaanchor-lite-dpo")
+    assert default_names(shipped, "seaanchor-lite") == ("seaanchor-lite", "seaanchor-lite-dpo")
+    assert default_names(shipped) == (MODEL, *(name for name in shipped if name.startswith(f"{MODEL}-")))
 
 
 def test_a_run_takes_the_place_of_the_hardened_model(hardened_run):
@@ -70,14 +72,15 @@ def test_t_of_a_linear_map_moves_the_answers(steered_run):
         classifier(steered, NAMES, 1e9)
 
 
-def test_t_moves_objects_reading_and_gender(steered_run):
+def test_t_moves_objects_reading_and_gender(steered_run, monkeypatch):
+    monkeypatch.setattr("seaanchor.app.movement.PHOTOS", 40)
     steered = cast_of(str(steered_run), "cpu").steered
     rows = {row.name: row for row in movement(steered, 0.0).rows}
     assert all(row.now == row.untouched for row in rows.values()) and len(rows) == 4
     moved = movement(steered, 1.0)
     assert any(row.now != row.untouched for row in moved.rows)
     assert [row.untouched for row in moved.rows] == [row.untouched for row in rows.values()]
-    assert {row.now.n for row in moved.rows if "word" in row.name} == {200, 400}
+    assert {row.now.n for row in moved.rows if "word" in row.name} == {40, 400}
     shown = movement_bars(moved)
     assert "t = 1" in shown and f"{moved.rows[0].now.accuracy:.0%}" in shown and "smoke test" in shown
     with pytest.raises(SeaAnchorError, match="t = 3"):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from seaanchor.app.pictures import example_files
+from seaanchor.app.settings import example_files
 
 pytest.importorskip("gradio")
 sync_api = pytest.importorskip("playwright.sync_api")

@@ -12,15 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seaanchor.app.models import Player, loading
-from seaanchor.data.sources import open_images
-from seaanchor.data.types import texts_of
+from seaanchor.app.settings import MOST_CLASSES, default_class_names
 from seaanchor.encoders.classifiers import kind_of, own_classifier
 from seaanchor.encoders.heads import build_head
 from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Head
 
-SHOWN, MOST = 5, 1000  # answers of a model; classes of a list
-DATA = "photos"
+SHOWN = 5  # answers of a model
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,6 @@ class Classifier:
         return self.head(embedding_BD if self.map_DD is None else embedding_BD @ self.map_DD.T)
 
 
-def default_class_names() -> tuple[str, ...]:
-    """The classes of the embedded photos."""
-    return texts_of(open_images(DATA, split="test"))
-
-
 def class_names(text: str) -> tuple[str, ...]:
     """Names from a text with one on each line, or with commas between them; those of the embedded photos if it is
     empty.
@@ -62,8 +55,8 @@ def class_names(text: str) -> tuple[str, ...]:
     ('cat', 'dog', 'a red fox')
     """
     names = tuple(name for line in text.splitlines() for part in line.split(",") if (name := " ".join(part.split())))
-    if len(names) > MOST:
-        raise SeaAnchorError(f"a list of {len(names)} classes", f"at most {MOST} on this page", "shorten it")
+    if len(names) > MOST_CLASSES:
+        raise SeaAnchorError(f"a list of {len(names)} classes", f"at most {MOST_CLASSES} on this page", "shorten it")
     return names or default_class_names()
 
 

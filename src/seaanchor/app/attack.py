@@ -3,7 +3,6 @@
 Legend: C channels or classes, H W pixels.
 """
 
-import math
 import queue
 import threading
 from collections.abc import Iterator
@@ -13,11 +12,9 @@ import torch
 from torch import Tensor
 
 from seaanchor.app.answers import Answer, Classifier, answers, ranked
+from seaanchor.app.settings import ATTACKS, LARGEST, MOST_STEPS, number
 from seaanchor.attacks import APGD, PGD
 from seaanchor.errors import SeaAnchorError
-
-ATTACKS = ("PGD", "APGD")
-LARGEST, MOST_STEPS = 16, 100  # of ε in 255ths; of steps
 
 
 @dataclass(frozen=True)
@@ -54,10 +51,7 @@ def radius(levels: float | None) -> float:
     >>> radius(4) == 4 / 255
     True
     """
-    if levels is None or not math.isfinite(levels) or not 0 <= levels <= LARGEST:
-        shown = "nothing" if levels is None else f"{levels:g}"
-        raise SeaAnchorError(f"ε of {shown} in 255ths", f"a number from 0 to {LARGEST}", "for ε = 4/255 write 4")
-    return levels / 255
+    return number(levels, "ε in 255ths", 0, LARGEST, "for ε = 4/255 write 4") / 255
 
 
 def attack_steps(

@@ -11,8 +11,6 @@ from seaanchor.app.pictures import data_address
 from seaanchor.app.scene import Scene, Side
 from seaanchor.errors import SeaAnchorError
 
-EMPTY = '<p class="sa-hint">Choose a photo on this page, or one of your own.</p>'
-
 
 def cards(scene: Scene, note: str = "") -> str:
     """A card for each model, side by side.

@@ -6,11 +6,12 @@ from html import escape
 from typing import Any
 
 from seaanchor.app.answers import class_names
-from seaanchor.app.cards import EMPTY, cards, movement_bars, problem
-from seaanchor.app.models import Cast, cast_of, gone
+from seaanchor.app.cards import cards, movement_bars, problem
+from seaanchor.app.models import Cast, cast_kept, cast_of, gone
 from seaanchor.app.movement import movement
 from seaanchor.app.pictures import read_upload
 from seaanchor.app.scene import Asked, scenes
+from seaanchor.app.settings import EMPTY, HIGHEST, LOWEST, MOST_STEPS, number
 from seaanchor.errors import SeaAnchorError
 
 
@@ -62,10 +63,11 @@ class Handlers:
             yield EMPTY
             return
         try:
-            cast = cast_of(source, self.device)
-            asked = Asked(
-                read_upload(upload["path"]), class_names(names), word, seed, levels, attack, int(steps or 0), t
-            )
+            picture = read_upload(upload["path"])
+            num_steps = int(number(steps, "the number of steps", 1, MOST_STEPS))
+            exponent = number(t, "t", LOWEST, HIGHEST)
+            cast = cast_kept(source, self.device)
+            asked = Asked(picture, class_names(names), word, seed, levels, attack, num_steps, exponent)
             for scene in scenes(cast, asked):
                 yield cards(scene, gone(cast))
         except SeaAnchorError as error:
@@ -74,8 +76,8 @@ class Handlers:
     def move(self, source: str, t: Any) -> str:
         """What t moves; nothing where there is no linear map."""
         try:
-            player = cast_of(source, self.device).steered
-            return "" if player is None else movement_bars(movement(player, t))
+            player = cast_kept(source, self.device).steered
+            return "" if player is None else movement_bars(movement(player, number(t, "t", LOWEST, HIGHEST)))
         except SeaAnchorError as error:
             return problem(error)
 

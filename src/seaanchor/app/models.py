@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from seaanchor.adapters.linear_map import Spectrum, decompose
+from seaanchor.app.settings import MODEL, SIBLINGS
 from seaanchor.encoders.embedded import embedded_models
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.load import load_model
@@ -16,11 +17,12 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.export.trained import MAP, read_map
 from seaanchor.training.start import load_start
 
-BASES = ("seaanchor-lite", "seaanchor-tiny")
 EXPORT, AVERAGED = "export", "export-averaged"
 KEPT = 4  # runs in memory; the one that was not asked for the longest goes first
 loading = threading.RLock()
 """Held by whoever loads: the bars of the terminal are for one at a time, and nobody loads what another loads."""
+
+_shown: "dict[str, Cast]" = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,16 +59,13 @@ class Cast:
         return next((player for player in self.players if player.spectrum is not None), None)
 
 
-def default_names(embedded: Sequence[str]) -> tuple[str, ...]:
+def default_names(embedded: Sequence[str], base: str = MODEL) -> tuple[str, ...]:
     """The untouched model of the page and the hardened ones that belong to it, of those that ship.
 
-    >>> default_names(["seaanchor-lite", "seaanchor-tiny", "seaanchor-tiny-lore"])
-    ('seaanchor-lite',)
-    >>> default_names(["seaanchor-tiny", "seaanchor-tiny-dpo", "seaanchor-tiny-fare", "seaanchor-tiny-lore"])
-    ('seaanchor-tiny', 'seaanchor-tiny-lore', 'seaanchor-tiny-dpo')
+    >>> default_names(["a", "a-dpo", "a-fare", "a-lore", "b-lore"], "a")
+    ('a', 'a-lore', 'a-dpo')
     """
-    base = next((name for name in BASES if name in embedded), BASES[-1])
-    return (base, *(name for name in (f"{base}-lore", f"{base}-dpo") if name in embedded))
+    return (base, *(name for sibling in SIBLINGS if (name := f"{base}-{sibling}") in embedded))
 
 
 def cast_of(source: str, device: str | None = None) -> Cast:
@@ -86,6 +85,27 @@ def cast_of(source: str, device: str | None = None) -> Cast:
             return _embedded(place)
         path = Path(source.strip()).expanduser()
         return _own(str(path), _changed(path), place)
+
+
+def cast_kept(source: str, device: str | None = None) -> Cast:
+    """As `cast_of`, but what was shown before is still shown when its folder was moved away since.
+
+    Args:
+        source: as for `cast_of`.
+        device: as for `cast_of`.
+
+    Raises:
+        SeaAnchorError: as `cast_of`.
+    """
+    with loading:
+        if source in _shown and not Path(source.strip()).expanduser().exists():
+            return _shown[source]
+        found = cast_of(source, device)
+        _shown.pop(source, None)
+        _shown[source] = found
+        if len(_shown) > KEPT:
+            _shown.pop(next(iter(_shown)))  # the first of a dictionary is the oldest
+        return found
 
 
 def gone(cast: Cast) -> str:

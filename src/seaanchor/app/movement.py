@@ -5,8 +5,8 @@ embedded once.
 from dataclasses import dataclass
 from functools import lru_cache
 
-from seaanchor.app.answers import DATA
 from seaanchor.app.models import Player, loading
+from seaanchor.app.settings import DATA, HIGHEST, LOWEST
 from seaanchor.data.loader import subset
 from seaanchor.data.sources import open_images
 from seaanchor.errors import SeaAnchorError
@@ -17,7 +17,6 @@ from seaanchor.steering.embeddings import SeenPeople, SeenWords, see_people, see
 from seaanchor.steering.sweep import sweep_bias, sweep_typographic
 
 PHOTOS = 200
-LOWEST, HIGHEST = -2.0, 2.0  # of t
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,26 @@
 """The page itself, in gradio: controls that hand what they hold to `Handlers`, and the HTML that comes back."""
 
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from seaanchor.app.answers import default_class_names
-from seaanchor.app.attack import ATTACKS, LARGEST
-from seaanchor.app.cards import EMPTY
-from seaanchor.app.handlers import Handlers
-from seaanchor.app.models import cast_of
-from seaanchor.app.movement import HIGHEST, LOWEST
-from seaanchor.app.pictures import example_files
+from seaanchor.app.settings import (
+    ATTACKS,
+    EMPTY,
+    HIGHEST,
+    LARGEST,
+    LOWEST,
+    MOST_STEPS,
+    WAITING,
+    default_class_names,
+    example_files,
+)
+
+if TYPE_CHECKING:
+    from seaanchor.app.handlers import Handlers
 
 TITLE = "Sea Anchor"
 INTRO = """# Sea Anchor
@@ -19,7 +28,7 @@ The same picture, seen by an untouched encoder and by a hardened one. Change a f
 word on it, and see whose answer moves."""
 
 
-def number(lowest: float, highest: float, value: float, step: float, label: str, name: str) -> Any:
+def slider(lowest: float, highest: float, value: float, step: float, label: str, name: str) -> Any:
     """A slider with a field, whose number is checked by `Handlers`: gradio's check would answer beside the page.
 
     Args:
@@ -55,21 +64,31 @@ class Attacks:
     again: Any
 
 
-def build_page(run: str, device: str | None) -> gr.Blocks:
-    """The page, not yet served. Embedded models are loaded when they are first asked for.
+def build_page(run: str, device: str | None, steered: bool, ready: threading.Event) -> gr.Blocks:
+    """The page, not yet served. What computes is imported when a control first calls it, so that the page need not wait.
 
     Args:
         run: what stands beside the untouched model at first, as for `cast_of`.
         device: cpu, cuda, ...; the accelerator if there is one.
-
-    Raises:
-        SeaAnchorError: the run cannot be loaded.
+        steered: whether that run has a linear map.
+        ready: set once the models are loaded.
     """
-    steered = bool(run) and cast_of(run, device).steered is not None
-    handlers = Handlers(device)
+
+    def handlers() -> "Handlers":
+        from seaanchor.app.handlers import Handlers
+
+        return Handlers(device)
+
+    def show(*values: Any) -> Iterator[str]:
+        if not ready.is_set() and values[0] is not None:
+            yield WAITING
+        yield from handlers().show(*values)
+
+    def move(*values: Any) -> str:
+        return handlers().move(*values)
 
     def load(source: str, current: str) -> tuple[Any, Any, Any]:
-        found = handlers.load(source)
+        found = handlers().load(source)
         if found.cast is None:
             return current, found.said, gr.skip()
         return source, found.said, gr.update(visible=found.cast.steered is not None)
@@ -84,8 +103,8 @@ def build_page(run: str, device: str | None) -> gr.Blocks:
                 attacks = _attacks()
                 said = gr.HTML(elem_id="said")
                 shown = gr.HTML(EMPTY, elem_id="shown")
-                with gr.Group(visible=steered) as slider:
-                    t = number(LOWEST, HIGHEST, 1, 0.05, "t of the linear map", "t")
+                with gr.Group(visible=steered) as with_map:
+                    t = slider(LOWEST, HIGHEST, 1, 0.05, "t of the linear map", "t")
                     moved = gr.HTML(elem_id="moved")
 
         options: dict[str, Any] = {
@@ -97,13 +116,13 @@ def build_page(run: str, device: str | None) -> gr.Blocks:
         attack = [attacks.levels, attacks.attack, attacks.steps]
         inputs = [photo.picture, photo.names, attacks.word, seed, *attack, t, source]
         changes = [photo.picture.change, *(control.input for control in attack), t.input, attacks.word.submit]
-        gr.on([*changes, attacks.stick.click, photo.rename.click], handlers.show, inputs, shown, **options)
+        gr.on([*changes, attacks.stick.click, photo.rename.click], show, inputs, shown, **options)
         again = attacks.again.click(lambda drawn: drawn + 1, seed, seed, **options)
-        again.then(handlers.show, inputs, shown, **options)
-        gr.on([t.input, page.load], handlers.move, [source, t], moved, **options | {"show_progress": "full"})
+        again.then(show, inputs, shown, **options)
+        gr.on([t.input, page.load], move, [source, t], moved, **options | {"show_progress": "full"})
         asked = [photo.load.click, photo.place.submit]
-        loaded = gr.on(asked, load, [photo.place, source], [source, said, slider], **options)
-        loaded.then(handlers.show, inputs, shown, **options).then(handlers.move, [source, t], moved, **options)
+        loaded = gr.on(asked, load, [photo.place, source], [source, said, with_map], **options)
+        loaded.then(show, inputs, shown, **options).then(move, [source, t], moved, **options)
     return page
 
 
@@ -125,8 +144,8 @@ def _photo(run: str) -> Photo:
 
 def _attacks() -> Attacks:
     with gr.Row():
-        levels = number(0, LARGEST, 0, 0.25, "ε of the attack, in 255ths", "epsilon")
-        steps = number(1, 40, 10, 1, "Steps at most", "steps")
+        levels = slider(0, LARGEST, 0, 0.25, "ε of the attack, in 255ths", "epsilon")
+        steps = slider(1, MOST_STEPS, 10, 1, "Steps at most", "steps")
         attack = gr.Radio(list(ATTACKS), value=ATTACKS[0], label="Attack", elem_id="attack", min_width=200)
     with gr.Row(equal_height=True):
         word = gr.Textbox(label="Word on the picture", placeholder="such as car", elem_id="word", max_lines=1, scale=3)

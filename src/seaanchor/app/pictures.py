@@ -11,19 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seaanchor.app.answers import DATA
 from seaanchor.app.models import Player
+from seaanchor.app.settings import MOST_BYTES
 from seaanchor.attacks import typographic
 from seaanchor.data.images import UnreadableImage, read_picture
 from seaanchor.data.preprocessing import to_square
-from seaanchor.data.sources import open_images
-from seaanchor.data.types import labels_of
 from seaanchor.errors import SeaAnchorError
 
-MOST_PIXELS, MOST_BYTES = 50_000_000, 25_000_000  # of an upload
+MOST_PIXELS = 50_000_000  # of an upload
 LONGEST_WORD = 60  # characters
 WORD_SIZE = (28 / 224, 48 / 224)  # of the page, so that it can be read at 64 pixels
-EXAMPLES = 8
 
 
 def read_upload(path: str | Path) -> Image.Image:
@@ -83,14 +80,6 @@ def data_address(pixels_CHW: Tensor) -> str:
     buffer = io.BytesIO()
     Image.fromarray(levels.permute(1, 2, 0).numpy()).save(buffer, format="PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def example_files() -> list[Path]:
-    """Embedded photos of as many classes, spread over all of them."""
-    images = open_images(DATA, split="test")
-    labels = labels_of(images) or ()
-    first = [labels.index(label) for label in sorted(set(labels))]
-    return [Path(str(images.paths[i])) for i in first[:: max(1, len(first) // EXAMPLES)][:EXAMPLES]]
 
 
 def _check_size(file: Path) -> None:

@@ -2,8 +2,11 @@
 
 import os
 import socket
+import threading
+from importlib.util import find_spec
 from pathlib import Path
 
+from seaanchor.app.settings import MOST_BYTES
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.log import log
 
@@ -12,7 +15,7 @@ STYLE = Path(__file__).with_name("style.css")
 
 
 def serve(run: str = "", port: int = PORT, device: str | None = None, *, browser: bool = False) -> None:
-    """Show the page until it is interrupted.
+    """Show the page until it is interrupted. It is there before the embedded models are.
 
     Args:
         run: what stands beside the untouched model at first, as for `cast_of`.
@@ -24,37 +27,43 @@ def serve(run: str = "", port: int = PORT, device: str | None = None, *, browser
         SeaAnchorError: the extra `app` is missing, the port is in use, or the models cannot be loaded.
     """
     port = free_port(port)  # before anything is loaded
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read on import, and by every component
-    try:
-        import gradio as gr
-    except ImportError:
-        raise SeaAnchorError("gradio is not installed", "the extra `app`", "pip install 'seaanchor[app]'") from None
-    from seaanchor.app.models import cast_of
-    from seaanchor.app.page import build_page
-    from seaanchor.app.pictures import MOST_BYTES
+    if find_spec("gradio") is None:
+        raise SeaAnchorError("gradio is not installed", "the extra `app`", "pip install 'seaanchor[app]'")
+    steered = bool(run) and _is_steered(run, device)
+    from seaanchor.app.gradio_import import import_gradio
 
-    page = build_page(run, device)
+    gr = import_gradio()
+    from seaanchor.app.page import build_page
+
+    ready = threading.Event()
+    page = build_page(run, device, steered, ready)
     plain = ["system-ui", "sans-serif"]
     theme = gr.themes.Default(primary_hue="sky", font=plain, font_mono=["ui-monospace", "monospace"])
     page.queue(default_concurrency_limit=2)
-    page.launch(
-        server_name=HOST,
-        server_port=port,
-        inbrowser=browser,
-        share=False,
-        quiet=True,
-        prevent_thread_lock=True,
-        max_file_size=MOST_BYTES,
-        footer_links=[],
-        theme=theme,
-        css_paths=STYLE,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        enable_monitoring=False,
-    )
+    try:
+        page.launch(
+            server_name=HOST,
+            server_port=port,
+            inbrowser=browser,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            max_file_size=MOST_BYTES,
+            footer_links=[],
+            theme=theme,
+            css_paths=STYLE,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            enable_monitoring=False,
+        )
+    except OSError as error:  # somebody took it meanwhile
+        raise _in_use(port, str(error)) from error
     log.info(f"open http://{HOST}:{port} in a browser; Ctrl-C ends it")
+    from seaanchor.app.models import cast_of
+
     cast_of(run, device)  # once the page is there, so that it need not wait for the embedded models
+    ready.set()
     page.block_thread()
 
 
@@ -71,9 +80,20 @@ def free_port(port: int) -> int:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise SeaAnchorError(
-                f"port {port} is not free: {os.strerror(error.errno or 0)}",
-                "a port that nobody listens on",
-                "choose another --port, or --port 0 for any that is free",
-            ) from None
+            raise _in_use(port, os.strerror(error.errno or 0)) from None
         return probe.getsockname()[1]
+
+
+def _in_use(port: int, why: str) -> SeaAnchorError:
+    return SeaAnchorError(
+        f"port {port} is not free: {why}",
+        "a port that nobody listens on",
+        "choose another --port, or --port 0 for any that is free",
+    )
+
+
+def _is_steered(run: str, device: str | None) -> bool:
+    """Whether the run, which is loaded now, has a linear map."""
+    from seaanchor.app.models import cast_of
+
+    return cast_of(run, device).steered is not None
