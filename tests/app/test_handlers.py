@@ -50,7 +50,7 @@ def test_a_word_is_drawn_and_drawn_elsewhere_by_another_seed():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"levels": 40}, "Ε in 255ths is 40"),
+        ({"levels": 40}, "The radius ε in 255ths is 40"),
         ({"levels": None}, "is nothing"),
         ({"levels": "4/255"}, "is &#x27;4/255&#x27;"),
         ({"steps": float("nan")}, "The number of steps is nan"),

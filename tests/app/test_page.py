@@ -11,18 +11,19 @@ import pytest
 
 from seaanchor.app.settings import example_files
 
-pytest.importorskip("gradio")
-sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("gradio", reason="the extra `app` is not installed")
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright, which drives the browser, is not installed")
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
 )
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.exhaustive,
     pytest.mark.timeout(560),
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine"),
 ]
 GRADIO_S_OWN = "Method not implemented."  # a warning of its client after every upload
-PATIENCE = 120_000  # milliseconds; the first answer waits until the models are loaded
+PATIENCE = 60_000  # milliseconds; the first answer waits until the models are loaded
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_every_control(visit, steered_run):
     enter(page, "#steps", "1")
     says(page, "after 1 step|Still answers dalmatian.*Still answers dalmatian")
     enter(page, "#epsilon", "40")
-    says(page, "ε of 40 in 255ths. Expected: a number from 0 to 16")
+    says(page, "ε in 255ths is 40. Expected: a number from 0 to 16")
     enter(page, "#epsilon", "0")
     word = page.locator("#word input, #word textarea")
     word.fill("car")
@@ -143,18 +144,33 @@ def test_two_users_see_their_own(visit):
     says(one, "128 times")
 
 
+def test_a_huge_picture_is_refused_by_its_size(visit, tmp_path):
+    page, huge = visit(), tmp_path / "huge.png"
+    huge.write_bytes(bytes(26_000_000))
+    page.locator("#picture input[type=file]").first.set_input_files(huge)
+    sync_api.expect(page.locator("body")).to_contain_text("exceed the maximum allowed size", timeout=PATIENCE)
+    sync_api.expect(page.locator("#shown")).to_contain_text("Choose a photo")
+
+
+def reach(page, matches: str) -> None:
+    """Moves by the tabulator until what has the focus matches."""
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("selector => document.activeElement.matches(selector)", matches):
+            return
+    raise AssertionError(f"the tabulator does not reach {matches}")
+
+
 def test_a_telephone_and_a_keyboard(visit):
     page = visit(390)
-    for _ in range(30):
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.closest('#examples') !== null"):
-            break
+    reach(page, "#examples button")
     page.keyboard.press("Enter")
     says(page, "Answers airplane")
-    for _ in range(30):
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.matches('#epsilon input[type=range]')"):
-            break
+    reach(page, "#epsilon input[type=range]")
     page.keyboard.press("ArrowRight")
-    says(page, "512 times")
+    says(page, "510 times.*(nstead of|till answers) airplane.*(nstead of|till answers) airplane")
+    reach(page, "#word input, #word textarea")
+    page.keyboard.type("car")
+    page.keyboard.press("Enter")
+    page.wait_for_function("""() => document.querySelectorAll("#shown .sa-before").length === 2""")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -51,7 +51,7 @@ def radius(levels: float | None) -> float:
     >>> radius(4) == 4 / 255
     True
     """
-    return number(levels, "ε in 255ths", 0, LARGEST, "for ε = 4/255 write 4") / 255
+    return number(levels, "the radius ε in 255ths", 0, LARGEST, "for ε = 4/255 write 4") / 255
 
 
 def attack_steps(

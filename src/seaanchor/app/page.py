@@ -65,7 +65,7 @@ class Attacks:
 
 
 def build_page(run: str, device: str | None, steered: bool, ready: threading.Event) -> gr.Blocks:
-    """The page, not yet served. What computes is imported when a control first calls it, so that the page need not wait.
+    """The page, not yet served. What computes is imported when a control first calls it: the page need not wait.
 
     Args:
         run: what stands beside the untouched model at first, as for `cast_of`.
@@ -144,10 +144,10 @@ def _photo(run: str) -> Photo:
 
 def _attacks() -> Attacks:
     with gr.Row():
-        levels = slider(0, LARGEST, 0, 0.25, "ε of the attack, in 255ths", "epsilon")
+        levels = slider(0, LARGEST, 0, 0.25, "ε, in 255ths", "epsilon")
         steps = slider(1, MOST_STEPS, 10, 1, "Steps at most", "steps")
         attack = gr.Radio(list(ATTACKS), value=ATTACKS[0], label="Attack", elem_id="attack", min_width=200)
-    with gr.Row(equal_height=True):
+    with gr.Row():
         word = gr.Textbox(label="Word on the picture", placeholder="such as car", elem_id="word", max_lines=1, scale=3)
         stick = gr.Button("Stick it on", variant="primary", elem_id="stick", min_width=110)
         again = gr.Button("Draw it elsewhere", elem_id="again", min_width=110)
