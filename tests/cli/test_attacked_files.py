@@ -7,6 +7,8 @@ from PIL import Image
 
 from seaanchor.cli.app import app
 from seaanchor.data.sources import open_images
+from seaanchor.data.typographic import write
+from seaanchor.data.typographic.read import list_lettered
 from seaanchor.data.typographic.write import write_typographic
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.result_files import read_result
@@ -43,6 +45,19 @@ def test_attacked_files_are_read_back_as_they_are(image_folder, tmp_path):
         write_typographic(
             open_images(str(image_folder)), Typographic(("apple", "red fox", "zebra")), 32, tmp_path / "lettered"
         )
+
+
+def test_an_interrupted_drawing_begins_again_under_the_same_settings(image_folder, tmp_path, monkeypatch):
+    images, attack = open_images(str(image_folder)), Typographic(("apple", "red fox", "zebra"))
+    monkeypatch.setattr(write, "_draw_all", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_typographic(images, attack, 64, tmp_path / "a")
+    monkeypatch.undo()
+    (tmp_path / "a" / "label=apple_text=zebra_0.png").write_bytes(b"cut")
+    with pytest.raises(SeaAnchorError, match="not empty"):
+        write_typographic(images, attack, 96, tmp_path / "a")
+    assert write_typographic(images, attack, 64, tmp_path / "a") == (12, "")
+    assert len(list_lettered(tmp_path / "a").paths) == 12 and not (tmp_path / "a" / write.UNFINISHED).exists()
 
 
 def test_lettered_files_evaluate_without_another_word(image_folder, clip_folder, tmp_path):

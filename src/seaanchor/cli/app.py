@@ -11,8 +11,9 @@ from cyclopts.config import Dict
 
 import seaanchor.cli.data_build  # noqa: F401 (adds `data build`)
 from seaanchor import __version__
+from seaanchor.cli.attack import attack_app
 from seaanchor.cli.cache import cache_app
-from seaanchor.cli.data import attack_app, data_app, steer
+from seaanchor.cli.data import data_app, steer
 from seaanchor.cli.evaluate import evaluate
 from seaanchor.cli.examples import add_examples
 from seaanchor.cli.mistakes import as_error

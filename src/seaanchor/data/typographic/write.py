@@ -14,9 +14,12 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.perturbations.typographic import Typographic
 from seaanchor.utils.checkpoint import write_atomic
 
+UNFINISHED = ".unfinished"
+
 
 def write_typographic(images: Images, attack: Typographic, image_size: int, output: Path) -> tuple[int, str]:
     """Draw on every image and write `label=X_text=Y_N.png` with `boxes.jsonl` (file, box, font, size, fill, stroke).
+    After an interruption the same call begins again.
 
     Returns:
         How many were written, and what was skipped, in words.
@@ -33,7 +36,10 @@ def write_typographic(images: Images, attack: Typographic, image_size: int, outp
         )
     check_names(images.class_names)
     attack.check_size(image_size)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    begun = f"{attack!r}\n{image_size}\n{len(images.paths)}\n{images.root}\n"
+    mark = output / UNFINISHED
+    again = mark.is_file() and mark.read_bytes() == begun.encode("utf-8", "backslashreplace")
+    if not again and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise SeaAnchorError(
             f"{output} is {'not empty' if output.is_dir() else 'a file'}",
             "a new or empty folder",
@@ -41,7 +47,7 @@ def write_typographic(images: Images, attack: Typographic, image_size: int, outp
         )
     skip_log = SkipLog(images)
     try:
-        output.mkdir(parents=True, exist_ok=True)
+        write_atomic(mark, begun)
         table = _draw_all(images, attack, image_size, output, skip_log)
     except OSError as error:
         change = (
@@ -55,6 +61,7 @@ def write_typographic(images: Images, attack: Typographic, image_size: int, outp
             change,
         ) from error
     write_atomic(output / "boxes.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in table))
+    mark.unlink()
     return len(table), skip_log.summary()
 
 
