@@ -223,7 +223,7 @@ def _write(
     from seaanchor.encoders.load import load_model
     from seaanchor.evaluation.attacked_files import write_attacked
     from seaanchor.evaluation.attacked_source import against, open_pictures
-    from seaanchor.evaluation.run import device_named
+    from seaanchor.evaluation.device import device_named
 
     if victim.batch_size < 1:
         raise SeaAnchorError(f"--batch-size {victim.batch_size}", "at least 1", "correct it")

@@ -19,7 +19,7 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("sweep",): (
         "seaanchor sweep lore-tiny --vary anchor.rho=0.03,0.1,0.3 --data photos/test --output runs/sweep",
-        "seaanchor sweep lore-tiny --vary anchor.rho=0.03,0.1,0.3 --data photos/test --output runs/sweep --dry-run",
+        "seaanchor sweep lore-tiny --vary lr=1e-4,1e-3 --data photos/test --output runs/lr --dry-run",
         "seaanchor sweep fare-tiny --seeds 0,1,2 --data photos/test --samples 200 --output runs/seeds",
     ),
     ("export",): (
@@ -49,16 +49,16 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("attack", "pgd"): (
         "seaanchor attack pgd --data photos/test --samples 40 --epsilon 2/255 --output attacked",
-        "seaanchor attack pgd --data photo.jpg --class-names cat,dog,car --model runs/lore/export --output attacked",
+        "seaanchor attack pgd --data photo.jpg --class-names cat,dog,car --output attacked",
     ),
     ("attack", "apgd"): (
         "seaanchor attack apgd --data photos/test --samples 40 --epsilon 2/255 --output attacked",
-        "seaanchor attack apgd --data FOLDER --model ViT-B-32 --pretrained openai --num-steps 50 --output attacked",
+        "seaanchor attack apgd --data FOLDER --model runs/lore/export --num-steps 50 --output attacked",
     ),
     ("attack", "typographic"): (
         "seaanchor attack typographic --data photos/test --output attacked",
         "seaanchor attack typographic --data FOLDER --output attacked --fonts unseen --words odd",
-        "seaanchor attack typographic --data photos/test --samples 40 --model seaanchor-tiny --output answers",
+        "seaanchor attack typographic --data photos/test --model seaanchor-tiny --output answers",
     ),
     ("data",): ("seaanchor data inspect photos/test", "seaanchor data build --data photos/test --output shards"),
     ("data", "inspect"): ("seaanchor data inspect photos/test", "seaanchor data inspect FOLDER"),
