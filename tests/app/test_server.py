@@ -2,6 +2,8 @@
 
 import builtins
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -41,3 +43,15 @@ def test_a_run_that_is_not_there_ends_with_one_message(run, tmp_path):
     pytest.importorskip("gradio")
     code, _, err = run("app", tmp_path / "none", "--port", 0)
     assert code == 2 and "does not exist" in err and "Traceback" not in err
+
+
+def test_the_page_is_built_before_torch_is_there():
+    """Neither torch nor gradio's stubs for editors: each would cost seconds until the page is there."""
+    pytest.importorskip("gradio", reason="the extra `app` is not installed")
+    code = (
+        "import sys, threading; from seaanchor.app.gradio_import import WRITER, import_gradio; import_gradio();"
+        "from seaanchor.app.page import build_page; build_page('', None, False, threading.Event());"
+        "print('torch' in sys.modules, sys.modules[WRITER].create_or_modify_pyi.__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "seaanchor.app.gradio_import"]

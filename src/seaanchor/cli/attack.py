@@ -1,7 +1,7 @@
 """Subcommands of `attack`: attacked images as files. Nothing heavy is imported before a command needs it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from seaanchor.errors import SeaAnchorError, printable
 if TYPE_CHECKING:
     from seaanchor.attacks.ball import Ball
     from seaanchor.evaluation.attacked_files import Attack
+    from seaanchor.perturbations.typographic import Typographic
 
 attack_app = App(name="attack", help="Write attacked images to a folder.")
 SMALLEST = 16  # pixels, of an image to draw a word on
@@ -50,7 +51,8 @@ class Norms:
 
 
 if TYPE_CHECKING:
-    VictimFlags, NormFlags = Victims, Norms
+    VictimFlags = Victims
+    NormFlags = Norms
 else:
     VictimFlags = Annotated[as_flags(Victims, {}), Parameter(name="*")]
     NormFlags = Annotated[as_flags(Norms, {}), Parameter(name="*")]
@@ -147,7 +149,8 @@ def typographic(
     from seaanchor.perturbations.typographic import Typographic
 
     if model is None:
-        _lettered(data, output, victim, (words, fonts, sizes, variants), image_size or 224)
+        drawing = Typographic(None, words, fonts, sizes, variants, victim.seed)
+        _lettered(data, output, victim, drawing, image_size or 224)
         return
     if image_size is not None or variants != 1:
         raise SeaAnchorError(
@@ -165,12 +168,11 @@ def typographic(
     _write(data, output, model, victim, attack, settings)
 
 
-def _lettered(data: str, output: Path, victim: Victims, drawing: tuple[Any, ...], image_size: int) -> None:
+def _lettered(data: str, output: Path, victim: Victims, drawing: "Typographic", image_size: int) -> None:
     """The data set of `label=X_text=Y` files, which needs no model."""
     from seaanchor.data.sources import open_images
     from seaanchor.data.types import PreferenceImages, TypographicImages, texts_of
     from seaanchor.data.typographic.write import write_typographic
-    from seaanchor.perturbations.typographic import Typographic
 
     if image_size < SMALLEST:
         raise SeaAnchorError(
@@ -191,7 +193,7 @@ def _lettered(data: str, output: Path, victim: Victims, drawing: tuple[Any, ...]
             "clean images in class folders",
             "name those the words were drawn on, or evaluate this folder as it is",
         )
-    attack = Typographic(texts_of(images), *drawing, victim.seed)
+    attack = replace(drawing, class_names=texts_of(images))
     written, skipped = write_typographic(images, attack, image_size, output)
     print(f"{written} images written to {output}{'; ' + skipped if skipped else ''}")
 

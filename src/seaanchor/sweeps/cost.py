@@ -84,9 +84,9 @@ def lines(costs: Sequence[PointCost], seeds: int, rehearsed: int) -> list[str]:
         runs = f"{cost.runs}" if not cost.done else f"{cost.runs} ({cost.done} done)"
         row = f"{cost.name:<{width}}  {runs:>4}  {cost.steps:>9,}  {cost.flops / 1e12:>11,.4g}"
         rows.append(f"{row}  {duration(cost.seconds):>10}")
-    runs, steps = sum(cost.runs for cost in costs), sum(cost.runs * cost.steps for cost in costs)
+    total, steps = sum(cost.runs for cost in costs), sum(cost.runs * cost.steps for cost in costs)
     flops, seconds = (sum(cost.runs * getattr(cost, name) for cost in costs) for name in ("flops", "seconds"))
-    many = f"{len(costs)} points x {seeds} seed{'s' if seeds > 1 else ''}: {runs} runs to train, {steps:,} steps"
+    many = f"{len(costs)} points x {seeds} seed{'s' if seeds > 1 else ''}: {total} runs to train, {steps:,} steps"
     return [
         *rows,
         f"{many}, {flops / 1e12:,.4g} TFLOP, about {duration(seconds)} one after another",
