@@ -6,12 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
 from seaanchor.app.settings import example_files
 
-pytest.importorskip("gradio", reason="the extra `app` is not installed")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright, which drives the browser, is not installed")
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
@@ -20,6 +20,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.exhaustive,
     pytest.mark.timeout(560),
+    pytest.mark.skipif(find_spec("gradio") is None, reason="the extra `app` is not installed"),
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine"),
 ]
 GRADIO_S_OWN = "Method not implemented."  # a warning of its client after every upload

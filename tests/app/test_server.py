@@ -4,6 +4,7 @@ import builtins
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -39,15 +40,15 @@ def test_without_gradio_the_extra_is_named(monkeypatch):
     assert "seaanchor[app]" in error.value.change
 
 
+@pytest.mark.skipif(find_spec("gradio") is None, reason="the extra `app` is not installed")
 def test_a_run_that_is_not_there_ends_with_one_message(run, tmp_path):
-    pytest.importorskip("gradio")
     code, _, err = run("app", tmp_path / "none", "--port", 0)
     assert code == 2 and "does not exist" in err and "Traceback" not in err
 
 
+@pytest.mark.skipif(find_spec("gradio") is None, reason="the extra `app` is not installed")
 def test_the_page_is_built_before_torch_is_there():
     """Neither torch nor gradio's stubs for editors: each would cost seconds until the page is there."""
-    pytest.importorskip("gradio", reason="the extra `app` is not installed")
     code = (
         "import sys, threading; from seaanchor.app.gradio_import import WRITER, import_gradio; import_gradio();"
         "from seaanchor.app.page import build_page; build_page('', None, False, threading.Event());"
