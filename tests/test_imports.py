@@ -38,6 +38,7 @@ ORDER = (
     "evaluation",
     "report",
     "steering",
+    "app",
     "api",
     "sweeps",
     "testing",

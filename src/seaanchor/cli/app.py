@@ -12,12 +12,14 @@ from cyclopts.config import Dict
 
 import seaanchor.cli.data_build  # noqa: F401 (adds `data build`)
 from seaanchor import __version__
+from seaanchor.cli.attack import attack_app
 from seaanchor.cli.cache import cache_app
-from seaanchor.cli.data import attack_app, data_app, steer
+from seaanchor.cli.data import data_app, steer
 from seaanchor.cli.evaluate import evaluate
 from seaanchor.cli.examples import add_examples
 from seaanchor.cli.mistakes import as_error
 from seaanchor.cli.option_groups import Ordered
+from seaanchor.cli.play import play
 from seaanchor.cli.report import report_app
 from seaanchor.cli.sweep import sweep
 from seaanchor.cli.train import train, train_app
@@ -44,6 +46,7 @@ app.command(recipes_app)
 app.command(attack_app)
 app.command(data_app)
 app.command(report_app)
+app.command(play, name="app")
 app.command(cache_app)
 app.command(steer)
 app.command(evaluate)

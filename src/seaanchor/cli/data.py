@@ -1,4 +1,4 @@
-"""Subcommands that make or inspect data, and the slider: `attack`, `data`, `steer`. Nothing heavy is imported before a
+"""Subcommands that make or inspect data, and the slider: `data`, `steer`. Nothing heavy is imported before a
 command needs it."""
 
 from pathlib import Path
@@ -11,69 +11,7 @@ from seaanchor.errors import SeaAnchorError, printable
 if TYPE_CHECKING:
     from seaanchor.data.preference_rows import Tally
 
-attack_app = App(name="attack", help="Write attacked images to a folder.")
-SMALLEST = 16  # pixels, of an image to draw a word on
 data_app = App(name="data", help="Inspect data, write shards, and make preference data.")
-
-
-@attack_app.command
-def typographic(
-    *,
-    data: str,
-    output: Path,
-    class_names: Path | None = None,
-    words: Literal["all", "even", "odd"] = "all",
-    fonts: Literal["train", "unseen"] = "train",
-    sizes: tuple[float, float] = (20 / 224, 40 / 224),
-    image_size: int = 224,
-    variants: int = 1,
-    seed: int = 0,
-) -> None:
-    """Draw a wrong class word on every image: `label=X_text=Y` files, and a table with the text boxes.
-
-    Parameters
-    ----------
-    data
-        Class folders, or an embedded set.
-    output
-        New folder.
-    class_names
-        File that names the classes.
-    words
-        Class names that may be drawn: all, or those of even or odd number.
-    fonts
-        Which shipped fonts.
-    sizes
-        Smallest and largest glyph height as shares of the image's side.
-    image_size
-        Side of the written images in pixels.
-    variants
-        Drawings of each image.
-    seed
-        Random seed of words, fonts, sizes, places and colours.
-    """
-    from seaanchor.data.sources import open_images
-    from seaanchor.data.types import PreferenceImages, TypographicImages, texts_of
-    from seaanchor.data.typographic.write import write_typographic
-    from seaanchor.perturbations.typographic import Typographic
-
-    if image_size < SMALLEST:
-        raise SeaAnchorError(
-            f"--image-size {image_size}",
-            f"at least {SMALLEST}, or no word fits an image",
-            "give the input size of the models to be attacked",
-        )
-    images = open_images(data, class_names)
-    if isinstance(images, TypographicImages | PreferenceImages):
-        kind = "preferences" if isinstance(images, PreferenceImages) else "images that carry a word already"
-        raise SeaAnchorError(
-            f"{data} holds {kind}",
-            "clean images in class folders",
-            "name those the words were drawn on, or evaluate this folder as it is",
-        )
-    attack = Typographic(texts_of(images), words, fonts, sizes, variants, seed)
-    written, skipped = write_typographic(images, attack, image_size, output)
-    print(f"{written} images written to {output}{'; ' + skipped if skipped else ''}")
 
 
 @data_app.command

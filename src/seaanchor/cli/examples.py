@@ -19,6 +19,7 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("sweep",): (
         "seaanchor sweep lore-lite --vary anchor.rho=0.03,0.1,0.3 --data photos/test --output runs/sweep",
+        "seaanchor sweep lore-lite --vary lr=1e-4,1e-3 --data photos/test --output runs/lr --dry-run",
         "seaanchor sweep fare-lite --seeds 0,1,2 --data photos/test --samples 200 --output runs/seeds",
     ),
     ("export",): (
@@ -32,6 +33,7 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, ...]] = {
         "seaanchor report runs/lore",
         "seaanchor report runs/lore runs/fare --output report.html --gallery 0",
     ),
+    ("app",): ("seaanchor app", "seaanchor app runs/lore --port 8000"),
     ("steer",): (
         "seaanchor steer runs/steer --t 0.5 --output exports/half",
         "seaanchor steer runs/steer --data photos/test --ts -1 0 1",
@@ -42,12 +44,21 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("recipes", "cp"): ("seaanchor recipes cp lore", "seaanchor recipes cp lore mine.yaml"),
     ("recipes", "validate"): ("seaanchor recipes cp lore mine.yaml", "seaanchor recipes validate mine.yaml"),
     ("attack",): (
-        "seaanchor attack typographic --data photos/test --output attacked",
-        "seaanchor evaluate --model seaanchor-lite --data attacked --suite clean",
+        "seaanchor attack pgd --data photos/test --samples 40 --epsilon 2/255 --output attacked",
+        "seaanchor attack typographic --data photos/test --output lettered",
+    ),
+    ("attack", "pgd"): (
+        "seaanchor attack pgd --data photos/test --samples 40 --epsilon 2/255 --output attacked",
+        "seaanchor attack pgd --data photo.jpg --class-names cat,dog,car --output attacked",
+    ),
+    ("attack", "apgd"): (
+        "seaanchor attack apgd --data photos/test --samples 40 --epsilon 2/255 --output attacked",
+        "seaanchor attack apgd --data FOLDER --model runs/lore/export --num-steps 50 --output attacked",
     ),
     ("attack", "typographic"): (
         "seaanchor attack typographic --data photos/test --output attacked",
         "seaanchor attack typographic --data FOLDER --output attacked --fonts unseen --words odd",
+        "seaanchor attack typographic --data photos/test --model seaanchor-lite --output answers",
     ),
     ("data",): ("seaanchor data inspect photos/test", "seaanchor data build --data photos/test --output shards"),
     ("data", "inspect"): ("seaanchor data inspect photos/test", "seaanchor data inspect FOLDER"),

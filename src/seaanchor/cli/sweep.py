@@ -42,7 +42,7 @@ class SweepEvaluation:
 
 PANELS = panels(
     {
-        "Sweep": ("vary", "points", "seeds", "data", "x", "y"),
+        "Sweep": ("vary", "points", "seeds", "data", "x", "y", "dry_run"),
         "Evaluation": tuple(one.name for one in fields(SweepEvaluation)),
     },
     first=-1,
@@ -65,6 +65,7 @@ def sweep(
     evaluation: SweepFlags = SweepEvaluation(),
     x: Annotated[str | None, OWN] = None,
     y: Annotated[str | None, OWN] = None,
+    dry_run: Annotated[bool, OWN, Parameter(negative=())] = False,
     config: SweepSettings = RunConfig(),  # noqa: B008 (frozen)
 ) -> None:
     """Train a recipe with several settings, evaluate every run, and draw the front of the results. A sweep that was
@@ -88,6 +89,9 @@ def sweep(
     y
         Measure on the second axis; by default the last attack at the largest radius, or typographic.attacked;
         retrieval.text_to_image.recall@1 beside the other way.
+    dry_run
+        Take one step of every point that costs something else than another, and print what the grid would take; train
+        nothing.
     config
         Any setting of the recipe; OUTPUT is the sweep's folder.
     """
@@ -100,7 +104,8 @@ def sweep(
     protocol = protocol_of(EvaluationOptions(**asdict(evaluation)))
     default_x, default_y = default_axes(chosen_suites(evaluation.suite), protocol)
     grid, listed = parse_vary(vary or []), read_points(points) if points else []
-    run(config, grid, listed, parse_seeds(seeds), EvaluationSpec(tuple(data), protocol), x or default_x, y or default_y)
+    spec, axes = EvaluationSpec(tuple(data), protocol), (x or default_x, y or default_y)
+    run(config, grid, listed, parse_seeds(seeds), spec, *axes, dry_run=dry_run)
 
 
 def default_axes(suites: Sequence[str], protocol: "Protocol") -> tuple[str, str]:

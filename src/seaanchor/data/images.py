@@ -87,12 +87,25 @@ def read_image(item: Item, how: int | Preprocessing) -> Tensor:
     Raises:
         UnreadableImage: corrupt, truncated, or more pixels than Pillow dares to decode (about 179 million).
     """
+    with _decoded(item) as image:
+        return to_square(image, preprocessing_of(how))
+
+
+def read_picture(item: Item) -> Image.Image:
+    """An image file as a picture in RGB of its own size; what is read and what is raised is as for `read_image`."""
+    with _decoded(item) as image:
+        return image.convert("RGB")
+
+
+@contextmanager
+def _decoded(item: Item) -> Iterator[Image.Image]:
+    """The picture of an image file, upright, of 8 bits and without transparency; what fails inside is its fault."""
     try:
         with quiet_pillow(), item.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.format == "PNG":
                 check_png(file)
             image.load()  # before the orientation is asked for: that decodes, and hides what fails
-            return to_square(flat(upright(image)), preprocessing_of(how))
+            yield flat(upright(image))
     except UnidentifiedImageError as error:
         raise UnreadableImage(f"{item.name}: UnidentifiedImageError: cannot identify an image in it") from error
     except Exception as error:  # decoders raise whatever they like on broken bytes

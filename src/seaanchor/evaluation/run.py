@@ -6,18 +6,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from seaanchor.data.types import Images, LabelledImages
 from seaanchor.distributed.agreement import check_same
 from seaanchor.distributed.launch import open_group
-from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.attacks import require_extra
 from seaanchor.evaluation.captions import Captions
 from seaanchor.evaluation.context import EvaluationContext
 from seaanchor.evaluation.dense import SegmentationHeads, check_dense_protocol, open_dense, with_segmentation
+from seaanchor.evaluation.device import device_named
 from seaanchor.evaluation.embeddings import EmbeddingCache
 from seaanchor.evaluation.header import header
 from seaanchor.evaluation.heads import HeadChooser, write_copy
@@ -110,7 +108,7 @@ def evaluate_loaded(
             "sort the images into class folders, or call seaanchor.data.from_dataset(dataset, class_names=[...])",
         )
     with open_group() as group:
-        options = ExecutionOptions(batch_size, workers, _device(device, group), group)
+        options = ExecutionOptions(batch_size, workers, device_named(device, group.rank), group)
         session, cache = _Session(options, skip_existing), EmbeddingCache()
         pair = ModelPair(model, reference, rho, output)
         data = DataSet(name, opened, captions, class_names)
@@ -162,7 +160,7 @@ def evaluate_all(
     _distinct("data set", sources, [str(Path(source).resolve()) for source in sources])
     require_extra(protocol.plans)
     with open_group() as group:
-        options = ExecutionOptions(batch_size, workers, _device(device, group), group)
+        options = ExecutionOptions(batch_size, workers, device_named(device, group.rank), group)
         session = _Session(options, skip_existing)
         check_same(group, {"models": len(names), "data sets": len(sources)} | comparable(protocol))
         pairs = [open_pair(name, pretrained, reference, protocol, output, names) for name in names]
@@ -221,18 +219,6 @@ def require_sound(results: Sequence[EvaluationResult]) -> None:
 def _distinct(what: str, given: Sequence[str], meant: Sequence[str]) -> None:
     if twice := sorted({name for name, same in zip(given, meant, strict=True) if list(meant).count(same) > 1}):
         raise SeaAnchorError(f"the {what} {', '.join(twice)} is named twice", f"every {what} once", "leave one out")
-
-
-def _device(name: str | None, group: ProcessGroup) -> torch.device:
-    torch.backends.cudnn.allow_tf32 = False  # success is judged in fp32
-    default = f"cuda:{group.rank % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name or default).device
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        reason = str(error).splitlines()[0][:200]
-        raise SeaAnchorError(
-            f"device {name!r} cannot be used: {reason}", "cpu, cuda, cuda:1, mps ...", "correct --device"
-        ) from error
 
 
 def _with_reference(

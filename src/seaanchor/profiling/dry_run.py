@@ -65,8 +65,12 @@ class Rehearsal:
     peak_bytes: int
 
 
-def dry_run(config: RunConfig) -> Rehearsal:
+def dry_run(config: RunConfig, *, say: bool = True) -> Rehearsal:
     """Load everything, take one batch through attack, primal and dual steps, and print what it showed.
+
+    Args:
+        config: of the run.
+        say: whether it is printed.
 
     Raises:
         SeaAnchorError: whatever `train` would raise before its first batch; no readable image; a loss that is not
@@ -75,10 +79,10 @@ def dry_run(config: RunConfig) -> Rehearsal:
     check(config)
     device = start_training(config.device)
     with watched_group() as group:
-        return _dry_run(config, group, device)
+        return _dry_run(config, group, device, say)
 
 
-def _dry_run(config: RunConfig, group: ProcessGroup, device: torch.device) -> Rehearsal:
+def _dry_run(config: RunConfig, group: ProcessGroup, device: torch.device, say: bool) -> Rehearsal:
     if group.first:
         check_output(config)
         tracker_package(config.report_to)
@@ -88,7 +92,7 @@ def _dry_run(config: RunConfig, group: ProcessGroup, device: torch.device) -> Re
     setup = replace(setup, config=fitted(setup, state, group))
     with training_advice(setup, state, group.world):
         seen = rehearse(setup, state, group)
-    if group.first:
+    if group.first and say:
         log.info("\n".join(lines(setup, seen, str(device), group.world)))
     return seen
 

@@ -11,6 +11,7 @@ from seaanchor.evaluation.images import open_source
 from seaanchor.evaluation.suites.retrieval import DEPTHS
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.sweeps.arms import Arm, grid, one
+from seaanchor.sweeps.cost import sweep_cost
 from seaanchor.sweeps.engine import EvaluationSpec, Row, run_arms, save_rows
 from seaanchor.sweeps.tables import Cell, as_csv, markdown, share, summarise, value
 from seaanchor.utils.checkpoint import write_atomic
@@ -72,6 +73,8 @@ def sweep(
     spec: EvaluationSpec,
     x: str,
     y: str,
+    *,
+    dry_run: bool = False,
 ) -> list[Row]:
     """Train and evaluate every point with every seed, and write numbers.csv, table.csv, table.md, front.svg to the
     base's output folder.
@@ -82,6 +85,7 @@ def sweep(
         seeds: of every arm.
         spec: data sets and protocol.
         x, y: measures of the front's axes, such as `clean` and `apgd 2/255`.
+        dry_run: print what the runs would cost, and write nothing; the result is then empty.
 
     Raises:
         SeaAnchorError: nothing to vary, a setting that does not exist, an axis that was not measured.
@@ -92,6 +96,9 @@ def sweep(
             "a sweep without --vary and without --points", "settings to vary", "try --vary anchor.rho=0.03,0.1"
         )
     _check_axes(spec, x, y)
+    if dry_run:
+        sweep_cost(arms, seeds, base.output)
+        return []
     rows = run_arms(arms, seeds, [spec], base.output)
     for dataset in dict.fromkeys(row.dataset for row in rows):
         mine = [row for row in rows if row.dataset == dataset]
