@@ -227,6 +227,14 @@ def test_what_dead_processes_left_of_a_file_is_removed_when_it_is_written(tmp_pa
     assert not orphan.exists() and len(list(tmp_path.iterdir())) == 5
 
 
+def test_the_same_state_gives_the_same_bytes(tmp_path):
+    """safetensors writes metadata in an order of chance: of twelve files some would differ."""
+    for number in range(12):
+        save_state(tmp_path / str(number), {"b": torch.arange(3), "a": {"naïve": [1.5, torch.ones(2, 2)]}})
+    assert len({(tmp_path / str(number)).read_bytes() for number in range(12)}) == 1
+    assert load_state(tmp_path / "0")["a"]["naïve"][0] == 1.5
+
+
 @pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
 def test_files_have_the_permissions_of_the_user_s_new_files(mask, mode, tmp_path):
     """Whoever writes them: safetensors gives its files to their owner alone."""

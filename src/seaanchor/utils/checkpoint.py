@@ -107,22 +107,34 @@ def load_state(path: Path, *, unchecked: bool = True) -> dict:
 
 
 def write_checked(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file with a checksum of every byte of it, which `check_sum` compares.
+    """Write a safetensors file with a checksum of every byte of it, which `check_sum` compares. The same content gives
+    the same bytes.
 
     Raises:
         SeaAnchorError: the disk is full or the folder cannot be written.
     """
     from safetensors.torch import save
 
-    data = memoryview(save(dict(tensors), metadata={**metadata, SUM: EMPTY, KIND: "crc32"}))
-    at, end = _place_of_sum(data) or (0, 0)
-    checksum = f"{zlib.crc32(data):08x}".encode()
+    saved = memoryview(save(dict(tensors), metadata={**metadata, SUM: EMPTY, KIND: "crc32"}))
+    size = 8 + int.from_bytes(saved[:8], "little")
+    header, values = _in_order(bytes(saved[8:size])), saved[size:]
+    at, end = _place_of_sum(memoryview(header)) or (0, 0)
+    checksum = f"{zlib.crc32(values, zlib.crc32(header)):08x}".encode()
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:
-            file.writelines((data[:at], checksum, data[end:]))
+            file.writelines((header[:at], checksum, header[end:], values))
 
     write_atomic(path, write)
+
+
+def _in_order(header: bytes) -> bytes:
+    """The beginning of a safetensors file, with metadata by name: the library writes them in an order of chance."""
+    described = parse_json(header.decode())
+    described["__metadata__"] = dict(sorted(described["__metadata__"].items()))
+    text = to_json(described, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # values begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text
 
 
 def check_sum(path: Path) -> bool:
