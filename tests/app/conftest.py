@@ -1,13 +1,15 @@
 """Run folders for the page: one with a linear map over the embedded model, one with an export."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
-from seaanchor.encoders.embedded import embedded_folder
 from seaanchor.export.trained import MAP
 from seaanchor.utils.checkpoint import save_state
+
+HARDENED = Path(__file__).parents[2] / "models" / "seaanchor-tiny-fare"
 
 
 @pytest.fixture
@@ -24,9 +26,9 @@ def steered_run(tmp_path):
 
 @pytest.fixture
 def hardened_run(tmp_path):
-    """A run whose export is the embedded FARE model."""
+    """A run whose export is the FARE model of the repository."""
     folder = tmp_path / "hardened"
     folder.mkdir()
     (folder / "config.yaml").write_text("model: seaanchor-tiny\n")
-    shutil.copytree(embedded_folder("seaanchor-tiny-fare"), folder / "export")
+    shutil.copytree(HARDENED, folder / "export")
     return folder

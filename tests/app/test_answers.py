@@ -90,7 +90,7 @@ def test_a_scene_grows_from_answers_to_the_end_of_the_attack(cast, dog):
     seen = list(scenes(cast, Asked(dog, NAMES, levels=1)))
     assert seen[0].running and all(side.step is None for side in seen[0].sides)
     assert not seen[-1].running and all(scene.running for scene in seen[:-1])
-    untouched, hardened = seen[-1].sides
+    untouched, hardened, _ = seen[-1].sides
     assert untouched.changed and not hardened.changed
     assert untouched.before[0].name == hardened.now[0].name == "dalmatian"
     assert len(list(scenes(cast, Asked(dog, NAMES, levels=0)))) == 1

@@ -30,8 +30,8 @@ def test_what_the_page_offers_is_what_the_library_reads():
 def test_no_photo_is_a_hint_and_a_photo_is_the_models_answers():
     assert list(HANDLERS.show(None, **CONTROLS)) == [EMPTY]
     (page,) = shown()
-    assert f"<h3>{MODEL}</h3>" in page and f"<h3>{MODEL}-lore</h3>" in page
-    assert page.count("Answers dalmatian") == 2 and "sa-problem" not in page
+    assert f"<h3>{MODEL}</h3>" in page and f"<h3>{MODEL}-lore</h3>" in page and f"<h3>{MODEL}-dpo</h3>" in page
+    assert page.count("Answers dalmatian") == 3 and "sa-problem" not in page
 
 
 def test_every_step_of_an_attack_is_shown_and_the_last_says_who_fell():
@@ -72,7 +72,7 @@ def test_a_fault_is_one_message_on_the_page(change, said):
 
 def test_a_run_is_loaded_or_the_page_says_why_not(hardened_run):
     found = HANDLERS.load(str(hardened_run))
-    assert [player.label for player in found.cast.players] == [f"{MODEL}, untouched", "hardened"]
+    assert [player.label for player in found.cast.players] == ["seaanchor-tiny, untouched", "hardened"]
     assert "and hardened" in found.said and HANDLERS.move(str(hardened_run), 1) == ""
     hardened_run.rename(hardened_run.with_name("elsewhere"))
     lost = HANDLERS.load(str(hardened_run))

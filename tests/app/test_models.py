@@ -1,6 +1,7 @@
 """Which models stand on the page: the embedded ones, or a run of one's own."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from seaanchor.errors import SeaAnchorError
 
 NAMES = default_class_names()
 PHOTO = example_files()[1]
+HARDENED = Path(__file__).parents[2] / "models" / "seaanchor-tiny-fare"
 
 
 def test_the_embedded_models_stand_there_by_default():
@@ -37,7 +39,7 @@ def test_a_run_takes_the_place_of_the_hardened_model(hardened_run):
         untouched, own = cast_of(str(source), "cpu").players
         assert own.label == "hardened" and untouched.label == "seaanchor-tiny, untouched"
         pixels = pixels_of(own, read_upload(PHOTO))
-        expected = load_model("seaanchor-tiny-fare").encoder(pixels)
+        expected = load_model(str(HARDENED)).encoder(pixels)
         assert torch.equal(own.model.encoder(pixels), expected)
         assert not torch.equal(untouched.model.encoder(pixels), expected)
 
