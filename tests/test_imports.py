@@ -174,7 +174,10 @@ def test_a_public_name_is_the_same_on_every_access():
         "assert all(getattr(seaanchor, name) is first[name] for name in names), 'the second access'\n"
         "for module in pkgutil.walk_packages(seaanchor.__path__, 'seaanchor.'):\n"
         "    if not module.name.endswith('__main__'):\n"
-        "        importlib.import_module(module.name)\n"
+        "        try:\n"
+        "            importlib.import_module(module.name)\n"
+        "        except ModuleNotFoundError as error:\n"
+        "            if error.name != 'gradio': raise\n"  # of the extra `app`
         "changed = [name for name in names if getattr(seaanchor, name) is not first[name]]\n"
         "print(changed, type(seaanchor.train).__name__)"
     )

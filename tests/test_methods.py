@@ -55,9 +55,11 @@ TEXTS = ("man", "woman", "he", "she")  # short enough to be drawn on 16 pixels
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_the_composition_its_name_promises(name):
-    """`-tiny` and `-quick` are budgets of the method named before."""
+    """`-tiny`, `-lite` and `-quick` are budgets of the method named before."""
     method = assemble(check(RECIPES[name]()), 6, TEXTS)
-    objective, anchor, constraint, perturbation, adapter = PARTS[name.removesuffix("-tiny").removesuffix("-quick")]
+    objective, anchor, constraint, perturbation, adapter = PARTS[
+        name.removesuffix("-tiny").removesuffix("-lite").removesuffix("-quick")
+    ]
     assert type(method.objective) is objective and type(method.anchor) is anchor
     assert type(method.perturbation) is perturbation and type(method.adapter) is adapter
     assert constraint is None or method.anchor.constraint_of is constraint

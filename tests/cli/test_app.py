@@ -144,7 +144,7 @@ def test_version(run):
         (["train", "fare", "--perturbatoin.epsilon", "4/255"], ["did you mean --perturbation.epsilon?"]),
         (["train", "far"], ["no recipe is called 'far'", "did you mean fare?"]),
         (["train", "zzz"], ["no recipe is called 'zzz'", "recipes ls"]),
-        (["train", "missing.yaml"], ["missing.yaml could not be read"]),
+        (["train", "missing.yaml"], ["missing.yaml is missing"]),
         (["train"], ["RECIPE"]),
         (["train", "fare", "lore"], ["lore"]),
         (["train", "fare", "--perturbation.epsilon", "4"], ["epsilon 4", "did you mean 4/255?"]),
@@ -167,7 +167,7 @@ def test_version(run):
         (["evaluate", "--model", "ViT-B-33", "--data", "x"], ["no model is called 'ViT-B-33'", "nearest names"]),
         (["export", "--model", "ViT-B-33", "--output", "x"], ["no model is called 'ViT-B-33'"]),
         (["recipes", "cat", "lor"], ["did you mean lore?"]),
-        (["recipes", "validate", "missing.yaml"], ["missing.yaml could not be read"]),
+        (["recipes", "validate", "missing.yaml"], ["missing.yaml is missing"]),
     ],
     ids=lambda value: (
         " ".join(value)[:50] if value and value[0] in ("train", "evalute", "evaluate", "export", "recipes") else ""
@@ -288,11 +288,13 @@ def test_recipes_ls_cat_cp_and_validate(run, train, tmp_path, monkeypatch):
         assert (code, out.strip()) == (0, f"{name}.yaml: valid")
         assert train(f"{name}.yaml") == RECIPES[name]()
     first = next(iter(RECIPES))
+    assert run("recipes", "cp", first)[0] == 0  # it holds the same
+    Path(f"{first}.yaml").write_text("mine: 1\n")
     assert run("recipes", "cp", first)[0] == 2  # never written over
     assert run("recipes", "cp", first, "other.yaml")[0] == 0
     code, _, errors = run("recipes", "cp", first, "no/such/folder.yaml")
     assert code == 2
-    assert "could not be written" in errors
+    assert "no/such is no folder" in errors
 
 
 def test_env_is_json(run):

@@ -114,4 +114,7 @@ def test_mistakes_end_with_one_error_and_code_2(run, image_folder, tmp_path):
         ),
     ):
         code, _, errors = run(*arguments)
-        assert code == 2 and errors.startswith("error: ") and found in errors and errors.count("expected:") == 1, errors
+        assert code == 2 and errors.startswith("error: ") and found in errors and errors.count("expected:") == 1, (
+            arguments,
+            errors,
+        )

@@ -23,11 +23,11 @@ def hook(event, arguments):
         raise OSError("there is no network")
 sys.addaudithook(hook)
 from seaanchor.cli import app, quickstart
-quickstart.SAMPLES = 4
-for name in ("fare_quick", "lore_quick", "dpo_tiny", "dpo_linear_tiny"):
+quickstart.BASE, quickstart.DATA, quickstart.SAMPLES = "seaanchor-tiny", "photos-mini", 4
+for name in ("fare_quick", "lore_quick", "dpo_lite", "dpo_linear_lite"):
     recipe = getattr(quickstart, name)()
     words = replace(recipe.perturbation, variants=1) if recipe.perturbation.variants else recipe.perturbation
-    short = replace(recipe, max_steps=1, batch_size=2, warmup=0, perturbation=words)
+    short = replace(recipe, max_steps=1, batch_size=2, warmup=0, perturbation=words, train_data="photos-mini/train")
     setattr(quickstart, name, lambda short=short: short)
 lines, output = sys.argv[1:]
 found = []

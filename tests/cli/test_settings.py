@@ -100,7 +100,7 @@ def test_a_sweep_keeps_its_own_epsilon(run, monkeypatch):
     import seaanchor.sweeps.sweep as module
 
     got = []
-    monkeypatch.setattr(module, "sweep", lambda config, *rest: got.append((config, rest)))
+    monkeypatch.setattr(module, "sweep", lambda config, *rest, **_: got.append((config, rest)))
     arguments = ("--data", "photos/test", "--vary", "lr=1e-4", "--rho", "0.3", "--epsilon", "8/255")
     code, _, errors = run("sweep", "lore", *arguments)
     assert code == 0, errors

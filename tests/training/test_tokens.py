@@ -170,7 +170,7 @@ def test_a_dry_run_and_a_class_token_that_is_not_there(run, image_folder, tmp_pa
     assert code == 0 and "512" in out, err
     code, out, err = run("train", "fare-quick", "--tokens", "class", *settings)
     said = " ".join((out + err).split())
-    assert code != 0 and "ResNet has no class token" in said and "mean or patches" in said
+    assert code != 0 and "EfficientNet has no class token" in said and "mean or patches" in said
 
 
 def test_shares_of_unread_weights_do_not_stop_data_parallel_training():

@@ -150,7 +150,7 @@ def typographic(
 
     if model is None:
         drawing = Typographic(None, words, fonts, sizes, variants, victim.seed)
-        _lettered(data, output, victim, drawing, image_size or 224)
+        _lettered(data, output, victim, drawing, 224 if image_size is None else image_size)
         return
     if image_size is not None or variants != 1:
         raise SeaAnchorError(

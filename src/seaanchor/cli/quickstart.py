@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 BASE = "seaanchor-lite"
 DATA = "photos"
 EPSILON = 1 / 255
-SAMPLES = 200  # of the test photos
-EPOCHS = 2  # of DPO
+SAMPLES = 100  # of the test photos
+EPOCHS, DRAWINGS = 1, 3  # passes of DPO; drawings of each photo for the slider
 MARK = ".seaanchor-quickstart"
 
 
@@ -119,7 +119,9 @@ def _align(output: Path, seed: int) -> None:
     with (output / "results.md").open("a") as file:
         file.write("\n" + typographic_markdown(found))
     print("DPO on one linear map, and what its slider t does", flush=True)
-    _train(replace(dpo_linear_lite(), model=BASE, output=output / "steer", seed=seed, log_every=200))
+    slider = dpo_linear_lite()
+    slider = replace(slider, perturbation=replace(slider.perturbation, variants=DRAWINGS))
+    _train(replace(slider, model=BASE, output=output / "steer", seed=seed, log_every=200))
     steering_curve(output / "steer", f"{DATA}/test", words="odd", sizes=plan.sizes, seed=seed)
 
 
