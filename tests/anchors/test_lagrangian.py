@@ -132,7 +132,7 @@ def solve(kind: str, rows: slice, steps: int = 4000) -> tuple[torch.Tensor, torc
     return x.detach(), anchor.dual(targets.reference_BD).detach()
 
 
-@pytest.mark.parametrize("row", [0, 1, 2])
+@pytest.mark.parametrize("row", [0, *(pytest.param(row, marks=pytest.mark.exhaustive) for row in (1, 2))])
 def test_dual_ascent_finds_the_optimum_of_one_problem(row):
     x, multiplier = solve("scalar", slice(row, row + 1))
     assert torch.allclose(x, SOLUTION[row : row + 1], atol=2e-3)

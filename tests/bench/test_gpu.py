@@ -77,6 +77,7 @@ def test_what_does_not_fit_into_the_time_or_the_memory_is_said(monkeypatch):
     assert rows[2]["reason"] == "not measured: 8 minutes are over" and now[0] == 360
 
 
+@pytest.mark.exhaustive
 def test_compiled_cases_go_through_the_compiler(monkeypatch):
     """Where there is none, the row says so and the others are measured."""
     seen = []

@@ -114,7 +114,5 @@ def test_mistakes_end_with_one_error_and_code_2(run, image_folder, tmp_path):
         ),
     ):
         code, _, errors = run(*arguments)
-        assert code == 2 and errors.startswith("error: ") and found in errors and errors.count("expected:") == 1, (
-            arguments,
-            errors,
-        )
+        one = errors.startswith("error: ") and errors.count("expected:") == 1
+        assert code == 2 and one and found in errors, (arguments, errors)

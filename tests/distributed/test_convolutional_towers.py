@@ -17,6 +17,8 @@ from seaanchor.encoders.kernels import choice, fast_kernels
 from seaanchor.encoders.kernels.convolution_layers import Passed
 from seaanchor.training.setup import prepare
 
+pytestmark = pytest.mark.exhaustive  # two more processes; a step of two is in test_distributed.py
+
 WORKER = Path(__file__).with_name("distributed_worker.py")
 _spec = spec_from_file_location("distributed_worker", WORKER)
 worker = module_from_spec(_spec)

@@ -13,6 +13,8 @@ from seaanchor.config.recipes import ppo
 from seaanchor.config.schema import ObjectiveConfig, PerturbationConfig, RunConfig, to_dict
 from seaanchor.encoders.load import load_model
 
+pytestmark = pytest.mark.exhaustive  # two more processes; a step of two is in test_distributed.py
+
 COUNT = 11  # images: steps of 8 and of 3, of which one process takes two and the other one
 
 

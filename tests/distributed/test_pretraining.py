@@ -35,6 +35,7 @@ def gradients(corpus, number: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_processes_hold_one_model_and_average_their_gradients(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("Faces", "anchor"):

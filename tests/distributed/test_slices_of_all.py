@@ -11,6 +11,8 @@ from PIL import Image
 from seaanchor.config.recipes import fare
 from seaanchor.config.schema import to_dict
 
+pytestmark = pytest.mark.exhaustive  # two more processes; a step of two is in test_distributed.py
+
 ROOMS = {"second-smaller": [5, 3], "no-room": [5, -1], "sharded": [5, 3]}
 
 

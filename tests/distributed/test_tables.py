@@ -13,6 +13,8 @@ from seaanchor.config.schema import AnchorConfig, PerturbationConfig, RunConfig,
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.utils.checkpoint import load_state
 
+pytestmark = pytest.mark.exhaustive  # two more processes; a step of two is in test_distributed.py
+
 COUNT = 9  # images: steps of eight and of one, in which the second process has padding alone
 CONTROLS = {
     "table": {"dual": "table", "dual_lr": 2.0},

@@ -310,7 +310,7 @@ def test_a_broken_folder(clip_folder, tmp_path):
         load_model(str(tmp_path))
     for text in ("{", "[]", '{"model_cfg": {"vision_cfg": {}}}'):
         (tmp_path / "open_clip_config.json").write_text(text)
-        with pytest.raises(SeaAnchorError, match="no OpenCLIP configuration|cut short or damaged|holds list"):
+        with pytest.raises(SeaAnchorError, match=r"no OpenCLIP configuration|cut short or damaged|holds list"):
             load_model(str(tmp_path))
 
 

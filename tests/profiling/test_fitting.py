@@ -67,6 +67,7 @@ def test_what_was_asked_for_is_not_looked_at(tiny_run):
     assert with_room(setup, state, 0).slice_size == 2
 
 
+@pytest.mark.exhaustive
 def test_a_step_that_fits_with_no_image_names_what_would(tiny_run, clip_folder):
     setup, state = ready(tiny_run(lore("8/255"), batch_size=12))
     need = in_slices(footprint_of(setup, setup.config, 1), state)
@@ -97,6 +98,7 @@ class _Dropping(torch.nn.Module):
         return self.drop(self.tower(pixels_BCHW))
 
 
+@pytest.mark.exhaustive
 def test_layers_that_draw_are_seen_and_left_whole(tiny_run, caplog, monkeypatch):
     setup, state = ready(tiny_run(lore("8/255"), batch_size=12))
     assert not look_at(setup).draws

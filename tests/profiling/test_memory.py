@@ -180,6 +180,7 @@ for argument in sys.argv[2:]:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_the_error_names_does_fit(tmp_path):
     """Processes with 560 MB each for a batch of 320 images: one runs out with all of them at once, one goes on with
     less than the first was told, and one is left to choose."""

@@ -82,6 +82,7 @@ def test_a_linear_map_embeds_the_data_once(recipe):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_accumulation_counts_every_part(recipe):
     parts = replace(recipe, batch_size=32, grad_accumulation=2)
     assert plan(parts, "H100", 1000).total_steps == plan(recipe, "H100", 1000).total_steps
@@ -125,6 +126,7 @@ def test_impossible_plans(recipe, on, images, message):
         plan(replace(recipe, adapter=AdapterConfig("linear")), "H100", 1000)
 
 
+@pytest.mark.exhaustive
 def test_a_table_of_multipliers_has_as_many_as_the_images_that_are_told(recipe):
     """No data is opened for it, and its ascent costs next to nothing."""
     plain = replace(lore(), model=recipe.model, perturbation=recipe.perturbation, batch_size=8)

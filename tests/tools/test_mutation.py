@@ -57,6 +57,7 @@ def test_a_sample_is_the_same_every_time():
     assert len(sampled(files, 0, 0)) == sum(len(faults(file)) for file in files)
 
 
+@pytest.mark.exhaustive
 def test_a_failing_test_notices_and_a_passing_one_does_not(tmp_path, monkeypatch):
     """In a tree of two files, with tests of its own."""
     monkeypatch.setattr(mutation, "ROOT", tmp_path)

@@ -190,6 +190,7 @@ def test_the_package_is_imported_only_when_needed():
     )
 
 
+@pytest.mark.exhaustive
 def test_the_embedded_model_loses_with_noise_and_with_every_kind(batch):
     model = load_model("seaanchor-tiny")
     head = build_head(model, open_images("photos-mini/test").class_names)
