@@ -47,6 +47,16 @@ NO_ROWS = """
 """
 
 
+def test_evaluations_of_both_weights_are_rows(tmp_path):
+    folder, row = (
+        RunFolder(tmp_path),
+        {"step": 2, "eval": {"a": {"clean": 0.5}}, "eval_averaged": {"a": {"clean": 0.6}}},
+    )
+    folder.log({"step": 1, "lr": 0.1})
+    folder.log(row)
+    assert folder.rows() == [{"step": 1, "lr": 0.1}, row]
+
+
 @pytest.mark.parametrize("line", [*NO_ROWS.split("\n")[1:-1], "[" * 3000])
 def test_lines_that_are_no_rows_are_dropped(line, tmp_path):
     good = ['{"step": 1, "lr": 0.1, "multiplier": NaN}', '{"step": 2, "eval": {"photos": {"clean": 0.5, "pgd": null}}}']

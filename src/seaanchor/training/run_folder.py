@@ -17,6 +17,7 @@ from seaanchor.utils.log import log, warn_once
 from seaanchor.utils.plain_files import parse_json
 from seaanchor.utils.records import from_plain
 
+EVALS = ("eval", "eval_averaged")
 LAST_STEP = 2**53  # beyond it a float does not count any more
 
 
@@ -120,7 +121,8 @@ class RunFolder:
 
 
 def log_row(line: str) -> dict[str, Any]:
-    """One row of the log: its step, numbers by their names, and under `eval` those of each evaluation by its data set.
+    """One row of the log: its step, numbers by their names, and under `eval` and `eval_averaged` those of each
+    evaluation by its data set.
 
     Raises:
         ValueError: it is no such row.
@@ -129,7 +131,7 @@ def log_row(line: str) -> dict[str, Any]:
     if not isinstance(row, dict) or type(row.get("step")) is not int or not 0 <= row["step"] < LAST_STEP:
         raise ValueError("it has no step")
     for name, value in row.items():
-        rows = from_plain(dict[str, dict[str, float | None]], value, name) if name == "eval" else {"": {name: value}}
+        rows = from_plain(dict[str, dict[str, float | None]], value, name) if name in EVALS else {"": {name: value}}
         for inside in rows.values():
             for key, number in inside.items():
                 if number is not None:
