@@ -25,7 +25,7 @@ BASE = "seaanchor-lite"
 DATA = "photos"
 EPSILON = 1 / 255
 SAMPLES = 100  # of the test photos
-EPOCHS, DRAWINGS = 1, 3  # passes of DPO; drawings of each photo for the slider
+EPOCHS, DRAWINGS = 1, 2  # passes of DPO; drawings of each photo for the slider
 MARK = ".seaanchor-quickstart"
 
 

@@ -73,7 +73,7 @@ def lore_lite() -> RunConfig:
 
 def fare_quick() -> RunConfig:
     """FARE in a minute on a laptop, to see it work: small batches bear a smaller rate."""
-    return replace(fare_lite(), max_steps=40, batch_size=16, lr=2e-4, warmup=5, log_every=2)
+    return replace(fare_lite(), max_steps=30, batch_size=16, lr=2e-4, warmup=5, log_every=2)
 
 
 def lore_quick() -> RunConfig:
