@@ -5,7 +5,6 @@ Settings of every method were chosen on `photos/validation`; what is reported is
 that no fine-tuning sees.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,9 +19,9 @@ BASE = "seaanchor-lite"
 TEST, TRAIN = "photos/test", "photos/train"
 REAL_SEEDS = (0, 1)
 RADIUS = 2  # of training, in 255ths
-STEPS = 600  # of 32 photos
+STEPS = 150  # of 32 photos
 UPDATES = 2  # of the encoder a step, for every method
-ATTACK_STEPS = 20  # of APGD-CE in evaluation
+ATTACK_STEPS = 10  # of APGD-CE in evaluation
 RHOS, WEIGHTS = (0.2, 0.1, 0.05), (0.3, 1.0, 3.0)
 FARE = "FARE"
 
@@ -38,11 +37,11 @@ def real_budget(recipe: RunConfig, epsilon: float = RADIUS, **changes: Any) -> R
         "batch_size": 32,
         "lr": 5e-4,
         "fold_norms": True,
-        "warmup": 50,
+        "warmup": 20,
         "epochs": 1000,
         "max_steps": STEPS,
         "precision": "bf16",
-        "save_every": 100,
+        "save_every": 25,
         "log_every": 10,
         "device": "cpu",
     }
@@ -56,7 +55,7 @@ def real_fare(epsilon: float = RADIUS, **changes: Any) -> RunConfig:
 
 def real_lore(rho: float, epsilon: float = RADIUS, held: dict[str, Any] | None = None, **changes: Any) -> RunConfig:
     """LORE within the budget; `held` changes settings of its anchor."""
-    anchor = AnchorConfig("lagrangian", rho=rho, dual_lr=5e-4, initial_multiplier=1.0, max_multiplier=100.0)
+    anchor = AnchorConfig("lagrangian", rho=rho, dual_lr=1e-4, initial_multiplier=2.0, max_multiplier=20.0)
     return replace(real_budget(lore(), epsilon, **changes), anchor=replace(anchor, **held or {}))
 
 
@@ -70,12 +69,11 @@ def real_tecoa(anchor: AnchorConfig | None = None, epsilon: float = RADIUS) -> R
     return replace(real_budget(tecoa(), epsilon), objective=ObjectiveConfig("tecoa"), anchor=anchor or AnchorConfig())
 
 
-def real_specs(radii: Sequence[int] = (1, RADIUS), samples: int = 500) -> tuple[EvaluationSpec, ...]:
-    """The photos, clean, attacked (radii in 255ths), and how far they drifted; the sets elsewhere, clean and
-    attacked."""
-    attack = AttackPlan("apgd-ce", "linf", tuple(e / 255 for e in radii), ATTACK_STEPS)
-    first = AttackPlan("apgd-ce", "linf", (radii[0] / 255,), ATTACK_STEPS)
+def real_specs(samples: int = 300) -> tuple[EvaluationSpec, ...]:
+    """The photos, clean, attacked at the radius of training, and how far they drifted; the sets elsewhere, clean and
+    attacked at half of it."""
+    attack, gentle = (AttackPlan("apgd-ce", "linf", (e / 255,), ATTACK_STEPS) for e in (RADIUS, RADIUS / 2))
     return (
         EvaluationSpec((TEST,), Protocol((attack,), suites=("drift",))),
-        EvaluationSpec((ELSEWHERE,), Protocol((first,), samples=samples)),
+        EvaluationSpec((ELSEWHERE,), Protocol((gentle,), samples=samples)),
     )

@@ -141,22 +141,42 @@ def text_tower(folder: Path, output: Path, *, seed: int = 0) -> None:
 
 
 @app.command
-def held_out(name: str, folder: Path, output: Path) -> None:
+def held_out(name: str, folder: Path, output: Path, *, named: bool = False) -> None:
     """Link the held-out photos of a set into class folders, for `seaanchor evaluate`.
 
     Parameters
     ----------
     name
-        caltech101 (its test part), imagenet (photos called SYNSET_NAME.JPEG) or nips2017; the latter two take
-        `--class-names imagenet`.
+        caltech101 (its test part), imagenet (photos called SYNSET_NAME.JPEG), nips2017 or tiny-imagenet (its validation
+        part); imagenet and nips2017 take `--class-names imagenet`.
     folder
         The unpacked set.
     output
         A new folder.
+    named
+        Call ImageNet's classes by their names instead of their synsets, for the studies.
     """
     from tools.pretraining.held_out import arrange
 
-    print(f"{arrange(name, folder, output):,} photos in {output}")
+    print(f"{arrange(name, folder, output, named):,} photos in {output}")
+
+
+@app.command
+def gather(output: Path, /, *sources: Path, held_out: list[Path]) -> None:
+    """Link the photos of several folders into one, without those that look like held-out ones.
+
+    Parameters
+    ----------
+    output
+        A new folder, for `--data`, or for `--extra train=` of a study.
+    sources
+        Folders of photos, at any depth.
+    held_out
+        A folder of photos to measure on, which nothing in OUTPUT looks like; once for each.
+    """
+    from tools.pretraining.gather import gather as gather_photos
+
+    print(f"{gather_photos(sources, held_out, output):,} photos in {output}")
 
 
 @app.command
