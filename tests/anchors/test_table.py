@@ -31,7 +31,7 @@ REFERENCE = torch.tensor([[2.0, 0.0], [0.0, 2.0], [-2.0, 0.0]])
 AIM = REFERENCE + torch.tensor([[3.0, 4.0], [0.0, 3.0], [0.0, 0.2]])
 
 
-@pytest.mark.parametrize("kappa", [0.0, 3.0])
+@pytest.mark.parametrize("kappa", [pytest.param(0.0, marks=pytest.mark.exhaustive), 3.0])
 def test_every_image_finds_its_own_multiplier(kappa):
     """min ‖x − a‖² subject to ‖x − r‖² ≤ ‖r‖²/4: λ = ‖a − r‖ − 1 where that is positive, for here √ρ·‖r‖ = 1. Two of
     the three images are seen in each step."""

@@ -72,7 +72,12 @@ def real_step(recipe, encoder) -> Meter:
 
 
 @pytest.mark.parametrize(
-    "recipe", [fare(), lore(), replace(lore(), precision="bf16")], ids=["fare", "lore", "lore in bf16"]
+    "recipe",
+    [
+        *(pytest.param(recipe, marks=pytest.mark.exhaustive) for recipe in (fare(), lore())),
+        replace(lore(), precision="bf16"),
+    ],
+    ids=["fare", "lore", "lore in bf16"],
 )
 def test_a_step_without_contents_costs_what_a_real_one_costs(tower, recipe):
     recipe = replace(quick(recipe), perturbation=replace(quick(recipe).perturbation, random_start=False))
@@ -121,6 +126,7 @@ def test_every_adapter_and_perturbation_has_a_cost(tower):
     assert cost["linear"].trained == tower.dim**2 and cost["linear"].passes < 0.3
 
 
+@pytest.mark.exhaustive
 def test_memory_is_a_line_and_the_average_and_the_optimizer_are_on_it(tower):
     plain, averaged = (
         step_cost(replace(quick(fare()), average=kind), tower, assemble(fare(), tower.dim), 7, True).memory

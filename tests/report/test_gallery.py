@@ -61,6 +61,7 @@ def shown(run):
     return found
 
 
+@pytest.mark.exhaustive
 def test_a_gradient_attack_stays_in_its_ball(shown):
     assert len(shown.pictures) == 4 and shown.attack.startswith("APGD-CE, 2 steps, ε = 2/255")
     for picture in shown.pictures:

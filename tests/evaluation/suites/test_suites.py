@@ -28,7 +28,7 @@ from seaanchor.evaluation.suites.probe import nearest_neighbours
 from seaanchor.evaluation.suites.registry import SUITES
 from seaanchor.utils.records import to_plain
 
-SAMPLES = 30
+SAMPLES = 12
 
 
 def test_the_command_offers_what_there_is():
