@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-fast check coverage lowest campaign reference bench reproduce site clean
+.PHONY: quickstart test test-fast check coverage lowest campaign reference bench reproduce notebooks site clean
 
 quickstart: $(VENV)/core
 	$(BIN)/seaanchor quickstart
@@ -36,6 +36,10 @@ campaign: $(VENV)/test
 # docs/api.md, from the docstrings.
 reference: $(VENV)/core
 	$(BIN)/python tools/api_reference.py
+
+# By hand, after a change of what the notebooks show: run them and keep what they print and draw.
+notebooks: $(VENV)/test
+	$(BIN)/python -m tools.notebooks
 
 # The documentation as a site in dist/site, without a network.
 site: $(VENV)/test

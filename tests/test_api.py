@@ -1,6 +1,6 @@
 """What people call, with objects in place of names: the same runs and the same numbers as from the command line."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -115,6 +115,22 @@ def test_evaluation_by_objects_is_evaluation_by_names(run, clip_folder, image_fo
     (file,) = (tmp_path / "out").glob("*.json")
     stored = read_result(file)
     assert stored.clean == result.clean and stored.robust == result.robust
+
+
+def test_words_are_drawn_as_a_plan_says(run, clip_folder, image_folder, tmp_path):
+    """As the command draws them; the plan asks for the suite."""
+    plan = sa.TypographicPlan("all", "train", (0.3, 0.5), seed=3)
+    found = sa.evaluate(str(clip_folder), sa.data.image_folder(image_folder), seed=3, typographic=plan)
+    code, _, errors = run(
+        "evaluate", "--model", clip_folder, "--data", image_folder, "--suite", "typographic", "--fonts", "train",
+        "--sizes", 0.3, 0.5, "--seed", 3, "--output", tmp_path / "out", "--device", "cpu",
+    )  # fmt: skip
+    assert code == 0, errors
+    (file,) = (tmp_path / "out").glob("*.json")
+    assert read_result(file).suites.typographic == found.suites.typographic
+    assert found.suites.typographic.plan.sizes == (0.3, 0.5) and found.suites.drift is None
+    with pytest.raises(SeaAnchorError, match=r"words 'some'[\s\S]*one of all, even, odd"):
+        sa.evaluate(str(clip_folder), str(image_folder), typographic=replace(plan, words="some"))
 
 
 def test_nothing_is_written_by_an_evaluation_without_a_folder(clip_folder, image_folder, tmp_path, monkeypatch):

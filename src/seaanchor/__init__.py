@@ -27,6 +27,7 @@ _NAMES = {
     "RunConfig": "config.schema",
     "SeaAnchorError": "errors",
     "Targets": "types",
+    "TypographicPlan": "evaluation.typographic_plan",
     "build_head": "encoders.heads",
     "evaluate": "api",
     "export_model": "report.model_card",

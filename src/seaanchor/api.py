@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seaanchor.encoders.encoder import Encoder, LoadedModel
     from seaanchor.evaluation.protocol import Protocol
     from seaanchor.evaluation.results import EvaluationResult
+    from seaanchor.evaluation.typographic_plan import TypographicPlan
     from seaanchor.method import Method
     from seaanchor.training.setup import Given
 
@@ -142,6 +143,7 @@ def evaluate(
     head: str | Path | None = None,
     train_data: str | Path | None = None,
     templates: Sequence[str] = (),
+    typographic: TypographicPlan | None = None,
     samples: int | None = None,
     seed: int = 0,
     output: str | Path | None = None,
@@ -161,6 +163,7 @@ def evaluate(
             with a linear head. By default the head that a run was trained with, else texts, else the model's own.
         train_data: a source of training images for a probe; by default the train split beside `data`.
         templates: prompts with `{}`; by default those of the data set, or "a photo of a {}."
+        typographic: which words the suite of that name draws, how large and in which fonts; it asks for the suite.
         samples: at most this many images, balanced over the classes.
         seed: of subsets and of everything a suite draws.
         output: folder for the result file; by default none is written.
@@ -178,7 +181,7 @@ def evaluate(
 
     images, samples = _to_evaluate(data, samples, seed)
     settings = {"templates": tuple(templates), "samples": samples, "seed": seed, "head": head, "training": train_data}
-    protocol = _protocol(attacks, suites, settings)
+    protocol = _protocol(attacks, suites, typographic, settings)
     return evaluate_loaded(
         _loaded(model),
         images,
@@ -192,8 +195,10 @@ def evaluate(
     )
 
 
-def _protocol(attacks: Sequence[Any], suites: Sequence[str], settings: dict[str, Any]) -> Protocol:
-    """What attacks and suites ask for, with other settings; paths become text."""
+def _protocol(
+    attacks: Sequence[Any], suites: Sequence[str], typographic: TypographicPlan | None, settings: dict[str, Any]
+) -> Protocol:
+    """What attacks, suites and a plan of words ask for, with other settings; paths become text."""
     from seaanchor.evaluation.attack_records import plans_of
     from seaanchor.evaluation.protocol import Protocol
 
@@ -201,6 +206,8 @@ def _protocol(attacks: Sequence[Any], suites: Sequence[str], settings: dict[str,
     asks = embedding is not None and not {"embedding", "segmentation"} & set(suites)
     chosen = (*suites, *(("embedding",) if asks else ()))
     texts: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    if typographic is not None:
+        chosen, texts = tuple(dict.fromkeys((*chosen, "typographic"))), texts | {"typographic": typographic}
     return Protocol(plans, suites=chosen, embedding=embedding, **texts)
 
 

@@ -9,7 +9,7 @@ from seaanchor.perturbations.typographic import Typographic
 
 @dataclass(frozen=True)
 class TypographicPlan:
-    """What is drawn in evaluation.
+    """What the suite `typographic` draws.
 
     Attributes:
         words: class names that may be drawn, as in `Typographic`.

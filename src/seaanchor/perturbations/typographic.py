@@ -7,7 +7,7 @@ Legend: B batch, C channels, H W pixels.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -38,8 +38,8 @@ class Typographic:
             run's.
 
     Raises:
-        SeaAnchorError: fewer than two words to draw, a class name given twice, or one that no font has the characters
-            of; sizes or variants out of range.
+        SeaAnchorError: words of another name, fewer than two of them to draw, a class name given twice, or one that no
+            font has the characters of; sizes or variants out of range.
     """
 
     class_names: Sequence[str] | None = None
@@ -51,6 +51,8 @@ class Typographic:
     needs: ClassVar[Needs] = Needs(labels=True, texts=True, gives_pairs=True, draws_words=True)
 
     def __post_init__(self) -> None:
+        if self.words not in get_args(Words):
+            raise SeaAnchorError(f"words {self.words!r}", f"one of {', '.join(get_args(Words))}", "correct the words")
         if self.class_names is not None:
             self._check_words(self.class_names)
         smallest, largest = self.sizes
