@@ -1,6 +1,9 @@
 """Result files: what they say, when they are read again, and what the reference is."""
 
 import json
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from seaanchor.evaluation.run import Protocol, evaluate, reference_of
 from seaanchor.evaluation.sanity_checks import failed
 from seaanchor.evaluation.statistics import interval
 from seaanchor.evaluation.summary import summarise
+from seaanchor.utils.locks import locked
 from seaanchor.utils.records import to_plain
 
 PROTOCOL = Protocol(
@@ -396,3 +400,35 @@ def test_where_things_lie_on_this_machine_stays_out_of_the_file(clip_folder, ima
     file.rename(file.with_name(f"under_another_name--{file.name.rpartition('--')[2]}"))
     assert again() == first and len(computed) == 1
     assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+def test_two_processes_that_measure_the_same_do_it_one_after_the_other(
+    clip_folder, image_folder, tmp_path, caplog, monkeypatch
+):
+    """The second reads what the first has found; where that ended without a result, it measures."""
+
+    def measured() -> EvaluationResult:
+        (result,) = evaluate(str(clip_folder), [str(image_folder)], Protocol(()), tmp_path / "out")
+        return result
+
+    compute, times = module._computed, []
+    monkeypatch.setattr(module, "_computed", lambda *given: times.append(1) or compute(*given))
+    first = measured()
+    (file,) = (tmp_path / "out").iterdir()
+    text, partial = file.read_text(), file.with_name(f".{file.stem}.partial")
+    for leaves_result in (True, False):
+        caplog.clear()
+        times.clear()
+        file.unlink()
+        with ThreadPoolExecutor(1) as pool:
+            with locked(partial):
+                second = pool.submit(measured)
+                while "waits for another process" not in caplog.text:
+                    assert not second.done()
+                    time.sleep(0.01)
+                if leaves_result:
+                    file.write_text(text)
+                shutil.rmtree(partial)  # as the first does when it is done
+            assert second.result(timeout=60).clean == first.clean
+        assert len(times) == (0 if leaves_result else 1)
+        assert [found.name for found in (tmp_path / "out").iterdir()] == [file.name]

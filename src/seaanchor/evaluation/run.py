@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from seaanchor.profiling.memory_advice import evaluation_advice
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.environment import environment
 from seaanchor.utils.json_text import to_json, with_nulls
+from seaanchor.utils.locks import locked
 from seaanchor.utils.log import log
 from seaanchor.utils.paths import portable
 from seaanchor.utils.records import from_plain, to_plain
@@ -247,22 +249,28 @@ def _one(
     partial = None if file is None else file.with_name(f".{file.stem}.partial")
     group = session.options.group
     check_same(group, comparable(protocol) | {"the batch size": session.options.batch_size})
-    if key not in session.done:
-        found = stored_result(file, context) if session.skip_existing and group.first else None
-        result = group.agree(found)
-        if result is None:
-            result = _computed(context, protocol, replace(session.options, partial=partial), cache)
-        session.done[key] = result
-    result = session.done[key]
-    if not group.first or result is None:
-        return None
-    result = replace(result, reference=reference)
-    if file is not None:
-        write_copy(context.chosen, file.parent)
-        write_atomic(file, to_json(with_nulls(encode(result)), indent=1))
-    if partial is not None:
-        remove_partial(partial)
+    with _turn(partial if group.first and key not in session.done else None) as waited:
+        if key not in session.done:
+            found = stored_result(file, context) if (session.skip_existing or waited) and group.first else None
+            result = group.agree(found)
+            if result is None:
+                result = _computed(context, protocol, replace(session.options, partial=partial), cache)
+            session.done[key] = result
+        result = session.done[key]
+        if not group.first or result is None:
+            return None
+        result = replace(result, reference=reference)
+        if file is not None:
+            write_copy(context.chosen, file.parent)
+            write_atomic(file, to_json(with_nulls(encode(result)), indent=1))
+        if partial is not None:
+            remove_partial(partial)
     return result
+
+
+def _turn(partial: Path | None) -> AbstractContextManager[bool]:
+    """Alone with these partial results; whether another process was at them. A reference is that of many models."""
+    return nullcontext(False) if partial is None else locked(partial, wait=True)
 
 
 def _computed(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seaanchor.errors import SeaAnchorError
-from seaanchor.utils.log import warn_once
+from seaanchor.utils.log import log, warn_once
 
 try:
     import fcntl
@@ -22,17 +22,26 @@ LOCK = ".lock"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Inside, no other process holds the folder, which is made if it is not there. Where the file system has no locks
-    that is said, and work goes on without.
+def locked(folder: Path, wait: bool = False) -> Iterator[bool]:
+    """Inside, no other process holds the folder, which is made if it is not there; yields whether one did before. Where
+    the file system has no locks that is said, and work goes on without.
+
+    Args:
+        folder: to be held.
+        wait: for a process that holds it, which is said, instead of an error.
 
     Raises:
         SeaAnchorError: another process holds it, or the folder cannot be written.
     """
-    new = not folder.exists()
+    new, waited = not folder.exists(), False
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        number = _acquire(folder / LOCK)
+        try:
+            number = _acquire(folder / LOCK)
+        except BlockingIOError:
+            if not wait:
+                raise
+            log.info(f"waits for another process, which is at work on {folder}")
+            number, waited = _acquire(folder / LOCK, wait), True
     except BlockingIOError:
         raise SeaAnchorError(
             f"another process is at work on {folder}",
@@ -46,7 +55,7 @@ def locked(folder: Path) -> Iterator[None]:
             "name another --output",
         ) from error
     try:
-        yield
+        yield waited
     finally:
         with contextlib.suppress(OSError):
             (folder / LOCK).unlink(missing_ok=True)
@@ -56,16 +65,20 @@ def locked(folder: Path) -> Iterator[None]:
                 folder.rmdir()  # only where nothing was written
 
 
-def _acquire(file: Path) -> int:
+def _acquire(file: Path, wait: bool = False) -> int:
     """The number of the opened and locked file.
 
     Raises:
-        BlockingIOError: another process holds it.
+        BlockingIOError: another process holds it, and it is not waited for.
     """
     while True:
-        number = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        file.parent.mkdir(parents=True, exist_ok=True)  # its holder may have removed it
         try:
-            if not _lock(number, file.parent) or _same(number, file):
+            number = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            continue  # removed since the line above
+        try:
+            if not _lock(number, file.parent, wait) or _same(number, file):
                 return number
         except BaseException:
             os.close(number)
@@ -73,12 +86,12 @@ def _acquire(file: Path) -> int:
         os.close(number)  # its holder removed it in between: the name is that of another file by now
 
 
-def _lock(number: int, folder: Path) -> bool:
+def _lock(number: int, folder: Path, wait: bool) -> bool:
     """Whether there are locks here; if so, this process holds it."""
     if fcntl is None:
         return False
     try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(number, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         raise
     except OSError as error:
