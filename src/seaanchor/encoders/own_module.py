@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from seaanchor.data.preprocessing import Preprocessing
 from seaanchor.encoders.checks import measured_dim
 from seaanchor.encoders.encoder import Encoder, LoadedModel
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, said_by
 from seaanchor.utils.checksums import check_checksums
 from seaanchor.utils.json_text import to_json
 from seaanchor.utils.plain_files import read_object
@@ -137,7 +137,7 @@ def load_encoder(folder: str | Path, module: nn.Module) -> Encoder:
         weights = load_file(folder / WEIGHTS)
     except Exception as error:  # missing and broken files, each in its own way
         raise SeaAnchorError(
-            f"{folder} could not be read as an export ({type(error).__name__}: {error})",
+            f"{folder} could not be read as an export ({type(error).__name__}: {said_by(error)})",
             f"a folder with {SETTINGS} and {WEIGHTS}",
             "name the export of a run that trained an encoder of your own",
         ) from error

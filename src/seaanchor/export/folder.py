@@ -14,7 +14,7 @@ from torch import Tensor
 from seaanchor.encoders.encoder import LoadedModel, with_library_embedding
 from seaanchor.encoders.head_file import NAME as HEAD
 from seaanchor.encoders.head_file import write_head
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, said_by
 from seaanchor.export.card import write_card
 from seaanchor.export.formats import FORMATS, format_of
 from seaanchor.export.origin import Origin
@@ -94,7 +94,7 @@ def _move(staging: Path, folder: Path, inside: bool) -> None:
 
 def _not_written(folder: Path, error: Exception) -> SeaAnchorError:
     return SeaAnchorError(
-        f"{folder} could not be written: {error}",
+        f"{folder} could not be written: {said_by(error)}",
         "a folder with free space",
         "free some or name another, and export again",
     )
@@ -139,7 +139,9 @@ def verify(
             difference = max(difference, seen.difference)
     except Exception as error:  # whatever the library makes of a broken folder
         raise SeaAnchorError(
-            f"the export in {shown} does not load again: {error}", "a folder that its library loads", "export it again"
+            f"the export in {shown} does not load again: {said_by(error)}",
+            "a folder that its library loads",
+            "export it again",
         ) from error
     if not difference <= tolerance:
         raise _differs(shown, f"gives embeddings that differ by {difference:.2g}", f"at most {tolerance:.0e}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seaanchor.plotting.files import save_figure
 from seaanchor.plotting.palette import STYLE, colour
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def quickstart_picture(
         _plane(plane, points, radius)
         _violation(violation, runs, rho)
         _multiplier(multiplier, runs)
-        figure.savefig(path, dpi=140)
+        save_figure(figure, path, dpi=140)
         plt.close(figure)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seaanchor.plotting.files import save_figure
 from seaanchor.plotting.palette import NEUTRAL, STYLE, colour
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def panels(
             grid.flat[0].plot([], [], "", linestyle="none", color=NEUTRAL, marker=SHAPES[at % len(SHAPES)], label=kind)
         handles = {handle.get_label(): handle for axes in grid.flat for handle in axes.get_legend_handles_labels()[0]}
         figure.legend(list(handles.values()), list(handles), loc="outside right center")
-        figure.savefig(path, metadata={"Date": None})
+        save_figure(figure, path, metadata={"Date": None})
         plt.close(figure)
     return path
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seaanchor.plotting.files import save_figure
 from seaanchor.plotting.palette import NEUTRAL, STYLE, colour
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def steering_picture(rows: Sequence[dict[str, Any]], path: Path, caveat: str = "
             _mark_ends(panel, named=panel is axes)
             panel.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         panels[-1, 0].set_xlabel("t (power of the map's singular values)" + (f"\n\n{caveat}" if caveat else ""))
-        figure.savefig(path, dpi=140)
+        save_figure(figure, path, dpi=140)
         plt.close(figure)
 
 

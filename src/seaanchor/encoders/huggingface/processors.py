@@ -16,7 +16,7 @@ from torch import Tensor
 from seaanchor.data.preprocessing import Backend, Interpolation, Preprocessing, to_square
 from seaanchor.encoders.huggingface.files import read_json
 from seaanchor.encoders.huggingface.towers import pack
-from seaanchor.errors import SeaAnchorError, note
+from seaanchor.errors import SeaAnchorError, note, said_by
 from seaanchor.utils.json_text import to_json
 
 FILES = ("preprocessor_config.json", "processor_config.json")
@@ -67,7 +67,7 @@ def read_pixels(name: str, folder: Path, architecture: str, own_size: int | None
         preprocessing = _preprocessing(processor, kind)
         mean, std = normalisation(processor)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise _refused(name, f"its settings are not understood ({error})") from error
+        raise _refused(name, f"its settings are not understood ({said_by(error)})") from error
     if own_size is not None and preprocessing.size != own_size:
         raise SeaAnchorError(
             f"the processor of {name} gives {preprocessing.size} pixels, and the model takes {own_size}",
