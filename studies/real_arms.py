@@ -70,10 +70,11 @@ def real_tecoa(anchor: AnchorConfig | None = None, epsilon: float = RADIUS) -> R
 
 
 def real_specs(samples: int = 300) -> tuple[EvaluationSpec, ...]:
-    """The photos, clean, attacked at the radius of training, and how far they drifted; the sets elsewhere, clean and
-    attacked at half of it."""
-    attack, gentle = (AttackPlan("apgd-ce", "linf", (e / 255,), ATTACK_STEPS) for e in (RADIUS, RADIUS / 2))
+    """The photos, clean, attacked at half the radius of training and at all of it, and how far they drifted; the sets
+    elsewhere, clean and attacked at half of it."""
+    half, whole = RADIUS / 2 / 255, RADIUS / 255
+    both, gentle = (AttackPlan("apgd-ce", "linf", radii, ATTACK_STEPS) for radii in ((half, whole), (half,)))
     return (
-        EvaluationSpec((TEST,), Protocol((attack,), suites=("drift",))),
+        EvaluationSpec((TEST,), Protocol((both,), suites=("drift",))),
         EvaluationSpec((ELSEWHERE,), Protocol((gentle,), samples=samples)),
     )

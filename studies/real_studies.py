@@ -45,6 +45,7 @@ PENALTIES = {f"penalty w={weight:g}": real_penalty(weight) for weight in WEIGHTS
 PENALTY_FRONT = (FARE, *PENALTIES)
 COLUMNS: tuple[Column | SetColumns, ...] = (
     share(CLEAN, "clean", TEST),
+    share("photos 1/255 %", "apgd-ce 1/255", TEST),
     share(ROBUST, ATTACKED, TEST),
     SetColumns((("{set} clean %", "clean"), ("{set} 1/255 %", ELSEWHERE_ATTACKED))),
     value("drift", "drift.distance.mean", dataset=TEST),

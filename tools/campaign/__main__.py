@@ -11,12 +11,19 @@ from pathlib import Path
 from tools.campaign.flips import bit_flips
 from tools.campaign.hostile import hostile_files
 from tools.campaign.inputs import mutated_inputs
+from tools.campaign.interrupted import full_disk, kills
 from tools.campaign.outcome import Options, Outcome, table
+from tools.campaign.repeated import determinism, processes_that_disagree, soak
 
 SECTIONS: dict[str, tuple[Callable[[Options, Path], Outcome], int]] = {
     "inputs": (mutated_inputs, 2000),
     "flips": (bit_flips, 900),
     "hostile": (hostile_files, 1),
+    "kills": (kills, 160),
+    "disk": (full_disk, 80),
+    "processes": (processes_that_disagree, 4),
+    "determinism": (determinism, 6),
+    "soak": (soak, 2000),
 }
 """Name → what runs it, and how many tries it makes by default."""
 
@@ -31,6 +38,7 @@ def main() -> None:
     if unknown := [name for name in options.sections if name not in SECTIONS]:
         parser.error(f"there is no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["OMP_NUM_THREADS"] = "1"  # a process that had threads cannot be forked
     outcomes = []
     for name in options.sections or SECTIONS:
         run, count = SECTIONS[name]

@@ -22,6 +22,7 @@ def facts(setup: Setup) -> dict[str, Any]:
     prepared = {
         "the hash of the weights": fingerprint(setup.model.module),
         "the hash of the list of images": setup.identity["images"],
+        "the hash of the sizes of images": setup.identity["image sizes"],
         "the number of images": len(setup.images.paths),
         "the number of steps": setup.total_steps,
         "the preprocessing": setup.identity["preprocessing"],

@@ -116,13 +116,16 @@ def _identity_before(
     folder: RunFolder, config: RunConfig, state: dict[str, Any], now: dict[str, Any]
 ) -> dict[str, Any]:
     """The checkpoint's identity. Older ones have `together` in place of `global_batch_size`, and those of version 0.1.0
-    the number of processes; they say nothing of preprocessing, which was OpenCLIP's default for all models."""
+    the number of processes; they say nothing of preprocessing, which was OpenCLIP's default for all models, and nothing
+    of the sizes of images."""
     before = dict(state["identity"])
     if "together" in before:
         before["global_batch_size"] = before.pop("together")
     if "processes" in before:
         batch_size = saved_config(folder, config.plugins).batch_size
         before["global_batch_size"] = before.pop("processes") * batch_size
+    if "image sizes" in now:
+        before.setdefault("image sizes", now["image sizes"])
     if "preprocessing" in now:
         before.setdefault("preprocessing", str(now["preprocessing"]).partition(",")[0])
     return before

@@ -13,6 +13,7 @@ from seaanchor.config.describe import with_method
 from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import check
 from seaanchor.data.batch_split import BatchSplit
+from seaanchor.data.fingerprint import sizes_digest
 from seaanchor.data.loader import SkipLog, subset
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import (
@@ -186,6 +187,7 @@ def _identity(model: LoadedModel, images: Images, split: BatchSplit) -> dict[str
         "reference": fingerprint(model.encoder),
         "preprocessing": str(model.encoder.preprocessing),
         "images": hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()[:16],
+        "image sizes": sizes_digest(images),
         "global_batch_size": split.global_batch_size,
     }
 
