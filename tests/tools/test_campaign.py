@@ -2,13 +2,19 @@
 
 import json
 import random
+import shutil
+import time
 
 import pytest
 
+from seaanchor.errors import SeaAnchorError
+from tools.campaign.dying import die, digest, in_child, no_space, operations, trap
 from tools.campaign.inputs import Kind, _count, _try, kinds
+from tools.campaign.interrupted import _wrong
 from tools.campaign.material import make
 from tools.campaign.mutations import flipped, mutated
 from tools.campaign.outcome import Options, Outcome, answer, command, table
+from tools.campaign.repeated import _watched
 
 SAMPLE = 12  # mutations of each kind of file
 
@@ -53,3 +59,45 @@ def test_the_same_seed_gives_the_same_damage():
     first, second = ([mutated(content, ".json", random.Random(seed)) for seed in range(50)] for _ in range(2))
     assert first == second and len(set(first)) > 30
     assert sum(a != b for a, b in zip(content, flipped(content, random.Random(0)), strict=True)) == 1
+
+
+def test_a_command_survives_a_kill_and_a_full_disk_at_each_of_its_operations(tmp_path):
+    place = tmp_path / "out"
+    call = command("recipes", "cp", "lore", place / "lore.yaml")
+    place.mkdir()
+    count, whole = operations(call, place), digest(place)
+    assert count >= 2 and set(whole) == {"lore.yaml"}
+    ends = {die: set(), no_space: set()}
+    for act, codes in ends.items():
+        for number in range(1, count + 1):
+            shutil.rmtree(place)
+            place.mkdir()
+            codes.add(code := in_child(call, trap(place, number, act)))
+            assert _wrong(code, act is die, call, whole, lambda: digest(place)) is None
+    assert ends[die] == {9} and 2 in ends[no_space] <= {0, 2}, "what is tidied may fail without a loss"
+
+
+def test_a_command_that_loses_something_is_noticed(tmp_path):
+    def careless() -> None:
+        if (tmp_path / "b").exists():
+            raise SeaAnchorError("b exists", "no b", "remove it")
+        for name in "abc":
+            (tmp_path / name).write_text("whole")
+
+    careless()
+    whole = digest(tmp_path)
+    for name in "abc":
+        (tmp_path / name).unlink()
+    assert in_child(careless, trap(tmp_path, 3, die)) == 9
+    found = _wrong(9, True, careless, whole, lambda: digest(tmp_path))
+    assert found == "given again, it ends with 2"
+    assert _wrong(1, False, careless, whole, lambda: whole) == "ended with 1 in place of one clear error"
+    assert in_child(lambda: 1 // 0) == 1, "a traceback"
+
+
+def test_memory_and_files_are_looked_at():
+    seen = []
+    with _watched(seen), open(__file__):
+        while len(seen) < 2:
+            time.sleep(0.01)
+    assert all(memory > 1e7 and files > 2 for memory, files in seen)

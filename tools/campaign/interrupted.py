@@ -82,8 +82,8 @@ def _wrong(
         return f"ended with {code} in place of one clear error"
     if killed and code not in (0, KILLED):
         return f"ended with {code}"
-    if code == 0 and found() == expected:
-        return None  # what failed was no loss
+    if (killed or code == 0) and found() == expected:
+        return None  # all of it was there
     again = in_child(call)
     if again != 0:
         return f"given again, it ends with {again}"
