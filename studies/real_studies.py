@@ -14,12 +14,14 @@ from studies.pools import GIVEN, OWN
 from studies.real_arms import (
     ATTACK_STEPS,
     BASE,
+    DIVERSE_STEPS,
     FARE,
     RADIUS,
     REAL_SEEDS,
     RHOS,
     STEPS,
     TEST,
+    TRAIN,
     UPDATES,
     WEIGHTS,
     real_fare,
@@ -28,7 +30,7 @@ from studies.real_arms import (
     real_specs,
 )
 from studies.rows import UNTOUCHED
-from studies.workspace import ELSEWHERE
+from studies.workspace import ELSEWHERE, ONE_SEED
 
 CLEAN, ROBUST = "photos clean %", f"photos {RADIUS}/255 %"
 ATTACKED = f"apgd-ce {RADIUS}/255"
@@ -58,14 +60,14 @@ def _above(arm: str, front: tuple[str, ...] = PENALTY_FRONT) -> EachSet:
 
 
 FRONT = Design(
-    pool=GIVEN,
+    pool=OWN,
     photos=TEST,
     arms={FARE: real_fare()} | LORES | PENALTIES,
     specs=real_specs(),
     columns=COLUMNS,
     note=(
-        f"`{BASE}` at 128 pixels, {{train}}. Training: {STEPS} steps of 32 photos, ε = {RADIUS}/255, three attack "
-        f"steps, {UPDATES} updates a step for every method, learning rate 5e-4, scales of normalisations folded. "
+        f"`{BASE}` at 128 pixels, `{TRAIN}` (800 photos). Training: {STEPS} steps of 32 photos, ε = {RADIUS}/255, "
+        f"three attack steps, {UPDATES} updates a step for every method, learning rate 5e-4, scales of normalisations folded. "
         f"Numbers: {{seeds}}; {{counts}}; APGD-CE with {ATTACK_STEPS} steps. *Drift*: mean squared distance of clean "
         "embeddings from the reference's, relative to their squared length."
     ),
@@ -113,6 +115,38 @@ FRONT = Design(
             ),
         ),
     ),
+)
+
+# ---- real-diverse: the same on photos of other things than those that are measured
+DIVERSE_ARMS = {
+    FARE: real_fare(max_steps=DIVERSE_STEPS),
+    **{f"LORE ρ={rho:g}": real_lore(rho, max_steps=DIVERSE_STEPS) for rho in RHOS[1:]},
+    "penalty w=1": real_penalty(1.0, max_steps=DIVERSE_STEPS),
+}
+
+DIVERSE = Design(
+    pool=GIVEN,
+    photos=TEST,
+    arms=DIVERSE_ARMS,
+    specs=real_specs(),
+    columns=COLUMNS,
+    note=(
+        f"`{BASE}` at 128 pixels, {{train}}, none of which shows what the test photos show. Training: {DIVERSE_STEPS} "
+        f"steps of 32 photos, all else as above. Numbers: {{seeds}}; {{counts}}."
+    ),
+    panels=(
+        Panel(
+            "Clean against robust: {set}",
+            "robust accuracy on photos at 1/255, %",
+            "{set} clean, %",
+            tuple(Line(name, (name,), spread=False) for name in DIVERSE_ARMS),
+            "photos 1/255 %",
+            "{set} clean %",
+            photos="photos",
+            each_set=True,
+        ),
+    ),
+    picture="clean against robust accuracy of a real tower that was trained on other photos",
 )
 
 # ---- real-words: every objective against drawn words, with words and fonts that no fine-tuning saw
@@ -195,6 +229,14 @@ STUDIES = (
         240,
         FRONT,
         REAL_SEEDS,
+    ),
+    Study(
+        "real-diverse",
+        "A real tower: diverse photos",
+        "Hardening on unlabelled photos of other things than those that are measured: `--extra train=FOLDER`.",
+        100,
+        DIVERSE,
+        ONE_SEED,
     ),
     Study(
         "real-words",
