@@ -68,8 +68,8 @@ FRONT = Design(
     note=(
         f"`{BASE}` at 128 pixels, `{TRAIN}` (800 photos). Training: {STEPS} steps of 32 photos, ε = {RADIUS}/255, "
         f"three attack steps, {UPDATES} updates a step for every method, learning rate 5e-4, scales of normalisations "
-        f"folded. Numbers: {{seeds}}; {{counts}}; APGD-CE with {ATTACK_STEPS} steps. *Drift*: mean squared distance of clean "
-        "embeddings from the reference's, relative to their squared length."
+        f"folded. Numbers: {{seeds}}; {{counts}}; APGD-CE with {ATTACK_STEPS} steps. *Drift*: mean squared distance of "
+        "clean embeddings from the reference's, relative to their squared length."
     ),
     panels=(
         Panel(
