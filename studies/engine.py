@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from seaanchor.data.sources import open_images
 from seaanchor.sweeps.engine import Row, save_rows, write_numbers
 from seaanchor.sweeps.tables import Cell, Column, as_csv, markdown, share, summarise
 from seaanchor.utils.checkpoint import write_atomic
@@ -80,7 +81,7 @@ def _note(note: str, rows: Sequence[Row], workspace: Workspace) -> str:
 
 def _training_photos(workspace: Workspace) -> str:
     given = workspace.source("train", "")
-    return "the training photos given" if given else "`photos-mini/train` (800 photos)"
+    return f"{len(open_images(given).paths):,} photos given" if given else "`photos-mini/train` (800 photos)"
 
 
 def _counts(rows: Sequence[Row], workspace: Workspace) -> str:

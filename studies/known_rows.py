@@ -33,7 +33,7 @@ def known(folder: Path, name: str, seed: int, depends_on: dict[str, Any], source
 
 
 def keep(folder: Path, name: str, seed: int, depends_on: dict[str, Any], rows: Sequence[Row]) -> None:
-    """Keep the rows of an arm with what they depend on."""
+    """Keep the rows of an arm with what they depend on, their data sets under names that lead nowhere."""
     save_rows(rows, folder / f"{name}, seed {seed}.json")
     write_atomic(folder / f"{name}, seed {seed}.key.json", json.dumps(depends_on, indent=1))
 

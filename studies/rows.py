@@ -46,7 +46,9 @@ def _rows_of_arm(design: Design, name: str, config: RunConfig, seed: int, worksp
     run = _train(design, name, config, seed, workspace)
     rows = measured(design, Arm(name, config), seed, run / "export", workspace)
     if keeps:
-        keep(keeps, name, seed, depends_on, rows)
+        labels = {path: label for label, path in workspace.elsewhere().items() if label in dict(workspace.extra)}
+        named = [replace(row, dataset=labels.get(row.dataset, row.dataset)) for row in rows]
+        keep(keeps, name, seed, depends_on, named)
     return rows
 
 

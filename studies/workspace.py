@@ -36,7 +36,9 @@ class Workspace:
     def keep(self, name: str, config: RunConfig, **described: Any) -> None:
         """Note the recipe of a run, to be published with what came of it; `described` says in words what would name a
         folder of this machine."""
-        self.recipes[name] = recipe_of(config) | described
+        given = self.source("train", "")
+        photos = {"train_data": "the photos of: --extra train"} if given and config.train_data == given else {}
+        self.recipes[name] = recipe_of(config) | photos | described
 
     def over_seeds(self) -> str:
         """Which seeds the numbers of a table come from, and how they are put together, in words."""

@@ -68,7 +68,12 @@ def test_rows_that_were_measured_before_are_taken_while_nothing_has_changed(
     one = replace(small_design(tiny_run, str(image_folder)), mixtures=None, starts_from={})
     elsewhere = replace(small_design(tiny_run, str(moved)), mixtures=None, starts_from={})
     design, again = (replace(d, arms={k: d.arms[k] for k in ("slow", "fast")}) for d in (one, elsewhere))
-    run_design(design, Workspace(tmp_path / "first", (0,), rows=tmp_path / "rows"))
+    named = (("apples", str(image_folder)), ("train", str(image_folder)))
+    published = Workspace(tmp_path / "first", (0,), named, rows=tmp_path / "rows")
+    run_design(design, published)
+    kept = "".join(file.read_text() for file in (tmp_path / "rows").iterdir())
+    assert str(tmp_path) not in kept and '"apples"' in kept
+    assert {recipe["train_data"] for recipe in published.recipes.values()} == {"the photos of: --extra train"}
 
     def no_training(*args):
         raise AssertionError("it trains")
