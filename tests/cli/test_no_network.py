@@ -62,6 +62,7 @@ def table(image_folder, tmp_path) -> str:
     return str(tmp_path / "rows.parquet")
 
 
+@pytest.mark.exhaustive
 def test_reading_and_importing_data_tries_to_reach_nothing(image_folder, table, tmp_path):
     """The last line does ask the Hub, so that attempts are seen to be counted."""
     lines = [

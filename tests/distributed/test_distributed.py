@@ -274,6 +274,7 @@ def test_a_killed_process_ends_the_run_of_a_launcher(place, two):
     assert [row["step"] for row in RunFolder(place / "killed").rows()] == [1, 2, 3]
 
 
+@pytest.mark.exhaustive
 def test_processes_started_by_hand_end_with_the_one_that_is_lost(place, base):
     """Nothing ends them from outside: one is killed, or raises."""
     half, files = replace(base, batch_size=4), []

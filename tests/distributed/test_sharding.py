@@ -131,6 +131,7 @@ def two(base, one) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=200, env=ENVIRONMENT)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["two", "parts", "bf16"])
 def test_losses_and_gradients_are_those_of_one_process(base, one, two, name):
     """To 1e-4 of the largest of each kind; with micro-batches in slices, recomputed activations and attacks on a
@@ -148,6 +149,7 @@ def test_losses_and_gradients_are_those_of_one_process(base, one, two, name):
         assert scale > 0 and (theirs - wanted[key]).abs().max() <= (6e-2 if name == "bf16" else 1e-4) * scale, key
 
 
+@pytest.mark.exhaustive
 def test_each_process_holds_half(base, two):
     """Of weights, moments, both averages and the reference."""
     place = base.output.parent
@@ -158,6 +160,7 @@ def test_each_process_holds_half(base, two):
             assert 0.49 < size / whole_ones[name] < 0.51, (rank, name, size, whole_ones[name])
 
 
+@pytest.mark.exhaustive
 def test_weights_logs_and_exports_are_those_of_one_process(base, two):
     place, settings = base.output.parent, (base.model, None, None)
     assert outcomes(place, 3) == ["done", "done"], two.stderr
@@ -181,6 +184,7 @@ def test_weights_logs_and_exports_are_those_of_one_process(base, two):
         torch.testing.assert_close(mine.encoder(pixels_BCHW), theirs.encoder(pixels_BCHW), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.exhaustive
 def test_a_checkpoint_goes_on_with_full_or_sharded_weights(base, two):
     """Of one process in two that shard the weights, and the other way round: each ends near the run that was never
     stopped, in a file of the same kind."""
@@ -203,6 +207,7 @@ def test_a_checkpoint_goes_on_with_full_or_sharded_weights(base, two):
             ), (name, kind)
 
 
+@pytest.mark.exhaustive
 def test_a_killed_process_ends_the_run(base, two):
     assert two.returncode != 0 and "error: process 1 of 2 was lost" in two.stderr
     assert [row["step"] for row in RunFolder(base.output.with_name("killed")).rows()] == [0, 1, 2, 2]

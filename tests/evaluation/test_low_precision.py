@@ -144,6 +144,7 @@ def test_a_classifier_without_low_precision_says_so(robust):
             )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_result_file_names_the_precision(run, tmp_path, monkeypatch):
     call = [

@@ -202,6 +202,7 @@ def test_killed_and_resumed_gives_the_same_bytes(clip_folder, image_folder, tmp_
     )  # the reference's embeddings, for the drift, and what was left of the second model's images
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_two_processes_give_the_bytes_of_one(clip_folder, image_folder, tmp_path):
     (image_folder / "red_fox" / "0.jpg").write_bytes(b"no image")

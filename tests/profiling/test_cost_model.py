@@ -106,6 +106,7 @@ def test_passes_and_parameters(tower):
     assert all(not p.requires_grad for p in tower.parameters()), "the model itself is left alone"
 
 
+@pytest.mark.exhaustive
 def test_every_adapter_and_perturbation_has_a_cost(tower):
     apgd = replace(quick(fare()), perturbation=PerturbationConfig("apgd", num_steps=2))
     drawn = replace(dpo(), batch_size=64)

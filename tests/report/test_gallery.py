@@ -32,6 +32,8 @@ from seaanchor.report.sources import read_sources
 EPSILON = 2 / 255
 HARDENED = Path(__file__).parents[2] / "models" / "seaanchor-tiny-fare"
 
+pytestmark = pytest.mark.exhaustive  # models are loaded and attacked; the page itself is in test_page.py
+
 
 @pytest.fixture(scope="module")
 def run(made, tmp_path_factory):

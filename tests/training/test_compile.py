@@ -241,6 +241,7 @@ def test_what_torch_cannot_compile_is_one_error():
     assert "leave --compile out" in error.value.change
 
 
+@pytest.mark.exhaustive
 def test_without_a_compiler_there_is_one_error_before_the_run(smooth, tmp_path):
     """As a user meets it: no compiler on the path, and CXX points nowhere."""
     import yaml
