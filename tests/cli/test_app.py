@@ -447,3 +447,14 @@ def test_two_sizes_on_the_command_line_are_taken_and_judged_by_us(run, command, 
 def test_the_name_of_an_objective_leads_to_its_recipe(run, name, recipe):
     code, _, errors = run("train", name)
     assert code == 2 and f"did you mean {recipe}?" in errors
+
+
+@pytest.mark.parametrize("command", [("attack", "typographic"), ("evaluate", "--model", "seaanchor-tiny")])
+def test_pydantic_in_the_process_changes_no_command(run, image_folder, tmp_path, monkeypatch, command):
+    """cyclopts checks defaults too by pydantic where somebody imported it, as a plugin may."""
+    import pydantic
+
+    monkeypatch.setitem(sys.modules, "pydantic", pydantic)
+    code, _, errors = run(*command, "--data", image_folder, "--output", tmp_path / "written")
+    assert code == 0, errors
+    assert sys.modules["pydantic"] is pydantic

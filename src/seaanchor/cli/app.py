@@ -4,6 +4,8 @@ import io
 import os
 import re
 import sys
+from collections.abc import Callable
+from inspect import BoundArguments
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -200,7 +202,7 @@ def main() -> None:
     arguments = [_current_flag(argument) for argument in sys.argv[1:]]
     app.config = ()  # what an earlier call of this process left
     try:
-        command, bound, *_ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+        command, bound = _parsed(arguments)
         if command in (train, sweep):
             from seaanchor.config.recipes import recipe_named
 
@@ -211,7 +213,8 @@ def main() -> None:
                 arguments += ["--plugin", plugin]
             arguments = _merge_options(settings, given, arguments)
             app.config = (Dict({command.__name__: settings}, source=recipe),)
-        app(arguments, exit_on_error=False, print_error=False)
+            command, bound = _parsed(arguments)
+        command(*bound.args, **bound.kwargs)
     except (SeaAnchorError, CycloptsError, OSError) as error:
         shown = as_error(error, app, arguments)
         print(f"error: {shown}", file=sys.stderr, flush=True)
@@ -222,6 +225,18 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _parsed(arguments: list[str]) -> tuple[Callable[..., None], BoundArguments]:
+    """A command and what it is given. cyclopts reads other values where pydantic was imported, as by a plugin, and
+    refuses the defaults of our commands; so for this moment pydantic is as good as not imported."""
+    hidden = sys.modules.pop("pydantic", None)
+    try:
+        command, bound, *_ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+    finally:
+        if hidden is not None:
+            sys.modules["pydantic"] = hidden
+    return command, bound
 
 
 def _print_any_name() -> None:
