@@ -156,10 +156,66 @@ def test_settings_that_contradict_or_do_not_exist_are_named(clip_folder, image_f
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_no_attack_is_named(clip_folder, image_folder):
-    model, images = sa.load_model(str(clip_folder)), sa.data.image_folder(image_folder)
-    with pytest.raises(SeaAnchorError, match="attack"):
-        sa.evaluate(model, images, attacks=["pgd"])
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("precision", "fp8"),
+        ("average", "mean"),
+        ("resume", True),
+        ("report_to", "paper"),
+        ("lr", "fast"),
+        ("lr", None),
+        ("batch_size", 2.5),
+        ("steps", 1.5),
+        ("output", 3),
+        ("plugins", "nowhere.py"),
+        ("class_names", ["a", "b"]),
+    ],
+)
+def test_a_value_that_a_setting_does_not_take_is_refused(clip_folder, image_folder, tmp_path, setting, value):
+    settings = {"output": tmp_path / "run", setting: value}
+    with pytest.raises(SeaAnchorError, match="epochs is 1.5" if setting == "steps" else setting.rstrip("s")):
+        sa.train(str(clip_folder), str(image_folder), lore(), **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_numbers_may_be_texts_as_in_a_file(clip_folder, image_folder, tmp_path):
+    settings = {"batch_size": "3", "lr": "1e-3", "seed": "1", "device": "cpu"}
+    config = sa.train(str(clip_folder), str(image_folder), lore(), output=tmp_path / "run", steps=1, **settings).config
+    assert (config.batch_size, config.lr, config.seed) == (3, 1e-3, 1)
+
+
+@pytest.mark.parametrize("method", [3, sa.Method, None])
+def test_what_is_no_method_is_named(clip_folder, image_folder, tmp_path, method):
+    with pytest.raises(SeaAnchorError, match="a method of type"):
+        sa.train(str(clip_folder), str(image_folder), method, output=tmp_path / "run")
+
+
+def test_a_radius_that_is_no_number_is_named():
+    with pytest.raises(SeaAnchorError, match="epsilon 'None'"):
+        sa.methods.fare(epsilon=None)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "found"),
+    [
+        ("attacks", ["pgd"], "'pgd' is no attack"),
+        ("attacks", sa.attacks.PGD(epsilon=1 / 255), "attacks is PGD"),
+        ("attacks", None, "attacks is None"),
+        ("suites", ["driftt"], "did you mean drift"),
+        ("suites", "drift", "suites is 'drift'"),
+        ("templates", "a {}.", "templates is"),
+        ("typographic", "odd", "typographic is 'odd'"),
+        ("samples", 0, "samples is 0"),
+        ("samples", 2.5, "samples is 2.5"),
+        ("batch_size", 0, "batch_size is 0"),
+        ("batch_size", "4", "batch_size is '4'"),
+        ("batch_size", True, "batch_size is True"),
+    ],
+)
+def test_what_an_evaluation_does_not_take_is_named(clip_folder, image_folder, argument, value, found):
+    with pytest.raises(SeaAnchorError, match=found):
+        sa.evaluate(str(clip_folder), sa.data.image_folder(image_folder), **{argument: value})
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seaanchor.config.schema import RunConfig
+from seaanchor.distributed.failing import tells_others
 from seaanchor.errors import SeaAnchorError
 
 if TYPE_CHECKING:
     from seaanchor.data.dataset import DataLike
     from seaanchor.data.types import Images
     from seaanchor.encoders.encoder import Encoder, LoadedModel
-    from seaanchor.evaluation.protocol import Protocol
     from seaanchor.evaluation.results import EvaluationResult
     from seaanchor.evaluation.typographic_plan import TypographicPlan
     from seaanchor.method import Method
@@ -91,6 +91,7 @@ class Run:
         return export_model(self.model, Path(folder), half=half, format=format, run=self.output)
 
 
+@tells_others
 def train(
     model: ModelLike,
     data: DataLike,
@@ -117,7 +118,7 @@ def train(
     """
     from seaanchor.training.setup import Given
 
-    settings = {"output": Path(output)} | settings
+    settings = {"output": output} | settings
     config, given_method = _config(method, settings, steps)
     config, given_model = _model(model, config)
     config, given_images = _images(data, config)
@@ -130,9 +131,10 @@ def train_from_config(config: RunConfig) -> Path:
     Raises:
         SeaAnchorError: as `train`.
     """
-    return _train(replace(config, output=Path(config.output))).output
+    return _train(config).output
 
 
+@tells_others
 def evaluate(
     model: ModelLike,
     data: DataLike,
@@ -174,14 +176,14 @@ def evaluate(
         accuracy with its 95 % interval and n.
 
     Raises:
-        SeaAnchorError: images without labels, what is no attack or no suite, a head that the model has not or that has
-            other classes than the images, or a self-check that failed.
+        SeaAnchorError: images without labels, no such attack or suite, a head that does not fit, a failed self-check.
     """
+    from seaanchor.evaluation.arguments import protocol_of
     from seaanchor.evaluation.run import evaluate_loaded
 
     images, samples = _to_evaluate(data, samples, seed)
-    settings = {"templates": tuple(templates), "samples": samples, "seed": seed, "head": head, "training": train_data}
-    protocol = _protocol(attacks, suites, typographic, settings)
+    settings = {"samples": samples, "seed": seed, "head": head, "training": train_data}
+    protocol = protocol_of(attacks, suites, templates, typographic, settings)
     return evaluate_loaded(
         _loaded(model),
         images,
@@ -195,30 +197,15 @@ def evaluate(
     )
 
 
-def _protocol(
-    attacks: Sequence[Any], suites: Sequence[str], typographic: TypographicPlan | None, settings: dict[str, Any]
-) -> Protocol:
-    """What attacks, suites and a plan of words ask for, with other settings; paths become text."""
-    from seaanchor.evaluation.attack_records import plans_of
-    from seaanchor.evaluation.protocol import Protocol
-
-    plans, embedding = plans_of(attacks)
-    asks = embedding is not None and not {"embedding", "segmentation"} & set(suites)
-    chosen = (*suites, *(("embedding",) if asks else ()))
-    texts: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-    if typographic is not None:
-        chosen, texts = tuple(dict.fromkeys((*chosen, "typographic"))), texts | {"typographic": typographic}
-    return Protocol(plans, suites=chosen, embedding=embedding, **texts)
-
-
 def _train(config: RunConfig, given: Given | None = None) -> Run:
+    from seaanchor.config.io import with_types
     from seaanchor.evaluation.quick_accuracy import quick_accuracy
     from seaanchor.profiling.fitting import fitted
     from seaanchor.profiling.memory_advice import training_advice
     from seaanchor.training.run import Hooks, train
     from seaanchor.training.setup import Given
 
-    given = given or Given()
+    given, config = given or Given(), with_types(config)
     train(config, Hooks(quick_accuracy, training_advice, fitted), given)
     own = given.model is not None and given.model.family == "module"
     return Run(config.output, config, given.model if own else None)
@@ -226,6 +213,8 @@ def _train(config: RunConfig, given: Given | None = None) -> Run:
 
 def _config(method: Method | str, settings: dict[str, Any], steps: int | None) -> tuple[RunConfig, Method | None]:
     """The settings of a run, and the method where it was given as an object."""
+    from seaanchor.method import Method
+
     known = {field.name for field in fields(RunConfig)} - {*SECTIONS, *NAMED} | {"output"}
     for name in settings:
         if name in SECTIONS:
@@ -246,6 +235,9 @@ def _config(method: Method | str, settings: dict[str, Any], steps: int | None) -
         from seaanchor.config.recipes import recipe_named
 
         return replace(recipe_named(method), **settings), None
+    if not isinstance(method, Method):
+        expected = "a Method, as seaanchor.methods makes them, or a recipe's name"
+        raise SeaAnchorError(f"a method of type {type(method).__name__}", expected, "such as seaanchor.methods.lore()")
     return RunConfig(**dict(method.defaults) | settings), method
 
 
@@ -261,11 +253,8 @@ def _loaded(model: ModelLike) -> LoadedModel:
         return from_encoder(model)
     if isinstance(model, str | Path):
         return load_model(str(model))
-    raise SeaAnchorError(
-        f"a model of type {type(model).__name__}",
-        "a name, a loaded model, or an Encoder",
-        "wrap a module of your own: seaanchor.Encoder(module, image_size=..., mean=..., std=...)",
-    )
+    change = "wrap a module of your own: seaanchor.Encoder(module, image_size=..., mean=..., std=...)"
+    raise SeaAnchorError(f"a model of type {type(model).__name__}", "a name, a loaded model, or an Encoder", change)
 
 
 def _model(model: ModelLike, config: RunConfig) -> tuple[RunConfig, LoadedModel | None]:
@@ -289,12 +278,12 @@ def _to_evaluate(data: DataLike, samples: int | None, seed: int) -> tuple[Images
     """Images, at most `samples` of them; a source's name goes with the number."""
     from seaanchor.data.dataset import images_given
     from seaanchor.data.loader import subset
+    from seaanchor.utils.numbers import check_count
 
+    check_count("samples", samples)
     images = images_given(data)
     if images is None:
         return str(data), samples
     if samples is None:
         return images, None
-    if samples < 1:
-        raise SeaAnchorError(f"samples={samples}", "at least 1", "correct it")
     return subset(images, samples, seed), None

@@ -47,29 +47,54 @@ def test_training_does_not_import_accelerate():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("wrong", [0, 1])
-def test_a_mistake_on_the_command_line_of_one_process_ends_the_other(tmp_path, wrong):
-    """The first process hosts what the other one reads."""
+EVALUATE = """
+import os, sys, seaanchor
+suites = ["driftt"] if os.environ["RANK"] == sys.argv[1] else []
+try:
+    seaanchor.evaluate("seaanchor-tiny", "photos-mini/test", suites=suites, samples=10)
+except seaanchor.SeaAnchorError as error:
+    sys.exit(f"error: {error}")
+"""
+
+
+def ends_of_two(commands):
+    """Exit codes and errors of two processes that a launcher would have started."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
-    command = [sys.executable, "-m", "seaanchor.cli", "train", "fare-tiny", "--output", str(tmp_path / "run")]
     children = [
         subprocess.Popen(
-            [*command, "--lr", "fast" if rank == wrong else "0.001"],
+            [sys.executable, *command],
             env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
         )
-        for rank in range(2)
+        for rank, command in enumerate(commands)
     ]
     try:
         errors = [child.communicate(timeout=100)[1] for child in children]
     finally:
         for child in children:
             child.kill()
-    assert [child.returncode for child in children] == [2, 2]
+    return [child.returncode for child in children], errors
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_a_mistake_on_the_command_line_of_one_process_ends_the_other(tmp_path, wrong):
+    """The first process hosts what the other one reads."""
+    command = ["-m", "seaanchor.cli", "train", "fare-tiny", "--output", str(tmp_path / "run"), "--lr"]
+    codes, errors = ends_of_two([[*command, "fast" if rank == wrong else "0.001"] for rank in range(2)])
+    assert codes == [2, 2]
     assert f"process {wrong} of 2 ended before it began" in errors[1 - wrong] and "fast" in errors[1 - wrong]
     assert "ended before" not in errors[wrong] and not (tmp_path / "run").exists()
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_a_mistake_in_python_of_one_process_ends_the_other(wrong):
+    codes, errors = ends_of_two([["-c", EVALUATE, str(wrong)]] * 2)
+    assert codes == [1, 1]
+    assert f"process {wrong} of 2 ended before it began" in errors[1 - wrong] and "driftt" in errors[1 - wrong]
+    assert "ended before" not in errors[wrong]

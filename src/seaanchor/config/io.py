@@ -3,7 +3,7 @@ every error."""
 
 import types
 from collections.abc import Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -41,6 +41,26 @@ def from_dict(cls: type[T], data: dict[str, Any], where: str = "") -> T:
                 f"did you mean {near}?" if near else "remove it",
             )
     return cls(**{key: _cast(hints[key], value, f"{where}{key}") for key, value in data.items()})
+
+
+def with_types(config: T, where: str = "") -> T:
+    """A configuration that was made in Python, every value of the type that its setting asks for, its plugins loaded.
+
+    Args:
+        config: a run's, or one of its sections.
+        where: the section that it is, such as `anchor.`.
+
+    Raises:
+        SeaAnchorError: names the setting and what it takes.
+    """
+    found: dict[str, Any] = {}
+    for name, hint in _types(type(config)).items():
+        value, setting = getattr(config, name), f"{where}{name}"
+        section = is_dataclass(hint) and isinstance(value, hint)  # type: ignore[arg-type]
+        found[name] = with_types(value, f"{setting}.") if section else _cast(hint, value, setting)
+    if "plugins" in found:
+        found["plugins"] = load_plugins(found["plugins"])
+    return replace(config, **found)  # type: ignore[type-var] # a dataclass
 
 
 def _types(cls: type) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from seaanchor.config.schema import (
 
 def radius(epsilon: float | str) -> str:
     """A radius as settings hold it, from a number of pixel units or from text such as 4/255."""
-    return epsilon if isinstance(epsilon, str) else format_epsilon(epsilon)
+    return format_epsilon(epsilon) if isinstance(epsilon, int | float) else str(epsilon)
 
 
 def fare(epsilon: float | str = "2/255") -> RunConfig:

@@ -22,6 +22,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.types import Batch, Preference
 from seaanchor.utils.checkpoint import load_state, save_state
 from seaanchor.utils.log import log
+from seaanchor.utils.numbers import check_count
 from seaanchor.utils.stages import on_terminal, stage, tick
 
 Table = dict[str, Tensor]
@@ -47,6 +48,10 @@ class ExecutionOptions:
     device: torch.device
     group: ProcessGroup
     partial: Path | None = None
+
+    def __post_init__(self) -> None:
+        """A batch that holds something."""
+        check_count("batch_size", self.batch_size)
 
 
 @dataclass

@@ -13,7 +13,8 @@ from seaanchor.config.schema import RunConfig
 from seaanchor.config.validation import check
 from seaanchor.data.loader import SkipLog
 from seaanchor.distributed.agreement import check_same
-from seaanchor.distributed.launch import end_others, start_training
+from seaanchor.distributed.failing import tells_others
+from seaanchor.distributed.launch import start_training
 from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.distributed.watch import watched_group
 from seaanchor.encoders.head_file import write_head
@@ -54,6 +55,7 @@ class Hooks:
     fitted: Fitted = lambda setup, *run: setup.config
 
 
+@tells_others
 def train(config: RunConfig, hooks: Hooks = Hooks(), given: Given = Given()) -> Path:
     """Train, evaluate and export one run; returns its folder.
 
@@ -66,13 +68,9 @@ def train(config: RunConfig, hooks: Hooks = Hooks(), given: Given = Given()) -> 
         SeaAnchorError: settings that do not go together, bad data or weights, a run folder in use, a loss that is not
             finite, a lost process, too little memory.
     """
-    try:
-        config = config if given.method is None else with_method(config, given.method)
-        check(config, given.method)
-        device = start_training(config.device)
-    except Exception as error:
-        end_others(error)
-        raise
+    config = config if given.method is None else with_method(config, given.method)
+    check(config, given.method)
+    device = start_training(config.device)
     with watched_group() as group:
         return _train(config, hooks, group, device, given)
 

@@ -26,6 +26,16 @@ def check_seed(seed: int, name: str = "seed") -> int:
     return seed
 
 
+def check_count(name: str, value: object, least: int = 1) -> None:
+    """A whole number of at least `least`; None is not looked at.
+
+    Raises:
+        SeaAnchorError: it is something else.
+    """
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise SeaAnchorError(f"{name} is {value!r}", f"a whole number of at least {least}", f"correct {name}")
+
+
 def variable(name: str, default: int, least: int = 0) -> int:
     """A variable of the environment that holds a whole number, as launchers of several processes set them.
 
