@@ -12,6 +12,8 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.profiling.dry_run import dry_run, lines
 from seaanchor.profiling.flops import least_operations
 from seaanchor.profiling.op_counter import Stage
+from seaanchor.training.setup import prepare
+from seaanchor.training.summary import header
 from seaanchor.types import Needs
 
 TOWER = towers.vit(2, 5, 32, 16, image_size=32, extra=32 * 16, class_token="queries")
@@ -43,6 +45,13 @@ def test_numbers_of_a_lore_run(tiny_run, capsys):
         "nothing was written",
     ):
         assert part in printed
+
+
+def test_a_step_has_no_more_images_than_the_data(tiny_run, capsys):
+    config = tiny_run(fare(), batch_size=128, max_steps=2, epochs=2, perturbation=PerturbationConfig(num_steps=1))
+    dry_run(config)
+    assert "2 steps of 12 x 1" in capsys.readouterr().out
+    assert "2 of 12 images" in "\n".join(header(prepare(config), 1))
 
 
 def test_fp32_in_place_of_bf16_is_said(tiny_run, monkeypatch, capsys):

@@ -53,6 +53,19 @@ def test_as_many_images_as_fit(tiny_run, caplog, monkeypatch, recipe):
     assert not caplog.messages
 
 
+def test_a_batch_holds_no_more_than_the_data(tiny_run, caplog, monkeypatch):
+    """12 images are all that a batch of 100 can have: room is looked for no more of them."""
+    setup, state = ready(tiny_run(fare("8/255"), batch_size=100))
+    twelve = replace(setup, config=replace(setup.config, batch_size=12))
+    need, sizes = footprint_of(twelve, twelve.config, 1), []
+    monkeypatch.setattr(fitting, "footprint_of", lambda setup, config, world: sizes.append(config.batch_size) or need)
+    caplog.set_level(logging.INFO, "seaanchor")
+    room = room_for(twelve, state, need, 5) + 100 + 2 * 3 * 4 * 32**2 * 12
+    found = fitted(setup, state, ONE_PROCESS, lambda device: int(room) - held_bytes(setup, state))
+    assert (found.slice_size, found.batch_size, sizes) == (5, 100, [12])
+    assert "5 of 12 images at once" in caplog.messages[-1]
+
+
 def test_the_largest_slice_is_the_last_that_fits(tiny_run):
     config = replace(fare(), batch_size=64, grad_accumulation=2)
     need, pixels = Footprint(1e6, 9e5), 2 * 3 * 4 * 32**2

@@ -61,6 +61,7 @@ def test_a_run_that_diverges_is_not_exported_as_a_success(tiny_run, caplog):
     card = (config.output / "export" / "README.md").read_text()
     assert f"do not rely on these weights:** the loss was {first['start_loss']:.3g} at the start" in card
     assert "DIVERGED" in closing(config.output)[0]
+    assert f"loss {first['start_loss']:.3f} to {last['adversarial_loss']:.3f}" in closing(config.output)[1]
     assert "at the start" in origin_of(str(config.output / "export")).diverged  # for further exports
 
 

@@ -36,6 +36,15 @@ class BatchSplit:
         return self.batch_size * self.world * self.accumulation
 
     @property
+    def largest_batch(self) -> int:
+        """The most images that a process has at once: of a small data set fewer than it may take.
+
+        >>> BatchSplit(41, 128).largest_batch, BatchSplit(41, 128, world=2).largest_batch
+        (41, 21)
+        """
+        return min(self.batch_size, math.ceil(self.count / self.world))
+
+    @property
     def per_epoch(self) -> int:
         """Steps in a pass over the data; the last one may have fewer images."""
         return math.ceil(self.count / self.global_batch_size)

@@ -27,7 +27,7 @@ from seaanchor.training.loggers import StepRecord, tracker_package
 from seaanchor.training.precision import told_runnable
 from seaanchor.training.progress import duration
 from seaanchor.training.resume import check_output
-from seaanchor.training.setup import Setup, prepare
+from seaanchor.training.setup import Setup, batch_split, prepare
 from seaanchor.training.state import TrainState, make_state
 from seaanchor.training.step import train_step
 from seaanchor.types import Batch, Targets
@@ -126,7 +126,7 @@ def rehearse(setup: Setup, state: TrainState, group: ProcessGroup) -> Rehearsal:
         )
     load_seconds /= max(1, config.workers)
     batch_seconds = step_seconds + load_seconds if config.workers == 0 else max(step_seconds, load_seconds)
-    beforehand = cached * len(setup.images.paths) / config.batch_size * (load_seconds + embed_seconds)
+    beforehand = cached * len(setup.images.paths) / len(batch.index_B) * (load_seconds + embed_seconds)
     trained = [*state.policy.parameters(), *(state.dual.parameters() if state.dual is not None else [])]
     return Rehearsal(
         images=len(setup.images.paths),
@@ -144,7 +144,7 @@ def rehearse(setup: Setup, state: TrainState, group: ProcessGroup) -> Rehearsal:
 
 def lines(setup: Setup, seen: Rehearsal, device: str, world: int) -> list[str]:
     """The rehearsal in plain text."""
-    config = setup.config
+    config, images = setup.config, batch_split(setup.config, seen.images, world).largest_batch
     texts = texts_of(setup.images)
     classes = f" of {len(texts)} classes" if texts else ""
     attack = (
@@ -161,7 +161,7 @@ def lines(setup: Setup, seen: Rehearsal, device: str, world: int) -> list[str]:
         f"method       {config.objective.kind} + {config.anchor.kind} + {config.perturbation.kind}{attack} + "
         f"{config.adapter.kind}",
         f"data         {config.train_data}: {seen.images:,} images{classes}",
-        f"run          {seen.total_steps:,} steps of {config.batch_size} x {world}, {config.primal_steps} updates each",
+        f"run          {seen.total_steps:,} steps of {images} x {world}, {config.primal_steps} updates each",
         f"trained      {seen.parameters:,} parameters",
         f"cost         {seen.passes:.1f} F an image counted, {formula} (F = {seen.forward_flops / 1e9:.3g} GFLOP)",
         *(f"{'' if number else 'of which':13}{row}" for number, row in enumerate(parts)),

@@ -20,7 +20,7 @@ from seaanchor.profiling.memory import SPARE, Footprint, available_bytes, gib
 from seaanchor.profiling.memory_advice import footprint_of, held_bytes, in_slices
 from seaanchor.profiling.smaller import does_not_fit
 from seaanchor.training.precision import training_forward, training_kernels
-from seaanchor.training.setup import Setup
+from seaanchor.training.setup import Setup, batch_split
 from seaanchor.training.state import TrainState
 from seaanchor.utils.log import log
 
@@ -65,9 +65,11 @@ def fitted(setup: Setup, state: TrainState, group: ProcessGroup, available: Avai
     Raises:
         SeaAnchorError: not even one image fits, in this process or in another.
     """
-    config = setup.config
-    if config.slice_size is not None or setup.table is not None or (config.shard and group.world > 1):
-        return config
+    asked, split = setup.config, batch_split(setup.config, len(setup.images.paths), group.world)
+    if asked.slice_size is not None or setup.table is not None or (asked.shard and group.world > 1):
+        return asked
+    config = replace(asked, batch_size=split.largest_batch)
+    setup = replace(setup, config=config)
     look, together = look_at(setup), (2 if setup.method.needs.clean else 1) * config.batch_size
     size = config.batch_size
 
@@ -88,10 +90,10 @@ def fitted(setup: Setup, state: TrainState, group: ProcessGroup, available: Avai
         size = min(size, fast_on_processor(setup))
     size = min(_of_all(group, size, error), config.batch_size)
     if size == config.batch_size:
-        return config
+        return asked
     less = (config.batch_size - size) * together // config.batch_size * look.saved
     log.info(f"  slices     {size} of {config.batch_size} images at once: the same steps in {gib(less)} less")
-    return replace(config, slice_size=size)
+    return replace(asked, slice_size=size)
 
 
 def _of_all(group: ProcessGroup, size: int, error: SeaAnchorError | None) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.types import Images, PreferenceImages, labels_of, texts_of
-from seaanchor.training.divergence import divergence_text
+from seaanchor.training.divergence import START, divergence_text
 from seaanchor.training.progress import duration
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Setup, batch_split
@@ -21,7 +21,8 @@ def header(setup: Setup, world: int, step: int = 0) -> list[str]:
     """
     config, encoder = setup.config, setup.model.encoder
     pretrained = f" ({config.pretrained})" if config.pretrained and setup.given.model is None else ""
-    images = batch_split(config, len(setup.images.paths), world).global_batch_size
+    count = len(setup.images.paths)
+    images = min(count, batch_split(config, count, world).global_batch_size)
     device = str(setup.device) if world == 1 else f"{world} x {setup.device.type}"
     attack = config.attack_precision
     return aligned(
@@ -60,17 +61,19 @@ def _method(config: RunConfig) -> str:
 def closing(folder: Path) -> list[str]:
     """What a finished run came to by its last log line, and its exports, a line each; nothing without a log."""
     run = RunFolder(folder)
-    rows = [row for row in run.rows() if "adversarial_loss" in row]
+    logged = run.rows()
+    rows = [row for row in logged if "adversarial_loss" in row]
     if not rows:
         return []
     last = rows[-1]
     found = f"{last['step']:,} steps in {duration(sum(row.get('seconds', 0) for row in rows))}, "
-    found += f"loss {rows[0]['adversarial_loss']:.3f} to {last['adversarial_loss']:.3f}"
+    start = next((row[START] for row in logged if START in row), rows[0]["adversarial_loss"])
+    found += f"loss {start:.3f} to {last['adversarial_loss']:.3f}"
     if "clean_distance" in last:
         found += f", clean distance {last['clean_distance']:.3f}"
     if "multiplier" in last:
         found += f", {last['violation_rate']:.0%} above ρ {last['rho']:g}"
     exports = [str(path) for path in (run.export, folder / "export-averaged") if path.is_dir()]
     said = {"trained": found, "export": ", ".join(exports), "log": str(run.metrics)}
-    diverged = divergence_text(run.rows())
+    diverged = divergence_text(logged)
     return aligned(({"DIVERGED": f"do not rely on the export: {diverged}"} if diverged else {}) | said)
