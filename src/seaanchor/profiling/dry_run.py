@@ -90,6 +90,9 @@ def _dry_run(config: RunConfig, group: ProcessGroup, device: torch.device, say: 
     setup = replace(setup, config=told_runnable(setup.config, device, group.first))
     state = make_state(setup, group)
     setup = replace(setup, config=fitted(setup, state, group))
+    if group.first and say:
+        images = batch_split(setup.config, len(setup.images.paths), group.world).largest_batch
+        log.info(f"one step of {setup.model.name} at {images} images is counted and timed")
     with training_advice(setup, state, group.world):
         seen = rehearse(setup, state, group)
     if group.first and say:
