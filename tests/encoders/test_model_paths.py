@@ -49,6 +49,7 @@ def test_an_export_of_timm_loads_by_its_path(tmp_path):
     ("name", "found", "change"),
     [
         ("run", "run holds no model", "for the export of this run write run/export"),
+        ("a.pth", "a.pth holds no model", "--model NAME or timm:NAME, --pretrained a.pth"),
         ("run/expert", "the path run/expert does not exist", "correct the path"),
         ("./clip", "the path ./clip does not exist", "correct the path"),
         ("a/b/c", "the path a/b/c does not exist", "correct the path"),
@@ -59,6 +60,7 @@ def test_an_export_of_timm_loads_by_its_path(tmp_path):
 )
 def test_a_path_that_leads_nowhere_is_not_looked_up_on_the_hub(tmp_path, monkeypatch, name, found, change):
     (tmp_path / "run" / "export").mkdir(parents=True)
+    (tmp_path / "a.pth").touch()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SeaAnchorError) as caught:
         load_model(name)

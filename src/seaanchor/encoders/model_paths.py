@@ -58,6 +58,8 @@ def check_path(name: str) -> None:
     if os.path.exists(path):  # False for a name that is too long
         inside = path / "export"
         export = f"for the export of this run write {inside}" if inside.is_dir() else "name the folder of a model"
+        if path.is_file():
+            export = f"for a file of weights name its architecture: --model NAME or timm:NAME, --pretrained {name}"
         expected = "a folder with open_clip_config.json, or with the config.json of timm or of transformers"
         raise SeaAnchorError(f"{name} holds no model", expected, export)
     if "/" not in name and not name.startswith((".", "~")):
