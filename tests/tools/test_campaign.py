@@ -14,7 +14,7 @@ from tools.campaign.interrupted import _wrong
 from tools.campaign.material import make
 from tools.campaign.mutations import flipped, mutated
 from tools.campaign.outcome import Options, Outcome, answer, command, table
-from tools.campaign.repeated import _watched
+from tools.campaign.repeated import Again, _compare, _watched
 
 SAMPLE = 12  # mutations of each kind of file
 
@@ -101,3 +101,19 @@ def test_memory_and_files_are_looked_at():
         while len(seen) < 2:
             time.sleep(0.01)
     assert all(memory > 1e7 and files > 2 for memory, files in seen)
+
+
+def test_what_grows_late_is_noticed():
+    even, grows = Outcome("even"), Outcome("grows")
+    _compare(even, [(1e9 * (look < 3) + 5e8, 20) for look in range(100)], "a start alone")
+    _compare(grows, [(5e8 + 2e6 * look, 20 + look // 10) for look in range(100)], "each time a little")
+    assert (even.tried, even.failures) == (2, [])
+    assert grows.failures == ["80 MB more late"] and "+4 open files" in grows.notes[0]
+
+
+def test_photos_again_and_again():
+    photos = Again(1700)
+    assert len(photos) == len(photos.targets) == 1700
+    assert photos[0][1] == photos[800][1] == photos[1600][1] and photos[0][0].size == photos[800][0].size
+    with pytest.raises(IndexError):
+        photos[1700]

@@ -13,7 +13,7 @@ from tools.campaign.hostile import hostile_files
 from tools.campaign.inputs import mutated_inputs
 from tools.campaign.interrupted import full_disk, kills
 from tools.campaign.outcome import Options, Outcome, table
-from tools.campaign.repeated import determinism, processes_that_disagree, soak
+from tools.campaign.repeated import determinism, many_images, processes_that_disagree, soak
 
 SECTIONS: dict[str, tuple[Callable[[Options, Path], Outcome], int]] = {
     "inputs": (mutated_inputs, 2000),
@@ -24,6 +24,7 @@ SECTIONS: dict[str, tuple[Callable[[Options, Path], Outcome], int]] = {
     "processes": (processes_that_disagree, 4),
     "determinism": (determinism, 6),
     "soak": (soak, 2000),
+    "images": (many_images, 20000),
 }
 """Name → what runs it, and how many tries it makes by default."""
 

@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+from PIL import Image
+
+from seaanchor.data.sources import open_images
+from seaanchor.data.types import LabelledImages
 from seaanchor.errors import SeaAnchorError
 from tools.campaign.dying import KILLED, die, digest, in_child, trap
 from tools.campaign.outcome import Options, Outcome, command, quiet
@@ -133,14 +137,53 @@ def soak(options: Options, folder: Path) -> Outcome:
     small = ("--batch-size", 2, "--perturbation.num-steps", 1, "--save-every", 200, "--log-every", 20)
     with quiet(), _watched(seen):
         command(*run, *small, "--device", "cpu", "--output", folder / "run")()
+    _compare(outcome, seen, f"{options.count} steps")
+    return outcome
+
+
+class Again(Sequence[tuple[Image.Image, int]]):
+    """The embedded photos again and again, as a data set of so many items."""
+
+    def __init__(self, count: int) -> None:
+        self.photos = open_images("photos-mini/test")
+        assert isinstance(self.photos, LabelledImages)
+        self.count, self.classes = count, list(self.photos.class_names)
+        self.targets = [self.photos.labels[index % len(self.photos.paths)] for index in range(count)]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        with Image.open(self.photos.paths[index % len(self.photos.paths)]) as image:
+            return image.convert("RGB"), self.targets[index]
+
+
+def many_images(options: Options, folder: Path) -> Outcome:
+    """An evaluation of many images: what the process holds early and late, as in `soak`."""
+    import seaanchor
+
+    outcome, seen = Outcome("many images"), []
+    few, many = (seaanchor.data.from_dataset(Again(count), name=f"{count}") for count in (50, options.count))
+    with quiet():
+        seaanchor.evaluate("seaanchor-tiny", few)  # libraries are imported and memory is taken that stays
+        with _watched(seen):
+            found = seaanchor.evaluate("seaanchor-tiny", many, output=folder / "results", batch_size=50)
+    outcome.add(None if found.clean and found.clean.n == options.count else f"{found.clean} of {options.count} images")
+    _compare(outcome, seen, f"{options.count} images")
+    return outcome
+
+
+def _compare(outcome: Outcome, seen: Sequence[tuple[float, int]], what: str) -> None:
+    """What is held in the second fifth of the looks and in the fourth."""
     fifth = len(seen) // 5
     early, late = seen[fifth : 2 * fifth + 1], seen[3 * fifth : 4 * fifth + 1]
     memory = median(look[0] for look in late) - median(look[0] for look in early)
     files = int(median(look[1] for look in late) - median(look[1] for look in early))
-    outcome.add(None if memory <= MORE_MEMORY else f"{memory / 1e6:.0f} MB more late in the run")
-    outcome.add(None if files <= MORE_FILES else f"{files} open files more late in the run")
-    outcome.notes.append(f"{options.count} steps: {memory / 1e6:+.0f} MB, {files:+d} open files, {len(seen)} looks")
-    return outcome
+    outcome.add(None if memory <= MORE_MEMORY else f"{memory / 1e6:.0f} MB more late")
+    outcome.add(None if files <= MORE_FILES else f"{files} open files more late")
+    outcome.notes.append(f"{what}: {memory / 1e6:+.0f} MB, {files:+d} open files, {len(seen)} looks")
 
 
 @contextmanager
