@@ -276,3 +276,7 @@ def test_paths_may_be_texts(clip_folder, image_folder, tmp_path):
     )
     folder = sa.train_from_config(config)
     assert write_report([str(folder)], str(tmp_path / "page.html"), gallery=0) == tmp_path / "page.html"
+
+
+def test_the_folders_of_parts_are_listed():
+    assert {"methods", "attacks", "data", "load_model"} <= set(dir(sa))

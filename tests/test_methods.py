@@ -8,13 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from seaanchor import methods
 from seaanchor.adapters.full import Full
 from seaanchor.adapters.linear_map import Linear, LinearMap
 from seaanchor.adapters.lora import LoRA
 from seaanchor.anchors.constraints import distribution_constraint, embedding_constraint
 from seaanchor.anchors.lagrangian import Lagrangian
 from seaanchor.anchors.penalty import NoAnchor, Penalty
-from seaanchor.config.assemble import assemble
+from seaanchor.config.assemble import assemble, unused_settings
 from seaanchor.config.recipes import RECIPES, dpo, fare, ipo, kto, lore, penalty, tecoa, tecoa_kl, tecoa_lore
 from seaanchor.config.schema import AdapterConfig, AnchorConfig, ObjectiveConfig, PerturbationConfig, RunConfig
 from seaanchor.config.validation import check, needs_classes
@@ -266,3 +267,23 @@ def test_the_step_adds_the_adapters_penalty():
 @pytest.mark.parametrize("recipe", [tecoa(), tecoa_kl()])
 def test_parts_that_need_classes_say_so(recipe):
     assert assemble(recipe, 6).needs.head and needs_classes(recipe)
+
+
+def test_a_misspelt_radius_gets_its_name():
+    with pytest.raises(SeaAnchorError, match="did you mean epsilon"):
+        methods.lore(rho=0.1, eps=2 / 255)
+
+
+def test_settings_that_no_part_takes_are_found():
+    """None in a recipe; those that are given beside one by mistake."""
+    assert not {name: found for name, make in RECIPES.items() if (found := unused_settings(make()))}
+    mistaken = replace(
+        fare(),
+        objective=ObjectiveConfig(beta=3),
+        anchor=AnchorConfig(rho=0.3),
+        adapter=AdapterConfig(rank=5),
+    )
+    assert unused_settings(mistaken) == ["objective.beta", "anchor.rho", "adapter.rank"]
+    assert unused_settings(replace(dpo(), perturbation=replace(dpo().perturbation, epsilon="1/255"))) == [
+        "perturbation.epsilon"
+    ]

@@ -46,4 +46,4 @@ __getattr__, _ = lazy_names(__name__, _NAMES, _MODULES)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, *_MODULES]

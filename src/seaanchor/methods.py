@@ -5,6 +5,7 @@ that it was published with.
 """
 
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from seaanchor import registry
@@ -48,11 +49,13 @@ def lore(rho: float = 0.1, epsilon: Epsilon = "2/255", **anchor: Any) -> "Method
     Raises:
         SeaAnchorError: a setting that the anchor does not have, or another type of value.
     """
-    recipe = recipes.lore(epsilon, rho, **anchor)
-    if others := anchor.keys() - registry.parameters("anchor", "lagrangian").keys():
-        found = f"lore with {', '.join(sorted(others))}, which its anchor does not take"
-        raise SeaAnchorError(found, "settings of seaanchor.anchors.Lagrangian", "set it on the run")
-    return from_recipe(recipe)
+    known = registry.parameters("anchor", "lagrangian").keys()
+    if others := sorted(anchor.keys() - known):
+        near = get_close_matches(others[0], ["epsilon", *known], n=1, cutoff=0.5)
+        found = f"lore with {', '.join(others)}, which its anchor does not take"
+        change = f"did you mean {near[0]}?" if near else "set it on the run"
+        raise SeaAnchorError(found, "epsilon, or settings of seaanchor.anchors.Lagrangian", change)
+    return from_recipe(recipes.lore(epsilon, rho, **anchor))
 
 
 def penalty(weight: float = 1.0, epsilon: Epsilon = "2/255") -> "Method":

@@ -120,7 +120,8 @@ def check_kind(part: str, kind: str) -> None:
             raise SeaAnchorError(
                 f"{part}.kind is {kind!r}",
                 f"one of {', '.join(names(part))}",
-                f"did you mean {near[0]}?" if near else "choose one of them, or name the plugin that registers it",
+                f"{f'did you mean {near[0]}?' if near else 'choose one of them'} A part of your own is found in the "
+                "file that `plugins` or --plugin names",
             )
 
 

@@ -1,6 +1,7 @@
 """Model names that are paths."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -54,6 +55,7 @@ def test_an_export_of_timm_loads_by_its_path(tmp_path):
         ("./clip", "the path ./clip does not exist", "correct the path"),
         ("a/b/c", "the path a/b/c does not exist", "correct the path"),
         ("someone/clip", "the path someone/clip does not exist", "hf-hub:someone/clip or hf:someone/clip"),
+        ("ViT-B/32", "the path ViT-B/32 does not exist", "did you mean ViT-B-32?"),
         ("hf:run/expert", "there is no folder run/expert", "correct the path"),
         ("nothing", "no model is called 'nothing', and there is no such path", "nearest names"),
     ],
@@ -66,3 +68,10 @@ def test_a_path_that_leads_nowhere_is_not_looked_up_on_the_hub(tmp_path, monkeyp
         load_model(name)
     assert found in caught.value.found and change in caught.value.change
     assert ("hf-hub:" in caught.value.change) == (name == "someone/clip")
+
+
+def test_a_model_of_another_type_is_named():
+    for wrong in ({"name": 3}, {"name": "ViT-B-32", "pretrained": True}):
+        with pytest.raises(SeaAnchorError, match=r"of type (int|bool)"):
+            load_model(**wrong)
+    assert load_model(Path("seaanchor-tiny")).name == "seaanchor-tiny"

@@ -54,6 +54,15 @@ def test_a_step_has_no_more_images_than_the_data(tiny_run, capsys):
     assert "2 of 12 images" in "\n".join(header(prepare(config), 1))
 
 
+def test_the_header_names_settings_that_no_part_takes(tiny_run):
+    plain = tiny_run(fare())
+    beta = replace(plain, objective=replace(plain.objective, beta=3.0))
+    assert not any("unused" in line for line in header(prepare(plain), 1))
+    assert (
+        header(prepare(beta), 1)[-1].startswith("unused") and "objective.beta: no part" in header(prepare(beta), 1)[-1]
+    )
+
+
 def test_fp32_in_place_of_bf16_is_said(tiny_run, monkeypatch, capsys):
     """As training says it, where the processor would only imitate bf16."""
     for can in (True, False):

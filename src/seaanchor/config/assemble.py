@@ -67,6 +67,18 @@ def sections(config: RunConfig) -> tuple[Section, ...]:
     return config.objective, config.anchor, config.perturbation, config.adapter
 
 
+def unused_settings(config: RunConfig) -> list[str]:
+    """Settings that were changed and that no part takes, such as `objective.beta` beside FARE."""
+    found = []
+    for section in sections(config):
+        if section.kind.startswith(registry.OBJECT):
+            continue
+        taken, plain = {"kind", "options", *registry.parameters(section.part, section.kind)}, type(section)()
+        names = [f.name for f in fields(section) if f.name not in taken]
+        found += [f"{section.part}.{n}" for n in names if getattr(section, n) != getattr(plain, n)]
+    return found
+
+
 def build(section: Section) -> Any:
     """The part that a section describes.
 

@@ -106,7 +106,8 @@ def start_training(device: str | None = None) -> torch.device:
     here = "cpu" if device == "cpu" or accelerator is None else accelerator.type
     if device not in (None, here):
         change = "leave --device out; choose among several GPUs by CUDA_VISIBLE_DEVICES"
-        raise SeaAnchorError(f"--device {device}, but training here runs on {here}", f"cpu or {here}", change)
+        able = "cpu" if accelerator is None else f"cpu or {here}"
+        raise SeaAnchorError(f"--device {device}, but training here runs on {here}", able, change)
     torch.backends.cudnn.allow_tf32 = False  # attacks are fp32: a step of 1/255 is near what TF32 rounds away
     chosen = torch.device(here)
     if variable("WORLD_SIZE", 1, least=1) > 1:

@@ -18,8 +18,8 @@ from seaanchor.utils.stages import stage
 
 
 def load_model(
-    name: str,
-    pretrained: str | None = None,
+    name: str | Path,
+    pretrained: str | Path | None = None,
     image_size: int | None = None,
     tokens: Tokens | None = None,
     *,
@@ -49,6 +49,7 @@ def load_model(
             extra, tokens that the tower does not have, preprocessing that the model's library cannot express; a file of
             an export that is not what was written.
     """
+    name, pretrained = _text("a model", name), None if pretrained is None else _text("pretrained", pretrained)
     found = with_prefix(name)
     check_pretrained(found, pretrained)
     check_preprocess(preprocess)
@@ -58,6 +59,12 @@ def load_model(
         loaded = replace(_load(found, pretrained, image_size), name=name)
     loaded = with_preprocess(loaded, preprocess)
     return with_stored_head(replace(with_tokens(loaded, tokens), pretrained=pretrained))
+
+
+def _text(what: str, given: object) -> str:
+    if not isinstance(given, str | Path):
+        raise SeaAnchorError(f"{what} of type {type(given).__name__}", "a name or a path", "write it as text")
+    return str(given)
 
 
 def _load(name: str, pretrained: str | None, image_size: int | None) -> LoadedModel:

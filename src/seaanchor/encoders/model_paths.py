@@ -65,5 +65,14 @@ def check_path(name: str) -> None:
     if "/" not in name and not name.startswith((".", "~")):
         return
     on_hub = name.count("/") == 1 and not os.path.isdir(path.parent) and not name.startswith((".", "/", "~"))
+    if on_hub and _is_architecture(plain := name.replace("/", "-")):
+        found, expected = f"the path {name} does not exist", "the folder of a model, or a name of OpenCLIP's"
+        raise SeaAnchorError(found, expected, f"did you mean {plain}?")
     also = f", or for a model on the Hub write hf-hub:{name} or hf:{name}" if on_hub else ""
     raise SeaAnchorError(f"the path {name} does not exist", "the folder of a model", f"correct the path{also}")
+
+
+def _is_architecture(name: str) -> bool:
+    import open_clip
+
+    return name in open_clip.list_models()

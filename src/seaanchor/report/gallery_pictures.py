@@ -154,14 +154,21 @@ def _view(seen: _Seen, i: int, attack: Attack, names: Sequence[str]) -> View:
 
 
 def chosen(still_right: Sequence[bool], count: int) -> list[int]:
-    """At most `count` places, half of them still right and half fooled as far as there are both, in order.
+    """At most `count` places in order, half of them still right and half fooled as far as there are both, each half
+    spread over all.
 
     >>> chosen([True, True, True, True, False, True], 4)
-    [0, 1, 2, 4]
+    [0, 2, 4, 5]
     """
     fooled, right = ([i for i, answer in enumerate(still_right) if answer is which] for which in (False, True))
     half = min(len(right), max(count // 2, count - len(fooled)))
-    return sorted([*right[:half], *fooled[: count - half]])
+    return sorted([*_spread(right, half), *_spread(fooled, min(len(fooled), count - half))])
+
+
+def _spread(places: Sequence[int], count: int) -> list[int]:
+    """`count` of them, the first and the last among them where there are two or more."""
+    step = (len(places) - 1) / max(count - 1, 1)
+    return [places[round(number * step)] for number in range(count)]
 
 
 def _answers(scores_C: Tensor, names: Sequence[str], label: int, word: int) -> tuple[Answer, ...]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from seaanchor.config.assemble import unused_settings
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.types import Images, PreferenceImages, labels_of, texts_of
 from seaanchor.training.divergence import START, divergence_text
@@ -24,7 +25,8 @@ def header(setup: Setup, world: int, step: int = 0) -> list[str]:
     count = len(setup.images.paths)
     images = min(count, batch_split(config, count, world).global_batch_size)
     device = str(setup.device) if world == 1 else f"{world} x {setup.device.type}"
-    attack = config.attack_precision
+    attack, unused = config.attack_precision, unused_settings(config)
+    rows = {"unused": f"{', '.join(unused)}: no part of this run takes them"} if unused else {}
     return aligned(
         {
             "model": f"{setup.model.name}{pretrained}, {encoder.image_size} px",
@@ -34,6 +36,7 @@ def header(setup: Setup, world: int, step: int = 0) -> list[str]:
             "steps": f"{setup.total_steps:,} of {images:,} images" + (f", {step:,} of them done" if step else ""),
             "output": str(config.output),
         }
+        | rows
     )
 
 
