@@ -133,6 +133,12 @@ def test_words_are_drawn_as_a_plan_says(run, clip_folder, image_folder, tmp_path
         sa.evaluate(str(clip_folder), str(image_folder), typographic=replace(plan, words="some"))
 
 
+def test_an_evaluation_says_in_the_log_what_it_does(clip_folder, image_folder, caplog):
+    caplog.set_level("INFO", "seaanchor")
+    sa.evaluate(str(clip_folder), sa.data.image_folder(image_folder), samples=4)
+    assert "measures  clean" in caplog.text and "cpu, fp32, 100 images at a time" in caplog.text
+
+
 def test_nothing_is_written_by_an_evaluation_without_a_folder(clip_folder, image_folder, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

@@ -142,3 +142,12 @@ def test_an_option_on_the_command_line_leaves_the_others_of_the_recipe(clip_fold
         assert code == 0, errors
         saved = yaml.safe_load((output / "config.yaml").read_text())
         assert saved["objective"]["options"] == {"scale": 1.5, "margin": 0.02} and saved["max_steps"] == 4
+
+
+def test_a_recipe_with_a_part_of_ones_own_is_validated_with_its_plugin(run, clip_folder, image_folder, tmp_path):
+    file = recipe(tmp_path, clip_folder, image_folder, objective={"kind": "pull", "temperature": 2})
+    code, _, errors = run("recipes", "validate", file)
+    assert code == 2 and "--plugin" in errors
+    (tmp_path / "pull.py").write_text((PLUGINS / "my_loss.py").read_text().replace("cosine_to_reference", "pull"))
+    code, printed, errors = run("recipes", "validate", file, "--plugin", tmp_path / "pull.py")
+    assert code == 0 and "valid" in printed, errors

@@ -54,8 +54,30 @@ def test_checking_writes_nothing(config):
     assert not config.output.exists()
 
 
-def test_a_folder_in_use_is_refused(config):
+def test_a_run_that_never_began_gives_way_to_another(config):
+    """A mistake in a part of somebody's own ended it before its first step: the corrected command is not refused."""
+    folder, _ = open_run(config)
+    again = replace(config, lr=config.lr * 2)
+    assert yaml.safe_load(open_run(again)[0].config.read_text())["lr"] == again.lr
+    folder.log({"step": 1, "start_loss": 1.0})
+    with pytest.raises(SeaAnchorError, match="already holds a run"):
+        check_output(config)
+
+
+@pytest.mark.parametrize("others", [["config.yaml"], ["config.yaml", "env.json", "thesis.tex"]])
+def test_a_folder_with_files_of_somebodys_own_does_not_give_way(config, others):
     open_run(config)
+    for path in config.output.iterdir():
+        if path.name not in others:
+            path.unlink()
+    (config.output / others[-1]).touch()
+    with pytest.raises(SeaAnchorError, match="already holds a run"):
+        check_output(config)
+
+
+def test_a_folder_in_use_is_refused(config):
+    folder, _ = open_run(config)
+    folder.log({"step": 1, "start_loss": 1.0})
     with pytest.raises(SeaAnchorError, match=r"already holds a run[\s\S]*--resume auto"):
         open_run(config)
 

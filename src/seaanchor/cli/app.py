@@ -32,6 +32,7 @@ from seaanchor.config.validation import check
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.json_text import to_json
 from seaanchor.utils.log import log_to_terminal
+from seaanchor.utils.text import first_sentence
 
 ExportFormat = Literal["open-clip", "timm", "hf", "hf-vision", "onnx"]
 
@@ -122,7 +123,7 @@ def ls() -> None:
     from seaanchor.config.recipes import RECIPES
 
     for name, recipe in RECIPES.items():
-        print(f"{name:<19} {(recipe.__doc__ or '').splitlines()[0]}")
+        print(f"{name:<19} {first_sentence(recipe.__doc__)}")
 
 
 @recipes_app.command
@@ -161,14 +162,19 @@ def cp(name: str, target: Path | None = None, /) -> None:
 
 
 @recipes_app.command
-def validate(file: Path, /) -> None:
+def validate(
+    file: Path, /, *, plugin: Annotated[tuple[str, ...], Parameter(show_default=False, negative=())] = ()
+) -> None:
     """Check a recipe file without loading anything.
 
     Parameters
     ----------
     file
         YAML file of settings.
+    plugin
+        Module or .py file with parts of your own, where the recipe names none.
     """
+    load_plugins(plugin)
     check(from_dict(RunConfig, read_settings(file)))
     print(f"{file}: valid")
 
@@ -190,7 +196,7 @@ def _recipe_yaml(name: str) -> str:
     from seaanchor.config.recipes import RECIPES, recipe_named
 
     recipe = to_dict(recipe_named(name))
-    doc = (RECIPES[name].__doc__ or "").splitlines()[0] if name in RECIPES else name
+    doc = first_sentence(RECIPES[name].__doc__) if name in RECIPES else name
     return f"# {doc}\n{yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)}"
 
 

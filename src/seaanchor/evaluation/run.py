@@ -114,6 +114,7 @@ def evaluate_loaded(
         session, cache = _Session(options, skip_existing), EmbeddingCache()
         pair = ModelPair(model, reference, rho, output)
         data = DataSet(name, opened, captions, class_names)
+        log.info("\n".join(header([pair], [data], protocol, options)))
         chosen = HeadChooser(protocol, class_names, options).choose(pair, name, opened, captions)
         context = prepare(pair, data, protocol, options.device, chosen)
         heads = SegmentationHeads(protocol, class_names, options)

@@ -26,6 +26,8 @@ def check_output(config: RunConfig) -> None:
     if output.exists() and not output.is_dir():
         raise SeaAnchorError(f"{output} is a file", "a folder", "name another --output")
     if folder.config.exists():
+        if config.resume != "auto" and _never_began(folder):
+            return
         if config.resume != "auto":
             raise SeaAnchorError(
                 f"{output} already holds a run",
@@ -42,6 +44,13 @@ def check_output(config: RunConfig) -> None:
         raise SeaAnchorError(
             f"{output} is not empty and holds no run", "an empty or new folder", "name another --output"
         )
+
+
+def _never_began(folder: RunFolder) -> bool:
+    """Whether the run ended before its first step, such as by a mistake in a part of somebody's own: nothing is lost
+    with it."""
+    left = [path.name for path in folder.root.iterdir() if not path.name.startswith(".")]
+    return ENVIRONMENT in left and set(left) <= {"config.yaml", ENVIRONMENT, "metrics.jsonl"} and not folder.rows()
 
 
 def saved_config(folder: RunFolder, plugins: Sequence[str]) -> RunConfig:

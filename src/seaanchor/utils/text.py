@@ -85,3 +85,14 @@ def swap_words(text: str, pairs: Sequence[tuple[str, str]]) -> str:
         return other.capitalize() if word[0].isupper() and word.lower() in partner else other
 
     return re.sub(r"[A-Za-z]+", replacement, text)
+
+
+def first_sentence(docstring: str | None) -> str:
+    """What a docstring begins with, on one line.
+
+    >>> first_sentence("Robust, as in (Mao et al. 2023) and after. More. And more.")
+    'Robust, as in (Mao et al. 2023) and after.'
+    """
+    paragraph = " ".join((docstring or "").strip().partition("\n\n")[0].split())
+    first, *more = re.split(r"\. (?=[A-Z`])", paragraph)
+    return f"{first}." if more else first
