@@ -158,7 +158,7 @@ def test_the_reader_of_imports_sees_what_it_should():
 
 
 def test_public_names_are_there():
-    assert set(seaanchor.__all__) == set(dir(seaanchor))
+    assert {*seaanchor.__all__, *seaanchor._MODULES} == set(dir(seaanchor))
     for name in seaanchor.__all__:
         assert getattr(seaanchor, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

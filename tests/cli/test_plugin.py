@@ -151,3 +151,14 @@ def test_a_recipe_with_a_part_of_ones_own_is_validated_with_its_plugin(run, clip
     (tmp_path / "pull.py").write_text((PLUGINS / "my_loss.py").read_text().replace("cosine_to_reference", "pull"))
     code, printed, errors = run("recipes", "validate", file, "--plugin", tmp_path / "pull.py")
     assert code == 0 and "valid" in printed, errors
+
+
+def test_a_perturbation_of_ones_own_that_draws_for_each_image_keeps_the_rules(tmp_path):
+    import runpy
+
+    import seaanchor as sa
+
+    source = (PLUGINS / "my_perturbation.py").read_text()
+    (tmp_path / "again.py").write_text(source.replace('"gaussian"', '"gaussian_again"'))
+    gaussian = runpy.run_path(str(tmp_path / "again.py"))["Gaussian"]
+    sa.testing.check_perturbation(gaussian(0.1))

@@ -13,5 +13,6 @@ class Gaussian:
     sigma: float  # in pixel units
 
     def __call__(self, batch: sa.Batch, loss: sa.LossOf, rng: torch.Generator) -> sa.Batch:
-        noise_BCHW = torch.randn(batch.pixels_BCHW.shape, generator=rng).to(batch.pixels_BCHW)
+        key, shape = sa.attacks.next_key(rng), tuple(batch.pixels_BCHW.shape[1:])
+        noise_BCHW = sa.attacks.normal(key, batch.index_B, shape)  # of each image its own, in any batch
         return replace(batch, pixels_BCHW=(batch.pixels_BCHW + self.sigma * noise_BCHW).clamp(0, 1))

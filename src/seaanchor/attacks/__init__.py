@@ -1,4 +1,5 @@
-"""Attacks on any model: PGD, APGD, Square, AutoAttack, the attack on embeddings, and words drawn on images.
+"""Attacks on any model: PGD, APGD, Square, AutoAttack, the attack on embeddings, words drawn on images, and
+random numbers that belong to an image.
 
 Names are imported on first use: `import seaanchor.attacks` does not import torch.
 """
@@ -14,7 +15,10 @@ _NAMES = {
     "EmbeddingAttackResult": "embedding",
     "PGD": "classifiers",
     "Square": "classifiers",
+    "next_key": "noise",
+    "normal": "noise",
     "typographic": "word_on_image",
+    "uniform": "noise",
 }
 
 __all__ = sorted(_NAMES)

@@ -18,7 +18,11 @@ CHUNK = (2**24, 2**15)  # integers at once: to save a device's memory, and to st
 
 
 def next_key(rng: torch.Generator) -> int:
-    """A key in [0, 2⁶²), the next number of a generator; it is the same in all processes that seeded theirs alike."""
+    """A key in [0, 2⁶²), the next number of a generator; it is the same in all processes that seeded theirs alike.
+
+    Args:
+        rng: as a perturbation is given it.
+    """
     return int(torch.randint(2**62, (), generator=rng, device=rng.device))
 
 
@@ -30,7 +34,13 @@ def bits(key: int, index_B: Tensor, numbers: int = 1) -> Tensor:
 
 
 def uniform(key: int, index_B: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Numbers (B, *shape) in (0, 1), odd multiples of 2⁻²⁴: two of each integer."""
+    """Numbers (B, *shape) in (0, 1), odd multiples of 2⁻²⁴, of each image its own.
+
+    Args:
+        key: from `next_key`.
+        index_B: numbers of the images in their data set, as `Batch.index_B`.
+        shape: of what each image gets.
+    """
     numbers = math.prod(shape)
     pairs = (numbers + 1) // 2
     parts = []
@@ -41,7 +51,11 @@ def uniform(key: int, index_B: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def normal(key: int, index_B: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal numbers (B, *shape), by the inverse of the distribution function."""
+    """Standard normal numbers (B, *shape), by the inverse of the distribution function, of each image its own.
+
+    Args:
+        key, index_B, shape: as for `uniform`.
+    """
     return math.sqrt(2) * torch.erfinv(2 * uniform(key, index_B, shape) - 1)
 
 

@@ -6,7 +6,7 @@ A kill leaves the hidden folder, which is nobody's data, and which the same comm
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seaanchor.errors import SeaAnchorError
@@ -46,7 +46,8 @@ def staged(output: Path, keep: bool = False) -> Iterator[Path]:
                 if not keep:
                     shutil.rmtree(staging, ignore_errors=True)
                 raise
-            (output / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # the folder is whole, and a lock that stays says nothing of it
+                (output / LOCK).unlink(missing_ok=True)
             sync_folder(output.absolute().parent)
     except OSError as error:
         raise SeaAnchorError(
