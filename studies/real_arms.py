@@ -22,7 +22,6 @@ RADIUS = 2  # of training, in 255ths
 STEPS, DIVERSE_STEPS = 100, 150  # of 32 photos: on the photos that ship, and on diverse ones
 UPDATES = 2  # of the encoder a step, for every method
 ATTACK_STEPS = 10  # of APGD-CE in evaluation
-RHOS, WEIGHTS = (0.2, 0.1, 0.05), (0.3, 1.0, 3.0)
 FARE = "FARE"
 
 
