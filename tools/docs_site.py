@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ def on_files(files: Any, config: Any) -> Any:
     """Add a page for each public module, and name it in the navigation."""
     from mkdocs.structure.files import File
 
+    sys.path.insert(0, str(ROOT))  # the command `mkdocs` does not look into the working folder
     from tools.api_reference import entries, public_modules
 
     pages = []
