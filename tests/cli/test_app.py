@@ -449,13 +449,14 @@ def test_the_name_of_an_objective_leads_to_its_recipe(run, name, recipe):
     assert code == 2 and f"did you mean {recipe}?" in errors
 
 
-@pytest.mark.parametrize("command", [("attack", "typographic"), ("evaluate", "--model", "seaanchor-tiny")])
-def test_pydantic_in_the_process_changes_no_command(run, image_folder, tmp_path, monkeypatch, command):
+@pytest.mark.parametrize("command", [("attack", "typographic"), ("evaluate", "--model")])
+def test_pydantic_in_the_process_changes_no_command(run, clip_folder, image_folder, tmp_path, monkeypatch, command):
     """cyclopts checks defaults too by pydantic where somebody imported it, as a plugin may."""
     monkeypatch.setitem(sys.modules, "pydantic", None)  # what comes now is gone again after this test
     del sys.modules["pydantic"]
     import pydantic
 
-    code, _, errors = run(*command, "--data", image_folder, "--output", tmp_path / "written")
+    model = [clip_folder] if command[-1] == "--model" else []
+    code, _, errors = run(*command, *model, "--data", image_folder, "--output", tmp_path / "written")
     assert code == 0, errors
     assert sys.modules["pydantic"] is pydantic
