@@ -35,19 +35,22 @@ def evaluate_commands(entries: Sequence[Entry]) -> list[str]:
     return [f"{head} {' '.join(names)} {options}" for (head, options), names in sets.items()]
 
 
-def report_command(paths: Sequence[Path], page: Path, gallery: int, title: str | None) -> str:
+def report_command(
+    paths: Sequence[Path], page: Path, gallery: int, title: str | None, allow: Sequence[str] = ()
+) -> str:
     """`seaanchor report` with its options."""
     words = ["seaanchor", "report", *(portable(str(path)) for path in paths)]
     words += ["--output", portable(str(page)), "--gallery", str(gallery)]
+    words += [word for name in allow for word in ("--allow", portable(name))]
     return _command([*words, *(["--title", title] if title else [])])
 
 
 def _command(words: Sequence[str]) -> str:
     """Words as a shell reads them; a `~` at the beginning of a path stays open for the shell."""
-    return " ".join(map(_quoted, words))
+    return " ".join(map(quoted, words))
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
     """A word with its `~` open; behind a prefix such as `local-dir:` the shell reads none, and takes `$HOME`."""
     found = HOME.fullmatch(word)
     if found is None:
