@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from seaanchor.attacks.ball import Ball
+from seaanchor.cli.attack_record import sum_lines
 from seaanchor.data.images import read_image
 from seaanchor.data.preprocessing import Preprocessing
 from seaanchor.data.sources import open_images
@@ -156,3 +157,82 @@ def test_the_written_folder_evaluates_to_the_same_share(run, tmp_path):
     assert code == 0, err
     result = read_result(next((tmp_path / "results").iterdir()))
     assert result.clean.accuracy * 80 == pytest.approx(found["summary"]["right_after"])
+
+
+GREY, SIDE = 120, 8
+
+
+def undone(tmp_path, how, attacked, logits):
+    """Two grey pictures under an attack that is a function of their pixels: the record, and what is printed of it."""
+    for i in range(2):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        Image.new("RGB", (SIDE, SIDE), (GREY + 40 * i,) * 3).save(tmp_path / "pictures" / f"{i}.png")
+    victim = Victim(logits, ("right", "wrong"), how, torch.device("cpu"))
+    settings = {"preprocessing": str(how)}
+    images = open_images(tmp_path / "pictures")
+    found = write_attacked(images, victim, lambda _, x, y, i: (attacked(x), None), None, tmp_path / "a", settings)
+    return found["summary"], sum_lines(found)
+
+
+def checks(size=SIDE):
+    """A chequered pattern of −1 and 1, which resizing by other than whole numbers removes."""
+    place = torch.arange(size)
+    return 1.0 - 2 * ((place[:, None] + place[None]) % 2)
+
+
+def brightness(pixels_BCHW):
+    """Wrong where a picture is brighter than a whole level of 40 by a quarter of a level."""
+    excess_B = pixels_BCHW.mean((1, 2, 3)) * 255 % 40 - 0.25
+    return torch.stack([-excess_B, excess_B], 1)
+
+
+def chequered(pixels_BCHW):
+    """Wrong where a picture is chequered by half a level at least."""
+    found_B = (pixels_BCHW * checks(pixels_BCHW.shape[-1])).mean((1, 2, 3)) * 255 - 0.5
+    return torch.stack([-found_B, found_B], 1)
+
+
+ROUNDED, READ = "not after rounding to 8 bits", "not by what the model's preprocessing makes of them"
+
+
+def test_rounding_is_told_where_it_undid_the_attack(tmp_path):
+    sums, lines = undone(tmp_path, Preprocessing(SIDE), lambda x: x + 0.4 / 255, brightness)
+    assert sums["undone_by_rounding"] == sums["right_after"] == 2
+    assert sums["undone_by_preprocessing"] == sums["read_differently"] == 0
+    assert any(ROUNDED in line for line in lines) and not any(READ in line for line in lines)
+
+
+def test_preprocessing_is_told_where_it_undid_the_attack(tmp_path):
+    how = Preprocessing(SIDE, resize_size=SIDE + 5, interpolation="bilinear")
+    sums, lines = undone(tmp_path, how, lambda x: x + 2 * checks() / 255, chequered)
+    assert sums["undone_by_preprocessing"] == sums["right_after"] == sums["read_differently"] == 2
+    assert sums["undone_by_rounding"] == 0 and not any(ROUNDED in line for line in lines)
+    assert [line for line in lines if READ in line] == [
+        f"2 are fooled by the 8 bits of the file, and {READ} (size=8,interpolation=bilinear,resize_size=13)"
+    ]
+
+
+def test_each_of_two_reasons_is_told_of_its_own_pictures(tmp_path):
+    """The darker picture gets too small a change, the brighter one a pattern that resizing removes."""
+    how = Preprocessing(SIDE, resize_size=SIDE + 5, interpolation="bilinear")
+
+    def attacked(pixels_BCHW):
+        size_B = torch.where(pixels_BCHW.mean((1, 2, 3)) * 255 < GREY + 20, 0.45, 2.0)
+        return pixels_BCHW + size_B[:, None, None, None] * checks() / 255
+
+    def logits(pixels_BCHW):
+        found_B = (pixels_BCHW * checks()).mean((1, 2, 3)) * 255 - 0.4
+        return torch.stack([-found_B, found_B], 1)
+
+    sums, lines = undone(tmp_path, how, attacked, logits)
+    assert sums["undone_by_rounding"] == sums["undone_by_preprocessing"] == 1 and sums["right_after"] == 2
+    assert any(ROUNDED in line for line in lines) and any(READ in line for line in lines)
+
+
+@pytest.mark.parametrize("size", [0.0, 2.0])
+def test_no_reason_is_told_where_nothing_was_undone(tmp_path, size):
+    """The attack fools nobody, or everybody to the end."""
+    sums, lines = undone(tmp_path, Preprocessing(SIDE), lambda x: x + size * checks() / 255, chequered)
+    assert sums["right_after"] == (0 if size else 2)
+    assert sums["undone_by_rounding"] == sums["undone_by_preprocessing"] == 0
+    assert not any(ROUNDED in line or READ in line for line in lines)

@@ -243,7 +243,7 @@ def test_an_untouched_model_that_lies_elsewhere_is_not_loaded(run, tmp_path, mon
     monkeypatch.setattr(gallery_models, "load_start", lambda *given: pytest.fail("it was loaded"))
     (entry,) = read_sources([copy]).entries
     with pytest.raises(SeaAnchorError, match=r"lies elsewhere|would be fetched"):
-        gallery_models.reference_member(entry, entry.results[0], torch.device("cpu"))
+        gallery_models.reference_member(entry, entry.results[0], torch.device("cpu"), frozenset())
 
 
 def test_a_report_asks_the_hub_for_nothing(run, tmp_path, monkeypatch):

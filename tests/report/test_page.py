@@ -6,9 +6,12 @@ import json
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+import yaml
 
+from seaanchor.config.run_settings import for_run_folder
 from seaanchor.errors import SeaAnchorError
 from seaanchor.plotting.palette import COLOURS, NEUTRAL
 from seaanchor.report.measures import Value
@@ -319,3 +322,39 @@ def test_rho_is_drawn_where_it_is_a_bound_on_embeddings(made, tmp_path, change, 
     html = write_report([run], gallery=0).read_text()
     drift = html[html.index("How far clean images have moved") :]
     assert "".join(charts(drift[: drift.index("</section>")])).count(">ρ = 0.1<") == lines
+
+
+def test_paths_are_shown_as_the_guide_says(made, tmp_path, monkeypatch):
+    """Data below the working folder, below the home folder, and elsewhere, as a run and as an evaluation name it."""
+    work, home = tmp_path / "work", tmp_path / "home"
+    for folder in (work, home, tmp_path / "data"):
+        folder.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("HOME", str(home))
+    for data, in_run, in_result in (
+        (str(work / "data"), "./data", "./data"),
+        (str(home / "data"), "~/data", "~/data"),
+        ("../data", str(tmp_path / "data"), "../data"),
+    ):
+        run = made.write_run(work / "runs" / in_result.replace("/", ""), made.everything(dataset=data))
+        settings = for_run_folder(yaml.safe_load(made.config) | {"train_data": data}, run)
+        (run / "config.yaml").write_text(yaml.safe_dump(settings))
+        text = Reader(write_report([run], gallery=0).read_text().replace("<wbr>", "")).text
+        assert f"train_data: {in_run} " in text and f"--data {in_result} " in text
+    guide = (Path(__file__).parents[2] / "docs" / "guide" / "report.md").read_text()
+    assert "Others are absolute in a run's settings, and in results as they were given to `evaluate`." in guide
+
+
+@pytest.mark.parametrize("steps", [(3,), (1, 2), (7, 8, 9), (100, 2000)])
+def test_ticks_are_at_whole_steps(made, tmp_path, steps):
+    run = made.write_run(tmp_path / "run", made.everything())
+    seen = {"photos": {"clean": 0.5, "pgd": 0.25, "n": 8}}
+    rows = [row for step in steps for row in ({"step": step, "clean_distance": 0.1}, {"step": step, "eval": seen})]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = [svg for svg in charts(write_report([run], gallery=0).read_text()) if ">step</text>" in svg]
+    assert len(found) == 2
+    for svg in found:
+        ticks = re.findall(r'<g id="xtick_\d+">.*?<text[^>]*>([^<]+)</text>', svg, re.DOTALL)
+        assert ticks and all(tick.isdigit() for tick in ticks)
+        points = svg.count("<use ") - len(re.findall(r'id="[xy]tick_', svg))  # a line of one point shows nothing
+        assert (points > 0) == (len(steps) < 3)

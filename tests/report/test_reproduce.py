@@ -2,14 +2,22 @@
 
 import json
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from seaanchor.cli.app import app
+from seaanchor.encoders.head_file import LIBRARY, NAME, write_head
+from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.protocol import Protocol, settings_of
+from seaanchor.evaluation.result_files import read_result
+from seaanchor.evaluation.results import EvaluationResult
 from seaanchor.report.reproduce import evaluate_commands, report_command
 from seaanchor.report.sources import read_sources
+from seaanchor.types import Head, NamedHead
 from seaanchor.utils.records import to_plain
 
 PLAIN = "--model seaanchor-tiny --data photos-mini"
@@ -43,7 +51,7 @@ def written(folder: Path, command: str, **more) -> list[str]:
         "corruptions": list(asked.corruptions),
         "training": asked.training,
         "tokens": asked.tokens,
-        "head": {"kind": asked.head or "text"},
+        "head": {"kind": asked.head or "text", "source": asked.training if asked.head == "probe" else None},
     }
     data = {
         "format": 4,
@@ -68,6 +76,8 @@ def written(folder: Path, command: str, **more) -> list[str]:
         "--suite probe --head probe --train-data 'my photos/train' --tokens mean",
         "--suite embedding --epsilon 4/255 --num-steps 9",
         "--suite clean,autoattack",
+        "--head classifier",
+        "--templates openai-imagenet",
     ],
 )
 def test_the_command_asks_for_what_was_asked_for(options, tmp_path):
@@ -99,3 +109,54 @@ def test_the_report_s_own_command():
     assert found["runs"] == (Path("runs/a b"), Path("x.json")) and found["output"] == Path("out.html")
     assert (found["gallery"], found["title"]) == (4, "It's one")
     assert "title" not in parsed(report_command([Path("a")], Path("b"), 0, None))
+
+
+def evaluated(run, output, *options) -> tuple[EvaluationResult, str]:
+    """A result, and the command of a page on it."""
+    code, _, err = run("evaluate", *options, "--output", output)
+    assert code == 0, err
+    (file,) = [file for file in output.glob("*.json") if json.loads(file.read_text())["reference"] is not None]
+    (command,) = evaluate_commands(read_sources([file]).entries)
+    return read_result(file), command
+
+
+@pytest.fixture
+def with_head(tmp_path) -> Path:
+    """A model with texts, and a head beside it."""
+    folder = tmp_path / "run" / "export"
+    shutil.copytree(Path(__file__).parents[2] / "models" / "seaanchor-tiny-fare", folder)
+    torch.manual_seed(0)
+    head = Head(torch.randn(3, load_model(str(folder)).encoder.dim), unit=False, kind="probe")
+    write_head(NamedHead(head, ("apple", "red fox", "zebra"), LIBRARY), folder / NAME)
+    return folder
+
+
+@pytest.mark.parametrize("head", ["stored", "text", "file", "probe", "patches", "gone"])
+def test_the_command_runs_with_the_head_that_answered(run, with_head, image_folder, tmp_path, head):
+    options = ["--model", with_head, "--data", image_folder, "--suite", "clean"]
+    if head == "text":
+        options += ["--head", "text"]
+    elif head == "file":
+        options += ["--head", shutil.copy(with_head / NAME, tmp_path / "another head.safetensors")]
+    elif head == "probe":
+        options += ["--head", "probe", "--train-data", image_folder]
+    elif head == "patches":
+        options = [*options[:-1], "embedding", "--tokens", "patches", "--num-steps", 1, "--epsilon", "1/255"]
+    before, command = evaluated(run, tmp_path / "before", *options)
+    if head == "gone":
+        (with_head / NAME).unlink()
+        (command,) = evaluate_commands(read_sources([tmp_path / "before"]).entries)
+    words = shlex.split(command)[2:]
+    after, _ = evaluated(run, tmp_path / "after", *words[: words.index("--output")])
+    assert after.protocol.head.digest == before.protocol.head.digest
+    assert after.clean == before.clean and after.suites == before.suites
+    assert ("--head" in words) == (head not in ("stored", "patches"))
+
+
+def test_a_home_folder_stays_open_for_the_shell(made, tmp_path):
+    data = made.everything(dataset="~/my photos", model="local-dir:~/a model", pretrained="x")
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    (command,) = evaluate_commands(read_sources([tmp_path]).entries)
+    words = command.replace("seaanchor", "printf '%s\\n'", 1)
+    said = subprocess.run(["bash", "-c", words], capture_output=True, text=True, env={"HOME": "/home/me"}, check=True)
+    assert "/home/me/my photos" in said.stdout.splitlines() and "local-dir:/home/me/a model" in said.stdout.splitlines()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from seaanchor.cli.option_groups import as_flags
-from seaanchor.errors import SeaAnchorError, printable
+from seaanchor.errors import SeaAnchorError
 
 if TYPE_CHECKING:
     from seaanchor.attacks.ball import Ball
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 attack_app = App(name="attack", help="Write attacked images to a folder.")
 SMALLEST = 16  # pixels, of an image to draw a word on
-SHOWN = 20  # rows of the printed table
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,14 @@ class Victims:
     """Tag or weights file for bare names."""
     preprocess: str | None = None
     """Resizing and normalisation in place of the model's own, as for `train`."""
+    head: str | None = None
+    """What turns embeddings into answers: text; classifier, the model's own; probe, fitted on --train-data; or a file
+    with a linear head. By default the head that a run was trained with, else text, else classifier."""
+    train_data: str | None = None
+    """Training images for the head called probe; the train split beside the data by default."""
     class_names: Path | None = None
-    """File that names the classes, or names joined by commas; needed where there are no class folders."""
+    """File that names the classes, or names joined by commas: of class folders, of a linear head without names, or what
+    texts may answer of pictures without class folders."""
     samples: int | None = None
     """At most this many images, balanced over the classes."""
     seed: int = 0
@@ -221,54 +226,30 @@ def _write(
     settings: dict[str, Any],
 ) -> None:
     """Attack the images and print what became of them; `attack` makes one of class names and a side in pixels."""
+    from seaanchor.cli.attack_record import evaluate_command, print_record
     from seaanchor.encoders.fingerprint import fingerprint
     from seaanchor.encoders.load import load_model
     from seaanchor.evaluation.attacked_files import write_attacked
-    from seaanchor.evaluation.attacked_source import against, open_pictures
+    from seaanchor.evaluation.attacked_rows import FORMAT
+    from seaanchor.evaluation.attacked_source import AskedHead, against, head_for, open_pictures
     from seaanchor.evaluation.device import device_named
+    from seaanchor.evaluation.heads import head_record
+    from seaanchor.evaluation.model_pair import tokens_of
 
     if victim.batch_size < 1:
         raise SeaAnchorError(f"--batch-size {victim.batch_size}", "at least 1", "correct it")
-    images = open_pictures(data, victim.class_names, victim.samples, victim.seed)
-    loaded = load_model(model, victim.pretrained, preprocess=victim.preprocess)
+    images, device = open_pictures(data, victim.class_names, victim.samples, victim.seed), device_named(victim.device)
+    loaded = load_model(model, victim.pretrained, tokens=tokens_of(model), preprocess=victim.preprocess)
     weights = fingerprint(loaded.encoder)
-    seen, images = against(loaded, images, victim.class_names, device_named(victim.device))
+    asked = AskedHead(victim.head, victim.train_data, victim.class_names, victim.seed, victim.batch_size)
+    chosen = head_for(loaded, asked, data, images, device)
+    seen, images = against(loaded, chosen, data, images, victim.class_names, device)
     what, ball = attack(seen.names, seen.how.size)
+    head = head_record(chosen)
     settings |= {"data": data, "samples": victim.samples, "seed": victim.seed, "model": model, "weights": weights}
     settings |= {"preprocessing": str(seen.how), "class_names": list(seen.names), "images": len(images.paths)}
-    _print(write_attacked(images, seen, what, ball, output, settings, victim.batch_size), output, model)
-
-
-def _print(record: dict[str, Any], output: Path, model: str) -> None:
-    """A row for each of the first images, and the sums."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    rows, sums = record["images"], record["summary"]
-    table = Table(title=escape(f"{record['settings']['attack']} on {model}: answers to the written files"))
-    for column in ("picture", "before", "after"):
-        table.add_column(column)
-    for row in rows[:SHOWN]:
-        word = f" + {row['word']!r}" if row["word"] else ""
-        wrong = "" if row["right_before"] else f" (wrong: {row['label']})"
-        texts = [f"{row['source']}{word}", *(f"{row[k]['name']}, {row[k]['share']:.0%}" for k in ("before", "after"))]
-        table.add_row(*(printable(escape(text)) for text in (texts[0], texts[1] + wrong, texts[2])))
-    console = Console()
-    console.print(table)
-    if len(rows) > SHOWN:
-        console.print(f"... and {len(rows) - SHOWN} more in {output / 'answers.json'}")
-    labelled, still = rows[0]["label"] is not None, sums["right_after"]
-    if labelled:
-        print(f"{sums['images']} images: {sums['right_before']} answered rightly before, {still} after")
-    else:
-        print(f"{sums['images']} images: {still} with the same answer as before, {sums['images'] - still} with another")
-    if sums["fooled_before_rounding_only"]:
-        print(f"{sums['fooled_before_rounding_only']} were fooled, and are not by the 8 bits of the file")
-    if sums["read_differently"]:
-        print(f"{sums['read_differently']} files are resized or cropped when the model reads them, and judged so")
-    if record["skipped"]:
-        print(record["skipped"])
-    print(f"written to {output}: attacked, difference, answers.json")
-    if labelled and {row["label"] for row in rows} == set(record["settings"]["class_names"]):
-        print(f"evaluate them: seaanchor evaluate --model {model} --data {output / 'attacked'} --suite clean")
+    settings |= {"format": FORMAT, "head": {"kind": head.kind, "digest": head.digest}}
+    record = write_attacked(images, seen, what, ball, output, settings, victim.batch_size)
+    print_record(record, output, model)
+    if command := evaluate_command(record, output, model, asdict(victim), chosen):
+        print(f"evaluate them: {command}")

@@ -1,8 +1,9 @@
 """`report`: runs and results as one page. Nothing heavy is imported before the command needs it."""
 
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 report_app = App(
     name="report", help="Write one or several runs as one HTML page that works offline, and the same numbers as CSV."
@@ -11,7 +12,12 @@ report_app = App(
 
 @report_app.default
 def report(
-    *runs: Path, output: Path | None = None, gallery: int = 6, device: str | None = None, title: str | None = None
+    *runs: Path,
+    output: Path | None = None,
+    gallery: int = 6,
+    device: str | None = None,
+    title: str | None = None,
+    allow: Annotated[tuple[str, ...], Parameter(negative=())] = (),
 ) -> None:
     """Write what training gained and what it cost as one HTML page that works offline, and the same numbers as CSV.
 
@@ -27,7 +33,10 @@ def report(
         Where the gallery is computed: cpu, cuda, ...
     title
         Heading of the page; the models' names by default.
+    allow
+        A model's folder or a weights file outside the runs that may be loaded for the gallery, such as the weights that
+        a run started from; may be given several times.
     """
     from seaanchor.report.page import write_report
 
-    print(f"written: {write_report(runs, output, gallery=gallery, device=device, title=title)}")
+    print(f"written: {write_report(runs, output, gallery=gallery, device=device, title=title, allow=allow)}")

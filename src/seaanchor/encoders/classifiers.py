@@ -107,14 +107,7 @@ def with_stored_head(model: LoadedModel, folder: Path | None = None) -> LoadedMo
     Raises:
         SeaAnchorError: that head cannot be read, or reads embeddings of another number of dimensions.
     """
-    name = model.name
-    for prefix in ("timm:", "hf:", "local-dir:"):
-        name = name.removeprefix(prefix)
-    folder = folder or Path(name)
-    if not folder.is_dir():
-        return model
-    places = [folder / NAME] + ([folder.parent / NAME] if (folder.parent / "config.yaml").is_file() else [])
-    file = next((place for place in places if place.is_file()), None)
+    file = stored_head_file(model.name, folder)
     if file is None:
         return model
     named = read_head(file)
@@ -123,6 +116,22 @@ def with_stored_head(model: LoadedModel, folder: Path | None = None) -> LoadedMo
         return model
     check_width(named, model.encoder.dim, model.name, f"the head {file}")
     return replace(model, stored_head=named)
+
+
+def stored_head_file(name: str, folder: Path | None = None) -> Path | None:
+    """The head that lies with a model, None where there is none.
+
+    Args:
+        name: of the model.
+        folder: where it lies; by default the one it is named by.
+    """
+    for prefix in ("timm:", "hf:", "local-dir:"):
+        name = name.removeprefix(prefix)
+    folder = folder or Path(name)
+    if not folder.is_dir():
+        return None
+    places = [folder / NAME] + ([folder.parent / NAME] if (folder.parent / "config.yaml").is_file() else [])
+    return next((place for place in places if place.is_file()), None)
 
 
 def fit_probe_head(

@@ -98,12 +98,15 @@ def write_attacked(
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Numbers of images: all, those with the right answer before, after, and those that only rounding saved."""
+    """Numbers of images: all, those with the right answer before and after, and of the latter those that were fooled:
+    by the attacked pixels and no longer after rounding, or still after it and no longer by what the model reads."""
+    saved = [row for row in rows if row["right_after"]]
     return {
         "images": len(rows),
         "right_before": sum(row["right_before"] for row in rows),
-        "right_after": sum(row["right_after"] for row in rows),
-        "fooled_before_rounding_only": sum(row["right_after"] and row["fooled_before_rounding"] for row in rows),
+        "right_after": len(saved),
+        "undone_by_rounding": sum(row["fooled_before_rounding"] and not row["fooled_after_rounding"] for row in saved),
+        "undone_by_preprocessing": sum(row["fooled_after_rounding"] for row in saved),
         "read_differently": sum(row["read_differently"] for row in rows),
     }
 
@@ -117,8 +120,11 @@ def _attacked(
     answer_B = before_BC.argmax(-1)
     label_B = answer_B if known is None else torch.tensor([known[i] for i in index_B.tolist()], device=victim.device)
     attacked_BCHW, words = attack(victim.logits, clean_BCHW, label_B, index_B.to(victim.device))
-    fooled_B = (answer_B == label_B) & (_judge(victim, attacked_BCHW).argmax(-1) != label_B)
     levels_BCHW = to_levels(attacked_BCHW, clean_BCHW, ball)
+    fooled_B, fooled_8_bits_B = (
+        (answer_B == label_B) & (_judge(victim, pixels_BCHW).argmax(-1) != label_B)
+        for pixels_BCHW in (attacked_BCHW, levels_BCHW.float() / 255)
+    )
     difference_BCHW = amplified(levels_BCHW, clean_BCHW, ball)
     names = [_name(images, i, victim.names[y]) for i, y in zip(index_B.tolist(), label_B.tolist(), strict=True)]
     for row, name in enumerate(names):
@@ -144,6 +150,7 @@ def _attacked(
                 "right_before": before.name == label,
                 "right_after": after.name == label,
                 "fooled_before_rounding": bool(fooled_B[row]),
+                "fooled_after_rounding": bool(fooled_8_bits_B[row]),
                 "read_differently": not torch.equal(read_BCHW[row], levels_BCHW[row]),
                 "largest_change": round(change_B[row].item()),
             }

@@ -12,6 +12,7 @@ from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.json_text import to_json
 
 FILE, UNFINISHED = "answers.json", "unfinished.jsonl"
+FORMAT = 2  # of the rows
 
 
 class Journal:

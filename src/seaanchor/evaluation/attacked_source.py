@@ -4,7 +4,7 @@ Legend: B images.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,27 +13,45 @@ from torch import Tensor
 from seaanchor.attacks.ball import Ball
 from seaanchor.attacks.classification import Logits
 from seaanchor.attacks.classifiers import APGD, PGD
+from seaanchor.data.class_matching import match_answers
 from seaanchor.data.files import is_image_name
 from seaanchor.data.loader import subset
-from seaanchor.data.name_pairing import name_key
 from seaanchor.data.names import read_class_names
 from seaanchor.data.sources import open_images
-from seaanchor.data.types import (
-    ClassifiedImages,
-    Images,
-    LabelledImages,
-    PreferenceImages,
-    UnlabelledImages,
-    templates_of,
-)
+from seaanchor.data.types import Images, LabelledImages, PreferenceImages, UnlabelledImages, templates_of, texts_of
 from seaanchor.data.typographic.read import check_names
-from seaanchor.encoders.classifiers import kind_of, own_classifier
+from seaanchor.distributed.process_group import ProcessGroup
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.heads import DEFAULT_TEMPLATES, build_head
 from seaanchor.errors import SeaAnchorError, note
 from seaanchor.evaluation.attacked_files import Attack, Victim
+from seaanchor.evaluation.context import ChosenHead
+from seaanchor.evaluation.heads import HeadChooser
+from seaanchor.evaluation.model_pair import ModelPair
+from seaanchor.evaluation.prepare import OF, DataSet, among_answers
+from seaanchor.evaluation.protocol import Protocol
+from seaanchor.evaluation.table import ExecutionOptions
 from seaanchor.evaluation.zeroshot import classifier
 from seaanchor.perturbations.typographic import Typographic
+
+
+@dataclass(frozen=True)
+class AskedHead:
+    """What is asked for of the head.
+
+    Attributes:
+        head: as `evaluate` takes it.
+        train_data: of a probe.
+        class_names: file that names the classes, of test and training images alike.
+        seed: of a probe.
+        batch_size: images at once.
+    """
+
+    head: str | None = None
+    train_data: str | None = None
+    class_names: Path | None = None
+    seed: int = 0
+    batch_size: int = 50
 
 
 def open_pictures(data: str, class_names: Path | None, samples: int | None = None, seed: int = 0) -> Images:
@@ -59,29 +77,60 @@ def open_pictures(data: str, class_names: Path | None, samples: int | None = Non
     return images if samples is None else subset(images, samples, seed)
 
 
+def head_for(model: LoadedModel, asked: AskedHead, data: str, images: Images, device: torch.device) -> ChosenHead:
+    """The head that answers, chosen as an evaluation chooses it.
+
+    Args:
+        model: under attack.
+        asked: what the user asked for.
+        data: the source of the images.
+        images: from `open_pictures`.
+        device: where a probe's embeddings are computed.
+
+    Raises:
+        SeaAnchorError: as `HeadChooser.choose`, or a model of patch tokens.
+    """
+    if model.encoder.tokens == "patches":
+        found = f"{model.name} gives patch tokens, which give no image a class"
+        raise SeaAnchorError(found, "a model with one embedding an image", "name another --model")
+    protocol = Protocol((), seed=asked.seed, training=asked.train_data, head=asked.head)
+    options = ExecutionOptions(asked.batch_size, 0, device, ProcessGroup())
+    chooser = HeadChooser(protocol, asked.class_names, options)
+    return chooser.choose(ModelPair(model, None, None, None), data, images, None)
+
+
 def against(
-    model: LoadedModel, images: Images, class_names: Path | None, device: torch.device
+    model: LoadedModel,
+    chosen: ChosenHead,
+    data: str,
+    images: Images,
+    class_names: Path | None,
+    device: torch.device,
 ) -> tuple[Victim, Images]:
     """The model with its classes, and the images with labels among them.
 
     Args:
-        model: with a text tower, a head beside it, or a classifier of its own.
+        model: under attack.
+        chosen: its head, from `head_for`.
+        data: the source of the images, for messages.
         images: from `open_pictures`.
         class_names: of images without class folders.
         device: where it runs.
 
     Raises:
-        SeaAnchorError: images without classes and no names for them, a model that answers nothing, a class that it
-            does not know, or names that no folder can hold.
+        SeaAnchorError: classes or names that are not those of the head, no names where texts answer, or names that no
+            folder can hold.
     """
-    if kind_of(model, None) == "text":
+    if chosen.named is None:
         names = _texts(images, class_names)
         head = build_head(model, names, templates_of(images) or DEFAULT_TEMPLATES)
     else:
-        named = own_classifier(model) if model.stored_head is None else model.stored_head
-        head = named.head
-        names = named.class_names or tuple(f"class {number}" for number in range(len(head.weight_CD)))
-        images = _among(images, names, model.name)
+        head = chosen.named.head
+        if isinstance(images, LabelledImages):
+            images = _among(images, chosen, data)
+            names = texts_of(images)
+        else:
+            names = _named(chosen, class_names)
     check_names(names)
     return Victim(classifier(model, head, device), names, model.encoder.preprocessing, device), images
 
@@ -126,16 +175,30 @@ def _texts(images: Images, class_names: Path | None) -> tuple[str, ...]:
     return tuple(read_class_names(class_names, None))
 
 
-def _among(images: Images, names: Sequence[str], model: str) -> Images:
-    """Labels as numbers of the head's classes, matched by name."""
-    if not isinstance(images, LabelledImages):
-        return images
-    place = {name_key(name): number for number, name in enumerate(names)}
-    unknown = [name for name in images.class_names if name_key(name) not in place]
-    if unknown:
-        note(f"{model} has no class {unknown[0]!r}: its own answers to the clean images count as right")
-        return UnlabelledImages(images.root, images.paths, images.refused, images.damaged)
-    labels = tuple(place[name_key(images.class_names[label])] for label in images.labels)
-    if isinstance(images, ClassifiedImages):
-        return replace(images, labels=labels, class_names=tuple(names))
-    return ClassifiedImages(images.root, images.paths, labels, tuple(names), refused=images.refused)
+def _among(images: Images, chosen: ChosenHead, data: str) -> Images:
+    """Labels as numbers of the head's classes, as an evaluation finds them."""
+    try:
+        return among_answers(DataSet(data, images), chosen, None)[0]
+    except SeaAnchorError as error:
+        instead = "name pictures without class folders, of which the model's own answers count as right"
+        raise SeaAnchorError(error.found, error.expected, f"{error.change}; or {instead}") from error
+
+
+def _named(chosen: ChosenHead, class_names: Path | None) -> tuple[str, ...]:
+    """Names of a linear head's classes in their order, for pictures that have none."""
+    assert chosen.named is not None
+    own, count = chosen.named.class_names, len(chosen.named.head.weight_CD)
+    of = OF.get(chosen.kind, "the head")
+    if class_names is None:
+        if own is None:
+            note(f"{of} has no names for its {count} classes, called by number here; --class-names gives names")
+        return own or tuple(f"class {number}" for number in range(count))
+    given = read_class_names(class_names, None)
+    if len(given) != count:
+        raise SeaAnchorError(
+            f"--class-names {class_names} has {len(given)} names, and {of} {count} classes",
+            f"{count} names, as a linear head answers among all of its classes",
+            "correct the names, or leave them out",
+        )
+    place = match_answers(given, own, count, f"--class-names {class_names}", of)
+    return tuple(given[place.index(number)] for number in range(count))

@@ -101,7 +101,7 @@ def _check_one_list(source: str, chosen: str, class_names: Path) -> None:
         training = texts_of(open_images(chosen, None, split="train"))
     except SeaAnchorError:
         return  # classes that have numbers and no names of their own
-    if test != training and not is_mapping(class_names, training):
+    if test and test != training and not is_mapping(class_names, training):
         raise SeaAnchorError(
             f"{class_names} lists names in the order of the classes, and {source} and {chosen} have other classes",
             "a JSON mapping folder → name, which fits both",

@@ -69,7 +69,7 @@ def prepare(
     _check_radii(protocol, pair.model.encoder.image_size)
     protocol = runnable(protocol, device)
     wants_training = any("training" in SUITES[name].embeddings for name in protocol.suites)
-    images, training = _among_answers(data, chosen, _training(data, protocol) if wants_training else None)
+    images, training = among_answers(data, chosen, _training(data, protocol) if wants_training else None)
     given = protocol.templates or templates_of(images) or DEFAULT_TEMPLATES
     templates: tuple[str, ...] = tuple(given) if chosen.named is None and chosen.kind == "text" else ()
     head = _head(pair.model, images, data.captions, templates, chosen).to(device)
@@ -140,7 +140,7 @@ def _training(data: DataSet, protocol: Protocol) -> LabelledImages:
     return aligned(training, data.images, training_source(data.name, protocol), data.name)
 
 
-def _among_answers(
+def among_answers(
     data: DataSet, chosen: ChosenHead, training: LabelledImages | None
 ) -> tuple[Images, LabelledImages | None]:
     """Images with the class numbers of a head whose classes are its own; of texts, those of the data."""

@@ -13,6 +13,7 @@ from seaanchor.data.types import LabelledImages, texts_of
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.results import EvaluationResult
 from seaanchor.functional.gradients import frozen
+from seaanchor.report.allowed import Allowed, OutsideError, exports_of
 from seaanchor.report.attacked import drawn_words, gradient_attack
 from seaanchor.report.gallery_models import UNTOUCHED, Member, model_member, reference_member
 from seaanchor.report.gallery_pictures import Picture, choose_pictures
@@ -35,6 +36,7 @@ class Gallery:
         judge: label of the model whose answers decided which images are shown.
         pictures: one for each image.
         notes: which models or images are missing, and why.
+        has_reference: whether there is an untouched model, shown or not.
     """
 
     dataset: str
@@ -45,6 +47,7 @@ class Gallery:
     judge: str
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...] = ()
+    has_reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,9 @@ class Shown:
         return result.dataset, which, protocol.class_names, self.drawn
 
 
-def galleries(entries: Sequence[Entry], count: int, device: str | None = None) -> list[Gallery]:
+def galleries(
+    entries: Sequence[Entry], count: int, device: str | None = None, allowed: Allowed = frozenset()
+) -> list[Gallery]:
     """A gallery for every set of images that models were attacked on: under the attack that the first of them was
     trained against, else one that it was evaluated under.
 
@@ -72,14 +77,16 @@ def galleries(entries: Sequence[Entry], count: int, device: str | None = None) -
         entries: the models, with their results and runs.
         count: images to show.
         device: cpu, cuda, ...; the accelerator if there is one.
+        allowed: what may be loaded besides embedded models and what lies in the entries' runs.
     """
+    allowed |= exports_of([entry.run for entry in entries if entry.run is not None])
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     groups: dict[Hashable, list[Shown]] = {}
     for number, entry in enumerate(entries):
         if (chosen := _choose(entry)) is not None:
             shown = Shown(number, entry, *chosen)
             groups.setdefault(shown.images, []).append(shown)
-    return [_gallery(group, count, place) for group in groups.values()]
+    return [_gallery(group, count, place, allowed) for group in groups.values()]
 
 
 def _choose(entry: Entry) -> tuple[ResultFile, bool] | None:
@@ -95,10 +102,10 @@ def _choose(entry: Entry) -> tuple[ResultFile, bool] | None:
     return None
 
 
-def _gallery(group: Sequence[Shown], count: int, device: torch.device) -> Gallery:
+def _gallery(group: Sequence[Shown], count: int, device: torch.device, allowed: Allowed) -> Gallery:
     lead = group[0]
     result, names = lead.file.result, lead.file.result.protocol.class_names
-    members, notes = _members(group, device)
+    members, notes = _members(group, device, allowed)
     nothing = Gallery(result.dataset, "", "", 0, (), "", (), tuple(notes))
     judge = next((member for member in members if member.number is not None), None)
     if judge is None:
@@ -116,17 +123,25 @@ def _gallery(group: Sequence[Shown], count: int, device: torch.device) -> Galler
         notes.append("None of the images tried is classified rightly to begin with.")
     models = tuple((member.number, member.label) for member in members)
     return Gallery(
-        result.dataset, attack.name, attack.difference, judge.side, models, judge.label, pictures, tuple(notes)
+        result.dataset,
+        attack.name,
+        attack.difference,
+        judge.side,
+        models,
+        judge.label,
+        pictures,
+        tuple(notes),
+        any(shown.file.result.reference is not None for shown in group),
     )
 
 
-def _members(group: Sequence[Shown], device: torch.device) -> tuple[list[Member], list[str]]:
+def _members(group: Sequence[Shown], device: torch.device, allowed: Allowed) -> tuple[list[Member], list[str]]:
     """The models of a gallery, each untouched one once and first, and notes on those that are missing."""
     references: dict[str, Member] = {}
     models, notes = [], []
     for shown in group:
         try:
-            models.append(model_member(shown.entry, shown.number, shown.file, device))
+            models.append(model_member(shown.entry, shown.number, shown.file, device, allowed))
         except (SeaAnchorError, OSError) as error:
             notes.append(_note(shown.entry.label, error))
             continue
@@ -134,7 +149,7 @@ def _members(group: Sequence[Shown], device: torch.device) -> tuple[list[Member]
         if reference is None or reference.pretrained in references:
             continue
         try:
-            if found := reference_member(shown.entry, shown.file, device):
+            if found := reference_member(shown.entry, shown.file, device, allowed):
                 references[reference.pretrained] = found
         except (SeaAnchorError, OSError) as error:
             notes.append(_note(f"the {UNTOUCHED} model", error))
@@ -143,7 +158,8 @@ def _members(group: Sequence[Shown], device: torch.device) -> tuple[list[Member]
 
 def _note(label: str, error: SeaAnchorError | OSError) -> str:
     found = error.found if isinstance(error, SeaAnchorError) else str(error)
-    return f"No images{f' of {label}' if label else ''}: {portable(found)}."
+    cure = f"; {error.change}" if isinstance(error, OutsideError) else ""
+    return f"No images{f' of {label}' if label else ''}: {portable(found)}{cure}."
 
 
 def _images(result: EvaluationResult, answers: NamedHead | None) -> LabelledImages:

@@ -18,20 +18,20 @@ from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.model_paths import folder_of
 from seaanchor.encoders.preprocess_option import input_settings, with_preprocess
-from seaanchor.encoders.pretrained import is_weights_file, split_pretrained
+from seaanchor.encoders.pretrained import is_weights_file, split_entry, split_pretrained
 from seaanchor.encoders.timm import on_hub
 from seaanchor.encoders.tokens import Tokens
 from seaanchor.encoders.weight_files import weights_digest
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.results import EvaluationResult, ProtocolRecord
-from seaanchor.report.runs import EXPORTS, Run
+from seaanchor.report.allowed import Allowed, check_allowed, exports_of
+from seaanchor.report.runs import Run
 from seaanchor.report.sources import Entry, ResultFile
 from seaanchor.training.start import load_start
 from seaanchor.types import NamedHead
 from seaanchor.utils.paths import expanded, portable
 
 PREFIXES = ("timm:local-dir:", "timm:", "hf:", "local-dir:")
-OUTSIDE = "and only what lies in the runs that were named is loaded"
 UNTOUCHED = "untouched"
 
 
@@ -58,33 +58,34 @@ class Member:
     answers: NamedHead | None = None
 
 
-def model_member(entry: Entry, number: int, file: ResultFile, device: torch.device) -> Member:
-    """The model of an entry: an export in its run's folder, which may have moved, or an embedded model.
+def model_member(entry: Entry, number: int, file: ResultFile, device: torch.device, allowed: Allowed) -> Member:
+    """The model of an entry: an export in its run's folder, which may have moved, an embedded model, or one that the
+    user allows.
 
     Raises:
-        SeaAnchorError: it or its head is gone, is another one by now, or lies outside the run.
+        SeaAnchorError: it or its head is gone, is another one by now, or may not be loaded.
     """
     result = file.result
-    model = _local(result, entry.run)
+    model = _local(result, entry.run, allowed)
     return _member(entry.label, number, _as_evaluated(model, result), result, file.path.parent, device)
 
 
-def reference_member(entry: Entry, file: ResultFile, device: torch.device) -> Member | None:
+def reference_member(entry: Entry, file: ResultFile, device: torch.device, allowed: Allowed) -> Member | None:
     """The untouched model that a result stands beside; None where it stands alone.
 
     Raises:
-        SeaAnchorError: it cannot be loaded, is another one by now, or lies in a folder outside the run.
+        SeaAnchorError: it cannot be loaded, is another one by now, or may not be loaded.
     """
     result = file.result.reference
     if result is None:
         return None
     bare = not _place(result.model).is_dir() and result.model not in embedded_models()
     if bare and entry.run is not None:
-        _check_start(entry.run)
+        _check_start(entry.run, allowed)
         model = load_start(entry.run.folder, result.protocol.image_size)
         model = with_tokens(model, cast(Tokens | None, result.protocol.tokens))
     else:
-        model = _local(result, None)
+        model = _local(result, None, allowed)
     return _member(UNTOUCHED, None, _as_evaluated(model, result), result, file.path.parent, device)
 
 
@@ -117,29 +118,33 @@ def _linear_head(model: LoadedModel, protocol: ProtocolRecord, folder: Path) -> 
     return named
 
 
-def _local(result: EvaluationResult, run: Run | None) -> LoadedModel:
-    """An embedded model, or the export of a run, whose files of weights are compared before they are loaded."""
+def _local(result: EvaluationResult, run: Run | None, allowed: Allowed) -> LoadedModel:
+    """An embedded model, the export of a run, or a folder that is allowed; its files of weights are compared before
+    they are loaded."""
     name, size, tokens = result.model, result.protocol.image_size, cast(Tokens | None, result.protocol.tokens)
     if name in embedded_models():
         return load_model(name, None, size, tokens)
     place = _place(name) if run is None else run.folder / _place(name).name
     if not place.is_dir():
-        raise SeaAnchorError(f"the model {portable(str(place))} is gone", "", "")
-    if run is None or place.name not in EXPORTS or not place.resolve().is_relative_to(run.folder.resolve()):
-        raise SeaAnchorError(f"the model {portable(str(place))} lies elsewhere, {OUTSIDE}", "", "")
+        gone = "is gone" if run is not None else "is no folder here, and its weights are not known without its run"
+        raise SeaAnchorError(f"the model {portable(str(place)) if run else portable(name)} {gone}", "", "")
+    check_allowed(str(place), [place], allowed | exports_of([] if run is None else [run]))
     if result.files is not None and weights_digest(place) != result.files:
         raise _changed(name)
     return load_model(f"{_prefix(name)}{place}", None, size, tokens)
 
 
-def _check_start(run: Run) -> None:
-    """Raise a SeaAnchorError where a run started from a folder or a file, which lies outside it, or from weights that
-    have an address on the web alone."""
-    name, pretrained = str(run.config.get("model", "")), run.config.get("pretrained")
-    asked = split_pretrained(pretrained)
-    if folder_of(expanded(name)) is not None or is_weights_file(expanded(asked.base or "")) or asked.image_tower:
-        raise SeaAnchorError(f"the model {name} lies elsewhere, {OUTSIDE}", "", "")
-    if name.startswith("timm:") and asked.base != "none" and not on_hub(name.removeprefix("timm:")):
+def _check_start(run: Run, allowed: Allowed) -> None:
+    """Raise a SeaAnchorError where a run started from a folder or a file that lies outside it and is not allowed, or
+    from weights that have an address on the web alone."""
+    name, pretrained = expanded(str(run.config.get("model", ""))), run.config.get("pretrained")
+    asked, folder = split_pretrained(pretrained), folder_of(name)
+    base = None if asked.base is None else expanded(asked.base)
+    files = [base] if base is not None and is_weights_file(base) else []
+    files += [] if asked.image_tower is None else [expanded(asked.image_tower)]
+    places = [split_entry(file)[0] for file in files] + ([] if folder is None else [folder])
+    check_allowed(f"{name} ({pretrained})" if pretrained else name, places, allowed)
+    if name.startswith("timm:") and not places and base != "none" and not on_hub(name.removeprefix("timm:")):
         raise SeaAnchorError(f"the model {name} would be fetched", "", "")
 
 

@@ -13,6 +13,7 @@ from seaanchor import __version__
 from seaanchor.encoders.hub import without_hub
 from seaanchor.errors import SeaAnchorError
 from seaanchor.plotting.svg import swatch
+from seaanchor.report.allowed import Allowed, allowed_by_user
 from seaanchor.report.blocks import blocks
 from seaanchor.report.conclusion import conclusion
 from seaanchor.report.facts import as_yaml, check_lines, papers, protocols, run_line, versions
@@ -61,6 +62,15 @@ class Head:
     apart: str = ""
 
 
+@dataclass(frozen=True)
+class GalleryOptions:
+    """What is asked for of the gallery: how many images, computed where, and what may be loaded."""
+
+    count: int
+    device: str | None
+    allow: tuple[str, ...]
+
+
 def write_report(
     runs: Sequence[Path | str],
     output: Path | str | None = None,
@@ -68,6 +78,7 @@ def write_report(
     gallery: int = 6,
     device: str | None = None,
     title: str | None = None,
+    allow: Sequence[Path | str] = (),
 ) -> Path:
     """Write the page and, beside it, a CSV file of the same name.
 
@@ -77,22 +88,25 @@ def write_report(
         gallery: images to show under attack; 0 leaves them out, and loads no model.
         device: where the gallery is computed.
         title: heading of the page; by default the models' names.
+        allow: model folders and weights files outside the runs that may be loaded for the gallery.
 
     Returns:
         The page.
 
     Raises:
-        SeaAnchorError: as `read_sources`; several inputs without an output; a negative gallery.
+        SeaAnchorError: as `read_sources`; several inputs without an output; a negative gallery; nothing there
+            that is allowed.
     """
     if gallery < 0:
         raise SeaAnchorError(f"a gallery of {gallery} images", "0 or more", "correct --gallery")
     with without_hub("a report does not ask it"):
-        return _write([Path(run) for run in runs], output, gallery, device, title)
+        return _write(
+            [Path(run) for run in runs], output, GalleryOptions(gallery, device, tuple(map(str, allow))), title
+        )
 
 
-def _write(
-    paths: Sequence[Path], output: Path | str | None, gallery: int, device: str | None, title: str | None
-) -> Path:
+def _write(paths: Sequence[Path], output: Path | str | None, shown: GalleryOptions, title: str | None) -> Path:
+    allowed = allowed_by_user(shown.allow)
     sources = read_sources(paths)
     page = _target(paths, None if output is None else Path(output))
     tables = datasets(sources.entries)
@@ -103,10 +117,10 @@ def _write(
         title or _title(sources.entries),
         _today(),
         page.with_suffix(".csv").name,
-        (*evaluate_commands(sources.entries), report_command(paths, page, gallery, title)),
+        (*evaluate_commands(sources.entries), report_command(paths, page, shown.count, title, shown.allow)),
         told_apart,
     )
-    html = render(sources, tables, head, _pictures(sources.entries, gallery, device))
+    html = render(sources, tables, head, _pictures(sources.entries, shown, allowed))
     write_atomic(page.with_suffix(".csv"), as_csv(tables))
     write_atomic(page, html)
     return page
@@ -135,13 +149,13 @@ def _target(paths: Sequence[Path], output: Path | None) -> Path:
     return output / "report.html"
 
 
-def _pictures(entries: Sequence[Entry], count: int, device: str | None = None) -> list[Any]:
+def _pictures(entries: Sequence[Entry], shown: GalleryOptions, allowed: Allowed) -> list[Any]:
     """Attacked images of every model that was evaluated under an attack; none for a count of 0."""
-    if count == 0:
+    if shown.count == 0:
         return []
     from seaanchor.report.gallery import galleries
 
-    return galleries(entries, count, device)
+    return galleries(entries, shown.count, shown.device, allowed)
 
 
 def render(sources: Sources, tables: Sequence[Dataset], head: Head, pictures: Sequence[Any]) -> str:

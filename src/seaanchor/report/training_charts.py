@@ -105,9 +105,14 @@ def _over_steps(
         if bounds:
             _bounds(axes, runs)
         axes.set(xlabel="step", ylabel=unit)
-        axes.locator_params(axis="x", integer=True)
+        _whole_steps(axes)
         axes.set_ylim(-2 if scale == 100 else 0, 103 if scale == 100 else 1.05 * axes.get_ylim()[1])
     return Figure(title, done[0], note)
+
+
+def _whole_steps(axes: Any) -> None:
+    """Ticks at whole steps alone, also where there is one step."""
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
 
 
 def _bounds(axes: Any, runs: Runs) -> None:
@@ -134,9 +139,10 @@ def _validation(name: str, runs: Runs) -> Figure:
                     if name in row["eval"] and key in row["eval"][name]
                 ]
                 if rows:
-                    axes.plot(*zip(*rows, strict=True), dash, color=colour(number))
+                    shape = marker(number) if len(rows) < 3 else None
+                    axes.plot(*zip(*rows, strict=True), dash, color=colour(number), marker=shape, markersize=4.5)
         axes.set(xlabel="step", ylabel="top-1 accuracy, %", ylim=(0, None))
-        axes.locator_params(axis="x", integer=True)
+        _whole_steps(axes)
     note = (
         "Solid: images as they are. Dashed: attacked, by PGD at the training ε or by a drawn word. Dotted: "
         "the drawn word wins. "
