@@ -52,7 +52,7 @@ def write_card(model: LoadedModel, format: str, target: Target, origin: Origin) 
         "": [*_summary(model, base, format, trained), *_warning(origin.diverged)],
         "Base model and licence": _base_lines(base),
         "Method": [*(method_lines(settings) if trained else []), *filter(None, [origin.note])],
-        "Data": data_lines(settings, origin.steps) if trained else [],
+        "Data": data_lines(settings, origin.steps, origin.images_seen) if trained else [],
         "Numbers": _numbers_lines(numbers, target.half),
         "How to load it": [f"```python\n{_snippet(target, format, texts)}```", _input_line(model, format)],
         "Limits": _limits(model, format, target.half, settings if trained else None, numbers),

@@ -14,7 +14,7 @@ from seaanchor.report.measures import Measure, Value
 from seaanchor.report.readers import measures
 from seaanchor.report.text import change_text, interval_text, value_text
 from seaanchor.training.divergence import divergence_text
-from seaanchor.training.run_folder import RunFolder
+from seaanchor.training.run_folder import RunFolder, steps_and_images
 
 SHOWN = 3  # prompts
 
@@ -61,9 +61,9 @@ def origin_of(name: str) -> Origin:
     run = RunFolder(folder.parent)
     if not folder.is_dir() or not run.config.is_file():
         return Origin()
-    rows = [row for row in run.rows() if isinstance(row.get("step"), int)]
-    steps, numbers = max((row["step"] for row in rows), default=None), _evaluations(run.root / "evaluation")
-    return Origin(read_settings(run.config), steps, numbers, diverged=divergence_text(rows))
+    rows, numbers = run.rows(), _evaluations(run.root / "evaluation")
+    steps, seen = steps_and_images(rows)
+    return Origin(read_settings(run.config), steps, numbers, diverged=divergence_text(rows), images_seen=seen)
 
 
 def _evaluations(folder: Path) -> tuple[Numbers, ...]:
