@@ -229,6 +229,7 @@ def assert_goes_on(place: Path, base: RunConfig, names: tuple[str, ...]) -> None
             assert moved > 0 and apart / moved < 1e-2, (name, part)
         rows, wanted = RunFolder(place / name).rows(), RunFolder(base.output).rows()
         assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]  # only the first process writes
+        assert [row["images_seen"] for row in rows] == [8, 11, 19, 22, 30, 33]
         for row, other in zip(rows, wanted, strict=True):
             for key in (
                 "adversarial_loss",

@@ -87,8 +87,12 @@ def test_method_and_citations_follow_from_the_settings(recipe, papers, said):
 
 def test_data_and_no_private_paths(tmp_path):
     settings = to_dict(recipe_named("lore")) | {"train_data": str(tmp_path / "secret" / "photos"), "batch_size": 8}
-    text = "\n".join(data_lines(settings, 1_000))
-    assert "trained on `photos`: 1,000 steps, batches of 8, 8,000 images seen" in text and "secret" not in text
+    text = "\n".join(data_lines(settings, 1_000, 7_990))
+    assert "trained on `photos`: 1,000 steps, 7,990 images seen, repeats counted\n" in text and "secret" not in text
+    assert "batch size per process 8, learning rate" in text and "accumulation" not in text
+    text = "\n".join(data_lines(settings | {"grad_accumulation": 4}, 1, 1))
+    assert "1 step, 1 image seen" in text and "gradient accumulation 4" in text
+    assert "seen" not in "\n".join(data_lines(settings, 1_000))
     assert "`hf-data:org/set`" in data_lines({"train_data": "hf-data:org/set"}, None)[0]
 
 

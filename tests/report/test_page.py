@@ -81,7 +81,7 @@ def test_one_run_lands_in_its_folder(three):
         "Gains and costs",
         "70.0",
         "smoke test of the method, not a fairness claim",
-        "2 of 2 passed",
+        "1 of 1 passed, and 1 of 1 of the untouched model",
         "arXiv 2505.18884",
         "a constant answer gets 25.0 %",
     )

@@ -2,6 +2,7 @@
 report."""
 
 import json
+import re
 import shlex
 import sys
 from dataclasses import replace
@@ -150,6 +151,31 @@ def test_a_probe_is_kept_with_the_run_and_used_by_default(timm_run, timm_folder,
     assert torch.equal(copy.head.weight_CD, kept.head.weight_CD)
     moved = sa.load_model(f"timm:local-dir:{config.output / 'export'}")
     assert torch.equal(moved.stored_head.head.weight_CD, kept.head.weight_CD)
+
+
+def test_the_card_names_the_head_that_the_numbers_were_measured_with(timm_run, image_folder, tmp_path):
+    """One from a file, which lies in the export; beside it the classifier of the tower, and another file."""
+    for name in ("head", "other"):
+        head = Head(torch.randn(4, 256), bias_C=torch.zeros(4), unit=False, kind="file")
+        write_head(NamedHead(head, tuple(NAMES)), tmp_path / f"{name}.safetensors")
+    config = timm_run(lore(), head=str(tmp_path / "head.safetensors"))
+    train(config)
+    name, evaluations = f"timm:local-dir:{config.output / 'export'}", config.output / "evaluation"
+    for number, head in enumerate((None, str(tmp_path / "other.safetensors"), "classifier")):
+        sa.evaluate(name, str(image_folder), head=head, reference=config.model, output=evaluations / str(number))
+        for file in (evaluations / str(number)).glob("*.json"):
+            file.rename(evaluations / f"{number}-{file.name}")
+    text = (sa.export_model(load_model(name), tmp_path / "again") / "README.md").read_text()
+    found = re.findall(r"^Protocol: 12 images of 4 classes, .*", text, re.M)
+    assert len(found) == 3
+    for line, said in zip(
+        found,
+        ("a linear head, head.safetensors,", "a linear head (other.safetensors) that is not in", "the model's own"),
+        strict=True,
+    ):
+        assert f"answers by {said}" in line
+        assert re.search(r"self-checks: (\d+) of \1 passed, and (\d+) of \2 of the untouched model", line)
+        assert "Pictures: shorter side resized to 32 pixels (bicubic), centre crop to 32 × 32, colours" in line
 
 
 def test_a_tower_without_answers_is_advised_a_command_that_works(

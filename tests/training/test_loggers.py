@@ -15,7 +15,7 @@ from seaanchor.training.run_folder import RunFolder
 from seaanchor.types import Constraint
 
 DRAWN = PerturbationConfig("typographic", variants=1, sizes=(0.25, 0.4))
-ALWAYS = {"step", "lr", "adversarial_loss", "images_per_s", "seconds", "waiting"}
+ALWAYS = {"step", "lr", "adversarial_loss", "images_per_s", "seconds", "waiting", "images_seen"}
 MOVED = {"clean_distance", "cosine"}
 HELD = {"rho", "violation_rate"}
 MULTIPLIED = {"multiplier", "multiplier_p10", "multiplier_p50", "multiplier_p90"}
@@ -77,13 +77,16 @@ def test_the_line_shows_how_far_and_how_long(capsys):
 def test_the_clock_knows_how_long_the_step_waited(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("seaanchor.training.progress.time.monotonic", lambda: now[0])
-    clock = Clock()
+    clock = Clock(100)
     with clock.waiting():
         now[0] += 1.0
     now[0] += 3.0
     with clock.paused():
         now[0] += 50.0
-    clock.images = 8
-    assert clock.read(2) == {"images_per_s": 4.0, "seconds": 4.0, "waiting": 0.25}
+    clock.count(8)
+    assert clock.read(2) == {"images_per_s": 4.0, "seconds": 4.0, "waiting": 0.25, "images_seen": 108}
     now[0] += 2.0
-    assert clock.read(1) == {"images_per_s": 0.0, "seconds": 2.0, "waiting": 0.0}
+    assert clock.read(1) == {"images_per_s": 0.0, "seconds": 2.0, "waiting": 0.0, "images_seen": 108}
+    unknown = Clock(None)
+    unknown.count(8)
+    assert "images_seen" not in unknown.read(1) and unknown.images == 0

@@ -29,7 +29,7 @@ from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
 from seaanchor.training.batches import load_batches
 from seaanchor.training.loggers import flatten
-from seaanchor.training.run_folder import RunFolder
+from seaanchor.training.run_folder import RunFolder, steps_and_images
 from seaanchor.training.setup import prepare
 from seaanchor.utils.checkpoint import load_state
 
@@ -100,7 +100,7 @@ def test_run_folder(tiny_run, precision):
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     wanted = (
         "lr adversarial_loss clean_distance cosine rho violation_rate multiplier multiplier_p10 "
-        "multiplier_p50 multiplier_p90 images_per_s seconds waiting"
+        "multiplier_p50 multiplier_p90 images_per_s seconds waiting images_seen"
     )
     for row in rows:
         assert row.keys() == {"step", *wanted.split()} and all(math.isfinite(v) for v in row.values())
@@ -515,8 +515,37 @@ def test_broken_images_are_left_out_and_a_batch_of_them_is_skipped(tiny_run, ima
     config = tiny_run(lore(), batch_size=1, save_every=5)
     train(config)
     folder = RunFolder(config.output)
-    assert len(folder.rows()) == 5 and load_state(folder.checkpoints()[-1])["step"] == 12
+    rows, state = folder.rows(), load_state(folder.checkpoints()[-1])
+    assert sum("lr" in row for row in rows) == 5 and (state["step"], state["images_seen"]) == (12, 5)
     assert "7 of 12 images" in capsys.readouterr().out
+    assert steps_and_images(rows) == (12, 5)
+    assert ": 12 steps, 5 images seen, repeats counted" in (folder.export / "README.md").read_text()
+
+
+@pytest.mark.parametrize("batch_size", [5, 128])
+def test_the_card_counts_the_images_that_were_seen(tiny_run, batch_size):
+    """Of 12 in two epochs: the last batch is smaller, or the only one not full."""
+    config = tiny_run(lore(), batch_size=batch_size, epochs=2)
+    train(config)
+    steps = {5: 6, 128: 2}[batch_size]
+    assert f": {steps} steps, 24 images seen, repeats counted" in (config.output / "export/README.md").read_text()
+
+
+def test_a_run_whose_log_counts_no_images_has_no_number_of_them(tiny_run, monkeypatch):
+    """As a run that an older version began."""
+    config = tiny_run(lore())
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, killed)
+        with pytest.raises(InterruptedError):
+            train(config)
+    folder = RunFolder(config.output)
+    state = folder.latest()
+    del state["images_seen"]
+    folder.save(2, state)
+    train(replace(config, resume="auto"))
+    assert [row.get("images_seen") for row in folder.rows()] == [3, 6, None, None]
+    text = (folder.export / "README.md").read_text()
+    assert ": 4 steps\n" in text and "seen" not in text
 
 
 def test_nothing_but_broken_images(tiny_run, image_folder):

@@ -32,11 +32,12 @@ def test_a_state_goes_on_as_its_checkpoint_left_it(tiny_run, tmp_path, recipe):
         for parameter in state.policy.parameters():
             parameter += 1
     state.average.update()
-    save_checkpoint(setup, state, ONE_PROCESS, folder, 1)
+    save_checkpoint(setup, state, ONE_PROCESS, folder, 1, {"images_seen": 3})
     again = make_state(prepare(config), ONE_PROCESS, folder.load(1))
     for mine, theirs in zip(state.policy.parameters(), again.policy.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     assert again.average.index == 1 and torch.equal(again.average.mean[0], state.average.mean[0])
+    assert folder.load(1)["images_seen"] == 3
     assert ("dual" in load_state(folder.checkpoint(1))) == (state.dual is not None)
 
 

@@ -28,6 +28,12 @@ CHOICES = {
     "colours": get_args(Colours),
     "backend": get_args(Backend),
 }
+RESIZED = {
+    "shortest": "shorter side resized to {side} pixels ({filter})",
+    "longest": "longer side resized to {side} pixels ({filter})",
+    "squash": "resized to {side} × {side} pixels ({filter}), whatever the proportions",
+    "none": "not resized",
+}
 MAX_ASPECT, LARGEST = 8, 2**24
 """A picture is resized as a whole if it is at most this many times as long as wide, or gets at most this many pixels.
 Of a longer one the middle is cropped before that, or 20,000 x 1 would become gigabytes."""
@@ -90,6 +96,27 @@ class Preprocessing:
             if value != field.default:
                 said.append(f"{field.name}={'/'.join(map(str, value)) if isinstance(value, tuple) else value}")
         return ",".join(said)
+
+    @property
+    def words(self) -> str:
+        """The same for people.
+
+        >>> Preprocessing(64, resize_size=67, colours="rgb").words
+        'shorter side resized to 67 pixels (bicubic), centre crop to 64 × 64, colours converted to RGB before'
+        """
+        side, square = self.resize_size or self.size, f"{self.size} × {self.size}"
+        resized = RESIZED[self.resize_mode].format(side=side, filter=self.interpolation)
+        crops = self.resize_mode in ("shortest", "none") or side > self.size
+        pads = self.resize_mode in ("longest", "none") or side < self.size
+        level = "/".join(map(str, self.fill)) if isinstance(self.fill, tuple) else str(self.fill)
+        said = [
+            resized,
+            f"centre crop to {square}" + (" (its corner rounded down)" if self.crop == "down" else "") if crops else "",
+            f"padded to {square} with the level {level}" if pads else "",
+            "colours converted to RGB before" if self.colours == "rgb" else "",
+            "by torchvision" if self.backend == "torchvision" else "",
+        ]
+        return ", ".join(filter(None, said))
 
 
 def preprocessing_of(how: int | Preprocessing) -> Preprocessing:

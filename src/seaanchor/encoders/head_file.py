@@ -118,13 +118,14 @@ def check_tokens(named: NamedHead, encoder: Encoder, model: str, of: str) -> Non
     values."""
     if not reads_tokens_of(named, encoder):
         raise SeaAnchorError(
-            f"{of} reads {_spoken(named.tokens)} and {model} gives {_spoken(tokens_read(encoder))}",
+            f"{of} reads {spoken(named.tokens)} and {model} gives {spoken(tokens_read(encoder))}",
             "a head that was made for this embedding",
             "set --tokens to that of the head, name another head, or fit one with --head probe",
         )
 
 
-def _spoken(tokens: str | None) -> str:
+def spoken(tokens: str | None) -> str:
+    """What of a tower is read, in words."""
     return "the library's own embedding" if tokens == LIBRARY else f"--tokens {tokens}"
 
 

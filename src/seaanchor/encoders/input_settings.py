@@ -86,6 +86,23 @@ def _numbers(key: str, value: str) -> Any:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
+def in_words(text: str) -> str:
+    """A preprocessing for people, of what `str` gives and result files hold; what is not understood stays as it is.
+
+    >>> in_words("size=224,resize_mode=squash"), in_words("size=224,shape=round")
+    ('resized to 224 × 224 pixels (bicubic), whatever the proportions', 'size=224,shape=round')
+    """
+    size, _, rest = text.partition(",")
+    number = size.removeprefix("size=")
+    if not number.isdecimal() or number == size:
+        return text
+    try:
+        plain = InputSettings(Preprocessing(int(number)), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        return changed(plain, rest).preprocessing.words
+    except (SeaAnchorError, ValueError):
+        return text
+
+
 def known_choice(name: str, key: str, value: Any, known: Mapping[str, Any]) -> Any:
     """What a library's word means here.
 

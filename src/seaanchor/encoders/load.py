@@ -12,6 +12,7 @@ from seaanchor.encoders.own_module import SETTINGS
 from seaanchor.encoders.preprocess_option import check_preprocess, with_preprocess
 from seaanchor.encoders.pretrained import check_pretrained
 from seaanchor.encoders.tokens import Tokens
+from seaanchor.encoders.unread_pixels import tell_unread
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.checksums import check_checksums
 from seaanchor.utils.stages import stage
@@ -35,7 +36,8 @@ def load_model(
         pretrained: for bare OpenCLIP and timm names: a tag, a weights file, or `none` for random weights. `BASE+FILE`
             sets the image tower of a file over the text side of a tag or of another file, `+FILE` over that of an
             OpenCLIP folder; `FILE#ENTRY` chooses one of several sets of weights in a file.
-        image_size: input side in pixels where the architecture allows another than its own.
+        image_size: input side in pixels where the architecture allows another than its own. A note tells of rows and
+            columns that its patches then leave out.
         tokens: what of the tower is the embedding, `class`, `mean` or `patches`, as in `Encoder`; the model has no text
             side then. By default the library's own embedding.
         preprocess: how pictures are resized, cropped, padded and normalised, in place of the model's own: a tag of an
@@ -57,6 +59,8 @@ def load_model(
         check_checksums(folder)
     with stage(f"loading {name}", 1, "model"), quick_to_fail(found, pretrained):
         loaded = replace(_load(found, pretrained, image_size), name=name)
+    if image_size is not None:
+        tell_unread(loaded.encoder)
     loaded = with_preprocess(loaded, preprocess)
     return with_stored_head(replace(with_tokens(loaded, tokens), pretrained=pretrained))
 

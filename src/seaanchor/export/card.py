@@ -11,10 +11,11 @@ from seaanchor import __version__
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.export.card_method import citations, data_lines, method_lines, recipe_name
+from seaanchor.export.heads import answering, head_lines
 from seaanchor.export.licence import CARD, Base, base_of
 from seaanchor.export.origin import Numbers, Origin
 from seaanchor.export.reloaded import Target
-from seaanchor.export.snippets import snippet
+from seaanchor.export.snippets import head_snippet, snippet
 from seaanchor.utils.checkpoint import write_atomic
 
 LIBRARIES = {
@@ -52,9 +53,13 @@ def write_card(model: LoadedModel, format: str, target: Target, origin: Origin) 
         "": [*_summary(model, base, format, trained), *_warning(origin.diverged)],
         "Base model and licence": _base_lines(base),
         "Method": [*(method_lines(settings) if trained else []), *filter(None, [origin.note])],
-        "Data": data_lines(settings, origin.steps) if trained else [],
+        "Data": data_lines(settings, origin.steps, origin.images_seen) if trained else [],
         "Numbers": _numbers_lines(numbers, target.half),
-        "How to load it": [f"```python\n{_snippet(target, format, texts)}```", _input_line(model, format)],
+        "How to load it": [
+            f"```python\n{_snippet(model, target, format, texts)}```",
+            *head_lines(model, format),
+            _input_line(model, format),
+        ],
         "Limits": _limits(model, format, target.half, settings if trained else None, numbers),
         "Citation": citations(settings) if trained else [],
     }
@@ -96,12 +101,16 @@ def _numbers_lines(numbers: list[Numbers], half: bool) -> list[str]:
     return [*lines, "They were measured before the weights were rounded to fp16."] if half else lines[:-1]
 
 
-def _snippet(target: Target, format: str, texts: bool) -> str:
+def _snippet(model: LoadedModel, target: Target, format: str, texts: bool) -> str:
     config = target.folder / "config.json"
     architecture = ""
     if format in ("hf", "hf-vision") and config.is_file():
         (architecture,) = json.loads(config.read_text(encoding="utf-8"))["architectures"]
-    return snippet(format, architecture, texts)
+    named = answering(model)
+    if named is None or (format != "onnx" and model.stored_head is None):
+        return snippet(format, architecture, texts)
+    answers = head_snippet(format, architecture, model.classifier is not None, named.class_names is not None)
+    return snippet(format, architecture, texts) + answers
 
 
 def _input_line(model: LoadedModel, format: str) -> str:
@@ -109,10 +118,10 @@ def _input_line(model: LoadedModel, format: str) -> str:
         "/".join(f"{x:.4g}" for x in getattr(model.encoder, name).flatten().tolist()) for name in ("mean", "std")
     )
     side = model.encoder.image_size
-    how = f"Pictures become {side} × {side} pixels ({model.encoder.preprocessing})"
+    how = f"Pictures become {side} × {side} pixels: {model.encoder.preprocessing.words};"
     if format == "onnx":
-        return f"\n{how} in [0, 1]; the graph itself normalises them (mean {mean}, std {std})."
-    return f"\n{how}, normalised with mean {mean} and std {std}. The library's own preprocessing does both."
+        return f"\n{how} levels in [0, 1]; the graph itself normalises them (mean {mean}, std {std})."
+    return f"\n{how} then normalised with mean {mean} and std {std}. The library's own preprocessing does both."
 
 
 def _limits(
@@ -145,9 +154,8 @@ def _front_matter(model: LoadedModel, base: Base, format: str, texts: bool, sett
     import yaml
 
     kind = str((settings.get("perturbation") or {}).get("kind"))
-    task = (
-        "image-classification" if model.classifier is not None and format != "hf-vision" else "image-feature-extraction"
-    )
+    classifier = answering(model) if format == "onnx" else None if format == "hf-vision" else model.classifier
+    task = "image-feature-extraction" if classifier is None else "image-classification"
     tags = ["seaanchor"]
     tags += ["adversarial-robustness"] if "pgd" in kind else []
     tags += ["typographic-attacks"] if "typographic" in kind else []

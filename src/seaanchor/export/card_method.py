@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from seaanchor.utils.text import plural
+
 PAPERS = {
     "lore": (
         "LORE: Lagrangian-Optimized Robust Embeddings for Visual Encoders (Khodabandeh et al. 2025)",
@@ -72,16 +74,28 @@ def _with(part: Settings, names: Mapping[str, str], kinds: tuple[str, ...]) -> s
     return "".join(f", {shown} = {part[name]:g}" for name, shown in names.items() if part.get(name) is not None)
 
 
-def data_lines(settings: Settings, steps: int | None) -> list[str]:
-    """What the run was trained on; of a path only its last part, which is nobody's private business."""
+def data_lines(settings: Settings, steps: int | None, images_seen: int | None = None) -> list[str]:
+    """What the run was trained on; of a path only its last part, which is nobody's private business.
+
+    Args:
+        settings: of the run.
+        steps: that it did.
+        images_seen: in those, repeats counted. It does not follow from the settings: last batches may be smaller, and
+            pictures unreadable, and the number of processes is not among them.
+    """
     source = settings.get("train_data")
     names = [source] if isinstance(source, str) else list(source or [])
     shown = ", ".join(f"`{_short(name)}`" for name in names) or "not known"
-    batch, rate = settings.get("batch_size"), settings.get("lr")
-    size = f", batches of {batch}" if batch else ""
-    count = "" if steps is None else f": {steps:,} steps{size}" + (f", {steps * batch:,} images seen" if batch else "")
+    count = "" if steps is None else f": {plural(steps, 'step')}"
+    count += "" if images_seen is None else f", {plural(images_seen, 'image')} seen, repeats counted"
     lines = [f"- trained on {shown}{count}"]
-    more = {"learning rate": rate, "seed": settings.get("seed")}
+    accumulated = settings.get("grad_accumulation")
+    more = {
+        "batch size per process": settings.get("batch_size"),
+        "gradient accumulation": None if accumulated == 1 else accumulated,
+        "learning rate": settings.get("lr"),
+        "seed": settings.get("seed"),
+    }
     said = ", ".join(f"{name} {value}" for name, value in more.items() if value is not None)
     return lines + ([f"- {said}"] if said else [])
 

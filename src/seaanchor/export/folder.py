@@ -164,8 +164,8 @@ def _image_difference(model: LoadedModel, theirs: Reloaded) -> float:
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (theirs.mean, theirs.std))
     normalised_BCHW = (pixels_BCHW - mean) / std
     difference = _relative(ours_BD, theirs.encode_image(normalised_BCHW).float())
-    if model.classifier is not None and theirs.classify is not None:
-        ours_BC = model.classifier.head.to("cpu")(ours_BD)
+    if theirs.named is not None and theirs.classify is not None:
+        ours_BC = theirs.named.head.to("cpu")(ours_BD)
         difference = max(difference, _relative(ours_BC, theirs.classify(normalised_BCHW).float()))
     return difference
 

@@ -58,6 +58,7 @@ def reload_hf(model: LoadedModel, folder: Path) -> Reloaded:
         _text_encoder(theirs, folder, family.texts == "padded") if family.texts else None,
         (lambda pixels_BCHW: theirs(**inputs(pixels_BCHW)).logits) if family.classifies else None,
         _see(processor),
+        named=model.classifier,
     )
 
 

@@ -1,5 +1,5 @@
-"""The image tower as one ONNX graph, with a batch of any size: pixels in [0, 1] to embeddings, and to logits where the
-model has a linear classifier.
+"""The image tower as one ONNX graph, with a batch of any size: pixels in [0, 1] to embeddings, and to the logits of the
+linear head that evaluations take by default, if there is one.
 
 Legend: B batch, C classes, D embedding dimension, S side of the square in pixels.
 """
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from seaanchor.data.preprocessing import Preprocessing, to_square
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.errors import SeaAnchorError
+from seaanchor.export.heads import answering
 from seaanchor.export.reloaded import Reloaded, Target
 from seaanchor.types import Head
 from seaanchor.utils.json_text import to_json
@@ -55,8 +56,7 @@ def write_onnx(model: LoadedModel, target: Target) -> None:
     if target.half:
         raise SeaAnchorError("--half with the format onnx", "fp32 weights", "leave --half out")
     encoder = copy.deepcopy(model.encoder).cpu().eval()
-    stored = model.stored_head  # which may read other tokens than the library's embedding
-    named = model.classifier or (stored if stored and stored.tokens in (None, "library") else None)
+    named = answering(model)
     graph = _Graph(encoder, None if named is None else named.head.to("cpu")).eval()
     pixels_BCHW = torch.rand(2, 3, encoder.image_size, encoder.image_size)
     outputs = [EMBEDDING] if named is None else [EMBEDDING, LOGITS]
@@ -105,13 +105,14 @@ def reload_onnx(model: LoadedModel, folder: Path) -> Reloaded:
     def run(output: str, pixels_BCHW: Tensor) -> Tensor:
         return torch.from_numpy(session.run([output], {PIXELS: pixels_BCHW.numpy()})[0])
 
-    classifies = model.classifier is not None and LOGITS in [output.name for output in session.get_outputs()]
+    classifies = LOGITS in [output.name for output in session.get_outputs()]
     return Reloaded(
         lambda pixels_BCHW: run(EMBEDDING, pixels_BCHW),
         (0.0, 0.0, 0.0),
         (1.0, 1.0, 1.0),
         classify=(lambda pixels_BCHW: run(LOGITS, pixels_BCHW)) if classifies else None,
         see=lambda picture: (to_square(picture, how) / 255 - mean) / std,
+        named=answering(model),
     )
 
 

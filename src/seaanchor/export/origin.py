@@ -49,6 +49,7 @@ class Origin:
         numbers: of evaluations; the card takes those of the weights that are exported.
         note: what was done to the weights after the run, as a sentence.
         diverged: how the loss of the run left its range by orders of magnitude; empty where it did not.
+        images_seen: in those steps, repeats counted; None where that is not known.
     """
 
     settings: Mapping[str, Any] | None = None
@@ -56,3 +57,4 @@ class Origin:
     numbers: tuple[Numbers, ...] = field(default=())
     note: str = ""
     diverged: str = ""
+    images_seen: int | None = None

@@ -17,6 +17,7 @@ from seaanchor.data.sources import open_images
 from seaanchor.data.types import texts_of
 from seaanchor.encoders.encoder import LoadedModel
 from seaanchor.export.reloaded import Reloaded
+from seaanchor.types import NamedHead
 
 SOURCE, COUNT = "photos-mini/test", 40
 
@@ -29,7 +30,7 @@ class Agreement:
         difference: largest distance of an image's two embeddings, as a share of its length.
         same: images with the same top-1 answer.
         n: images.
-        answers: what is answered: `texts` (class names), `classes` of the model's own classifier, or `photos` (the
+        answers: what is answered: `texts` (class names), `classes` of a linear head, or `photos` (the
             nearest other one).
     """
 
@@ -54,20 +55,22 @@ def agreement(model: LoadedModel, theirs: Reloaded, count: int = COUNT) -> Agree
     ours_BD = copy.deepcopy(model.encoder).cpu().eval()(pixels_BCHW).float()  # where the reload is
     rest = theirs.encode_image((pixels_BCHW[1:] - mean) / std)  # one image, and many: a fixed batch would fail
     theirs_BD = torch.cat([theirs.encode_image((pixels_BCHW[:1] - mean) / std), rest]).float()
-    answers, answer = _answers(model, texts_of(images))
+    answers, answer = _answers(model, texts_of(images), theirs.named)
     share_B = (ours_BD - theirs_BD).norm(dim=-1) / ours_BD.norm(dim=-1)
     same_B = answer(ours_BD) == answer(theirs_BD)
     return Agreement(float(share_B.nan_to_num(nan=torch.inf).max()), int(same_B.sum()), len(same_B), answers)
 
 
-def _answers(model: LoadedModel, class_names: tuple[str, ...]) -> tuple[str, Callable[[Tensor], Tensor]]:
+def _answers(
+    model: LoadedModel, class_names: tuple[str, ...], named: NamedHead | None
+) -> tuple[str, Callable[[Tensor], Tensor]]:
     """What is asked, and embeddings (B, D) → answers (B,)."""
+    if named is not None:
+        head = named.head.to("cpu")
+        return "classes", lambda embedding_BD: head(embedding_BD).argmax(-1)
     if model.encode_texts is not None:
         text_CD = F.normalize(model.encode_texts([f"a photo of a {name}." for name in class_names]).cpu(), dim=-1)
         return "texts", lambda embedding_BD: (F.normalize(embedding_BD, dim=-1) @ text_CD.T).argmax(-1)
-    if model.classifier is not None:
-        head = model.classifier.head.to("cpu")
-        return "classes", lambda embedding_BD: head(embedding_BD).argmax(-1)
     return "photos", _nearest
 
 

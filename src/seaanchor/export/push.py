@@ -5,6 +5,7 @@ from pathlib import Path
 from seaanchor.encoders.hub import why_unreachable
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.log import log
+from seaanchor.utils.text import plural
 
 
 def check_push(repository: str, folder: Path) -> None:
@@ -65,7 +66,7 @@ def push(folder: Path, repository: str) -> str:
     log.info(f"for {repository}:")
     for name, size in files.items():
         log.info(f"  {name:<32} {size:>14,} bytes")
-    log.info(f"  {len(files)} files, {sum(files.values()):,} bytes")
+    log.info(f"  {plural(len(files), 'file')}, {sum(files.values()):,} bytes")
     later = f"hf upload {repository} {folder}"
     reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else why_unreachable()
     if reason is not None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seaanchor.encoders.encoder import LoadedModel
+from seaanchor.types import NamedHead
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Reloaded:
         mean, std: its normalisation of each channel.
         encode_texts: texts → embeddings (N, D); None for towers without texts.
         classify: normalised pixels → logits (B, C); None for models without a classifier.
+        named: the head that should have given them; None without one.
         see: the library's own transform, a PIL picture → normalised pixels (3, S, S); None where that is compared when
             a model is loaded, or where there is none.
         rounds: whether that transform may resize with other rounding than the encoder's, and cut a pixel beside it.
@@ -50,6 +52,7 @@ class Reloaded:
     classify: Callable[[Tensor], Tensor] | None = None
     see: Callable[[Any], Tensor] | None = None
     rounds: bool = False
+    named: NamedHead | None = None
 
 
 @dataclass(frozen=True)

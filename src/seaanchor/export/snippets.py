@@ -43,11 +43,48 @@ settings = {{key: json.loads(value) for key, value in session.get_modelmeta().cu
 pixels = np.zeros((1, 3, settings["size"], settings["size"]), dtype=np.float32)  # RGB in [0, 1]
 embedding = session.run(["image_embedding"], {{"pixels": pixels}})[0]
 """
+ONNX_LOGITS = """\
+logits = session.run(["logits"], {"pixels": pixels})[0]
+"""
+ONNX_NAMES = """\
+class_names = settings["class_names"]
+"""
 MODULE = """\
 from seaanchor.encoders.own_module import load_encoder
 
 encoder = load_encoder("FOLDER", module)  # a module of the class that was trained
 """
+HEAD = """\
+from safetensors.torch import load_file
+from torch.nn.functional import linear
+
+head = load_file("FOLDER/head.safetensors")
+
+
+def logits({given}):  # {what}
+    embedding = {embedding}
+    return linear(embedding, head["weight"], head.get("bias"))
+"""
+HEAD_NAMES = """
+
+with safe_open("FOLDER/head.safetensors", framework="pt") as file:
+    class_names = json.loads(file.metadata()["class_names"])
+"""
+GIVEN = {
+    "timm": ("pixels", "a batch of what preprocess gives", "model(pixels)"),
+    "open-clip": ("pixels", "a batch of what preprocess gives", "model.encode_image(pixels)"),
+    "module": ("pixels", "(B, 3, H, W), RGB in [0, 1]", "encoder(pixels)"),
+}
+"""What a function of a stored head takes, in words too, and the embedding that the head reads, by format."""
+BEFORE_CLASSIFIER = "model.forward_head(model.forward_features(pixels), pre_logits=True).flatten(1)"
+BY_TRANSFORMERS = {
+    "CLIPModel": "model.get_image_features(**inputs).pooler_output",
+    "SiglipModel": "model.get_image_features(**inputs).pooler_output",
+    "Siglip2Model": "model.get_image_features(**inputs).pooler_output",
+    "CLIPVisionModelWithProjection": "model(**inputs).image_embeds",
+    "ViTModel": "model(**inputs).last_hidden_state[:, 0]",
+}
+"""That embedding by class of transformers; others pool it themselves."""
 
 
 def snippet(format: str, architecture: str, texts: bool) -> str:
@@ -62,3 +99,26 @@ def snippet(format: str, architecture: str, texts: bool) -> str:
         text = HF.format(architecture=architecture) + (f"\n{TOKENIZER}" if texts else "")
         return text + (f"\n{CLIP_VISION}" if architecture == "CLIPVisionModelWithProjection" else "")
     return {"open-clip": OPEN_CLIP, "timm": TIMM, "onnx": ONNX.format(), "module": MODULE}[format]
+
+
+def head_snippet(format: str, architecture: str, classifies: bool, named: bool) -> str:
+    """Python that follows `snippet`: answers by the linear head of the export. Empty for classifiers of transformers,
+    which give no embedding.
+
+    Args:
+        format: by its name.
+        architecture: class of transformers.
+        classifies: whether the model has a classifier of its own, too.
+        named: whether the classes have names.
+    """
+    if format == "onnx":
+        return ONNX_LOGITS + (ONNX_NAMES if named else "")
+    if format in ("hf", "hf-vision") and architecture.endswith("ForImageClassification"):
+        return ""
+    of_transformers = BY_TRANSFORMERS.get(architecture, "model(**inputs).pooler_output")
+    given, what, embedding = GIVEN.get(format) or ("inputs", "of the processor", of_transformers)
+    embedding = BEFORE_CLASSIFIER if format == "timm" and classifies else embedding
+    text = HEAD.format(given=given, what=what, embedding=embedding)
+    if not named:
+        return f"\n{text}"
+    return f"\nimport json\n\nfrom safetensors import safe_open\n{text}{HEAD_NAMES}"

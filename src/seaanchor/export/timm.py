@@ -47,4 +47,4 @@ def reload_timm(model: LoadedModel, folder: Path) -> Reloaded:
         embedding: Tensor = theirs.forward_head(theirs.forward_features(normalised_BCHW), pre_logits=True)
         return embedding.flatten(1)
 
-    return Reloaded(embed, config["mean"], config["std"], classify=theirs, see=see)
+    return Reloaded(embed, config["mean"], config["std"], classify=theirs, see=see, named=model.classifier)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from seaanchor.evaluation.results import ProtocolRecord
 from seaanchor.report.measures import count
 from seaanchor.report.sources import ResultFile, distinct
+from seaanchor.utils.text import plural
 
 
 def groups_of(files: Sequence[ResultFile]) -> list[list[ResultFile]]:
@@ -51,4 +52,4 @@ def titles_of(groups: Sequence[Sequence[ResultFile]]) -> list[str]:
 
 def _part(file: ResultFile) -> str:
     n, seed = count(file.result), file.result.protocol.seed
-    return ", ".join(filter(None, ("" if n is None else f"{n:,} images", "" if seed is None else f"seed {seed}")))
+    return ", ".join(filter(None, ("" if n is None else plural(n, "image"), "" if seed is None else f"seed {seed}")))

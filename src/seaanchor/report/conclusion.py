@@ -6,6 +6,7 @@ from seaanchor.report.glance import Glance
 from seaanchor.report.measures import CLEAN, TYPOGRAPHIC_IMAGES, Measure
 from seaanchor.report.tables import Found
 from seaanchor.report.text import change_text, value_text
+from seaanchor.utils.text import plural
 
 HARMED = ("robust", "typographic", TYPOGRAPHIC_IMAGES)
 """What is measured of images that something was done to."""
@@ -27,7 +28,7 @@ def conclusion(glance: Glance, place: int) -> str:
         return ""
     text = _compared(found, told) if any(m.change for m in told) else _alone(found, told)
     images = next((m.value.n for m in told if m.value.n), None)
-    of = f"on {images:,} images of {glance.dataset.name}" if images else f"on {glance.dataset.name}"
+    of = f"on {plural(images, 'image')} of {glance.dataset.name}" if images else f"on {glance.dataset.name}"
     if _failed(found):
         return f"Self-checks failed, so this is not to be trusted: {of}, {text}."
     return f"{of[0].upper()}{of[1:]}, {text}."

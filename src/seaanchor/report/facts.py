@@ -7,6 +7,7 @@ from typing import Any
 from seaanchor.evaluation.advice import EXPORTS, evaluation_command
 from seaanchor.evaluation.results import Environment, EvaluationResult, ProtocolRecord
 from seaanchor.plotting.svg import swatch
+from seaanchor.report.checks import checks_text, named_checks
 from seaanchor.report.runs import Run, RunSettings
 from seaanchor.report.sources import Entry, Sources
 from seaanchor.report.tables import Dataset
@@ -29,12 +30,14 @@ class RunLine:
 
 @dataclass(frozen=True)
 class CheckLine:
-    """The self-checks of one model on one data set: (name, passed, detail) each, and what else the file says."""
+    """The self-checks of one model on one data set: (name, passed, detail) each, what else the file says, and
+    how many passed."""
 
     label: str
     dataset: str
     checks: tuple[tuple[str, bool, str], ...]
     notes: tuple[str, ...]
+    summary: str
 
     @property
     def failed(self) -> int:
@@ -102,11 +105,9 @@ def check_lines(tables: Sequence[Dataset]) -> list[CheckLine]:
 
 
 def _checks_of(label: str, dataset: str, result: EvaluationResult) -> CheckLine:
-    named = [(name, check) for name, check in result.checks.items()]
-    if result.reference is not None:
-        named += [(f"reference, {name}", check) for name, check in result.reference.checks.items()]
+    checks = tuple((name, check.passed, check.detail) for name, check in named_checks(result))
     notes = (*result.notes, *filter(None, (result.skipped,)))
-    return CheckLine(label, dataset, tuple((name, check.passed, check.detail) for name, check in named), notes)
+    return CheckLine(label, dataset, checks, notes, checks_text(result))
 
 
 def protocols(entries: Sequence[Entry]) -> list[tuple[str, str, str, str]]:

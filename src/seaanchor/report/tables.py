@@ -11,6 +11,7 @@ from seaanchor.report.comparable import groups_of, titles_of
 from seaanchor.report.measures import Measure, Value, count
 from seaanchor.report.readers import measures
 from seaanchor.report.sources import Entry, ResultFile
+from seaanchor.utils.text import plural
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,9 @@ def _groups(rows: Sequence[tuple[tuple[str, str, str], Row]]) -> tuple[Group, ..
 def _about(found: Sequence[Found]) -> str:
     counts = sorted({n for f in found for r in f.results if (n := count(r.result))})
     classes = sorted({len(r.result.protocol.class_names) for f in found for r in f.results} - {0})
-    images = (
-        "" if not counts else f"{counts[0]:,} images" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} images"
-    )
-    return ", ".join(filter(None, (images, f"{classes[0]:,} classes" if len(classes) == 1 else "")))
+    images = plural(counts[-1], "image") if counts else ""
+    images = f"{counts[0]:,} to {images}" if len(counts) > 1 else images
+    return ", ".join(filter(None, (images, plural(classes[0], "class", "classes") if len(classes) == 1 else "")))
 
 
 DECIDES = ("images", "class_names", "templates", "pixels")

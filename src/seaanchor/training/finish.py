@@ -15,7 +15,7 @@ from seaanchor.encoders.own_module import load_encoder
 from seaanchor.export.origin import Origin
 from seaanchor.export.trained import export_trained
 from seaanchor.training.divergence import divergence_text
-from seaanchor.training.run_folder import RunFolder
+from seaanchor.training.run_folder import RunFolder, steps_and_images
 from seaanchor.training.setup import Setup, untrained_model
 from seaanchor.training.state import TrainState
 
@@ -55,8 +55,8 @@ def export_run(setup: Setup, state: TrainState, folder: RunFolder, write: bool =
         write: whether this process does; where weights are sharded, all take part.
     """
     rows = folder.rows()
-    steps = max((row["step"] for row in rows if "step" in row), default=None)
-    origin = Origin(to_dict(setup.config), steps, diverged=divergence_text(rows))
+    steps, seen = steps_and_images(rows)
+    origin = Origin(to_dict(setup.config), steps, diverged=divergence_text(rows), images_seen=seen)
     setup.model.encoder.unit = False  # training is over, and other libraries know raw embeddings alone
     if state.average is not None and (write or is_sharded(setup.policy)):
         with state.average.swapped():

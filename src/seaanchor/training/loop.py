@@ -56,6 +56,7 @@ class LoopContext:
         skip_log: images that could not be read.
         interrupted: one value, true once the user asked to stop.
         watch: warns when the loss leaves its range.
+        seen: images of the steps before; None where that is not known.
     """
 
     setup: Setup
@@ -68,6 +69,7 @@ class LoopContext:
     skip_log: SkipLog
     interrupted: list[bool]
     watch: LossWatch
+    seen: int | None = 0
 
 
 def training_loop(run: LoopContext, step: int) -> int:
@@ -81,7 +83,7 @@ def training_loop(run: LoopContext, step: int) -> int:
     stream = load_steps(setup, step, group.rank, group.world, run.skip_log)
     if step == 0 and config.eval_every:
         _evaluate(run, step)  # where training starts from, and whatever is wrong with val_data
-    stop, saved, clock = False, step, Clock()
+    stop, saved, clock = False, step, Clock(run.seen)
     tick("batches", step)
     while step < total and not stop:
         with clock.waiting():
@@ -97,7 +99,7 @@ def training_loop(run: LoopContext, step: int) -> int:
         micro_batches = [make_micro_batch(setup, batch, is_padding, cache_ND) for batch, is_padding in readable]
         lr = set_learning_rate(state.optimizer, config, step - 1, total)
         record = train_step(setup.method, state, micro_batches, config, step - 1, setup.reference, group, num_images)
-        clock.images += int(num_images)
+        clock.count(int(num_images))
         stop = group.world == 1 and run.interrupted[0]
         log_now = step % config.log_every == 0 or step == total
         save_now = step % config.save_every == 0 or step == total or stop
@@ -114,9 +116,9 @@ def training_loop(run: LoopContext, step: int) -> int:
             if config.eval_every and step % config.eval_every == 0:
                 _evaluate(run, step)
             if save_now:
-                save_checkpoint(setup, state, group, run.folder, step)
+                save_checkpoint(setup, state, group, run.folder, step, clock.total)
                 saved = step
-    _finish(run, step, saved)
+    _finish(run, step, saved, clock)
     return step
 
 
@@ -191,13 +193,15 @@ def _evaluate(run: LoopContext, step: int) -> None:
         run.report(row)
 
 
-def _finish(run: LoopContext, step: int, saved: int) -> None:
-    """Say what could not be read, and save where the last step did not."""
+def _finish(run: LoopContext, step: int, saved: int, clock: Clock) -> None:
+    """Say what could not be read, save where the last step did not, and log the last of all where it had no images."""
     if summary := run.skip_log.summary():
         log.info(summary)
     if len(run.skip_log.reasons) == len(run.setup.images.paths):
         data = run.setup.config.train_data
         raise SeaAnchorError(f"no image in {data} could be read", "readable images", "see the reasons above")
     if saved < step:  # the last step had no images, or another process was asked to stop
-        save_checkpoint(run.setup, run.state, run.group, run.folder, step)
+        save_checkpoint(run.setup, run.state, run.group, run.folder, step, clock.total)
+        if run.group.first and step == run.setup.total_steps:
+            run.folder.log({"step": step} | clock.total)
     run.group.barrier()  # or a launcher, seeing the others end, would end the first process while it writes

@@ -57,16 +57,33 @@ def duration(seconds: float) -> str:
 
 
 class Clock:
-    """Images per second of training itself, between two log lines: what happens under `paused` does not count."""
+    """Images of a run in all, and images per second of training itself, between two log lines: the time that passes
+    under `paused` does not count.
 
-    def __init__(self) -> None:
+    Args:
+        seen: images that the steps before saw; None where that is not known.
+    """
+
+    def __init__(self, seen: int | None = 0) -> None:
+        self.seen = seen
         self.images, self.waited, self.since = 0, 0.0, time.monotonic()
+
+    def count(self, images: int) -> None:
+        """Add the images of a step in all processes."""
+        self.images += images
+        self.seen = None if self.seen is None else self.seen + images
+
+    @property
+    def total(self) -> dict[str, int]:
+        """All images so far, repeats counted, as log and checkpoints hold them; empty where that is not known."""
+        return {} if self.seen is None else {"images_seen": self.seen}
 
     def read(self, processes: int) -> dict[str, float]:
         """Speed of all processes together, training seconds since the last reading and the share of them that passed
-        under `waiting`; starts anew."""
+        under `waiting`, and all images so far; starts anew."""
         seconds = max(time.monotonic() - self.since, 1e-9)
         row = {"images_per_s": self.images * processes / seconds, "seconds": seconds, "waiting": self.waited / seconds}
+        row |= self.total
         self.images, self.waited, self.since = 0, 0.0, time.monotonic()
         return row
 

@@ -94,7 +94,7 @@ def _run(setup: Setup, hooks: Hooks, group: ProcessGroup) -> Path:
     # the run folder keeps the settings that were asked for, for a device that can run them
     setup = replace(setup, config=told_runnable(setup.config, device, group.first))
     state = make_state(setup, group, checkpoint)
-    step = checkpoint["step"] if checkpoint else 0
+    step, seen = (checkpoint["step"], checkpoint.get("images_seen")) if checkpoint else (0, 0)
     setup = replace(setup, config=hooks.fitted(setup, state, group))
     log.info("\n".join(header(setup, group.world, step)))
     memory_advice = hooks.memory_advice(setup, state, group.world, folder)
@@ -102,7 +102,7 @@ def _run(setup: Setup, hooks: Hooks, group: ProcessGroup) -> Path:
         progress = Progress(setup.total_steps, step, group.first)
         skip_log, watch = SkipLog(setup.images), LossWatch(folder.rows())
         context = LoopContext(
-            setup, state, hooks.evaluate, group, folder, report, progress, skip_log, interrupted, watch
+            setup, state, hooks.evaluate, group, folder, report, progress, skip_log, interrupted, watch, seen
         )
         with stage("training", setup.total_steps, "batches", lines=False):
             step = training_loop(context, step)

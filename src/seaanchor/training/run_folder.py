@@ -5,6 +5,7 @@ head.safetensors where a probe or a head from a file was used, tensorboard/ if a
 """
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,14 @@ class RunFolder:
     def lines(self) -> list[str]:
         """The lines of metrics.jsonl; none where it is not there."""
         return self.metrics.read_text(encoding="utf-8", errors="replace").splitlines() if self.metrics.is_file() else []
+
+
+def steps_and_images(rows: Sequence[Mapping[str, Any]]) -> tuple[int | None, int | None]:
+    """Steps that a log tells of, and the images seen in them, repeats counted; None where it does not say, as those of
+    older versions."""
+    steps = max((row["step"] for row in rows), default=None)
+    seen = [row["images_seen"] for row in rows if row["step"] == steps and type(row.get("images_seen")) is int]
+    return steps, max(seen, default=None)
 
 
 def log_row(line: str) -> dict[str, Any]:

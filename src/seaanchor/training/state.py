@@ -1,6 +1,6 @@
 """Everything that training changes, and its checkpoints."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -212,14 +212,25 @@ def _data_parallel(setup: Setup, group: ProcessGroup) -> nn.Module:
     return DistributedDataParallel(setup.policy, device_ids=devices)
 
 
-def save_checkpoint(setup: Setup, state: TrainState, group: ProcessGroup, folder: RunFolder, step: int) -> None:
+def save_checkpoint(
+    setup: Setup, state: TrainState, group: ProcessGroup, folder: RunFolder, step: int, total: Mapping[str, int]
+) -> None:
     """Write a checkpoint in the first process; all must ask.
+
+    Args:
+        setup: of the run.
+        state: to be saved.
+        group: the processes of the run.
+        folder: of the run.
+        step: steps done.
+        total: `Clock.total`, the images seen in them.
 
     Raises:
         SeaAnchorError: a number is not finite. The loss was computed before the last update and does not vouch for it.
     """
     checkpoint = {
         "step": step,
+        **total,
         "identity": setup.identity,
         "policy": setup.policy.state_dict(),
         "optimizer": state.optimizer.state_dict(),

@@ -1,5 +1,5 @@
-"""Words that take each other's place in captions, texts that are the same to a model, and lines of names and
-values."""
+"""Words that take each other's place in captions, texts that are the same to a model, lines of names and values, and
+numbers of things."""
 
 import re
 import unicodedata
@@ -49,6 +49,15 @@ def aligned(rows: Mapping[str, str]) -> list[str]:
     """
     width = max(map(len, rows), default=0)
     return [f"{name:<{width}}  {value}" for name, value in rows.items()]
+
+
+def plural(number: int, word: str, many: str = "") -> str:
+    """A number of things.
+
+    >>> plural(1, "image"), plural(1200, "class", "classes")
+    ('1 image', '1,200 classes')
+    """
+    return f"{number:,} {word if number == 1 else many or word + 's'}"
 
 
 def check_distinct(names: Sequence[str]) -> None:
