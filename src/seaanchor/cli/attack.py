@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from seaanchor.cli.option_groups import as_flags
+from seaanchor.cli.option_groups import as_flags, shown
 from seaanchor.errors import SeaAnchorError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def typographic(
     model: str | None = None,
     words: Literal["all", "even", "odd"] = "all",
     fonts: Literal["train", "unseen"] = "train",
-    sizes: tuple[float, float] = (20 / 224, 40 / 224),
+    sizes: Annotated[tuple[float, float], Parameter(negative=(), show_default=shown)] = (20 / 224, 40 / 224),
     image_size: int | None = None,
     variants: int = 1,
     victim: VictimFlags = Victims(),

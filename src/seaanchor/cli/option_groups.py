@@ -85,14 +85,14 @@ def as_flags(cls: type, group_of: Mapping[str, Group], short: Collection[str] = 
             hint = as_flags(hint, group_of, short, f"{name}.")
             copied = field(default_factory=hint)
         else:
-            extra |= {"help": texts.get(one.name, ""), "show_default": _shown}
+            extra |= {"help": texts.get(one.name, ""), "show_default": shown}
         if name in short:
             extra["alias"] = f"--{default_name_transform(one.name)}"
         made.append((one.name, Annotated[hint, Parameter(**extra), *getattr(hint, "__metadata__", ())], copied))
     return make_dataclass(cls.__name__, made, bases=(cls,), frozen=True, namespace={"__module__": __name__})
 
 
-def _shown(default: Any) -> str | None:
+def shown(default: Any) -> str | None:
     """A default in the help: none where it says nothing, words for a list."""
     if default is None or default is False or default in ((), {}):
         return None
