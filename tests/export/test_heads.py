@@ -85,7 +85,7 @@ def test_the_snippets_of_other_libraries_do_too(architectures, hf_folder, tmp_pa
     assert "embedding = encoder(pixels)" in text
 
 
-@pytest.mark.parametrize("kind", ["file", "probe"])
+@pytest.mark.parametrize("kind", ["file", pytest.param("probe", marks=pytest.mark.exhaustive)])
 def test_onnx_answers_by_the_stored_head_and_not_by_the_classifier(classifying, tmp_path, kind):
     model = with_head(classifying, kind=kind)
     assert kind_of(model, None) == "stored" and answering(model) is model.stored_head  # the same as evaluations
@@ -101,6 +101,7 @@ def test_onnx_answers_by_the_stored_head_and_not_by_the_classifier(classifying, 
     assert said["pipeline_tag"] == "image-classification"
 
 
+@pytest.mark.exhaustive
 def test_without_one_the_classifier_answers_and_the_card_says_so(classifying, tmp_path):
     folder = export_model(classifying, tmp_path / "out", format="onnx")
     found = run_snippet(folder)
@@ -110,6 +111,7 @@ def test_without_one_the_classifier_answers_and_the_card_says_so(classifying, tm
     assert "head.safetensors" not in text and "linear(" not in text
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("other", "said"), [({"tokens": "class"}, "--tokens class"), ({"tokens": None, "width": 9}, "9 dimensions")]
 )
@@ -125,6 +127,7 @@ def test_a_head_of_another_embedding_answers_nowhere(classifying, tmp_path, othe
     assert said in text and "linear(" not in text
 
 
+@pytest.mark.exhaustive
 def test_another_head_in_the_graph_fails_the_check(classifying, tmp_path):
     model = with_head(classifying)
     folder = export_model(model, tmp_path / "out", format="onnx")
