@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from seaanchor.encoders.load import load_model
+from seaanchor.export.folder import export_model
 
 LINEAR = [
     "resnet10t",
@@ -69,6 +70,25 @@ def test_a_classifier_in_a_weights_file_has_the_files_number_of_classes(tmp_path
     save_file(whole.state_dict(), tmp_path / "w.safetensors")
     ours = load_model("timm:test_vit", str(tmp_path / "w.safetensors"))
     assert torch.equal(ours.classifier.head.weight_CD, whole.head.weight)
+    assert ours.classifier.class_names is None  # those of ImageNet belong to timm's weights
+    again = load_model(f"timm:local-dir:{export_model(ours, tmp_path / 'out')}")
+    assert "label_names" not in json.loads((tmp_path / "out/config.json").read_text())
+    assert again.classifier.class_names is None and len(again.classifier.head.weight_CD) == count
+
+
+@pytest.mark.parametrize("architecture", ["test_vit", "test_vit.r160_in1k"])
+def test_weights_from_a_file_for_a_tag_have_no_names_either(tmp_path, architecture):
+    save_file(timm.create_model("test_vit").state_dict(), tmp_path / "w.safetensors")
+    ours = load_model(f"timm:{architecture}", str(tmp_path / "w.safetensors"))
+    assert len(ours.classifier.head.weight_CD) == 1000 and ours.classifier.class_names is None
+
+
+def test_timms_own_weights_have_imagenets_names(tmp_path, monkeypatch):
+    """As fetched: the configuration is that of the weights."""
+    from seaanchor.encoders import timm as module
+
+    monkeypatch.setattr(module, "_create", lambda *asked: (timm.create_model("test_vit.r160_in1k"), {}))
+    assert load_model("timm:test_vit.r160_in1k").classifier.class_names[:2] == ("tench", "goldfish")
 
 
 @pytest.mark.parametrize("tag", ["in1k", ""])

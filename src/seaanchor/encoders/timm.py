@@ -28,6 +28,7 @@ def load_timm(name: str, pretrained: str | None, image_size: int | None) -> Load
 
     source = name.removeprefix("timm:")
     file = pretrained if is_weights_file(pretrained) else None
+    of_weights = file is None  # whether timm's configuration is
     if source.startswith("local-dir:"):
         file = _weights_in(name, Path(source.removeprefix("local-dir:")))
     elif not source.startswith("hf-hub:"):
@@ -50,7 +51,7 @@ def load_timm(name: str, pretrained: str | None, image_size: int | None) -> Load
     if file is not None:
         _load_weights(model, name, file)
     side = image_size or timm.data.resolve_data_config(model=model, use_test_size=False)["input_size"][-1]
-    taken = TakenOff(why="its weights are random") if drawn else take_classifier(model, side)
+    taken = TakenOff(why="its weights are random") if drawn else take_classifier(model, side, of_weights)
     config = timm.data.resolve_data_config(model=model, use_test_size=False)
     settings = from_timm(name, config, image_size)
     side = settings.preprocessing.size

@@ -33,12 +33,14 @@ class TakenOff:
     why: str = ""
 
 
-def take_classifier(model: Any, side: int) -> TakenOff:
+def take_classifier(model: Any, side: int, names: bool = True) -> TakenOff:
     """Take the classifier off a timm model, which afterwards gives embeddings (B, D).
 
     Args:
         model: in eval mode, on the CPU.
         side: H and W of its images, for a forward that shows whether the classifier is a linear layer of what is left.
+        names: whether the model's configuration is that of its weights, and so may name the classes. For weights from a
+            file it is the architecture's default, which knows nothing of their classes.
     """
     layer: Any = model.get_classifier() if model.num_classes else None
     name = next((name for name, module in model.named_modules() if module is layer), "") if layer is not None else ""
@@ -55,7 +57,8 @@ def take_classifier(model: Any, side: int) -> TakenOff:
     shape = tuple(layer.weight.shape)
     if not _reads_the_embedding(model, head, side):
         return TakenOff(why="its classifier reads something else than the embedding")
-    return TakenOff(NamedHead(head, _class_names(model.pretrained_cfg, len(head.weight_CD))), name, shape)
+    class_names = _class_names(model.pretrained_cfg, len(head.weight_CD)) if names else None
+    return TakenOff(NamedHead(head, class_names), name, shape)
 
 
 def _refused(model: Any, layer: Any) -> str:
