@@ -7,8 +7,16 @@ import torch
 
 from seaanchor.data.preprocessing import Preprocessing
 from seaanchor.encoders.head_file import head_digest
-from seaanchor.evaluation.results import Check, EvaluationResult, HeadRecord, ProtocolRecord
+from seaanchor.evaluation.results import (
+    Check,
+    EvaluationResult,
+    HeadRecord,
+    ProtocolRecord,
+    RobustAccuracies,
+    RobustAccuracy,
+)
 from seaanchor.evaluation.statistics import share_of
+from seaanchor.export.card_method import method_lines
 from seaanchor.report.model_card import numbers_of
 from seaanchor.types import Head, NamedHead
 
@@ -73,3 +81,14 @@ def test_the_head_is_named_by_its_file_if_it_is_the_one_that_was_used():
     for no in (None, other):
         text = numbers_of(found, no).protocol
         assert "answers by a linear probe (train) that is not in this folder, " in text and "/home" not in text
+
+
+@pytest.mark.parametrize(
+    ("attack", "count", "said"), [("pgd", 1, "1 step,"), ("pgd", 2, "2 steps,"), ("square", 1, "1 query,")]
+)
+def test_one_step_is_one_step(attack, count, said):
+    rows = (RobustAccuracy(attack, 2 / 255, "linf", count, "fp32", share_of(torch.tensor([True]))),)
+    numbers = numbers_of(result(robust=RobustAccuracies(rows)))
+    assert any(said in row.what for row in numbers.rows)
+    settings = {"perturbation": {"kind": "pgd", "epsilon": "2/255", "norm": "linf", "num_steps": count}}
+    assert said.replace("query", "step").rstrip(",") + "\n" in "\n".join(method_lines(settings)) + "\n"

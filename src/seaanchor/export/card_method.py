@@ -63,7 +63,9 @@ def method_lines(settings: Settings) -> list[str]:
     lines.append(f"- anchor: `{kind}`{said}{held if kind in ('lagrangian', 'penalty') else ''}")
     radius = ""
     if "pgd" in str(attack.get("kind")):
-        radius = f", ε = {attack.get('epsilon')} ({attack.get('norm')}), {attack.get('num_steps')} steps"
+        count = attack.get("num_steps")
+        steps = plural(count, "step") if isinstance(count, int) else f"{count} steps"
+        radius = f", ε = {attack.get('epsilon')} ({attack.get('norm')}), {steps}"
     lines.append(f"- perturbation: `{attack.get('kind')}`{radius}")
     return [*lines, f"- what was trained: `{adapter.get('kind')}`"]
 

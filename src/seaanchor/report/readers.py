@@ -86,7 +86,8 @@ def _plain(result: EvaluationResult) -> Iterator[Measure]:
 
 def _robust(result: EvaluationResult) -> Iterator[Measure]:
     for row in result.robust.rows:
-        unit = "queries" if row.attack == "square" else "steps"
+        of_square, one = row.attack == "square", row.num_steps == 1
+        unit = ("query" if one else "queries") if of_square else ("step" if one else "steps")
         steps = f", {row.num_steps} {unit}" if row.num_steps is not None else ""
         low = "" if row.precision == "fp32" else f", gradients in {row.precision}"
         name = ATTACKS.get(row.attack, row.attack)
@@ -96,7 +97,7 @@ def _robust(result: EvaluationResult) -> Iterator[Measure]:
 
 def _embedding(outcome: found.EmbeddingAttack) -> Iterator[Measure]:
     for row in outcome.radii:
-        group = f"Attack on the embedding, {row.num_steps} steps, {ball_text(row.norm)}"
+        group = f"Attack on the embedding, {row.num_steps} step{'s' * (row.num_steps != 1)}, {ball_text(row.norm)}"
         text = f"ε = {radius(row.epsilon)}"
         values: tuple[tuple[str, float, Better], ...] = (
             ("distance moved", row.distance.mean, "lower"),
