@@ -195,9 +195,7 @@ def test_the_command(image_folder, tmp_path, monkeypatch, capsys):
         "val",
     ]
     monkeypatch.setattr("sys.argv", ["seaanchor", "data", "build", "--output", str(tmp_path / "out"), *arguments])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert not end.value.code
+    main()
     assert "12 images in 2 shard(s)" in capsys.readouterr().out
     images = list_shards(tmp_path / "out", split="val")
     assert images.class_names == ("a", "b", "c")

@@ -70,9 +70,7 @@ def run_advice(run, monkeypatch, image_folder, tmp_path):
     words = {"LABELLED_FOLDER": str(image_folder), "TRAIN_FOLDER": str(image_folder)}
     command = [words.get(word, word) for word in shlex.split(evaluation_command(run))]
     monkeypatch.setattr(sys, "argv", [*command, "--suite", "clean", "--output", str(tmp_path / "advised")])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert not ended.value.code
+    cli.main()
     found = [json.loads(file.read_text()) for file in (tmp_path / "advised").glob("*.json")]
     return next(result for result in found if result["reference"])
 
