@@ -125,6 +125,7 @@ def train(
     return _train(config, Given(given_model, given_images, given_method))
 
 
+@tells_others
 def train_from_config(config: RunConfig) -> Path:
     """Train, evaluate and export the run that a configuration describes; returns its folder.
 

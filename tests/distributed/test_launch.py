@@ -47,11 +47,13 @@ def test_training_does_not_import_accelerate():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-EVALUATE = """
+EVALUATE = 'evaluate("seaanchor-tiny", "photos-mini/test", suites=["driftt"] if wrong else [], samples=10)'
+TRAIN = 'train_from_config(seaanchor.RunConfig(output="run", precision="fp8" if wrong else "fp32", device="cpu"))'
+SCRIPT = """
 import os, sys, seaanchor
-suites = ["driftt"] if os.environ["RANK"] == sys.argv[1] else []
+wrong = os.environ["RANK"] == sys.argv[1]
 try:
-    seaanchor.evaluate("seaanchor-tiny", "photos-mini/test", suites=suites, samples=10)
+    seaanchor.CALL
 except seaanchor.SeaAnchorError as error:
     sys.exit(f"error: {error}")
 """
@@ -93,8 +95,10 @@ def test_a_mistake_on_the_command_line_of_one_process_ends_the_other(tmp_path, w
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("wrong", [0, 1])
-def test_a_mistake_in_python_of_one_process_ends_the_other(wrong):
-    codes, errors = ends_of_two([["-c", EVALUATE, str(wrong)]] * 2)
+@pytest.mark.parametrize(("call", "named"), [(EVALUATE, "driftt"), (TRAIN, "fp8")], ids=["evaluate", "train"])
+def test_a_mistake_in_python_of_one_process_ends_the_other(tmp_path, monkeypatch, wrong, call, named):
+    monkeypatch.chdir(tmp_path)
+    codes, errors = ends_of_two([["-c", SCRIPT.replace("CALL", call), str(wrong)]] * 2)
     assert codes == [1, 1]
-    assert f"process {wrong} of 2 ended before it began" in errors[1 - wrong] and "driftt" in errors[1 - wrong]
+    assert f"process {wrong} of 2 ended before it began" in errors[1 - wrong] and named in errors[1 - wrong]
     assert "ended before" not in errors[wrong]
