@@ -9,6 +9,7 @@ import pytest
 
 from seaanchor.errors import SeaAnchorError
 from tools.campaign.dying import die, digest, in_child, no_space, operations, trap
+from tools.campaign.hostile import ADVICE
 from tools.campaign.inputs import Kind, _count, _try, kinds
 from tools.campaign.interrupted import _wrong
 from tools.campaign.material import make
@@ -52,6 +53,19 @@ def test_commands_end_read_or_refused():
     assert answer(command("recipes", "ls")) == ("read", "")
     kind, said = answer(command("recipes", "cat", "lroe"))
     assert kind == "refused" and "lroe" in said
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("it holds a global. Set weights_only=False to load it", True),
+        ("no answer; pass token=NAME", True),
+        ("no code\n  expected: none\n  change:   set trust_remote_code", True),
+        ("it sets trust_remote_code\n  expected: no code\n  change:   remove it", False),
+    ],
+)
+def test_advice_to_switch_a_protection_off_is_noticed(said, advice):
+    assert bool(ADVICE.search(said)) is advice
 
 
 def test_the_same_seed_gives_the_same_damage():

@@ -1,32 +1,12 @@
-"""python -m tools.campaign [SECTION ...] [--count N] [--seed N]: try it, and print one table."""
+"""python -m tools.campaign [SECTION ...] [--count N] [--seed N] [--jobs N]: try it, and print one table."""
 
 import argparse
-import os
 import sys
-import tempfile
-import time
-from collections.abc import Callable
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
-from tools.campaign.flips import bit_flips
-from tools.campaign.hostile import hostile_files
-from tools.campaign.inputs import mutated_inputs
-from tools.campaign.interrupted import full_disk, kills
-from tools.campaign.outcome import Options, Outcome, table
-from tools.campaign.repeated import determinism, many_images, processes_that_disagree, soak
-
-SECTIONS: dict[str, tuple[Callable[[Options, Path], Outcome], int]] = {
-    "inputs": (mutated_inputs, 2000),
-    "flips": (bit_flips, 900),
-    "hostile": (hostile_files, 1),
-    "kills": (kills, 160),
-    "disk": (full_disk, 80),
-    "processes": (processes_that_disagree, 4),
-    "determinism": (determinism, 6),
-    "soak": (soak, 2000),
-    "images": (many_images, 20000),
-}
-"""Name → what runs it, and how many tries it makes by default."""
+from tools.campaign.outcome import table
+from tools.campaign.sections import SECTIONS, section
 
 
 def main() -> None:
@@ -35,19 +15,14 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all by default")
     parser.add_argument("--count", type=int, help="tries of each section")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
+    parser.add_argument("--jobs", type=int, default=2, help="sections at once, each in a process of its own")
     options = parser.parse_args()
     if unknown := [name for name in options.sections if name not in SECTIONS]:
         parser.error(f"there is no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ["OMP_NUM_THREADS"] = "1"  # a process that had threads cannot be forked
-    outcomes = []
-    for name in options.sections or SECTIONS:
-        run, count = SECTIONS[name]
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ["SEAANCHOR_CACHE"] = str(Path(folder) / "cache")
-            began = time.monotonic()
-            outcomes.append(run(Options(options.count or count, options.seed), Path(folder)))
-        print(f"{name}: {outcomes[-1].tried} tries in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    names = [name for name in SECTIONS if name in options.sections or not options.sections]
+    with ProcessPoolExecutor(options.jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
+        running = [pool.submit(section, name, options.count, options.seed) for name in names]
+        outcomes = [done.result() for done in running]
     print(table(outcomes))
     sys.exit(any(outcome.failures for outcome in outcomes))
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import socket
 import tarfile
@@ -20,6 +21,10 @@ from tools.campaign.outcome import Options, Outcome, answer, command
 
 MARKUP = "<script>document.title='ran'</script>"
 CONTROL = "\x1b[31mred\x1b[0m"
+ADVICE = re.compile(
+    rf"(?:{PROTECTIONS.pattern})(?:(?<==)|\s*=)|change:.*(?:{PROTECTIONS.pattern})", re.IGNORECASE | re.DOTALL
+)
+"""To set what protects, in a library's words or in ours; what was found may have its name."""
 Try = tuple[str, Callable[[], Any]]
 
 
@@ -42,7 +47,7 @@ def hostile_files(options: Options, folder: Path) -> Outcome:
         with inside(folder), _calls() as calls:
             kind, said = answer(call)
         wrong = f"{name}: {said}" if kind == "crashed" else None
-        if PROTECTIONS.search(said):
+        if ADVICE.search(said):
             wrong = f"{name}: advice to switch a protection off: {said[:200]}"
         if marker.exists():
             marker.unlink()
