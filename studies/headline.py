@@ -1,4 +1,4 @@
-"""Study: the figure that stands first, drawn from the rows of two others."""
+"""Studies: figures at a glance, drawn from the rows of others."""
 
 from seaanchor.errors import SeaAnchorError
 from seaanchor.plotting.panels import Series, panels
@@ -8,6 +8,11 @@ from studies.declare import Section, Study, Table
 from studies.figures import points
 from studies.noise_arms import EPSILON, FARE, LORES, PENALTIES, SLOW_LORES
 from studies.noise_tables import CLEAN, ROBUST, robust_columns
+from studies.real_arms import RADIUS
+from studies.real_studies import CLEAN as REAL_CLEAN
+from studies.real_studies import DIVERSE, FRONT, WORDS
+from studies.real_studies import ROBUST as REAL_ROBUST
+from studies.real_studies import TOWERS as REAL_TOWERS
 from studies.rows import UNTOUCHED
 from studies.word_arms import TOWERS
 from studies.word_tables import COLUMNS, O, T
@@ -62,7 +67,61 @@ def run_headline(workspace: Workspace) -> Section:
     return Section(text + picture, ("figure.svg",))
 
 
+def _arms(names: list[str], table: Table, x: str, y: str) -> list[Series]:
+    """Each arm as a point; LORE's and the penalty's points share a shape over ρ and over the weight."""
+    groups: dict[str, list[str]] = {"untouched model": [UNTOUCHED]}
+    for name in names:
+        label = {"LORE": "LORE, over ρ", "penalty": "fixed penalty"}.get(name.partition(" ")[0], name)
+        groups.setdefault(label, []).append(name)
+    return [Series(label, *points(table, arms, x, y), line=False) for label, arms in groups.items()]
+
+
+def run_real_headline(workspace: Workspace) -> Section:
+    """Drawn from the rows of `real-front`, `real-diverse` and `real-words`."""
+    table = {
+        name: summarise(rows_left(name, workspace), [column for column in design.columns if isinstance(column, Column)])
+        for name, design in {"real-front": FRONT, "real-diverse": DIVERSE, "real-words": WORDS}.items()
+    }
+    same, other, drawn = table["real-front"], table["real-diverse"], table["real-words"]
+    panels(
+        [
+            (
+                "Noise, photos of the same classes",
+                f"accuracy under attack, ε = {RADIUS}/255, %",
+                "clean accuracy, %",
+                _arms([*FRONT.arms], same, REAL_ROBUST, REAL_CLEAN),
+            ),
+            (
+                "Noise, photos of other things",
+                "accuracy under attack, ε = 1/255, %",
+                "clean accuracy, %",
+                _arms([*DIVERSE.arms], other, "photos 1/255 %", REAL_CLEAN),
+            ),
+            (
+                "Words",
+                "accuracy with a wrong word drawn on, %",
+                "clean accuracy, %",
+                _arms([*REAL_TOWERS], drawn, T, O),
+            ),
+        ],
+        workspace.output / "figure.svg",
+    )
+    text = (
+        "Both axes are better to the upper right. Left and middle: what a model was trained on, photos of the classes "
+        "that are tested or others without labels. The numbers are those of the three sections that follow.\n"
+    )
+    picture = "\n![robust and clean accuracy; drawn words and clean accuracy](figure.svg)\n"
+    return Section(text + picture, ("figure.svg",))
+
+
 STUDIES = (
+    Study(
+        "real-headline",
+        "A real tower at a glance",
+        "Ours beside the baselines, drawn from the runs of `real-front`, `real-diverse` and `real-words`.",
+        1,
+        run_real_headline,
+    ),
     Study(
         "headline",
         "At a glance",
