@@ -46,8 +46,8 @@ def steering_curve(
         samples: images to take, as many of each class as it allows; all if None. Not for a set of people.
 
     Raises:
-        SeaAnchorError: no linear map in the run, or one of another model; a t or a number out of range, or data that cannot be
-            evaluated.
+        SeaAnchorError: no linear map in the run, or one of another model; a t or a number out of range, or data that
+            cannot be evaluated.
     """
     check_count("samples", samples)
     read_map(run)  # before a model is loaded
