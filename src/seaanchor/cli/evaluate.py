@@ -45,11 +45,11 @@ def evaluate(
     """
     check_numbers(("--batch-size", manner.batch_size, 1), ("--workers", manner.workers, 0))
     check_output(manner, len(model) * len(data))
+    protocol = protocol_of(asked)
     from seaanchor.data.places import check_there
 
     for source in data:
         check_there(source, "test")
-    protocol = protocol_of(asked)
     from seaanchor.evaluation.advice import report_command
     from seaanchor.evaluation.run import evaluate_all, output_of, require_sound
     from seaanchor.report.table import print_results
