@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from seaanchor.config.recipes import dpo_lite, ipo_lite, kto_lite, ppo_lite, typographic_ce_lite
-from seaanchor.config.schema import AnchorConfig, RunConfig
+from seaanchor.config.recipes import dpo_lite, dpo_lore_lite, ipo_lite, kto_lite, ppo_lite, typographic_ce_lite
+from seaanchor.config.schema import RunConfig
 from seaanchor.evaluation.run import Protocol
 from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.sweeps.engine import EvaluationSpec
@@ -142,14 +142,13 @@ def _words(recipe: RunConfig) -> RunConfig:
     return replace(recipe, average="none", device="cpu")
 
 
-HELD = AnchorConfig("lagrangian", rho=0.1, dual_lr=5e-4, initial_multiplier=0.003, max_multiplier=20.0)
 TOWERS = {
     "CE": _words(typographic_ce_lite()),
     "DPO + KL": _words(dpo_lite()),
     "IPO + KL": _words(ipo_lite()),
     "KTO + KL": _words(kto_lite()),
     "PPO + KL": _words(ppo_lite()),
-    "DPO + Lagrangian": replace(_words(dpo_lite()), anchor=HELD),
+    "DPO + Lagrangian": _words(dpo_lore_lite()),
 }
 PREFERENCE = ("DPO + KL", "IPO + KL", "KTO + KL", "PPO + KL")
 
@@ -169,9 +168,9 @@ WORDS = Design(
     ),
     note=(
         f"`{BASE}` at 128 pixels, `{TRAIN}` (800 photos, with labels); the recipes `typographic-ce-lite`, `dpo-lite`, "
-        "`ipo-lite`, `kto-lite`, `ppo-lite`, and `dpo-lite` under LORE's constraint (ρ = 0.1). The attack draws words of odd number in unseen "
-        "fonts (training: even number, training fonts). *Unreadable cover*: the same box and colours with glyphs that "
-        "nobody can read. Last weights, not averaged; {seeds}; {counts}."
+        "`ipo-lite`, `kto-lite`, `ppo-lite` and, under LORE's constraint, `dpo-lore-lite`. The attack draws words "
+        "of odd number in unseen fonts (training: even number, training fonts). *Unreadable cover*: the same box and "
+        "colours with glyphs that nobody can read. Last weights, not averaged; {seeds}; {counts}."
     ),
     panels=(
         Panel(
