@@ -161,7 +161,7 @@ def test_version(run):
         (["evaluate", "--model", "x", "--data", "x", "--batch-size", "0"], ["--batch-size 0"]),
         (["evaluate", "--model", "x", "--data", "x", "--num-steps", "-1"], ["--num-steps -1"]),
         (["evaluate", "--model", "x", "--data", "x", "--num-queries", "0"], ["--num-queries 0"]),
-        (["evaluate", "--model", "x", "--data", "x", "--templates", "a photo"], ["'a photo' has no {}"]),
+        (["evaluate", "--model", "x", "--data", "emoji", "--templates", "a photo"], ["'a photo' has no {}"]),
         (["evaluate", "--model", "x", "y", "x", "--data", "emoji"], ["the model x is named twice"]),
         (["evaluate", "--model", "x", "--data", "emoji", "--device", "gpu"], ["device 'gpu'"]),
         (["evaluate", "--model", "ViT-B-33", "--data", "emoji"], ["no model is called 'ViT-B-33'", "nearest names"]),

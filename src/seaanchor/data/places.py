@@ -19,7 +19,7 @@ def place_of(source: str, split: str = "train") -> Path:
         split: of an embedded set that does not say.
     """
     name, _, part = source.partition("/")
-    return EMBEDDED / name / (part or split) if name in NAMES and not Path(source).exists() else Path(source)
+    return EMBEDDED / name / (part or split) if name in NAMES and not os.path.exists(source) else Path(source)
 
 
 def check_there(source: str, split: str = "train") -> None:
@@ -31,7 +31,7 @@ def check_there(source: str, split: str = "train") -> None:
     if source.startswith("hf-data:") or source.endswith(READ_ELSEWHERE):
         return
     name, place = source.partition("/")[0], place_of(source, split)
-    if name == "emoji-people" and not Path(source).exists():
+    if name == "emoji-people" and not os.path.exists(source):
         return  # its parts lie in one table
     if not os.path.exists(place) and "*" not in place.name:
         expected = f"a folder, a tar, hf-data:NAME, a JSON lines file, or one of {', '.join(NAMES)}"
