@@ -8,7 +8,7 @@ from seaanchor.evaluation.run import Protocol
 from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.sweeps.engine import EvaluationSpec
 from seaanchor.sweeps.tables import Column, share, value
-from studies.declare import Claim, Contrast, Design, EachSet, Line, Panel, SetColumns, Study
+from studies.declare import AboveCurve, Claim, Contrast, Design, EachSet, Line, Panel, SetColumns, Study
 from studies.pools import GIVEN, OWN
 from studies.real_arms import (
     ATTACK_STEPS,
@@ -20,6 +20,7 @@ from studies.real_arms import (
     TEST,
     TRAIN,
     UPDATES,
+    WEIGHTS,
     real_fare,
     real_lore,
     real_penalty,
@@ -34,7 +35,8 @@ ELSEWHERE_ATTACKED = "apgd-ce 1/255"
 
 # ---- real-front: LORE, FARE and a fixed penalty at equal photos, attacks and updates
 LORE, PENALTY = "LORE ρ=0.1", "penalty w=1"
-FRONT_ARMS = {FARE: real_fare(), LORE: real_lore(0.1), PENALTY: real_penalty(1.0)}
+PENALTIES = {f"penalty w={weight:g}": real_penalty(weight) for weight in WEIGHTS}
+FRONT_ARMS = {FARE: real_fare(), LORE: real_lore(0.1)} | PENALTIES
 COLUMNS: tuple[Column | SetColumns, ...] = (
     share(CLEAN, "clean", TEST),
     share(HALF, "apgd-ce 1/255", TEST),
@@ -61,7 +63,10 @@ FRONT = Design(
             "Clean against robust: {set}",
             f"robust accuracy on photos at {RADIUS}/255, %",
             "{set} clean, %",
-            tuple(Line(name, (name,), spread=False) for name in FRONT_ARMS),
+            (
+                Line("LORE", (LORE,), spread=False),
+                Line("fixed penalty, from w = 3 to FARE (w = 0)", (*reversed(PENALTIES), FARE), "path", spread=False),
+            ),
             ROBUST,
             "{set} clean %",
             photos="photos",
@@ -69,16 +74,27 @@ FRONT = Design(
         ),
     ),
     picture="clean against robust accuracy on a real tower",
-    claims=tuple(
+    claims=(
+        *(
+            Claim(
+                f"on a real tower LORE keeps more clean accuracy than {what} and is no less robust",
+                (
+                    Contrast("photos, clean", LORE, other, "clean", TEST),
+                    Contrast("1/255", LORE, other, "apgd-ce 1/255", TEST, wanted=0),
+                    Contrast(f"{RADIUS}/255", LORE, other, ATTACKED, TEST, wanted=0),
+                ),
+            )
+            for what, other in (("FARE", FARE), ("a fixed penalty of weight 1", PENALTY))
+        ),
         Claim(
-            f"on a real tower LORE keeps more clean accuracy than {what} and is no less robust",
+            "on a real tower LORE lies above the front of a fixed penalty",
             (
-                Contrast("photos, clean", LORE, other, "clean", TEST),
-                Contrast("1/255", LORE, other, "apgd-ce 1/255", TEST, wanted=0),
-                Contrast(f"{RADIUS}/255", LORE, other, ATTACKED, TEST, wanted=0),
+                EachSet(
+                    (AboveCurve("{set}", (LORE,), (UNTOUCHED, *reversed(PENALTIES), FARE), ATTACKED, "clean"),),
+                    photos="photos",
+                ),
             ),
-        )
-        for what, other in (("FARE", FARE), ("a fixed penalty", PENALTY))
+        ),
     ),
 )
 
