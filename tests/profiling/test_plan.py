@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from seaanchor.config.recipes import dpo_linear, fare, lore
+from seaanchor.config.recipes import dpo, dpo_linear, fare, lore
 from seaanchor.config.schema import AdapterConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.profiling.hardware import find
@@ -133,3 +133,10 @@ def test_a_table_of_multipliers_has_as_many_as_the_images_that_are_told(recipe):
     table = replace(plain, anchor=replace(plain.anchor, dual="table"))
     wanted, found = (plan(config, "H100", 1000).cost.step.total for config in (plain, table))
     assert 0.9 * wanted < found <= wanted
+
+
+def test_half_of_the_words_are_enough_to_draw(recipe):
+    """As recipes that draw words of even number and are tested with those of odd number."""
+    drawn = replace(dpo(), model=recipe.model, batch_size=8)
+    found = plan(replace(drawn, perturbation=replace(drawn.perturbation, words="odd")), "H100", images=16)
+    assert found.total_steps == 2 * drawn.epochs and found.cost.passes > 5

@@ -31,6 +31,7 @@ from seaanchor.types import needs_of
 # enough to fill it.
 REACHED = (0.4, 0.8)
 CLASSES = 1000  # candidate texts where no data says how many
+STAND_INS = ("one", "two", "three", "four")  # class names: two of even number to draw, and two of odd
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def plan(config: RunConfig, on: str, images: int | None = None) -> Plan:
     total = min(config.max_steps or config.epochs * split.per_epoch, config.epochs * split.per_epoch)
     linear = needs_of(build(config.adapter)).stored_embeddings
     cached = linear or (total * split.global_batch_size / count > 1.5 and can_be_held(model.encoder, count))
-    method = assemble(config, model.encoder.dim, ("one", "another"), model.encoder.image_size, count)
+    method = assemble(config, model.encoder.dim, STAND_INS, model.encoder.image_size, count)
     cost = step_cost(replace(config, slice_size=None), model.encoder, method, classes, cached)
     beforehand = (
         count * (1 + config.perturbation.variants * needs_of(method.perturbation).draws_words if linear else 1)
