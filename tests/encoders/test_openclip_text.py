@@ -10,6 +10,7 @@ import torch
 
 from seaanchor.encoders.load import load_model
 from seaanchor.encoders.openclip_hf_text import CONFIGURATIONS
+from seaanchor.encoders.openclip_text import bpe_file
 from seaanchor.errors import SeaAnchorError, note
 
 VISION = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
@@ -201,3 +202,8 @@ def test_classes_that_the_vocabulary_does_not_distinguish(hugging_face_text):
     with pytest.raises(SeaAnchorError, match=r"2 classes have the same tokens, .*: '猫' = '狗'"):
         build_head(model, ["cat", "猫", "狗"])
     assert build_head(model, ["cat", "猫"]).weight_CD.shape == (2, 16)
+
+
+def test_the_name_of_the_merges_is_a_text():
+    with pytest.raises(SeaAnchorError, match=r"the merges are 2\.5"):
+        bpe_file(None, {"tokenizer_kwargs": {"bpe_path": 2.5}})

@@ -85,6 +85,8 @@ def bpe_file(folder: Path | None, text_cfg: dict[str, Any]) -> Path | None:
     name = extra.get("bpe") or (text_cfg.get("tokenizer_kwargs") or {}).get("bpe_path")
     if not name:
         return None
+    if not isinstance(name, str):
+        raise SeaAnchorError(f"the merges are {name!r}", "the name of a file beside the weights", "correct it")
     around: Sequence[Path] = ()
     if folder:
         around = (folder, base_folder(folder, extra["text_tower_of"])) if "text_tower_of" in extra else (folder,)

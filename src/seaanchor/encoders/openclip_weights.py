@@ -58,7 +58,7 @@ def create_from_folder(name: str, folder: Path, asked: Pretrained, image_size: i
     config = read_config(folder)
     file = find_weights(folder, FILES)
     state = read_weights(file).state
-    if base := config.get("seaanchor", {}).get("text_tower_of"):
+    if base := (config.get("seaanchor") or {}).get("text_tower_of"):
         towers = read_weights(find_weights(base_folder(folder, base), FILES)).state
         state = {k: v for k, v in towers.items() if not k.startswith("visual.")} | state
     later = "timm_model_name" in config["model_cfg"]["vision_cfg"]

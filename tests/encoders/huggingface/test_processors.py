@@ -172,6 +172,7 @@ def test_processors_on_pillow(tmp_path):
         ({"rescale_factor": 0.0}, "rescale_factor"),
         ({"crop_size": {"height": 64, "width": 64}}, "gives 64 pixels, and the model takes 32"),
         ({"resample": 9}, "9"),
+        ({"device": ["cpu"]}, "it fails on a picture"),
         ({"resample": 0}, "gives other pixels"),  # torchvision's nearest neighbour is another than Pillow's
     ],
 )

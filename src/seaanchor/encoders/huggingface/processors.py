@@ -19,6 +19,7 @@ from seaanchor.encoders.huggingface.towers import pack
 from seaanchor.errors import SeaAnchorError, note, said_by
 from seaanchor.utils.json_text import to_json
 
+WRONG_SETTINGS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RuntimeError)
 FILES = ("preprocessor_config.json", "processor_config.json")
 PLAIN = frozenset({"CLIP", "ViT", "Bit", "DeiT", "Siglip"})
 """Processors that resize, crop, rescale and normalise, and nothing else."""
@@ -66,7 +67,7 @@ def read_pixels(name: str, folder: Path, architecture: str, own_size: int | None
     try:
         preprocessing = _preprocessing(processor, kind)
         mean, std = normalisation(processor)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except WRONG_SETTINGS as error:
         raise _refused(name, f"its settings are not understood ({said_by(error)})") from error
     if own_size is not None and preprocessing.size != own_size:
         raise SeaAnchorError(
@@ -84,7 +85,10 @@ def read_pixels(name: str, folder: Path, architecture: str, own_size: int | None
         files = {
             file: to_json(_at_size(json.loads(content), ratio), indent=2).encode() for file, content in files.items()
         }
-    _compare(name, processor, kind, preprocessing, mean, std)
+    try:
+        _compare(name, processor, kind, preprocessing, mean, std)
+    except WRONG_SETTINGS as error:
+        raise _refused(name, f"it fails on a picture ({said_by(error)})") from error
     return Pixels(preprocessing, mean, std, files)
 
 
