@@ -17,10 +17,10 @@ from studies.workspace import ELSEWHERE
 
 BASE = "seaanchor-lite"
 TEST, TRAIN = "photos/test", "photos/train"
-REAL_SEEDS = (0, 1)
 RADIUS = 2  # of training, in 255ths
 STEPS, DIVERSE_STEPS = 100, 150  # of 32 photos: on the photos that ship, and on diverse ones
 UPDATES = 2  # of the encoder a step, for every method
+WEIGHTS = (0.3, 1.0, 3.0)  # of the fixed penalty
 ATTACK_STEPS = 10  # of APGD-CE in evaluation
 FARE = "FARE"
 

@@ -28,7 +28,7 @@ from studies.sections import put_between, summary, write_section
 from studies.workspace import Workspace
 
 ORDER = (
-    *("real-front", "real-diverse", "real-words"),
+    *("real-headline", "real-front", "real-diverse", "real-words"),
     *("headline", "typographic", "retention", "po-beta", "po-lambda", "po-variants", "po-data"),
     *("slider", "gender", "po-gradients", "lore-front", "lore-tried", "lore-epsilon", "lore-constraint"),
     *("lore-k", "lore-tecoa", "lore-other", "lore-timm", "slider-lore", "constrained", "word-anchors"),

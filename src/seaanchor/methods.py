@@ -155,6 +155,11 @@ def dpo_lite() -> "Method":
     return from_recipe(recipes.dpo_lite())
 
 
+def dpo_lore_lite() -> "Method":
+    """DPO against typographic attacks at the size of `seaanchor-lite`, under LORE's constraint in place of the KL."""
+    return from_recipe(recipes.dpo_lore_lite())
+
+
 def ipo_lite() -> "Method":
     """IPO against typographic attacks at the size of `seaanchor-lite`."""
     return from_recipe(recipes.ipo_lite())

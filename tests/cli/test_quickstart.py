@@ -25,7 +25,7 @@ def short(monkeypatch):
         drawn = recipe().perturbation
         drawn = replace(drawn, variants=1) if drawn.variants else drawn
         config = replace(recipe(), max_steps=3, batch_size=4, warmup=0, log_every=1, perturbation=drawn)
-        config = replace(config, train_data="photos-mini/train")
+        config = replace(config, train_data="photos-mini/train", train_samples=40)
         monkeypatch.setattr(quickstart, name, lambda config=config: config)
 
 

@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from seaanchor.config.io import to_dict
 from seaanchor.config.recipes import recipe_named
-from seaanchor.config.run_settings import for_run_folder, read_settings, with_absolute_paths
+from seaanchor.config.run_settings import TOKENS, for_run_folder, read_settings, read_start, with_absolute_paths
 from seaanchor.config.schema import PerturbationConfig, RunConfig, replace
+from seaanchor.encoders.tokens import Tokens
+from seaanchor.errors import SeaAnchorError
 
 
 @pytest.fixture
@@ -88,3 +91,37 @@ def test_settings_of_an_ordinary_recipe_are_read_as_they_are(project):
     settings = {"model": "./clip", "train_data": "../photos", "output": "runs/x"}
     Path("recipe.yaml").write_text(json.dumps(settings))
     assert read_settings(Path("recipe.yaml")) == settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"seed": "é"}, "seed"),
+        ({"seed": 2**70}, "seed"),
+        ({"seed": -1}, "seed"),
+        ({"model": 3}, "model"),
+        ({"image_size": "large"}, "image_size"),
+        ({"preprocess": ["a"]}, "preprocess"),
+        ({"tokens": "all"}, "tokens"),
+        ({"anchor": {"rho": "wide"}}, "rho"),
+        ({"anchor": [1]}, "anchor"),
+    ],
+)
+def test_what_a_run_says_of_its_start_has_types(tmp_path, settings, said):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"model": "x"} | settings))
+    with pytest.raises(SeaAnchorError, match=f"config.yaml: .*{said}"):
+        read_start(tmp_path)
+
+
+def test_what_a_run_says_of_its_start(tmp_path):
+    written = {
+        "model": "x",
+        "seed": 3,
+        "anchor": {"rho": 0.1, "kind": "lagrangian"},
+        "pretrained": None,
+        "epochs": "no",
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(written))
+    found = read_start(tmp_path)
+    assert (found.model, found.seed, found.pretrained, found.anchor.rho) == ("x", 3, None, 0.1)
+    assert get_args(Tokens) == TOKENS

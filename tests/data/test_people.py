@@ -5,7 +5,7 @@ import json
 import pytest
 
 from seaanchor.data.people import open_people
-from seaanchor.data.sources import EMBEDDED
+from seaanchor.data.places import EMBEDDED
 from seaanchor.errors import SeaAnchorError
 
 ROW = {"file": "a.png", "role": "caf\u00e9 owner\u2028", "gender": "man", "half": "test"}

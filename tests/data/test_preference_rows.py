@@ -115,6 +115,9 @@ def test_kinds_of_rows_are_counted():
 def test_missing_image_missing_file_and_no_rows(folder):
     with pytest.raises(SeaAnchorError, match=r"gone\.png is missing"):
         read_preferences(write(folder, {"image": "gone.png", "chosen": "a", "rejected": "b"}))
+    (folder / "long.jsonl").write_text(json.dumps({"image": "é" * 200, "chosen": "a", "rejected": "b"}))
+    with pytest.raises(SeaAnchorError, match=r"long\.jsonl, line 1: .* is missing"):
+        read_preferences(folder / "long.jsonl")
     with pytest.raises(SeaAnchorError, match=r"none\.jsonl is missing"):
         read_preferences(folder / "none.jsonl")
     with pytest.raises(SeaAnchorError, match="no preference"):
@@ -164,6 +167,9 @@ def test_word_pair_files(tmp_path):
         word_pairs(tmp_path / "bad.txt")
     with pytest.raises(SeaAnchorError, match="missing"):
         word_pairs(tmp_path / "none.txt")
+    (tmp_path / "latin.txt").write_bytes("caf\xe9 bar\n".encode("latin-1"))
+    with pytest.raises(SeaAnchorError, match=r"latin\.txt"):
+        word_pairs(tmp_path / "latin.txt")
 
 
 @pytest.mark.parametrize(

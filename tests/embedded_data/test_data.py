@@ -16,7 +16,8 @@ from PIL import Image, ImageFont
 
 import seaanchor
 from seaanchor.data.people import GENDERS, open_people
-from seaanchor.data.sources import EMBEDDED, open_images
+from seaanchor.data.places import EMBEDDED
+from seaanchor.data.sources import open_images
 
 FONTS = EMBEDDED.parent / "fonts"
 EXACT = "donot_use_mm_for_euclid_dist"

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from seaanchor.data.loader import ImageDataset, SkipLog, batches
-from seaanchor.data.sources import EMBEDDED, open_images
+from seaanchor.data.places import EMBEDDED
+from seaanchor.data.sources import open_images
 from seaanchor.encoders.heads import DEFAULT_TEMPLATES, build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.zeroshot import classifier

@@ -68,7 +68,11 @@ def test_convolutions_of_other_libraries_count_too():
 
 @pytest.mark.parametrize(
     "recipe",
-    [pytest.param(fare(), marks=pytest.mark.exhaustive), replace(lore(), precision="bf16"), dpo()],
+    [
+        pytest.param(fare(), marks=pytest.mark.exhaustive),
+        replace(lore(), precision="bf16"),
+        pytest.param(dpo(), marks=pytest.mark.exhaustive),
+    ],
     ids=["fare", "lore in bf16", "dpo"],
 )
 def test_all_kernels_of_a_step_run_again(clip_folder, recipe):

@@ -13,6 +13,7 @@ from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.sources import open_images
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
+from seaanchor.errors import SeaAnchorError
 from seaanchor.report.runs import read_run
 from seaanchor.steering.curve import steering_curve
 
@@ -33,6 +34,15 @@ def test_the_curve_at_t_0_is_the_untouched_models_accuracy(run, image_folder):
     assert list(stored["rows"][0]) == ["t", "clean", "attacked", "attack_word", "two_way", "reading"]
     assert list(stored["plan"]) == ["words", "fonts", "sizes", "seed"]
     assert (run / "steering.png").stat().st_size > 10_000 and read_run(run).steering == curve
+
+
+def test_so_many_images_of_each_class(run, image_folder):
+    curve = steering_curve(run, str(image_folder), (0.0,), sizes=(0.25, 0.4), samples=6)
+    assert curve.rows[0].clean.n == curve.rows[0].attacked.n == 6
+    with pytest.raises(SeaAnchorError, match="samples is 0"):
+        steering_curve(run, str(image_folder), samples=0)
+    with pytest.raises(SeaAnchorError, match="a set of people as a whole"):
+        steering_curve(run, "emoji-people/test", samples=5)
 
 
 def test_gender_curve(tiny_run, capsys):

@@ -238,7 +238,8 @@ def test_texts_start_where_their_images_lie(corpus, tower):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("statistics", [pytest.param(False, marks=pytest.mark.exhaustive), True])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("statistics", [False, True])
 def test_a_run_that_was_killed_ends_as_one_that_was_not(statistics, corpus, tower, tmp_path, monkeypatch):
     whole = trained(corpus, tower, tmp_path / "whole", batch_statistics=statistics)
     real, died = distillation._step, random.Random(0).choice((1, 2, 3))

@@ -155,6 +155,7 @@ def steer(
     ts: Annotated[tuple[float, ...], Parameter(consume_multiple=True)] = (),
     words: Literal["all", "even", "odd"] = "all",
     sizes: tuple[float, float] = (20 / 224, 40 / 224),
+    samples: int | None = None,
     seed: int = 0,
 ) -> None:
     """Set t of a trained linear map and export the model, or measure what every t does.
@@ -176,8 +177,10 @@ def steer(
         Class names that may be drawn: all, or those of even or odd number.
     sizes
         Smallest and largest glyph height of drawn words, as shares of the image's side.
+    samples
+        Images to evaluate on, as many of each class as it allows; all by default.
     seed
-        Random seed of the drawn words.
+        Random seed of the drawn words, and of which images are taken.
     """
     from seaanchor.steering.curve import steering_curve
     from seaanchor.steering.export import export_at
@@ -189,7 +192,7 @@ def steer(
             "give one of them",
         )
     if data is not None:
-        steering_curve(run, data, ts, words, sizes, seed)
+        steering_curve(run, data, ts, words, sizes, seed, samples)
     elif output is None or t is None:
         raise SeaAnchorError("--t without --output", "where the export goes", "add --output")
     else:

@@ -45,6 +45,11 @@ def evaluate(
     """
     check_numbers(("--batch-size", manner.batch_size, 1), ("--workers", manner.workers, 0))
     check_output(manner, len(model) * len(data))
+    cheap_checks(asked)
+    from seaanchor.data.places import check_there
+
+    for source in data:
+        check_there(source, "test")
     protocol = protocol_of(asked)
     from seaanchor.evaluation.advice import report_command
     from seaanchor.evaluation.run import evaluate_all, output_of, require_sound
@@ -78,17 +83,26 @@ def check_output(manner: RuntimeOptions, results: int) -> None:
         raise SeaAnchorError(found, "a folder, in which results are found by what decides them", "name a folder")
 
 
+def cheap_checks(asked: EvaluationOptions) -> tuple[list[str], tuple[float, ...]]:
+    """The suites and the radii that the flags name, before any library is imported.
+
+    Raises:
+        SeaAnchorError: an unknown suite, or a number out of range.
+    """
+    wanted = chosen_suites(asked.suite)
+    check_numbers(
+        ("--num-steps", asked.num_steps, 0), ("--num-queries", asked.num_queries, 1), ("--samples", asked.samples, 1)
+    )
+    return wanted, tuple(sorted(parse_epsilon(e.strip(), asked.norm) for e in asked.epsilon.split(",")))
+
+
 def protocol_of(asked: EvaluationOptions) -> "Protocol":
     """The protocol that the flags describe.
 
     Raises:
         SeaAnchorError: an unknown suite, a number out of range, or a flag that nothing uses.
     """
-    wanted = chosen_suites(asked.suite)
-    check_numbers(
-        ("--num-steps", asked.num_steps, 0), ("--num-queries", asked.num_queries, 1), ("--samples", asked.samples, 1)
-    )
-    epsilons = tuple(sorted(parse_epsilon(e.strip(), asked.norm) for e in asked.epsilon.split(",")))
+    wanted, epsilons = cheap_checks(asked)
     from seaanchor.data.names import read_templates
     from seaanchor.evaluation.attacks import LOW_PRECISION, AttackPlan
     from seaanchor.evaluation.corruptions import CORE, KINDS

@@ -122,7 +122,7 @@ def _align(output: Path, seed: int) -> None:
     slider = dpo_linear_lite()
     slider = replace(slider, perturbation=replace(slider.perturbation, variants=DRAWINGS))
     _train(replace(slider, model=BASE, output=output / "steer", seed=seed, log_every=200))
-    steering_curve(output / "steer", f"{DATA}/test", words="odd", sizes=plan.sizes, seed=seed)
+    steering_curve(output / "steer", f"{DATA}/test", words="odd", sizes=plan.sizes, seed=seed, samples=2 * SAMPLES)
 
 
 def _report(output: Path) -> Path:

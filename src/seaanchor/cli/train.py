@@ -65,8 +65,11 @@ def train(
 
         rehearse(check(config))
         return
+    from seaanchor.data.places import NAMES as EMBEDDED_SETS
+    from seaanchor.data.places import check_there
+
+    check_there(config.train_data)
     from seaanchor.api import train_from_config as run
-    from seaanchor.data.sources import NAMES as EMBEDDED_SETS
     from seaanchor.encoders.embedded import embedded_models
 
     check(config)

@@ -131,6 +131,13 @@ def dpo_lite() -> RunConfig:
     return replace(recipe, objective=replace(recipe.objective, beta=0.1))
 
 
+def dpo_lore_lite() -> RunConfig:
+    """DPO against typographic attacks at the size of `seaanchor-lite`, under LORE's constraint: it keeps what the model
+    knows elsewhere, where the KL holds the training classes alone."""
+    anchor = AnchorConfig("lagrangian", rho=0.1, dual_lr=5e-4, initial_multiplier=0.003, max_multiplier=20.0)
+    return replace(dpo_lite(), anchor=anchor)
+
+
 def ipo_lite() -> RunConfig:
     """IPO against typographic attacks at the size of `seaanchor-lite`."""
     return _drawn_lite(ipo())

@@ -7,6 +7,7 @@ Such a file says `output: ./`, and its relative paths begin with `./` or `../`; 
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from seaanchor.config.io import read_yaml
 from seaanchor.encoders.embedded import embedded_models
 from seaanchor.encoders.model_paths import with_prefix
 from seaanchor.encoders.pretrained import Pretrained, split_entry, split_pretrained
+from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.numbers import check_seed
+from seaanchor.utils.records import BadValueError, from_plain
 
 HERE = "./"
+TOKENS = ("class", "mean", "patches")  # as `seaanchor.encoders.tokens.Tokens`
 PATHS = ("model", "pretrained", "train_data", "val_data", "class_names", "head", "perturbation.swap")
 OVER = re.compile(r"^(.*?)\+(\.{0,2}/.*)$", re.DOTALL)  # an image tower's file, by its path
 PREFIX = re.compile(r"^((?:[\w-]+:)*)(.*)$", re.DOTALL)  # timm:local-dir:PATH
@@ -54,6 +59,45 @@ def read_settings(file: Path) -> dict[str, Any]:
         return os.path.normpath(home / path) if path.startswith((HERE, "../")) else path
 
     return _with_paths(settings, found) | {"output": str(file.parent)}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a run's settings say of its bound on clean embeddings."""
+
+    space: str = "embedding"
+    rho: float | None = None
+
+
+@dataclass(frozen=True)
+class StartSettings:
+    """What a run's settings say of the model that it started from and of its bound; the rest is not looked at."""
+
+    model: str = ""
+    pretrained: str | None = None
+    image_size: int | None = None
+    seed: int = 0
+    preprocess: str | None = None
+    tokens: str | None = None
+    anchor: Bound = field(default_factory=Bound)
+
+
+def read_start(run: Path) -> StartSettings:
+    """What the settings in a run folder say of its start.
+
+    Raises:
+        SeaAnchorError: they are missing, no YAML mapping, or hold a value of another type.
+    """
+    file = run / "config.yaml"
+    given = {key: value for key, value in read_settings(file).items() if value is not None}
+    try:
+        found = from_plain(StartSettings, given)
+    except BadValueError as error:
+        raise SeaAnchorError(f"{file}: {error}", "the settings of a run", "restore the file") from None
+    check_seed(found.seed, f"{file}: seed")
+    if found.tokens not in (None, *TOKENS):
+        raise SeaAnchorError(f"{file}: tokens is {found.tokens!r}", ", ".join(TOKENS), "restore the file")
+    return found
 
 
 def with_absolute_paths(settings: dict[str, Any]) -> dict[str, Any]:

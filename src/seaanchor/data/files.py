@@ -141,10 +141,14 @@ def file_below(name: str, root: Path) -> Path:
     """The same for a regular file that is there: no folder, pipe or device.
 
     Raises:
-        ValueError: as `path_below`, or there is none.
+        ValueError: as `path_below`, or there is none, or no disk takes its name.
     """
     path = path_below(name, root)
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise ValueError(f"its image {name[:80]!r}: {error.strerror}") from error
+    if not there:
         raise ValueError(f"its image {name[:80]!r} is {'no regular file' if path.exists() else 'missing'}")
     return path
 

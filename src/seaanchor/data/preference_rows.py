@@ -64,9 +64,10 @@ def read_preferences(file: Path) -> PreferenceImages:
                 "image with chosen and rejected, or with text and desirable",
                 'write {"image": "a.jpg", "chosen": "a dog", "rejected": "a cat"}, or remove the line',
             ) from error
-        if not row.image.is_file():
+        if not os.path.isfile(row.image):  # false, too, for names that no disk takes
+            reason = "no regular file" if os.path.exists(row.image) else "missing"
             raise SeaAnchorError(
-                f"{file}, line {number}: {row.image} is {'no regular file' if row.image.exists() else 'missing'}",
+                f"{file}, line {number}: {row.image} is {reason}",
                 "an image file, relative to the JSON file",
                 "correct the path",
             )

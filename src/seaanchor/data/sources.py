@@ -2,21 +2,18 @@
 
 import os
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 from seaanchor.data.folder import list_images
 from seaanchor.data.huggingface.images import is_table, list_rows
 from seaanchor.data.people import open_people
+from seaanchor.data.places import EMBEDDED, check_there, place_of
 from seaanchor.data.preference_rows import read_preferences
 from seaanchor.data.types import ClassifiedImages, Images, PreferenceImages
 from seaanchor.data.typographic.read import is_lettered, list_lettered
 from seaanchor.data.webdataset.read import is_shards, list_shards
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.plain_files import disk_error
-
-EMBEDDED = Path(str(files("seaanchor"))) / "zoo" / "data"
-NAMES = ("photos", "photos-mini", "emoji", "emoji-people")
 
 
 def open_images(source: str | Path, class_names: Path | None = None, split: str = "train") -> Images:
@@ -59,10 +56,8 @@ def _opened(source: str, class_names: Path | None, split: str) -> Images:
         return open_people(EMBEDDED / name, part or split).images
     if source.endswith(".jsonl"):
         return read_preferences(Path(source))
-    root = EMBEDDED / name / (part or split) if name in NAMES and not Path(source).exists() else Path(source)
-    if not os.path.exists(root) and "*" not in root.name:
-        expected = f"a folder, a tar, hf-data:NAME, a JSON lines file, or one of {', '.join(NAMES)}"
-        raise SeaAnchorError(f"{root} is missing, and no source is called {source!r}", expected, "correct the path")
+    check_there(source, split)
+    root = place_of(source, split)
     if is_shards(root):
         return list_shards(root, class_names, split)
     return list_lettered(root) if is_lettered(root) else list_images(root, class_names)

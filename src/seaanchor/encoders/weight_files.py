@@ -132,7 +132,7 @@ def _parts(index: Path) -> dict[str, Any]:
     """The tensors of all files that an index names."""
     try:
         files = sorted(set(parse_json(index.read_text())["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise unreadable(index, error) from error
     held: dict[str, Any] = {}
     for name in files:

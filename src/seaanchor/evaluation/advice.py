@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seaanchor.config.run_settings import read_settings
-from seaanchor.data.sources import NAMES as EMBEDDED_SETS
+from seaanchor.data.places import NAMES as EMBEDDED_SETS
 from seaanchor.encoders.head_file import NAME
 from seaanchor.encoders.own_module import SETTINGS
 from seaanchor.evaluation.result_folder import is_result_file

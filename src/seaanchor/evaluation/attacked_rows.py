@@ -36,12 +36,12 @@ class Journal:
         self.finished: dict[str, Any] | None = None
         record, journal = folder / FILE, folder / UNFINISHED
         if record.is_file():
-            self.finished = _parsed(record.read_text("utf-8"))
+            self.finished = _parsed(record.read_text("utf-8", "replace"))
             self._check((self.finished or {}).get("settings"))
         elif journal.is_file():
-            first, *rows = [_parsed(line) for line in journal.read_text("utf-8").splitlines()] or [None]
+            first, *rows = [_parsed(line) for line in journal.read_text("utf-8", "replace").splitlines()] or [None]
             self._check(first)
-            self.rows = {row["number"]: row for row in rows if row is not None}  # the last may be cut
+            self.rows = {row["number"]: row for row in rows if row and "number" in row}  # the last may be cut
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             found = f"{folder} is {'not empty' if folder.is_dir() else 'a file'}"
             raise SeaAnchorError(found, "a new or empty folder", "name another --output")

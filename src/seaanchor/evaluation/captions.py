@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seaanchor.data.files import file_below
 from seaanchor.data.types import UnlabelledImages
 from seaanchor.errors import SeaAnchorError, is_text
 from seaanchor.utils.plain_files import parse_json, read_text
@@ -31,12 +32,13 @@ class Captions:
 def read_captions(root: Path) -> Captions:
     """Captions of images from JSON lines: `captions.jsonl` or `metadata.jsonl` in a folder, or a file named itself.
 
-    A line names an image (`image`, `file` or `file_name`, relative to the file) and its text or texts (`captions`,
+    A line names an image (`image`, `file` or `file_name`, below the file's folder) and its text or texts (`captions`,
     `caption` or
     `text`: a string or a list of strings). Several lines may name one image.
 
     Raises:
-        SeaAnchorError: there is no such file, a line is no such row, an image is missing, or there is no row at all.
+        SeaAnchorError: there is no such file, a line is no such row, an image is missing or lies elsewhere, or there is
+            no row at all.
     """
     file = (
         root
@@ -51,15 +53,11 @@ def read_captions(root: Path) -> Captions:
             continue
         try:
             name, captions = _to_row(parse_json(line))
+            path = file_below(name, file.parent)
         except (ValueError, KeyError, TypeError) as error:
             raise SeaAnchorError(
                 f"{file}, line {at}: {str(error) or line[:80]}", "an image and its captions", f"write {EXAMPLE}"
             ) from error
-        path = file.parent / name
-        if not path.is_file():
-            raise SeaAnchorError(
-                f"{file}, line {at}: {path} is missing", "an image file, relative to the JSON file", "correct the path"
-            )
         owner = number.setdefault(path, len(number))
         texts += captions
         owners += [owner] * len(captions)

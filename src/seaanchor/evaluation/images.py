@@ -9,7 +9,7 @@ from seaanchor.data.images import name_below, num_bytes
 from seaanchor.data.loader import subset
 from seaanchor.data.name_pairing import name_key
 from seaanchor.data.names import is_mapping
-from seaanchor.data.sources import NAMES as EMBEDDED_SETS
+from seaanchor.data.places import NAMES as EMBEDDED_SETS
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import Images, LabelledImages, labels_of, texts_of
 from seaanchor.errors import SeaAnchorError

@@ -5,8 +5,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from seaanchor.config.run_settings import read_settings
+from seaanchor.config.run_settings import read_start
 from seaanchor.encoders.embedded import base_folder, embedded_folder, embedded_models
 from seaanchor.encoders.encoder import LoadedModel, with_tokens
 from seaanchor.encoders.fingerprint import fingerprint
@@ -143,8 +144,8 @@ def reference_of(name: str) -> tuple[str | None, str | None]:
     """The untouched model behind a run's export or an embedded variant: (name, pretrained), or (None, None) if it is
     its own."""
     if (named := _named_by(name))[0] is None and (run := _run_of(name)):
-        settings = read_settings(run / "config.yaml")
-        return settings.get("model"), settings.get("pretrained")
+        settings = read_start(run)
+        return settings.model or None, settings.pretrained
     return named
 
 
@@ -163,15 +164,14 @@ def tokens_of(name: str) -> Tokens | None:
     """What a run took as its embedding, which its export does not say; None for the library's own, and without a
     run."""
     run = _run_of(name)
-    found: Tokens | None = read_settings(run / "config.yaml").get("tokens") if run else None
-    return found
+    return cast("Tokens | None", read_start(run).tokens) if run else None
 
 
 def _rho(name: str) -> float | None:
     """The bound on clean embeddings in a run's settings."""
     run = _run_of(name)
-    anchor = read_settings(run / "config.yaml").get("anchor") if run else None
-    return anchor.get("rho") if anchor and anchor.get("space", "embedding") == "embedding" else None
+    anchor = read_start(run).anchor if run else None
+    return anchor.rho if anchor and anchor.space == "embedding" else None
 
 
 def identity(model: LoadedModel) -> str:

@@ -74,7 +74,7 @@ def _of_folder(folder: Path, name: str) -> Licence | None:
     if (folder / CARD).is_file():
         return _of_card(folder / CARD, f"the model card of {name}")
     card = folder / OURS
-    terms = re.search(r"^\| terms \| (.+?) \|$", card.read_text(encoding="utf-8"), re.M) if card.is_file() else None
+    terms = re.search(r"^\| terms \| (.+?) \|$", card.read_text("utf-8", "replace"), re.M) if card.is_file() else None
     if terms is None:
         return None
     return Licence("other", terms[1].replace("`", ""), f"the card of {name}", "terms-of-the-base-model")

@@ -92,7 +92,7 @@ def panels(
             if log:
                 axes.set_xscale("log")
         for at, kind in enumerate(kinds):
-            grid.flat[0].plot([], [], "", linestyle="none", color=NEUTRAL, marker=SHAPES[at % len(SHAPES)], label=kind)
+            grid.flat[0].plot([], [], linestyle="none", color=NEUTRAL, marker=SHAPES[at % len(SHAPES)], label=kind)
         handles = {handle.get_label(): handle for axes in grid.flat for handle in axes.get_legend_handles_labels()[0]}
         figure.legend(list(handles.values()), list(handles), loc="outside right center")
         save_figure(figure, path, metadata={"Date": None})

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from seaanchor.adapters.linear_map import decompose
+from seaanchor.data.loader import subset
 from seaanchor.data.sources import open_images
+from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.steering_record import SteeringCurve
 from seaanchor.evaluation.suites.bias import caveat
 from seaanchor.evaluation.typographic_plan import TypographicPlan
@@ -18,6 +20,7 @@ from seaanchor.steering.table import steering_lines
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.json_text import to_json
 from seaanchor.utils.log import log
+from seaanchor.utils.numbers import check_count
 from seaanchor.utils.paths import portable
 from seaanchor.utils.records import to_plain
 
@@ -29,6 +32,7 @@ def steering_curve(
     words: str = "all",
     sizes: tuple[float, float] = (20 / 224, 40 / 224),
     seed: int = 0,
+    samples: int | None = None,
 ) -> SteeringCurve:
     """Evaluate every t, print a table, and write steering.json and steering.png into the run folder.
 
@@ -38,12 +42,14 @@ def steering_curve(
         ts: exponents of the singular values; `TS` if none are given.
         words: class names that may be drawn: all, even or odd.
         sizes: smallest and largest glyph height, as shares of the image's side.
-        seed: of the drawn words.
+        seed: of the drawn words, and of which images are taken.
+        samples: images to take, as many of each class as it allows; all if None. Not for a set of people.
 
     Raises:
-        SeaAnchorError: no linear map in the run, or one of another model; a t out of range, or data that cannot be
-            evaluated.
+        SeaAnchorError: no linear map in the run, or one of another model; a t or a number out of range, or data that
+            cannot be evaluated.
     """
+    check_count("samples", samples)
     read_map(run)  # before a model is loaded
     model, ts = base_model(run), tuple(ts) or TS
     spectrum = decompose(read_map(run, model))
@@ -51,6 +57,10 @@ def steering_curve(
         spectrum.powers(t)  # before anything is embedded
     images = open_images(data, split="test")
     people, plan = (images.root / "people.jsonl").is_file(), TypographicPlan(words, "unseen", sizes, seed)
+    if samples is not None:
+        if people:
+            raise SeaAnchorError(f"samples = {samples}", "a set of people as a whole", "leave samples out")
+        images = subset(images, samples, seed)
     curve = SteeringCurve(
         tuple(
             sweep_bias(see_people(model, images), spectrum, ts)

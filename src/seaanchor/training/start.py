@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from seaanchor.config.run_settings import read_settings
+from seaanchor.config.run_settings import read_start
 from seaanchor.encoders.encoder import Encoder, LoadedModel
 from seaanchor.encoders.fingerprint import fingerprint
 from seaanchor.encoders.load import load_model
@@ -37,14 +37,14 @@ def load_start(run: Path, image_size: int | None = None) -> LoadedModel:
         LostStartError: it is not what the run started from: weights that changed since, or random ones that cannot be
             drawn again.
     """
-    settings = read_settings(run / "config.yaml")
-    name, pretrained = settings.get("model", ""), settings.get("pretrained")
+    settings = read_start(run)
+    name, pretrained = settings.model, settings.pretrained
     random = pretrained == "none"
-    size = settings.get("image_size") if random or image_size is None else image_size
+    size = settings.image_size if random or image_size is None else image_size
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.get("seed", 0))  # as the run did before it drew random weights
-            model = load_model(name, pretrained, size, preprocess=settings.get("preprocess"))
+            torch.manual_seed(settings.seed)  # as the run did before it drew random weights
+            model = load_model(name, pretrained, size, preprocess=settings.preprocess)
     except SeaAnchorError as error:
         shown = f"{name} ({pretrained})" if pretrained else name
         raise SeaAnchorError(

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.plain_files import read_text
 
 GENDER = "gender"
 
@@ -16,13 +17,11 @@ def word_pairs(source: str | Path = GENDER) -> tuple[tuple[str, str], ...]:
     """Word pairs, one `left right` a line: the shipped list `gender`, or a file.
 
     Raises:
-        SeaAnchorError: missing file, or a line that is no pair.
+        SeaAnchorError: a file that is missing or no text, or a line that is no pair.
     """
     file = Path(str(files("seaanchor"))) / "zoo" / "data" / "gender_pairs.txt" if source == GENDER else Path(source)
-    if not file.is_file():
-        raise SeaAnchorError(f"{source} is missing", f"{GENDER}, or a file with two words a line", "correct the path")
     pairs = []
-    for line in file.read_text().splitlines():
+    for line in read_text(file, f"{GENDER}, or a file with two words a line", "correct the path").splitlines():
         words = line.split("#")[0].split()
         if len(words) not in (0, 2):
             raise SeaAnchorError(f"{file}: {line!r}", "two words a line", "correct it")

@@ -1,0 +1,34 @@
+"""A path that does not exist is told before a library is imported."""
+
+import subprocess
+import sys
+
+import pytest
+
+from seaanchor.data.places import EMBEDDED, check_there, place_of
+from seaanchor.errors import SeaAnchorError
+
+
+def test_what_a_source_stands_for(tmp_path, monkeypatch):
+    assert place_of("photos/test") == place_of("photos", "test") == EMBEDDED / "photos" / "test"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    assert str(place_of("photos")) == "photos", "a folder of that name comes first"
+    for source in ("photos", "emoji-people/test", "hf-data:NAME", "gone.jsonl", "gone.parquet", "shards/*.tar"):
+        check_there(source)  # or its reader looks for it
+    for source in ("gone", "photos/gone", "photos-mini/tset", "gone.tar"):
+        with pytest.raises(SeaAnchorError, match="is missing, and no source is called"):
+            check_there(source)
+
+
+@pytest.mark.parametrize(
+    "line", [["evaluate", "--model", "seaanchor-tiny", "--data"], ["train", "lore", "--train-data"]]
+)
+def test_a_wrong_path_imports_no_library(line):
+    program = (
+        "import sys; from seaanchor.cli import app\n"
+        "try: app.main()\n"
+        "except SystemExit as end: sys.exit(end.code + 10 * ('torch' in sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", program, *line, "gone"], capture_output=True, text=True)
+    assert found.returncode == 2 and "error: gone is missing" in found.stderr
