@@ -109,6 +109,39 @@ def test_the_reference_is_named_where_the_model_does_not_name_it(tmp_path):
     assert parsed(command)["manner"].reference == "other model"
 
 
+@pytest.mark.parametrize(
+    "start, reference, tag, words",
+    [
+        ("", "ViT-B-32", "openai", ["--reference", "ViT-B-32", "--pretrained", "openai"]),
+        ("", "seaanchor-tiny", None, ["--reference", "seaanchor-tiny"]),
+        ("model: ViT-B-32\npretrained: openai", "ViT-B-32", "openai", []),
+        (
+            "model: ViT-B-32\npretrained: openai",
+            "ViT-B-32",
+            "none",
+            ["--reference", "ViT-B-32", "--pretrained", "none"],
+        ),
+        ("model: seaanchor-tiny", "ViT-B-32", "openai", ["--reference", "ViT-B-32", "--pretrained", "openai"]),
+    ],
+)
+def test_the_tag_of_a_reference_is_named_with_it(tmp_path, start, reference, tag, words):
+    """`--pretrained` beside a model that has its weights is the reference's."""
+    (export := tmp_path / "run" / "export").mkdir(parents=True)
+    if start:
+        (tmp_path / "run" / "config.yaml").write_text(start)
+    beside = {"dataset": "photos-mini", "model": reference, "pretrained": "y", "suites": {}, "format": 4}
+    (command,) = written(
+        tmp_path,
+        f"seaanchor evaluate {PLAIN}",
+        model=str(export),
+        given={"pretrained": None},
+        reference=beside | {"given": {"pretrained": tag}},
+    )
+    found = shlex.split(command)
+    named = [i for i, word in enumerate(found) if word in ("--reference", "--pretrained")]
+    assert [word for i in named for word in found[i : i + 2]] == words
+
+
 def test_results_on_several_sets_need_one_command(made, tmp_path):
     for dataset in ("photos", "my drawings"):
         data = made.everything(dataset=dataset, model="m", pretrained="x")

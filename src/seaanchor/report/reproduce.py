@@ -136,8 +136,15 @@ def _template_options(templates: Sequence[str]) -> list[str]:
 
 
 def _reference_options(result: EvaluationResult) -> list[str]:
-    """What names the reference, where the model does not name it by itself."""
-    own = reference_of(expanded(result.model))[0]
-    if result.reference is None:
+    """What names the reference, where the model does not name this one by itself; its tag stands beside it, unless the
+    model took one, too."""
+    own, own_tag = portable(reference_of(expanded(result.model)))
+    reference = result.reference
+    if reference is None:
         return [] if own is None else ["--reference", NONE]
-    return ["--reference", result.reference.model] if own is None else []
+    tag = own_tag if reference.given is None else reference.given.pretrained
+    if (reference.model, tag) == (own, own_tag):
+        return []
+    words = ["--reference", reference.model]
+    named = result.given is not None and result.given.pretrained
+    return words if tag is None or named else [*words, "--pretrained", tag]
