@@ -147,7 +147,7 @@ def test_version(run):
         (["train", "missing.yaml"], ["missing.yaml is missing"]),
         (["train"], ["RECIPE"]),
         (["train", "fare", "lore"], ["lore"]),
-        (["train", "fare", "--perturbation.epsilon", "4"], ["epsilon 4", "did you mean 4/255?"]),
+        (["train", "fare", "--perturbation.epsilon", "4"], ["perturbation.epsilon 4", "did you mean 4/255?"]),
         (["train", "fare", "--perturbation.epsilon", "x"], ["epsilon 'x'"]),
         (["train", "fare", "--objective.kind", "tekoa"], ["tecoa"]),
         (["train", "fare", "--batch-size", "abc"], ["--batch-size", "abc"]),
@@ -168,6 +168,7 @@ def test_version(run):
         (["export", "--model", "ViT-B-33", "--output", "x"], ["no model is called 'ViT-B-33'"]),
         (["recipes", "cat", "lor"], ["did you mean lore?"]),
         (["recipes", "validate", "missing.yaml"], ["missing.yaml is missing"]),
+        (["recipes", "validate", "fare-tiyn"], ["no recipe is called", "did you mean fare-tiny?"]),
     ],
     ids=lambda value: (
         " ".join(value)[:50] if value and value[0] in ("train", "evalute", "evaluate", "export", "recipes") else ""
@@ -286,6 +287,7 @@ def test_recipes_ls_cat_cp_and_validate(run, train, tmp_path, monkeypatch):
         assert Path(f"{name}.yaml").read_text() == run("recipes", "cat", name)[1]
         code, out, _ = run("recipes", "validate", f"{name}.yaml")
         assert (code, out.strip()) == (0, f"{name}.yaml: valid")
+        assert run("recipes", "validate", name)[:2] == (0, f"{name}: valid\n")
         assert train(f"{name}.yaml") == RECIPES[name]()
     first = next(iter(RECIPES))
     assert run("recipes", "cp", first)[0] == 0  # it holds the same

@@ -97,7 +97,7 @@ def test_one_picture_with_names_and_no_class_folder(run, tmp_path, image_folder)
     out, found = attacked(run, tmp_path / "a", *names, "--epsilon", "8/255", data=picture, kind="apgd")
     (row,) = found["images"]
     assert row["label"] is None and row["right_before"] and row["file"] == "attacked/000000_a_dog.png"
-    assert "1 images: 0 with the same answer as before, 1 with another" in out and not row["right_after"]
+    assert "1 image: 0 with the same answer as before, 1 with another" in out and not row["right_after"]
     code, _, err = run("attack", "pgd", "--data", picture, "--output", tmp_path / "b")
     assert code == 2 and "--class-names cat,dog,car" in err and not (tmp_path / "b").exists()
 
@@ -208,8 +208,17 @@ def test_preprocessing_is_told_where_it_undid_the_attack(tmp_path):
     assert sums["undone_by_preprocessing"] == sums["right_after"] == sums["read_differently"] == 2
     assert sums["undone_by_rounding"] == 0 and not any(ROUNDED in line for line in lines)
     assert [line for line in lines if READ in line] == [
-        f"2 are fooled by the 8 bits of the file, and {READ} (size=8,interpolation=bilinear,resize_size=13)"
+        f"2 are fooled by the 8 bits of the file, and {READ} (size=8,interpolation=bilinear,resize_size=13); "
+        "--preprocess resize_size=8, here and in evaluate, reads the files as they are"
     ]
+
+
+def test_one_image_is_told_in_the_singular():
+    sums = dict.fromkeys(("right_before", "undone_by_rounding", "undone_by_preprocessing", "read_differently"), 1)
+    record = {"summary": sums | {"images": 1, "right_after": 0}, "settings": {"preprocessing": "size=8"}}
+    lines = sum_lines(record | {"images": [{"label": "cat"}], "skipped": None})
+    assert lines[0].startswith("1 image: 1 answered") and lines[3].startswith("1 file is resized")
+    assert [line.split()[:3] for line in lines[1:3]] == [["1", "was", "fooled"], ["1", "is", "fooled"]]
 
 
 def test_each_of_two_reasons_is_told_of_its_own_pictures(tmp_path):

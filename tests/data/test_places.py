@@ -21,6 +21,18 @@ def test_what_a_source_stands_for(tmp_path, monkeypatch):
             check_there(source)
 
 
+def test_a_name_that_lies_beside_is_suggested(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures" / "train").mkdir(parents=True)
+    for source, near in (("pictuers", "pictures"), ("pictures/trian", "pictures/train"), ("photo", "photos")):
+        with pytest.raises(SeaAnchorError, match=f"did you mean {near}\\?"):
+            check_there(source)
+    with pytest.raises(SeaAnchorError, match=r"photos-mini/tset[\s\S]*did you mean photos-mini/test\?"):
+        check_there("photos-mini/tset")
+    with pytest.raises(SeaAnchorError, match="correct the path"):
+        check_there("elsewhere/zzz")
+
+
 @pytest.mark.parametrize(
     "line", [["evaluate", "--model", "seaanchor-tiny", "--data"], ["train", "lore", "--train-data"]]
 )

@@ -51,7 +51,8 @@ def test_an_export_of_timm_loads_by_its_path(tmp_path):
     [
         ("run", "run holds no model", "for the export of this run write run/export"),
         ("a.pth", "a.pth holds no model", "--model NAME or timm:NAME, --pretrained a.pth"),
-        ("run/expert", "the path run/expert does not exist", "correct the path"),
+        ("run/expert", "the path run/expert does not exist", "did you mean run/export?"),
+        ("rum", "no model is called 'rum'", "nearest names: run"),
         ("./clip", "the path ./clip does not exist", "correct the path"),
         ("a/b/c", "the path a/b/c does not exist", "correct the path"),
         ("someone/clip", "the path someone/clip does not exist", "hf-hub:someone/clip or hf:someone/clip"),

@@ -8,6 +8,7 @@ import pytest
 
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.result_files import FIRST, decode, encode, read_result, with_finite_check
+from seaanchor.evaluation.result_folder import _slug
 from seaanchor.evaluation.results import (
     AttackSettings,
     Check,
@@ -173,3 +174,8 @@ def test_a_share_whose_bits_are_not_those_of_its_images(key, value, said):
 def test_a_format_that_is_no_number(version):
     with pytest.raises(SeaAnchorError, match="has format"):
         decode(encode(everything()) | {"format": version})
+
+
+@pytest.mark.parametrize("name", ["./oc", "../oc", "oc"])
+def test_no_result_file_is_hidden(name):
+    assert _slug(name) == "oc"

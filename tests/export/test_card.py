@@ -110,7 +110,7 @@ def test_numbers_are_of_these_weights_alone(clip_folder, tmp_path):
     assert "do not believe these numbers:** epsilon_0 (off)" in text
     assert "upper bound" in text and "rounded to fp16" in text
     _, text = card(export_model(model, tmp_path / "b", origin=Origin(origin.settings, 10, (wrong,))))
-    assert "is not stated here: no evaluation lies beside the run" in text and "31.5" not in text
+    assert "is not stated here: no evaluation lay beside the run when" in text and "31.5" not in text
 
 
 def test_licences_are_read_and_never_guessed(tmp_path):

@@ -15,7 +15,7 @@ from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.protocol import Protocol, settings_of
 from seaanchor.evaluation.result_files import read_result
 from seaanchor.evaluation.results import EvaluationResult
-from seaanchor.report.reproduce import evaluate_commands, report_command
+from seaanchor.report.reproduce import evaluate_commands, report_command, says_all
 from seaanchor.report.sources import read_sources
 from seaanchor.types import Head, NamedHead
 from seaanchor.utils.records import to_plain
@@ -89,10 +89,57 @@ def test_the_command_asks_for_what_was_asked_for(options, tmp_path):
     assert found["manner"].output == tmp_path and found["manner"].reference is None
 
 
+def test_weights_classes_and_preprocessing_are_those_that_were_given(tmp_path):
+    given = {"pretrained": "openai+~/my fare.pt", "class_names": "cat,dog", "preprocess": "resize_mode=squash"}
+    (command,) = written(tmp_path, f"seaanchor evaluate {PLAIN}", given=given | {"segmentation_head": None})
+    found = shlex.split(command)
+    assert [found[found.index(f"--{name.replace('_', '-')}") + 1] for name in given] == [
+        "openai+$HOME/my fare.pt",
+        "cat,dog",
+        "resize_mode=squash",
+    ]
+    assert "--segmentation-head" not in found and says_all(read_sources([tmp_path]).entries)
+    assert "--pretrained" not in written(tmp_path, f"seaanchor evaluate {PLAIN}")[0]
+    assert not says_all(read_sources([tmp_path]).entries)  # a file of an older version
+
+
 def test_the_reference_is_named_where_the_model_does_not_name_it(tmp_path):
     reference = {"dataset": "photos-mini", "model": "other model", "pretrained": "y", "suites": {}, "format": 4}
     (command,) = written(tmp_path, f"seaanchor evaluate {PLAIN}", reference=reference)
     assert parsed(command)["manner"].reference == "other model"
+
+
+@pytest.mark.parametrize(
+    "start, reference, tag, words",
+    [
+        ("", "ViT-B-32", "openai", ["--reference", "ViT-B-32", "--pretrained", "openai"]),
+        ("", "seaanchor-tiny", None, ["--reference", "seaanchor-tiny"]),
+        ("model: ViT-B-32\npretrained: openai", "ViT-B-32", "openai", []),
+        (
+            "model: ViT-B-32\npretrained: openai",
+            "ViT-B-32",
+            "none",
+            ["--reference", "ViT-B-32", "--pretrained", "none"],
+        ),
+        ("model: seaanchor-tiny", "ViT-B-32", "openai", ["--reference", "ViT-B-32", "--pretrained", "openai"]),
+    ],
+)
+def test_the_tag_of_a_reference_is_named_with_it(tmp_path, start, reference, tag, words):
+    """`--pretrained` beside a model that has its weights is the reference's."""
+    (export := tmp_path / "run" / "export").mkdir(parents=True)
+    if start:
+        (tmp_path / "run" / "config.yaml").write_text(start)
+    beside = {"dataset": "photos-mini", "model": reference, "pretrained": "y", "suites": {}, "format": 4}
+    (command,) = written(
+        tmp_path,
+        f"seaanchor evaluate {PLAIN}",
+        model=str(export),
+        given={"pretrained": None},
+        reference=beside | {"given": {"pretrained": tag}},
+    )
+    found = shlex.split(command)
+    named = [i for i, word in enumerate(found) if word in ("--reference", "--pretrained")]
+    assert [word for i in named for word in found[i : i + 2]] == words
 
 
 def test_results_on_several_sets_need_one_command(made, tmp_path):
@@ -135,7 +182,7 @@ def with_head(tmp_path) -> Path:
 def test_the_command_runs_with_the_head_that_answered(run, with_head, image_folder, tmp_path, head):
     options = ["--model", with_head, "--data", image_folder, "--suite", "clean"]
     if head == "text":
-        options += ["--head", "text"]
+        options += ["--head", "text", "--class-names", "apple,red fox,zebra", "--preprocess", "resize_mode=squash"]
     elif head == "file":
         options += ["--head", shutil.copy(with_head / NAME, tmp_path / "another head.safetensors")]
     elif head == "probe":
@@ -151,6 +198,8 @@ def test_the_command_runs_with_the_head_that_answered(run, with_head, image_fold
     assert after.protocol.head.digest == before.protocol.head.digest
     assert after.clean == before.clean and after.suites == before.suites
     assert ("--head" in words) == (head not in ("stored", "patches"))
+    assert after.given == before.given and (head != "text" or before.given.class_names == "apple,red fox,zebra")
+    assert after.protocol.preprocessing == before.protocol.preprocessing
 
 
 def test_a_home_folder_stays_open_for_the_shell(made, tmp_path):

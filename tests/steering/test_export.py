@@ -35,6 +35,8 @@ def test_t_0_is_the_untouched_model_and_t_1_the_export(run, clip_folder, tmp_pat
         export_at(run, 1e6, tmp_path / "far")
     with pytest.raises(SeaAnchorError, match=r"t = 500.* leaves \d+ of 16 directions"):
         export_at(run, 500.0, tmp_path / "far")
+    with pytest.raises(SeaAnchorError, match=rf"name the run itself, {run}"):
+        export_at(run / "export", 0.5, tmp_path / "far")
     assert not (tmp_path / "far").exists()
 
 

@@ -333,7 +333,9 @@ def test_an_interrupt_saves_and_says_how_to_go_on(tiny_run, tmp_path, monkeypatc
     broken = replace(whole, output=tmp_path / "broken", save_every=100)
     with monkeypatch.context() as patch:
         at_step(patch, 3, lambda state: os.kill(os.getpid(), signum))
-        with pytest.raises(SeaAnchorError, match=r"stopped at step 3 of 4[\s\S]*--resume auto --output .*broken"):
+        with pytest.raises(
+            SeaAnchorError, match=r"stopped at step 3 of 4[\s\S]*in .*broken; .* same command with --resume auto"
+        ):
             train(broken)
     assert capsys.readouterr().out.count("stopping after this step") == 1
     assert load_state(RunFolder(broken.output).checkpoints()[-1])["step"] == 3

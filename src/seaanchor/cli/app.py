@@ -163,20 +163,23 @@ def cp(name: str, target: Path | None = None, /) -> None:
 
 @recipes_app.command
 def validate(
-    file: Path, /, *, plugin: Annotated[tuple[str, ...], Parameter(show_default=False, negative=())] = ()
+    recipe: Path, /, *, plugin: Annotated[tuple[str, ...], Parameter(show_default=False, negative=())] = ()
 ) -> None:
-    """Check a recipe file without loading anything.
+    """Check a recipe without loading anything.
 
     Parameters
     ----------
-    file
-        YAML file of settings.
+    recipe
+        YAML file of settings, or a shipped recipe (`seaanchor recipes ls`).
     plugin
         Module or .py file with parts of your own, where the recipe names none.
     """
     load_plugins(plugin)
-    check(from_dict(RunConfig, read_settings(file)))
-    print(f"{file}: valid")
+    from seaanchor.config.recipes import RECIPES, recipe_named
+
+    shipped = str(recipe) in RECIPES or not recipe.exists()
+    check(recipe_named(str(recipe)) if shipped else from_dict(RunConfig, read_settings(recipe)))
+    print(f"{recipe}: valid")
 
 
 @app.command

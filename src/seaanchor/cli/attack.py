@@ -178,6 +178,7 @@ def _lettered(data: str, output: Path, victim: Victims, drawing: "Typographic", 
     from seaanchor.data.sources import open_images
     from seaanchor.data.types import PreferenceImages, TypographicImages, texts_of
     from seaanchor.data.typographic.write import write_typographic
+    from seaanchor.utils.text import plural
 
     if image_size < SMALLEST:
         raise SeaAnchorError(
@@ -200,7 +201,7 @@ def _lettered(data: str, output: Path, victim: Victims, drawing: "Typographic", 
         )
     attack = replace(drawing, class_names=texts_of(images))
     written, skipped = write_typographic(images, attack, image_size, output)
-    print(f"{written} images written to {output}{'; ' + skipped if skipped else ''}")
+    print(f"{plural(written, 'image')} written to {output}{'; ' + skipped if skipped else ''}")
 
 
 def _by_gradient(kind: str, data: str, output: Path, model: str, ball: Norms, num_steps: int, victim: Victims) -> None:

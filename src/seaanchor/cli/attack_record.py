@@ -1,16 +1,19 @@
 """What `seaanchor attack` prints of the images it wrote."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seaanchor.errors import printable
+from seaanchor.utils.text import plural
 
 if TYPE_CHECKING:
     from seaanchor.evaluation.context import ChosenHead
 
 SHOWN = 20  # rows of the printed table
+SIZE = re.compile(r"(?:^|,)size=(\d+)")  # of the model's input, in its preprocessing
 
 
 def print_record(record: Mapping[str, Any], output: Path, model: str) -> None:
@@ -42,18 +45,21 @@ def sum_lines(record: Mapping[str, Any]) -> list[str]:
     sums, how = record["summary"], record["settings"]["preprocessing"]
     total, still = sums["images"], sums["right_after"]
     if record["images"][0]["label"] is not None:
-        lines = [f"{total} images: {sums['right_before']} answered rightly before, {still} after"]
+        lines = [f"{plural(total, 'image')}: {sums['right_before']} answered rightly before, {still} after"]
     else:
-        lines = [f"{total} images: {still} with the same answer as before, {total - still} with another"]
+        lines = [f"{plural(total, 'image')}: {still} with the same answer as before, {total - still} with another"]
     if count := sums["undone_by_rounding"]:
-        lines.append(f"{count} were fooled by the attacked pixels, and are not after rounding to 8 bits")
+        were, are = ("was", "is") if count == 1 else ("were", "are")
+        lines.append(f"{count} {were} fooled by the attacked pixels, and {are} not after rounding to 8 bits")
     if count := sums["undone_by_preprocessing"]:
+        cure = f"; --preprocess resize_size={size[1]}, here and in evaluate, " if (size := SIZE.search(how)) else ""
         lines.append(
-            f"{count} are fooled by the 8 bits of the file, and not by what the model's preprocessing makes of them "
-            f"({how})"
+            f"{count} {'is' if count == 1 else 'are'} fooled by the 8 bits of the file, and not by what the model's "
+            f"preprocessing makes of them ({how}){cure and cure + 'reads the files as they are'}"
         )
     if count := sums["read_differently"]:
-        lines.append(f"{count} files are resized or cropped when the model reads them, and judged so")
+        are = "is" if count == 1 else "are"
+        lines.append(f"{plural(count, 'file')} {are} resized or cropped when the model reads them, and judged so")
     return [*lines, *filter(None, [record["skipped"]])]
 
 

@@ -40,7 +40,7 @@ def inspect(source: str, /) -> None:
         sizes = Counter(images.labels).values()
         print(
             f"{len(images.class_names)} classes of {min(sizes)} to {max(sizes)} images: "
-            f"{printable(', '.join(images.class_names[:8]))} ..."
+            f"{printable(', '.join(images.class_names[:8]))}{' ...' if len(images.class_names) > 8 else ''}"
         )
     if isinstance(images, TypographicImages | PreferenceImages):
         print(f"{len(images.pairs)} preferences over {len(texts_of(images))} texts: {_kinds(tally(images.pairs))}")

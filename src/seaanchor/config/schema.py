@@ -252,13 +252,14 @@ class RunConfig:
     """Where metrics go besides metrics.jsonl."""
 
 
-def parse_epsilon(text: str | float, norm: str = "linf", image_size: int | None = None) -> float:
+def parse_epsilon(text: str | float, norm: str = "linf", image_size: int | None = None, name: str = "epsilon") -> float:
     """`4/255` or a number, in pixel units.
 
     Args:
         text: as the user wrote it.
         norm: `linf` or `l2`.
         image_size: side of the images in pixels, which limits an l2 radius.
+        name: of the setting, for the error.
 
     Raises:
         SeaAnchorError: no number, negative, or a radius above all distances of images, which is most likely meant in
@@ -269,9 +270,9 @@ def parse_epsilon(text: str | float, norm: str = "linf", image_size: int | None 
         value = float(top) / float(bottom or 1)
     except (ValueError, ZeroDivisionError):
         raise SeaAnchorError(
-            f"epsilon {text!r}", "a number in [0, 1] or a fraction such as 4/255", "write it so"
+            f"{name} {text!r}", "a number in [0, 1] or a fraction such as 4/255", "write it so"
         ) from None
-    check_radius(value, norm, None if image_size is None else (3, image_size, image_size), text)
+    check_radius(value, norm, None if image_size is None else (3, image_size, image_size), text, name)
     return value
 
 

@@ -51,9 +51,9 @@ def _check_ranges(config: RunConfig) -> None:
     """Radii and numbers, each by itself."""
     check_seed(config.seed)
     perturbation, anchor = config.perturbation, config.anchor
-    parse_epsilon(perturbation.epsilon, perturbation.norm, config.image_size)
-    if perturbation.step_size is not None:
-        parse_epsilon(perturbation.step_size, perturbation.norm, config.image_size)
+    for name in ("epsilon", "step_size"):
+        if (radius := getattr(perturbation, name)) is not None or name == "epsilon":
+            parse_epsilon(radius, perturbation.norm, config.image_size, f"perturbation.{name}")
     for name, value, low in (
         ("batch_size", config.batch_size, 1),
         ("grad_accumulation", config.grad_accumulation, 1),

@@ -1,10 +1,12 @@
 """What a source of images stands for on the disk, without reading any of it and without heavy imports."""
 
 import os
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.paths import beside
 
 EMBEDDED = Path(str(files("seaanchor"))) / "zoo" / "data"
 NAMES = ("photos", "photos-mini", "emoji", "emoji-people")
@@ -35,4 +37,12 @@ def check_there(source: str, split: str = "train") -> None:
         return  # its parts lie in one table
     if not os.path.exists(place) and "*" not in place.name:
         expected = f"a folder, a tar, hf-data:NAME, a JSON lines file, or one of {', '.join(NAMES)}"
-        raise SeaAnchorError(f"{place} is missing, and no source is called {source!r}", expected, "correct the path")
+        raise SeaAnchorError(
+            f"{place} is missing, and no source is called {source!r}", expected, _change(source, place)
+        )
+
+
+def _change(source: str, place: Path) -> str:
+    """What to do about a path that is missing: take a name like it, if one lies beside."""
+    near = get_close_matches(place.name, [*beside(place), *(NAMES if "/" not in source else ())], n=1)
+    return f"did you mean {Path(source).with_name(near[0])}?" if near else "correct the path"

@@ -1,11 +1,13 @@
 """Model names that are paths: which library wrote a folder, and what to say of a path that leads nowhere."""
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from seaanchor.encoders.embedded import embedded_models
 from seaanchor.errors import SeaAnchorError
+from seaanchor.utils.paths import beside
 from seaanchor.utils.plain_files import parse_json
 
 FOLDER_PREFIXES = ("timm:local-dir:", "local-dir:", "hf:")
@@ -68,8 +70,10 @@ def check_path(name: str) -> None:
     if on_hub and _is_architecture(plain := name.replace("/", "-")):
         found, expected = f"the path {name} does not exist", "the folder of a model, or a name of OpenCLIP's"
         raise SeaAnchorError(found, expected, f"did you mean {plain}?")
+    near = get_close_matches(path.name, beside(path), n=1)
+    change = f"did you mean {path.with_name(near[0])}?" if near else "correct the path"
     also = f", or for a model on the Hub write hf-hub:{name} or hf:{name}" if on_hub else ""
-    raise SeaAnchorError(f"the path {name} does not exist", "the folder of a model", f"correct the path{also}")
+    raise SeaAnchorError(f"the path {name} does not exist", "the folder of a model", f"{change}{also}")
 
 
 def _is_architecture(name: str) -> bool:

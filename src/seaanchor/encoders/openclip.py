@@ -20,6 +20,7 @@ from seaanchor.encoders.pretrained import Pretrained, is_weights_file, split_pre
 from seaanchor.encoders.text import encode_text
 from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.json_text import to_json
+from seaanchor.utils.paths import beside
 
 
 def load_open_clip(name: str, source: str, pretrained: str | None, image_size: int | None) -> LoadedModel:
@@ -96,7 +97,8 @@ def _check_name(name: str, asked: Pretrained) -> None:
     models = open_clip.list_models()
     if name not in models:
         check_path(name)
-        near = get_close_matches(name, models + embedded_models(), n=3, cutoff=0.4)
+        folders = [found for found in beside(Path(name)) if Path(found).is_dir()]
+        near = get_close_matches(name, folders, n=1) + get_close_matches(name, models + embedded_models(), 3, 0.4)
         raise SeaAnchorError(
             f"no model is called {name!r}, and there is no such path",
             "an OpenCLIP name, an embedded model, a folder, or one of hf-hub: timm: hf:",

@@ -45,4 +45,5 @@ def _stem(context: EvaluationContext) -> str:
 
 
 def _slug(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-." else "_" for c in name.strip("/"))[-60:]
+    """A name as part of a file's, which no leading dot hides."""
+    return "".join(c if c.isalnum() or c in "-." else "_" for c in name.strip("/"))[-60:].lstrip("._") or "_"

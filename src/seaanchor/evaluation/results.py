@@ -173,6 +173,23 @@ class Environment:
 
 
 @dataclass(frozen=True)
+class GivenOptions:
+    """What names model and classes on the command line, as the user gave it; None for what was left out.
+
+    Attributes:
+        pretrained: tag or weights file of a bare name.
+        preprocess: resizing and normalisation in place of the model's own.
+        class_names: list of class names.
+        segmentation_head: file of that head.
+    """
+
+    pretrained: str | None = None
+    preprocess: str | None = None
+    class_names: str | None = None
+    segmentation_head: str | None = None
+
+
+@dataclass(frozen=True)
 class EvaluationResult:
     """One model on one data set.
 
@@ -189,6 +206,7 @@ class EvaluationResult:
         skipped: in words, which images could not be read; empty if none.
         reference: the untouched model on the same images; None for a model that is its own reference.
         files: hash of the files of weights, where the model is a folder; `report` compares it before it loads them.
+        given: options that make the result again and decide nothing beside `protocol`; None in files that do not say.
         format: of the file that this was read from, else of those that are written.
     """
 
@@ -210,6 +228,7 @@ class EvaluationResult:
     environment: Environment = field(default_factory=Environment)
     reference: "EvaluationResult | None" = None
     files: str | None = None
+    given: GivenOptions | None = None
     format: int = FORMAT
 
     @property
@@ -229,6 +248,7 @@ __all__ = [
     "Check",
     "Environment",
     "EvaluationResult",
+    "GivenOptions",
     "HeadRecord",
     "ProtocolRecord",
     "RobustAccuracies",

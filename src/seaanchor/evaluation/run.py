@@ -27,7 +27,7 @@ from seaanchor.evaluation.prepare import DataSet, describe, prepare, reference_c
 from seaanchor.evaluation.protocol import Protocol, comparable
 from seaanchor.evaluation.result_files import decode, encode, with_finite_check
 from seaanchor.evaluation.result_folder import is_result_file, result_file, stored_result
-from seaanchor.evaluation.results import Environment, EvaluationResult, ProtocolRecord
+from seaanchor.evaluation.results import Environment, EvaluationResult, GivenOptions, ProtocolRecord
 from seaanchor.evaluation.table import ExecutionOptions, remove_partial
 from seaanchor.profiling.memory_advice import evaluation_advice
 from seaanchor.utils.checkpoint import write_atomic
@@ -45,6 +45,7 @@ class _Session:
 
     options: ExecutionOptions
     skip_existing: bool
+    class_names: Path | None
     done: dict[str, EvaluationResult | None] = field(default_factory=dict)
 
 
@@ -111,7 +112,7 @@ def evaluate_loaded(
         )
     with open_group() as group:
         options = ExecutionOptions(batch_size, workers, device_named(device, group.rank), group)
-        session, cache = _Session(options, skip_existing), EmbeddingCache()
+        session, cache = _Session(options, skip_existing, class_names), EmbeddingCache()
         pair = ModelPair(model, reference, rho, output)
         data = DataSet(name, opened, captions, class_names)
         log.info("\n".join(header([pair], [data], protocol, options)))
@@ -164,7 +165,7 @@ def evaluate_all(
     require_extra(protocol.plans)
     with open_group() as group:
         options = ExecutionOptions(batch_size, workers, device_named(device, group.rank), group)
-        session = _Session(options, skip_existing)
+        session = _Session(options, skip_existing, class_names)
         check_same(group, {"models": len(names), "data sets": len(sources)} | comparable(protocol))
         pairs = [open_pair(name, pretrained, reference, protocol, output, names) for name in names]
         for pair in pairs:
@@ -260,13 +261,20 @@ def _one(
         result = session.done[key]
         if not group.first or result is None:
             return None
-        result = replace(result, reference=reference)
+        result = replace(result, reference=reference, given=_given(context, session.class_names))
         if file is not None:
             write_copy(context.chosen, file.parent)
             write_atomic(file, to_json(with_nulls(encode(result)), indent=1))
         if partial is not None:
             remove_partial(partial)
     return result
+
+
+def _given(context: EvaluationContext, class_names: Path | None) -> GivenOptions:
+    asked = context.protocol
+    names = None if class_names is None else str(class_names)
+    found = (context.model.pretrained, asked.preprocess, names, asked.segmentation_head)
+    return GivenOptions(*portable(found))
 
 
 def _turn(partial: Path | None) -> AbstractContextManager[bool]:

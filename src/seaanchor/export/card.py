@@ -89,7 +89,10 @@ def _base_lines(base: Base) -> list[str]:
 
 def _numbers_lines(numbers: list[Numbers], half: bool) -> list[str]:
     if not numbers:
-        return ["No evaluation of these weights lies beside the run. `seaanchor evaluate` makes one."]
+        return [
+            "No evaluation of these weights lay beside the run when this was written. `seaanchor evaluate` makes one; "
+            "export again to have it here: `seaanchor export --model RUN/export --output NEW_FOLDER`."
+        ]
     lines = ["Shares in per cent with 95 % intervals, beside the untouched model on the same images.", ""]
     for found in numbers:
         lines += [f"**{found.dataset}**", ""]
@@ -135,7 +138,8 @@ def _limits(
     lines.append(
         "Robust accuracy is an upper bound: a stronger attack may lower it."
         if numbers
-        else "What training gained and what it cost is not stated here: no evaluation lies beside the run."
+        else "What training gained and what it cost is not stated here: no evaluation lay beside the run when this was "
+        "written."
     )
     if format in IMAGES_ALONE and model.encode_texts is not None:
         lines.append("The text side is not in this format: text embeddings come from an export of the whole model.")

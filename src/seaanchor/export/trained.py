@@ -3,6 +3,7 @@
 Legend: D embedding dimension, E mapped dimension, W width before a projection.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,10 +51,11 @@ def read_map(run: Path, model: LoadedModel | None = None) -> Tensor:
     """
     file = run / MAP
     if not file.is_file():
+        around = Path(os.path.abspath(run)).parent
         raise SeaAnchorError(
             f"{run} has no {MAP}",
             "the folder of a run with adapter linear, such as recipe dpo-linear",
-            "name another run",
+            f"name the run itself, {run.parent}" if (around / MAP).is_file() else "name another run",
         )
     state = load_state(file)
     weight_ED = state.get("weight") if isinstance(state, dict) else None

@@ -21,7 +21,7 @@ from seaanchor.report.figures import figures_of, number_of
 from seaanchor.report.glance import Glance, glance
 from seaanchor.report.measures import Way
 from seaanchor.report.radii import trained_radius
-from seaanchor.report.reproduce import evaluate_commands, report_command
+from seaanchor.report.reproduce import evaluate_commands, report_command, says_all
 from seaanchor.report.runs import Run
 from seaanchor.report.sources import Entry, Sources, read_sources
 from seaanchor.report.tables import Dataset, apart, as_csv, datasets
@@ -53,13 +53,14 @@ MONTHS = (
 @dataclass(frozen=True)
 class Head:
     """What the page says of itself: title, day, name of its CSV file, the commands that make it again, and the sentence
-    on what is not compared."""
+    on what is not compared; and whether the commands name all weights, classes and preprocessing."""
 
     title: str
     date: str
     csv_name: str
     commands: tuple[str, ...]
     apart: str = ""
+    says_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def _write(paths: Sequence[Path], output: Path | str | None, shown: GalleryOptio
         page.with_suffix(".csv").name,
         (*evaluate_commands(sources.entries), report_command(paths, page, shown.count, title, shown.allow)),
         told_apart,
+        says_all(sources.entries),
     )
     html = render(sources, tables, head, _pictures(sources.entries, shown, allowed))
     write_atomic(page.with_suffix(".csv"), as_csv(tables))

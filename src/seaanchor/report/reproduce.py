@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from seaanchor.config.schema import format_epsilon
@@ -11,7 +12,7 @@ from seaanchor.encoders.classifiers import stored_head_file
 from seaanchor.encoders.heads import DEFAULT_TEMPLATES
 from seaanchor.evaluation.corruptions import CORE
 from seaanchor.evaluation.model_pair import NONE, reference_of
-from seaanchor.evaluation.results import AttackSettings, EvaluationResult, ProtocolRecord
+from seaanchor.evaluation.results import AttackSettings, EvaluationResult, GivenOptions, ProtocolRecord
 from seaanchor.evaluation.suite_results import TypographicSettings
 from seaanchor.report.sources import Entry, ResultFile
 from seaanchor.utils.paths import expanded, portable
@@ -19,7 +20,7 @@ from seaanchor.utils.paths import expanded, portable
 DRAWN = ("typographic", "words-and-noise", "reading")
 """Suites that draw words."""
 FEW = 8  # prompts that fit into a command
-HOME = re.compile(r"((?:[\w-]+:)*)~/(.+)", re.DOTALL)
+HOME = re.compile(r"((?:[\w.-]*[:+])*)~/(.+)", re.DOTALL)
 OWN_COUNT = ("square", "autoattack")  # attacks whose number of steps --num-steps does not set
 
 
@@ -51,7 +52,7 @@ def _command(words: Sequence[str]) -> str:
 
 
 def quoted(word: str) -> str:
-    """A word with its `~` open; behind a prefix such as `local-dir:` the shell reads none, and takes `$HOME`."""
+    """A word with its `~` open; behind a prefix such as `local-dir:` or `openai+` the shell reads `$HOME` alone."""
     found = HOME.fullmatch(word)
     if found is None:
         return shlex.quote(word)
@@ -74,6 +75,7 @@ def _options(file: ResultFile) -> list[str]:
         words += ["--train-data", protocol.training]
     if protocol.tokens is not None:
         words += ["--tokens", protocol.tokens]
+    words += _given_options(result.given)
     words += _reference_options(result)
     return [*words, "--seed", str(protocol.seed or 0)]
 
@@ -113,6 +115,16 @@ def _head_options(file: ResultFile) -> list[str]:
     return ["--head", portable(str(file.path.parent / Path(head.file).name))]
 
 
+def _given_options(given: GivenOptions | None) -> list[str]:
+    named = {} if given is None else {f.name: getattr(given, f.name) for f in fields(given)}
+    return [w for name, said in named.items() if said for w in (f"--{name.replace('_', '-')}", said)]
+
+
+def says_all(entries: Sequence[Entry]) -> bool:
+    """Whether every result says which weights, classes and preprocessing were named; older files do not."""
+    return all(file.result.given is not None for entry in entries for file in entry.results)
+
+
 def _template_options(templates: Sequence[str]) -> list[str]:
     """`--templates` where prompts are few, or those of a list that has a name; many others may be the data set's."""
     if templates in ((), DEFAULT_TEMPLATES):
@@ -124,8 +136,15 @@ def _template_options(templates: Sequence[str]) -> list[str]:
 
 
 def _reference_options(result: EvaluationResult) -> list[str]:
-    """What names the reference, where the model does not name it by itself."""
-    own = reference_of(expanded(result.model))[0]
-    if result.reference is None:
+    """What names the reference, where the model does not name this one by itself; its tag stands beside it, unless the
+    model took one, too."""
+    own, own_tag = portable(reference_of(expanded(result.model)))
+    reference = result.reference
+    if reference is None:
         return [] if own is None else ["--reference", NONE]
-    return ["--reference", result.reference.model] if own is None else []
+    tag = own_tag if reference.given is None else reference.given.pretrained
+    if (reference.model, tag) == (own, own_tag):
+        return []
+    words = ["--reference", reference.model]
+    named = result.given is not None and result.given.pretrained
+    return words if tag is None or named else [*words, "--pretrained", tag]

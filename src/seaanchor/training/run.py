@@ -107,7 +107,7 @@ def _run(setup: Setup, hooks: Hooks, group: ProcessGroup) -> Path:
         with stage("training", setup.total_steps, "batches", lines=False):
             step = training_loop(context, step)
     if step < setup.total_steps:
-        change = f"the state is saved; go on with --resume auto --output {config.output}"
+        change = f"the state is saved in {config.output}; go on by the same command with --resume auto"
         raise SeaAnchorError(f"stopped at step {step} of {setup.total_steps}", "an uninterrupted run", change)
     export_run(setup, state, folder, group.first)
     return config.output

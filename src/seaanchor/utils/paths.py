@@ -41,3 +41,12 @@ def expanded(text: str) -> str:
     'runs/~x'
     """
     return re.sub(r"^((?:[\w-]+:)*)~/", lambda found: f"{found[1]}{Path.home()}/", text)
+
+
+def beside(path: Path) -> list[str]:
+    """Names of what lies beside a path that is missing, hidden ones apart: at most a thousand, and none where the
+    folder cannot be read."""
+    try:
+        return sorted(name for name in os.listdir(path.parent) if not name.startswith("."))[:1000]
+    except (OSError, ValueError):
+        return []
