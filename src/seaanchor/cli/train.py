@@ -65,16 +65,15 @@ def train(
 
         rehearse(check(config))
         return
-    from seaanchor.data.places import NAMES as EMBEDDED_SETS
-    from seaanchor.data.places import check_there
+    from seaanchor.data import places
 
-    check_there(config.train_data)
+    places.check_there(config.train_data)
     from seaanchor.api import train_from_config as run
     from seaanchor.encoders.embedded import embedded_models
 
     check(config)
     first = os.environ.get("RANK", "0") == "0"  # of several processes
-    if first and config.model in embedded_models() and config.train_data.partition("/")[0] in EMBEDDED_SETS:
+    if first and config.model in embedded_models() and config.train_data.partition("/")[0] in places.NAMES:
         print(
             f"trains the embedded model {config.model} on the embedded set {config.train_data}; "
             "--model and --train-data name others"

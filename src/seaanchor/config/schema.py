@@ -269,9 +269,8 @@ def parse_epsilon(text: str | float, norm: str = "linf", image_size: int | None 
         top, _, bottom = str(text).partition("/")
         value = float(top) / float(bottom or 1)
     except (ValueError, ZeroDivisionError):
-        raise SeaAnchorError(
-            f"{name} {text!r}", "a number in [0, 1] or a fraction such as 4/255", "write it so"
-        ) from None
+        expected = "a number in [0, 1] or a fraction such as 4/255"
+        raise SeaAnchorError(f"{name} {text!r}", expected, "write it so") from None
     check_radius(value, norm, None if image_size is None else (3, image_size, image_size), text, name)
     return value
 
