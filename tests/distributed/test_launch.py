@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from seaanchor.distributed.launch import device_index, start_training
+from seaanchor.distributed.launch import device_index, end_others, start_training
 from seaanchor.errors import SeaAnchorError
 
 
@@ -28,6 +28,14 @@ def test_processes_that_are_announced_by_halves(monkeypatch, missing):
     monkeypatch.delenv(missing)
     with pytest.raises(SeaAnchorError, match=missing):
         start_training("cpu")
+
+
+@pytest.mark.parametrize("world", ["²", "two", "", " 1 ", "-1"])
+def test_a_number_of_processes_that_is_none_tells_nobody(monkeypatch, world):
+    """The error that brought us here is the one to be seen."""
+    monkeypatch.setenv("WORLD_SIZE", world)
+    monkeypatch.setenv("RANK", "0")
+    end_others(ValueError("another"))
 
 
 def test_a_device_that_is_not_here_is_refused():

@@ -221,10 +221,11 @@ def test_what_dead_processes_left_of_a_file_is_removed_when_it_is_written(tmp_pa
     (orphan,) = tmp_path.iterdir()
     living = orphan.with_name(orphan.name.replace(orphan.name.split("-")[1], str(os.getppid())))
     elsewhere = orphan.with_name(orphan.name.replace(orphan.name.split("-")[0], ".a[1].json.0badcafe"))
-    for other in (living, elsewhere, tmp_path / ".a[1].json.mine.partial", tmp_path / ".b.json.1-2-3.partial"):
+    odd = orphan.with_name(orphan.name.replace(orphan.name.split("-")[1], "²"))
+    for other in (living, elsewhere, odd, tmp_path / ".a[1].json.mine.partial", tmp_path / ".b.json.1-2-3.partial"):
         other.write_bytes(b"half")
     write_atomic(tmp_path / "a[1].json", "{}")
-    assert not orphan.exists() and len(list(tmp_path.iterdir())) == 5
+    assert not orphan.exists() and len(list(tmp_path.iterdir())) == 6
 
 
 def test_the_same_state_gives_the_same_bytes(tmp_path):

@@ -75,8 +75,8 @@ def _others_failures(store: dist.Store, rank: int, world: int) -> list[str]:
 def end_others(error: Exception) -> None:
     """Let the processes that were announced beside this one know that it ends before it joined them, so that they do
     not wait for it. Does nothing where it has joined, or where there is one process."""
-    announced = os.environ.get("WORLD_SIZE", "1")
-    if not announced.isdigit() or int(announced) == 1 or _met or dist.is_initialized():
+    announced = os.environ.get("WORLD_SIZE", "").strip() or "1"
+    if not announced.isdecimal() or int(announced) == 1 or _met or dist.is_initialized():
         return
     _met.append(True)
     text = error.found if isinstance(error, SeaAnchorError) else f"{type(error).__name__}: {error}".splitlines()[0]

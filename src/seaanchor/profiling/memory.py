@@ -83,7 +83,7 @@ def container_room(folder: Path) -> int | None:
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
         top, now, more = folder / limit, folder / used, folder / "memory.stat"
-        if not (top.is_file() and now.is_file() and (most := top.read_text().strip()).isdigit()):
+        if not (top.is_file() and now.is_file() and (most := top.read_text().strip()).isdecimal()):
             continue
         stat = dict(line.split(maxsplit=1) for line in more.read_text().splitlines()) if more.is_file() else {}
         return max(1, int(most) - int(now.read_text()) + int(stat.get(cache, 0)))

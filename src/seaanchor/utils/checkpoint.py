@@ -225,7 +225,7 @@ def _remove_orphans(path: Path) -> None:
     """Remove what processes that are gone left of earlier attempts to write a file."""
     for other in path.parent.glob(f".{escape(path.name)}.*-*-*.partial"):
         machine, number, _ = other.name.removesuffix(".partial").rpartition(".")[2].split("-")
-        if machine == _machine() and number.isdigit() and not _lives(int(number)):
+        if machine == _machine() and number.isdecimal() and not _lives(int(number)):
             other.unlink(missing_ok=True)
 
 
