@@ -76,7 +76,8 @@ def test_an_interruption_changes_nothing(run, tmp_path, monkeypatch):
     code, _, _ = run("attack", "pgd", *flags, "--batch-size", 5)
     journal = tmp_path / "parts" / "unfinished.jsonl"
     assert code == 130 and not (tmp_path / "parts" / "answers.json").exists()
-    journal.write_text(journal.read_text() + '{"number": 11, "cut')  # as a kill leaves it
+    cut = '{"number": 11, "cut": "é'.encode()[:-1]  # as a kill leaves it, in the middle of a letter
+    journal.write_bytes(journal.read_bytes() + cut)
     monkeypatch.setattr(attacked_files, "_attacked", seen)
     _, parts = attacked(run, tmp_path / "parts")
     names = [(row["number"], row["after"]["name"], row["right_after"]) for row in whole["images"]]

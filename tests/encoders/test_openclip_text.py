@@ -204,6 +204,13 @@ def test_classes_that_the_vocabulary_does_not_distinguish(hugging_face_text):
     assert build_head(model, ["cat", "猫"]).weight_CD.shape == (2, 16)
 
 
+def test_a_configuration_may_leave_our_part_null(clip_folder, tmp_path):
+    folder = shutil.copytree(clip_folder, tmp_path / "null")
+    file = folder / "open_clip_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"seaanchor": None}))
+    assert load_model(str(folder)).encode_texts is not None
+
+
 def test_the_name_of_the_merges_is_a_text():
     with pytest.raises(SeaAnchorError, match=r"the merges are 2\.5"):
         bpe_file(None, {"tokenizer_kwargs": {"bpe_path": 2.5}})

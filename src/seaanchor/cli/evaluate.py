@@ -45,7 +45,7 @@ def evaluate(
     """
     check_numbers(("--batch-size", manner.batch_size, 1), ("--workers", manner.workers, 0))
     check_output(manner, len(model) * len(data))
-    cheap_checks(asked)
+    suites_and_radii(asked)  # mistakes that cost no import come first
     from seaanchor.data.places import check_there
 
     for source in data:
@@ -83,7 +83,7 @@ def check_output(manner: RuntimeOptions, results: int) -> None:
         raise SeaAnchorError(found, "a folder, in which results are found by what decides them", "name a folder")
 
 
-def cheap_checks(asked: EvaluationOptions) -> tuple[list[str], tuple[float, ...]]:
+def suites_and_radii(asked: EvaluationOptions) -> tuple[list[str], tuple[float, ...]]:
     """The suites and the radii that the flags name, before any library is imported.
 
     Raises:
@@ -102,7 +102,7 @@ def protocol_of(asked: EvaluationOptions) -> "Protocol":
     Raises:
         SeaAnchorError: an unknown suite, a number out of range, or a flag that nothing uses.
     """
-    wanted, epsilons = cheap_checks(asked)
+    wanted, epsilons = suites_and_radii(asked)
     from seaanchor.data.names import read_templates
     from seaanchor.evaluation.attacks import LOW_PRECISION, AttackPlan
     from seaanchor.evaluation.corruptions import CORE, KINDS

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from seaanchor.config.io import read_yaml
 from seaanchor.encoders.embedded import embedded_models
@@ -19,6 +19,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.utils.numbers import check_seed
 from seaanchor.utils.records import BadValueError, from_plain
 
+T = TypeVar("T")
 HERE = "./"
 TOKENS = ("class", "mean", "patches")  # as `seaanchor.encoders.tokens.Tokens`
 PATHS = ("model", "pretrained", "train_data", "val_data", "class_names", "head", "perturbation.swap")
@@ -82,6 +83,23 @@ class StartSettings:
     anchor: Bound = field(default_factory=Bound)
 
 
+def settings_as(kind: type[T], settings: dict[str, Any], file: Path) -> T:
+    """Those settings of a run that a record knows, each of the type that it has there.
+
+    Args:
+        kind: the record's class; what a setting leaves out, or null, has its default there.
+        settings: as `read_settings` gives them.
+        file: where they were read, for the error.
+
+    Raises:
+        SeaAnchorError: a value of another type.
+    """
+    try:
+        return from_plain(kind, {key: value for key, value in settings.items() if value is not None})
+    except BadValueError as error:
+        raise SeaAnchorError(f"{file}: {error}", "the settings of a run", "restore the file") from None
+
+
 def read_start(run: Path) -> StartSettings:
     """What the settings in a run folder say of its start.
 
@@ -89,11 +107,7 @@ def read_start(run: Path) -> StartSettings:
         SeaAnchorError: they are missing, no YAML mapping, or hold a value of another type.
     """
     file = run / "config.yaml"
-    given = {key: value for key, value in read_settings(file).items() if value is not None}
-    try:
-        found = from_plain(StartSettings, given)
-    except BadValueError as error:
-        raise SeaAnchorError(f"{file}: {error}", "the settings of a run", "restore the file") from None
+    found = settings_as(StartSettings, read_settings(file), file)
     check_seed(found.seed, f"{file}: seed")
     if found.tokens not in (None, *TOKENS):
         raise SeaAnchorError(f"{file}: tokens is {found.tokens!r}", ", ".join(TOKENS), "restore the file")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seaanchor.config.run_settings import read_settings
+from seaanchor.config.run_settings import read_settings, settings_as
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.result_files import damaged, read_json
 from seaanchor.evaluation.results import Environment
@@ -93,7 +93,7 @@ def read_run(folder: Path) -> Run:
     """
     home = RunFolder(folder)
     config = read_settings(home.config)
-    settings = _settings(config, home.config)
+    settings = settings_as(RunSettings, portable(config), home.config)
     lines = list(_rows(home))
     finished = any((folder / name).is_dir() for name in EXPORTS)
     step = max((row["step"] for row in lines), default=0)
@@ -115,14 +115,6 @@ def read_run(folder: Path) -> Run:
 def _known(row: dict[str, Any]) -> dict[str, Any]:
     """A line of the log without what was not finite."""
     return {name: value for name, value in row.items() if value is not None}
-
-
-def _settings(config: dict[str, Any], file: Path) -> RunSettings:
-    given = portable({key: value for key, value in config.items() if value is not None})
-    try:
-        return from_plain(RunSettings, given)
-    except BadValueError as error:
-        raise SeaAnchorError(f"{file}: {error}", "the settings of a run", "restore the file") from None
 
 
 def _steering(file: Path) -> SteeringCurve | None:
