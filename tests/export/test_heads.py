@@ -18,6 +18,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.export.folder import export_model, verify
 from seaanchor.export.heads import answering
 from seaanchor.types import Head, NamedHead
+from tests.encoders.huggingface.models import write_model
 from tests.encoders.test_timm_classifier import folder_of
 from tests.export.test_card import card, run_snippet
 
@@ -83,6 +84,39 @@ def test_the_snippets_of_other_libraries_do_too(architectures, hf_folder, tmp_pa
     own = with_head(from_encoder(Encoder(module, image_size=32)))
     text = card(export_model(own, tmp_path / "module"))[1]
     assert "embedding = encoder(pixels)" in text
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "ViTForImageClassification",
+        "ResNetForImageClassification",
+        pytest.param("CLIPForImageClassification", marks=pytest.mark.exhaustive),
+        pytest.param("Swinv2ForImageClassification", marks=pytest.mark.exhaustive),
+    ],
+)
+def test_classifiers_of_transformers_answer_by_either_head(tmp_path, architecture):
+    plain = load_model(f"hf:{write_model(architecture, tmp_path / 'folder')}")
+    pixels_BCHW = torch.rand(2, 3, plain.encoder.image_size, plain.encoder.image_size)
+    given = {"pixel_values": normalised(plain.encoder, pixels_BCHW)}
+    with torch.no_grad():
+        own = run_snippet(export_model(plain, tmp_path / "own"))
+        ours_BC = plain.classifier.head(plain.encoder(pixels_BCHW))
+        assert (own["logits"](given) - ours_BC).abs().max() < 1e-5
+        assert own["class_names"] == ["cat", "dog", "red fox"]
+        model = with_head(plain)
+        found = run_snippet(export_model(model, tmp_path / "stored"))
+        assert_gives(model, found["logits"](given), pixels_BCHW)
+        assert found["model"](**given).logits.shape == (2, 3) and found["class_names"] == list(NAMES)
+
+
+def test_the_snippet_of_a_timm_classifier_gives_its_answers(classifying, tmp_path):
+    found = run_snippet(export_model(classifying, tmp_path / "out"))
+    pixels_BCHW = torch.rand(2, 3, classifying.encoder.image_size, classifying.encoder.image_size)
+    with torch.no_grad():
+        ours_BC = classifying.classifier.head(classifying.encoder(pixels_BCHW))
+        assert (found["logits"](normalised(classifying.encoder, pixels_BCHW)) - ours_BC).abs().max() < 1e-5
+    assert found["class_names"] == [f"own {i}" for i in range(7)]
 
 
 @pytest.mark.parametrize("kind", ["file", pytest.param("probe", marks=pytest.mark.exhaustive)])

@@ -15,7 +15,7 @@ from seaanchor.export.heads import answering, head_lines
 from seaanchor.export.licence import CARD, Base, base_of
 from seaanchor.export.origin import Numbers, Origin
 from seaanchor.export.reloaded import Target
-from seaanchor.export.snippets import head_snippet, snippet
+from seaanchor.export.snippets import head_snippet, own_head_snippet, snippet
 from seaanchor.utils.checkpoint import write_atomic
 
 LIBRARIES = {
@@ -110,10 +110,12 @@ def _snippet(model: LoadedModel, target: Target, format: str, texts: bool) -> st
     if format in ("hf", "hf-vision") and config.is_file():
         (architecture,) = json.loads(config.read_text(encoding="utf-8"))["architectures"]
     named = answering(model)
-    if named is None or (format != "onnx" and model.stored_head is None):
-        return snippet(format, architecture, texts)
-    answers = head_snippet(format, architecture, model.classifier is not None, named.class_names is not None)
-    return snippet(format, architecture, texts) + answers
+    loads = snippet(format, architecture, texts)
+    if named is None:
+        return loads
+    if format != "onnx" and model.stored_head is None:
+        return loads + own_head_snippet(format, named.class_names is not None)
+    return loads + head_snippet(format, architecture, model.classifier is not None, named.class_names is not None)
 
 
 def _input_line(model: LoadedModel, format: str) -> str:

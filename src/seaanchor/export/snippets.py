@@ -54,6 +54,15 @@ from seaanchor.encoders.own_module import load_encoder
 
 encoder = load_encoder("FOLDER", module)  # a module of the class that was trained
 """
+OWN_ANSWERS = """
+
+def logits({given}):  # {what}
+    return {answers}
+"""
+OWN_NAMES = {
+    "timm": 'model.pretrained_cfg["label_names"]',
+    "hf": "[model.config.id2label[i] for i in range(model.config.num_labels)]",
+}
 HEAD = """\
 from safetensors.torch import load_file
 from torch.nn.functional import linear
@@ -76,6 +85,7 @@ GIVEN = {
     "module": ("pixels", "(B, 3, H, W), RGB in [0, 1]", "encoder(pixels)"),
 }
 """What a function of a stored head takes, in words too, and the embedding that the head reads, by format."""
+INPUTS = ("inputs", "of the processor")
 BEFORE_CLASSIFIER = "model.forward_head(model.forward_features(pixels), pre_logits=True).flatten(1)"
 BY_TRANSFORMERS = {
     "CLIPModel": "model.get_image_features(**inputs).pooler_output",
@@ -85,6 +95,14 @@ BY_TRANSFORMERS = {
     "ViTModel": "model(**inputs).last_hidden_state[:, 0]",
 }
 """That embedding by class of transformers; others pool it themselves."""
+BEFORE_HF_CLASSIFIER = """\
+import copy
+
+from torch import nn
+
+before = copy.deepcopy(model)
+before.classifier = nn.Flatten()  # in place of the model's own classifier
+"""
 
 
 def snippet(format: str, architecture: str, texts: bool) -> str:
@@ -101,9 +119,25 @@ def snippet(format: str, architecture: str, texts: bool) -> str:
     return {"open-clip": OPEN_CLIP, "timm": TIMM, "onnx": ONNX.format(), "module": MODULE}[format]
 
 
+def own_head_snippet(format: str, named: bool) -> str:
+    """Python that follows `snippet`: answers by the classifier in the model's own library. Empty for other formats.
+
+    Args:
+        format: by its name.
+        named: whether the classes have names.
+    """
+    if format == "timm":
+        given, what, answers = (*GIVEN["timm"][:2], "model(pixels)")
+    elif format in ("hf", "hf-vision"):
+        given, what, answers = (*INPUTS, "model(**inputs).logits")
+    else:
+        return ""
+    text = OWN_ANSWERS.format(given=given, what=what, answers=answers)
+    return text + (f"\n\nclass_names = {OWN_NAMES['timm' if format == 'timm' else 'hf']}\n" if named else "")
+
+
 def head_snippet(format: str, architecture: str, classifies: bool, named: bool) -> str:
-    """Python that follows `snippet`: answers by the linear head of the export. Empty for classifiers of transformers,
-    which give no embedding.
+    """Python that follows `snippet`: answers by the linear head of the export.
 
     Args:
         format: by its name.
@@ -113,12 +147,14 @@ def head_snippet(format: str, architecture: str, classifies: bool, named: bool) 
     """
     if format == "onnx":
         return ONNX_LOGITS + (ONNX_NAMES if named else "")
+    first = ""
     if format in ("hf", "hf-vision") and architecture.endswith("ForImageClassification"):
-        return ""
-    of_transformers = BY_TRANSFORMERS.get(architecture, "model(**inputs).pooler_output")
-    given, what, embedding = GIVEN.get(format) or ("inputs", "of the processor", of_transformers)
+        first, of_transformers = f"\n{BEFORE_HF_CLASSIFIER}", "before(**inputs).logits"
+    else:
+        of_transformers = BY_TRANSFORMERS.get(architecture, "model(**inputs).pooler_output")
+    given, what, embedding = GIVEN.get(format) or (*INPUTS, of_transformers)
     embedding = BEFORE_CLASSIFIER if format == "timm" and classifies else embedding
     text = HEAD.format(given=given, what=what, embedding=embedding)
     if not named:
-        return f"\n{text}"
-    return f"\nimport json\n\nfrom safetensors import safe_open\n{text}{HEAD_NAMES}"
+        return f"{first}\n{text}"
+    return f"{first}\nimport json\n\nfrom safetensors import safe_open\n{text}{HEAD_NAMES}"
