@@ -121,6 +121,10 @@ def test_a_model_in_a_folder_is_shown_where_it_is_allowed(beside_a_folder, made)
     shown, notes = labels([run])
     assert shown == ["run"] and f"add --allow {shlex.quote(str(folder))} to show it" in notes
     assert labels([run], allowed_by_user([f"local-dir:{folder}"])) == (["untouched", "run"], "")
+    assert labels([run], allowed_by_user([str(folder.parent)])) == (["untouched", "run"], "")
+    beside = folder.parent.parent / "beside"
+    beside.mkdir()
+    assert labels([run], allowed_by_user([str(beside)])) == labels([run]), "what lies beside is not allowed"
 
 
 def test_the_export_of_another_named_run_lies_in_a_named_run(beside_a_folder, made):

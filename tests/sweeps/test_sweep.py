@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from seaanchor.cli.sweep import parse_seeds
+from seaanchor.cli.evaluate import EvaluationOptions, chosen_suites, protocol_of
+from seaanchor.cli.sweep import default_axes, parse_seeds
 from seaanchor.errors import SeaAnchorError
 from seaanchor.sweeps.sweep import parse_vary, read_points
 
@@ -64,7 +65,12 @@ def test_a_sweep_trains_every_point_and_draws_their_front(
         "clean",
     )
     call(monkeypatch, *arguments)
-    assert "front:" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "front:" in said and "smallest and largest of 2 seeds" in said
+    assert (
+        f"show them on one page: seaanchor report {tmp_path / 'sweep' / 'evaluation'} --allow {tmp_path / 'sweep'}"
+        in said
+    )
     rows = list(csv.DictReader((tmp_path / "sweep" / "numbers.csv").open()))
     assert {row["arm"] for row in rows} == {"anchor.weight=0.1", "anchor.weight=10.0"} and {
         row["seed"] for row in rows
@@ -99,6 +105,17 @@ def test_points_are_read_from_yaml(tmp_path: Path):
         file.write_text(text)
         with pytest.raises(SeaAnchorError, match=r"points\.yaml"):
             read_points(file)
+
+
+def test_the_second_axis_follows_from_the_suites(monkeypatch, capsys):
+    """And where they give none, that is said before anything is read."""
+    for suites, axis in (("clean,pgd", "pgd 2/255"), ("clean,typographic", "typographic.attacked")):
+        plans = protocol_of(EvaluationOptions(suite=suites, epsilon="1/255,2/255"))
+        assert default_axes(chosen_suites(suites), plans) == ("clean", axis)
+    assert default_axes(["clean", "drift"], protocol_of(EvaluationOptions(suite="clean,drift")))[1].startswith("drift.")
+    call(monkeypatch, "sweep", "fare-tiny", "--vary", "lr=1e-4", "--data", "nowhere", "--suite", "clean", code=2)
+    said = capsys.readouterr().err
+    assert "--suite clean names no measure for the front's second axis" in said and "--y" in said
 
 
 def test_seeds():

@@ -11,7 +11,8 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.statistics import Share
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.sweeps.engine import Row, read_rows, save_rows, write_numbers
-from seaanchor.sweeps.tables import as_csv, markdown, share, summarise, value
+from seaanchor.sweeps.sweep import brackets
+from seaanchor.sweeps.tables import as_csv, markdown, share, summarise, value, with_intervals
 from studies.declare import Section, Study
 from studies.sections import write_section
 from studies.word_studies import crossing
@@ -45,6 +46,20 @@ def test_means_and_ranges_over_seeds():
     lines = markdown(table, COLUMNS).splitlines()
     assert lines[2] == "| a | 30.0 (10.0 to 60.0) | 0.15 (0.05 to 0.30) |  |"
     assert lines[3] == "| b, with comma | 50.0 | 0.25 |  |"
+
+
+def test_one_seed_has_its_interval_and_several_their_range():
+    """The arm of one seed shows the interval of its share; a number without one stays alone."""
+    columns = (share("clean", "clean"), value("drift.cosine", "drift.cosine", 2))
+    single = Row("one", 0, "photos", {"clean": Share(0.5, 0.25, 0.75, 10), "drift.cosine": Share(0.5)}, {})
+    made = [*rows(), single]
+    lines = markdown(with_intervals(summarise(made, columns), made), columns).splitlines()
+    assert lines[2] == "| a | 30.0 (10.0 to 60.0) | 0.15 (0.05 to 0.30) |"
+    assert lines[4] == "| one | 50.0 (25.0 to 75.0) | 0.50 |"
+    assert brackets(made) == (
+        "In brackets: smallest and largest of 3 seeds; untouched: 95 % intervals. Shares of 10 images."
+    )
+    assert brackets([single]) == "In brackets: 95 % intervals. Shares of 10 images."
 
 
 def test_csv_survives_commas_and_keeps_full_values():

@@ -34,8 +34,8 @@ def report(
     title
         Heading of the page; the models' names by default.
     allow
-        A model's folder or a weights file outside the runs that may be loaded for the gallery, such as the weights that
-        a run started from; may be given several times.
+        A model's folder, a folder with several such as that of a sweep, or a weights file, outside the runs, that may
+        be loaded for the gallery; may be given several times.
     """
     from seaanchor.report.page import write_report
 

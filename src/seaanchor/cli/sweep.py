@@ -87,8 +87,8 @@ def sweep(
         Measure on the first axis of the figure, such as clean, lettered, typographic.attacked, drift.distance.mean; by
         default clean, or where retrieval is measured instead of it retrieval.image_to_text.recall@1.
     y
-        Measure on the second axis; by default the last attack at the largest radius, or typographic.attacked;
-        retrieval.text_to_image.recall@1 beside the other way.
+        Measure on the second axis; by default the last attack at the largest radius, or typographic.attacked, or
+        drift.distance.mean; retrieval.text_to_image.recall@1 beside the other way.
     dry_run
         Take one step of every point that costs something else than another, and print what the grid would take; train
         nothing.
@@ -103,20 +103,26 @@ def sweep(
     config = from_dict(RunConfig, to_dict(config))  # options get the types that their part asks for
     protocol = protocol_of(EvaluationOptions(**asdict(evaluation)))
     default_x, default_y = default_axes(chosen_suites(evaluation.suite), protocol)
+    y = y or default_y
+    if y is None:
+        found = f"--suite {evaluation.suite} names no measure for the front's second axis"
+        raise SeaAnchorError(found, "two measures", "add a suite, such as apgd-ce, typographic or drift, or give --y")
     grid, listed = parse_vary(vary or []), read_points(points) if points else []
-    spec, axes = EvaluationSpec(tuple(data), protocol), (x or default_x, y or default_y)
+    spec, axes = EvaluationSpec(tuple(data), protocol), (x or default_x, y)
     run(config, grid, listed, parse_seeds(seeds), spec, *axes, dry_run=dry_run)
 
 
-def default_axes(suites: Sequence[str], protocol: "Protocol") -> tuple[str, str]:
+def default_axes(suites: Sequence[str], protocol: "Protocol") -> tuple[str, str | None]:
     """The measures on the front's axes where none are named: clean accuracy against the last attack at the largest
-    radius, or against typographic attacks; recall both ways where nothing but retrieval is measured."""
+    radius, typographic attacks or the distance to the untouched embeddings; recall both ways where nothing but
+    retrieval is measured. None where the suites give no second measure that stands out."""
     if protocol.plans:
         last = protocol.plans[-1]
         return "clean", f"{last.name} {round(255 * max(last.epsilons), 3):g}/255"
     if "retrieval" in suites and not {"clean", "typographic"} & set(suites):
         return "retrieval.image_to_text.recall@1", "retrieval.text_to_image.recall@1"
-    return "clean", "typographic.attacked"
+    second = {"typographic": "typographic.attacked", "drift": "drift.distance.mean"}
+    return "clean", next((measure for suite, measure in second.items() if suite in suites), None)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

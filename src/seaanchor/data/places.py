@@ -35,6 +35,13 @@ def check_there(source: str, split: str = "train") -> None:
     name, place = source.partition("/")[0], place_of(source, split)
     if name == "emoji-people" and not os.path.exists(source):
         return  # its parts lie in one table
+    if not os.path.exists(place) and place.parent == EMBEDDED / name:
+        parts = [f"{name}/{part.name}" for part in sorted(place.parent.iterdir()) if part.is_dir()]
+        raise SeaAnchorError(
+            f"{name} has no part {place.name!r}, and no path is called {source!r}",
+            f"one of {', '.join(parts)}",
+            "name one of them",
+        )
     if not os.path.exists(place) and "*" not in place.name:
         expected = f"a folder, a tar, hf-data:NAME, a JSON lines file, or one of {', '.join(NAMES)}"
         raise SeaAnchorError(

@@ -11,7 +11,7 @@ from seaanchor.report.runs import EXPORTS, Run
 from seaanchor.utils.paths import portable
 
 Allowed = frozenset[Path]
-"""Model folders and weights files, resolved."""
+"""Model folders, folders of several, and weights files, resolved."""
 
 
 class OutsideError(SeaAnchorError):
@@ -22,7 +22,8 @@ def allowed_by_user(named: Sequence[str]) -> Allowed:
     """What `--allow` names.
 
     Args:
-        named: model folders, with or without the prefix of their library, and weights files, with or without an entry.
+        named: model folders, with or without the prefix of their library, or folders that they lie in, such as that of
+            a sweep; and weights files, with or without an entry.
 
     Raises:
         SeaAnchorError: there is no such folder or file.
@@ -51,7 +52,7 @@ def check_allowed(model: str, places: Sequence[Path], allowed: Allowed) -> None:
     Raises:
         OutsideError: one of the places is not allowed.
     """
-    outside = [place for place in places if place.resolve() not in allowed]
+    outside = [place for place in places if not _covers(allowed, place.resolve())]
     if outside:
         flags = " ".join(f"--allow {quoted(portable(str(place)))}" for place in outside)
         raise OutsideError(
@@ -59,3 +60,8 @@ def check_allowed(model: str, places: Sequence[Path], allowed: Allowed) -> None:
             "a model in the runs, or one that is allowed",
             f"add {flags} to show it",
         )
+
+
+def _covers(allowed: Allowed, place: Path) -> bool:
+    """A model's folder is allowed with a folder that holds it; a file only by its own name."""
+    return place in allowed or (place.is_dir() and not allowed.isdisjoint(place.parents))

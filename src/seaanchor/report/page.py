@@ -89,7 +89,8 @@ def write_report(
         gallery: images to show under attack; 0 leaves them out, and loads no model.
         device: where the gallery is computed.
         title: heading of the page; by default the models' names.
-        allow: model folders and weights files outside the runs that may be loaded for the gallery.
+        allow: model folders, folders of several, and weights files, outside the runs, that may be loaded for the
+            gallery.
 
     Returns:
         The page.

@@ -1,5 +1,6 @@
 """`seaanchor sweep`: a grid or a list over any settings of a recipe, as one table and one front."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,16 +8,18 @@ from typing import Any
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.types import TypographicImages
 from seaanchor.errors import SeaAnchorError
+from seaanchor.evaluation.advice import report_command
 from seaanchor.evaluation.images import open_source
 from seaanchor.evaluation.suites.retrieval import DEPTHS
 from seaanchor.plotting.panels import Series, panels
 from seaanchor.sweeps.arms import Arm, grid, one
 from seaanchor.sweeps.cost import sweep_cost
 from seaanchor.sweeps.engine import EvaluationSpec, Row, run_arms, save_rows
-from seaanchor.sweeps.tables import Cell, as_csv, markdown, share, summarise, value
+from seaanchor.sweeps.tables import Cell, as_csv, markdown, share, summarise, value, with_intervals
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.log import log
 from seaanchor.utils.plain_files import parse_yaml, read_text
+from seaanchor.utils.text import plural
 
 UNTOUCHED = "untouched"
 SHOWN = 12  # columns of the printed table; numbers.csv has all
@@ -106,6 +109,8 @@ def sweep(
             mine, base.output / "".join(c if c.isalnum() or c in "-." else "_" for c in dataset.strip("/"))[-60:], x, y
         )
     save_rows(rows, base.output / "rows.json")
+    page = f"{report_command([base.output / 'evaluation'])} --allow {shlex.quote(str(base.output))}"
+    log.info(f"numbers: {base.output / 'numbers.csv'}\nshow them on one page: {page}")
     return rows
 
 
@@ -149,12 +154,28 @@ def _write(rows: list[Row], folder: Path, x: str, y: str) -> None:
         for n in [x, y, *(n for n in names if n not in (x, y))]
     ]
     untouched = Row(UNTOUCHED, -1, rows[0].dataset, rows[0].reference, rows[0].reference)
-    table = summarise([untouched, *rows], columns)
-    write_atomic(folder / "table.csv", as_csv(table, columns))
-    shown = markdown(table, columns[:SHOWN])
+    means = summarise([untouched, *rows], columns)
+    write_atomic(folder / "table.csv", as_csv(means, columns))
+    table = with_intervals(means, [untouched, *rows])
+    shown = f"{markdown(table, columns[:SHOWN])}\n{brackets(rows)}\n"
     write_atomic(folder / "table.md", shown)
     panels([(rows[0].dataset, x, y, _series(table, rows, x, y))], folder / "front.svg")
     log.info(f"\n{rows[0].dataset}, shares in %\n\n{shown}\nfront: {folder / 'front.svg'}")
+
+
+def brackets(rows: Sequence[Row]) -> str:
+    """What the brackets of a table say, and how many images its shares rest on.
+
+    >>> from seaanchor.evaluation.statistics import Share
+    >>> brackets([Row("a", 0, "photos", {"clean": Share(0.5, 0.4, 0.6, 80)}, {})])
+    'In brackets: 95 % intervals. Shares of 80 images.'
+    """
+    seeds = len({row.seed for row in rows})
+    counts = sorted({found.n for row in rows for found in row.numbers.values() if found.n is not None})
+    what = "95 % intervals" if seeds == 1 else f"smallest and largest of {seeds} seeds; untouched: 95 % intervals"
+    images = "" if not counts else f" Shares of {plural(counts[-1], 'image')}"
+    fewer = f", some of {counts[0]:,} only" if len(counts) > 1 else ""
+    return f"In brackets: {what}.{images}{fewer}{'.' if images else ''}"
 
 
 def _series(table: dict[str, dict[str, Cell]], rows: list[Row], x: str, y: str) -> list[Series]:

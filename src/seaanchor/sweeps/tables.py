@@ -1,7 +1,7 @@
 """Numbers over seeds as Markdown and CSV."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 
 from seaanchor.sweeps.engine import Row
@@ -63,8 +63,24 @@ def summarise(rows: Sequence[Row], columns: Sequence[Column]) -> dict[str, dict[
     return table
 
 
+def with_intervals(table: Mapping[str, Mapping[str, Cell]], rows: Sequence[Row]) -> dict[str, dict[str, Cell]]:
+    """The table with the 95 % interval of what was measured where an arm has one seed, and so no range over seeds.
+
+    Args:
+        table: whose titles are names of measures.
+        rows: that it was made of.
+    """
+    found = {arm: dict(cells) for arm, cells in table.items()}
+    for row in rows:
+        for title, cell in table[row.arm].items():
+            measured = row.numbers[title]
+            if cell.count == 1 and measured.low is not None and measured.high is not None:
+                found[row.arm][title] = replace(cell, low=measured.low, high=measured.high)
+    return found
+
+
 def markdown(table: Mapping[str, Mapping[str, Cell]], columns: Sequence[Column], head: str = "") -> str:
-    """A Markdown table: the mean, and where there are several seeds the range in brackets."""
+    """A Markdown table: the mean, and in brackets the smallest and the largest, or the interval."""
     lines = [f"| {' | '.join([head, *(column.title for column in columns)])} |", "|" + " --- |" * (len(columns) + 1)]
     for arm, cells in table.items():
         shown = [_cell(cells.get(column.title), column) for column in columns]
@@ -76,7 +92,7 @@ def _cell(cell: Cell | None, column: Column) -> str:
     if cell is None:
         return ""
     middle, low, high = (f"{column.scale * x:.{column.digits}f}" for x in (cell.mean, cell.low, cell.high))
-    return middle if cell.count == 1 or low == high else f"{middle} ({low} to {high})"
+    return middle if low == high else f"{middle} ({low} to {high})"
 
 
 def as_csv(table: Mapping[str, Mapping[str, Cell]], columns: Sequence[Column], head: str = "arm") -> str:
