@@ -43,3 +43,17 @@ def test_a_page_of_runs_and_of_other_results(tmp_path):
     assert shlex.split(report_command([other])) == ["seaanchor", "report", str(other)]
     both = ["seaanchor", "report", str(tmp_path / "run"), str(other), "--output", str(run / "report.html")]
     assert shlex.split(report_command([run, other])) == both
+
+
+def test_models_that_lie_elsewhere_are_allowed_on_the_page(tmp_path):
+    """Not what the report loads anyway: exports of the named runs, embedded models, names without a folder."""
+    for folder in ("run/export", "start"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").touch()
+    (tmp_path / "tower.pt").touch()
+    run, start, file = tmp_path / "run", tmp_path / "start", tmp_path / "tower.pt"
+    names = [str(run / "export"), f"timm:local-dir:{start}", "seaanchor-tiny", "ViT-B-32", None, f"openai+{file}#model"]
+    allowed = ["--allow", str(start), "--allow", str(file)]
+    assert shlex.split(report_command([run / "evaluation"], names)) == ["seaanchor", "report", str(run), *allowed]
+    both = ["seaanchor", "report", str(tmp_path), "--allow", str(run / "export"), *allowed]
+    assert shlex.split(report_command([tmp_path], names)) == both

@@ -63,7 +63,7 @@ def evaluate(
         print_checks(result)
     outputs = list(dict.fromkeys(manner.output or output_of(name) for name in model))
     print(f"results: {', '.join(map(str, outputs))}")
-    print(f"show them on one page: {report_command(outputs)}")
+    print(f"show them on one page: {report_command(outputs, [*model, manner.reference, manner.pretrained])}")
     require_sound(results)
 
 

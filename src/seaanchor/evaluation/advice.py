@@ -8,7 +8,9 @@ from typing import Any
 from seaanchor.config.run_settings import read_settings
 from seaanchor.data.places import NAMES as EMBEDDED_SETS
 from seaanchor.encoders.head_file import NAME
+from seaanchor.encoders.model_paths import folder_of
 from seaanchor.encoders.own_module import SETTINGS
+from seaanchor.encoders.pretrained import is_weights_file, split_entry, split_pretrained
 from seaanchor.evaluation.result_folder import is_result_file
 from seaanchor.utils.plain_files import read_object
 
@@ -50,17 +52,29 @@ def labelled_data(settings: Mapping[str, Any]) -> str:
     return next((shlex.quote(str(folder)) for folder in beside if folder.is_dir()), "LABELLED_FOLDER")
 
 
-def report_command(outputs: Sequence[Path]) -> str:
-    """How results are written as a page.
+def report_command(outputs: Sequence[Path], models: Sequence[str | None] = ()) -> str:
+    """How results are written as a page, with pictures of every model: those that lie elsewhere are allowed.
 
     Args:
         outputs: the folders of the result files, each once; or one result file.
+        models: names and weights that were given for the models and their reference, or a folder with several models.
     """
     runs = [folder.parent if (folder.parent / "config.yaml").is_file() else folder for folder in outputs]
     page = [] if len(runs) == 1 else ["--output", str(outputs[0] / "report.html")]
     if is_result_file(outputs[0]):
         runs, page = list(outputs), ["--output", str(outputs[0].with_suffix(".html"))]
-    return shlex.join(["seaanchor", "report", *map(str, runs), *page])
+    places = dict.fromkeys(place for name in models if name for place in _places(name))
+    elsewhere = [place for place in places if place.name not in EXPORTS or place.parent not in runs]
+    allow = [word for place in elsewhere for word in ("--allow", str(place))]
+    return shlex.join(["seaanchor", "report", *map(str, runs), *page, *allow])
+
+
+def _places(name: str) -> list[Path]:
+    """The folder that a model's name stands for, or the files of weights that are given for it."""
+    if (folder := folder_of(name)) is not None:
+        return [folder]
+    given = split_pretrained(name)
+    return [split_entry(part)[0] for part in (given.base, given.image_tower) if part and is_weights_file(part)]
 
 
 def _answers(folder: Path) -> bool:

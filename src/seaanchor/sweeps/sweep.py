@@ -1,6 +1,5 @@
 """`seaanchor sweep`: a grid or a list over any settings of a recipe, as one table and one front."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -109,7 +108,7 @@ def sweep(
             mine, base.output / "".join(c if c.isalnum() or c in "-." else "_" for c in dataset.strip("/"))[-60:], x, y
         )
     save_rows(rows, base.output / "rows.json")
-    page = f"{report_command([base.output / 'evaluation'])} --allow {shlex.quote(str(base.output))}"
+    page = report_command([base.output / "evaluation"], [str(base.output)])
     log.info(f"numbers: {base.output / 'numbers.csv'}\nshow them on one page: {page}")
     return rows
 
