@@ -165,6 +165,7 @@ def test_public_names_are_there():
         _ = seaanchor.nothing
 
 
+@pytest.mark.exhaustive
 def test_a_public_name_is_the_same_on_every_access():
     """Also after all submodules were imported: an import puts a submodule into the package under its own name."""
     code = (

@@ -115,7 +115,7 @@ SOLUTION = REFERENCE + torch.tensor([[0.6, 0.8], [0.0, 1.0], [0.0, 0.2]])
 MULTIPLIER = torch.tensor([4.0, 2.0, 0.0])
 
 
-def solve(kind: str, rows: slice, steps: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
+def solve(kind: str, rows: slice, steps: int = 1500) -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     targets, aim = Targets(REFERENCE[rows]), AIM[rows]
     anchor = Lagrangian(Dual(kind, 2, hidden=16), RHO)
@@ -159,10 +159,10 @@ def test_cooper_finds_the_same_point():
             return cooper.CMPState(loss=(x - AIM).square().sum(), observed_constraints={self.near: state})
 
     problem, x = Problem(), torch.nn.Parameter(REFERENCE.clone())
-    primal = torch.optim.SGD([x], lr=0.03)
-    dual = torch.optim.SGD(problem.dual_parameters(), lr=0.05, maximize=True)
+    primal = torch.optim.SGD([x], lr=0.1)
+    dual = torch.optim.SGD(problem.dual_parameters(), lr=0.3, maximize=True)
     optimizer = cooper.optim.SimultaneousOptimizer(problem, primal, dual)
-    for _ in range(2000):
+    for _ in range(400):
         optimizer.roll(compute_cmp_state_kwargs={"x": x})
     ours, multiplier = solve("network", slice(None))
     assert torch.allclose(ours, x.detach(), atol=5e-3)

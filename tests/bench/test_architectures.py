@@ -21,7 +21,7 @@ PUBLISHED = {
     "ViT_B_16": towers.vit(12, 197, 768, 16),
 }
 FEATURES = {"ResNet50": 2048, "MobileNet_V3_Large": 1280}
-QUICK = ("ViT-B-32", "tf_efficientnet_lite0")
+QUICK = ("ViT-B-32",)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

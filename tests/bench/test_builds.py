@@ -93,6 +93,7 @@ def test_no_history_is_a_reason(tree, tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.exhaustive
 def test_a_process_runs_the_tree_that_it_was_given(tree):
     """Seconds of its own, and the peak of what it holds: 100 MB that are gone afterwards."""
     with checked_out("HEAD", tree) as folder:

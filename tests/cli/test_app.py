@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from seaanchor.config.io import from_dict
 from seaanchor.config.recipes import RECIPES
+from seaanchor.config.run_settings import read_settings
 from seaanchor.config.schema import RunConfig
 
 COMMANDS = [[], ["train"], ["train", "pretrain"], ["evaluate"], ["export"], ["quickstart"], ["recipes"], ["env"]]
@@ -287,9 +289,10 @@ def test_recipes_ls_cat_cp_and_validate(run, train, tmp_path, monkeypatch):
         assert Path(f"{name}.yaml").read_text() == run("recipes", "cat", name)[1]
         code, out, _ = run("recipes", "validate", f"{name}.yaml")
         assert (code, out.strip()) == (0, f"{name}.yaml: valid")
-        assert run("recipes", "validate", name)[:2] == (0, f"{name}: valid\n")
-        assert train(f"{name}.yaml") == RECIPES[name]()
+        assert from_dict(RunConfig, read_settings(Path(f"{name}.yaml"))) == RECIPES[name]()
     first = next(iter(RECIPES))
+    assert run("recipes", "validate", first)[:2] == (0, f"{first}: valid\n")
+    assert train(f"{first}.yaml") == RECIPES[first]()
     assert run("recipes", "cp", first)[0] == 0  # it holds the same
     Path(f"{first}.yaml").write_text("mine: 1\n")
     assert run("recipes", "cp", first)[0] == 2  # never written over

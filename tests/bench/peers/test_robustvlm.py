@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import open_clip
+import pytest
 import timm
 import torch
 from torchvision import transforms
@@ -27,6 +28,7 @@ def start_of(pixels, seed=0):
     return 4 / 255 * (2 * torch.rand(pixels.shape, generator=torch.Generator().manual_seed(seed)) - 1)
 
 
+@pytest.mark.exhaustive
 def test_25_f_an_image_on_vit_b_32():
     """Counted on tensors without content: a step of the real size costs nothing then."""
     with torch.device("meta"):

@@ -1,6 +1,7 @@
 """The TeCoA peer pays what the public code pays, and trains on the gradient we train on."""
 
 import open_clip
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -10,6 +11,7 @@ from seaanchor.encoders.load import load_model
 from seaanchor.profiling.flops import count_flops, forward_flops
 
 
+@pytest.mark.exhaustive
 def test_33_f_an_image_on_vit_b_32_with_imagenets_classes():
     """Counted on tensors without content; least possible with two attack steps are 7 F."""
     batch, classes = 256, 1000
