@@ -82,6 +82,7 @@ def test_a_killed_command_does_its_work_when_it_is_given_again(place):
 
 
 @pytest.mark.exhaustive
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("name", JOBS)
 def test_every_command_does(place, name):
     if name == "import":

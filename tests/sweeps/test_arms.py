@@ -10,6 +10,7 @@ from seaanchor.config.recipes import dpo_tiny, fare, lore_tiny
 from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.sweeps.arms import grid, is_done, one, run_arm
+from seaanchor.utils.locks import LOCK
 
 
 def test_a_grid_has_every_combination_in_order():
@@ -70,4 +71,7 @@ def test_a_finished_arm_is_not_trained_again(tmp_path: Path):
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
     assert (run / "export" / "open_clip_config.json").is_file()
     assert run_arm(arm, tmp_path) == run
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()} == before
+    (run / LOCK).touch()  # of a process that was killed when all was done
+    run_arm(arm, tmp_path)
     assert {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()} == before

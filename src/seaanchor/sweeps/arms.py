@@ -18,6 +18,7 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.training.resume import changed_settings
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.utils.checksums import check_checksums
+from seaanchor.utils.locks import remove_left
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,14 @@ def run_arm(arm: Arm, root: Path) -> Path:
     """Train an arm, or go on with it, or see that it is done; returns its run folder.
 
     Raises:
-        SeaAnchorError: as `train`; or the folder holds a run with other settings.
+        SeaAnchorError: as `train`; the folder holds a run with other settings, or another process is at work on it.
     """
     from seaanchor.api import train_from_config as train
 
     output = root / arm.name
     config = replace(arm.config, output=output, resume="auto")
     if is_done(config):
+        remove_left(output)  # of a process that was killed as it ended
         return output
     return train(config)
 

@@ -65,6 +65,17 @@ def locked(folder: Path, wait: bool = False) -> Iterator[bool]:
                 folder.rmdir()  # only where nothing was written
 
 
+def remove_left(folder: Path) -> None:
+    """Remove the lock that a dead process left in a folder, which nobody is at work on any more.
+
+    Raises:
+        SeaAnchorError: as `locked`.
+    """
+    if (folder / LOCK).exists():
+        with locked(folder):
+            pass
+
+
 def _acquire(file: Path, wait: bool = False) -> int:
     """The number of the opened and locked file.
 
