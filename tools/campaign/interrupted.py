@@ -42,16 +42,23 @@ def commands(folder: Path) -> list[Tried]:
     run, images = make_run(folder / "whole"), make_images(folder / "images")[0].parents[1]
     train = ("train", "dpo-linear-tiny", *TRAINING, "--train-data", "photos-mini", "--resume", "auto")
     measure = ("evaluate", "--model", run / "export", "--data", "photos-mini", "--samples", 8, "--suite", "clean,pgd")
+    pairs = ("data", "pairs", "--data", "emoji-people")
+    scenes = ("data", "emoji-scenes", "--train", 1, "--test", 1, "--image-size", 64)
+    sweep = ("sweep", "dpo-linear-tiny", "--vary", "lr=1e-4,1e-3", *TRAINING, "--train-data", "photos-mini")
+    sweep += ("--data", "photos-mini", "--samples", 8, "--suite", "clean,typographic")
     letters = ("attack", "typographic", "--data", images, "--image-size", 64)
     return [
         Tried("recipes cp", lambda out: ("recipes", "cp", "lore", out / "lore.yaml")),
         Tried("data build", lambda out: ("data", "build", "--data", images, "--output", out / "shards")),
+        Tried("data pairs", lambda out: (*pairs, "--output", out / "pairs.jsonl")),
+        Tried("data emoji-scenes", lambda out: (*scenes, "--output", out / "scenes")),
         Tried("attack typographic", lambda out: (*letters, "--output", out / "letters")),
         Tried("export", lambda out: ("export", "--model", "seaanchor-tiny", "--output", out / "export")),
         Tried("steer --t", lambda out: ("steer", run, "--t", 0.5, "--output", out / "steered")),
         Tried("evaluate", lambda out: (*measure, "--num-steps", 1, "--epsilon", "2/255", "--output", out / "results")),
         Tried("report", lambda out: ("report", run, "--gallery", 0, "--output", out / "page"), (".csv",)),
         Tried("train", lambda out: (*train, "--output", out / "run"), (".safetensors",)),
+        Tried("sweep", lambda out: (*sweep, "--output", out / "sweep"), (".safetensors", ".csv")),
     ]
 
 
