@@ -76,7 +76,7 @@ def assert_survived(found: dict) -> None:
 
 
 def test_a_killed_command_does_its_work_when_it_is_given_again(place):
-    found = killed(place, QUICK, every=3)
+    found = killed(place, QUICK, every=6)
     assert_survived(found)
     assert found["attack"]["operations"] > 20
 

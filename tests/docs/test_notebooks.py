@@ -8,7 +8,6 @@ import pytest
 from tools.notebooks import FOLDER, execute
 
 NAMES = {"harden": 3, "words": 2, "gender": 2}  # pictures in each
-SLOW = [pytest.param(name, marks=pytest.mark.exhaustive) for name in NAMES]  # minutes
 
 
 def pictures(book: nbformat.NotebookNode) -> int:
@@ -22,7 +21,7 @@ def test_no_notebook_is_forgotten():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", NAMES)
 def test_it_runs_and_draws(name: str):
     file: Path = FOLDER / f"{name}.ipynb"
     kept, ran = nbformat.read(file, as_version=4), execute(file)

@@ -90,6 +90,7 @@ def test_a_step_without_contents_costs_what_a_real_one_costs(tower, recipe):
     assert predicted == pytest.approx(real.peak, rel=0.02)
 
 
+@pytest.mark.exhaustive
 def test_attacks_in_low_precision_are_counted_as_such(tower):
     recipe = replace(quick(lore()), precision="bf16", attack_precision="bf16")
     cost = step_cost(recipe, tower, assemble(recipe, tower.dim), 7, cached=True)

@@ -40,6 +40,7 @@ def test_steps_and_work_of_a_run(recipe):
     )
 
 
+@pytest.mark.exhaustive
 def test_slower_gpus_take_longer_and_smaller_ones_hold_less(recipe):
     fast, slow = plan(recipe, "H100", 1000), plan(recipe, "T4", 1000)
     assert slow.seconds[0] > 3 * fast.seconds[0] and slow.largest_batch < fast.largest_batch / 4

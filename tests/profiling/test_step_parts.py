@@ -37,7 +37,7 @@ def test_rows_have_shares_that_add_up():
     assert "backward    3.00 F   15.0 %" in rows[4]
 
 
-@pytest.mark.parametrize(("recipe", "images"), [(fare(), 1), (lore(), 2)])
+@pytest.mark.parametrize(("recipe", "images"), [(fare(), 1), pytest.param(lore(), 2, marks=pytest.mark.exhaustive)])
 def test_a_step_taken_apart(clip_folder, recipe, images):
     """Three gradients of the attack take 3 F forward and a little more back (attention); two updates, of one or two
     images each, 1 F forward and less than 2 F back, as nothing asks for the gradient to the pixels; the reference 1 F

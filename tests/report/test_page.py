@@ -343,7 +343,9 @@ def test_paths_are_shown_as_the_guide_says(made, tmp_path, monkeypatch):
     assert "Others are absolute in a run's settings, and in results as they were given to `evaluate`." in guide
 
 
-@pytest.mark.parametrize("steps", [(3,), (1, 2), (7, 8, 9), (100, 2000)])
+@pytest.mark.parametrize(
+    "steps", [(3,), *(pytest.param(some, marks=pytest.mark.exhaustive) for some in ((1, 2), (7, 8, 9))), (100, 2000)]
+)
 def test_ticks_are_at_whole_steps(made, tmp_path, steps):
     run = made.write_run(tmp_path / "run", made.everything())
     seen = {"photos": {"clean": 0.5, "pgd": 0.25, "n": 8}}

@@ -178,7 +178,16 @@ def with_head(tmp_path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("head", ["stored", "text", "file", "probe", "patches", "gone"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        "stored",
+        "text",
+        "file",
+        "probe",
+        *(pytest.param(head, marks=pytest.mark.exhaustive) for head in ("patches", "gone")),
+    ],
+)
 def test_the_command_runs_with_the_head_that_answered(run, with_head, image_folder, tmp_path, head):
     options = ["--model", with_head, "--data", image_folder, "--suite", "clean"]
     if head == "text":

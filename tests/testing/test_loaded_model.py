@@ -36,7 +36,7 @@ from tools.compatibility.models import library_of, loaded, made
     [
         "timm:test_vit",
         "timm:test_resnet",
-        "timm:mobilenetv4_conv_small@64",
+        pytest.param("timm:mobilenetv4_conv_small@64", marks=pytest.mark.exhaustive),
         "hf:CLIPModel",
         "hf:ResNetForImageClassification",
     ],

@@ -145,6 +145,7 @@ def test_operations_are_counted_on_the_plain_tower(smooth):
     assert counted(state) == wanted and len(ran) == before > 0
 
 
+@pytest.mark.exhaustive
 def test_a_dry_run_leaves_compilation_out_of_the_time(smooth, monkeypatch):
     passed = [0.0]
     now = time.monotonic
@@ -168,6 +169,7 @@ def test_updates_from_a_frozen_prefix_look_it_up(smooth):
     assert torch.allclose(got, wanted, rtol=5e-4)
 
 
+@pytest.mark.exhaustive
 def test_copies_made_meanwhile_have_their_own_weights(clip_folder):
     encoder, backend, pixels = load_model(str(clip_folder)).encoder, Counting(), torch.rand(2, 3, 32, 32)
     keys = list(encoder.state_dict())

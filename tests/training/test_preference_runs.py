@@ -59,7 +59,7 @@ def test_dpo_starts_at_log_2_and_falls(tiny_run):
     assert sum(row["adversarial_loss"] for row in rows[-8:]) / 8 < 0.5
 
 
-@pytest.mark.parametrize("recipe", [kto, ppo])
+@pytest.mark.parametrize("recipe", [kto, pytest.param(ppo, marks=pytest.mark.exhaustive)])
 def test_resumed_preference_run_is_bit_exact(tiny_run, tmp_path, recipe):
     config = tiny_run(recipe(), perturbation=PerturbationConfig("typographic", sizes=(0.25, 0.4)), epochs=2)
     whole = train(config)
