@@ -3,8 +3,9 @@
 import shlex
 
 import pytest
+import yaml
 
-from seaanchor.evaluation.advice import labelled_data, report_command
+from seaanchor.evaluation.advice import evaluation_command, labelled_data, report_command, training_images_note
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,20 @@ def test_a_page_of_runs_and_of_other_results(tmp_path):
     assert shlex.split(report_command([other])) == ["seaanchor", "report", str(other)]
     both = ["seaanchor", "report", str(tmp_path / "run"), str(other), "--output", str(run / "report.html")]
     assert shlex.split(report_command([run, other])) == both
+
+
+def test_labelled_training_images_are_named_where_there_are_no_others(image_folder, tmp_path):
+    export = tmp_path / "run" / "export"
+    export.mkdir(parents=True)
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(yaml.safe_dump({"train_data": str(image_folder)}))
+    assert evaluation_command(tmp_path / "run").endswith(f"--data {image_folder}")
+    assert "has not seen" in training_images_note(tmp_path / "run")
+    (export / "config.json").write_text('{"pretrained_cfg": {}, "num_classes": 0}')  # no answers of its own
+    command = evaluation_command(tmp_path / "run")
+    assert command.endswith(f"--data LABELLED_FOLDER --head probe --train-data {image_folder}")
+    assert training_images_note(tmp_path / "run") == ""
+    (export / "config.json").unlink()
+    for source in (image_folder / "apple", "photos-mini/train"):  # without labels; with a test split
+        config.write_text(yaml.safe_dump({"train_data": str(source)}))
+        assert str(source) not in evaluation_command(tmp_path / "run") and not training_images_note(tmp_path / "run")
