@@ -81,6 +81,7 @@ def test_data_commands(image_folder, tmp_path, capsys):
     call("data", "inspect", image_folder)
     said = capsys.readouterr().out
     assert said.startswith(f"12 images in {image_folder}\n") and "1 of 13 images" in said
+    assert "(apple/broken.jpg: " in said
     assert "3 classes of 4 images" in said
     for name in ("a man runs", "a woman runs"):
         (tmp_path / "people" / name).mkdir(parents=True)

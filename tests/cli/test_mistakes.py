@@ -2,6 +2,9 @@
 
 import pytest
 
+from seaanchor.config.recipes import recipe_named
+from seaanchor.errors import SeaAnchorError
+
 MODEL_AND_DATA = ["--model", "x", "--data", "x"]
 
 
@@ -110,6 +113,11 @@ def test_what_is_wrong_in_a_recipe_file_names_the_file_and_what_a_flag_says_does
         for command in (["train", file, "--train-data", "photos-mini"], ["recipes", "validate", file]):
             code, _, errors = run(*command)
             assert code == 2 and errors.startswith(f"error: {file}: {found}"), errors
+    with pytest.raises(SeaAnchorError, match=rf"^{file}: unknown setting objectiv"):
+        recipe_named(str(file))
+    file.write_text("lr: -1")  # which a flag mends
+    code, _, errors = run("train", file, "--train-data", "photos-mini", "--lr", "0.1", "--epsilon", "4")
+    assert code == 2 and errors.startswith("error: perturbation.epsilon 4")
     file.write_text("lr: 0.1")
     code, _, errors = run("train", file, "--train-data", "photos-mini", "--lr", "-1")
     assert code == 2 and errors.startswith("error: lr is -1")
