@@ -15,7 +15,8 @@ from seaanchor.config.schema import AnchorConfig, ObjectiveConfig, PerturbationC
 from seaanchor.encoders.encoder import Encoder, Reference
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
-from seaanchor.method import Method
+from seaanchor.errors import SeaAnchorError
+from seaanchor.method import Method, per_sample
 from seaanchor.objectives.embedding import EmbeddingDistance
 from seaanchor.perturbations.none import NoPerturbation
 from seaanchor.training.batches import MicroBatch
@@ -319,3 +320,10 @@ def test_binding_gives_parts_what_only_the_run_knows():
     assert method.bind(BindContext(9, ("a", "b"))) == method  # what is bound stays
     with pytest.raises(ValueError, match="before `bind`"):
         method_of(lore()).anchor.dual_module()
+
+
+@pytest.mark.parametrize("name", ["__call__", "attack_loss"])
+def test_an_objective_without_one_of_its_methods_is_told_which(name):
+    lacking = type("Lacking", (), {"forward": lambda self, *given: PIXELS})()
+    with pytest.raises(SeaAnchorError, match=f"Lacking has no {name}[\\s\\S]*write its {name}"):
+        per_sample(lacking, name, PIXELS)

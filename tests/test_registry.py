@@ -133,3 +133,9 @@ def test_names_cost_no_torch():
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "False"
+
+
+def test_a_plugin_file_that_is_not_there_is_answered_by_one_like_it(tmp_path):
+    plugin(tmp_path, "my_loss")
+    with pytest.raises(SeaAnchorError, match=rf"there is no file[\s\S]*did you mean {tmp_path}/my_loss\.py\?"):
+        registry.load_plugin(str(tmp_path / "my_los.py"))

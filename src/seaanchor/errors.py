@@ -3,6 +3,8 @@
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -62,6 +64,17 @@ class SeaAnchorError(Exception):
         found, expected, change = printable(found), printable(expected), printable(change)
         super().__init__(f"{found}\n  expected: {expected}\n  change:   {change}")
         self.found, self.expected, self.change = found, expected, change
+
+
+@contextmanager
+def naming(file: object) -> Iterator[None]:
+    """Errors from here on name the file whose content they are about, if they do not yet."""
+    try:
+        yield
+    except SeaAnchorError as error:
+        if str(file) in error.found:
+            raise
+        raise SeaAnchorError(f"{file}: {error.found}", error.expected, error.change) from error
 
 
 @cache

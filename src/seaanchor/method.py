@@ -164,6 +164,12 @@ def per_sample(objective: Objective, name: str, like_BD: Tensor, *arguments: Any
     Raises:
         SeaAnchorError: it gives something else, or an objective of the user's own reads what its `needs` leave out.
     """
+    if not callable(getattr(objective, name, None)):
+        raise SeaAnchorError(
+            f"{type(objective).__name__} has no {name}",
+            "an objective with attack_loss(embedding_BD, targets) and __call__(embeddings, targets)",
+            f"write its {name}",
+        )
     try:
         loss_B = getattr(objective, name)(*arguments)
     except (AttributeError, TypeError) as error:

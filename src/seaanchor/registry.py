@@ -120,7 +120,7 @@ def check_kind(part: str, kind: str) -> None:
             raise SeaAnchorError(
                 f"{part}.kind is {kind!r}",
                 f"one of {', '.join(names(part))}",
-                f"{f'did you mean {near[0]}?' if near else 'choose one of them'} A part of your own is found in the "
+                f"{f'did you mean {near[0]}?' if near else 'choose one of them.'} A part of your own is found in the "
                 "file that `plugins` or --plugin names",
             )
 
@@ -198,6 +198,13 @@ def load_plugin(name: str) -> str:
     path = Path(name).resolve() if name.endswith(".py") else None
     key = name if path is None else str(path)
     if key not in _plugins:
+        if path is not None and not path.exists() and not _imported(path):
+            near = get_close_matches(path.name, [file.name for file in path.parent.glob("*.py")], n=1)
+            raise SeaAnchorError(
+                f"plugin {name} does not import: there is no file {path}",
+                "a path to a .py file, from the working folder or absolute",
+                f"did you mean {Path(name).with_name(near[0])}?" if near else "correct the path where it is named",
+            )
         with _undone_by_errors(name):
             _plugins[key] = _import_module(name) if path is None else _import_file(path)
     return key
@@ -225,12 +232,14 @@ def _import_module(name: str) -> ModuleType:
     return import_module(name)
 
 
+def _imported(path: Path) -> ModuleType | None:
+    modules = list(sys.modules.values())
+    return next((one for one in modules if getattr(one, "__file__", None) == str(path)), None)
+
+
 def _import_file(path: Path) -> ModuleType:
-    for module in list(sys.modules.values()):
-        if getattr(module, "__file__", None) and str(module.__file__) == str(path):
-            return module  # imported by its name before
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
+    if module := _imported(path):
+        return module  # by its name, before
     name = f"seaanchor_plugin_{path.stem}_{sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -31,6 +31,7 @@ def train(run, monkeypatch):
     import seaanchor.evaluation.advice as advice
 
     monkeypatch.setattr(advice, "evaluation_command", lambda folder: f"evaluate {folder}")  # there is no run to read
+    monkeypatch.setattr(advice, "training_images_note", lambda folder: "")
 
     def call(*arguments: str) -> RunConfig:
         got = []

@@ -116,3 +116,14 @@ def test_mistakes_end_with_one_error_and_code_2(run, image_folder, tmp_path):
         code, _, errors = run(*arguments)
         one = errors.startswith("error: ") and errors.count("expected:") == 1
         assert code == 2 and one and found in errors, (arguments, errors)
+
+
+def test_inspect_reads_shards_of_one_split_whatever_it_is_called(run, image_folder, tmp_path):
+    for split in ("test", "val"):
+        code, _, errors = run("data", "build", "--data", image_folder, "--output", tmp_path / "wds", "--split", split)
+        assert code == 0, errors
+        if split == "test":
+            code, out, errors = run("data", "inspect", tmp_path / "wds")
+            assert code == 0 and out.startswith(f"12 images in {tmp_path / 'wds' / 'test'}, all readable\n"), errors
+    code, _, errors = run("data", "inspect", tmp_path / "wds")
+    assert code == 2 and "holds the splits test, val" in errors

@@ -2,6 +2,9 @@
 
 import pytest
 
+from seaanchor.config.recipes import recipe_named
+from seaanchor.errors import SeaAnchorError
+
 MODEL_AND_DATA = ["--model", "x", "--data", "x"]
 
 
@@ -96,3 +99,27 @@ def test_what_the_system_refuses_is_one_error(run, monkeypatch, tmp_path):
     monkeypatch.setattr(os, "stat", refuse)
     code, _, errors = run("report", "runs/a")
     assert code == 2 and "error: runs/a: permission denied" in errors
+
+
+def test_what_is_wrong_in_a_recipe_file_names_the_file_and_what_a_flag_says_does_not(run, tmp_path):
+    file = tmp_path / "mine.yaml"
+    for text, found in (
+        ("perturbation: {epsilon: 4}", "perturbation.epsilon 4"),
+        ("lr: -1", "lr is -1"),
+        ("lr: fast", "lr is 'fast'"),
+        ("objectiv: {}", "unknown setting objectiv"),
+    ):
+        file.write_text(text)
+        for command in (["train", file, "--train-data", "photos-mini"], ["recipes", "validate", file]):
+            code, _, errors = run(*command)
+            assert code == 2 and errors.startswith(f"error: {file}: {found}"), errors
+    with pytest.raises(SeaAnchorError, match=rf"^{file}: unknown setting objectiv"):
+        recipe_named(str(file))
+    file.write_text("lr: -1")  # which a flag mends
+    code, _, errors = run("train", file, "--train-data", "photos-mini", "--lr", "0.1", "--epsilon", "4")
+    assert code == 2 and errors.startswith("error: perturbation.epsilon 4")
+    file.write_text("lr: 0.1")
+    code, _, errors = run("train", file, "--train-data", "photos-mini", "--lr", "-1")
+    assert code == 2 and errors.startswith("error: lr is -1")
+    code, _, errors = run("train", "fare", "--train-data", "photos-mini", "--epsilon", "4")
+    assert code == 2 and errors.startswith("error: perturbation.epsilon 4")

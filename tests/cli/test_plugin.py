@@ -1,10 +1,13 @@
 """Parts in files of a user's own, from YAML and `--plugin` to the export."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from seaanchor import registry
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 SECTIONS = {
@@ -162,3 +165,29 @@ def test_a_perturbation_of_ones_own_that_draws_for_each_image_keeps_the_rules(tm
     (tmp_path / "again.py").write_text(source.replace('"gaussian"', '"gaussian_again"'))
     gaussian = runpy.run_path(str(tmp_path / "again.py"))["Gaussian"]
     sa.testing.check_perturbation(gaussian(0.1))
+
+
+def test_a_run_goes_on_where_its_plugin_was_moved(clip_folder, image_folder, tmp_path, run):
+    (tmp_path / "before.py").write_text(TWO_SETTINGS.replace('"two_settings"', '"moved"'))
+    file = recipe(tmp_path, clip_folder, image_folder, objective={"kind": "moved", "margin": 0.02}, max_steps=2)
+    output = tmp_path / "run"
+    code, _, errors = run("train", file, "--plugin", tmp_path / "before.py", "--output", output)
+    assert code == 0, errors
+    (tmp_path / "before.py").rename(tmp_path / "after.py")
+    registry._plugins.clear()  # as in another process
+    registry._registered["objective"].pop("moved")
+    for name in [name for name in sys.modules if name.startswith("seaanchor_plugin_before")]:
+        del sys.modules[name]
+    code, _, errors = run("train", output / "config.yaml", "--output", output, "--resume", "auto")
+    assert code == 2 and f"{output / 'config.yaml'}: plugin" in errors and "there is no file" in errors
+    flags = ["--plugin", tmp_path / "after.py", "--output", output, "--resume", "auto"]
+    code, out, errors = run("train", file, *flags)
+    assert code == 0 and "done" in out, errors
+    assert yaml.safe_load((output / "config.yaml").read_text())["plugins"] == [str(tmp_path / "after.py")]
+
+
+def test_a_setting_of_ones_own_part_as_a_flag_of_its_section(run):
+    code, _, errors = run("train", "fare", "--objective.scale", "2")
+    assert code == 2 and "A setting of a part of your own is --objective.options.scale" in errors
+    code, _, errors = run("evaluate", "--objective.scale", "2", "--model", "seaanchor-tiny", "--data", "photos-mini")
+    assert code == 2 and "part of your own" not in errors

@@ -3,8 +3,9 @@
 import shlex
 
 import pytest
+import yaml
 
-from seaanchor.evaluation.advice import labelled_data, report_command
+from seaanchor.evaluation.advice import evaluation_command, labelled_data, report_command, training_images_note
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,22 @@ def test_models_that_lie_elsewhere_are_allowed_on_the_page(tmp_path):
     assert shlex.split(report_command([run / "evaluation"], names)) == ["seaanchor", "report", str(run), *allowed]
     both = ["seaanchor", "report", str(tmp_path), "--allow", str(run / "export"), *allowed]
     assert shlex.split(report_command([tmp_path], names)) == both
+
+
+def test_labelled_training_images_are_named_where_there_are_no_others(image_folder, tmp_path):
+    export = tmp_path / "run" / "export"
+    export.mkdir(parents=True)
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(yaml.safe_dump({"train_data": str(image_folder)}))
+    command = evaluation_command(tmp_path / "run")
+    assert command.endswith(f"--data {image_folder}")
+    assert "has not seen" in training_images_note(tmp_path / "run", command)
+    (export / "config.json").write_text('{"pretrained_cfg": {}, "num_classes": 0}')  # no answers of its own
+    command = evaluation_command(tmp_path / "run")
+    assert command.endswith(f"--data LABELLED_FOLDER --head probe --train-data {image_folder}")
+    assert training_images_note(tmp_path / "run", command) == ""
+    (export / "config.json").unlink()
+    for source in (image_folder / "apple", "photos-mini/train"):  # without labels; with a test split
+        config.write_text(yaml.safe_dump({"train_data": str(source)}))
+        command = evaluation_command(tmp_path / "run")
+        assert str(source) not in command and not training_images_note(tmp_path / "run", command)

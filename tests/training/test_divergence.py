@@ -4,13 +4,14 @@ and what is not finite is null in its log."""
 import json
 import logging
 import math
+from random import Random
 
 import pytest
 
 from seaanchor.api import train_from_config as train
 from seaanchor.config.recipes import fare
 from seaanchor.report.model_card import origin_of
-from seaanchor.training.divergence import Divergence, LossWatch, divergence
+from seaanchor.training.divergence import Divergence, LossWatch, divergence, rise_text
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.summary import closing
 
@@ -74,3 +75,22 @@ def test_what_is_not_finite_is_null_in_the_log(tmp_path, caplog):
     assert folder.rows()[0] == {"step": 1, "adversarial_loss": 0.5}
     (record,) = caplog.records
     assert "kl is inf" not in record.getMessage() and "kl in " in record.getMessage()
+
+
+def test_a_loss_that_rose_over_the_whole_run_is_told_and_noise_is_not(tmp_path):
+    rising = [0.5 + 0.01 * i for i in range(40)]
+    assert rise_text(rows(*rising, start=0.5)) == (
+        "it rose: 0.508 on average in the first tenth of the log, 0.875 in the last"
+    )
+    assert rise_text(rows(*rising[::-1])) == "" and rise_text(rows()) == rise_text(rows(0.5)) == ""
+    assert rise_text(rows(0.7, start=0.5)) == ""  # of two losses nobody can say
+    rng, false_alarms = Random(0), 0
+    for _ in range(200):
+        noise = [1 + rng.gauss(0, 0.2) for _ in range(40)]
+        false_alarms += bool(rise_text(rows(*noise)))
+        assert rise_text(rows(*(loss + 0.04 * i for i, loss in enumerate(noise))))
+    assert false_alarms <= 3
+    folder = RunFolder(tmp_path)
+    for row in rows(*rising):
+        folder.log(row)
+    assert closing(tmp_path)[-1].split(maxsplit=1)[0] == "loss" and "it rose: 0.515" in closing(tmp_path)[-1]

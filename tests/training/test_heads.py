@@ -183,7 +183,7 @@ def test_a_tower_without_answers_is_advised_a_command_that_works(
     config = timm_run(lore())
     train(config)
     page = write_report([config.output]).read_text()
-    assert "--head probe --train-data TRAIN_FOLDER" in page.replace("<wbr>", "")
+    assert "--data LABELLED_FOLDER --head probe --train-data " in page.replace("<wbr>", "")
     assert run_advice(config.output, monkeypatch, image_folder, tmp_path)["protocol"]["head"]["kind"] == "probe"
 
 

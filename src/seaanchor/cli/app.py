@@ -29,7 +29,7 @@ from seaanchor.config.io import RENAMED, current_name, load_plugins
 from seaanchor.config.run_settings import read_settings
 from seaanchor.config.schema import RunConfig, from_dict, to_dict
 from seaanchor.config.validation import check
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, naming
 from seaanchor.utils.json_text import to_json
 from seaanchor.utils.log import log_to_terminal
 from seaanchor.utils.text import first_sentence
@@ -177,8 +177,11 @@ def validate(
     load_plugins(plugin)
     from seaanchor.config.recipes import RECIPES, recipe_named
 
-    shipped = str(recipe) in RECIPES or not recipe.exists()
-    check(recipe_named(str(recipe)) if shipped else from_dict(RunConfig, read_settings(recipe)))
+    if str(recipe) in RECIPES or not recipe.exists():
+        check(recipe_named(str(recipe)))
+    else:
+        with naming(recipe):
+            check(from_dict(RunConfig, read_settings(recipe)))
     print(f"{recipe}: valid")
 
 
@@ -209,11 +212,11 @@ def main() -> None:
     _print_any_name()
     log_to_terminal()
     arguments = [_current_flag(argument) for argument in sys.argv[1:]]
-    app.config = ()  # what an earlier call of this process left
+    app.config, recipe = (), ""  # what an earlier call of this process left
     try:
         command, bound = _parsed(arguments)
         if command in (train, sweep):
-            from seaanchor.config.recipes import recipe_named
+            from seaanchor.config.recipes import of_its_file, recipe_named
 
             recipe, given = bound.arguments["recipe"], bound.arguments.get("config")
             load_plugins(given.plugins if given else ())
@@ -226,6 +229,7 @@ def main() -> None:
         command(*bound.args, **bound.kwargs)
     except (SeaAnchorError, CycloptsError, OSError) as error:
         shown = as_error(error, app, arguments)
+        shown = of_its_file(shown, recipe) if recipe else shown
         print(f"error: {shown}", file=sys.stderr, flush=True)
         if os.environ.get("WORLD_SIZE", "1") != "1" and arguments[:1] in (["train"], ["evaluate"], ["sweep"]):
             from seaanchor.distributed.launch import end_others

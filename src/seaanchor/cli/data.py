@@ -16,7 +16,7 @@ data_app = App(name="data", help="Inspect data, write shards, and make preferenc
 
 @data_app.command
 def inspect(source: str, /) -> None:
-    """Count images, classes and preferences of a source, and try to read every image.
+    """Try to read every image of a source; count those that can be read, classes and preferences.
 
     Parameters
     ----------
@@ -29,17 +29,20 @@ def inspect(source: str, /) -> None:
     from seaanchor.data.preference_rows import tally
     from seaanchor.data.sources import open_images
     from seaanchor.data.types import LabelledImages, PreferenceImages, TypographicImages, texts_of
+    from seaanchor.data.webdataset.read import only_split
 
-    images = open_images(source)
+    images = open_images(source, split=only_split(Path(source)) or "train")
     skip_log = SkipLog(images)
-    read = sum(
-        len(batch.index_B) for batch in batches(ImageDataset(images, 32), 256, workers=0, order=None, skip_log=skip_log)
-    )
-    print(printable(f"{len(images.paths)} images in {images.root}, {read} readable"))
+    stream = batches(ImageDataset(images, 32), 256, workers=0, order=None, skip_log=skip_log)
+    read = [index for batch in stream for index in batch.index_B.tolist()]
+    place = source if source.endswith(".jsonl") else images.root
+    print(printable(f"{len(read)} images in {place}{'' if skip_log.summary() else ', all readable'}"))
     if isinstance(images, LabelledImages):
-        sizes = Counter(images.labels).values()
+        count = Counter(images.labels[index] for index in read)
+        sizes = [count[label] for label in set(images.labels)]
+        each = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
         print(
-            f"{len(images.class_names)} classes of {min(sizes)} to {max(sizes)} images: "
+            f"{len(images.class_names)} classes of {each} images: "
             f"{printable(', '.join(images.class_names[:8]))}{' ...' if len(images.class_names) > 8 else ''}"
         )
     if isinstance(images, TypographicImages | PreferenceImages):

@@ -48,6 +48,7 @@ MEANT = {
     "weights": ("pretrained",),
 }
 """What people mean by a name that no option has: the first of these that a command knows."""
+PARTS = ("objective", "anchor", "perturbation", "adapter")
 
 
 def as_error(error: Exception, app: App, arguments: Sequence[str]) -> SeaAnchorError:
@@ -97,6 +98,9 @@ def unknown_option(option: str, known: Iterable[str], command: str) -> SeaAnchor
     words = [name for name in names if typed in name.replace(".", "-").split("-")]
     near = meant[:1] or get_close_matches(typed, names, n=1, cutoff=NEAR) or words[:1]
     change = f"did you mean --{near[0]}?" if near else "correct its name, or leave it out"
+    section, _, setting = typed.partition(".")
+    if section in PARTS and setting and "." not in setting and any(name.startswith(f"{section}.") for name in names):
+        change += f"{'' if near else '.'} A setting of a part of your own is --{section}.options.{setting}"
     return SeaAnchorError(f"`{command}` has no option {option}", f"one that `{command} --help` shows", change)
 
 

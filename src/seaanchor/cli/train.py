@@ -85,8 +85,11 @@ def train(
 
 def _print_summary(folder: Path) -> None:
     """What a finished run came to, and the next command."""
-    from seaanchor.evaluation.advice import evaluation_command
+    from seaanchor.evaluation.advice import evaluation_command, training_images_note
     from seaanchor.training.summary import closing
 
     print("\n".join([f"done: {folder}", *closing(folder)]))
-    print(f"evaluate it beside its reference: {evaluation_command(folder)}")
+    command = evaluation_command(folder)
+    print(f"evaluate it beside its reference: {command}")
+    if said := training_images_note(folder, command):
+        print(f"  {said}")

@@ -45,7 +45,8 @@ from seaanchor.config.published_recipes import (
 )
 from seaanchor.config.run_settings import read_settings
 from seaanchor.config.schema import RunConfig
-from seaanchor.errors import SeaAnchorError
+from seaanchor.config.validation import check
+from seaanchor.errors import SeaAnchorError, naming
 
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "fare": fare,
@@ -85,6 +86,23 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
 }
 
 
+def of_its_file(error: SeaAnchorError, name: str) -> SeaAnchorError:
+    """An error of a command that a recipe went into, with the recipe's file named where its settings alone give it.
+
+    Args:
+        error: of the command.
+        name: of the recipe, as `recipe_named` takes it.
+    """
+    if name in RECIPES:
+        return error
+    try:
+        check(recipe_named(name))
+    except SeaAnchorError as own:
+        if own.found == error.found and name not in own.found:
+            return SeaAnchorError(f"{name}: {error.found}", error.expected, error.change)
+    return error
+
+
 def recipe_named(name: str) -> RunConfig:
     """A shipped recipe by its name, or that of a YAML file.
 
@@ -94,7 +112,8 @@ def recipe_named(name: str) -> RunConfig:
     if name in RECIPES:
         return RECIPES[name]()
     if name.endswith((".yaml", ".yml")):
-        return from_dict(RunConfig, read_settings(Path(name)))
+        with naming(name):
+            return from_dict(RunConfig, read_settings(Path(name)))
     plain = name.lower().replace("-", "_")
     near = [recipe for recipe, make in RECIPES.items() if make().objective.kind == plain]
     near = near or get_close_matches(name, RECIPES, n=1, cutoff=0.4)

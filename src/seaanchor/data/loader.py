@@ -7,6 +7,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -101,7 +102,14 @@ class SkipLog:
 
     def add(self, left_out: Sequence[tuple[int, str]]) -> None:
         """Note what a batch left out."""
-        self.reasons.update(left_out)
+        self.reasons.update((index, self._placed(index, reason)) for index, reason in left_out)
+
+    def _placed(self, index: int, reason: str) -> str:
+        """The reason, which begins with the name of a file, with the path of that file below the root."""
+        item, root = self.images.paths[index], self.images.root
+        if not isinstance(item, Path) or not item.is_relative_to(root):
+            return reason
+        return f"{item.relative_to(root)}{reason.removeprefix(item.name)}" if reason.startswith(item.name) else reason
 
     def summary(self) -> str:
         """One line for the user, empty if every image could be read."""

@@ -7,15 +7,19 @@ from typing import Any
 
 from seaanchor.config.run_settings import read_settings
 from seaanchor.data.places import NAMES as EMBEDDED_SETS
+from seaanchor.data.sources import open_images
+from seaanchor.data.types import ClassifiedImages
 from seaanchor.encoders.head_file import NAME
 from seaanchor.encoders.model_paths import folder_of
 from seaanchor.encoders.own_module import SETTINGS
 from seaanchor.encoders.pretrained import is_weights_file, split_entry, split_pretrained
+from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.result_folder import is_result_file
 from seaanchor.utils.plain_files import read_object
 
 EXPORTS = ("export", "export-averaged")
 SPLITS = ("test", "val", "validation", "valid")
+PLACEHOLDER, PROBED = "LABELLED_FOLDER", "TRAIN_FOLDER"
 
 
 def evaluation_command(run: Path) -> str:
@@ -31,8 +35,39 @@ def evaluation_command(run: Path) -> str:
     settings = read_settings(run / "config.yaml")
     names = shlex.join(map(str, folders))
     answers = (run / NAME).is_file() or all(_answers(folder) for folder in folders)
-    head = "" if answers else " --head probe --train-data TRAIN_FOLDER"
-    return f"seaanchor evaluate --model {names} --data {labelled_data(settings)}{head}"
+    data, trained_on = labelled_data(settings), _labelled_training_data(settings)
+    if not answers:
+        return f"seaanchor evaluate --model {names} --data {data} --head probe --train-data {trained_on or PROBED}"
+    if data == PLACEHOLDER and trained_on:
+        data = trained_on
+    return f"seaanchor evaluate --model {names} --data {data}"
+
+
+def training_images_note(run: Path, command: str) -> str:
+    """What has to be known of the data in an evaluation's command: that the run was trained on them; else empty.
+
+    Args:
+        run: its folder.
+        command: as `evaluation_command` says it.
+    """
+    source = shlex.quote(str(read_settings(run / "config.yaml").get("train_data")))
+    if not f"{command.partition(' --data ')[2]} ".startswith(f"{source} "):
+        return ""
+    return "it was trained on these images: name labelled ones that it has not seen for an accuracy to rely on"
+
+
+def _labelled_training_data(settings: Mapping[str, Any]) -> str:
+    """The folder that a run was trained on, with its class names, if it holds classes; else empty."""
+    source, names = str(settings.get("train_data")), settings.get("class_names")
+    if not Path(source).is_dir():
+        return ""
+    try:
+        images = open_images(source, Path(names) if names else None)
+    except SeaAnchorError:
+        return ""
+    if not isinstance(images, ClassifiedImages):
+        return ""
+    return shlex.join([source, *(["--class-names", str(names)] if names else [])])
 
 
 def labelled_data(settings: Mapping[str, Any]) -> str:
@@ -49,7 +84,7 @@ def labelled_data(settings: Mapping[str, Any]) -> str:
     if name in EMBEDDED_SETS and part in ("", "train") and not Path(source).exists():
         return f"{name}/test"
     beside = [Path(source).with_name(split) for split in SPLITS] if Path(source).name == "train" else []
-    return next((shlex.quote(str(folder)) for folder in beside if folder.is_dir()), "LABELLED_FOLDER")
+    return next((shlex.quote(str(folder)) for folder in beside if folder.is_dir()), PLACEHOLDER)
 
 
 def report_command(outputs: Sequence[Path], models: Sequence[str | None] = ()) -> str:

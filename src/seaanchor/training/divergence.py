@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from math import sqrt
+from statistics import fmean
 from typing import Any
 
 from seaanchor.utils.log import log
 
 FACTOR = 100.0  # how many times as large as at the start a loss may become
 SMALLEST = 1.0  # what a start counts at least: losses near 0 rise by chance
+NOISE = 3.0  # standard errors, below which a rise may be chance
 START = "start_loss"
 """Key of the log line that holds the loss of the first step, which is that of the untrained model."""
 
@@ -56,6 +60,25 @@ def divergence_text(rows: Iterable[Mapping[str, Any]]) -> str:
     """What a model card and the end of a run say of it; empty where the loss stayed in its range."""
     found = divergence(rows)
     return "" if found is None else str(found)
+
+
+def rise_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """What the end of a run says of a loss that rose over all of it; empty where it fell, or rose no more than its
+    noise explains.
+
+    The mean of the last tenth of the log's losses is above that of the first by `NOISE` standard errors. The spread of
+    a single loss is taken from the differences of neighbours, which a slow rise hardly enters.
+    """
+    found = [row.get(START, row.get("adversarial_loss")) for row in rows]
+    losses = [loss for loss in found if isinstance(loss, int | float)]
+    tenth = max(1, len(losses) // 10)
+    if len(losses) < 2:
+        return ""
+    first, last = fmean(losses[:tenth]), fmean(losses[-tenth:])
+    variance = fmean((after - before) ** 2 for before, after in pairwise(losses)) / 2
+    if last - first <= NOISE * sqrt(2 * variance / tenth):
+        return ""
+    return f"it rose: {first:.3g} on average in the first tenth of the log, {last:.3g} in the last"
 
 
 class LossWatch:

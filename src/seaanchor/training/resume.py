@@ -1,12 +1,13 @@
 """Opening a run folder: what may be written over, and what a resumed run goes on from."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from seaanchor.config.run_settings import for_run_folder, read_settings, with_absolute_paths
 from seaanchor.config.schema import RunConfig, from_dict, to_dict
 from seaanchor.config.validation import differences
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, naming
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.start import ENVIRONMENT
 from seaanchor.utils.checkpoint import write_atomic
@@ -64,13 +65,20 @@ def saved_config(folder: RunFolder, plugins: Sequence[str]) -> RunConfig:
         SeaAnchorError: the folder names another plugin, or its settings cannot be read.
     """
     data = read_settings(folder.config)
-    if unknown := [name for name in data.get("plugins") or () if name not in plugins]:
+    # files that were moved away run nothing: their parts have to come from those that were named
+    data["plugins"] = [name for name in data.get("plugins") or () if not _is_gone(name)]
+    if unknown := [name for name in data["plugins"] if name not in plugins]:
         raise SeaAnchorError(
             f"the run in {folder.root} names the plugin {', '.join(map(str, unknown))}",
             "plugins that you name yourself: a plugin is Python that is executed",
             "add it with --plugin if you trust it",
         )
-    return from_dict(RunConfig, data)
+    with naming(folder.config):
+        return from_dict(RunConfig, data)
+
+
+def _is_gone(plugin: Any) -> bool:
+    return isinstance(plugin, str) and plugin.endswith(".py") and not os.path.exists(plugin)
 
 
 def changed_settings(folder: RunFolder, config: RunConfig) -> list[str]:

@@ -254,9 +254,10 @@ def stop_if_not_finite(tensors: Iterable[Tensor], step: int, folder: RunFolder, 
     if group.total([not finite]) == [0]:
         return
     saved = folder.checkpoints()
+    last = saved[-1] if saved else "the untrained model: no checkpoint was due yet"
+    own = "" if saved else ". An objective of your own is looked at by seaanchor.testing.check_objective"
     raise SeaAnchorError(
         f"the loss or the weights are not finite at step {step}",
         "finite numbers",
-        "lower --lr or set --grad-clip; the last good state is "
-        f"{saved[-1] if saved else 'the untrained model: no checkpoint was due yet'}",
+        f"lower --lr or set --grad-clip; the last good state is {last}{own}",
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from seaanchor.config.assemble import unused_settings
 from seaanchor.config.schema import RunConfig
 from seaanchor.data.types import Images, PreferenceImages, labels_of, texts_of
-from seaanchor.training.divergence import START, divergence_text
+from seaanchor.training.divergence import START, divergence_text, rise_text
 from seaanchor.training.progress import duration
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Setup, batch_split
@@ -78,5 +78,6 @@ def closing(folder: Path) -> list[str]:
         found += f", {last['violation_rate']:.0%} above ρ {last['rho']:g}"
     exports = [str(path) for path in (run.export, folder / "export-averaged") if path.is_dir()]
     said = {"trained": found, "export": ", ".join(exports), "log": str(run.metrics)}
-    diverged = divergence_text(logged)
-    return aligned(({"DIVERGED": f"do not rely on the export: {diverged}"} if diverged else {}) | said)
+    if diverged := divergence_text(logged):
+        return aligned({"DIVERGED": f"do not rely on the export: {diverged}"} | said)
+    return aligned(said | ({"loss": rose} if (rose := rise_text(logged)) else {}))

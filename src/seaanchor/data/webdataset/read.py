@@ -41,6 +41,12 @@ def _splits_of(root: Path) -> dict[str, Path]:
     return {d.name: d for d in sorted(root.iterdir()) if split_kind(d.name) is not None and _holds_shards(d)}
 
 
+def only_split(root: Path) -> str | None:
+    """The split of shards that a folder holds, where that is one alone; None for anything else."""
+    there = list(_splits_of(root))
+    return there[0] if len(there) == 1 else None
+
+
 def _holds_shards(folder: Path) -> bool:
     if not folder.is_dir():
         return False
