@@ -31,7 +31,7 @@ def train(run, monkeypatch):
     import seaanchor.evaluation.advice as advice
 
     monkeypatch.setattr(advice, "evaluation_command", lambda folder: f"evaluate {folder}")  # there is no run to read
-    monkeypatch.setattr(advice, "training_images_note", lambda folder: "")
+    monkeypatch.setattr(advice, "training_images_note", lambda folder, command: "")
 
     def call(*arguments: str) -> RunConfig:
         got = []

@@ -57,7 +57,7 @@ def test_a_recipe_alone_says_that_it_trains_the_embedded_model(run, monkeypatch,
 
     monkeypatch.setattr(module, "train_from_config", lambda config: tmp_path)
     monkeypatch.setattr(advice, "evaluation_command", lambda folder: "")
-    monkeypatch.setattr(advice, "training_images_note", lambda folder: "")
+    monkeypatch.setattr(advice, "training_images_note", lambda folder, command: "")
     line = (
         "trains the embedded model seaanchor-tiny on the embedded set photos-mini; --model and --train-data name others"
     )
