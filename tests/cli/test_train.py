@@ -76,7 +76,8 @@ def test_an_output_that_ends_in_json_is_that_file(run, clip_folder, image_folder
     assert result["clean"]["n"] == result["reference"]["clean"]["n"] == 12
     assert f"results: {file}" in out
     following = shlex.split(out.strip().splitlines()[-1].partition("page: ")[2])
-    assert following == ["seaanchor", "report", str(file), "--output", str(file.with_suffix(".html"))]
+    page = ["seaanchor", "report", str(file), "--output", str(file.with_suffix(".html"))]
+    assert following == [*page, "--allow", str(clip_folder)]
     for more, found in (
         (("--data", image_folder, tmp_path), "2 results for one file"),
         (("--data", image_folder, "--skip-existing"), "--skip-existing beside the file"),
