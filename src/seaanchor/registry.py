@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from hashlib import sha256
@@ -208,6 +208,13 @@ def load_plugin(name: str) -> str:
         with _undone_by_errors(name):
             _plugins[key] = _import_module(name) if path is None else _import_file(path)
     return key
+
+
+def plugin_hashes(names: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of the source of each loaded plugin, by the name of the module or of the file without its folder. A
+    module without a source of its own has none."""
+    sources = {Path(name).name: getattr(_plugins.get(name), "__file__", None) for name in names}
+    return {name: sha256(Path(file).read_bytes()).hexdigest() for name, file in sources.items() if file}
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from seaanchor import registry
 from seaanchor.config.recipes import fare
 from seaanchor.data import fingerprint
 from seaanchor.data.folder import list_images
@@ -29,6 +30,19 @@ def test_other_images_under_the_same_names_are_told_apart(tiny_run, twins):
     one, two = (facts(prepare(replace(config, train_data=str(folder)))) for folder in twins)
     assert {name for name in one if one[name] != two[name]} == {"the hash of the sizes of images"}
     assert one == facts(prepare(replace(config, train_data=str(twins[0]))))
+
+
+def test_plugins_of_other_contents_are_told_apart(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_plugins", {})
+    found = []
+    for number, folder in enumerate((tmp_path / "a", tmp_path / "b", tmp_path / "c")):
+        folder.mkdir()
+        (folder / "own.py").write_text(f"SCALE = {number > 0}\n")
+        plugin = registry.load_plugin(str(folder / "own.py"))
+        found.append(facts(prepare(tiny_run(fare(), max_steps=1, plugins=(plugin,)))))
+    one, two, three = found
+    assert {name for name in one if one[name] != two[name]} == {"the source of the plugins"}
+    assert two == three
 
 
 def test_a_run_does_not_go_on_with_them(tiny_run, twins):

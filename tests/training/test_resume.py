@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from seaanchor import registry
 from seaanchor.config.recipes import lore
 from seaanchor.config.schema import AnchorConfig, RunConfig
 from seaanchor.errors import SeaAnchorError
@@ -47,6 +48,22 @@ def test_a_new_run_writes_settings_and_environment(config):
     assert yaml.safe_load(folder.config.read_text())["anchor"]["rho"] == config.anchor.rho
     assert sorted(p.name for p in config.output.iterdir()) == ["config.yaml", "env.json", "metrics.jsonl"]
     assert environment()["versions"]["torch"]
+
+
+def test_a_plugin_that_was_edited_between_is_told(config, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(registry, "_plugins", {})
+    file = tmp_path / "edited_between.py"
+    file.write_text("SCALE = 1\n")
+    config = replace(config, plugins=(registry.load_plugin(str(file)),))
+    with_checkpoints(config, 1)
+    open_run(resumed(config))
+    assert not caplog.text
+    file.write_text("SCALE = 2\n")
+    open_run(resumed(config))
+    assert "edited_between.py: not the plugin that this run was last started with. Steps after 1" in caplog.text
+    caplog.clear()
+    open_run(resumed(config))
+    assert not caplog.text
 
 
 def test_checking_writes_nothing(config):

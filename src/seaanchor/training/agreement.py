@@ -9,6 +9,7 @@ from seaanchor.config.run_settings import PATHS
 from seaanchor.config.schema import to_dict
 from seaanchor.distributed.agreement import flat
 from seaanchor.encoders.fingerprint import fingerprint
+from seaanchor.registry import plugin_hashes
 from seaanchor.training.setup import Setup
 
 OWN = ("workers", "report_to", "resume", "device", "plugins")
@@ -28,6 +29,7 @@ def facts(setup: Setup) -> dict[str, Any]:
         "the preprocessing": setup.identity["preprocessing"],
         "the head": setup.identity.get("head"),
         "the device": setup.device.type,
+        "the source of the plugins": sorted(plugin_hashes(setup.config.plugins).values()),
         "the version of Sea Anchor": __version__,
         "the version of torch": torch.__version__,
     }

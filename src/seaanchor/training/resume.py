@@ -8,12 +8,15 @@ from seaanchor.config.run_settings import for_run_folder, read_settings, with_ab
 from seaanchor.config.schema import RunConfig, from_dict, to_dict
 from seaanchor.config.validation import differences
 from seaanchor.errors import SeaAnchorError, naming
+from seaanchor.registry import plugin_hashes
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.start import ENVIRONMENT
 from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.environment import environment
 from seaanchor.utils.json_text import to_json
 from seaanchor.utils.locks import LOCK
+from seaanchor.utils.log import log
+from seaanchor.utils.plain_files import read_json
 from seaanchor.utils.staging import remove
 
 
@@ -116,9 +119,14 @@ def open_run(
     state = folder.latest() if config.resume == "auto" else None
     if state is not None:
         _check_identity(folder, config, _identity_before(folder, config, state, identity), identity, processes)
+    plugins = plugin_hashes(config.plugins)
+    if state is not None:
+        _tell_of_edits(config, plugins, state["step"])
     settings = for_run_folder(to_dict(config), config.output)
     write_atomic(folder.config, yaml.safe_dump(settings, sort_keys=False))
-    write_atomic(config.output / ENVIRONMENT, to_json(environment() | {"start": start or {}}, indent=2))
+    write_atomic(
+        config.output / ENVIRONMENT, to_json(environment() | {"start": start or {}, "plugins": plugins}, indent=2)
+    )
     rows = [row for row in folder.rows() if row["step"] <= state["step"]] if state else []
     write_atomic(folder.metrics, "".join(to_json(row) + "\n" for row in rows))
     for torn in (path for path in folder.checkpoints() if state is None or path > folder.checkpoint(state["step"])):
@@ -146,6 +154,20 @@ def _identity_before(
     if "preprocessing" in now:
         before.setdefault("preprocessing", str(now["preprocessing"]).partition(",")[0])
     return before
+
+
+def _tell_of_edits(config: RunConfig, plugins: dict[str, str], step: int) -> None:
+    """Warn of plugins that are not what they were: to correct one and go on is allowed, but not in silence."""
+    try:
+        before = read_json(config.output / ENVIRONMENT)["plugins"].values()
+        edited = [name for name, now in plugins.items() if now not in before]
+    except (SeaAnchorError, OSError, ValueError, LookupError, TypeError, AttributeError):
+        return  # a run of an earlier version, which did not say
+    if edited:
+        log.warning(
+            f"{', '.join(edited)}: not the plugin that this run was last started with. Steps after {step:,} are "
+            "computed by what it is now; start anew in another --output if all of them should be"
+        )
 
 
 def _check_identity(
