@@ -4,28 +4,36 @@ python tools/against_autoattack.py --model models/seaanchor-tiny-lore --samples 
 runs/against-autoattack/lore.json
 
 The package's standard version runs APGD-CE, targeted APGD, targeted FAB and Square, each on what the one before left
-standing; ours are APGD-CE and targeted APGD at the same 100 steps. Needs the extra `attacks`.
+standing; ours are APGD-CE and targeted APGD at the same 100 steps. The same command goes on after the last attack that
+it finished. Needs the extra `attacks`.
 """
 
 import argparse
 import json
+import sys
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from seaanchor.attacks.apgd_classifier import apgd_ce, apgd_targeted
 from seaanchor.attacks.ball import Ball
+from seaanchor.attacks.classification import Logits
 from seaanchor.config.schema import parse_epsilon
 from seaanchor.data.loader import ImageDataset, SkipLog, batches
 from seaanchor.data.types import texts_of
 from seaanchor.encoders.heads import build_head
 from seaanchor.encoders.load import load_model
 from seaanchor.evaluation.zeroshot import labelled
+from seaanchor.utils.checkpoint import write_atomic
 from seaanchor.utils.log import log_to_terminal
 
 STEPS = 100
+Attack = Callable[[Tensor], Tensor]  # numbers of images → those of them that it does not fool
 
 
 def main() -> None:
@@ -50,44 +58,68 @@ def main() -> None:
     assert label_N is not None, "labelled images"
     with torch.no_grad():
         clean_N = torch.cat([logits(x).argmax(-1) for x in batch.pixels_BCHW.split(args.batch_size)]) == label_N
-    report = {
-        "model": args.model,
-        "n": len(label_N),
-        "epsilon": args.epsilon,
-        "steps": STEPS,
-        "clean": int(clean_N.sum()),
-    }
-    ours, report["ours"] = _ours(logits, batch.pixels_BCHW, label_N, batch.index_B, clean_N, ball, args.batch_size)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=1))
-    theirs, report["theirs"] = _theirs(logits, batch.pixels_BCHW, label_N, clean_N, ball, args.batch_size)
-    report["standing for both"] = int((ours & theirs).sum())
-    report["standing for ours alone"], report["standing for theirs alone"] = (
-        int((ours & ~theirs).sum()),
-        int((theirs & ~ours).sum()),
-    )
-    args.output.write_text(json.dumps(report, indent=1))
-    print(json.dumps(report, indent=1))
+    settings = {"model": args.model, "data": args.data, "n": len(label_N), "epsilon": args.epsilon, "steps": STEPS}
+    done = Done(args.output, settings | {"clean": int(clean_N.sum())})
+    ours = done.run("ours", _ours(logits, batch.pixels_BCHW, label_N, batch.index_B, ball, args.batch_size), clean_N)
+    theirs = done.run("theirs", _theirs(logits, batch.pixels_BCHW, label_N, ball, args.batch_size), clean_N)
+    done.report["standing for both"] = int((ours & theirs).sum())
+    done.report["standing for ours alone"] = int((ours & ~theirs).sum())
+    done.report["standing for theirs alone"] = int((theirs & ~ours).sum())
+    done.write()
+    print(json.dumps({name: value for name, value in done.report.items() if name != "rows"}, indent=1))
 
 
-def _ours(
-    logits, pixels: Tensor, label_N: Tensor, index_N: Tensor, clean_N: Tensor, ball: Ball, size: int
-) -> tuple[Tensor, dict]:
-    standing_N, found = clean_N.clone(), {}
-    for name, attack in (("apgd-ce", apgd_ce), ("apgd-t", apgd_targeted)):
-        started = time.process_time()
-        for rows in standing_N.nonzero().squeeze(1).split(size):
+class Done:
+    """The report as a file, written after every attack; the same command goes on after the last one.
+
+    Attributes:
+        report: what the file holds; `rows` are the numbers of the images that stand after each attack.
+    """
+
+    def __init__(self, file: Path, settings: dict[str, Any]) -> None:
+        self.file, self.report = file, settings | {"rows": {}}
+        if file.exists():
+            before = json.loads(file.read_text())
+            if other := [name for name, value in settings.items() if before.get(name) != value]:
+                sys.exit(f"{file} holds a comparison with other {', '.join(other)}: name another --output")
+            self.report = before
+
+    def run(self, side: str, attacks: Mapping[str, Attack], standing_N: Tensor) -> Tensor:
+        """Which images (N,) stand after all attacks, each on what the one before left standing."""
+        found, rows = self.report.setdefault(side, {}), self.report["rows"].setdefault(side, {})
+        for name, attack in attacks.items():
+            if name not in found:
+                started = time.process_time()
+                at = standing_N.nonzero().squeeze(1)
+                left = attack(at).tolist() if len(at) else []
+                found[name] = {"standing": len(left), "processor seconds": round(time.process_time() - started)}
+                rows[name] = left
+                self.write()
+            print(side, name, found[name], flush=True)
+            standing_N = torch.zeros_like(standing_N).index_fill(0, torch.tensor(rows[name], dtype=torch.long), True)
+        return standing_N
+
+    def write(self) -> None:
+        """As a whole or not at all."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.file, json.dumps(self.report, indent=1))
+
+
+def _ours(logits: Logits, pixels: Tensor, label_N: Tensor, index_N: Tensor, ball: Ball, size: int) -> dict[str, Attack]:
+    def attacked(attack: Any, at: Tensor) -> Tensor:
+        left = []
+        for rows in at.split(size):
             result = attack(logits, pixels[rows], label_N[rows], ball, num_steps=STEPS, index_B=index_N[rows], seed=0)
-            standing_N[rows] = ~result.fooled_B
-        found[name] = {"standing": int(standing_N.sum()), "processor seconds": round(time.process_time() - started)}
-        print("ours", name, found[name], flush=True)
-    return standing_N, found
+            left.append(rows[~result.fooled_B])
+        return torch.cat(left)
+
+    return {"apgd-ce": partial(attacked, apgd_ce), "apgd-t": partial(attacked, apgd_targeted)}
 
 
 class _Module(torch.nn.Module):
     """A function as the package wants it."""
 
-    def __init__(self, logits) -> None:
+    def __init__(self, logits: Logits) -> None:
         super().__init__()
         self.logits = logits
 
@@ -96,22 +128,17 @@ class _Module(torch.nn.Module):
         return self.logits(pixels_BCHW)
 
 
-def _theirs(logits, pixels: Tensor, label_N: Tensor, clean_N: Tensor, ball: Ball, size: int) -> tuple[Tensor, dict]:
+def _theirs(logits: Logits, pixels: Tensor, label_N: Tensor, ball: Ball, size: int) -> dict[str, Attack]:
     from pyautoattack import AutoAttack
 
-    standing_N, found = clean_N.clone(), {}
-    for name in ("apgd-ce", "apgd-t", "fab-t", "square"):
-        started = time.process_time()
+    def attacked(name: str, at: Tensor) -> Tensor:
         attack = AutoAttack(_Module(logits), norm="Linf", eps=ball.epsilon, seed=0)
         attack.attacks_to_run = [name]  # of the standard version, whose settings stay
-        rows = standing_N.nonzero().squeeze(1)
-        if len(rows):
-            attacked = attack.run_standard_evaluation(pixels[rows], label_N[rows], batch_size=size)[0]
-            with torch.no_grad():
-                standing_N[rows] = torch.cat([logits(x).argmax(-1) for x in attacked.split(size)]) == label_N[rows]
-        found[name] = {"standing": int(standing_N.sum()), "processor seconds": round(time.process_time() - started)}
-        print("theirs", name, found[name], flush=True)
-    return standing_N, found
+        moved = attack.run_standard_evaluation(pixels[at], label_N[at], batch_size=size)[0]
+        with torch.no_grad():
+            return at[torch.cat([logits(x).argmax(-1) for x in moved.split(size)]) == label_N[at]]
+
+    return {name: partial(attacked, name) for name in ("apgd-ce", "apgd-t", "fab-t", "square")}
 
 
 if __name__ == "__main__":
