@@ -15,7 +15,7 @@ from seaanchor.config.run_settings import for_run_folder
 from seaanchor.errors import SeaAnchorError
 from seaanchor.plotting.palette import COLOURS, NEUTRAL
 from seaanchor.report.measures import Value
-from seaanchor.report.page import write_report
+from seaanchor.report.page import _unbroken, write_report
 from seaanchor.report.text import value_text
 
 VOID = {"meta", "link", "img", "br", "wbr"}
@@ -88,6 +88,12 @@ def test_one_run_lands_in_its_folder(three):
     for words in expected:
         assert words in text
     assert "has not finished" not in text
+
+
+def test_a_number_and_its_percent_sign_stay_on_one_line():
+    html = '<p>7.0 % of 12 %</p><pre class="x">--prompts "7.0 %"</pre><code>5 %</code> 3 %'
+    kept = '<pre class="x">--prompts "7.0 %"</pre><code>5 %</code>'
+    assert _unbroken(html) == f"<p>7.0\u00a0% of 12\u00a0%</p>{kept} 3\u00a0%"
 
 
 def test_nothing_comes_from_elsewhere_and_everything_has_its_own_name(three, tmp_path):

@@ -168,7 +168,7 @@ def render(sources: Sources, tables: Sequence[Dataset], head: Head, pictures: Se
     trained = _trained(sources.entries)
     glances = [found for table in tables if (found := glance(table, trained)).columns]
     checks = check_lines(tables)
-    return (
+    return _unbroken(
         _environment()
         .get_template("page.html.j2")
         .render(
@@ -201,6 +201,11 @@ def render(sources: Sources, tables: Sequence[Dataset], head: Head, pictures: Se
             has_steering_bias=any(_on_people(run) for run in sources.runs),
         )
     )
+
+
+def _unbroken(html: str) -> str:
+    """Numbers and their % stay on one line; what is there to copy keeps its spaces."""
+    return re.sub(r"<(pre|code)\b.*?</\1>|(?<=\d) (?=%)", lambda m: m[0] if m[1] else "\u00a0", html, flags=re.DOTALL)
 
 
 def _environment() -> "Environment":
