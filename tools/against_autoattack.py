@@ -59,17 +59,19 @@ def main() -> None:
     with torch.no_grad():
         clean_N = torch.cat([logits(x).argmax(-1) for x in batch.pixels_BCHW.split(args.batch_size)]) == label_N
     settings = {"model": args.model, "data": args.data, "n": len(label_N), "epsilon": args.epsilon, "steps": STEPS}
-    done = Done(args.output, settings | {"clean": int(clean_N.sum())})
-    ours = done.run("ours", _ours(logits, batch.pixels_BCHW, label_N, batch.index_B, ball, args.batch_size), clean_N)
-    theirs = done.run("theirs", _theirs(logits, batch.pixels_BCHW, label_N, ball, args.batch_size), clean_N)
-    done.report["standing for both"] = int((ours & theirs).sum())
-    done.report["standing for ours alone"] = int((ours & ~theirs).sum())
-    done.report["standing for theirs alone"] = int((theirs & ~ours).sum())
-    done.write()
-    print(json.dumps({name: value for name, value in done.report.items() if name != "rows"}, indent=1))
+    comparison = Comparison(args.output, settings | {"clean": int(clean_N.sum())})
+    ours = comparison.run(
+        "ours", _ours(logits, batch.pixels_BCHW, label_N, batch.index_B, ball, args.batch_size), clean_N
+    )
+    theirs = comparison.run("theirs", _theirs(logits, batch.pixels_BCHW, label_N, ball, args.batch_size), clean_N)
+    comparison.report["standing for both"] = int((ours & theirs).sum())
+    comparison.report["standing for ours alone"] = int((ours & ~theirs).sum())
+    comparison.report["standing for theirs alone"] = int((theirs & ~ours).sum())
+    comparison.write()
+    print(json.dumps({name: value for name, value in comparison.report.items() if name != "rows"}, indent=1))
 
 
-class Done:
+class Comparison:
     """The report as a file, written after every attack; the same command goes on after the last one.
 
     Attributes:

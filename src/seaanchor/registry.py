@@ -211,9 +211,9 @@ def load_plugin(name: str) -> str:
 
 
 def plugin_hashes(names: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of the source of each loaded plugin, by the name of the module or of the file without its folder. A
-    module without a source of its own has none."""
-    sources = {Path(name).name: getattr(_plugins.get(name), "__file__", None) for name in names}
+    """SHA-256 of the source of each loaded plugin, by the name that `load_plugin` returned. A module without a source
+    of its own has none."""
+    sources = {name: getattr(_plugins.get(name), "__file__", None) for name in names}
     return {name: sha256(Path(file).read_bytes()).hexdigest() for name, file in sources.items() if file}
 
 

@@ -52,9 +52,11 @@ def test_a_new_run_writes_settings_and_environment(config):
 
 def test_a_plugin_that_was_edited_between_is_told(config, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(registry, "_plugins", {})
-    file = tmp_path / "edited_between.py"
+    file, other = tmp_path / "edited_between.py", tmp_path / "other" / "edited_between.py"
+    other.parent.mkdir()
     file.write_text("SCALE = 1\n")
-    config = replace(config, plugins=(registry.load_plugin(str(file)),))
+    other.write_text("OTHER = 1\n")
+    config = replace(config, plugins=tuple(registry.load_plugin(str(one)) for one in (file, other)))
     with_checkpoints(config, 1)
     open_run(resumed(config))
     assert not caplog.text

@@ -117,10 +117,9 @@ def open_run(
     check_output(config)
     folder = RunFolder(config.output)
     state = folder.latest() if config.resume == "auto" else None
-    if state is not None:
-        _check_identity(folder, config, _identity_before(folder, config, state, identity), identity, processes)
     plugins = plugin_hashes(config.plugins)
     if state is not None:
+        _check_identity(folder, config, _identity_before(folder, config, state, identity), identity, processes)
         _tell_of_edits(config, plugins, state["step"])
     settings = for_run_folder(to_dict(config), config.output)
     write_atomic(folder.config, yaml.safe_dump(settings, sort_keys=False))
@@ -160,7 +159,7 @@ def _tell_of_edits(config: RunConfig, plugins: dict[str, str], step: int) -> Non
     """Warn of plugins that are not what they were: to correct one and go on is allowed, but not in silence."""
     try:
         before = read_json(config.output / ENVIRONMENT)["plugins"].values()
-        edited = [name for name, now in plugins.items() if now not in before]
+        edited = [os.path.basename(name) for name, now in plugins.items() if now not in before]
     except (SeaAnchorError, OSError, ValueError, LookupError, TypeError, AttributeError):
         return  # a run of an earlier version, which did not say
     if edited:
