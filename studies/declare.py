@@ -6,12 +6,15 @@ in notes `{seeds}`, `{train}`, `{counts}`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from seaanchor.config.schema import RunConfig
+from seaanchor.evaluation.statistics import Share
 from seaanchor.sweeps.engine import EvaluationSpec, Row
 from seaanchor.sweeps.tables import Cell, Column
 from studies.pools import Pool
+from studies.training_logs import read_log
 from studies.verdicts import Verdict
 from studies.workspace import PHOTOS, SEEDS, Workspace
 
@@ -122,6 +125,30 @@ class Trace:
 
 
 @dataclass(frozen=True)
+class Logged:
+    """The lowest of a logged share over an arm's first steps.
+
+    Attributes:
+        key: of the log; `|` joins the keys of nested records.
+        steps: how many.
+        n: images behind it.
+    """
+
+    key: str
+    steps: int
+    n: int
+
+    def of(self, run: Path) -> Share:
+        """Read from the log of a run.
+
+        Raises:
+            ValueError: it was not logged in these steps.
+        """
+        logged = zip(*read_log(run / "metrics.jsonl", self.key), strict=True)
+        return Share(min(share for step, share in logged if step <= self.steps), n=self.n)
+
+
+@dataclass(frozen=True)
 class Profile:
     """An arm over several columns, each with its x."""
 
@@ -191,6 +218,7 @@ class Design:
         mixtures: of every arm with the reference.
         starts_from: arm → the arm whose export it goes on from.
         compared: arms that only the claims need.
+        of_log: numbers of the photos that were logged while an arm trained: measure → where it stands.
         further_rows: of models that no arm trains.
         derived_rows: that only the claims need.
         after_table: further Markdown.
@@ -210,6 +238,7 @@ class Design:
     mixtures: Mixtures | None = None
     starts_from: Mapping[str, str] = field(default_factory=dict)
     compared: Arms = field(default_factory=dict)
+    of_log: Mapping[str, Logged] = field(default_factory=dict)
     further_rows: Callable[[Workspace], list[Row]] = lambda workspace: []
     derived_rows: Callable[[Results], list[Row]] = lambda results: []
     after_table: Callable[[Results], str] = lambda results: ""

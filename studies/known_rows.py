@@ -6,7 +6,7 @@ lie.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from seaanchor.evaluation.images import listing
 from seaanchor.sweeps.arms import recipe_of
 from seaanchor.sweeps.engine import EvaluationSpec, Row, read_rows, save_rows
 from seaanchor.utils.checkpoint import write_atomic
+from studies.declare import Logged
 
 
 def known(folder: Path, name: str, seed: int, depends_on: dict[str, Any], sources: Sequence[str]) -> list[Row] | None:
@@ -38,7 +39,9 @@ def keep(folder: Path, name: str, seed: int, depends_on: dict[str, Any], rows: S
     write_atomic(folder / f"{name}, seed {seed}.key.json", json.dumps(depends_on, indent=1))
 
 
-def dependencies(config: RunConfig, seed: int, specs: Sequence[EvaluationSpec]) -> dict[str, Any]:
+def dependencies(
+    config: RunConfig, seed: int, specs: Sequence[EvaluationSpec], of_log: Mapping[str, Logged] | None = None
+) -> dict[str, Any]:
     """What the rows of an arm depend on, as JSON values."""
     recipe = recipe_of(replace(config, seed=seed, output=RunConfig().output, resume=RunConfig().resume))
     measured = [
@@ -47,6 +50,8 @@ def dependencies(config: RunConfig, seed: int, specs: Sequence[EvaluationSpec]) 
     told = {"recipe": recipe | {"model": _weights(config.model)}, "measured": measured}
     if "train_data" in recipe:
         told["recipe"] |= {"train_data": _images(config.train_data, "train")}
+    if of_log:
+        told["of_log"] = {measure: asdict(number) for measure, number in of_log.items()}
     return json.loads(json.dumps(told, default=str))
 
 

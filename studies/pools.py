@@ -20,15 +20,22 @@ class Pool:
         shared: folder beside those of the studies which holds runs and evaluations; empty for the study's own folder.
         train: name in tables, settings, seed, workspace → folder of the run, trained or found done.
         settings: what the options of the command change in an arm's settings.
+        alike: the study among whose rows those of an arm are kept, where its studies measure alike; empty for each
+            study's own.
     """
 
     shared: str
     train: Callable[[str, RunConfig, int, Workspace], Path]
     settings: Callable[[RunConfig, Workspace], RunConfig] = lambda config, workspace: config
+    alike: str = ""
 
     def folder(self, workspace: Workspace) -> Path:
         """The folder of evaluations and of shared runs."""
         return workspace.shared(self.shared) if self.shared else workspace.output
+
+    def kept(self, workspace: Workspace) -> Path | None:
+        """The folder of rows that were measured before, where there is one."""
+        return workspace.rows and (workspace.rows.parent / self.alike if self.alike else workspace.rows)
 
 
 def _noise_settings(config: RunConfig, workspace: Workspace) -> RunConfig:
@@ -70,6 +77,12 @@ def _train_words(name: str, config: RunConfig, seed: int, workspace: Workspace) 
     return word_run(config, seed, workspace)
 
 
+def _train_real(name: str, config: RunConfig, seed: int, workspace: Workspace) -> Path:
+    run = run_arm(Arm(name, replace(config, seed=seed)), workspace.shared("real-front") / f"seed-{seed}")
+    drop_checkpoints(run)
+    return run
+
+
 def _train_own(name: str, config: RunConfig, seed: int, workspace: Workspace) -> Path:
     run = run_arm(Arm(name, replace(config, seed=seed)), workspace.output / f"seed-{seed}")
     drop_checkpoints(run)
@@ -78,5 +91,7 @@ def _train_own(name: str, config: RunConfig, seed: int, workspace: Workspace) ->
 
 NOISE = Pool("robust", _train_noise, _noise_settings)
 WORDS = Pool("words", _train_words)
+REAL = Pool("real-front", _train_real)  # a tower of real size against noise, on the photos that ship
+REAL_ALIKE = replace(REAL, alike="real-front")
 OWN = Pool("", _train_own)
 GIVEN = Pool("", _train_own, _given_photos)  # photos of `--extra train=`, where they are given

@@ -9,7 +9,7 @@ from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.sweeps.engine import EvaluationSpec
 from seaanchor.sweeps.tables import Column, share, value
 from studies.declare import AboveCurve, Claim, Contrast, Design, EachSet, Line, Panel, SetColumns, Study
-from studies.pools import GIVEN, OWN
+from studies.pools import GIVEN, OWN, REAL_ALIKE
 from studies.real_arms import (
     ATTACK_STEPS,
     BASE,
@@ -45,19 +45,20 @@ COLUMNS: tuple[Column | SetColumns, ...] = (
     value("drift", "drift.distance.mean", dataset=TEST),
 )
 
+NOTE = (
+    f"`{BASE}` at 128 pixels, `{TRAIN}` (800 photos). Training: {STEPS} steps of 32 photos, ε = {RADIUS}/255, "
+    f"three attack steps, {UPDATES} updates a step for every method, learning rate 5e-4, scales of normalisations "
+    f"folded. Numbers: {{seeds}}; {{counts}}; APGD-CE with {ATTACK_STEPS} steps. *Drift*: mean squared distance of "
+    "clean embeddings from the reference's, relative to their squared length."
+)
 
 FRONT = Design(
-    pool=OWN,
+    pool=REAL_ALIKE,
     photos=TEST,
     arms=FRONT_ARMS,
     specs=real_specs(),
     columns=COLUMNS,
-    note=(
-        f"`{BASE}` at 128 pixels, `{TRAIN}` (800 photos). Training: {STEPS} steps of 32 photos, ε = {RADIUS}/255, "
-        f"three attack steps, {UPDATES} updates a step for every method, learning rate 5e-4, scales of normalisations "
-        f"folded. Numbers: {{seeds}}; {{counts}}; APGD-CE with {ATTACK_STEPS} steps. *Drift*: mean squared distance of "
-        "clean embeddings from the reference's, relative to their squared length."
-    ),
+    note=NOTE,
     panels=(
         Panel(
             "Clean against robust: {set}",

@@ -13,6 +13,7 @@ from studies import (
     lore_studies,
     other_perturbations_study,
     radius_study,
+    real_lore_studies,
     real_studies,
     robust_slider_study,
     slider_study,
@@ -28,7 +29,7 @@ from studies.sections import put_between, summary, write_section
 from studies.workspace import Workspace
 
 ORDER = (
-    *("real-headline", "real-front", "real-diverse", "real-words"),
+    *("real-headline", "real-front", "real-duals", "real-epsilon", "real-tecoa", "real-diverse", "real-words"),
     *("headline", "typographic", "retention", "po-beta", "po-lambda", "po-variants", "po-data"),
     *("slider", "gender", "po-gradients", "lore-front", "lore-tried", "lore-epsilon", "lore-constraint"),
     *("lore-k", "lore-tecoa", "lore-other", "lore-timm", "slider-lore", "constrained", "word-anchors"),
@@ -38,7 +39,7 @@ ORDER = (
 _FOUND: dict[str, Study] = {
     study.name: study
     for module in (
-        *(real_studies, headline, word_studies, word_ablations, slider_study),
+        *(real_studies, real_lore_studies, headline, word_studies, word_ablations, slider_study),
         *(gender_study, gradients, lore_studies, radius_study),
         *(other_perturbations_study, word_anchor_studies),
         *(constraint_study, tower_study, robust_slider_study, threat_studies, anchor_studies),

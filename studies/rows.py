@@ -37,14 +37,17 @@ def rows_of(design: Design, arms: Arms, workspace: Workspace, known: Sequence[Ro
 
 def _rows_of_arm(design: Design, name: str, config: RunConfig, seed: int, workspace: Workspace) -> list[Row]:
     """The rows of one arm: those that are kept of it, or trained and measured, and then kept."""
-    keeps = workspace.rows if name not in design.starts_from else None
+    keeps = design.pool.kept(workspace) if name not in design.starts_from else None
     specs = specs_of(design, workspace)
-    depends_on = dependencies(config, seed, specs) if keeps else {}
+    depends_on = dependencies(config, seed, specs, design.of_log) if keeps else {}
     if keeps and (found := known(keeps, name, seed, depends_on, [s for spec in specs for s in spec.sources])):
         workspace.keep(name, config)
         return found
     run = _train(design, name, config, seed, workspace)
     rows = measured(design, Arm(name, config), seed, run / "export", workspace)
+    if design.of_log:
+        read = {key: number.of(run) for key, number in design.of_log.items()}
+        rows = [replace(row, numbers=row.numbers | read) if row.dataset == design.photos else row for row in rows]
     if keeps:
         labels = {path: label for label, path in workspace.elsewhere().items() if label in dict(workspace.extra)}
         named = [replace(row, dataset=labels.get(row.dataset, row.dataset)) for row in rows]

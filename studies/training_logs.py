@@ -17,7 +17,11 @@ def noise_folder(name: str, seed: int, workspace: Workspace) -> Path:
 
 def trace(name: str, seed: int, workspace: Workspace, key: str) -> tuple[list[int], list[float]]:
     """A logged number of a shared run over its steps; `|` joins the keys of nested records."""
-    log = noise_folder(name, seed, workspace) / "metrics.jsonl"
+    return read_log(noise_folder(name, seed, workspace) / "metrics.jsonl", key)
+
+
+def read_log(log: Path, key: str) -> tuple[list[int], list[float]]:
+    """Steps and values of a number of a run's log; `|` joins the keys of nested records."""
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     found = [(line["step"], _inside(line, key)) for line in lines]
     return [step for step, value in found if value is not None], [value for _, value in found if value is not None]
