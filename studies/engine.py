@@ -32,7 +32,7 @@ def run_design(design: Design, workspace: Workspace) -> Section:
     results = replace(results, rows=[*every, *besides, *design.derived_rows(results)])
     verdicts = tuple(verdict_of(claim, results.rows, workspace) for claim in design.claims)
     picture = f"\n![{design.picture}](figure.svg)\n"
-    body = _note(design.note, rows, workspace) + text + more + picture
+    body = _note(design.note, arms, rows, workspace) + text + more + picture
     return Section(body, ("figure.svg",), verdicts + design.further_verdicts(results))
 
 
@@ -67,11 +67,11 @@ def table_of(
     return markdown(table, columns), table
 
 
-def _note(note: str, rows: Sequence[Row], workspace: Workspace) -> str:
+def _note(note: str, arms: Arms, rows: Sequence[Row], workspace: Workspace) -> str:
     """The paragraph before the table, with what the options of the command decide."""
     filled: dict[str, Callable[[], str]] = {
         "{seeds}": workspace.over_seeds,
-        "{train}": lambda: _training_photos(workspace),
+        "{train}": lambda: _training_photos(arms, workspace),
         "{counts}": lambda: _counts(rows, workspace),
     }
     for mark, text in filled.items():
@@ -79,9 +79,10 @@ def _note(note: str, rows: Sequence[Row], workspace: Workspace) -> str:
     return f"{note}\n\n"
 
 
-def _training_photos(workspace: Workspace) -> str:
-    given = workspace.source("train", "")
-    return f"{len(open_images(given).paths):,} photos given" if given else "`photos-mini/train` (800 photos)"
+def _training_photos(arms: Arms, workspace: Workspace) -> str:
+    given, own = workspace.source("train", ""), next(iter(arms.values())).train_data
+    count = f"{len(open_images(given or own, split='train').paths):,} photos"
+    return f"{count} given" if given else f"`{own}` ({count})"
 
 
 def _counts(rows: Sequence[Row], workspace: Workspace) -> str:

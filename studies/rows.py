@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from seaanchor.config.schema import RunConfig
+from seaanchor.errors import SeaAnchorError
 from seaanchor.sweeps.arms import Arm
 from seaanchor.sweeps.engine import EvaluationSpec, Row, measure, write_numbers
 from seaanchor.utils.log import log
@@ -94,8 +95,24 @@ def specs_of(design: Design, workspace: Workspace) -> list[EvaluationSpec]:
 
 
 def _sources(spec: EvaluationSpec, workspace: Workspace) -> tuple[str, ...]:
-    sets = tuple(workspace.elsewhere().values())
-    return tuple(path for source in spec.sources for path in (sets if source == ELSEWHERE else (source,)))
+    return tuple(path for source in spec.sources for path in _paths(source, workspace))
+
+
+def _paths(source: str, workspace: Workspace) -> tuple[str, ...]:
+    """A data set, all that `{elsewhere}` stands for, or the one that is called so: `{imagenet}`.
+
+    Raises:
+        SeaAnchorError: none is called so.
+    """
+    sets = workspace.elsewhere()
+    if source == ELSEWHERE:
+        return tuple(sets.values())
+    if not source.startswith("{"):
+        return (source,)
+    name = source.strip("{}")
+    if name not in sets:
+        raise SeaAnchorError(f"no photos of the set {name}", "a folder of them", f"add --extra {name}=FOLDER")
+    return (sets[name],)
 
 
 def untouched(rows: Sequence[Row]) -> list[Row]:

@@ -1,7 +1,8 @@
 """Studies of typographic attacks and noise at once: one model against both, and an attacker with both means against
 every model."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from seaanchor.config.recipes import dpo_linear_tiny, dpo_tiny
@@ -12,7 +13,7 @@ from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.steering.export import export_at
 from seaanchor.sweeps.arms import Arm
 from seaanchor.sweeps.engine import EvaluationSpec, Row, measure
-from seaanchor.sweeps.tables import share
+from seaanchor.sweeps.tables import Column, share
 from studies.declare import Claim, Contrast, Design, Line, Panel, Study
 from studies.noise_arms import RHO
 from studies.pools import OWN, WORDS, word_run
@@ -21,40 +22,78 @@ from studies.word_arms import SIZES, TOWERS, lagrangian
 from studies.word_tables import SET_COLUMNS, THOUSAND_ELSEWHERE
 from studies.workspace import ONE_SEED, PHOTOS, Workspace
 
-BOTH = EvaluationSpec(
-    (PHOTOS,),
-    Protocol(
-        (AttackPlan("apgd-ce", "linf", (1 / 255,), 10),),
-        suites=("typographic", "words-and-noise"),
-        samples=400,
-        typographic=TypographicPlan("odd", "unseen", SIZES),
-    ),
-)
-NOISE, WORD, AT_ONCE = "apgd-ce 1/255", "typographic.attacked", "words-and-noise.apgd-ce 1/255"
-COLUMNS = (
-    share("clean %", "typographic.clean", PHOTOS),
-    share("word %", WORD, PHOTOS),
-    share("unreadable cover %", "typographic.unreadable", PHOTOS),
-    share("noise 1/255 %", NOISE, PHOTOS),
-    share("worst of 3 words %", "words-and-noise.word", PHOTOS),
-    share("word and noise %", AT_ONCE, PHOTOS),
-)
 ATTACKER = (
     "400 test photos. Words of odd number in unseen fonts (training: even, training fonts), noise by APGD-CE with 10 "
     "steps. *Word and noise*: the attacker knows the model, draws three words, takes the worst, and searches the ball "
     "around that picture."
 )
+WORD = "typographic.attacked"
 
 
-def _panels(arms: tuple[str, ...]) -> tuple[Panel, ...]:
-    lines = tuple(Line(arm, (arm,)) for arm in (UNTOUCHED, *arms))
-    threats = ("accuracy with a wrong word drawn, %", "accuracy under noise of 1/255, %")
-    both = ("clean accuracy, %", "accuracy under word and noise, %")
-    return (
-        Panel("Two threats", *threats, lines, "word %", "noise 1/255 %"),
-        Panel("Both at once", *both, lines, "clean %", "word and noise %"),
-    )
+@dataclass(frozen=True)
+class TwoThreats:
+    """A drawn word and noise, each alone and both at once, on a set of photos.
 
+    Attributes:
+        photos: labelled.
+        radius: of the noise, in 255ths.
+        words: which words are drawn, and how.
+    """
+
+    photos: str
+    radius: int
+    words: TypographicPlan
+
+    @property
+    def noise(self) -> str:
+        """The measure of accuracy under noise alone."""
+        return f"apgd-ce {self.radius}/255"
+
+    @property
+    def at_once(self) -> str:
+        """The measure of accuracy under a word and noise."""
+        return f"words-and-noise.{self.noise}"
+
+    @property
+    def spec(self) -> EvaluationSpec:
+        """What is measured."""
+        attack = AttackPlan("apgd-ce", "linf", (self.radius / 255,), 10)
+        suites = ("typographic", "words-and-noise")
+        return EvaluationSpec((self.photos,), Protocol((attack,), suites=suites, samples=400, typographic=self.words))
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Of a table."""
+        return (
+            share("clean %", "typographic.clean", self.photos),
+            share("word %", WORD, self.photos),
+            share("unreadable cover %", "typographic.unreadable", self.photos),
+            share(f"noise {self.radius}/255 %", self.noise, self.photos),
+            share("worst of 3 words %", "words-and-noise.word", self.photos),
+            share("word and noise %", self.at_once, self.photos),
+        )
+
+    def panels(self, arms: Sequence[str]) -> tuple[Panel, ...]:
+        """One threat against the other, and both at once against clean accuracy."""
+        lines = tuple(Line(arm, (arm,)) for arm in (UNTOUCHED, *arms))
+        noise = f"noise {self.radius}/255 %"
+        threats = ("accuracy with a wrong word drawn, %", f"accuracy under noise of {self.radius}/255, %")
+        both = ("clean accuracy, %", "accuracy under word and noise, %")
+        return (
+            Panel("Two threats", *threats, lines, "word %", noise),
+            Panel("Both at once", *both, lines, "clean %", "word and noise %"),
+        )
+
+    def less(self, what: str, one: str, other: str, measure: str, wanted: int = 1) -> Contrast:
+        """One arm less another."""
+        return Contrast(f"{what}: {one} less {other}", one, other, measure, self.photos, wanted)
+
+    def over(self, one: str, other: str = UNTOUCHED) -> Contrast:
+        """One arm less another under both at once."""
+        return Contrast(f"{one} less {other}", one, other, self.at_once, self.photos)
+
+
+TINY = TwoThreats(PHOTOS, 1, TypographicPlan("odd", "unseen", SIZES))
 
 # ---- joint: joint training, one threat after the other, and each alone
 
@@ -96,38 +135,34 @@ THEN = {"words by DPO, then noise": FIRST["noise alone, FARE"], "noise, then wor
 STARTS = {"words by DPO, then noise": "words alone, DPO", "noise, then words by DPO": "noise alone, FARE"}
 
 
-def _less(what: str, one: str, other: str, measure: str, wanted: int = 1) -> Contrast:
-    return Contrast(f"{what}: {one} less {other}", one, other, measure, wanted=wanted)
-
-
 JOINT = Design(
     pool=OWN,
     arms=FIRST | THEN,
-    specs=(BOTH, THOUSAND_ELSEWHERE),
-    columns=(*COLUMNS, SET_COLUMNS),
+    specs=(TINY.spec, THOUSAND_ELSEWHERE),
+    columns=(*TINY.columns, SET_COLUMNS),
     note=(
         "`seaanchor-tiny`, `photos-mini/train`, 100 steps of 32 photos per stage, which makes 200 where there are two; "
         f"{{seeds}}. {ATTACKER}"
     ),
-    panels=_panels((*FIRST, *THEN)),
+    panels=TINY.panels((*FIRST, *THEN)),
     picture="words against noise",
     claims=(
         Claim(
             "one model can be robust to typographic attacks and to noise at once, without loss on either",
             (
-                _less("noise", "joint, FARE", "noise alone, FARE", NOISE, 0),
-                _less("words", "joint, FARE", "words alone, FARE", WORD, 0),
+                TINY.less("noise", "joint, FARE", "noise alone, FARE", TINY.noise, 0),
+                TINY.less("words", "joint, FARE", "words alone, FARE", WORD, 0),
             ),
         ),
         Claim(
             "joint training beats one after the other against word and noise together",
-            tuple(_less("both", "joint, FARE", other, AT_ONCE) for other in THEN),
+            tuple(TINY.less("both", "joint, FARE", other, TINY.at_once) for other in THEN),
         ),
         Claim(
             "the second of two stages undoes the first",
             (
-                _less("words", "words alone, DPO", "words by DPO, then noise", WORD),
-                _less("noise", "noise alone, FARE", "noise, then words by DPO", NOISE),
+                TINY.less("words", "words alone, DPO", "words by DPO, then noise", WORD),
+                TINY.less("noise", "noise alone, FARE", "noise, then words by DPO", TINY.noise),
             ),
         ),
     ),
@@ -142,38 +177,36 @@ STEERED = f"{HARDENED[1]}, t = 1"
 def _hardened(workspace: Workspace) -> list[Row]:
     """The robust models of the repository, which no seed changes, and the slider at t = 1 on the second."""
     shared, base = workspace.shared("words"), replace(dpo_tiny(), device="cpu")
-    rows = [row for name in HARDENED for row in measure(Arm(name, base), -1, f"models/{name}", [BOTH], shared)]
+    rows = [row for name in HARDENED for row in measure(Arm(name, base), -1, f"models/{name}", [TINY.spec], shared)]
     steered = replace(dpo_linear_tiny(), model=f"models/{HARDENED[1]}", device="cpu")
     workspace.keep(STEERED, steered)
     for seed in workspace.seeds:
         folder = workspace.output / f"seed-{seed}" / f"{HARDENED[1]} t=1"
         model = folder if folder.is_dir() else export_at(word_run(steered, seed, workspace), 1.0, folder)
-        rows += measure(Arm(STEERED, base), seed, model, [BOTH], shared)
+        rows += measure(Arm(STEERED, base), seed, model, [TINY.spec], shared)
     return rows
-
-
-def _over(one: str, other: str = UNTOUCHED) -> Contrast:
-    return Contrast(f"{one} less {other}", one, other, AT_ONCE)
 
 
 ADAPTIVE = Design(
     pool=WORDS,
     arms=TOWERS,
-    specs=(BOTH,),
-    columns=COLUMNS,
+    specs=(TINY.spec,),
+    columns=TINY.columns,
     note=(
         "Towers of the table on typographic attacks, and the robust models of the repository (FARE with one update per "
         f"step, LORE with two); {{seeds}}. {ATTACKER}"
     ),
-    panels=_panels((*TOWERS, *HARDENED, STEERED)),
+    panels=TINY.panels((*TOWERS, *HARDENED, STEERED)),
     picture="words against noise",
     claims=(
         Claim(
             "alignment against typographic attacks alone helps against word and noise together",
-            tuple(map(_over, TOWERS)),
+            tuple(map(TINY.over, TOWERS)),
         ),
-        Claim("hardening against noise alone helps against word and noise together", tuple(map(_over, HARDENED))),
-        Claim("the slider on a hardened tower helps against word and noise together", (_over(STEERED, HARDENED[1]),)),
+        Claim("hardening against noise alone helps against word and noise together", tuple(map(TINY.over, HARDENED))),
+        Claim(
+            "the slider on a hardened tower helps against word and noise together", (TINY.over(STEERED, HARDENED[1]),)
+        ),
     ),
     further_rows=_hardened,
 )

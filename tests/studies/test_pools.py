@@ -10,12 +10,14 @@ import yaml
 from seaanchor.config.schema import RunConfig, from_dict
 from seaanchor.config.validation import check
 from seaanchor.sweeps.arms import one
+from seaanchor.sweeps.tables import Column
 from studies.anchor_studies import ANCHORED, DUALS, MOVING_ARMS
 from studies.constraint_study import constraint_arms
-from studies.declare import Claim, Contrast, Design, Line
+from studies.declare import Claim, Contrast, Design, Line, SetColumns
 from studies.lore_studies import FAMILIES
 from studies.noise_arms import TECOAS
 from studies.pools import word_folder
+from studies.real_arms import real_fare, real_specs
 from studies.registry import STUDIES
 from studies.rows import UNTOUCHED
 from studies.threat_studies import FIRST
@@ -38,7 +40,9 @@ def robust_arms():
 
 
 def every_arm():
-    return [*robust_arms(), *MOVING_ARMS.values(), *TOWERS.values(), *MAPS.values(), *FIRST.values()]
+    real = [DESIGNS[name].arms for name in DESIGNS if name.startswith("real-")]
+    of_real = [config for arms in real for config in arms.values()]
+    return [*robust_arms(), *MOVING_ARMS.values(), *TOWERS.values(), *MAPS.values(), *FIRST.values(), *of_real]
 
 
 @pytest.mark.parametrize("config", every_arm())
@@ -114,9 +118,50 @@ def test_a_design_names_only_arms_that_it_has(name):
     used |= set(design.starts_from) | set(design.starts_from.values())
     for claim in design.claims:
         used |= {arm for comparison in comparisons(claim) for arm in arms_of(comparison)}
-    shipped = {"seaanchor-tiny-fare", "seaanchor-tiny-lore", "seaanchor-tiny-lore, t = 1"}
-    assert used - known <= (shipped if name == "adaptive" else set())
+    shipped = {
+        "adaptive": {"seaanchor-tiny-fare", "seaanchor-tiny-lore", "seaanchor-tiny-lore, t = 1"},
+        "real-joint": {"seaanchor-lite-lore", "seaanchor-lite-dpo"},
+    }
+    assert used - known <= shipped.get(name, set())
     assert len(design.claims) > 0 and len(known) > 2
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_a_panel_shows_columns_that_the_table_has(name):
+    design = DESIGNS[name]
+    titles = {column.title for column in design.columns if isinstance(column, Column)}
+    titles |= {title for column in design.columns if isinstance(column, SetColumns) for title, _ in column.columns}
+    titles |= {title.replace("{set}", "emoji") for title in titles}
+    for panel in design.panels:
+        shown = {title for title in (panel.x, panel.y) if title and "{set}" not in title}
+        assert shown <= titles, panel.title
+
+
+def test_arms_of_the_real_tower_against_noise_share_a_budget():
+    """Those of one radius and photos: they differ in objective, anchor, updates and whether they are watched."""
+    plain = {
+        replace(config, objective=real_fare().objective, anchor=real_fare().anchor, primal_steps=2)
+        for name in ("real-front", "real-duals", "real-tecoa", "real-other")
+        for config in DESIGNS[name].arms.values()
+    }
+    assert plain == {real_fare()}
+
+
+def test_rows_of_studies_that_measure_alike_lie_together():
+    alike = [DESIGNS[name] for name in ("real-front", "real-duals", "real-tecoa")]
+    workspaces = [replace(WORKSPACE, rows=Path("docs/rows") / name) for name in ("real-front", "real-duals")]
+    assert {design.pool.kept(w) for design in alike for w in workspaces} == {Path("docs/rows/real-front")}
+    assert {str(design.specs) for design in alike} == {str(real_specs())}
+    names = [name for design in alike for name in design.arms]
+    assert all(
+        check(one.arms[name]) == check(other.arms[name])
+        for one in alike
+        for other in alike
+        for name in names
+        if name in one.arms and name in other.arms
+    )
+    other = replace(WORKSPACE, rows=Path("docs/rows/real-other"))
+    assert DESIGNS["real-other"].pool.kept(other) == other.rows and DESIGNS["real-other"].pool.kept(WORKSPACE) is None
 
 
 def comparisons(claim: Claim):
