@@ -118,7 +118,7 @@ JOINT = Design(
 
 # ---- real-timm: a tower without texts, by the classifier that its authors trained
 CLASSIFIER = "models/efficientnet-lite0"
-IMAGENET = "{imagenet}"
+IMAGENET = "{imagenet-1k}"
 NO_TEXT_ARMS = {name: replace(config, model=f"timm:local-dir:{CLASSIFIER}") for name, config in NOISE_ARMS.items()}
 
 NO_TEXTS = Design(
@@ -191,7 +191,7 @@ STUDIES = (
         "real-timm",
         "A real tower without texts",
         f"{PAPER}: LORE holds for image-only towers with a fixed linear head. Give `--extra train=FOLDER` and "
-        "`--extra imagenet=FOLDER`.",
+        "`--extra imagenet-1k=FOLDER`, ImageNet's photos by WordNet id.",
         25,
         NO_TEXTS,
         ONE_SEED,
