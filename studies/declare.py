@@ -145,7 +145,9 @@ class Logged:
             ValueError: it was not logged in these steps.
         """
         logged = zip(*read_log(run / "metrics.jsonl", self.key), strict=True)
-        return Share(min(share for step, share in logged if step <= self.steps), n=self.n)
+        if not (shares := [share for step, share in logged if step <= self.steps]):
+            raise ValueError(f"{self.key} was not logged in the first {self.steps} steps")
+        return Share(min(shares), n=self.n)
 
 
 @dataclass(frozen=True)

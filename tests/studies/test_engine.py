@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 
 from seaanchor.config.recipes import fare
+from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.run import Protocol
 from seaanchor.sweeps.engine import EvaluationSpec
 from seaanchor.sweeps.tables import share, value
 from studies import known_rows
-from studies.declare import Claim, Contrast, Design, Line, Mixtures, Panel, Study
+from studies.declare import Claim, Contrast, Design, Line, Logged, Mixtures, Panel, Study
 from studies.engine import run_design
 from studies.pools import OWN
-from studies.registry import reproduce
+from studies.registry import STUDIES, reproduce
+from studies.rows import specs_of
+from studies.training_logs import read_log
 from studies.workspace import Workspace
 
 
@@ -91,3 +94,49 @@ def test_rows_that_were_measured_before_are_taken_while_nothing_has_changed(
     known_rows._images.cache_clear()  # one look a process
     with pytest.raises(AssertionError, match="it trains"):
         run_design(again, workspace)
+
+
+def test_a_number_of_the_log_is_kept_with_the_rows(
+    tmp_path: Path, clip_folder, image_folder: Path, tiny_run, monkeypatch
+):
+    dataset = str(image_folder)
+    watched = replace(tiny_run(fare()), lr=1e-2, max_steps=3, val_data=(dataset,), eval_every=1, eval_samples=8)
+    lowest = Logged(f"eval|{dataset}|clean", 2, 8)
+    design = replace(
+        small_design(tiny_run, dataset), arms={"fast": watched, "slow": replace(watched, lr=1e-5)}, mixtures=None
+    )
+    design = replace(
+        design,
+        photos=dataset,
+        starts_from={},
+        of_log={"lowest": lowest},
+        columns=(*design.columns, share("lowest %", "lowest")),
+    )
+    rows = tmp_path / "rows"
+    run_design(design, Workspace(tmp_path / "first", (0,), rows=rows))
+    steps, shares = read_log(tmp_path / "first" / "seed-0" / "fast" / "metrics.jsonl", lowest.key)
+    logged = dict(zip(steps, shares, strict=True))
+    assert {1, 2, 3} <= set(logged)
+    least = min(share for step, share in logged.items() if step <= 2)
+    table = {row["arm"]: row for row in csv.DictReader((tmp_path / "first" / "table.csv").open())}
+    assert float(table["fast"]["lowest %"]) == pytest.approx(100 * least)
+    with pytest.raises(ValueError, match="not logged"):
+        replace(lowest, steps=-1).of(tmp_path / "first" / "seed-0" / "fast")
+
+    monkeypatch.setattr("studies.pools.run_arm", lambda *args: pytest.fail("it trains"))
+    run_design(design, Workspace(tmp_path / "second", (0,), rows=rows))
+    assert (tmp_path / "second" / "table.csv").read_text() == (tmp_path / "first" / "table.csv").read_text()
+    with pytest.raises(pytest.fail.Exception, match="it trains"):
+        run_design(
+            replace(design, of_log={"lowest": replace(lowest, steps=3)}), Workspace(tmp_path / "third", (0,), rows=rows)
+        )
+
+
+def test_a_set_that_a_study_needs_is_asked_for(tmp_path: Path, image_folder: Path):
+    design = STUDIES["real-timm"].design
+    assert isinstance(design, Design)
+    with pytest.raises(SeaAnchorError, match="no photos of the set imagenet-1k") as raised:
+        specs_of(design, Workspace(tmp_path, (0,)))
+    assert raised.value.change == "add --extra imagenet-1k=FOLDER"
+    (spec,) = specs_of(design, Workspace(tmp_path, (0,), (("imagenet-1k", str(image_folder)),)))
+    assert spec.sources == (str(image_folder),)
