@@ -119,7 +119,7 @@ def test_a_number_of_the_log_is_kept_with_the_rows(
     assert {1, 2, 3} <= set(logged)
     least = min(share for step, share in logged.items() if step <= 2)
     table = {row["arm"]: row for row in csv.DictReader((tmp_path / "first" / "table.csv").open())}
-    assert float(table["fast"]["lowest %"]) == pytest.approx(100 * least)
+    assert float(table["fast"]["lowest %"]) == pytest.approx(least)
     with pytest.raises(ValueError, match="not logged"):
         replace(lowest, steps=-1).of(tmp_path / "first" / "seed-0" / "fast")
 
