@@ -110,14 +110,14 @@ def _radius_arms(epsilon: int) -> dict[str, RunConfig]:
 def _at_each(label: str, measure: str, other: str = FARE, wanted: int = 1) -> tuple[Contrast, ...]:
     return tuple(
         Contrast(f"{label}ε = {e}/255", at_radius(LORE, e), at_radius(other, e), measure, TEST, wanted)
-        for e in (LARGE, LARGEST)
+        for e in (LARGEST, LARGE)
     )
 
 
 RADII = Design(
     pool=REAL,
     photos=TEST,
-    arms=_radius_arms(LARGE) | _radius_arms(LARGEST),
+    arms=_radius_arms(LARGEST) | _radius_arms(LARGE),
     specs=(
         EvaluationSpec(
             (TEST,),
