@@ -32,13 +32,13 @@ from studies.workspace import ELSEWHERE, ONE_SEED
 
 # ---- real-duals: what moves LORE's multipliers, at one ρ, and how often a batch is used
 CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
-    "Adam 5e-4": ("the paper's rate of the multipliers", {"dual_lr": 5e-4}),
-    "table": ("a multiplier for each photo", {"dual": "table", "dual_lr": 10.0}),
     # the rate of docs/LOG.md, for embeddings of a third of that tower's squared length
     "pi": (
         "proportional-integral control",
         {"dual_control": "pi", "dual_lr": 3e-5, "dual_proportional": 100.0},
     ),
+    "Adam 5e-4": ("the paper's rate of the multipliers", {"dual_lr": 5e-4}),
+    "table": ("a multiplier for each photo", {"dual": "table", "dual_lr": 10.0}),
     "ρ from 0.4": ("a ρ that falls", {"dual_lr": 5e-4, "rho_start": 0.4, "rho_steps": 60}),
 }
 CONTROLLED = {f"{LORE}, {name}": real_lore(0.1, held=held) for name, (_, held) in CONTROLS.items()}

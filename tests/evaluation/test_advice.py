@@ -5,6 +5,7 @@ import shlex
 import pytest
 import yaml
 
+from seaanchor.encoders.own_module import SETTINGS
 from seaanchor.evaluation.advice import evaluation_command, labelled_data, report_command, training_images_note
 
 
@@ -77,3 +78,18 @@ def test_labelled_training_images_are_named_where_there_are_no_others(image_fold
         config.write_text(yaml.safe_dump({"train_data": str(source)}))
         command = evaluation_command(tmp_path / "run")
         assert str(source) not in command and not training_images_note(tmp_path / "run", command)
+
+
+def test_a_run_on_patch_tokens_is_sent_to_masks(tmp_path):
+    (tmp_path / "run" / "export").mkdir(parents=True)
+    config, street = tmp_path / "run" / "config.yaml", tmp_path / "street"
+    (street / "images" / "train").mkdir(parents=True)
+    config.write_text(yaml.safe_dump({"train_data": str(street / "images" / "train"), "tokens": "patches"}))
+    start = f"seaanchor evaluate --model {tmp_path / 'run' / 'export'}"
+    assert evaluation_command(tmp_path / "run") == f"{start} --data FOLDER_WITH_MASKS --suite segmentation,drift"
+    (street / "masks").mkdir()
+    command = evaluation_command(tmp_path / "run")
+    assert command == f"{start} --data {street} --suite segmentation,drift"
+    assert training_images_note(tmp_path / "run", command) == ""
+    (tmp_path / "run" / "export" / SETTINGS).touch()
+    assert f'evaluate(run.model, "{street}", suites=("segmentation", "drift"))' in evaluation_command(tmp_path / "run")

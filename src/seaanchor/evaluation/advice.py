@@ -19,7 +19,7 @@ from seaanchor.utils.plain_files import read_object
 
 EXPORTS = ("export", "export-averaged")
 SPLITS = ("test", "val", "validation", "valid")
-PLACEHOLDER, PROBED = "LABELLED_FOLDER", "TRAIN_FOLDER"
+PLACEHOLDER, PROBED, MASKED = "LABELLED_FOLDER", "TRAIN_FOLDER", "FOLDER_WITH_MASKS"
 
 
 def evaluation_command(run: Path) -> str:
@@ -29,10 +29,12 @@ def evaluation_command(run: Path) -> str:
         run: its folder, with one export at least.
     """
     folders = [run / name for name in EXPORTS if (run / name).is_dir()]
+    settings = read_settings(run / "config.yaml")
+    if settings.get("tokens") == "patches":
+        return _dense_command(folders, _masked(str(settings.get("train_data"))))
     if any((folder / SETTINGS).is_file() for folder in folders):
         head = "" if (run / NAME).is_file() else ', head="probe", train_data="TRAIN_FOLDER"'
         return f'seaanchor.evaluate(run.model, "LABELLED_FOLDER"{head}) in Python, run being what train returned'
-    settings = read_settings(run / "config.yaml")
     names = shlex.join(map(str, folders))
     answers = (run / NAME).is_file() or all(_answers(folder) for folder in folders)
     data, trained_on = labelled_data(settings), _labelled_training_data(settings)
@@ -41,6 +43,22 @@ def evaluation_command(run: Path) -> str:
     if data == PLACEHOLDER and trained_on:
         data = trained_on
     return f"seaanchor evaluate --model {names} --data {data}"
+
+
+def _dense_command(folders: Sequence[Path], data: str) -> str:
+    """How a run on patch tokens is evaluated, which give pixels a class and images none."""
+    if any((folder / SETTINGS).is_file() for folder in folders):
+        call = f'seaanchor.evaluate(run.model, "{data}", suites=("segmentation", "drift"))'
+        return f"{call} in Python, run being what train returned"
+    names = shlex.join(map(str, folders))
+    return f"seaanchor evaluate --model {names} --data {shlex.quote(data)} --suite segmentation,drift"
+
+
+def _masked(source: str) -> str:
+    """The folder of images with masks that training images lie in; else the word FOLDER_WITH_MASKS."""
+    images = next((folder for folder in (Path(source), *Path(source).parents) if folder.name == "images"), None)
+    beside = images and any(images.with_name(name).is_dir() for name in ("masks", "labels"))
+    return str(images.parent) if images and beside else MASKED
 
 
 def training_images_note(run: Path, command: str) -> str:
