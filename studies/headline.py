@@ -105,7 +105,8 @@ def run_real_headline(workspace: Workspace) -> Section:
     text = (
         "To the right: right on 800 test photos that are attacked or have a word drawn on them. Upwards: what a model "
         "kept: ImageNet's names on photos that no fine-tuning saw, or clean accuracy. Left and right panels: "
-        "fine-tuned on 800 photos of the tested classes; in the middle on other photos without labels. One seed.\n"
+        "fine-tuned on 800 photos of the tested classes; in the middle on other photos without labels. Bars "
+        "are ranges over seeds.\n"
     )
     picture = "\n![accuracy under attack and under drawn words against what was kept](figure.svg)\n"
     return Section(text + picture, ("figure.svg",))

@@ -27,7 +27,7 @@ from studies.real_arms import (
     real_specs,
 )
 from studies.rows import UNTOUCHED
-from studies.workspace import ELSEWHERE, ONE_SEED
+from studies.workspace import ELSEWHERE, ONE_SEED, TWO_SEEDS
 
 CLEAN, HALF, ROBUST = "photos clean %", "photos 1/255 %", f"photos {RADIUS}/255 %"
 ATTACKED = f"apgd-ce {RADIUS}/255"
@@ -242,9 +242,9 @@ STUDIES = (
         "real-front",
         "A real tower: LORE, FARE and a fixed penalty",
         "arXiv 2505.18884: LORE keeps more clean accuracy than FARE and than a fixed penalty, and is as robust.",
-        75,
+        150,
         FRONT,
-        ONE_SEED,
+        TWO_SEEDS,
     ),
     Study(
         "real-diverse",
@@ -259,8 +259,8 @@ STUDIES = (
         "A real tower: typographic attacks",
         "arXiv 2411.08923, table 1: preference optimization raises accuracy under typographic attacks and keeps clean "
         "accuracy.",
-        60,
+        120,
         WORDS,
-        ONE_SEED,
+        TWO_SEEDS,
     ),
 )

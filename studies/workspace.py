@@ -7,7 +7,7 @@ from typing import Any
 from seaanchor.config.schema import RunConfig
 from seaanchor.sweeps.arms import recipe_of
 
-SEEDS, ONE_SEED = (0, 1, 2), (0,)
+SEEDS, TWO_SEEDS, ONE_SEED = (0, 1, 2), (0, 1), (0,)
 PHOTOS, EMOJI = "photos-mini/test", "emoji/test"
 ELSEWHERE = "{elsewhere}"  # among data sets: all that take no part in any training
 
