@@ -10,6 +10,7 @@ from seaanchor.utils.checkpoint import write_atomic
 from studies.claims import verdict_of
 from studies.declare import Arms, Design, Results, Section, SetColumns
 from studies.figures import draw
+from studies.known_rows import precisions
 from studies.rows import mixtures_of, rows_of, untouched
 from studies.workspace import Workspace
 
@@ -32,7 +33,7 @@ def run_design(design: Design, workspace: Workspace) -> Section:
     results = replace(results, rows=[*every, *besides, *design.derived_rows(results)])
     verdicts = tuple(verdict_of(claim, results.rows, workspace) for claim in design.claims)
     picture = f"\n![{design.picture}](figure.svg)\n"
-    body = _note(design.note, arms, rows, workspace) + text + more + picture
+    body = _note(design, arms, rows, workspace) + text + more + picture
     return Section(body, ("figure.svg",), verdicts + design.further_verdicts(results))
 
 
@@ -67,8 +68,9 @@ def table_of(
     return markdown(table, columns), table
 
 
-def _note(note: str, arms: Arms, rows: Sequence[Row], workspace: Workspace) -> str:
+def _note(design: Design, arms: Arms, rows: Sequence[Row], workspace: Workspace) -> str:
     """The paragraph before the table, with what the options of the command decide."""
+    note = design.note
     filled: dict[str, Callable[[], str]] = {
         "{seeds}": workspace.over_seeds,
         "{train}": lambda: _training_photos(arms, workspace),
@@ -76,6 +78,8 @@ def _note(note: str, arms: Arms, rows: Sequence[Row], workspace: Workspace) -> s
     }
     for mark, text in filled.items():
         note = note.replace(mark, text()) if mark in note else note
+    if words := precisions(design.pool.kept(workspace), list(arms), workspace.seeds):
+        note = f"{note} Updates in {words}."
     return f"{note}\n\n"
 
 

@@ -22,21 +22,42 @@ from seaanchor.sweeps.engine import EvaluationSpec, Row, read_rows, save_rows
 from seaanchor.utils.checkpoint import write_atomic
 from studies.declare import Logged
 
+COMPUTED = "computed"
+
 
 def known(folder: Path, name: str, seed: int, depends_on: dict[str, Any], sources: Sequence[str]) -> list[Row] | None:
     """The rows of an arm that were kept with the same dependencies, on `sources` as they are called now; None where
     there are none."""
     file = folder / f"{name}, seed {seed}.json"
     note = file.with_suffix(".key.json")
-    if not file.is_file() or not note.is_file() or json.loads(note.read_text()) != depends_on:
+    if not file.is_file() or not note.is_file():
+        return None
+    known = json.loads(note.read_text())
+    known.pop(COMPUTED, None)
+    if known != depends_on:
         return None
     return [replace(row, dataset=source) for row, source in zip(read_rows(file), sources, strict=True)]
 
 
-def keep(folder: Path, name: str, seed: int, depends_on: dict[str, Any], rows: Sequence[Row]) -> None:
-    """Keep the rows of an arm with what they depend on, their data sets under names that lead nowhere."""
+def keep(
+    folder: Path, name: str, seed: int, depends_on: dict[str, Any], rows: Sequence[Row], computed: dict[str, str]
+) -> None:
+    """Keep the rows of an arm with what they depend on, their data sets under names that lead nowhere, and the
+    precisions that its run was computed in, which are told but do not count: another processor may have others."""
     save_rows(rows, folder / f"{name}, seed {seed}.json")
-    write_atomic(folder / f"{name}, seed {seed}.key.json", json.dumps(depends_on, indent=1))
+    note = json.dumps(depends_on | {COMPUTED: computed}, indent=1)
+    write_atomic(folder / f"{name}, seed {seed}.key.json", note)
+
+
+def precisions(folder: Path | None, names: Sequence[str], seeds: Sequence[int]) -> str:
+    """In which precisions the updates of these arms were computed, in words."""
+    found: dict[str, list[str]] = {}
+    for seed in seeds:
+        notes = [folder / f"{name}, seed {seed}.key.json" for name in names] if folder else []
+        told = {json.loads(note.read_text()).get(COMPUTED, {}).get("updates", "") for note in notes if note.is_file()}
+        found.setdefault(" and ".join(sorted(told - {""})), []).append(str(seed))
+    several = len(seeds) > 1
+    return "; ".join(f"{words} (seed {', '.join(s)})" if several else words for words, s in found.items() if words)
 
 
 def dependencies(

@@ -12,6 +12,7 @@ from seaanchor.utils.log import log
 from studies.declare import Arms, Design
 from studies.known_rows import dependencies, keep, known
 from studies.mixing import interpolate
+from studies.training_logs import computed_in
 from studies.workspace import ELSEWHERE, Workspace
 
 UNTOUCHED = "untouched"
@@ -52,7 +53,7 @@ def _rows_of_arm(design: Design, name: str, config: RunConfig, seed: int, worksp
     if keeps:
         labels = {path: label for label, path in workspace.elsewhere().items() if label in dict(workspace.extra)}
         named = [replace(row, dataset=labels.get(row.dataset, row.dataset)) for row in rows]
-        keep(keeps, name, seed, depends_on, named)
+        keep(keeps, name, seed, depends_on, named, computed_in(run))
     return rows
 
 

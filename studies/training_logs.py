@@ -27,6 +27,11 @@ def read_log(log: Path, key: str) -> tuple[list[int], list[float]]:
     return [step for step, value in found if value is not None], [value for _, value in found if value is not None]
 
 
+def computed_in(run: Path) -> dict[str, str]:
+    """The device and the precisions that a run was computed in."""
+    return json.loads((run / "env.json").read_text()).get("computed", {})
+
+
 def _inside(line: dict[str, Any], key: str) -> Any:
     value: Any = line
     for part in key.split("|"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from seaanchor.errors import SeaAnchorError
+from seaanchor.report.facts import versions
 from seaanchor.report.sources import read_sources
 
 
@@ -149,11 +150,21 @@ def test_results_of_different_versions_are_named(made, tmp_path):
     assert read_sources([tmp_path / "old.json"]).warnings == ()
 
 
+def test_the_precision_that_a_run_was_computed_in_is_shown(made, tmp_path):
+    run = made.write_run(tmp_path / "run")
+    assert not any("updates in" in text for _, text in versions(read_sources([run])))
+    computed = {"device": "cpu", "updates": "fp32", "attacks": "bf16"}
+    (run / "env.json").write_text(json.dumps({"python": "3.11", "computed": computed}))
+    assert ("training, run", "python 3.11, updates in fp32, attacks in bf16, on cpu") in versions(read_sources([run]))
+
+
 @pytest.mark.parametrize(
     "file, text, said",
     [
         ("env.json", '{"cpus": "two"}', "cpus is 'two' and not int"),
         ("env.json", "[" * 3000, "nested too deeply"),
+        ("env.json", '{"computed": {"updates": "bf16"}}', "attacks"),
+        ("env.json", '{"computed": ["bf16"]}', "mapping"),
         ("metrics.jsonl", '{"step": 1, "seconds": []}\n{"step": 2}\n', r"line 1: seconds is '\[\]' and not float"),
         ("metrics.jsonl", '{"step": "1"}\n{"step": 2}\n', "line 1: it has no step"),
         ("config.yaml", "model: &a [*a]\n", "nested too deeply"),

@@ -45,6 +45,15 @@ def test_plugins_of_other_contents_are_told_apart(tiny_run, tmp_path, monkeypatc
     assert two == three
 
 
+def test_processors_with_and_without_fast_bf16_are_told_apart(tiny_run, monkeypatch):
+    """Their settings are equal, and one of them computes in fp32."""
+    setup, found = prepare(tiny_run(fare(), max_steps=1, precision="bf16")), []
+    for fast in (True, False):
+        monkeypatch.setattr("seaanchor.training.precision.computes_in_bf16", lambda device, fast=fast: fast)
+        found.append(facts(setup))
+    assert {name for name in found[0] if found[0][name] != found[1][name]} == {"the precision of updates here"}
+
+
 def test_a_run_does_not_go_on_with_them(tiny_run, twins):
     config = replace(tiny_run(fare(), max_steps=2, resume="auto"), train_data=str(twins[0]))
     train(config)

@@ -27,6 +27,7 @@ from seaanchor.config.schema import AdapterConfig, AnchorConfig, PerturbationCon
 from seaanchor.data.loader import SkipLog
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError
+from seaanchor.report.runs import read_run
 from seaanchor.training.batches import load_batches
 from seaanchor.training.loggers import flatten
 from seaanchor.training.run_folder import RunFolder, steps_and_images
@@ -180,6 +181,10 @@ def test_a_run_says_that_it_takes_fp32_for_bf16(tiny_run, tmp_path, monkeypatch,
         assert_same(first, other)
     assert "no arithmetic" not in said[0]
     assert "no fast arithmetic in bf16 here: updates run" in said[1] and "bf16 here: attacks run" in said[2]
+    for config in configs:
+        computed = json.loads((config.output / "env.json").read_text())["computed"]
+        assert computed == {"device": "cpu", "updates": "fp32", "attacks": "fp32"}
+        assert read_run(config.output).computed == "updates in fp32, attacks in fp32, on cpu"
 
 
 def test_settings_of_accelerate_in_the_environment_change_nothing(tiny_run, tmp_path, monkeypatch):

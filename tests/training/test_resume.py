@@ -1,5 +1,6 @@
 """Opening a run folder: what may be written where, and what a resumed run goes on from."""
 
+import json
 import random
 import re
 from dataclasses import replace
@@ -21,8 +22,8 @@ from seaanchor.utils.environment import environment
 IDENTITY = {"reference": "r", "images": "i", "global_batch_size": 128}
 
 
-def open_run(config: RunConfig, **other) -> tuple[RunFolder, dict | None]:
-    return open_run_of(config, IDENTITY | other)
+def open_run(config: RunConfig, computed=None, **other) -> tuple[RunFolder, dict | None]:
+    return open_run_of(config, IDENTITY | other, computed=computed)
 
 
 @pytest.fixture
@@ -66,6 +67,23 @@ def test_a_plugin_that_was_edited_between_is_told(config, tmp_path, caplog, monk
     caplog.clear()
     open_run(resumed(config))
     assert not caplog.text
+
+
+def test_another_precision_after_a_resume_is_told(config, caplog):
+    """A processor without fast bf16 arithmetic computes in fp32 what the settings call bf16."""
+    with_checkpoints(config, 1)
+    fast = {"device": "cpu", "updates": "bf16", "attacks": "fp32"}
+    open_run(resumed(config), computed=fast)
+    assert json.loads((config.output / "env.json").read_text())["computed"] == fast
+    open_run(resumed(config), computed=fast)
+    assert not caplog.text
+    open_run(resumed(config), computed=fast | {"updates": "fp32"})
+    assert "steps after 1 are computed otherwise than those before (updates: bf16 → fp32)" in caplog.text
+    for damaged in ("[]", "{", '{"computed": 3}'):
+        caplog.clear()
+        (config.output / "env.json").write_text(damaged)
+        open_run(resumed(config), computed=fast)
+        assert not caplog.text
 
 
 def test_checking_writes_nothing(config):

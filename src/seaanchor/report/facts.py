@@ -175,15 +175,16 @@ def papers(sources: Sources) -> list[tuple[str, str]]:
 
 def versions(sources: Sources) -> list[tuple[str, str]]:
     """(what, versions) of each run and of the results, where they were written down."""
-    environments = [(f"training, {run.label}", run.environment) for run in sources.runs]
+    environments = [(f"training, {run.label}", run.environment, run.computed) for run in sources.runs]
     environments += [
-        (f"evaluation, {entry.label}", entry.results[0].result.environment)
+        (f"evaluation, {entry.label}", entry.results[0].result.environment, "")
         for entry in sources.entries
         if entry.results
     ]
     lines = []
-    for name, environment in environments:
+    for name, environment, computed in environments:
         packages = {"python": environment.python, **environment.versions}
-        if text := ", ".join(f"{package} {version}" for package, version in packages.items() if version):
+        told = [f"{package} {version}" for package, version in packages.items() if version]
+        if text := ", ".join([*told, *filter(None, [computed])]):
             lines.append((name, text))
     return lines

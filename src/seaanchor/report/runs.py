@@ -70,6 +70,7 @@ class Run:
         total: steps of the whole run; None if that is not known.
         finished: whether the trained model was exported.
         environment: versions it ran with.
+        computed: device and precisions that its numbers come of, in words; empty where that was not written down.
     """
 
     label: str
@@ -83,6 +84,7 @@ class Run:
     total: int | None
     finished: bool
     environment: Environment
+    computed: str = ""
 
 
 def read_run(folder: Path) -> Run:
@@ -97,6 +99,7 @@ def read_run(folder: Path) -> Run:
     lines = list(_rows(home))
     finished = any((folder / name).is_dir() for name in EXPORTS)
     step = max((row["step"] for row in lines), default=0)
+    environment, computed = _environment(folder / "env.json")
     return Run(
         label=folder.resolve().name,
         folder=folder,
@@ -108,7 +111,8 @@ def read_run(folder: Path) -> Run:
         step=step,
         total=step if finished else _total(settings),
         finished=finished,
-        environment=_environment(folder / "env.json"),
+        environment=environment,
+        computed=computed,
     )
 
 
@@ -129,11 +133,16 @@ def _steering(file: Path) -> SteeringCurve | None:
     return curve
 
 
-def _environment(file: Path) -> Environment:
+def _environment(file: Path) -> tuple[Environment, str]:
+    """What a run was computed with, and in which precision, in words: empty where that was not written down."""
+    said = read_json(file) if file.is_file() else {}
     try:
-        return from_plain(Environment, read_json(file) if file.is_file() else {})
-    except BadValueError as error:
+        found = from_plain(Environment, said)
+        computed = said.get("computed")
+        words = "updates in {updates}, attacks in {attacks}, on {device}".format(**computed) if computed else ""
+    except (BadValueError, TypeError, LookupError) as error:
         raise damaged(file, str(error)) from None
+    return found, words
 
 
 def _rows(home: RunFolder) -> Iterable[dict[str, Any]]:

@@ -50,6 +50,12 @@ def told_runnable(config: RunConfig, device: torch.device, tells: bool = True) -
     return runs
 
 
+def computed_in(config: RunConfig, device: torch.device) -> dict[str, str]:
+    """The device and the precisions that a run's numbers come of there, whatever it asks for."""
+    runs = runnable(config, device)
+    return {"device": device.type, "updates": runs.precision, "attacks": runs.attack_precision}
+
+
 def training_forward(policy: nn.Module, precision: str) -> Encode:
     """The policy as the primal updates call it, in bf16 where asked for; everything but an attack in bf16 calls the
     encoder itself, in fp32."""

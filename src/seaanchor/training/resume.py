@@ -95,7 +95,11 @@ def changed_settings(folder: RunFolder, config: RunConfig) -> list[str]:
 
 
 def open_run(
-    config: RunConfig, identity: dict[str, Any], processes: int = 1, start: dict[str, Any] | None = None
+    config: RunConfig,
+    identity: dict[str, Any],
+    processes: int = 1,
+    start: dict[str, Any] | None = None,
+    computed: dict[str, str] | None = None,
 ) -> tuple[RunFolder, dict[str, Any] | None]:
     """The run folder, ready to be written, and the checkpoint to go on from, if any.
 
@@ -107,6 +111,7 @@ def open_run(
             images of a step.
         processes: how many processes share these.
         start: what env.json says of the encoder that the run starts from.
+        computed: what it says of the device and the precisions that the run's numbers come of.
 
     Raises:
         SeaAnchorError: as `check_output`; or model weights, images or their number in a step are not those the run
@@ -120,12 +125,13 @@ def open_run(
     plugins = plugin_hashes(config.plugins)
     if state is not None:
         _check_identity(folder, config, _identity_before(folder, config, state, identity), identity, processes)
-        _tell_of_edits(config, plugins, state["step"])
+        before = _environment_before(config)
+        _tell_of_edits(before, plugins, state["step"])
+        _tell_of_precision(before, computed or {}, state["step"])
     settings = for_run_folder(to_dict(config), config.output)
     write_atomic(folder.config, yaml.safe_dump(settings, sort_keys=False))
-    write_atomic(
-        config.output / ENVIRONMENT, to_json(environment() | {"start": start or {}, "plugins": plugins}, indent=2)
-    )
+    told = {"start": start or {}, "plugins": plugins, "computed": computed or {}}
+    write_atomic(config.output / ENVIRONMENT, to_json(environment() | told, indent=2))
     rows = [row for row in folder.rows() if row["step"] <= state["step"]] if state else []
     write_atomic(folder.metrics, "".join(to_json(row) + "\n" for row in rows))
     for torn in (path for path in folder.checkpoints() if state is None or path > folder.checkpoint(state["step"])):
@@ -155,17 +161,36 @@ def _identity_before(
     return before
 
 
-def _tell_of_edits(config: RunConfig, plugins: dict[str, str], step: int) -> None:
-    """Warn of plugins that are not what they were: to correct one and go on is allowed, but not in silence."""
+def _environment_before(config: RunConfig) -> dict[str, Any]:
+    """What env.json says of the run until now; parts that cannot be read, or that an earlier version did not write, are
+    empty."""
     try:
-        before = read_json(config.output / ENVIRONMENT)["plugins"].values()
-        edited = [os.path.basename(name) for name, now in plugins.items() if now not in before]
-    except (SeaAnchorError, OSError, ValueError, LookupError, TypeError, AttributeError):
-        return  # a run of an earlier version, which did not say
-    if edited:
+        said = read_json(config.output / ENVIRONMENT)
+    except (SeaAnchorError, OSError, ValueError):
+        said = {}
+    parts = {name: said.get(name) for name in ("plugins", "computed")} if isinstance(said, dict) else {}
+    return {name: part for name, part in parts.items() if isinstance(part, dict)}
+
+
+def _tell_of_edits(before: dict[str, Any], plugins: dict[str, str], step: int) -> None:
+    """Warn of plugins that are not what they were: to correct one and go on is allowed, but not in silence."""
+    if "plugins" not in before:
+        return
+    then = list(before["plugins"].values())
+    if edited := [os.path.basename(name) for name, now in plugins.items() if now not in then]:
         log.warning(
             f"{', '.join(edited)}: not the plugin that this run was last started with. Steps after {step:,} are "
             "computed by what it is now; start anew in another --output if all of them should be"
+        )
+
+
+def _tell_of_precision(before: dict[str, Any], now: dict[str, str], step: int) -> None:
+    """Warn where another device or precision goes on, as a processor without fast bf16 arithmetic does in fp32."""
+    then = before.get("computed") or {}
+    if changed := [f"{part}: {then[part]} → {value}" for part, value in now.items() if then.get(part, value) != value]:
+        log.warning(
+            f"steps after {step:,} are computed otherwise than those before ({'; '.join(changed)}), as this machine is "
+            "another one. Their numbers may differ a little; start anew in another --output where that matters"
         )
 
 

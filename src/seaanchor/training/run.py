@@ -24,7 +24,7 @@ from seaanchor.training.divergence import LossWatch
 from seaanchor.training.finish import export_run
 from seaanchor.training.loggers import reporting, tracker_package
 from seaanchor.training.loop import Evaluate, LoopContext, training_loop
-from seaanchor.training.precision import told_runnable
+from seaanchor.training.precision import computed_in, told_runnable
 from seaanchor.training.progress import Progress, stop_on_interrupt
 from seaanchor.training.resume import check_output, open_run
 from seaanchor.training.run_folder import RunFolder
@@ -121,7 +121,8 @@ def _open(setup: Setup, group: ProcessGroup) -> tuple[RunFolder, dict[str, Any] 
     """
     folder, checkpoint = RunFolder(setup.config.output), None
     if group.first:
-        folder, checkpoint = open_run(setup.config, setup.identity, group.world, setup.start)
+        computed = computed_in(setup.config, setup.device)
+        folder, checkpoint = open_run(setup.config, setup.identity, group.world, setup.start, computed)
     chosen = group.agree(checkpoint["step"] if checkpoint else None)
     if not group.first and chosen is not None:
         checkpoint = folder.load(chosen)
