@@ -39,3 +39,14 @@ def test_most_files_are_short():
 
 def test_few_files_lie_flat():
     assert len(list(ROOT.glob("*.py"))) <= FLAT_FILES
+
+
+def test_no_text_holds_marks_of_a_merge():
+    """They are no error in Markdown."""
+    top = Path(__file__).parent.parent
+    folders = [top / name for name in ("src", "tests", "docs", "studies", "tools", "bench", "examples", "findings")]
+    files = [*top.glob("*.md"), *(file for folder in folders for file in folder.rglob("*"))]
+    texts = [file for file in files if file.suffix in (".md", ".py", ".yaml", ".toml", ".sh", ".html", ".css", ".csv")]
+    marks = ("<" * 7 + " ", ">" * 7 + " ")
+    marked = [file for file in texts if any(line.startswith(marks) for line in file.read_text("utf-8").splitlines())]
+    assert len(texts) > 500 and marked == []
