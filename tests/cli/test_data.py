@@ -3,7 +3,9 @@
 import json
 
 import datasets
+import numpy as np
 import pytest
+from PIL import Image
 
 
 @pytest.mark.parametrize(
@@ -127,3 +129,24 @@ def test_inspect_reads_shards_of_one_split_whatever_it_is_called(run, image_fold
             assert code == 0 and out.startswith(f"12 images in {tmp_path / 'wds' / 'test'}, all readable\n"), errors
     code, _, errors = run("data", "inspect", tmp_path / "wds")
     assert code == 2 and "holds the splits test, val" in errors
+
+
+def test_inspect_counts_the_pixels_of_masks(run, tmp_path):
+    numbers = {"train": np.array([[0, 0, 0, 1]], np.uint8), "test": np.array([[2, 2, 255, 255]], np.uint8)}
+    for split, mask_HW in numbers.items():
+        for kind, picture in (("images", Image.new("RGB", (4, 1))), ("masks", Image.fromarray(mask_HW))):
+            (tmp_path / kind / split).mkdir(parents=True)
+            picture.save(tmp_path / kind / split / "a.png")
+    (tmp_path / "classnames.txt").write_text("sky\nroad\ntree\n")
+    (tmp_path / "images" / "train" / "broken.png").write_bytes(b"no picture")
+    Image.fromarray(numbers["train"]).save(tmp_path / "masks" / "train" / "broken.png")
+    code, out, _ = run("data", "inspect", tmp_path)
+    lines = out.splitlines()
+    assert code == 0 and lines[0].endswith("test, all readable") and lines[0].startswith("1 images with masks in")
+    assert lines[1] == "pixels of 3 classes: sky 0.0 %, road 0.0 %, tree 50.0 %; 50.0 % without a class"
+    assert lines[2].endswith(f"{tmp_path}, train")
+    assert lines[3] == "pixels of 3 classes: sky 75.0 %, road 25.0 %, tree 0.0 %; 0.0 % without a class"
+    assert "broken.png" in lines[4]
+    Image.fromarray(np.array([[3, 0, 0, 0]], np.uint8)).save(tmp_path / "masks" / "test" / "a.png")
+    code, _, errors = run("data", "inspect", tmp_path)
+    assert code == 2 and "holds 3, and there are 3 classes" in errors

@@ -16,21 +16,25 @@ data_app = App(name="data", help="Inspect data, write shards, and make preferenc
 
 @data_app.command
 def inspect(source: str, /) -> None:
-    """Try to read every image of a source; count those that can be read, classes and preferences.
+    """Try to read every image of a source; count those that can be read, classes and preferences, or the classes of
+    masks.
 
     Parameters
     ----------
     source
-        Folder, embedded set, or JSON lines file.
+        Folder, embedded set, or JSON lines file; or a folder of images with masks.
     """
     from collections import Counter
 
     from seaanchor.data.loader import ImageDataset, SkipLog, batches
+    from seaanchor.data.masks import has_masks
     from seaanchor.data.preference_rows import tally
     from seaanchor.data.sources import open_images
     from seaanchor.data.types import LabelledImages, PreferenceImages, TypographicImages, texts_of
     from seaanchor.data.webdataset.read import only_split
 
+    if has_masks(Path(source)):
+        return _inspect_masks(Path(source))
     images = open_images(source, split=only_split(Path(source)) or "train")
     skip_log = SkipLog(images)
     stream = batches(ImageDataset(images, 32), 256, workers=0, order=None, skip_log=skip_log)
@@ -49,6 +53,34 @@ def inspect(source: str, /) -> None:
         print(f"{len(images.pairs)} preferences over {len(texts_of(images))} texts: {_kinds(tally(images.pairs))}")
     if skip_log.summary():  # also what could not be listed
         print(skip_log.summary())
+
+
+def _inspect_masks(root: Path) -> None:
+    """Images of every part that can be read, and how much of their masks each class has."""
+    import numpy as np
+
+    from seaanchor.data.loader import ImageDataset, SkipLog, batches
+    from seaanchor.data.mask_files import classes_of
+    from seaanchor.data.masks import open_segmented, splits_of
+
+    parts = splits_of(root)
+    for split in parts:
+        images = open_segmented(root, split=split)
+        skip_log = SkipLog(images)
+        stream = batches(ImageDataset(images, 32), 256, workers=0, order=None, skip_log=skip_log)
+        read = [index for batch in stream for index in batch.index_B.tolist()]
+        pixels_256 = np.zeros(256, np.int64)
+        for index in read:
+            pixels_256 += np.bincount(classes_of(images, index).ravel(), minlength=256)
+        share_256 = 100 * pixels_256 / max(1, pixels_256.sum())
+        named = [f"{name} {share_256[number]:.1f} %" for number, name in enumerate(images.class_names)]
+        without = f"{share_256[images.ignore_index]:.1f} % without a class"
+        where = f"{root}, {split}" if len(parts) > 1 else f"{root}"
+        print(printable(f"{len(read)} images with masks in {where}{'' if skip_log.summary() else ', all readable'}"))
+        shown = ", ".join(named[:20]) + (" ..." if len(named) > 20 else "")
+        print(printable(f"pixels of {len(named)} classes: {shown}; {without}"))
+        if skip_log.summary():
+            print(skip_log.summary())
 
 
 @data_app.command

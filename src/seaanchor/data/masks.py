@@ -55,6 +55,20 @@ def open_segmented(
     return mask_folder(root, class_names, split, ignore_index)
 
 
+def has_masks(root: Path) -> bool:
+    """Whether a folder holds images with masks in one of these layouts."""
+    beside = (root / IMAGES).is_dir() and any((root / name).is_dir() for name in MASKS)
+    return beside or all((root / name).is_dir() for name in ("JPEGImages", "SegmentationClass"))
+
+
+def splits_of(root: Path) -> tuple[str, ...]:
+    """The parts that a folder of images with masks has, as its layout calls them; one where it has no parts."""
+    if (root / "JPEGImages").is_dir():
+        return tuple(sorted(file.stem for file in (root / "ImageSets" / "Segmentation").glob("*.txt")))
+    folders = [path.name for path in sorted((root / IMAGES).iterdir()) if path.is_dir() and split_kind(path.name)]
+    return tuple(folders) or ("val",)
+
+
 def is_ade20k(root: Path) -> bool:
     """Whether a folder has ADE20K's names of folders and splits."""
     folders = [root / kind / split for kind in ("images", "annotations") for split in ("training", "validation")]
@@ -190,4 +204,4 @@ def _check_there(missing: Sequence[str], folder: Path, who: str) -> None:
         )
 
 
-__all__ = ["SegmentedImages", "ade20k", "mask_folder", "open_segmented", "read_mask", "voc"]
+__all__ = ["SegmentedImages", "ade20k", "has_masks", "mask_folder", "open_segmented", "read_mask", "splits_of", "voc"]
