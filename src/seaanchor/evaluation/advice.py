@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seaanchor.config.run_settings import read_settings
+from seaanchor.data.masks import has_masks
 from seaanchor.data.places import NAMES as EMBEDDED_SETS
 from seaanchor.data.sources import open_images
 from seaanchor.data.types import ClassifiedImages
@@ -57,8 +58,7 @@ def _dense_command(folders: Sequence[Path], data: str) -> str:
 def _masked(source: str) -> str:
     """The folder of images with masks that training images lie in; else the word FOLDER_WITH_MASKS."""
     images = next((folder for folder in (Path(source), *Path(source).parents) if folder.name == "images"), None)
-    beside = images and any(images.with_name(name).is_dir() for name in ("masks", "labels"))
-    return str(images.parent) if images and beside else MASKED
+    return str(images.parent) if images and has_masks(images.parent) else MASKED
 
 
 def training_images_note(run: Path, command: str) -> str:
