@@ -94,3 +94,20 @@ def test_a_loss_that_rose_over_the_whole_run_is_told_and_noise_is_not(tmp_path):
     for row in rows(*rising):
         folder.log(row)
     assert closing(tmp_path)[-1].split(maxsplit=1)[0] == "loss" and "it rose: 0.515" in closing(tmp_path)[-1]
+
+
+def test_a_bound_that_was_not_reached_is_told(tmp_path):
+    folder = RunFolder(tmp_path)
+    for step in range(1, 11):
+        held = {"multiplier": step / 2, "violation_rate": 0.9 if step > 8 else 0.1, "rho": 0.1}
+        folder.log({"step": step, "adversarial_loss": 1.0, **held})
+    assert closing(tmp_path)[-1].split(maxsplit=1) == [
+        "bound",
+        "ρ was not reached: 90% of the images were above it at the end, with λ at 5.0. Take more steps, a lower --lr "
+        "or a larger --anchor.rho",
+    ]
+    folder.log({"step": 11, "adversarial_loss": 1.0, "multiplier": 5.0, "violation_rate": 0.05, "rho": 0.1})
+    assert not any("was not reached" in line for line in closing(tmp_path))
+    folder.metrics.unlink()
+    folder.log({"step": 1, "adversarial_loss": 1.0, "violation_rate": 0.9, "rho": 0.1})  # no constraint is asked for
+    assert not any("was not reached" in line for line in closing(tmp_path))

@@ -1,6 +1,9 @@
 """What a run says before its first step and after its last one."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from seaanchor.config.assemble import unused_settings
 from seaanchor.config.schema import RunConfig
@@ -10,6 +13,8 @@ from seaanchor.training.progress import duration
 from seaanchor.training.run_folder import RunFolder
 from seaanchor.training.setup import Setup, batch_split
 from seaanchor.utils.text import aligned
+
+UNMET = 0.5  # share of images above ρ at the end of a run beyond which its constraint did not come to hold
 
 
 def header(setup: Setup, world: int, step: int = 0) -> list[str]:
@@ -80,4 +85,16 @@ def closing(folder: Path) -> list[str]:
     said = {"trained": found, "export": ", ".join(exports), "log": str(run.metrics)}
     if diverged := divergence_text(logged):
         return aligned({"DIVERGED": f"do not rely on the export: {diverged}"} | said)
-    return aligned(said | ({"loss": rose} if (rose := rise_text(logged)) else {}))
+    told = {"loss": rise_text(logged), "bound": _unmet(rows)}
+    return aligned(said | {name: text for name, text in told.items() if text})
+
+
+def _unmet(rows: Sequence[Mapping[str, Any]]) -> str:
+    """That most images ended above ρ, over the last fifth of a log with multipliers; empty where they did not."""
+    last = [row for row in rows[-max(1, len(rows) // 5) :] if "multiplier" in row]
+    if not last or (broken := fmean(row["violation_rate"] for row in last)) <= UNMET:
+        return ""
+    return (
+        f"ρ was not reached: {broken:.0%} of the images were above it at the end, with λ at "
+        f"{last[-1]['multiplier']:.1f}. Take more steps, a lower --lr or a larger --anchor.rho"
+    )
