@@ -86,6 +86,27 @@ DUALS = Design(
     ),
 )
 
+# ---- real-anneal: the bound that falls against the penalty's front, on more photos of each set
+FALLING = f"{LORE}, ρ from 0.4"
+
+ANNEAL = Design(
+    pool=REAL,
+    photos=TEST,
+    arms={FALLING: CONTROLLED[FALLING]} | FRONT_ARMS,
+    specs=(real_specs()[0], EvaluationSpec((ELSEWHERE,), Protocol((), samples=2000))),
+    columns=(*COLUMNS[:3], SetColumns((("{set} clean %", "clean"),)), COLUMNS[-1]),
+    note=f"{NOTE} *ρ from 0.4*: ρ falls geometrically from 0.4 to 0.1 in 60 steps, Adam at 5e-4.",
+    panels=(replace(FRONT.panels[0], lines=(*FRONT.panels[0].lines, Line(FALLING, (FALLING,), spread=False))),),
+    picture="clean against robust accuracy of LORE with a bound that falls on a real tower",
+    claims=tuple(
+        Claim(
+            f"on a real tower LORE with {what} lies above the front of a fixed penalty on photos of other things",
+            (EachSet((AboveCurve("{set}", (arm,), PENALTY_FRONT, ATTACKED, "clean"),), photos="photos"),),
+        )
+        for what, arm in (("a ρ that falls from 0.4", FALLING), ("a constant ρ", LORE))
+    ),
+)
+
 # ---- real-epsilon: radii at which FARE and LORE part in the paper
 LARGE, LARGEST = 4, 8  # in 255ths
 EARLY = 40  # steps, in which instability shows: the learning rate peaks at step 20
@@ -218,6 +239,14 @@ STUDIES = (
         "LORE with multipliers that arrive sooner, at the budget of the front, and with one update a step.",
         60,
         DUALS,
+        SECOND,
+    ),
+    Study(
+        "real-anneal",
+        "A real tower: a bound that falls",
+        "LORE whose ρ falls from the drift that the objective alone would make, at the budget of the front.",
+        45,
+        ANNEAL,
         SECOND,
     ),
     Study(
