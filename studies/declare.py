@@ -265,7 +265,8 @@ class Study:
         name: on the command line.
         title: of its section.
         claim: what is claimed, and by whom.
-        minutes: on two cores with AVX2 alone, from nothing, for its seeds: half of what one core was measured to take.
+        minutes: on two cores with AVX2 alone, from nothing, for its seeds: half of what one core was measured to take,
+            or, on the real tower, of what its arms would take by the measured cost of one.
         design: a table of settings, or a function that trains, measures, and writes into the workspace.
         seeds: by default; what compares many settings takes one, and its intervals hold the spread over images alone.
     """

@@ -32,9 +32,9 @@ def known(folder: Path, name: str, seed: int, depends_on: dict[str, Any], source
     note = file.with_suffix(".key.json")
     if not file.is_file() or not note.is_file():
         return None
-    known = json.loads(note.read_text())
-    known.pop(COMPUTED, None)
-    if known != depends_on:
+    noted = json.loads(note.read_text())
+    noted.pop(COMPUTED, None)
+    if noted != depends_on:
         return None
     return [replace(row, dataset=source) for row, source in zip(read_rows(file), sources, strict=True)]
 

@@ -10,7 +10,7 @@ from PIL import Image
 from seaanchor.data.images import read_image
 from seaanchor.data.loader import ImageDataset, subset
 from seaanchor.data.mask_files import classes_of
-from seaanchor.data.masks import open_segmented, read_mask
+from seaanchor.data.masks import has_masks, open_segmented, read_mask
 from seaanchor.data.preprocessing import Preprocessing
 from seaanchor.errors import SeaAnchorError
 
@@ -222,3 +222,12 @@ def test_another_number_for_no_class(folder):
     assert (read_mask(images, 0, Preprocessing(40, "longest")) == 3).sum() == 200 + 400
     with pytest.raises(SeaAnchorError, match="ignore_index is 300"):
         open_segmented(folder, ignore_index=300)
+
+
+def test_annotations_that_are_no_pictures_are_no_masks(tmp_path):
+    save_image(tmp_path / "images" / "a.jpg")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 1 1\n")
+    assert not has_masks(tmp_path) and not has_masks(tmp_path / "images")
+    save_mask(tmp_path / "labels" / "a.png", scaled(SQUARE))
+    assert has_masks(tmp_path)

@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 import yaml
+from PIL import Image
 
 from seaanchor.encoders.own_module import SETTINGS
 from seaanchor.evaluation.advice import evaluation_command, labelled_data, report_command, training_images_note
@@ -87,7 +88,8 @@ def test_a_run_on_patch_tokens_is_sent_to_masks(tmp_path):
     config.write_text(yaml.safe_dump({"train_data": str(street / "images" / "train"), "tokens": "patches"}))
     start = f"seaanchor evaluate --model {tmp_path / 'run' / 'export'}"
     assert evaluation_command(tmp_path / "run") == f"{start} --data FOLDER_WITH_MASKS --suite segmentation,drift"
-    (street / "masks").mkdir()
+    (street / "masks" / "train").mkdir(parents=True)
+    Image.new("L", (4, 4)).save(street / "masks" / "train" / "a.png")
     command = evaluation_command(tmp_path / "run")
     assert command == f"{start} --data {street} --suite segmentation,drift"
     assert training_images_note(tmp_path / "run", command) == ""

@@ -56,9 +56,11 @@ def open_segmented(
 
 
 def has_masks(root: Path) -> bool:
-    """Whether a folder holds images with masks in one of these layouts."""
-    beside = (root / IMAGES).is_dir() and any((root / name).is_dir() for name in MASKS)
-    return beside or all((root / name).is_dir() for name in ("JPEGImages", "SegmentationClass"))
+    """Whether a folder holds images with masks in one of these layouts; annotations that are no pictures, such as
+    boxes or captions, are no masks."""
+    layouts = [("JPEGImages", "SegmentationClass"), *((IMAGES, name) for name in MASKS)]
+    there = [root / masks for images, masks in layouts if (root / images).is_dir() and (root / masks).is_dir()]
+    return any(find_images(folder).images for folder in there)
 
 
 def splits_of(root: Path) -> tuple[str, ...]:

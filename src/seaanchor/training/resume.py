@@ -189,8 +189,8 @@ def _tell_of_precision(before: dict[str, Any], now: dict[str, str], step: int) -
     then = before.get("computed") or {}
     if changed := [f"{part}: {then[part]} → {value}" for part, value in now.items() if then.get(part, value) != value]:
         log.warning(
-            f"steps after {step:,} are computed otherwise than those before ({'; '.join(changed)}), as this machine is "
-            "another one. Their numbers may differ a little; start anew in another --output where that matters"
+            f"steps after {step:,} are computed otherwise than those before ({'; '.join(changed)}). Their "
+            "numbers may differ a little; start anew in another --output where that matters"
         )
 
 
