@@ -14,6 +14,7 @@ from studies import (
     other_perturbations_study,
     radius_study,
     real_lore_studies,
+    real_rate_studies,
     real_studies,
     real_threat_studies,
     robust_slider_study,
@@ -30,8 +31,8 @@ from studies.sections import put_between, summary, write_section
 from studies.workspace import Workspace
 
 ORDER = (
-    *("real-headline", "real-front", "real-duals", "real-anneal", "real-epsilon", "real-tecoa", "real-other"),
-    *("real-diverse", "real-timm", "real-words", "real-slider", "real-joint"),
+    *("real-headline", "real-front", "real-once", "real-duals", "real-anneal", "real-epsilon", "real-tecoa"),
+    *("real-other", "real-diverse", "real-timm", "real-words", "real-slider", "real-joint"),
     *("headline", "typographic", "retention", "po-beta", "po-lambda", "po-variants", "po-data"),
     *("slider", "gender", "po-gradients", "lore-front", "lore-tried", "lore-epsilon", "lore-constraint"),
     *("lore-k", "lore-tecoa", "lore-other", "lore-timm", "slider-lore", "constrained", "word-anchors"),
@@ -41,7 +42,8 @@ ORDER = (
 _FOUND: dict[str, Study] = {
     study.name: study
     for module in (
-        *(real_studies, real_lore_studies, real_threat_studies, headline, word_studies, word_ablations, slider_study),
+        *(real_studies, real_lore_studies, real_rate_studies, real_threat_studies, headline),
+        *(word_studies, word_ablations, slider_study),
         *(gender_study, gradients, lore_studies, radius_study),
         *(other_perturbations_study, word_anchor_studies),
         *(constraint_study, tower_study, robust_slider_study, threat_studies, anchor_studies),
