@@ -74,7 +74,8 @@ def run(study: Study, workspace: Workspace) -> Section:
 def reproduce(study: Study, workspace: Workspace, docs: Path | None) -> Path:
     """Run a study, or what is missing of it, and write its section."""
     workspace.output.mkdir(parents=True, exist_ok=True)
-    written = write_section(study, run(study, workspace), workspace, docs)
+    earlier = ORDER[: ORDER.index(study.name)]
+    written = write_section(study, run(study, workspace), workspace, docs, earlier)
     if docs is not None:
         put_between(docs, "summary", summary(STUDIES.values(), docs))
     return written

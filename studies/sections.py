@@ -1,7 +1,7 @@
 """The section of a study: Markdown beside its runs, and between its marks in a document."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from studies.workspace import Workspace
 SHOWN = 4  # effects of a verdict in the table of all
 
 
-def write_section(study: Study, section: Section, workspace: Workspace, docs: Path | None) -> Path:
-    """Write the section beside its runs, and into a document between its marks, or at its end.
+def write_section(
+    study: Study, section: Section, workspace: Workspace, docs: Path | None, earlier: Sequence[str] = ()
+) -> Path:
+    """Write the section beside its runs, and into a document: between its marks, or else behind the last of the earlier
+    sections that stands there, or at the end.
 
     Raises:
         SeaAnchorError: the document has the first mark without the second.
@@ -42,7 +45,7 @@ def write_section(study: Study, section: Section, workspace: Workspace, docs: Pa
     if workspace.recipes:
         write_atomic(docs.parent / "tables" / f"{study.name}.yaml", recipes)
         body = body.replace("[recipes.yaml](recipes.yaml)", f"[{study.name}.yaml](tables/{study.name}.yaml)")
-    put_between(docs, study.name, body)
+    put_between(docs, study.name, body, earlier)
     known = verdicts_of(docs) | {
         study.name: [verdict.__dict__ | {"seeds": len(workspace.seeds)} for verdict in section.verdicts]
     }
@@ -57,8 +60,9 @@ def verdicts_of(docs: Path) -> dict[str, list[dict[str, Any]]]:
     return json.loads(file.read_text()) if file.is_file() else {}
 
 
-def put_between(docs: Path, name: str, body: str) -> None:
-    """Write a part of a document anew, between its two marks; at the end, where there are none yet.
+def put_between(docs: Path, name: str, body: str, earlier: Sequence[str] = ()) -> None:
+    """Write a part of a document anew, between its two marks; where there are none yet, behind the last of the earlier
+    parts that stands there, or at the end.
 
     Raises:
         SeaAnchorError: the document has the first mark without the second.
@@ -67,6 +71,9 @@ def put_between(docs: Path, name: str, body: str) -> None:
     text = docs.read_text() if docs.is_file() else "# Results\n"
     if begin in text and end not in text:
         raise SeaAnchorError(f"{docs} has {begin} without {end}", "both marks, or neither", "put the second one back")
+    if begin not in text:
+        marks = [mark for mark in (f"<!-- end {other} -->" for other in earlier) if mark in text]
+        text = text.replace(marks[-1], f"{marks[-1]}\n\n{begin}\n{end}") if marks else f"{text}{begin}\n{end}"
     before, _, rest = text.partition(begin)
     after = rest.partition(end)[2]
     parts = (before.strip(), f"{begin}\n{body}{end}", after.strip())

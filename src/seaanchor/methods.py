@@ -181,7 +181,7 @@ def typographic_ce_lite() -> "Method":
 
 
 def dpo_linear_lite() -> "Method":
-    """The slider at the size of `seaanchor-lite`."""
+    """The slider at the size of `seaanchor-lite`, for t ≥ 0; with `orthogonality` 0.3 also below."""
     return from_recipe(recipes.dpo_linear_lite())
 
 

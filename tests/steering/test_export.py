@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from seaanchor.adapters.linear_map import scale_spectrum
 from seaanchor.cli.app import app
 from seaanchor.encoders.load import load_model
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, note
 from seaanchor.export.trained import read_map
 from seaanchor.steering.curve import steering_curve
 from seaanchor.steering.export import export_at
@@ -38,6 +38,18 @@ def test_t_0_is_the_untouched_model_and_t_1_the_export(run, clip_folder, tmp_pat
     with pytest.raises(SeaAnchorError, match=rf"name the run itself, {run}"):
         export_at(run / "export", 0.5, tmp_path / "far")
     assert not (tmp_path / "far").exists()
+
+
+def test_a_direction_that_is_blown_up_is_told(run, tmp_path, caplog):
+    """Singular values of 0.02 and 1: 50-fold at t = −1, 0.0004 and no growth at t = 2."""
+    note.cache_clear()
+    map_DD = torch.eye(16)
+    map_DD[0, 0] = 0.02
+    save_state(run / "linear_map.safetensors", {"weight": map_DD})
+    export_at(run, 2.0, tmp_path / "2")
+    assert "magnifies" not in caplog.text
+    export_at(run, -1.0, tmp_path / "-1")
+    assert "at t = -1 the map magnifies a direction 50-fold, as its singular values go down to 0.02" in caplog.text
 
 
 @pytest.mark.parametrize("t", [-1.0, 0.5, 1.0, 2.0])

@@ -281,6 +281,15 @@ def test_a_section_is_written_with_its_verdicts_and_collected(tmp_path: Path):
         put_between(docs, "one", "x")
 
 
+def test_a_new_section_stands_behind_the_last_earlier_one(tmp_path):
+    docs = tmp_path / "results.md"
+    for name, earlier in (("a", ()), ("d", ("a", "b", "c")), ("b", ("a",)), ("c", ("a", "b")), ("z", ("y",))):
+        put_between(docs, name, f"{name}\n", earlier)
+    put_between(docs, "c", "again\n", ("d",))
+    lines = [line for line in docs.read_text().splitlines() if line and "<!--" not in line]
+    assert lines == ["# Results", "a", "b", "again", "d", "z"]
+
+
 def test_studies_have_different_names_and_titles():
     assert len({e.title for e in STUDIES.values()}) == len(STUDIES) and all(
         name == e.name for name, e in STUDIES.items()

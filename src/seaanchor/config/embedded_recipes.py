@@ -159,7 +159,7 @@ def typographic_ce_lite() -> RunConfig:
 
 
 def dpo_linear_lite() -> RunConfig:
-    """The slider at the size of `seaanchor-lite`."""
+    """The slider at the size of `seaanchor-lite`, for t ≥ 0; with `orthogonality` 0.3 also below."""
     recipe = _drawn_lite(dpo_linear())
     return replace(
         recipe,

@@ -5,11 +5,13 @@ from pathlib import Path
 
 from seaanchor.adapters.linear_map import decompose
 from seaanchor.encoders.encoder import LoadedModel
-from seaanchor.errors import SeaAnchorError
+from seaanchor.errors import SeaAnchorError, note
 from seaanchor.export.folder import STAGING, export_model
 from seaanchor.export.trained import folded, read_map
 from seaanchor.report.model_card import origin_of
 from seaanchor.training.start import load_start
+
+AMPLIFIED = 10  # times a direction may grow before the export says so
 
 
 def base_model(run: Path) -> LoadedModel:
@@ -22,7 +24,7 @@ def base_model(run: Path) -> LoadedModel:
 
 
 def export_at(run: Path, t: float, output: Path) -> Path:
-    """Write the model with W_t folded into both projections.
+    """Write the model with W_t folded into both projections; told where that magnifies a direction tenfold.
 
     Raises:
         SeaAnchorError: no linear map in the run, or one of another model; a t out of range or so far out that the map
@@ -35,6 +37,11 @@ def export_at(run: Path, t: float, output: Path) -> Path:
     spectrum = decompose(read_map(run, model))
     spectrum.check_rank(t)
     weight_DD = spectrum.without_rotation(t)
+    if (largest := spectrum.powers(t).max().item()) > AMPLIFIED:
+        note(
+            f"at t = {t:g} the map magnifies a direction {largest:,.0f}-fold, as its singular values go down to "
+            f"{spectrum.s_R.min():.2g}: measure it with `seaanchor steer {run} --data DATA --ts {t:g} 0 1` before use"
+        )
     origin = replace(
         origin_of(str(run / "export")), note=f"The run's linear map is folded in at the exponent t = {t:g}."
     )
