@@ -93,5 +93,6 @@ NOISE = Pool("robust", _train_noise, _noise_settings)
 WORDS = Pool("words", _train_words)
 REAL = Pool("real-front", _train_real)  # a tower of real size against noise, on the photos that ship
 REAL_ALIKE = replace(REAL, alike="real-front")
+REAL_CLEAN = replace(REAL, alike="real-anneal")  # more photos elsewhere, without attacks on them
 OWN = Pool("", _train_own)
 GIVEN = Pool("", _train_own, _given_photos)  # photos of `--extra train=`, where they are given

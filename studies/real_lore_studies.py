@@ -1,34 +1,17 @@
-"""Further studies of LORE on a real tower as tables of settings: other multipliers and updates, larger radii, TeCoA."""
+"""Further studies of LORE on a real tower as tables of settings: other multipliers, a bound that falls, fewer updates."""
 
 from dataclasses import replace
 from typing import Any
 
-from seaanchor.config.schema import AnchorConfig, RunConfig
-from seaanchor.evaluation.attacks import AttackPlan
 from seaanchor.evaluation.run import Protocol
 from seaanchor.sweeps.engine import EvaluationSpec
-from seaanchor.sweeps.tables import share, value
-from studies.declare import AboveCurve, Claim, Contrast, Design, EachSet, Line, Logged, Panel, SetColumns, Study
+from studies.declare import AboveCurve, Claim, Contrast, Design, EachSet, Line, SetColumns, Study
 from studies.lore_studies import PAPER
-from studies.pools import REAL, REAL_ALIKE
-from studies.real_arms import (
-    ATTACK_STEPS,
-    BASE,
-    FARE,
-    RADIUS,
-    STEPS,
-    TEST,
-    TRAIN,
-    UPDATES,
-    real_fare,
-    real_lore,
-    real_penalty,
-    real_specs,
-    real_tecoa,
-)
+from studies.pools import REAL_ALIKE, REAL_CLEAN
+from studies.real_arms import FARE, RADIUS, TEST, UPDATES, real_fare, real_lore, real_penalty, real_specs
 from studies.real_studies import ATTACKED, COLUMNS, FRONT, FRONT_ARMS, LORE, NOTE, PENALTIES, PENALTY
 from studies.rows import UNTOUCHED
-from studies.workspace import ELSEWHERE, ONE_SEED
+from studies.workspace import ELSEWHERE
 
 # ---- real-duals: what moves LORE's multipliers, at one ρ, and how often a batch is used
 CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -42,14 +25,17 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
     "ρ from 0.4": ("a ρ that falls", {"dual_lr": 5e-4, "rho_start": 0.4, "rho_steps": 60}),
 }
 CONTROLLED = {f"{LORE}, {name}": real_lore(0.1, held=held) for name, (_, held) in CONTROLS.items()}
-ONCE = f"{LORE}, one update"
+ONCE, FARE_ONCE = f"{LORE}, one update", f"{FARE}, one update"
+PENALTIES_ONCE = {f"penalty w={weight:g}, one update": real_penalty(weight, primal_steps=1) for weight in (1.0, 3.0)}
+ONCE_ARMS = {FARE_ONCE: real_fare(primal_steps=1), ONCE: real_lore(0.1, primal_steps=1)} | PENALTIES_ONCE
 SECOND = (1,)  # the seed at which all arms of the front were trained in bf16
 PENALTY_FRONT = (UNTOUCHED, *reversed(PENALTIES), FARE)
+FRONT_ONCE = (UNTOUCHED, *reversed(PENALTIES_ONCE), FARE_ONCE)
 
 DUALS = Design(
     pool=REAL_ALIKE,
     photos=TEST,
-    arms=CONTROLLED | {ONCE: real_lore(0.1, primal_steps=1)} | FRONT_ARMS,
+    arms=CONTROLLED | ONCE_ARMS | FRONT_ARMS,
     specs=real_specs(),
     columns=COLUMNS,
     note=(
@@ -60,7 +46,11 @@ DUALS = Design(
     panels=(
         replace(
             FRONT.panels[0],
-            lines=(*FRONT.panels[0].lines, *(Line(name, (name,), spread=False) for name in (*CONTROLLED, ONCE))),
+            lines=(
+                *FRONT.panels[0].lines,
+                *(Line(name, (name,), spread=False) for name in (*CONTROLLED, ONCE)),
+                Line("fixed penalty to FARE, one update", FRONT_ONCE[1:], "path", spread=False),
+            ),
         ),
     ),
     picture="clean against robust accuracy of LORE with other multipliers on a real tower",
@@ -83,18 +73,29 @@ DUALS = Design(
                 EachSet((Contrast("clean, K = 1 less K = 2, {set}", ONCE, LORE, "clean"),), photos="photos"),
             ),
         ),
+        Claim(
+            "on a real tower a penalty with one update a step lies above the front of penalties with two",
+            (
+                EachSet(
+                    (AboveCurve("{set}", (f"{PENALTY}, one update",), PENALTY_FRONT, ATTACKED, "clean"),),
+                    photos="photos",
+                ),
+            ),
+        ),
     ),
 )
 
-# ---- real-anneal: the bound that falls against the penalty's front, on more photos of each set
+# ---- real-anneal, real-once: a bound that falls, and one update a step, against penalties, on more photos of each set
 FALLING = f"{LORE}, ρ from 0.4"
+MORE_PHOTOS = (real_specs()[0], EvaluationSpec((ELSEWHERE,), Protocol((), samples=2000)))
+CLEAN_COLUMNS = (*COLUMNS[:3], SetColumns((("{set} clean %", "clean"),)), COLUMNS[-1])
 
 ANNEAL = Design(
-    pool=REAL,
+    pool=REAL_CLEAN,
     photos=TEST,
     arms={FALLING: CONTROLLED[FALLING]} | FRONT_ARMS,
-    specs=(real_specs()[0], EvaluationSpec((ELSEWHERE,), Protocol((), samples=2000))),
-    columns=(*COLUMNS[:3], SetColumns((("{set} clean %", "clean"),)), COLUMNS[-1]),
+    specs=MORE_PHOTOS,
+    columns=CLEAN_COLUMNS,
     note=f"{NOTE} *ρ from 0.4*: ρ falls geometrically from 0.4 to 0.1 in 60 steps, Adam at 5e-4.",
     panels=(replace(FRONT.panels[0], lines=(*FRONT.panels[0].lines, Line(FALLING, (FALLING,), spread=False))),),
     picture="clean against robust accuracy of LORE with a bound that falls on a real tower",
@@ -107,127 +108,34 @@ ANNEAL = Design(
     ),
 )
 
-# ---- real-epsilon: radii at which FARE and LORE part in the paper
-LARGE, LARGEST = 4, 8  # in 255ths
-EARLY = 40  # steps, in which instability shows: the learning rate peaks at step 20
-METHODS = (FARE, LORE, PENALTY)
-LOWEST = "lowest"
-
-
-def at_radius(method: str, epsilon: int) -> str:
-    """The name of a method's arm at a trained radius."""
-    return f"{method}, ε={epsilon}"
-
-
-def _radius_arms(epsilon: int) -> dict[str, RunConfig]:
-    watched = {"val_data": ("photos/validation",), "eval_every": 10, "eval_samples": 100}
-    arms = {
-        FARE: real_fare(epsilon, **watched),
-        LORE: real_lore(0.1, epsilon, **watched),
-        PENALTY: real_penalty(1.0, epsilon, **watched),
-    }
-    return {at_radius(name, epsilon): config for name, config in arms.items()}
-
-
-def _at_each(label: str, measure: str, other: str = FARE, wanted: int = 1) -> tuple[Contrast, ...]:
-    return tuple(
-        Contrast(f"{label}ε = {e}/255", at_radius(LORE, e), at_radius(other, e), measure, TEST, wanted)
-        for e in (LARGEST, LARGE)
-    )
-
-
-RADII = Design(
-    pool=REAL,
+ONCE_A_STEP = Design(
+    pool=REAL_CLEAN,
     photos=TEST,
-    arms=_radius_arms(LARGEST) | _radius_arms(LARGE),
-    specs=(
-        EvaluationSpec(
-            (TEST,),
-            Protocol((AttackPlan("apgd-ce", "linf", (2 / 255, 4 / 255, 8 / 255), ATTACK_STEPS),), suites=("drift",)),
-        ),
-        EvaluationSpec((ELSEWHERE,), Protocol((), samples=300)),
-    ),
-    columns=(
-        share(f"lowest of {EARLY} steps %", LOWEST, TEST),
-        share("photos clean %", "clean", TEST),
-        *(share(f"photos {e}/255 %", f"apgd-ce {e}/255", TEST) for e in (2, 4, 8)),
-        SetColumns((("{set} clean %", "clean"),)),
-        value("drift", "drift.distance.mean", dataset=TEST),
-    ),
-    of_log={LOWEST: Logged("eval|photos/validation|clean", EARLY, 100)},
-    note=(
-        f"`{BASE}` at 128 pixels, `{TRAIN}` (800 photos). Training: {STEPS} steps of 32 photos at ε, three attack "
-        f"steps, {UPDATES} updates a step, learning rate 5e-4. Numbers: {{seeds}}; {{counts}}; APGD-CE with "
-        f"{ATTACK_STEPS} steps. *Lowest*: clean accuracy on 100 validation photos, looked at every 10 steps."
-    ),
-    panels=tuple(
-        Panel(
-            f"Clean against robust: attacked at {radius}/255",
-            f"robust accuracy on photos at {radius}/255, %",
-            "photos clean, %",
-            tuple(
-                Line(name, tuple(at_radius(name, e) for e in (LARGE, LARGEST)), "path", spread=False)
-                for name in METHODS
-            ),
-            f"photos {radius}/255 %",
-            "photos clean %",
-        )
-        for radius in (4, 8)
-    ),
-    picture="clean against robust accuracy of a real tower that was trained at larger radii",
-    claims=(
-        Claim(
-            f"on a real tower LORE's clean accuracy dips less in the first {EARLY} steps than FARE's",
-            _at_each("", LOWEST),
-        ),
-        Claim(
-            "on a real tower LORE keeps more clean accuracy at large radii than FARE and is no less robust",
-            (*_at_each("clean, ", "clean"), *_at_each("2/255, ", "apgd-ce 2/255", wanted=0)),
-        ),
-        Claim(
-            "on a real tower LORE keeps more clean accuracy at large radii than a fixed penalty and is no less robust",
-            (*_at_each("clean, ", "clean", PENALTY), *_at_each("2/255, ", "apgd-ce 2/255", PENALTY, wanted=0)),
-        ),
-    ),
-)
-
-# ---- real-tecoa: TeCoA with and without constraints
-TECOA, EMBEDDINGS, DISTRIBUTIONS = "TeCoA", "TeCoA + embedding constraint", "TeCoA + KL constraint"
-# its loss is of order 1, distances are of order 100: multipliers start where those of `dpo-lore-lite` do
-_HELD = AnchorConfig("lagrangian", rho=0.1, dual_lr=5e-4, initial_multiplier=0.003, max_multiplier=20.0)
-TECOA_ARMS = {
-    TECOA: real_tecoa(),
-    EMBEDDINGS: real_tecoa(_HELD),
-    DISTRIBUTIONS: real_tecoa(replace(_HELD, space="distribution", initial_multiplier=1.0)),
-}
-
-
-def _keeps_more(one: str, other: str) -> tuple[Contrast | EachSet, ...]:
-    return (
-        EachSet((Contrast("{set}", one, other, "clean"),), photos="photos"),
-        Contrast(f"{RADIUS}/255", one, other, ATTACKED, TEST, wanted=0),
-    )
-
-
-TECOAS = Design(
-    pool=REAL_ALIKE,
-    photos=TEST,
-    arms=TECOA_ARMS | {name: FRONT_ARMS[name] for name in (FARE, LORE)},
-    specs=real_specs(),
-    columns=COLUMNS,
-    note=f"{NOTE} TeCoA learns from the labels of the training photos; FARE and LORE see none.",
+    arms=ONCE_ARMS,
+    specs=MORE_PHOTOS,
+    columns=CLEAN_COLUMNS,
+    note=NOTE.replace(f"{UPDATES} updates", "one update"),
     panels=(
-        replace(FRONT.panels[0], lines=tuple(Line(name, (name,), spread=False) for name in (*TECOA_ARMS, FARE, LORE))),
+        replace(
+            FRONT.panels[0],
+            lines=(
+                Line("LORE", (ONCE,), spread=False),
+                Line("fixed penalty, from w = 3 to FARE (w = 0)", FRONT_ONCE[1:], "path", spread=False),
+            ),
+        ),
     ),
-    picture="clean against robust accuracy of TeCoA with and without constraints on a real tower",
+    picture="clean against robust accuracy of a real tower after one update a step",
     claims=(
-        *(
-            Claim(f"on a real tower {held} keeps more than TeCoA and is no less robust", _keeps_more(held, TECOA))
-            for held in (EMBEDDINGS, DISTRIBUTIONS)
+        Claim(
+            "on a real tower with one update a step LORE lies above the front of a fixed penalty",
+            (EachSet((AboveCurve("{set}", (ONCE,), FRONT_ONCE, ATTACKED, "clean"),), photos="photos"),),
         ),
         Claim(
-            "on a real tower a constraint on embeddings helps TeCoA more than one on class distributions",
-            _keeps_more(EMBEDDINGS, DISTRIBUTIONS),
+            "on a real tower with one update a step LORE keeps more clean accuracy than FARE and is no less robust",
+            (
+                EachSet((Contrast("clean, {set}", ONCE, FARE_ONCE, "clean"),), photos="photos"),
+                Contrast(f"{RADIUS}/255", ONCE, FARE_ONCE, ATTACKED, TEST, wanted=0),
+            ),
         ),
     ),
 )
@@ -237,7 +145,7 @@ STUDIES = (
         "real-duals",
         "A real tower: other multipliers",
         "LORE with multipliers that arrive sooner, at the budget of the front, and with one update a step.",
-        110,
+        135,
         DUALS,
         SECOND,
     ),
@@ -250,19 +158,11 @@ STUDIES = (
         SECOND,
     ),
     Study(
-        "real-epsilon",
-        "A real tower: larger radii",
-        f"{PAPER}: at large ε FARE loses clean accuracy early in training, LORE does not, and LORE ends higher.",
-        65,
-        RADII,
-        ONE_SEED,
-    ),
-    Study(
-        "real-tecoa",
-        "A real tower: TeCoA under constraints",
-        f"{PAPER}: a constraint on embeddings helps TeCoA most, one on class distributions less.",
-        55,
-        TECOAS,
-        SECOND,
+        "real-once",
+        "A real tower: one update a step",
+        f"{PAPER}: LORE beats FARE and a fixed penalty. Here each photo's attack serves one update in place of two.",
+        70,
+        ONCE_A_STEP,
+        (1, 2),
     ),
 )

@@ -1,6 +1,7 @@
 """All studies by name, and how one is run."""
 
 from difflib import get_close_matches
+from itertools import takewhile
 from pathlib import Path
 
 from seaanchor.errors import SeaAnchorError
@@ -13,8 +14,8 @@ from studies import (
     lore_studies,
     other_perturbations_study,
     radius_study,
+    real_baseline_studies,
     real_lore_studies,
-    real_rate_studies,
     real_studies,
     real_threat_studies,
     robust_slider_study,
@@ -31,7 +32,7 @@ from studies.sections import put_between, summary, write_section
 from studies.workspace import Workspace
 
 ORDER = (
-    *("real-headline", "real-front", "real-once", "real-duals", "real-anneal", "real-epsilon", "real-tecoa"),
+    *("real-headline", "real-front", "real-duals", "real-anneal", "real-once", "real-epsilon", "real-tecoa"),
     *("real-other", "real-diverse", "real-timm", "real-words", "real-slider", "real-joint"),
     *("headline", "typographic", "retention", "po-beta", "po-lambda", "po-variants", "po-data"),
     *("slider", "gender", "po-gradients", "lore-front", "lore-tried", "lore-epsilon", "lore-constraint"),
@@ -42,7 +43,7 @@ ORDER = (
 _FOUND: dict[str, Study] = {
     study.name: study
     for module in (
-        *(real_studies, real_lore_studies, real_rate_studies, real_threat_studies, headline),
+        *(real_studies, real_lore_studies, real_baseline_studies, real_threat_studies, headline),
         *(word_studies, word_ablations, slider_study),
         *(gender_study, gradients, lore_studies, radius_study),
         *(other_perturbations_study, word_anchor_studies),
@@ -74,7 +75,7 @@ def run(study: Study, workspace: Workspace) -> Section:
 def reproduce(study: Study, workspace: Workspace, docs: Path | None) -> Path:
     """Run a study, or what is missing of it, and write its section."""
     workspace.output.mkdir(parents=True, exist_ok=True)
-    earlier = ORDER[: ORDER.index(study.name)]
+    earlier = tuple(takewhile(lambda other: other != study.name, STUDIES))
     written = write_section(study, run(study, workspace), workspace, docs, earlier)
     if docs is not None:
         put_between(docs, "summary", summary(STUDIES.values(), docs))

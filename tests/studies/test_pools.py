@@ -148,7 +148,7 @@ def test_arms_of_the_real_tower_against_noise_share_a_budget():
 
 
 def test_rows_of_studies_that_measure_alike_lie_together():
-    alike = [DESIGNS[name] for name in ("real-front", "real-once", "real-duals", "real-tecoa")]
+    alike = [DESIGNS[name] for name in ("real-front", "real-duals", "real-tecoa")]
     workspaces = [replace(WORKSPACE, rows=Path("docs/rows") / name) for name in ("real-front", "real-duals")]
     assert {design.pool.kept(w) for design in alike for w in workspaces} == {Path("docs/rows/real-front")}
     assert {str(design.specs) for design in alike} == {str(real_specs())}
