@@ -1,4 +1,4 @@
-"""Further studies of LORE on a real tower as tables of settings: other multipliers, a bound that falls, fewer updates."""
+"""Further studies of LORE on a real tower as tables of settings: its multipliers, a bound that falls, fewer updates."""
 
 from dataclasses import replace
 from typing import Any

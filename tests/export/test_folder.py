@@ -255,6 +255,13 @@ def test_a_changed_text_tower_fails_the_check(architectures, hf_folder, tmp_path
         verify(model, folder)
 
 
+def test_an_encoder_whose_embeddings_are_0_is_exported(architectures, tmp_path):
+    model = load_model("tiny-vit", "none")
+    with torch.no_grad():
+        model.encoder.tower.proj.zero_()
+    assert verify(model, export_model(model, tmp_path / "export")) <= 1e-5
+
+
 def test_weights_that_are_no_numbers_fail_the_check(architectures, tmp_path):
     model = load_model("tiny-vit", "none")
     with torch.no_grad():

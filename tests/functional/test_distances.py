@@ -11,6 +11,7 @@ from seaanchor.functional.distances import (
     entropy,
     kl_divergence,
     relative_distance,
+    spread,
     squared_distance,
     squared_length,
 )
@@ -19,6 +20,16 @@ from seaanchor.functional.distances import (
 def test_squared_distance_repeats_with_dimension():
     a, b = torch.randn(4, 8), torch.randn(4, 8)
     assert torch.allclose(squared_distance(a.repeat(1, 5), b.repeat(1, 5)), 5 * squared_distance(a, b))
+
+
+def test_spread_by_hand():
+    """Unit vectors at right angles lie √½ from their mean; what points the same way, and 0, lies nowhere apart."""
+    axes = torch.tensor([[3.0, 0.0], [0.0, 0.1]])
+    assert spread(axes).item() == pytest.approx(0.5)
+    assert spread(torch.tensor([[1.0, 2.0], [10.0, 20.0]])).item() == pytest.approx(0, abs=1e-6)
+    assert spread(torch.zeros(3, 4)).item() == 0
+    tokens = torch.stack([axes, torch.ones(2, 2)], 1)  # (B, T, D): the first place apart, the second alike
+    assert spread(tokens).item() == pytest.approx(0.25)
 
 
 def test_of_tokens_the_mean_is_taken_by_hand():

@@ -96,6 +96,24 @@ def test_a_loss_that_rose_over_the_whole_run_is_told_and_noise_is_not(tmp_path):
     assert closing(tmp_path)[-1].split(maxsplit=1)[0] == "loss" and "it rose: 0.515" in closing(tmp_path)[-1]
 
 
+def test_an_encoder_that_collapsed_is_told(tmp_path, caplog):
+    """Not one that came back, as after an early dip."""
+    fine, dip = ({"adversarial_loss": 1.0, "spread": share} for share in (0.9, 0.01))
+    folder, watch = RunFolder(tmp_path), LossWatch()
+    for step, row in enumerate((dip, fine, dip, dip), 1):
+        folder.log({"step": step, **row})
+        watch.look({"step": step, **row})
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "collapses: at step 1 " in warning and "spread 0.01" in warning
+    said = " ".join(closing(tmp_path))
+    assert "DIVERGED" in said and "from step 3 on" in said and "0.01 of the reference's at the end" in said
+    caplog.clear()
+    LossWatch(folder.rows()).look({"step": 5, **dip})
+    assert not caplog.records
+    folder.log({"step": 5, **fine})
+    assert not any("encoder collapsed:" in line for line in closing(tmp_path))
+
+
 def test_a_bound_that_was_not_reached_is_told(tmp_path):
     folder = RunFolder(tmp_path)
     for step in range(1, 11):

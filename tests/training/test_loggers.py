@@ -16,7 +16,7 @@ from seaanchor.types import Constraint
 
 DRAWN = PerturbationConfig("typographic", variants=1, sizes=(0.25, 0.4))
 ALWAYS = {"step", "lr", "adversarial_loss", "images_per_s", "seconds", "waiting", "images_seen"}
-MOVED = {"clean_distance", "cosine"}
+MOVED = {"clean_distance", "cosine", "spread"}
 HELD = {"rho", "violation_rate"}
 MULTIPLIED = {"multiplier", "multiplier_p10", "multiplier_p50", "multiplier_p90"}
 
@@ -63,6 +63,14 @@ def test_the_numbers_are_those_of_the_record():
     )
     row = measure(record, torch.ones(2, 3), torch.ones(2, 3), config, method_of(config))
     assert row == pytest.approx({"adversarial_loss": 2.0, "kl": 0.2, "orthogonality": 0.4})
+
+
+def test_spread_is_a_share_of_the_reference():
+    config, apart = fare(), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    record = StepRecord(torch.ones(2), None, None)
+    rows = [measure(record, now, apart, config, method_of(config)) for now in (5 * apart, apart + 1, torch.zeros(2, 2))]
+    assert [row["spread"] for row in rows] == pytest.approx([1, 0.2, 0])  # (2, 1) and (1, 2): cosine 0.8
+    assert "spread" not in measure(record, apart, torch.ones(2, 2), config, method_of(config))
 
 
 def test_the_line_shows_how_far_and_how_long(capsys):

@@ -100,7 +100,7 @@ def test_run_folder(tiny_run, precision):
     rows = [json.loads(line) for line in (config.output / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     wanted = (
-        "lr adversarial_loss clean_distance cosine rho violation_rate multiplier multiplier_p10 "
+        "lr adversarial_loss clean_distance cosine spread rho violation_rate multiplier multiplier_p10 "
         "multiplier_p50 multiplier_p90 images_per_s seconds waiting images_seen"
     )
     for row in rows:

@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from seaanchor.encoders.encoder import LoadedModel, with_library_embedding
 from seaanchor.encoders.head_file import NAME as HEAD
@@ -18,7 +17,7 @@ from seaanchor.errors import SeaAnchorError, said_by
 from seaanchor.export.card import write_card
 from seaanchor.export.formats import FORMATS, format_of
 from seaanchor.export.origin import Origin
-from seaanchor.export.photos import agreement
+from seaanchor.export.photos import agreement, relative_difference
 from seaanchor.export.pixels import check_pixels
 from seaanchor.export.reloaded import Reloaded, Target
 from seaanchor.utils.checksums import NAME as CHECKSUMS
@@ -133,7 +132,9 @@ def verify(
         theirs = form.reload(model, folder.absolute())
         difference = _image_difference(model, theirs)
         if model.encode_texts is not None and theirs.encode_texts is not None:
-            difference = max(difference, _relative(model.encode_texts(TEXTS).cpu(), theirs.encode_texts(TEXTS)))
+            difference = max(
+                difference, relative_difference(model.encode_texts(TEXTS).cpu(), theirs.encode_texts(TEXTS))
+            )
         if form.photos:
             seen = agreement(model, theirs)
             difference = max(difference, seen.difference)
@@ -163,14 +164,8 @@ def _image_difference(model: LoadedModel, theirs: Reloaded) -> float:
     ours_BD = encoder(pixels_BCHW).float()
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (theirs.mean, theirs.std))
     normalised_BCHW = (pixels_BCHW - mean) / std
-    difference = _relative(ours_BD, theirs.encode_image(normalised_BCHW).float())
+    difference = relative_difference(ours_BD, theirs.encode_image(normalised_BCHW).float())
     if theirs.named is not None and theirs.classify is not None:
         ours_BC = theirs.named.head.to("cpu")(ours_BD)
-        difference = max(difference, _relative(ours_BC, theirs.classify(normalised_BCHW).float()))
+        difference = max(difference, relative_difference(ours_BC, theirs.classify(normalised_BCHW).float()))
     return difference
-
-
-def _relative(ours: Tensor, theirs: Tensor) -> float:
-    """Largest distance of a row's two embeddings, as a share of its length; infinite where that is no number."""
-    share = (ours - theirs).norm(dim=-1) / ours.norm(dim=-1)
-    return float(share.nan_to_num(nan=torch.inf).max())

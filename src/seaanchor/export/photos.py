@@ -56,9 +56,16 @@ def agreement(model: LoadedModel, theirs: Reloaded, count: int = COUNT) -> Agree
     rest = theirs.encode_image((pixels_BCHW[1:] - mean) / std)  # one image, and many: a fixed batch would fail
     theirs_BD = torch.cat([theirs.encode_image((pixels_BCHW[:1] - mean) / std), rest]).float()
     answers, answer = _answers(model, texts_of(images), theirs.named)
-    share_B = (ours_BD - theirs_BD).norm(dim=-1) / ours_BD.norm(dim=-1)
     same_B = answer(ours_BD) == answer(theirs_BD)
-    return Agreement(float(share_B.nan_to_num(nan=torch.inf).max()), int(same_B.sum()), len(same_B), answers)
+    return Agreement(relative_difference(ours_BD, theirs_BD), int(same_B.sum()), len(same_B), answers)
+
+
+def relative_difference(ours_BD: Tensor, theirs_BD: Tensor) -> float:
+    """Largest distance of a row's two embeddings, as a share of its length; 0 where both are 0, as those of a collapsed
+    encoder are, and infinite where that is no number."""
+    apart_B = (ours_BD - theirs_BD).norm(dim=-1)
+    share_B = torch.where(apart_B == 0, 0.0, apart_B / ours_BD.norm(dim=-1))
+    return float(share_B.nan_to_num(nan=torch.inf).max())
 
 
 def _answers(

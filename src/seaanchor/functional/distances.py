@@ -33,6 +33,13 @@ def cosine(a_BD: Tensor, b_BD: Tensor) -> Tensor:
     return mean_over_tokens(F.cosine_similarity(a_BD, b_BD, dim=-1))
 
 
+def spread(embedding_BD: Tensor) -> Tensor:
+    """How far unit embeddings lie apart: their mean squared distance from their mean over B, a scalar in [0, 1], and 0
+    where all point the same way or are 0. Of tokens (B, T, D) the mean over the T places of an image."""
+    unit_BD = F.normalize(embedding_BD, dim=-1)
+    return (unit_BD - unit_BD.mean(0)).square().sum(-1).mean()
+
+
 def mean_over_tokens(values_B: Tensor) -> Tensor:
     """A number for each image (B,), of one for each of its tokens (B, T) or for the image (B,) itself."""
     return values_B if values_B.dim() == 1 else values_B.mean(1)

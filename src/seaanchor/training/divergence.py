@@ -1,8 +1,9 @@
-"""Whether a run's loss stays where it began, or leaves by orders of magnitude: finite numbers can be worthless, too."""
+"""Whether a run's loss stays where it began, or leaves by orders of magnitude, and whether its encoder still tells
+images apart: finite numbers can be worthless, too."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from math import sqrt
 from statistics import fmean
 from typing import Any
@@ -11,6 +12,7 @@ from seaanchor.utils.log import log
 
 FACTOR = 100.0  # how many times as large as at the start a loss may become
 SMALLEST = 1.0  # what a start counts at least: losses near 0 rise by chance
+COLLAPSED = 0.05  # share of the reference's spread, below which images are one point to an encoder
 NOISE = 3.0  # standard errors, below which a rise may be chance
 START = "start_loss"
 """Key of the log line that holds the loss of the first step, which is that of the untrained model."""
@@ -57,9 +59,22 @@ def divergence(rows: Iterable[Mapping[str, Any]]) -> Divergence | None:
 
 
 def divergence_text(rows: Iterable[Mapping[str, Any]]) -> str:
-    """What a model card and the end of a run say of it; empty where the loss stayed in its range."""
-    found = divergence(rows)
-    return "" if found is None else str(found)
+    """What a model card and the end of a run say of it, and of an encoder that collapsed; empty where neither is so."""
+    logged = list(rows)
+    found = divergence(logged)
+    return "; ".join(text for text in ("" if found is None else str(found), _collapse(logged)) if text)
+
+
+def _collapse(rows: Sequence[Mapping[str, Any]]) -> str:
+    """That all images were one point to the encoder when its log ended; empty where it told them apart again."""
+    known = reversed([row for row in rows if "spread" in row])
+    lasting = list(takewhile(lambda row: row["spread"] < COLLAPSED, known))
+    if not lasting:
+        return ""
+    return (
+        f"the encoder collapsed: from step {lasting[-1]['step']:,} on it gave all images nearly one embedding, whose "
+        f"spread was {lasting[0]['spread']:.2g} of the reference's at the end"
+    )
 
 
 def rise_text(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -82,7 +97,7 @@ def rise_text(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 class LossWatch:
-    """Warns once when the loss leaves its range.
+    """Warns once when the loss leaves its range, and once when the encoder collapses.
 
     Args:
         rows: lines that the log has already, of a run that goes on.
@@ -92,15 +107,22 @@ class LossWatch:
         before = list(rows)
         self.first = next((row for row in before if START in row or "adversarial_loss" in row), None)
         self.over = divergence(before) is not None
+        self.collapsed = bool(_collapse(before))
 
     def look(self, row: Mapping[str, Any]) -> None:
         """Take in a log line."""
         if self.first is None:
             self.first = row
-        if self.over or (found := divergence([self.first, row])) is None:
-            return
-        self.over = True
-        log.warning(
-            f"the run diverges: its loss was {found.start:.3g} at the start and is {found.loss:.3g} at step "
-            f"{found.step:,}. Lower --lr or set --grad-clip; the card of the export will say so"
-        )
+        if not self.over and (found := divergence([self.first, row])) is not None:
+            self.over = True
+            log.warning(
+                f"the run diverges: its loss was {found.start:.3g} at the start and is {found.loss:.3g} at step "
+                f"{found.step:,}. Lower --lr or set --grad-clip; the card of the export will say so"
+            )
+        elif not (self.over or self.collapsed) and _collapse([row]):
+            self.collapsed = True
+            log.warning(
+                f"the encoder collapses: at step {row['step']:,} it gives all images of a batch nearly one embedding "
+                f"(spread {row['spread']:.2g} of the reference's). Lower --lr or ε, take more --warmup, or hold it by "
+                "an --anchor; the card of the export will say so if it lasts"
+            )

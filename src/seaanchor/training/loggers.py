@@ -17,7 +17,7 @@ from torch import Tensor
 from seaanchor.anchors.lagrangian import Lagrangian
 from seaanchor.config.schema import RunConfig, to_dict
 from seaanchor.errors import SeaAnchorError
-from seaanchor.functional.distances import cosine, relative_distance
+from seaanchor.functional.distances import cosine, relative_distance, spread
 from seaanchor.method import Method
 from seaanchor.types import Constraint, needs_of
 
@@ -42,11 +42,11 @@ def measure(
 ) -> dict[str, float]:
     """The numbers of one log line, of a method as it was in that step.
 
-    Loss, KL, violation and multipliers are those the last primal step saw; relative clean distance and cosine are of
-    `now_BD`, the clean images' embeddings (B, D), or tokens (B, T, D), after it, against the reference's. A number that
-    means nothing for a run is left out. A linear map may rotate all embeddings together, which moves each of them and
-    changes no answer, so its distance from orthogonal is logged in place of theirs. `rho` is logged where it bounds
-    distances, and, for comparison, where a tower has no constraint on its embeddings.
+    Loss, KL, violation and multipliers are those the last primal step saw; relative clean distance, cosine and spread
+    are of `now_BD`, the clean images' embeddings (B, D), or tokens (B, T, D), after it, against the reference's. A
+    number that means nothing for a run is left out. A linear map may rotate all embeddings together, which moves each
+    of them and changes no answer, so its distance from orthogonal is logged in place of theirs. `rho` is logged where
+    it bounds distances, and, for comparison, where a tower has no constraint on its embeddings.
     """
     stored, on_classes = needs_of(method.adapter).stored_embeddings, needs_of(method.anchor).head
     rho = method.anchor.rho if isinstance(method.anchor, Lagrangian) else config.anchor.rho
@@ -57,6 +57,8 @@ def measure(
             "clean_distance": relative_B.mean().item(),
             "cosine": cosine(now_BD, reference_BD).mean().item(),
         }
+        if (apart := spread(reference_BD).item()) > 0:
+            row["spread"] = spread(now_BD).item() / apart
     elif record.adapter_P is not None and config.adapter.orthogonality > 0:
         row["orthogonality"] = record.adapter_P.mean().item() / config.adapter.orthogonality
     if on_classes and record.constraint is not None:
