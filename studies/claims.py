@@ -21,9 +21,10 @@ def verdict_of(claim: Claim, rows: Sequence[Row], workspace: Workspace) -> Verdi
 
 
 def _expanded(effect: Comparison | EachSet, workspace: Workspace) -> Iterator[Comparison]:
-    """A comparison, or its repetitions over data sets."""
+    """A comparison, on the set that its `{name}` stands for, or its repetitions over data sets."""
     if not isinstance(effect, EachSet):
-        yield effect
+        given = {f"{{{name}}}": path for name, path in workspace.elsewhere().items()}
+        yield replace(effect, dataset=given.get(effect.dataset, effect.dataset))
         return
     sets = ({effect.photos: workspace.photos} if effect.photos else {}) | workspace.elsewhere()
     for label, dataset in reversed(sets.items()) if effect.photos_last else sets.items():

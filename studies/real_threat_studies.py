@@ -161,8 +161,8 @@ NO_TEXTS = Design(
         Claim(
             f"on a real tower without texts LORE keeps more clean accuracy than {what} and is no less robust",
             (
-                Contrast("clean", LORE, other, "clean", ""),
-                *(Contrast(f"{e}/255", LORE, other, f"apgd-ce {e}/255", "", wanted=0) for e in (1, RADIUS)),
+                Contrast("clean", LORE, other, "clean", IMAGENET),
+                *(Contrast(f"{e}/255", LORE, other, f"apgd-ce {e}/255", IMAGENET, wanted=0) for e in (1, RADIUS)),
             ),
         )
         for what, other in (("FARE", FARE), ("a fixed penalty", PENALTY))

@@ -4,6 +4,7 @@ import json
 import math
 import random
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from seaanchor.config.schema import RunConfig
 from seaanchor.errors import SeaAnchorError
 from seaanchor.evaluation.statistics import Share, Z, paired_difference, share_of
 from seaanchor.sweeps.engine import Row
-from studies.declare import Section, Study
+from studies.claims import verdict_of
+from studies.declare import Claim, Contrast, Section, Study
 from studies.differences import Difference, _half_width, above_curve, difference
 from studies.registry import ORDER, STUDIES, run
 from studies.sections import put_between, summary, write_section
@@ -279,6 +281,15 @@ def test_a_section_is_written_with_its_verdicts_and_collected(tmp_path: Path):
     docs.write_text("<!-- begin one -->")
     with pytest.raises(SeaAnchorError, match="without"):
         put_between(docs, "one", "x")
+
+
+def test_a_claim_names_a_set_that_is_given(tmp_path):
+    """`{photos}` is the folder that `--extra photos=` names, under which rows are kept."""
+    rows = [replace(row(arm, 0, clean=share), dataset="a/folder") for arm, share in (("a", 0.5), ("b", 0.4))]
+    claim = Claim("a is right more often", (Contrast("clean", "a", "b", "clean", "{photos}"),))
+    assert "+10.0" in verdict_of(claim, rows, Workspace(tmp_path, extra=(("photos", "a/folder"),))).effect
+    with pytest.raises(ValueError, match="no clean of a"):
+        verdict_of(claim, rows, Workspace(tmp_path))
 
 
 def test_a_new_section_stands_behind_the_last_earlier_one(tmp_path):
