@@ -75,7 +75,7 @@ def final_multiplier(workspace: Workspace, reference_ND: Tensor, part: float) ->
             return None
         run = RunFolder(noise_folder(row.arm, row.seed, workspace))
         anchor, state = from_dict(RunConfig, read_yaml(run.config)).anchor, run.latest()
-        if anchor.kind != "lagrangian" or state is None:
+        if anchor.kind != "lagrangian" or anchor.dual == "table" or state is None:
             return None
         dual = Dual(anchor.dual, reference_ND.shape[1], hidden=anchor.dual_hidden, maximum=anchor.max_multiplier)
         dual.load_state_dict(state["dual"])

@@ -68,9 +68,10 @@ def dependencies(
     measured = [
         {"images": [_images(source) for source in spec.sources], "protocol": asdict(spec.protocol)} for spec in specs
     ]
-    told = {"recipe": recipe | {"model": _weights(config.model)}, "measured": measured}
+    recipe |= {"model": _weights(config.model)}
     if "train_data" in recipe:
-        told["recipe"] |= {"train_data": _images(config.train_data, "train")}
+        recipe |= {"train_data": _images(config.train_data, "train")}
+    told: dict[str, Any] = {"recipe": recipe, "measured": measured}
     if of_log:
         told["of_log"] = {measure: asdict(number) for measure, number in of_log.items()}
     return json.loads(json.dumps(told, default=str))

@@ -1,6 +1,7 @@
 """Studies of LORE's baselines on a real tower as tables of settings: FARE at larger radii, TeCoA under constraints."""
 
 from dataclasses import replace
+from typing import Any
 
 from seaanchor.config.schema import AnchorConfig, RunConfig
 from seaanchor.evaluation.attacks import AttackPlan
@@ -42,7 +43,7 @@ def at_radius(method: str, epsilon: int) -> str:
 
 
 def _radius_arms(epsilon: int) -> dict[str, RunConfig]:
-    watched = {"val_data": ("photos/validation",), "eval_every": 10, "eval_samples": 100, "lr": LOW_RATE}
+    watched: dict[str, Any] = {"val_data": ("photos/validation",), "eval_every": 10, "eval_samples": 100, "lr": LOW_RATE}
     arms = {
         FARE: real_fare(epsilon, **watched),
         LORE: real_lore(0.1, epsilon, **watched),
