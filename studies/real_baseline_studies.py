@@ -43,7 +43,8 @@ def at_radius(method: str, epsilon: int) -> str:
 
 
 def _radius_arms(epsilon: int) -> dict[str, RunConfig]:
-    watched: dict[str, Any] = {"val_data": ("photos/validation",), "eval_every": 10, "eval_samples": 100, "lr": LOW_RATE}
+    watched: dict[str, Any] = {"val_data": ("photos/validation",), "eval_every": 10, "eval_samples": 100}
+    watched["lr"] = LOW_RATE
     arms = {
         FARE: real_fare(epsilon, **watched),
         LORE: real_lore(0.1, epsilon, **watched),

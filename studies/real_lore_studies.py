@@ -32,7 +32,7 @@ SECOND = (1,)  # the seed at which all arms of the front were trained in bf16
 PENALTY_FRONT = (UNTOUCHED, *reversed(PENALTIES), FARE)
 # between these two lies LORE: a chord between them may lie below what a penalty can do
 BETWEEN = "penalty w=2, one update"
-FRONT_ONCE = tuple(f"penalty w={weight}, one update" for weight in (3, 2, 1)) + (FARE_ONCE,)
+FRONT_ONCE = (*(f"penalty w={weight}, one update" for weight in (3, 2, 1)), FARE_ONCE)
 
 DUALS = Design(
     pool=REAL_ALIKE,
