@@ -22,6 +22,9 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "Adam 5e-4": ("the paper's rate of the multipliers", {"dual_lr": 5e-4}),
     "table": ("a multiplier for each photo", {"dual": "table", "dual_lr": 10.0}),
+    "linear": ("a linear dual", {"dual": "linear"}),
+    # Adam moves a lone parameter by about its rate, and a network's output by far more
+    "scalar": ("one multiplier for all photos", {"dual": "scalar", "dual_lr": 1e-2}),
     "ρ from 0.4": ("a ρ that falls", {"dual_lr": 5e-4, "rho_start": 0.4, "rho_steps": 60}),
 }
 CONTROLLED = {f"{LORE}, {name}": real_lore(0.1, held=held) for name, (_, held) in CONTROLS.items()}
@@ -43,7 +46,7 @@ DUALS = Design(
     note=(
         f"{NOTE} λ starts at 2 and is at most 20. *{LORE}*: a dual network, Adam at 1e-4; the paper's rate is 5e-4. "
         "*table*: a λ for each photo, to which 10 times its relative violation is added at each visit. *pi*: nuPI at "
-        "3e-5, κ = 100. *ρ from 0.4*: ρ falls in 60 steps, Adam at 5e-4. *One update*: K = 1."
+        "3e-5, κ = 100. *linear*: Adam at 1e-4, *scalar*: at 0.01. *ρ from 0.4*: ρ falls in 60 steps, Adam at 5e-4. *One update*: K = 1."
     ),
     panels=(
         replace(
@@ -147,7 +150,7 @@ STUDIES = (
         "real-duals",
         "A real tower: other multipliers",
         "LORE with multipliers that arrive sooner, at the budget of the front, and with one update a step.",
-        135,
+        160,
         DUALS,
         SECOND,
     ),
