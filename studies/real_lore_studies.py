@@ -46,7 +46,8 @@ DUALS = Design(
     note=(
         f"{NOTE} λ starts at 2 and is at most 20. *{LORE}*: a dual network, Adam at 1e-4; the paper's rate is 5e-4. "
         "*table*: a λ for each photo, to which 10 times its relative violation is added at each visit. *pi*: nuPI at "
-        "3e-5, κ = 100. *linear*: Adam at 1e-4, *scalar*: at 0.01. *ρ from 0.4*: ρ falls in 60 steps, Adam at 5e-4. *One update*: K = 1."
+        "3e-5, κ = 100. *linear*: Adam at 1e-4, *scalar*: at 0.01. *ρ from 0.4*: ρ falls in 60 steps, Adam at 5e-4. "
+        "*One update*: K = 1."
     ),
     panels=(
         replace(
