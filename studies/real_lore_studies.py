@@ -167,8 +167,8 @@ STUDIES = (
         "real-once",
         "A real tower: one update a step",
         f"{PAPER}: LORE beats FARE and a fixed penalty. Here each photo's attack serves one update in place of two.",
-        150,
+        85,
         ONCE_A_STEP,
-        (1, 2, 3, 4),
+        (1, 2),
     ),
 )
