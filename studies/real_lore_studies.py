@@ -146,6 +146,51 @@ ONCE_A_STEP = Design(
     ),
 )
 
+# ---- real-rate: a fifth of the learning rate, at which an anchor alone stays below ρ
+LOW_RATE = 1e-4
+LOW = "lr 1e-4"
+FARE_LOW, LORE_LOW = f"{FARE}, {LOW}", f"{LORE}, {LOW}"
+PENALTIES_LOW = {f"penalty w={w:g}, {LOW}": real_penalty(w, lr=LOW_RATE) for w in (1.0, 2.0, 0.5)}
+FRONT_LOW = (*(f"penalty w={w}, {LOW}" for w in ("2", "1", "0.5")), FARE_LOW)
+
+RATE = Design(
+    pool=REAL_CLEAN,
+    photos=TEST,
+    arms={FARE_LOW: real_fare(lr=LOW_RATE), LORE_LOW: real_lore(0.1, lr=LOW_RATE)}
+    | PENALTIES_LOW
+    | {FARE_ONCE: ONCE_ARMS[FARE_ONCE]}
+    | FRONT_ARMS,
+    specs=MORE_PHOTOS,
+    columns=CLEAN_COLUMNS,
+    note=f"{NOTE} *{LOW}*: of learning, in place of 5e-4. *One update*: K = 1.",
+    panels=(
+        replace(
+            FRONT.panels[0],
+            lines=(
+                *FRONT.panels[0].lines,
+                Line(LORE_LOW, (LORE_LOW,), spread=False),
+                Line(f"fixed penalty to FARE, {LOW}", FRONT_LOW, "path", spread=False),
+                Line(FARE_ONCE, (FARE_ONCE,), spread=False),
+            ),
+        ),
+    ),
+    picture="clean against robust accuracy of a real tower at two learning rates",
+    claims=(
+        Claim(
+            "on a real tower at a fifth of the learning rate LORE lies above the front of a fixed penalty",
+            (
+                EachSet(
+                    (AboveCurve("{set}", (LORE_LOW,), (UNTOUCHED, *FRONT_LOW), ATTACKED, "clean"),), photos="photos"
+                ),
+            ),
+        ),
+        Claim(
+            "on a real tower FARE at a fifth of the learning rate lies above the front of a fixed penalty at all of it",
+            (EachSet((AboveCurve("{set}", (FARE_LOW,), PENALTY_FRONT, ATTACKED, "clean"),), photos="photos"),),
+        ),
+    ),
+)
+
 STUDIES = (
     Study(
         "real-duals",
@@ -161,6 +206,14 @@ STUDIES = (
         "LORE whose ρ falls from the drift that the objective alone would make, at the budget of the front.",
         65,
         ANNEAL,
+        SECOND,
+    ),
+    Study(
+        "real-rate",
+        "A real tower: a lower learning rate",
+        "LORE, FARE and a fixed penalty at a fifth of the learning rate, beside those at all of it.",
+        75,
+        RATE,
         SECOND,
     ),
     Study(
