@@ -81,8 +81,9 @@ RADII = Design(
     of_log={LOWEST: Logged("eval|photos/validation|clean", EARLY, 100)},
     note=(
         f"`{BASE}` at 128 pixels, `{TRAIN}` (800 photos). Training: {STEPS} steps of 32 photos at ε, three attack "
-        f"steps, {UPDATES} updates a step, learning rate {LOW_RATE:g}. Numbers: {{seeds}}; {{counts}}; APGD-CE with "
-        f"{ATTACK_STEPS} steps. *Lowest*: clean accuracy on 100 validation photos, looked at every 10 steps."
+        f"steps, {UPDATES} updates a step, learning rate 1e-4. Numbers: {{seeds}}; {{counts}}; APGD-CE with "
+        f"{ATTACK_STEPS} steps. *Lowest*: clean accuracy on 100 validation photos, looked at every 10 steps. In the "
+        f"figure each line leads from ε = {LARGEST}/255 to {LARGE}/255."
     ),
     panels=tuple(
         Panel(
