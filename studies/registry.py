@@ -32,7 +32,8 @@ from studies.sections import put_between, summary, write_section
 from studies.workspace import Workspace
 
 ORDER = (
-    *("real-headline", "real-front", "real-duals", "real-anneal", "real-once", "real-epsilon", "real-tecoa"),
+    *("real-headline", "real-front", "real-duals", "real-anneal", "real-once", "real-rate"),
+    *("real-epsilon", "real-tecoa"),
     *("real-other", "real-diverse", "real-timm", "real-words", "real-slider", "real-joint"),
     *("headline", "typographic", "retention", "po-beta", "po-lambda", "po-variants", "po-data"),
     *("slider", "gender", "po-gradients", "lore-front", "lore-tried", "lore-epsilon", "lore-constraint"),
