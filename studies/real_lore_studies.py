@@ -114,10 +114,11 @@ ANNEAL = Design(
     ),
 )
 
+ARMS_ONCE = ONCE_ARMS | {BETWEEN: real_penalty(2.0, primal_steps=1)}
 ONCE_A_STEP = Design(
     pool=REAL_CLEAN,
     photos=TEST,
-    arms=ONCE_ARMS | {BETWEEN: real_penalty(2.0, primal_steps=1)},
+    arms=ARMS_ONCE,
     specs=MORE_PHOTOS,
     columns=CLEAN_COLUMNS,
     note=NOTE.replace(f"{UPDATES} updates", "one update"),
@@ -158,7 +159,7 @@ RATE = Design(
     photos=TEST,
     arms={FARE_LOW: real_fare(lr=LOW_RATE), LORE_LOW: real_lore(0.1, lr=LOW_RATE)}
     | PENALTIES_LOW
-    | {FARE_ONCE: ONCE_ARMS[FARE_ONCE]}
+    | {name: ARMS_ONCE[name] for name in FRONT_ONCE}
     | FRONT_ARMS,
     specs=MORE_PHOTOS,
     columns=CLEAN_COLUMNS,
@@ -170,7 +171,7 @@ RATE = Design(
                 *FRONT.panels[0].lines,
                 Line(LORE_LOW, (LORE_LOW,), spread=False),
                 Line(f"fixed penalty to FARE, {LOW}", FRONT_LOW, "path", spread=False),
-                Line(FARE_ONCE, (FARE_ONCE,), spread=False),
+                Line("fixed penalty to FARE, one update", FRONT_ONCE, "path", spread=False),
             ),
         ),
     ),
@@ -185,8 +186,13 @@ RATE = Design(
             ),
         ),
         Claim(
-            "on a real tower FARE at a fifth of the learning rate lies above the front of a fixed penalty at all of it",
-            (EachSet((AboveCurve("{set}", (FARE_LOW,), PENALTY_FRONT, ATTACKED, "clean"),), photos="photos"),),
+            "on a real tower FARE at a fifth of the learning rate lies above a penalty's front with one update a step",
+            # not above that of penalties with two, whose points lie far from it: docs/LOG.md
+            (
+                EachSet(
+                    (AboveCurve("{set}", (FARE_LOW,), (UNTOUCHED, *FRONT_ONCE), ATTACKED, "clean"),), photos="photos"
+                ),
+            ),
         ),
     ),
 )
