@@ -175,7 +175,7 @@ STUDIES = (
         "A real tower: other perturbations, and interpretability",
         f"{PAPER}: LORE also helps under Square, noise and corruptions, and its embeddings stay near their classes' "
         "prompts.",
-        30,
+        40,
         OTHER,
         (1,),
     ),
