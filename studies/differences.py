@@ -12,14 +12,18 @@ from scipy import stats
 from seaanchor.evaluation.statistics import Share, paired_difference
 from seaanchor.sweeps.engine import Row
 
+WIDE = 10  # points of x between two points of a curve, over which a straight line is told
+
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two shares with its 95 % interval, in percentage points."""
+    """A difference of two shares with its 95 % interval, in percentage points; `across`: from a curve that was read
+    between two of its points, so many points of x apart."""
 
     mean: float
     low: float
     high: float
+    across: float = 0.0
 
     @property
     def sign(self) -> int:
@@ -27,7 +31,8 @@ class Difference:
         return (self.low > 0) - (self.high < 0)
 
     def __str__(self) -> str:
-        return f"{self.mean:+.1f} ({self.low:+.1f} to {self.high:+.1f})"
+        told = f"; read across {self.across:.0f} points" if self.across > WIDE else ""
+        return f"{self.mean:+.1f} ({self.low:+.1f} to {self.high:+.1f}{told})"
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,8 @@ def above_curve(
     rows: Sequence[Row], arm: str, curve: Sequence[str], x: str, y: str, dataset: str, y_dataset: str = ""
 ) -> Difference | None:
     """How far an arm's y lies above a curve of other arms at the arm's own x, between the curve's two nearest points;
-    its interval holds the error of both axes, to first order.
+    its interval holds the error of both axes, to first order. A front bulges, so between points that are far apart a
+    straight line lies below it: the difference knows how far.
 
     Beyond the curve's largest x the arm is compared with the curve's end: it has more of x, and this much more of y.
     Short of the smallest x it is, too, where
@@ -178,7 +184,7 @@ def above_curve(
             shifts = [
                 _Term(-slope * weight, name, x, dataset) for name, weight in weights
             ]  # adds up to 0: the curve is read at the arm's x
-            return _sum(rows, [*heights, *shifts])
+            return replace(_sum(rows, [*heights, *shifts]), across=100 * abs(x1 - x0) if 0 < part < 1 else 0.0)
     nearest, farthest = (pick(curve, key=lambda name: mean_of(rows, name, x, dataset)) for pick in (min, max))
     if own > mean_of(rows, farthest, x, dataset):
         return difference(rows, arm, farthest, y, where)

@@ -15,6 +15,7 @@ from studies.real_arms import (
     ATTACK_STEPS,
     BASE,
     FARE,
+    LOW_RATE,
     RADIUS,
     STEPS,
     TEST,
@@ -32,7 +33,6 @@ from studies.workspace import ELSEWHERE, ONE_SEED
 # ---- real-epsilon: radii at which FARE and LORE part in the paper
 LARGE, LARGEST = 4, 8  # in 255ths
 EARLY = 40  # steps, in which instability shows: the learning rate peaks at step 20
-LOW_RATE = 1e-4  # of learning: at 5e-4 FARE ends with embeddings of zeros at 8/255, docs/LOG.md
 METHODS = (FARE, LORE, PENALTY)
 LOWEST = "lowest"
 

@@ -8,7 +8,7 @@ from seaanchor.sweeps.engine import EvaluationSpec
 from studies.declare import AboveCurve, Claim, Contrast, Design, EachSet, Line, SetColumns, Study
 from studies.lore_studies import PAPER
 from studies.pools import REAL_ALIKE, REAL_CLEAN
-from studies.real_arms import FARE, RADIUS, TEST, UPDATES, real_fare, real_lore, real_penalty, real_specs
+from studies.real_arms import FARE, LOW_RATE, RADIUS, TEST, UPDATES, real_fare, real_lore, real_penalty, real_specs
 from studies.real_studies import ATTACKED, COLUMNS, FRONT, FRONT_ARMS, LORE, NOTE, PENALTIES, PENALTY
 from studies.rows import UNTOUCHED
 from studies.workspace import ELSEWHERE
@@ -33,7 +33,7 @@ PENALTIES_ONCE = {f"penalty w={weight:g}, one update": real_penalty(weight, prim
 ONCE_ARMS = {FARE_ONCE: real_fare(primal_steps=1), ONCE: real_lore(0.1, primal_steps=1)} | PENALTIES_ONCE
 SECOND = (1,)  # the seed at which all arms of the front were trained in bf16
 PENALTY_FRONT = (UNTOUCHED, *reversed(PENALTIES), FARE)
-# between these two lies LORE: a chord between them may lie below what a penalty can do
+# LORE lies between the penalties of weight 1 and 3, far from either
 BETWEEN = "penalty w=2, one update"
 FRONT_ONCE = (*(f"penalty w={weight}, one update" for weight in (3, 2, 1)), FARE_ONCE)
 
@@ -147,8 +147,7 @@ ONCE_A_STEP = Design(
     ),
 )
 
-# ---- real-rate: a fifth of the learning rate, at which an anchor alone stays below ρ
-LOW_RATE = 1e-4
+# ---- real-rate: a fifth of the learning rate
 LOW = "lr 1e-4"
 FARE_LOW, LORE_LOW = f"{FARE}, {LOW}", f"{LORE}, {LOW}"
 PENALTIES_LOW = {f"penalty w={w:g}, {LOW}": real_penalty(w, lr=LOW_RATE) for w in (1.0, 2.0, 0.5)}

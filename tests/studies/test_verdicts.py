@@ -167,6 +167,10 @@ def test_above_a_curve_by_hand():
     ]
     found = above_curve(rows, "me", ["one", "two"], "x", "y", "photos")
     assert found.mean == pytest.approx(15)
+    assert str(found).endswith("; read across 20 points)"), "a front that bulges would lie above the line"
+    near = [*rows, row("between", 0, x=0.35, y=0.54), row("close", 0, x=0.38, y=0.5)]
+    assert "across" not in str(above_curve(near, "between", ["me", "close"], "x", "y", "photos")), "points 8 apart"
+    assert "across" not in str(above_curve(rows, "two", ["one", "two"], "x", "y", "photos")), "a point of the curve"
     heights = 0.7 * 0.3 + 0.25 * 0.6 * 0.4 + 0.25 * 0.5 * 0.5
     shifts = 0.5**2 * (0.3 * 0.7 + 0.25 * 0.2 * 0.8 + 0.25 * 0.4 * 0.6)  # the curve falls by half a point a point
     half = Z * math.sqrt((heights + shifts) / 400)
