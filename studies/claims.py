@@ -6,7 +6,7 @@ from dataclasses import replace
 from seaanchor.sweeps.engine import Row
 from studies.declare import Claim, Comparison, Contrast, EachSet
 from studies.differences import above_curve, difference, mean_of
-from studies.verdicts import Effect, Verdict, judge
+from studies.verdicts import LOSS, Effect, Verdict, judge, tolerated
 from studies.workspace import Workspace
 
 
@@ -46,7 +46,8 @@ def _measured_as(comparison: Comparison, measure: str) -> Comparison:
 def _effect(comparison: Comparison, rows: Sequence[Row], photos: str) -> Effect:
     c = comparison
     if isinstance(c, Contrast):
-        return Effect(c.label, difference(rows, c.one, c.other, c.measure, c.dataset), c.wanted)
+        loss = LOSS if c.wanted else tolerated(mean_of(rows, c.other, c.measure, c.dataset))
+        return Effect(c.label, difference(rows, c.one, c.other, c.measure, c.dataset), c.wanted, loss)
     arm = max(c.arms, key=lambda name: mean_of(rows, name, c.x, photos))
     found = above_curve(rows, arm, c.curve, c.x, c.y, photos, c.dataset)
     return Effect(c.label.replace("{arm}", arm), found, c.wanted)

@@ -20,7 +20,7 @@ from studies.real_arms import ATTACK_STEPS, BASE, FARE, RADIUS, STEPS, TEST, UPD
 from studies.real_studies import LORE, PENALTY
 from studies.rows import UNTOUCHED
 from studies.threat_studies import ATTACKER, WORD, TwoThreats
-from studies.workspace import ELSEWHERE, ONE_SEED, Workspace
+from studies.workspace import ELSEWHERE, TWO_SEEDS, Workspace
 
 NOISE_ARMS = {FARE: real_fare(), LORE: real_lore(0.1), PENALTY: real_penalty(1.0)}
 
@@ -183,17 +183,17 @@ STUDIES = (
         "real-joint",
         "A real tower: typographic attacks and noise",
         "One model can be robust to typographic attacks and to noise at once, also where an attacker has both means.",
-        40,
+        80,
         JOINT,
-        ONE_SEED,
+        TWO_SEEDS,
     ),
     Study(
         "real-timm",
         "A real tower without texts",
         f"{PAPER}: LORE holds for image-only towers with a fixed linear head. Give `--extra train=FOLDER` and "
         "`--extra imagenet-1k=FOLDER`, ImageNet's photos by WordNet id.",
-        25,
+        50,
         NO_TEXTS,
-        ONE_SEED,
+        TWO_SEEDS,
     ),
 )

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 from studies.differences import Difference
 
-LOSS = 5.0  # percentage points: a claim of no loss must rule out one as large as this
+LOSS = 5.0  # percentage points: a claim of no loss must rule out one as large as this, or as half of what there is
+
+
+def tolerated(accuracy: float) -> float:
+    """The loss in points that a claim of no loss must rule out, where a share of `accuracy` in [0, 1] can be lost: of
+    little, five points may be all."""
+    return min(LOSS, 50 * accuracy)
 
 
 @dataclass(frozen=True)
@@ -25,17 +31,18 @@ class Verdict:
 @dataclass(frozen=True)
 class Effect:
     """A measured difference, None where nothing could be compared, and the sign that the claim asks of it; 0 asks that
-    nothing is lost, which is shown where the interval leaves out a loss of `LOSS` points."""
+    nothing is lost, which is shown where the interval leaves out a loss of `loss` points."""
 
     name: str
     found: Difference | None
     wanted: int = 1
+    loss: float = LOSS
 
     @property
     def shown(self) -> bool:
         """Whether the interval lies where the claim says."""
         return self.found is not None and (
-            self.found.low > -LOSS if self.wanted == 0 else self.found.sign == self.wanted
+            self.found.low > -self.loss if self.wanted == 0 else self.found.sign == self.wanted
         )
 
     @property

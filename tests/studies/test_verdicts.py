@@ -202,6 +202,19 @@ CASES = [
 ]
 
 
+def test_of_little_a_loss_of_half_is_one(tmp_path):
+    """2 in place of 4 %: the interval leaves out a loss of 5 points, as there are 4 in all, and not of 2, half of it."""
+    rows = [row("me", 0, robust=0.02, clean=0.46), row("other", 0, robust=0.04, clean=0.47)]
+    measures = {"robust": "-2.0 (-4.4 to +0.4)", "clean": "-1.0 (-7.9 to +5.9)"}
+    for measure, told in measures.items():
+        claim = Claim("keeps", (Contrast("e", "me", "other", measure, "photos", wanted=0),))
+        found = verdict_of(claim, rows, Workspace(tmp_path))
+        assert found.effect == f"e {told}" and found.outcome == "undecided"
+    many = [row("me", 0, robust=0.4), row("other", 0, robust=0.36)]
+    claim = Claim("keeps", (Contrast("e", "me", "other", "robust", "photos", wanted=0),))
+    assert verdict_of(claim, many, Workspace(tmp_path)).outcome == "holds", "of much, five points are the measure"
+
+
 @pytest.mark.parametrize(("low", "high", "wanted", "shown"), CASES)
 def test_an_effect_is_shown_where_its_interval_says_so(low, high, wanted, shown):
     assert Effect("e", Difference((low + high) / 2, low, high), wanted).shown is shown
