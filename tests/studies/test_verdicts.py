@@ -203,7 +203,7 @@ CASES = [
 
 
 def test_of_little_a_loss_of_half_is_one(tmp_path):
-    """2 in place of 4 %: the interval leaves out a loss of 5 points, as there are 4 in all, and not of 2, half of it."""
+    """2 in place of 4 %: the interval leaves out a loss of 5 points, as there are 4, and not of 2, half of it."""
     rows = [row("me", 0, robust=0.02, clean=0.46), row("other", 0, robust=0.04, clean=0.47)]
     measures = {"robust": "-2.0 (-4.4 to +0.4)", "clean": "-1.0 (-7.9 to +5.9)"}
     for measure, told in measures.items():
