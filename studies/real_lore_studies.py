@@ -150,8 +150,8 @@ ONCE_A_STEP = Design(
 # ---- real-rate: a fifth of the learning rate
 LOW = "lr 1e-4"
 FARE_LOW, LORE_LOW = f"{FARE}, {LOW}", f"{LORE}, {LOW}"
-PENALTIES_LOW = {f"penalty w={w:g}, {LOW}": real_penalty(w, lr=LOW_RATE) for w in (1.0, 2.0, 0.5)}
-FRONT_LOW = (*(f"penalty w={w}, {LOW}" for w in ("2", "1", "0.5")), FARE_LOW)
+PENALTIES_LOW = {f"penalty w={w:g}, {LOW}": real_penalty(w, lr=LOW_RATE) for w in (2.0, 1.0, 0.5)}
+FRONT_LOW = (*PENALTIES_LOW, FARE_LOW)
 
 RATE = Design(
     pool=REAL_CLEAN,

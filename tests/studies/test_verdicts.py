@@ -191,17 +191,6 @@ def test_above_a_curve_by_hand():
     )
 
 
-CASES = [
-    (1, 3, 1, True),
-    (-1, 3, 1, False),
-    (-3, -1, 1, False),
-    (-3, -1, -1, True),
-    (-4.9, -1, 0, True),
-    (-5.1, 3, 0, False),
-    (1, 3, 0, True),
-]
-
-
 def test_of_little_a_loss_of_half_is_one(tmp_path):
     """2 in place of 4 %: the interval leaves out a loss of 5 points, as there are 4, and not of 2, half of it."""
     rows = [row("me", 0, robust=0.02, clean=0.46), row("other", 0, robust=0.04, clean=0.47)]
@@ -213,6 +202,17 @@ def test_of_little_a_loss_of_half_is_one(tmp_path):
     many = [row("me", 0, robust=0.4), row("other", 0, robust=0.36)]
     claim = Claim("keeps", (Contrast("e", "me", "other", "robust", "photos", wanted=0),))
     assert verdict_of(claim, many, Workspace(tmp_path)).outcome == "holds", "of much, five points are the measure"
+
+
+CASES = [
+    (1, 3, 1, True),
+    (-1, 3, 1, False),
+    (-3, -1, 1, False),
+    (-3, -1, -1, True),
+    (-4.9, -1, 0, True),
+    (-5.1, 3, 0, False),
+    (1, 3, 0, True),
+]
 
 
 @pytest.mark.parametrize(("low", "high", "wanted", "shown"), CASES)
