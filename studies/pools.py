@@ -77,10 +77,15 @@ def _train_words(name: str, config: RunConfig, seed: int, workspace: Workspace) 
     return word_run(config, seed, workspace)
 
 
-def _train_real(name: str, config: RunConfig, seed: int, workspace: Workspace) -> Path:
-    run = run_arm(Arm(name, replace(config, seed=seed)), workspace.shared("real-front") / f"seed-{seed}")
-    drop_checkpoints(run)
-    return run
+def _train_in(shared: str) -> Callable[[str, RunConfig, int, Workspace], Path]:
+    """Trains each arm once, whichever study asks for it by its name."""
+
+    def train(name: str, config: RunConfig, seed: int, workspace: Workspace) -> Path:
+        run = run_arm(Arm(name, replace(config, seed=seed)), workspace.shared(shared) / f"seed-{seed}")
+        drop_checkpoints(run)
+        return run
+
+    return train
 
 
 def _train_own(name: str, config: RunConfig, seed: int, workspace: Workspace) -> Path:
@@ -91,8 +96,9 @@ def _train_own(name: str, config: RunConfig, seed: int, workspace: Workspace) ->
 
 NOISE = Pool("robust", _train_noise, _noise_settings)
 WORDS = Pool("words", _train_words)
-REAL = Pool("real-front", _train_real)  # a tower of real size against noise, on the photos that ship
+REAL = Pool("real-front", _train_in("real-front"))  # a tower of real size against noise, on the photos that ship
 REAL_ALIKE = replace(REAL, alike="real-front")
 REAL_CLEAN = replace(REAL, alike="real-anneal")  # more photos elsewhere, without attacks on them
+REAL_WORDS = Pool("real-words", _train_in("real-words"), alike="real-words")  # against drawn words
 OWN = Pool("", _train_own)
 GIVEN = Pool("", _train_own, _given_photos)  # photos of `--extra train=`, where they are given

@@ -9,7 +9,7 @@ from seaanchor.evaluation.typographic_plan import TypographicPlan
 from seaanchor.sweeps.engine import EvaluationSpec
 from seaanchor.sweeps.tables import Column, share, value
 from studies.declare import AboveCurve, Claim, Contrast, Design, EachSet, Line, Panel, SetColumns, Study
-from studies.pools import GIVEN, OWN, REAL_ALIKE
+from studies.pools import GIVEN, REAL_ALIKE, REAL_WORDS
 from studies.real_arms import (
     ATTACK_STEPS,
     BASE,
@@ -170,7 +170,7 @@ TOWERS = {
 PREFERENCE = ("DPO + KL", "IPO + KL", "KTO + KL", "PPO + KL")
 
 WORDS = Design(
-    pool=OWN,
+    pool=REAL_WORDS,
     photos=TEST,
     arms=TOWERS,
     specs=(DRAWN, EvaluationSpec((ELSEWHERE,), Protocol((), samples=1000))),

@@ -16,6 +16,7 @@ from studies import (
     radius_study,
     real_baseline_studies,
     real_lore_studies,
+    real_retention_study,
     real_studies,
     real_threat_studies,
     robust_slider_study,
@@ -33,8 +34,8 @@ from studies.workspace import Workspace
 
 ORDER = (
     *("real-headline", "real-front", "real-duals", "real-anneal", "real-once", "real-rate"),
-    *("real-epsilon", "real-tecoa"),
-    *("real-other", "real-diverse", "real-timm", "real-words", "real-slider", "real-joint"),
+    *("real-epsilon", "real-tecoa", "real-other", "real-diverse", "real-timm"),
+    *("real-words", "real-retention", "real-slider", "real-joint"),
     *("headline", "typographic", "retention", "po-beta", "po-lambda", "po-variants", "po-data"),
     *("slider", "gender", "po-gradients", "lore-front", "lore-tried", "lore-epsilon", "lore-constraint"),
     *("lore-k", "lore-tecoa", "lore-other", "lore-timm", "slider-lore", "constrained", "word-anchors"),
@@ -44,7 +45,8 @@ ORDER = (
 _FOUND: dict[str, Study] = {
     study.name: study
     for module in (
-        *(real_studies, real_lore_studies, real_baseline_studies, real_threat_studies, headline),
+        *(real_studies, real_lore_studies, real_baseline_studies, real_threat_studies),
+        *(real_retention_study, headline),
         *(word_studies, word_ablations, slider_study),
         *(gender_study, gradients, lore_studies, radius_study),
         *(other_perturbations_study, word_anchor_studies),

@@ -1,6 +1,6 @@
 """The rows of a design: every arm trained and measured, mixtures of weights, the untouched model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,22 +38,50 @@ def rows_of(design: Design, arms: Arms, workspace: Workspace, known: Sequence[Ro
 
 
 def _rows_of_arm(design: Design, name: str, config: RunConfig, seed: int, workspace: Workspace) -> list[Row]:
-    """The rows of one arm: those that are kept of it, or trained and measured, and then kept."""
-    keeps = design.pool.kept(workspace) if name not in design.starts_from else None
+    """The rows of one arm, with what its log tells."""
+
+    def now() -> tuple[list[Row], Path]:
+        run = _train(design, name, config, seed, workspace)
+        rows = measured(design, Arm(name, config), seed, run / "export", workspace)
+        if design.of_log:
+            read = {key: number.of(run) for key, number in design.of_log.items()}
+            rows = [replace(row, numbers=row.numbers | read) if row.dataset == design.photos else row for row in rows]
+        return rows, run
+
+    return _kept_or(now, design, Arm(name, config), name, seed, workspace)
+
+
+def _kept_or(
+    now: Callable[[], tuple[list[Row], Path]],
+    design: Design,
+    arm: Arm,
+    trained: str,
+    seed: int,
+    workspace: Workspace,
+    **besides: float,
+) -> list[Row]:
+    """The rows of one model: those that are kept of it, or trained and measured now, and then kept.
+
+    Args:
+        now: gives the rows, and the run of the arm that was trained.
+        design: says where rows are kept.
+        arm: the model as it is called in tables.
+        trained: the arm of the design whose weights it has.
+        seed: of the training.
+        workspace: of the study.
+        besides: what its rows depend on besides the training and what is measured.
+    """
+    keeps = design.pool.kept(workspace) if trained not in design.starts_from else None
     specs = specs_of(design, workspace)
-    depends_on = dependencies(config, seed, specs, design.of_log) if keeps else {}
-    if keeps and (found := known(keeps, name, seed, depends_on, [s for spec in specs for s in spec.sources])):
-        workspace.keep(name, config)
+    depends_on = dependencies(arm.config, seed, specs, design.of_log) | besides if keeps else {}
+    if keeps and (found := known(keeps, arm.name, seed, depends_on, [s for spec in specs for s in spec.sources])):
+        workspace.keep(trained, arm.config)
         return found
-    run = _train(design, name, config, seed, workspace)
-    rows = measured(design, Arm(name, config), seed, run / "export", workspace)
-    if design.of_log:
-        read = {key: number.of(run) for key, number in design.of_log.items()}
-        rows = [replace(row, numbers=row.numbers | read) if row.dataset == design.photos else row for row in rows]
+    rows, run = now()
     if keeps:
         labels = {path: label for label, path in workspace.elsewhere().items() if label in dict(workspace.extra)}
         named = [replace(row, dataset=labels.get(row.dataset, row.dataset)) for row in rows]
-        keep(keeps, name, seed, depends_on, named, computed_in(run))
+        keep(keeps, arm.name, seed, depends_on, named, computed_in(run))
     return rows
 
 
@@ -70,19 +98,31 @@ def _train(design: Design, name: str, config: RunConfig, seed: int, workspace: W
 
 def mixtures_of(design: Design, arms: Arms, workspace: Workspace) -> list[Row]:
     """Weights between the reference and every trained arm, as arms of their own."""
-    rows: list[Row] = []
     settings = {name: design.pool.settings(config, workspace) for name, config in arms.items()}
     assert design.mixtures is not None, "a design without mixtures has no such rows"
+    return [
+        row
+        for name, config in settings.items()
+        for seed in workspace.seeds
+        for alpha in design.mixtures.alphas
+        for row in _rows_of_mixture(design, Arm(name, config), alpha, seed, workspace)
+    ]
+
+
+def _rows_of_mixture(design: Design, arm: Arm, alpha: float, seed: int, workspace: Workspace) -> list[Row]:
     # a study of mixtures alone keeps them in its own folder; others share what they are mixed of, and the mixtures
-    folder = workspace.output if design.mixtures.alone else design.pool.folder(workspace)
-    for name, config in settings.items():
-        for seed in workspace.seeds:
-            tuned = _train(design, name, config, seed, workspace) / "export"
-            for alpha in design.mixtures.alphas:
-                mixed = folder / "mixed" / f"seed-{seed}" / f"{name} alpha={alpha:g}"
-                model = tuned if alpha == 1 else interpolate(config.model, str(tuned), alpha, mixed)
-                rows += measured(design, Arm(f"{name} α={alpha:g}", config), seed, model, workspace)
-    return rows
+    alone = design.mixtures is not None and design.mixtures.alone
+    folder = workspace.output if alone else design.pool.folder(workspace)
+    mixture = replace(arm, name=f"{arm.name} α={alpha:g}")
+
+    def now() -> tuple[list[Row], Path]:
+        run = _train(design, arm.name, arm.config, seed, workspace)
+        model, mixed = run / "export", folder / "mixed" / f"seed-{seed}" / f"{arm.name} alpha={alpha:g}"
+        if alpha != 1:
+            model = interpolate(arm.config.model, str(model), alpha, mixed)
+        return measured(design, mixture, seed, model, workspace), run
+
+    return _kept_or(now, design, mixture, arm.name, seed, workspace, alpha=alpha)
 
 
 def measured(design: Design, arm: Arm, seed: int, model: str | Path, workspace: Workspace) -> list[Row]:

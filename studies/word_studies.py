@@ -1,5 +1,7 @@
 """Studies of typographic attacks as tables of settings (arXiv 2411.08923): every objective, and what is retained."""
 
+from collections.abc import Iterable
+
 from seaanchor.sweeps.tables import share
 from studies.declare import AboveCurve, Claim, Contrast, Design, EachSet, Line, Mixtures, Panel, Results, Study
 from studies.pools import WORDS
@@ -66,33 +68,34 @@ TYPOGRAPHIC = Design(
 ALPHAS = (0.3, 0.6, 1.0)
 
 
-def _curve(name: str) -> tuple[str, ...]:
+def curve(name: str) -> tuple[str, ...]:
     """From the untouched model to the trained one."""
     return (UNTOUCHED, *(f"{name} α={alpha:g}" for alpha in ALPHAS))
 
 
-def _retains(claim: str, base: str, others: tuple[str, ...]) -> Claim:
+def retains(claim: str, base: str, others: tuple[str, ...]) -> Claim:
     """Accuracy elsewhere above another method's curve, of the mixture of each method that is most accurate under drawn
     words, at that accuracy."""
     return Claim(
         claim,
         tuple(
-            EachSet((AboveCurve("{arm} on {set}", _curve(name)[1:], _curve(base), ATTACKED, "clean"),), photos="")
+            EachSet((AboveCurve("{arm} on {set}", curve(name)[1:], curve(base), ATTACKED, "clean"),), photos="")
             for name in others
         ),
     )
 
 
-def _at_equal(results: Results) -> str:
+def at_equal(results: Results) -> str:
     """What every method retains at the same T: read off its curve between two mixtures, at the largest T that all
     reach."""
     titles = [*(f"{label} %" for label in results.workspace.elsewhere()), READING]
-    curves = {name: [results.table[arm] for arm in _curve(name)] for name in TOWERS}
-    level = min(max(c[T].mean for c in curve) for curve in curves.values())
+    names = dict.fromkeys(arm.rsplit(" α=")[0] for arm in results.table if arm != UNTOUCHED)
+    curves = {name: [results.table[arm] for arm in curve(name)] for name in names}
+    level = min(max(c[T].mean for c in points) for points in curves.values())
     head = f"\nAt T = {100 * level:.1f} %, the most that all reach, between the two nearest mixtures:\n"
     lines = [head, f"| | {' | '.join(titles)} |", "|" + " --- |" * (len(titles) + 1)]
-    for name, curve in curves.items():
-        found = [crossing([c[T].mean for c in curve], [c[title].mean for c in curve], level) for title in titles]
+    for name, points in curves.items():
+        found = [crossing([c[T].mean for c in points], [c[title].mean for c in points], level) for title in titles]
         lines.append(f"| {name} | {' | '.join(f'{100 * x:.1f}' for x in found)} |")
     return "\n".join(lines) + "\n"
 
@@ -110,6 +113,16 @@ def crossing(x: list[float], y: list[float], level: float) -> float:
     return y[max(range(len(x)), key=lambda i: x[i])]
 
 
+def retained(methods: Iterable[str]) -> Panel:
+    """A panel for every set elsewhere, with a curve of each method."""
+    lines = tuple(Line(name, curve(name), "path", spread=False) for name in methods)
+    return Panel("{set}", T_LABEL, "accuracy on {set}, %", lines, T, "{set} %", each_set=True)
+
+
+MIXED = (
+    "α mixes the weights of the reference (0) and of the trained model (1). So every method is a curve, which is "
+    "read at equal accuracy under typographic attacks. Numbers: {seeds}; {counts}."
+)
 RETENTION = Design(
     pool=WORDS,
     arms=TOWERS,
@@ -120,30 +133,17 @@ RETENTION = Design(
         share(READING, "reading.reading", PHOTOS),
         SET_COLUMNS,
     ),
-    note=(
-        "α mixes the weights of the reference (0) and of the trained model (1). So every method is a curve, which is "
-        "read at equal accuracy under typographic attacks. Numbers: {seeds}; {counts}."
-    ),
-    panels=(
-        Panel(
-            "{set}",
-            T_LABEL,
-            "accuracy on {set}, %",
-            tuple(Line(name, _curve(name), "path", spread=False) for name in TOWERS),
-            T,
-            "{set} %",
-            each_set=True,
-        ),
-    ),
+    note=MIXED,
+    panels=(retained(TOWERS),),
     picture="accuracy elsewhere against accuracy with a wrong word drawn",
     claims=(
-        _retains("preference optimization retains more than cross-entropy at equal T", "CE", PREFERENCE),
-        _retains(
+        retains("preference optimization retains more than cross-entropy at equal T", "CE", PREFERENCE),
+        retains(
             "DPO under LORE's constraint retains more than DPO with KL at equal T", "DPO + KL", ("DPO + Lagrangian",)
         ),
     ),
     mixtures=Mixtures(ALPHAS, alone=True),
-    after_table=_at_equal,
+    after_table=at_equal,
 )
 
 STUDIES = (

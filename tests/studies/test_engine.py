@@ -68,8 +68,8 @@ def test_rows_that_were_measured_before_are_taken_while_nothing_has_changed(
 ):
     moved = tmp_path / "the same images"
     shutil.copytree(image_folder, moved)
-    one = replace(small_design(tiny_run, str(image_folder)), mixtures=None, starts_from={})
-    elsewhere = replace(small_design(tiny_run, str(moved)), mixtures=None, starts_from={})
+    one = replace(small_design(tiny_run, str(image_folder)), starts_from={})
+    elsewhere = replace(small_design(tiny_run, str(moved)), starts_from={})
     design, again = (replace(d, arms={k: d.arms[k] for k in ("slow", "fast")}) for d in (one, elsewhere))
     named = (("apples", str(image_folder)), ("train", str(image_folder)))
     published = Workspace(tmp_path / "first", (0,), named, rows=tmp_path / "rows")
@@ -87,6 +87,8 @@ def test_rows_that_were_measured_before_are_taken_while_nothing_has_changed(
     first, second = (tmp_path / name / "table.csv" for name in ("first", "second"))
     assert first.read_text() == second.read_text()
     assert set(workspace.recipes) == {"slow", "fast"}
+    with pytest.raises(AssertionError, match="it trains"):
+        run_design(replace(again, mixtures=Mixtures((0.25,))), workspace)
     other = replace(again, arms=again.arms | {"fast": replace(again.arms["fast"], lr=2e-2)})
     with pytest.raises(AssertionError, match="it trains"):
         run_design(other, workspace)
