@@ -149,14 +149,17 @@ ONCE_A_STEP = Design(
 
 # ---- real-rate: a fifth of the learning rate
 LOW = "lr 1e-4"
-FARE_LOW, LORE_LOW = f"{FARE}, {LOW}", f"{LORE}, {LOW}"
+FARE_LOW = f"{FARE}, {LOW}"
+RHOS_LOW = (0.1, 0.05, 0.03)
+LORES_LOW = {f"LORE ρ={rho:g}, {LOW}": real_lore(rho, lr=LOW_RATE) for rho in RHOS_LOW}
 PENALTIES_LOW = {f"penalty w={w:g}, {LOW}": real_penalty(w, lr=LOW_RATE) for w in (2.0, 1.0, 0.5)}
 FRONT_LOW = (*PENALTIES_LOW, FARE_LOW)
 
 RATE = Design(
     pool=REAL_CLEAN,
     photos=TEST,
-    arms={FARE_LOW: real_fare(lr=LOW_RATE), LORE_LOW: real_lore(0.1, lr=LOW_RATE)}
+    arms={FARE_LOW: real_fare(lr=LOW_RATE)}
+    | LORES_LOW
     | PENALTIES_LOW
     | {name: ARMS_ONCE[name] for name in FRONT_ONCE}
     | FRONT_ARMS,
@@ -168,7 +171,7 @@ RATE = Design(
             FRONT.panels[0],
             lines=(
                 *FRONT.panels[0].lines,
-                Line(LORE_LOW, (LORE_LOW,), spread=False),
+                Line(f"LORE over ρ, {LOW}", tuple(LORES_LOW), "path", spread=False),
                 Line(f"fixed penalty to FARE, {LOW}", FRONT_LOW, "path", spread=False),
                 Line("fixed penalty to FARE, one update", FRONT_ONCE, "path", spread=False),
             ),
@@ -178,10 +181,12 @@ RATE = Design(
     claims=(
         Claim(
             "on a real tower at a fifth of the learning rate LORE lies above the front of a fixed penalty",
-            (
+            tuple(
                 EachSet(
-                    (AboveCurve("{set}", (LORE_LOW,), (UNTOUCHED, *FRONT_LOW), ATTACKED, "clean"),), photos="photos"
-                ),
+                    (AboveCurve(f"ρ = {rho:g}, {{set}}", (arm,), (UNTOUCHED, *FRONT_LOW), ATTACKED, "clean"),),
+                    photos="photos",
+                )
+                for rho, arm in zip(RHOS_LOW, LORES_LOW, strict=True)
             ),
         ),
         Claim(
@@ -216,7 +221,7 @@ STUDIES = (
     Study(
         "real-rate",
         "A real tower: a lower learning rate",
-        "LORE, FARE and a fixed penalty at a fifth of the learning rate, beside those at all of it.",
+        "LORE over ρ, FARE and a fixed penalty at a fifth of the learning rate, beside those at all of it.",
         75,
         RATE,
         SECOND,
