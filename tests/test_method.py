@@ -1,6 +1,8 @@
 """The three steps: what each computes and how often, and which gradients may go where."""
 
 import copy
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -327,3 +329,33 @@ def test_an_objective_without_one_of_its_methods_is_told_which(name):
     lacking = type("Lacking", (), {"forward": lambda self, *given: PIXELS})()
     with pytest.raises(SeaAnchorError, match=f"Lacking has no {name}[\\s\\S]*write its {name}"):
         per_sample(lacking, name, PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("part", "lacks"),
+    [
+        ("objective", "has no __call__"),
+        ("anchor", "has no __call__ and no dual_loss and no dual_module"),
+        ("perturbation", "has no __call__"),
+        ("adapter", "has no trainable and no head and no penalty"),
+    ],
+)
+def test_a_part_that_training_could_not_call_is_told_before_it(part, lacks):
+    class Empty:
+        pass
+
+    whole = Method(EmbeddingDistance(), perturbation=NoPerturbation())
+    with pytest.raises(SeaAnchorError, match=f"Empty {lacks}"):
+        replace(whole, **{part: Empty()})
+
+
+def test_a_recipe_with_such_a_part_is_not_valid(tmp_path):
+    recipe, plugin = tmp_path / "mine.yaml", tmp_path / "parts_without_call.py"
+    plugin.write_text(
+        "import seaanchor\n\n\n@seaanchor.register('objective', 'without_call')\nclass WithoutCall:\n    pass\n"
+    )
+    recipe.write_text(f"plugins: [{plugin}]\nobjective: {{kind: without_call}}\n")
+    found = subprocess.run(
+        [sys.executable, "-m", "seaanchor.cli", "recipes", "validate", str(recipe)], capture_output=True, text=True
+    )
+    assert found.returncode == 2 and "WithoutCall has no __call__" in found.stderr

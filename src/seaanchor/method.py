@@ -34,6 +34,14 @@ from seaanchor.types import (
 
 Encode = Callable[[Tensor], Tensor]
 
+CALLED = {
+    "objective": ("__call__",),  # `attack_loss` by those perturbations alone that attack
+    "anchor": ("__call__", "dual_loss", "dual_module"),
+    "perturbation": ("__call__",),
+    "adapter": ("trainable", "head", "penalty"),
+}
+"""Part → methods that a training calls in every composition."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -54,7 +62,12 @@ class Method:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Attacks on classifiers have the names of perturbations of training, and are not those."""
+        """Parts have the methods that a training calls. Attacks on classifiers have the names of perturbations of
+        training, and are not those.
+
+        Raises:
+            SeaAnchorError: a part is none.
+        """
         if type(self.perturbation).__module__.startswith("seaanchor.attacks"):
             name = type(self.perturbation).__name__
             raise SeaAnchorError(
@@ -62,6 +75,13 @@ class Method:
                 "a perturbation of training",
                 f'write seaanchor.perturbations.{name}(seaanchor.attacks.Ball("linf", 2 / 255))',
             )
+        for part, made in self.parts.items():
+            if lacking := [name for name in CALLED[part] if not callable(getattr(made, name, None))]:
+                raise SeaAnchorError(
+                    f"{type(made).__name__} has no {' and no '.join(lacking)}",
+                    f"the methods of seaanchor.types.{part.capitalize()}",
+                    f"write {'them' if len(lacking) > 1 else 'it'}; seaanchor.testing.check_{part} names the rules",
+                )
 
     @property
     def parts(self) -> dict[str, Any]:
