@@ -27,7 +27,7 @@ from studies.real_arms import (
     real_specs,
 )
 from studies.rows import UNTOUCHED
-from studies.workspace import ELSEWHERE, ONE_SEED, TWO_SEEDS
+from studies.workspace import ELSEWHERE, ONE_SEED, SEEDS, TWO_SEEDS
 
 CLEAN, HALF, ROBUST = "photos clean %", "photos 1/255 %", f"photos {RADIUS}/255 %"
 ATTACKED = f"apgd-ce {RADIUS}/255"
@@ -242,9 +242,9 @@ STUDIES = (
         "real-front",
         "A real tower: LORE, FARE and a fixed penalty",
         "arXiv 2505.18884: LORE keeps more clean accuracy than FARE and than a fixed penalty, and is as robust.",
-        150,
+        225,
         FRONT,
-        TWO_SEEDS,
+        SEEDS,
     ),
     Study(
         "real-diverse",
