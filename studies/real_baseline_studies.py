@@ -28,7 +28,7 @@ from studies.real_arms import (
     real_tecoa,
 )
 from studies.real_studies import ATTACKED, COLUMNS, FRONT, FRONT_ARMS, LORE, NOTE, PENALTY
-from studies.workspace import ELSEWHERE, ONE_SEED
+from studies.workspace import ELSEWHERE, TWO_SEEDS
 
 # ---- real-epsilon: radii at which FARE and LORE part in the paper
 LARGE, LARGEST = 4, 8  # in 255ths
@@ -167,9 +167,9 @@ STUDIES = (
         "real-epsilon",
         "A real tower: larger radii",
         f"{PAPER}: at large ε FARE loses clean accuracy early in training, LORE does not, and LORE ends higher.",
-        65,
+        130,
         RADII,
-        ONE_SEED,
+        TWO_SEEDS,
     ),
     Study(
         "real-tecoa",
