@@ -175,8 +175,8 @@ STUDIES = (
         "real-tecoa",
         "A real tower: TeCoA under constraints",
         f"{PAPER}: a constraint on embeddings helps TeCoA most, one on class distributions less.",
-        55,
+        110,
         TECOAS,
-        (1,),
+        (1, 2),
     ),
 )

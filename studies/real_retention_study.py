@@ -77,8 +77,8 @@ STUDIES = (
         "real-retention",
         "A real tower: what is retained",
         f"{PAPER}: preference optimization retains more of a model than cross-entropy does.",
-        150,
+        120,
         RETENTION,
-        (1,),  # of which the trained weights were kept
+        (1, 2),
     ),
 )

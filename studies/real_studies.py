@@ -27,7 +27,7 @@ from studies.real_arms import (
     real_specs,
 )
 from studies.rows import UNTOUCHED
-from studies.workspace import ELSEWHERE, ONE_SEED, SEEDS, TWO_SEEDS
+from studies.workspace import ELSEWHERE, SEEDS, TWO_SEEDS
 
 CLEAN, HALF, ROBUST = "photos clean %", "photos 1/255 %", f"photos {RADIUS}/255 %"
 ATTACKED = f"apgd-ce {RADIUS}/255"
@@ -250,9 +250,9 @@ STUDIES = (
         "real-diverse",
         "A real tower: diverse photos",
         "Hardening on unlabelled photos of other things than those that are measured: `--extra train=FOLDER`.",
-        100,
+        200,
         DIVERSE,
-        ONE_SEED,
+        TWO_SEEDS,
     ),
     Study(
         "real-words",
