@@ -78,7 +78,8 @@ def _note(design: Design, arms: Arms, rows: Sequence[Row], workspace: Workspace)
     }
     for mark, text in filled.items():
         note = note.replace(mark, text()) if mark in note else note
-    if words := precisions(design.pool.kept(workspace), list(arms), workspace.seeds):
+    names = dict.fromkeys([*arms, *(row.arm for row in rows)])  # mixtures have rows of their own
+    if words := precisions(design.pool.kept(workspace), list(names), workspace.seeds):
         note = f"{note} Updates in {words}."
     return f"{note}\n\n"
 
