@@ -7,6 +7,7 @@ from typing import Any, Literal
 from seaanchor.config.schema import AnchorConfig
 from studies.declare import Claim, Design, Line, Mixtures, Panel, Study
 from studies.lore_studies import PAPER, PENALTY_FRONT, SPECS
+from studies.mixing import mixture
 from studies.noise_arms import (
     EPSILON,
     FARE,
@@ -56,7 +57,7 @@ MIXING = Design(
             ROBUST_LABEL,
             "{set} clean accuracy, %",
             tuple(
-                Line(name, ("untouched", *(f"{name} α={alpha:g}" for alpha in ALPHAS), name), "path") for name in MIXED
+                Line(name, ("untouched", *(mixture(name, alpha) for alpha in ALPHAS), name), "path") for name in MIXED
             ),
             ROBUST,
             "{set} clean %",
@@ -69,7 +70,7 @@ MIXING = Design(
         Claim(
             "half-way weights of FARE lie above the penalty's front: more clean accuracy at equal robust accuracy",
             tuple(
-                above_front(f"{label} at α = {alpha:g}", f"{FARE} α={alpha:g}", PENALTY_FRONT, dataset)
+                above_front(f"{label} at α = {alpha:g}", mixture(FARE, alpha), PENALTY_FRONT, dataset)
                 for label, dataset in CLEAN_SETS.items()
                 for alpha in ALPHAS
             ),

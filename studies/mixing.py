@@ -13,6 +13,15 @@ from seaanchor.errors import SeaAnchorError
 from seaanchor.export.folder import export_model
 
 
+def mixture(arm: str, alpha: float) -> str:
+    """The name in tables of (1 − α) of the reference's weights and α of an arm's.
+
+    >>> mixture("CE", 1.0)
+    'CE α=1'
+    """
+    return f"{arm} α={alpha:g}"
+
+
 def interpolate(reference: str, tuned: str, alpha: float, output: Path) -> Path:
     """Export (1 − α)·reference + α·tuned, weight by weight; what is there already is kept.
 

@@ -22,6 +22,7 @@ STEPS, DIVERSE_STEPS = 100, 150  # of 32 photos: on the photos that ship, and on
 UPDATES = 2  # of the encoder a step, for every method
 WEIGHTS = (0.3, 1.0, 3.0)  # of the fixed penalty
 ATTACK_STEPS = 10  # of APGD-CE in evaluation
+IN_BF16 = (1, 2)  # seeds at which every arm was updated in bf16; at 0 those of the front were in fp32
 LOW_RATE = 1e-4  # of learning: an anchor alone stays below ρ there, and FARE lives at 8/255, docs/LOG.md
 FARE = "FARE"
 

@@ -15,6 +15,7 @@ from studies.real_arms import (
     ATTACK_STEPS,
     BASE,
     FARE,
+    IN_BF16,
     LOW_RATE,
     RADIUS,
     STEPS,
@@ -177,6 +178,6 @@ STUDIES = (
         f"{PAPER}: a constraint on embeddings helps TeCoA most, one on class distributions less.",
         110,
         TECOAS,
-        (1, 2),
+        IN_BF16,
     ),
 )

@@ -8,7 +8,18 @@ from seaanchor.sweeps.engine import EvaluationSpec
 from studies.declare import AboveCurve, Claim, Contrast, Design, EachSet, Line, SetColumns, Study
 from studies.lore_studies import PAPER
 from studies.pools import REAL_ALIKE, REAL_CLEAN
-from studies.real_arms import FARE, LOW_RATE, RADIUS, TEST, UPDATES, real_fare, real_lore, real_penalty, real_specs
+from studies.real_arms import (
+    FARE,
+    IN_BF16,
+    LOW_RATE,
+    RADIUS,
+    TEST,
+    UPDATES,
+    real_fare,
+    real_lore,
+    real_penalty,
+    real_specs,
+)
 from studies.real_studies import ATTACKED, COLUMNS, FRONT, FRONT_ARMS, LORE, NOTE, PENALTIES, PENALTY
 from studies.rows import UNTOUCHED
 from studies.workspace import ELSEWHERE
@@ -31,7 +42,6 @@ CONTROLLED = {f"{LORE}, {name}": real_lore(0.1, held=held) for name, (_, held) i
 ONCE, FARE_ONCE = f"{LORE}, one update", f"{FARE}, one update"
 PENALTIES_ONCE = {f"penalty w={weight:g}, one update": real_penalty(weight, primal_steps=1) for weight in (1.0, 3.0)}
 ONCE_ARMS = {FARE_ONCE: real_fare(primal_steps=1), ONCE: real_lore(0.1, primal_steps=1)} | PENALTIES_ONCE
-SECOND = (1,)  # the seed at which all arms of the front were trained in bf16
 PENALTY_FRONT = (UNTOUCHED, *reversed(PENALTIES), FARE)
 # LORE lies between the penalties of weight 1 and 3, far from either
 BETWEEN = "penalty w=2, one update"
@@ -208,7 +218,7 @@ STUDIES = (
         "LORE with multipliers that arrive sooner, at the budget of the front, and with one update a step.",
         160,
         DUALS,
-        SECOND,
+        IN_BF16[:1],
     ),
     Study(
         "real-anneal",
@@ -216,7 +226,7 @@ STUDIES = (
         "LORE whose ρ falls from the drift that the objective alone would make, at the budget of the front.",
         130,
         ANNEAL,
-        (1, 2),
+        IN_BF16,
     ),
     Study(
         "real-rate",
@@ -224,7 +234,7 @@ STUDIES = (
         "LORE over ρ, FARE and a fixed penalty at a fifth of the learning rate, beside those at all of it.",
         190,
         RATE,
-        (1, 2),
+        IN_BF16,
     ),
     Study(
         "real-once",
@@ -232,6 +242,6 @@ STUDIES = (
         f"{PAPER}: LORE beats FARE and a fixed penalty. Here each photo's attack serves one update in place of two.",
         85,
         ONCE_A_STEP,
-        (1, 2),
+        IN_BF16,
     ),
 )

@@ -2,23 +2,20 @@
 
 from seaanchor.sweeps.tables import share
 from studies.declare import AboveCurve, Claim, Contrast, Design, EachSet, Mixtures, Study
+from studies.mixing import mixture
 from studies.pools import REAL_WORDS
-from studies.real_arms import BASE, TEST, TRAIN
+from studies.real_arms import BASE, IN_BF16, TEST, TRAIN
 from studies.real_studies import DRAWN, PREFERENCE, TOWERS
 from studies.word_studies import ALPHAS, MIXED, PAPER, at_equal, curve, retained, retains
 from studies.word_tables import ATTACKED, READING, SET_COLUMNS, THOUSAND_ELSEWHERE, O, T
 
 HELD = "DPO + Lagrangian"
-SIX_TENTHS = 0.6  # on photos/validation right under drawn words as the trained models are; 0.3 loses up to 4 points
-
-
-def _mixed(name: str, alpha: float = 1.0) -> str:
-    return f"{name} α={alpha:g}"
+CHOSEN = 0.6  # α; on photos/validation right under drawn words as the trained models are; 0.3 loses up to 4 points
 
 
 def _keeps_as_right(name: str) -> tuple[Contrast | EachSet, ...]:
     """The mixture against the trained model: no less accurate under drawn words, more elsewhere and in reading."""
-    one, other = _mixed(name, SIX_TENTHS), _mixed(name)
+    one, other = mixture(name, CHOSEN), mixture(name, 1.0)
     return (
         Contrast(f"{name}: T", one, other, ATTACKED, TEST, wanted=0),
         EachSet((Contrast("{set}", one, other, "clean"),), photos=""),
@@ -31,7 +28,9 @@ def _retains_at_each(claim: str, base: str, other: str) -> Claim:
     return Claim(
         claim,
         tuple(
-            EachSet((AboveCurve("{arm} on {set}", (_mixed(other, alpha),), curve(base), ATTACKED, "clean"),), photos="")
+            EachSet(
+                (AboveCurve("{arm} on {set}", (mixture(other, alpha),), curve(base), ATTACKED, "clean"),), photos=""
+            )
             for alpha in ALPHAS
         ),
     )
@@ -49,7 +48,7 @@ RETENTION = Design(
         SET_COLUMNS,
     ),
     note=(
-        f"`{BASE}` at 128 pixels, `{TRAIN}`, the runs of the table of objectives. {MIXED} α = {SIX_TENTHS:g} of the "
+        f"`{BASE}` at 128 pixels, `{TRAIN}`, the runs of the table of objectives. {MIXED} α = {CHOSEN:g} of the "
         "last claim was chosen on `photos/validation`."
     ),
     panels=(retained(TOWERS),),
@@ -63,7 +62,7 @@ RETENTION = Design(
             for what, base in (("DPO with KL", "DPO + KL"), ("cross-entropy", "CE"))
         ),
         Claim(
-            f"on a real tower {SIX_TENTHS:g} of the trained weights and {1 - SIX_TENTHS:g} of the reference's are as "
+            f"on a real tower {CHOSEN:g} of the trained weights and {1 - CHOSEN:g} of the reference's are as "
             "right under drawn words and keep more",
             tuple(effect for name in TOWERS for effect in _keeps_as_right(name)),
         ),
@@ -79,6 +78,6 @@ STUDIES = (
         f"{PAPER}: preference optimization retains more of a model than cross-entropy does.",
         120,
         RETENTION,
-        (1, 2),
+        IN_BF16,
     ),
 )

@@ -11,7 +11,7 @@ from seaanchor.sweeps.engine import EvaluationSpec, Row, measure, write_numbers
 from seaanchor.utils.log import log
 from studies.declare import Arms, Design
 from studies.known_rows import dependencies, keep, known
-from studies.mixing import interpolate
+from studies.mixing import interpolate, mixture
 from studies.training_logs import computed_in
 from studies.workspace import ELSEWHERE, Workspace
 
@@ -113,16 +113,16 @@ def _rows_of_mixture(design: Design, arm: Arm, alpha: float, seed: int, workspac
     # a study of mixtures alone keeps them in its own folder; others share what they are mixed of, and the mixtures
     alone = design.mixtures is not None and design.mixtures.alone
     folder = workspace.output if alone else design.pool.folder(workspace)
-    mixture = replace(arm, name=f"{arm.name} α={alpha:g}")
+    made = replace(arm, name=mixture(arm.name, alpha))
 
     def now() -> tuple[list[Row], Path]:
         run = _train(design, arm.name, arm.config, seed, workspace)
         model, mixed = run / "export", folder / "mixed" / f"seed-{seed}" / f"{arm.name} alpha={alpha:g}"
         if alpha != 1:
             model = interpolate(arm.config.model, str(model), alpha, mixed)
-        return measured(design, mixture, seed, model, workspace), run
+        return measured(design, made, seed, model, workspace), run
 
-    return _kept_or(now, design, mixture, arm.name, seed, workspace, alpha=alpha)
+    return _kept_or(now, design, made, arm.name, seed, workspace, alpha=alpha)
 
 
 def measured(design: Design, arm: Arm, seed: int, model: str | Path, workspace: Workspace) -> list[Row]:

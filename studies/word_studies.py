@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from seaanchor.sweeps.tables import share
 from studies.declare import AboveCurve, Claim, Contrast, Design, EachSet, Line, Mixtures, Panel, Results, Study
+from studies.mixing import mixture
 from studies.pools import WORDS
 from studies.rows import UNTOUCHED
 from studies.word_arms import DRAWN, MAPS, PASSES, TOWERS
@@ -70,7 +71,7 @@ ALPHAS = (0.3, 0.6, 1.0)
 
 def curve(name: str) -> tuple[str, ...]:
     """From the untouched model to the trained one."""
-    return (UNTOUCHED, *(f"{name} α={alpha:g}" for alpha in ALPHAS))
+    return (UNTOUCHED, *(mixture(name, alpha) for alpha in ALPHAS))
 
 
 def retains(claim: str, base: str, others: tuple[str, ...]) -> Claim:

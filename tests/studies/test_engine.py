@@ -98,6 +98,21 @@ def test_rows_that_were_measured_before_are_taken_while_nothing_has_changed(
         run_design(again, workspace)
 
 
+def test_mixtures_alone_tell_the_precision_of_their_updates(tmp_path: Path, clip_folder, image_folder: Path, tiny_run):
+    design = small_design(tiny_run, str(image_folder))
+    mixed = Line("all", ("untouched", "slow α=0.5", "fast α=0.5"))
+    alone = replace(
+        design,
+        arms={name: design.arms[name] for name in ("slow", "fast")},
+        panels=(replace(design.panels[0], lines=(mixed,)),),
+        claims=(),
+        mixtures=Mixtures((0.5,), alone=True),
+        starts_from={},
+    )
+    section = run_design(alone, Workspace(tmp_path / "runs", (0,), rows=tmp_path / "rows"))
+    assert "Updates in fp32." in section.text
+
+
 def test_a_number_of_the_log_is_kept_with_the_rows(
     tmp_path: Path, clip_folder, image_folder: Path, tiny_run, monkeypatch
 ):
