@@ -11,7 +11,7 @@ from seaanchor.sweeps.engine import EvaluationSpec, Row, measure, write_numbers
 from seaanchor.utils.log import log
 from studies.declare import Arms, Design
 from studies.known_rows import dependencies, keep, known
-from studies.mixing import interpolate, mixture
+from studies.mixing import mixed, mixture
 from studies.training_logs import computed_in
 from studies.workspace import ELSEWHERE, Workspace
 
@@ -117,9 +117,9 @@ def _rows_of_mixture(design: Design, arm: Arm, alpha: float, seed: int, workspac
 
     def now() -> tuple[list[Row], Path]:
         run = _train(design, arm.name, arm.config, seed, workspace)
-        model, mixed = run / "export", folder / "mixed" / f"seed-{seed}" / f"{arm.name} alpha={alpha:g}"
+        model, between = run / "export", folder / "mixed" / f"seed-{seed}" / f"{arm.name} alpha={alpha:g}"
         if alpha != 1:
-            model = interpolate(arm.config.model, str(model), alpha, mixed)
+            model = mixed(arm.config.model, str(model), alpha, between)
         return measured(design, made, seed, model, workspace), run
 
     return _kept_or(now, design, made, arm.name, seed, workspace, alpha=alpha)

@@ -75,20 +75,27 @@ class Run:
 
         return RunFolder(self.output).rows()
 
-    def export(self, folder: str | Path, *, half: bool = False, format: str | None = None) -> Path:
+    def export(self, folder: str | Path, *, half: bool = False, format: str | None = None, alpha: float = 1.0) -> Path:
         """Write the trained model as a folder that another library loads, and verify it by reloading.
 
         Args:
             folder: where to write.
             half: store fp16 weights.
             format: as in `export_model`; by default that of the model's own library.
+            alpha: share of the trained weights, 0 to 1; the rest of each weight is that before training. Less keeps
+                more of what the model knew (WiSE-FT, arXiv 2109.01903).
 
         Raises:
-            SeaAnchorError: as `export_model`.
+            SeaAnchorError: as `export_model`, an alpha outside [0, 1], or the untouched model is gone.
         """
-        from seaanchor.report.model_card import export_model
+        if alpha == 1:
+            from seaanchor.report.model_card import export_model
 
-        return export_model(self.model, Path(folder), half=half, format=format, run=self.output)
+            return export_model(self.model, Path(folder), half=half, format=format, run=self.output)
+        from seaanchor.steering.interpolation import export_between, load_ends_of
+
+        model, reference = load_ends_of(self.output, self.config, self.start)
+        return export_between(model, reference, alpha, Path(folder), half=half, format=format, run=self.output)
 
 
 @tells_others

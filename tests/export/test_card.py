@@ -117,6 +117,8 @@ def test_licences_are_read_and_never_guessed(tmp_path):
     assert base_of("ViT-B-32", None).licence is None
     tiny = base_of("seaanchor-tiny", None)
     assert tiny.licence and tiny.licence.identifier == "other" and tiny.licence.text.startswith("research use")
+    lite = base_of("seaanchor-lite", None).licence
+    assert lite and lite.text.endswith(" See THIRD_PARTY.md")  # the card's link leads nowhere in an export
     tower = base_of("timm:vit_small_patch14_dinov2.lvd142m", None)
     assert tower.licence and tower.licence.identifier == "apache-2.0" and tower.hub
     assert base_of("timm:vit_small_patch14_dinov2.lvd142m", "none").licence is None  # of random weights

@@ -5,17 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from seaanchor.adapters.linear_map import scale_spectrum
-from seaanchor.cli.app import app
 from seaanchor.encoders.load import load_model
 from seaanchor.errors import SeaAnchorError, note
 from seaanchor.export.trained import read_map
 from seaanchor.steering.curve import steering_curve
 from seaanchor.steering.export import export_at
 from seaanchor.utils.checkpoint import save_state
-
-
-def call(*arguments):
-    return app([str(a) for a in arguments], exit_on_error=False, print_error=False, result_action="return_value")
 
 
 def test_t_0_is_the_untouched_model_and_t_1_the_export(run, clip_folder, tmp_path):
@@ -92,7 +87,7 @@ def test_a_map_with_one_weight_of_the_encoder_changed_is_refused(run, clip_folde
         read_map(run, model)
 
 
-def test_no_map_and_contradicting_flags(tiny_run, tmp_path):
+def test_no_map_and_contradicting_flags(call, tmp_path):
     with pytest.raises(SeaAnchorError, match=r"linear_map\.safetensors"):
         export_at(tmp_path, 0.5, tmp_path / "out")
     with pytest.raises(SeaAnchorError, match="neither"):

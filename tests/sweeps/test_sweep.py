@@ -125,30 +125,6 @@ def test_seeds():
             parse_seeds(text)
 
 
-def test_mixing_takes_the_straight_line_between_two_models(
-    tmp_path: Path, clip_folder: Path, image_folder: Path, tiny_run
-):
-    """At 0 the reference, at 1 the trained model, at a half the mean of both, weight by weight."""
-    from dataclasses import replace
-
-    from seaanchor.api import train_from_config as train
-    from seaanchor.config.recipes import fare
-    from seaanchor.encoders.load import load_model
-    from studies.mixing import interpolate
-
-    tuned = train(replace(tiny_run(fare()), lr=0.01)) / "export"
-    start, end = (dict(load_model(str(m)).encoder.named_parameters()) for m in (clip_folder, tuned))
-    assert any((start[name] - end[name]).abs().max() > 1e-3 for name in start)
-    for alpha in (0.0, 0.5, 1.0):
-        mixed = dict(
-            load_model(
-                str(interpolate(str(clip_folder), str(tuned), alpha, tmp_path / f"mix{alpha}"))
-            ).encoder.named_parameters()
-        )
-        for name in start:
-            assert (mixed[name] - ((1 - alpha) * start[name] + alpha * end[name])).abs().max() < 1e-5
-
-
 @pytest.mark.parametrize(
     ("changes", "found"),
     [

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from inspect import BoundArguments
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Dict
@@ -16,9 +16,10 @@ import seaanchor.cli.data_build  # noqa: F401 (adds `data build`)
 from seaanchor import __version__
 from seaanchor.cli.attack import attack_app
 from seaanchor.cli.cache import cache_app
-from seaanchor.cli.data import data_app, steer
+from seaanchor.cli.data import data_app
 from seaanchor.cli.evaluate import evaluate
 from seaanchor.cli.examples import add_examples
+from seaanchor.cli.export import export, steer
 from seaanchor.cli.mistakes import as_error
 from seaanchor.cli.option_groups import Ordered
 from seaanchor.cli.play import play
@@ -33,8 +34,6 @@ from seaanchor.errors import SeaAnchorError, naming
 from seaanchor.utils.json_text import to_json
 from seaanchor.utils.log import log_to_terminal
 from seaanchor.utils.text import first_sentence
-
-ExportFormat = Literal["open-clip", "timm", "hf", "hf-vision", "onnx"]
 
 app = App(
     name="seaanchor",
@@ -51,53 +50,10 @@ app.command(data_app)
 app.command(report_app)
 app.command(play, name="app")
 app.command(cache_app)
+app.command(export)
 app.command(steer)
 app.command(evaluate)
 app.command(sweep)
-
-
-@app.command
-def export(
-    *,
-    model: str,
-    output: Path,
-    format: ExportFormat | None = None,
-    pretrained: str | None = None,
-    preprocess: str | None = None,
-    half: bool = False,
-    push_to: Annotated[str | None, Parameter(name="--push")] = None,
-) -> None:
-    """Write a model as a folder that another library loads, with a model card, and verify it by reloading.
-
-    Parameters
-    ----------
-    model
-        Anything `train` takes as a model.
-    output
-        Folder to write.
-    format
-        By default that of the model's own library; hf-vision is the image tower as the CLIPVisionModel of
-        vision-language models, onnx the image tower with a dynamic batch.
-    pretrained
-        Tag or weights file for bare names.
-    preprocess
-        Resizing and normalisation in place of the model's own, as for `train`.
-    half
-        Store fp16 weights.
-    push_to
-        ORG/NAME on the Hugging Face Hub: list the files and upload them, to a new private repository if there is none.
-        Without this nothing is uploaded.
-    """
-    from seaanchor.encoders.load import load_model
-    from seaanchor.export.push import check_push, push
-    from seaanchor.report.model_card import export_model
-
-    if push_to is not None:
-        check_push(push_to, output)
-    loaded = load_model(model, pretrained, preprocess=preprocess)
-    print(f"written and verified: {export_model(loaded, output, half=half, format=format)}")
-    if push_to is not None:
-        print(f"uploaded: {push(output, push_to)}")
 
 
 @app.command

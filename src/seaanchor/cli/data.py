@@ -1,10 +1,9 @@
-"""Subcommands that make or inspect data, and the slider: `data`, `steer`. Nothing heavy is imported before a
-command needs it."""
+"""Subcommands that make or inspect data. Nothing heavy is imported before a command needs it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from seaanchor.errors import SeaAnchorError, printable
 
@@ -178,57 +177,3 @@ def _kinds(kinds: "Tally") -> str:
     if kinds.one_sided:
         return f"{said} (nothing learns from one kind alone: kto needs both)"
     return said + ("" if kinds.desirable == kinds.undesirable == 0 else " (rows with one text are for kto)")
-
-
-def steer(
-    run: Path,
-    /,
-    *,
-    t: float | None = None,
-    output: Path | None = None,
-    data: str | None = None,
-    ts: Annotated[tuple[float, ...], Parameter(consume_multiple=True)] = (),
-    words: Literal["all", "even", "odd"] = "all",
-    sizes: tuple[float, float] = (20 / 224, 40 / 224),
-    samples: int | None = None,
-    seed: int = 0,
-) -> None:
-    """Set t of a trained linear map and export the model, or measure what every t does.
-
-    Parameters
-    ----------
-    run
-        Folder of a run with adapter linear.
-    t
-        Exponent of the map's singular values: 1 is the trained map, 0 the model before training, below 0 the opposite.
-    output
-        Folder of the export at t.
-    data
-        Labelled images, or emoji-people, to evaluate every t on. The run folder gets a table, steering.json and
-        steering.png.
-    ts
-        Values of t for the evaluation; -2 to 2 by default.
-    words
-        Class names that may be drawn: all, or those of even or odd number.
-    sizes
-        Smallest and largest glyph height of drawn words, as shares of the image's side.
-    samples
-        Images to evaluate on, as many of each class as it allows; all by default.
-    seed
-        Random seed of the drawn words, and of which images are taken.
-    """
-    from seaanchor.steering.curve import steering_curve
-    from seaanchor.steering.export import export_at
-
-    if (t is None) == (data is None):
-        raise SeaAnchorError(
-            "steer with both or neither of --t and --data",
-            "--t with --output to export, or --data to evaluate",
-            "give one of them",
-        )
-    if data is not None:
-        steering_curve(run, data, ts, words, sizes, seed, samples)
-    elif output is None or t is None:
-        raise SeaAnchorError("--t without --output", "where the export goes", "add --output")
-    else:
-        print(f"written and verified: {export_at(run, t, output)}")

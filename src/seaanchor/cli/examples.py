@@ -25,6 +25,7 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("export",): (
         "seaanchor export --model seaanchor-lite --output exports/lite",
         "seaanchor export --model runs/lore/export --output exports/lore --half",
+        "seaanchor export --model runs/words/export --alpha 0.6 --output exports/words",
         "seaanchor export --model runs/lore/export --output exports/onnx --format onnx",
         "seaanchor export --model runs/lore/export --output exports/hub --push ORG/NAME",
     ),

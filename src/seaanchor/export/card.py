@@ -50,9 +50,9 @@ def write_card(model: LoadedModel, format: str, target: Target, origin: Origin) 
     weights = fingerprint(model.encoder)
     numbers = [found for found in origin.numbers if found.weights == weights]
     sections = {
-        "": [*_summary(model, base, format, trained), *_warning(origin.diverged)],
+        "": [*_summary(model, base, format, origin), *_warning(origin.diverged)],
         "Base model and licence": _base_lines(base),
-        "Method": [*(method_lines(settings) if trained else []), *filter(None, [origin.note])],
+        "Method": _method(settings, origin),
         "Data": data_lines(settings, origin.steps, origin.images_seen) if trained else [],
         "Numbers": _numbers_lines(numbers, target.half),
         "How to load it": [
@@ -70,10 +70,20 @@ def write_card(model: LoadedModel, format: str, target: Target, origin: Origin) 
     write_atomic(target.folder / CARD, f"{head}\n" + "\n\n".join(body) + "\n")
 
 
-def _summary(model: LoadedModel, base: Base, format: str, trained: bool) -> list[str]:
+def _summary(model: LoadedModel, base: Base, format: str, origin: Origin) -> list[str]:
     what = "image tower" if format in IMAGES_ALONE or model.encode_texts is None else "image and text model"
-    done = f"fine-tuned by Sea Anchor {__version__}" if trained else "as it was loaded: no run that trained it is known"
+    if origin.settings is None and origin.note:
+        done = f"with other weights, which Sea Anchor {__version__} computed"
+    elif origin.settings is None:
+        done = "as it was loaded: no run that trained it is known"
+    else:
+        done = f"fine-tuned by Sea Anchor {__version__}"
     return [f"The {what} of `{base.name}`, {done}."]
+
+
+def _method(settings: Mapping[str, Any], origin: Origin) -> list[str]:
+    lines = [] if origin.settings is None else method_lines(settings)
+    return [*lines, *([""] if lines and origin.note else []), *filter(None, [origin.note])]
 
 
 def _warning(diverged: str) -> list[str]:

@@ -77,7 +77,8 @@ def _of_folder(folder: Path, name: str) -> Licence | None:
     terms = re.search(r"^\| terms \| (.+?) \|$", card.read_text("utf-8", "replace"), re.M) if card.is_file() else None
     if terms is None:
         return None
-    return Licence("other", terms[1].replace("`", ""), f"the card of {name}", "terms-of-the-base-model")
+    said = re.sub(r"\[([^\]]*)\]\((?!https?:)[^)]*\)", r"\1", terms[1])  # links between files do not go along
+    return Licence("other", said.replace("`", ""), f"the card of {name}", "terms-of-the-base-model")
 
 
 def _of_card(file: Path, source: str) -> Licence | None:
